@@ -1,0 +1,1 @@
+"""From annotations on disk to augmented batches."""
