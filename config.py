@@ -239,6 +239,11 @@ class Experiment:
         _require(self.epochs > 0, 'epochs', self.epochs, 'positive')
         _require(self.epochs_per_eval > 0, 'epochs_per_eval', self.epochs_per_eval, 'positive')
 
+    def resolved_ops(self, ops: str) -> str:
+        """An op string of `data` with the network's picture size put in."""
+        height, width = self.network.image_size
+        return ops.replace('{height}', str(height)).replace('{width}', str(width))
+
     def override(self, assignment: str) -> Experiment:
         """Returns a copy with one field changed, as in 'optimizer.learning_rate=1e-3'.
 

@@ -1,85 +1,178 @@
 """What all commands share: flags, `--help`, exit codes, and a quiet TensorFlow.
 
-Exit codes: 0 success; 2 a mistake of the user, told in one line; 1 a failure at run time.
+Exit codes: 0 success; 2 a mistake of the user, told in one line; 1 a failure at run time, with its
+traceback. Imports neither TensorFlow nor anything else that is slow, so that help and mistakes in
+flags answer at once.
 """
 
 from __future__ import annotations
 
+import difflib
 import logging
 import os
+import re
+import shutil
 import sys
+import textwrap
 import traceback
+import warnings
 from collections.abc import Callable
 
 from absl import flags
 from absl import logging as absl_logging
 
-
-def _quiet_tensorflow() -> None:
-    """Drops TensorFlow's start-up chatter and deprecation records by message; warnings stay."""
-    os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
-    # Gradients of grouped convolutions on a CPU exist in oneDNN only.
-    os.environ.setdefault('TF_ENABLE_ONEDNN_OPTS', '1')
-    dropped = 'is deprecated and will be removed in a future version'
-    logging.getLogger('tensorflow').addFilter(lambda record: dropped not in record.getMessage())
-
-
-def _parse(argv: list[str], doc: str) -> list[str]:
-    """Parses the flags; returns the positional arguments. Exits on --help and on errors."""
-    if 'help' not in flags.FLAGS:
-        flags.DEFINE_boolean('help', False, 'Show this help.', short_name='h')
-    try:
-        positional = flags.FLAGS(argv)[1:]
-    except flags.Error as error:
-        if any(word in ('--help', '-h', '-help') for word in argv):
-            flags.FLAGS.mark_as_parsed()
-            _print_help(doc)
-        _fail(error)
-    if flags.FLAGS.help:
-        _print_help(doc)
-    return positional
-
-
-def _print_help(doc: str) -> None:
-    names = ('__main__', sys.argv[0], 'utility.runner', 'utility.command_line')
-    print(doc.strip() + '\n\nFlags:')
-    by_module = flags.FLAGS.flags_by_module_dict()
-    for module, entries in by_module.items():
-        if module in names:
-            for flag in sorted(entries, key=lambda f: f.name):
-                default = '' if flag.default in (None, [], '') else f' [{flag.default}]'
-                print(f'  --{flag.name}: {flag.help}{default}')
-    sys.exit(0)
-
-
-def _fail(error: Exception) -> None:
-    message = ' '.join(str(error).split())
-    print(f'error: {message}', file=sys.stderr)
-    sys.exit(2)
+_HELP_WORDS = ('-h', '-help', '--help', '--helpshort', '--helpfull')
+# Set to anything: the traceback of a mistake is printed as well.
+_TRACEBACK_VARIABLE = 'KEYPOINTS_TRACEBACK'
+# A path that is wrong, as opposed to a full disk or a lost connection.
+_WRONG_PATH = (
+    FileExistsError,
+    FileNotFoundError,
+    IsADirectoryError,
+    NotADirectoryError,
+    PermissionError,
+)
+_WRONG_PATH_IN_TENSORFLOW = ('NotFoundError', 'PermissionDeniedError')
+# A ValueError from within these tells of a graph that does not fit together, not of a user's input.
+_FRAMEWORKS = ('keras', 'tensorflow', 'tensorflow_addons', 'tensorflow_estimator')
 
 
 def run(main: Callable[[list[str]], None], doc: str) -> None:
     """Runs a command: `main(positional arguments)`, with flags parsed and errors told.
 
-    A ValueError or OSError is taken for a mistake in what the user gave; anything else keeps its
-    traceback.
+    Flags and positional arguments may come in any order; all after '--' is positional. An absent or
+    forbidden path, and a ValueError that does not come from within TensorFlow, is taken for a
+    mistake in what the user gave; anything else keeps its traceback.
+
+    Args:
+        main: The work; imports what is slow inside.
+        doc: What `--help` says above the flags: the script's docstring.
     """
     _quiet_tensorflow()
-    positional = _parse(sys.argv, doc)
     absl_logging.use_absl_handler()
-    absl_logging.set_verbosity(absl_logging.INFO)
+    flags.FLAGS.set_default('verbosity', absl_logging.INFO)
+    positional = _parse(sys.argv, doc)
     try:
         main(positional)
-    except (ValueError, OSError) as error:
-        if os.environ.get('KEYPOINTS_TRACEBACK'):
-            traceback.print_exc()
-        _fail(error)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader of a pipe has left, as `head` does. Python flushes once more at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
     except KeyboardInterrupt:
         print('interrupted', file=sys.stderr)
         sys.exit(1)
+    except Exception as error:
+        message = _mistake(error)
+        if message is None:
+            raise
+        if os.environ.get(_TRACEBACK_VARIABLE):
+            traceback.print_exc()
+        _fail(message)
 
 
 def no_positional(positional: list[str]) -> None:
-    """Refuses words that belong to no flag."""
+    """Refuses words that belong to no flag.
+
+    Raises:
+        ValueError: There are any.
+    """
     if positional:
         raise ValueError(f'unexpected argument {positional[0]!r}; flags look like --name=value')
+
+
+def _quiet_tensorflow() -> None:
+    """Drops start-up chatter and notices of deprecation by message; other warnings stay."""
+    os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
+    # Gradients of grouped convolutions on a CPU exist in oneDNN only.
+    os.environ.setdefault('TF_ENABLE_ONEDNN_OPTS', '1')
+    dropped = 'is deprecated and will be removed in a future version'
+    logging.getLogger('tensorflow').addFilter(lambda record: dropped not in record.getMessage())
+    warnings.filterwarnings('ignore', message=r'\s*TensorFlow Addons \(TFA\) has ended development')
+
+
+def _parse(argv: list[str], doc: str) -> list[str]:
+    """Parses the flags; returns the positional arguments. Exits on --help and on errors."""
+    before_dashes = argv[1 : argv.index('--')] if '--' in argv else argv[1:]
+    asked = [word for word in before_dashes if word in _HELP_WORDS]
+    if asked:
+        print(_help(doc, with_absl='--helpfull' in asked))
+        sys.exit(0)
+    # Without it absl would take all that follows the first positional argument for positional.
+    flags.FLAGS.set_gnu_getopt(True)
+    try:
+        return flags.FLAGS(argv)[1:]
+    except flags.UnrecognizedFlagError as error:
+        _fail(_unknown_flag(error.flagname))
+    except flags.Error as error:
+        _fail(str(error))
+
+
+def _defined_flags(with_absl: bool = False) -> list[flags.Flag]:
+    """The flags of the script and of what it imported, those of the script first."""
+    by_module = flags.FLAGS.flags_by_module_dict()
+    modules = [name for name in by_module if with_absl or not name.startswith('absl.')]
+    modules.sort(key=lambda name: (name != sys.argv[0], name))
+    return [flag for name in modules for flag in by_module[name]]
+
+
+def _help(doc: str, with_absl: bool) -> str:
+    width = min(100, shutil.get_terminal_size().columns)
+    lines = [doc.strip(), '', 'Flags:']
+    for flag in _defined_flags(with_absl):
+        name = f'--[no]{flag.name}' if flag.boolean else f'--{flag.name}'
+        # absl adds how to repeat a flag, after a semicolon, on a line of its own.
+        said = ' '.join((flag.help or '').partition(';\n')[0].split())
+        text = f'{name}: {said}{_default(flag)}'
+        lines += textwrap.wrap(
+            text, width, initial_indent='  ', subsequent_indent=' ' * 6, break_on_hyphens=False
+        )
+    if not with_absl:
+        lines += ['', "--helpfull lists absl's flags too, such as --verbosity and --flagfile."]
+        lines += [f'With {_TRACEBACK_VARIABLE}=1 set, an error tells where it comes from.']
+    return '\n'.join(lines)
+
+
+def _default(flag: flags.Flag) -> str:
+    """The flag's default in brackets, as it would be typed; nothing where it is empty or false."""
+    value = flag.default
+    if isinstance(value, (list, tuple)):
+        value = ','.join(map(str, value))
+    if flag.boolean:
+        value = 'true' if value else ''
+    return '' if value in (None, '') else f' [{value}]'
+
+
+def _unknown_flag(name: str) -> str:
+    known = [flag.name for flag in _defined_flags()] or list(flags.FLAGS)
+    close = difflib.get_close_matches(name, known, n=1)
+    return f'unknown flag --{name}; ' + (
+        f'did you mean --{close[0]}?' if close else '--help lists the flags'
+    )
+
+
+def _mistake(error: Exception) -> str | None:
+    """What to tell the user of a mistake of theirs; None if the error is not one."""
+    if isinstance(error, ValueError):
+        return None if _raised_by(error) in _FRAMEWORKS else str(error) or type(error).__name__
+    # Readers of pictures and of gzip raise an OSError without a number on a broken file.
+    if isinstance(error, _WRONG_PATH) or (isinstance(error, OSError) and error.errno is None):
+        named = error.filename is not None and error.strerror
+        return f'{error.filename}: {error.strerror}' if named else str(error)
+    for kind in type(error).__mro__:
+        if kind.__module__.startswith('tensorflow.') and kind.__name__ in _WRONG_PATH_IN_TENSORFLOW:
+            first_line = error.message.strip().split('\n')[0]
+            # Around the message stands where in the graph it happened.
+            return re.sub(r'^\{\{.*?\}\} | \[Op:\w+\] name:.*$', '', first_line)
+    return None
+
+
+def _raised_by(error: Exception) -> str:
+    """The top-level package that raised the error."""
+    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+    return frame.f_globals.get('__name__', '').split('.')[0]
+
+
+def _fail(message: str) -> None:
+    print('error: ' + ' '.join(message.split()), file=sys.stderr)
+    sys.exit(2)

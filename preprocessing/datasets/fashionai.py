@@ -1,5 +1,8 @@
 """The FashionAI keypoint challenge of 2018 (Tianchi 231648; re-released as data set 136923)."""
 
+from __future__ import annotations
+
+from preprocessing.datasets import DATASETS, DatasetSpec, Split
 from preprocessing.schema import KeypointSchema
 
 _UPPER = ('armpit_left', 'armpit_right')
@@ -42,3 +45,14 @@ SCHEMA = KeypointSchema(
         'trousers': _LOWER,
     },
 )
+
+
+def find_splits(data_dir: str) -> list[Split]:
+    """The splits below `data_dir`, in either layout; see fashionai_layouts.find_splits."""
+    # Looking at files needs TensorFlow, the schema does not.
+    from preprocessing.datasets import fashionai_layouts
+
+    return fashionai_layouts.find_splits(data_dir, SCHEMA)
+
+
+DATASETS.register('fashionai')(DatasetSpec(schema=SCHEMA, find_splits=find_splits))

@@ -1,0 +1,106 @@
+"""Annotations and pictures of every split -> sharded TFRecords, dataset.json and rejected.csv.
+
+    python convert_tfrecords.py --data_dir=../Datasets
+
+Pictures of labelled splits go to RECORDS/train and RECORDS/val, those of each test split to a
+directory of its own. The result depends on the data and the flags, not on the number of processes;
+an interrupted run can be started again.
+"""
+
+from __future__ import annotations
+
+import os
+import posixpath
+
+from absl import flags
+
+import config
+from utility import command_line
+
+FLAGS = flags.FLAGS
+
+
+def _default_num_workers() -> int:
+    if hasattr(os, 'sched_getaffinity'):  # what this process may use; not on every system
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _define_flags() -> None:
+    flags.DEFINE_string('data_dir', config.DEFAULT_DATA_DIR, 'Directory that holds the splits.')
+    flags.DEFINE_string('records_dir', None, 'Output; by default DATA_DIR/tfrecords.')
+    flags.DEFINE_string('dataset', 'fashionai', 'Which data set this is.')
+    flags.DEFINE_list('splits', [], 'Splits to convert, such as train_0,test_0; all by default.')
+    flags.DEFINE_float(
+        'val_fraction', 0.015, 'Share of the labelled pictures for validation.', 0, 1
+    )
+    flags.DEFINE_integer('num_shards', None, 'Files per split and category; by default ~100 MB.', 1)
+    flags.DEFINE_integer('num_workers', _default_num_workers(), 'At most so many processes.', 1)
+    flags.DEFINE_enum(
+        'on_bad_image',
+        'skip',
+        ['skip', 'fail'],
+        'Whether a picture that cannot be used is listed in rejected.csv or ends the run.',
+    )
+
+
+def main(positional: list[str]) -> None:
+    command_line.no_positional(positional)
+    os.environ['CUDA_VISIBLE_DEVICES'] = '-1'  # every process would take the memory of the GPU
+    from preprocessing import conversion
+    from utility import progress
+
+    records_dir = FLAGS.records_dir or posixpath.join(FLAGS.data_dir, config.DEFAULT_RECORDS_SUBDIR)
+    settings = conversion.Settings(
+        data_dir=FLAGS.data_dir,
+        records_dir=records_dir,
+        dataset=FLAGS.dataset,
+        splits=tuple(FLAGS.splits),
+        val_fraction=FLAGS.val_fraction,
+        num_shards=FLAGS.num_shards,
+        skip_bad_images=FLAGS.on_bad_image == 'skip',
+        num_workers=FLAGS.num_workers,
+    )
+    info = conversion.convert(settings, progress.track)
+    print(_summary(info))
+    print(f'records: {records_dir}')
+
+
+def _summary(info: dict) -> str:
+    """A table of the records by split and category, and what a user should know of the data."""
+    categories = list(info['schema']['categories'])
+    rows = [['split', *categories, 'all']]
+    for name, split in info['splits'].items():
+        counts = [split['records'][category] for category in categories]
+        rows.append([name, *map(str, counts), str(sum(counts))])
+    lines = [''.join(f'{cell:>10}' for cell in row) for row in rows]
+    empty = _without_validation(info)
+    if empty:
+        lines.append(f'val has no {", ".join(empty)}; a larger --val_fraction would give it some')
+    if info['rejected']:
+        lines.append(f'{info["rejected"]} pictures cannot be used; see rejected.csv')
+    changes = [f'{count} {change}' for change, count in info['encoded_anew'].items()]
+    if changes:
+        lines.append(f'encoded anew: {", ".join(changes)}')
+    duplicates = info['duplicates']
+    if duplicates['groups']:
+        lines.append(
+            f'{duplicates["pictures"]} pictures are copies of each other'
+            f' ({duplicates["groups"]} different ones);'
+            f' {duplicates["labelled_pictures_also_in_a_test_split"]} labelled ones are in a test'
+            ' split too'
+        )
+    return '\n'.join(lines)
+
+
+def _without_validation(info: dict) -> list[str]:
+    """The categories that are trained but cannot be evaluated, though there is a val split."""
+    if 'val' not in info['splits']:
+        return []
+    train, val = (info['splits'][name]['records'] for name in ('train', 'val'))
+    return [category for category in train if train[category] and not val[category]]
+
+
+if __name__ == '__main__':
+    _define_flags()
+    command_line.run(main, __doc__)

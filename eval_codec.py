@@ -1,0 +1,222 @@
+"""The error that the heat maps alone make on real annotations, with a perfect network.
+
+    python eval_codec.py --answers=ANNOTATIONS.csv --image_size=384 --heatmap_size=96 [--refine=all]
+
+Every visible point is mapped into the crop, encoded, decoded and mapped back, and scored by NE.
+Annotations do not tell the size of a picture: all are taken for squares of --source_size px. A
+picture that is less high or wide has its margins elsewhere, which shifts its points against the
+cells but does not change the floor over many pictures. Points outside the square are left out.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from absl import flags
+
+import config
+from utility import command_line
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from preprocessing.schema import KeypointSchema
+    from preprocessing.tables import KeypointTable
+    from utility.heatmaps import HeatmapCodec
+    from utility.metrics import Score
+
+# From coarse to fine; the names that utility.heatmaps registers, which takes TensorFlow to ask.
+REFINE_MODES = ('argmax', 'quarter', 'dark')
+ALL_MODES = 'all'
+# 19 MB of heat maps of 96 x 96 cells.
+POINTS_PER_BATCH = 512
+
+
+class Floor(NamedTuple):
+    """What a codec makes of points that it has encoded itself.
+
+    Attributes:
+        score: NE and how many points it is of.
+        distance: Mean distance, px of the original picture.
+        points_outside: How many visible points were left out for lying outside the picture.
+    """
+
+    score: Score
+    distance: float
+    points_outside: int
+
+
+def define_flags() -> None:
+    network = config.NetworkConfig()
+    flags.DEFINE_string('answers', None, 'The annotations, a CSV.')
+    for name, size, what in (
+        ('image_size', network.image_size, "The network's input, px"),
+        ('heatmap_size', network.heatmap_size, 'Its heat maps, cells'),
+    ):
+        text = ','.join(map(str, size))
+        flags.DEFINE_string(name, text, f'{what}: one number, or HEIGHT,WIDTH.')
+    flags.DEFINE_float('sigma', config.LossConfig().sigmas[-1], 'Of the Gaussians, cells.')
+    flags.DEFINE_enum(
+        'refine', config.Experiment().refine, [*REFINE_MODES, ALL_MODES], 'How maps become points.'
+    )
+    flags.DEFINE_float('source_size', 512.0, 'Longest side of the annotated pictures, px.')
+    flags.DEFINE_string('dataset', 'fashionai', 'Whose categories and keypoints the CSV has.')
+    flags.DEFINE_string('output_json', None, 'Where to write the numbers too.')
+    for name in ('sigma', 'source_size'):
+        flags.register_validator(name, lambda value: value > 0, 'must be positive')
+
+
+def size_from_text(text: str, flag: str) -> tuple[int, int]:
+    """(height, width) of 'SIDE' or 'HEIGHT,WIDTH'.
+
+    Raises:
+        ValueError: It is neither, or not positive.
+    """
+    parts = [part.strip() for part in text.split(',')]
+    if len(parts) > 2 or not all(part.isdecimal() and int(part) for part in parts):
+        raise ValueError(f'--{flag}={text}: must be one positive number, or HEIGHT,WIDTH')
+    return int(parts[0]), int(parts[-1])
+
+
+def codec_floor(
+    table: KeypointTable, schema: KeypointSchema, codec: HeatmapCodec, source_size: float
+) -> Floor:
+    """Encodes and decodes the visible points of annotations, and scores what comes back.
+
+    Args:
+        table: The annotations.
+        schema: Of the annotations.
+        codec: Encodes and decodes.
+        source_size: Side of the square that the pictures are taken for, px.
+
+    Raises:
+        ValueError: No point is left to score.
+    """
+    import numpy as np
+
+    from utility import metrics
+
+    visible = table.visibility == 1
+    # Annotators have clicked on pixel 512 of pictures of 512 px, the centre of the one beyond.
+    inside = ((table.keypoints >= 0) & (table.keypoints <= source_size + 0.5)).all(-1)
+    points_outside = int(np.count_nonzero(visible & ~inside))
+    predicted = table.keypoints.copy()
+    predicted[visible & inside] = decoded_again(
+        table.keypoints[visible & inside], codec, source_size
+    )
+    normalizer = metrics.normalizers(table.keypoints, table.visibility, table.categories, schema)
+    distances = metrics.normalized_distances(
+        predicted, table.keypoints, np.where(inside, table.visibility, 0), normalizer
+    )
+    skipped = int(np.count_nonzero(normalizer <= 0))
+    score = metrics.summarize(distances, table.categories, schema, skipped)
+    return Floor(score, float(np.nanmean(distances * normalizer[:, np.newaxis])), points_outside)
+
+
+def decoded_again(points: np.ndarray, codec: HeatmapCodec, source_size: float) -> np.ndarray:
+    """Sends points through the crop and its heat maps, and back.
+
+    Args:
+        points: float32 [N, 2], px of a picture that is a square of `source_size` px.
+        codec: Encodes and decodes.
+        source_size: Side of the picture, px.
+
+    Returns:
+        float32 [N, 2], px of the same picture.
+    """
+    import numpy as np
+    import tensorflow as tf
+
+    from preprocessing import geometry
+    from utility import progress
+
+    to_crop = geometry.letterbox((source_size, source_size), codec.image_size)
+
+    @tf.function(input_signature=[tf.TensorSpec([None, 2], tf.float32)])
+    def round_trip(batch):
+        in_crop = geometry.transform_points(batch, to_crop)
+        decoded, _ = codec.decode(codec.encode(in_crop[:, tf.newaxis]))
+        return geometry.transform_points(decoded[:, 0], tf.linalg.inv(to_crop))
+
+    starts = range(0, len(points), POINTS_PER_BATCH)
+    batches = (points[start : start + POINTS_PER_BATCH] for start in starts)
+    label = f'{codec.refine}, batches of {POINTS_PER_BATCH} points'
+    decoded = [round_trip(b).numpy() for b in progress.track(batches, len(starts), label)]
+    return np.concatenate(decoded) if decoded else points
+
+
+def format_floors(floors: Mapping[str, Floor], categories: Sequence[str]) -> str:
+    """A table with one line per refine mode, and what was scored."""
+    titles = ['px', 'all', *categories]
+    lines = ['NE in percent, px in the original picture']
+    lines += [f'{"refine":8}' + ''.join(f'{title:>10}' for title in titles)]
+    for mode, floor in floors.items():
+        errors = [floor.score.normalized_error]
+        errors += [floor.score.per_category.get(name, float('nan')) for name in categories]
+        numbers = [floor.distance, *(100 * error for error in errors)]
+        lines.append(f'{mode:8}' + ''.join(f'{number:10.4f}' for number in numbers))
+    score, _, points_outside = floors[list(floors)[-1]]
+    return '\n'.join(
+        [
+            *lines,
+            f'{score.points} points of {score.images} images; '
+            f'{score.skipped_images} images skipped: no normalizer; '
+            f'{points_outside} visible points left out: outside the picture',
+        ]
+    )
+
+
+def report(floors: Mapping[str, Floor], codec: HeatmapCodec, source_size: float) -> dict:
+    """What --output_json holds: the settings, the last mode's score, and all under 'modes'."""
+    modes = {
+        mode: {**dataclasses.asdict(floor.score), 'distance': floor.distance}
+        for mode, floor in floors.items()
+    }
+    last = list(floors)[-1]
+    return {
+        **modes[last],
+        'points_outside': floors[last].points_outside,
+        'refine': last,
+        'image_size': codec.image_size,
+        'heatmap_size': codec.heatmap_size,
+        'sigma': codec.sigma,
+        'source_size': source_size,
+        'modes': modes,
+    }
+
+
+def main(positional: list[str]) -> None:
+    command_line.no_positional(positional)
+    values = flags.FLAGS
+    if not values.answers:
+        raise ValueError('--answers is missing: the annotations, a CSV')
+    sizes = [size_from_text(values[f].value, f) for f in ('image_size', 'heatmap_size')]
+
+    import json
+
+    from preprocessing.datasets import DATASETS
+    from preprocessing.tables import read_table, write_bytes
+
+    schema = DATASETS.get(values.dataset).schema
+    table = read_table(values.answers, schema)
+
+    from utility.heatmaps import HeatmapCodec
+
+    floors = {}
+    for mode in REFINE_MODES if values.refine == ALL_MODES else (values.refine,):
+        codec = HeatmapCodec(*sizes, sigma=values.sigma, refine=mode)
+        try:
+            floors[mode] = codec_floor(table, schema, codec, values.source_size)
+        except ValueError as error:
+            raise ValueError(f'{values.answers}: {error}') from error
+    print(format_floors(floors, list(schema.categories)))
+    if values.output_json:
+        numbers = report(floors, codec, values.source_size)
+        write_bytes(values.output_json, (json.dumps(numbers, indent=2) + '\n').encode())
+
+
+if __name__ == '__main__':
+    define_flags()
+    command_line.run(main, __doc__)

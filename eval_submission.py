@@ -1,0 +1,69 @@
+"""Predicts a test split and writes the submission CSV.
+
+    python eval_submission.py --data_dir=RECORDS/test_0 --model_dir=RUN[,RUN2] --output_csv=PATH
+    python eval_submission.py --data_dir=RECORDS/test_0 --backbone=resnet50_cpn
+
+With several runs their points are averaged before they are rounded.
+"""
+
+import os
+
+from absl import flags
+
+import config
+from utility import command_line
+
+flags.DEFINE_string('data_dir', None, 'A test split of the records, RECORDS/test_0.')
+flags.DEFINE_list('model_dir', None, 'One run, or several with commas.')
+flags.DEFINE_string('backbone', None, 'Short for --model_dir=logs/NAME --output_csv=NAME_sub.csv.')
+flags.DEFINE_string('output_csv', None, 'The submission.')
+flags.DEFINE_boolean('flip_test', False, "Average with the mirrored picture's heat maps.")
+flags.DEFINE_integer('passes', 1, '2: predict again on the box around the points.')
+flags.DEFINE_string('refine', None, 'How heat maps become points; default: as trained.')
+flags.DEFINE_integer('batch_size', 16, 'Pictures at a time.', lower_bound=1)
+
+
+def _runs_and_output(values) -> tuple:
+    """The runs to predict with and the path to write."""
+    if not values.data_dir:
+        raise ValueError('--data_dir is missing: the records of a test split')
+    if bool(values.backbone) == bool(values.model_dir):
+        raise ValueError('give either --model_dir or --backbone')
+    if values.backbone:
+        run = os.path.join(config.DEFAULT_LOGS_DIR, values.backbone)
+        return [run], values.output_csv or f'{values.backbone}_sub.csv'
+    if not values.output_csv:
+        raise ValueError('--output_csv is missing: the path of the submission')
+    return values.model_dir, values.output_csv
+
+
+def main(positional: list) -> None:
+    command_line.no_positional(positional)
+    values = flags.FLAGS
+    runs, output = _runs_and_output(values)
+
+    import numpy as np
+
+    from utility import predictor, submissions
+
+    options = predictor.PredictOptions(
+        values.flip_test, values.passes, values.refine, values.batch_size
+    )
+    schema = predictor.schema_of(runs[0])
+    predictions = [predictor.predict_split(run, values.data_dir, options) for run in runs]
+    first = predictions[0]
+    table = submissions.ensemble([p.table() for p in predictions], schema, 'mean')
+    submissions.write_submission(
+        output,
+        table.image_ids,
+        table.categories,
+        np.asarray(table.keypoints),
+        first.image_sizes,
+        schema,
+        expected_ids=first.image_ids,
+    )
+    print(f'{output}: {len(table.image_ids)} pictures')
+
+
+if __name__ == '__main__':
+    command_line.run(main, __doc__)

@@ -1,0 +1,135 @@
+"""Networks: a backbone, a head, and the standardisation that belongs to their weights."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+import tensorflow as tf
+
+from config import NetworkConfig, Registry
+from nets.backbones import BACKBONES
+from nets.heads import HEADS
+
+COMPUTE_DTYPES = ('float32', 'bfloat16')
+
+
+class Network(tf.Module):
+    """From pictures to heat maps; made by build_network. Its variables exist after a first call."""
+
+    def __init__(self, config: NetworkConfig, num_keypoints: int, dtype: tf.DType):
+        super().__init__()
+        self.config = config
+        self.num_keypoints = num_keypoints
+        self.dtype = dtype
+        self.backbone = _make(BACKBONES, config.backbone, 'backbone_options', config)
+        arguments = (num_keypoints, tuple(config.heatmap_size))
+        self.head = _make(HEADS, config.head, 'head_options', config, *arguments)
+
+    def __call__(self, images: tf.Tensor, training: bool) -> list[tf.Tensor]:
+        """Heat maps of pictures.
+
+        Args:
+            images: [B, H, W, 3] RGB in 0..255, integer or float; H and W are config.image_size.
+            training: Whether batch norm uses, and learns from, the statistics of this batch.
+
+        Returns:
+            float32 [B, h, w, K] each, coarse to final; h and w are config.heatmap_size.
+
+        Raises:
+            ValueError: The pictures have another size, the backbone cannot divide it, or the head
+                cannot give the size of the heat maps.
+        """
+        images = self._standardise(tf.convert_to_tensor(images))
+        features = self.backbone(tf.cast(images, self.dtype), training)
+        _check_division(self.config, features)
+        outputs = self.head(features, training)
+        for output in outputs:
+            self._check_output(output)
+        return [tf.cast(output, tf.float32) for output in outputs]
+
+    def _standardise(self, images: tf.Tensor) -> tf.Tensor:
+        expected = [None, *self.config.image_size, 3]
+        if not images.shape.is_compatible_with(expected):
+            raise ValueError(
+                f'images of shape {images.shape}: '
+                f'network.image_size={tuple(self.config.image_size)} needs {expected}'
+            )
+        images = tf.cast(tf.ensure_shape(images, expected), tf.float32)
+        return (images - self.config.mean) / self.config.std
+
+    def _check_output(self, output: tf.Tensor) -> None:
+        expected = [*self.config.heatmap_size, self.num_keypoints]
+        if output.shape[1:] != expected:
+            raise ValueError(
+                f'head {self.config.head!r} broke its contract: '
+                f'heat maps of shape {output.shape} instead of {[None, *expected]}'
+            )
+
+
+def build_network(
+    config: NetworkConfig, num_keypoints: int, dtype: tf.DType | str = 'float32'
+) -> Network:
+    """Puts the backbone and head that `config` names together.
+
+    Args:
+        config: Names, sizes, options and standardisation.
+        num_keypoints: K.
+        dtype: What the network computes in, one of COMPUTE_DTYPES; weights and heat maps are
+            float32 in any case.
+
+    Raises:
+        ValueError: A name, an option or its type, or the dtype is not known.
+    """
+    dtype = tf.as_dtype(dtype)
+    if dtype.name not in COMPUTE_DTYPES:
+        raise ValueError(f'dtype={dtype.name!r}: must be one of {", ".join(COMPUTE_DTYPES)}')
+    return Network(config, num_keypoints, dtype)
+
+
+def num_parameters(module: tf.Module) -> int:
+    """Number of trainable parameters; of a network that has been called once."""
+    if not module.variables:
+        raise ValueError('a network has no variables before its first call')
+    return sum(variable.shape.num_elements() for variable in module.trainable_variables)
+
+
+def _make(
+    registry: Registry, name: str, field: str, config: NetworkConfig, *arguments: Any
+) -> tf.Module:
+    """Calls a registered factory with the arguments and the options that `config.field` holds."""
+    factory = registry.get(name)
+    options = getattr(config, field)
+    parameters = list(inspect.signature(factory).parameters.values())[len(arguments) :]
+    defaults = {parameter.name: parameter.default for parameter in parameters}
+    for option, value in options.items():
+        _check_option(f'network.{field}: {registry.kind} {name!r}', defaults, option, value)
+    return factory(*arguments, **options)
+
+
+def _check_option(owner: str, defaults: Mapping[str, Any], option: str, value: Any) -> None:
+    if option not in defaults:
+        raise ValueError(f'{owner} has no option {option!r}; it has: {", ".join(defaults)}')
+    kind = type(defaults[option])
+    allowed = {float: (int, float), tuple: (tuple, list)}.get(kind, (kind,))
+    if defaults[option] is not None and type(value) not in allowed:
+        raise ValueError(f'{owner}: {option}={value!r} must be of type {kind.__name__}')
+
+
+def _check_division(config: NetworkConfig, features: Mapping[str, tf.Tensor]) -> None:
+    """Refuses pictures that are not a whole number of cells at every stride of the backbone."""
+    size = tuple(config.image_size)
+    stride = 1
+    for feature in features.values():
+        for side, cells in zip(size, feature.shape[1:3]):
+            pixels = -(-side // cells)
+            stride = max(stride, 2 ** (pixels - 1).bit_length())
+    below = tuple(max(side // stride, 1) * stride for side in size)
+    above = tuple(-(-side // stride) * stride for side in size)
+    if size != below:
+        nearest = ' or '.join(map(str, sorted({below, above})))
+        raise ValueError(
+            f'network.image_size={size}: backbone {config.backbone!r} needs multiples of {stride}; '
+            f'nearest: {nearest}'
+        )

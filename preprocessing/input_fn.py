@@ -1,0 +1,219 @@
+"""From records to batches: op strings are parsed and applied, and records are read and shuffled."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from preprocessing.ops import OPS, Example, Op, Stage
+from preprocessing.records import decode_example, record_files
+from preprocessing.schema import KeypointSchema
+
+# Files that are open at a time; a larger training set is read in random groups of that many.
+MAX_OPEN_FILES = 64
+PARALLEL_READS = 4
+PARALLEL_CALLS = tf.data.AUTOTUNE
+PREFETCHED_BATCHES = 2
+
+
+def parse_ops(ops: str) -> list[Op]:
+    """Makes the ops of an op string, such as 'flip(0.5)|rotate(30)|letterbox(384,384)|warp'.
+
+    Ops are separated by '|' and take literals, by position or by name. Geometric ops come first,
+    then one letterbox, one warp, and pixel ops.
+
+    Raises:
+        ValueError: An op is unknown, has bad arguments or is out of place; names it and what is
+            allowed.
+    """
+    texts = [text.strip() for text in ops.split('|')]
+    parsed = [_parse_op(text) for text in texts]
+    stages = [stage for stage, _ in parsed]
+    names = {
+        stage: '/'.join(n for n in OPS.names() if OPS.get(n).stage == stage) for stage in Stage
+    }
+    allowed = f'the order is {", ".join(names.values())}, of which just one of the second and third'
+    for stage in (Stage.SIZE, Stage.WARP):
+        if stages.count(stage) != 1:
+            count = stages.count(stage)
+            raise ValueError(f'op string {ops!r} has {names[stage]} {count} times; {allowed}')
+    for text, stage, before in zip(texts[1:], stages[1:], stages):
+        if stage < before:
+            raise ValueError(f'op string {ops!r}: {text!r} comes too late; {allowed}')
+    return [op for _, op in parsed]
+
+
+def _parse_op(text: str) -> tuple[Stage, Op]:
+    """One op of an op string, such as 'flip' or 'color(0.1, hue=0)'."""
+    factory, arguments, keywords = _parse_call(text)
+    signature = inspect.signature(factory)
+    plain = [p.replace(annotation=inspect.Parameter.empty) for p in signature.parameters.values()]
+    usage = f'{factory.__name__}{inspect.Signature(plain)}'
+    try:
+        bound = signature.bind(*arguments, **keywords)
+        return factory.stage, factory(*bound.args, **bound.kwargs)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f'op {text!r}: {error}; use {usage}') from error
+
+
+def _parse_call(text: str) -> tuple[Callable[..., Op], list[Any], dict[str, Any]]:
+    """The factory that the text names, and the literals it is called with."""
+    try:
+        node = ast.parse(text, mode='eval').body
+        call = node if isinstance(node, ast.Call) else ast.Call(node, [], [])
+        arguments = [ast.literal_eval(value) for value in call.args]
+        keywords = {keyword.arg: ast.literal_eval(keyword.value) for keyword in call.keywords}
+    except (SyntaxError, ValueError) as error:
+        raise ValueError(f'op {text!r}: must look like name or name(1, key=0.5)') from error
+    well_formed = isinstance(call.func, ast.Name) and None not in keywords
+    if not well_formed or len(keywords) < len(call.keywords):
+        raise ValueError(f'op {text!r}: must look like name or name(1, key=0.5), each key once')
+    return OPS.get(call.func.id), arguments, keywords
+
+
+def apply_ops(ops: str, schema: KeypointSchema, example: Example, seed: Any) -> Example:
+    """Applies an op string to one decoded record.
+
+    Args:
+        ops: As in parse_ops.
+        schema: That the record was decoded with.
+        example: From records.decode_example.
+        seed: Integers [2]. Equal seeds give equal results; each op derives its own from it.
+
+    Returns:
+        The example after the last op, as preprocessing.ops describes it: `image` is float32
+        [H, W, 3], not yet rounded or clipped.
+    """
+    example = {
+        **example,
+        'frame_size': tf.cast(example['image_size'], tf.float32),
+        'to_crop': tf.eye(3),
+        'flip_permutation': tf.constant(schema.flip_permutation),
+    }
+    for position, op in enumerate(parse_ops(ops)):
+        example = op(example, tf.random.experimental.stateless_fold_in(seed, position))
+    return example
+
+
+def to_uint8(image: tf.Tensor) -> tf.Tensor:
+    """Rounds and clips a picture in 0..255."""
+    return tf.saturate_cast(tf.round(image), tf.uint8)
+
+
+def make_input_fn(
+    file_pattern: str | Sequence[str],
+    schema: KeypointSchema,
+    ops: str,
+    batch_size: int,
+    *,
+    training: bool,
+    seed: int = 0,
+    shuffle_buffer: int = 2000,
+    boxes: np.ndarray | None = None,
+) -> Callable[..., tf.data.Dataset]:
+    """Makes the input_fn of a training, an evaluation or a prediction.
+
+    Training reads for ever, in a new order and with new augmentation in each epoch, and gives full
+    batches only. Otherwise the records come once, in the order of record_files, and the last batch
+    may be smaller. The same arguments give the same batches, whatever the number of threads.
+
+    It holds `shuffle_buffer` records, still compressed, some read ahead of each open file, and the
+    batches in preparation; so memory does not depend on the number of records.
+
+    Args:
+        file_pattern: As in records.record_files.
+        schema: The data set's, or a subset of it; K is its number of keypoints.
+        ops: Op string.
+        batch_size: B; of each replica.
+        training: Whether to shuffle and repeat.
+        seed: Of the order and of the augmentation.
+        shuffle_buffer: Records to draw from in training.
+        boxes: float32 [N, 4], original px, one for each record in the order of evaluation; takes
+            the place of the records' boxes. Not in training.
+
+    Returns:
+        input_fn(input_context=None) -> Dataset of (features, labels). With an input context it
+        reads that pipeline's share of the records. Features: image uint8 [B, H, W, 3], image_id and
+        category string [B], image_size int32 [B, 2] (height, width), to_crop float32 [B, 3, 3]
+        (original -> crop px). Labels: keypoints float32 [B, K, 2] in crop px, visibility int32
+        [B, K] (-1 absent), normalizer float32 [B] in original px (0: not scored).
+
+    Raises:
+        ValueError: An argument is out of range, the op string is wrong, or no file matches.
+    """
+    parse_ops(ops)
+    for argument, value in (('batch_size', batch_size), ('shuffle_buffer', shuffle_buffer)):
+        if value < 1:
+            raise ValueError(f'{argument}={value!r}: must be at least 1')
+    if boxes is not None:
+        boxes = np.asarray(boxes, np.float32)
+        if training or boxes.ndim != 2 or boxes.shape[1] != 4:
+            allowed = 'of shape [N, 4], and None in training'
+            raise ValueError(f'boxes of shape {list(boxes.shape)}: must be {allowed}')
+    files = record_files(file_pattern)
+    seed %= 2**31
+
+    def prepare(index, serialized):
+        example = dict(decode_example(serialized, schema))
+        if boxes is not None:
+            example['box'] = _row(boxes, index)
+        return _features_and_labels(apply_ops(ops, schema, example, tf.stack([seed, index])))
+
+    def input_fn(input_context=None):
+        share = (1, 0)
+        if input_context is not None:
+            share = (input_context.num_input_pipelines, input_context.input_pipeline_id)
+        if training:
+            records = _shuffled(files, share, seed, shuffle_buffer)
+        else:
+            records = tf.data.TFRecordDataset(files).enumerate().shard(*share)
+        batches = records.map(prepare, PARALLEL_CALLS).batch(batch_size, drop_remainder=training)
+        return batches.prefetch(PREFETCHED_BATCHES).with_options(_options())
+
+    return input_fn
+
+
+def _shuffled(
+    files: list[str], share: tuple[int, int], seed: int, shuffle_buffer: int
+) -> tf.data.Dataset:
+    """Endless (index, serialized record); no index occurs twice, nor in two shares.
+
+    Every share reads the same stream and keeps its records before the shuffle, so that the shares
+    of an epoch are disjoint and complete.
+    """
+    num_shares, position = share
+    num_open = min(len(files), MAX_OPEN_FILES)
+    records = tf.data.Dataset.from_tensor_slices(files).shuffle(len(files), seed)
+    records = records.interleave(
+        tf.data.TFRecordDataset,
+        cycle_length=num_open,
+        num_parallel_calls=min(num_open, PARALLEL_READS),
+    )
+    records = records.shard(num_shares, position).shuffle(shuffle_buffer, seed).repeat()
+    indices = tf.data.Dataset.counter(position, num_shares)
+    return tf.data.Dataset.zip((indices, records))
+
+
+def _row(boxes: np.ndarray, index: tf.Tensor) -> tf.Tensor:
+    message = f'boxes has {len(boxes)} rows, but there are more records'
+    with tf.control_dependencies([tf.debugging.assert_less(index, np.int64(len(boxes)), message)]):
+        return tf.gather(boxes, index)
+
+
+def _features_and_labels(example: Example) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
+    features = {name: example[name] for name in ('image_id', 'category', 'image_size', 'to_crop')}
+    labels = {name: example[name] for name in ('keypoints', 'visibility', 'normalizer')}
+    return {'image': to_uint8(example['image']), **features}, labels
+
+
+def _options() -> tf.data.Options:
+    options = tf.data.Options()
+    options.deterministic = True
+    # input_fn shards by itself; sharded again, records would be lost.
+    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
+    return options

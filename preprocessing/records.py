@@ -1,0 +1,269 @@
+"""The one layout of a record: encode, decode, where the files lie and how many records they hold.
+
+A records directory holds `dataset.json` and one directory a split, with files
+`<category>-00000-of-00002.tfrecord`. A record is a tf.train.Example:
+
+    image/encoded      bytes           RGB JPEG
+    image/id           bytes           UTF-8, the key in submissions
+    image/category     bytes           UTF-8
+    image/height       int64           px
+    image/width        int64           px
+    image/keypoints    float [2 * K]   x, y of each point of the data set's schema, continuous px of
+                                       the picture; -1, -1 where absent
+    image/visibility   int64 [K]       1 visible, 0 occluded, -1 not annotated
+    image/box          float [4]       x_min, y_min, x_max, y_max, or empty
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import posixpath
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from preprocessing.datasets import DATASETS, Annotation
+from preprocessing.schema import KeypointSchema
+
+DATASET_FILE = 'dataset.json'
+_PARTIAL_SUFFIX = '.partial'
+_MAX_NAMES_SHOWN = 8
+
+
+def _bytes_feature(value: bytes) -> tf.train.Feature:
+    return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
+
+
+def _int64_feature(values: Sequence[int]) -> tf.train.Feature:
+    return tf.train.Feature(int64_list=tf.train.Int64List(value=values))
+
+
+def _float_feature(values: Sequence[float]) -> tf.train.Feature:
+    return tf.train.Feature(float_list=tf.train.FloatList(value=values))
+
+
+def encode_example(jpeg: bytes, annotation: Annotation, image_size: tuple[int, int]) -> bytes:
+    """One picture and its annotation as a serialized tf.train.Example.
+
+    Args:
+        jpeg: The encoded picture, stored as it is.
+        annotation: Of the K points of the data set's whole schema. A point with visibility -1 is
+            stored at -1, -1, whatever its coordinates.
+        image_size: (height, width), px.
+    """
+    visibility = np.asarray(annotation.visibility)
+    keypoints = np.where(visibility[:, None] >= 0, annotation.keypoints, -1.0)
+    box = [] if annotation.box is None else np.asarray(annotation.box).tolist()
+    features = {
+        'image/encoded': _bytes_feature(jpeg),
+        'image/id': _bytes_feature(annotation.image_id.encode()),
+        'image/category': _bytes_feature(annotation.category.encode()),
+        'image/height': _int64_feature([image_size[0]]),
+        'image/width': _int64_feature([image_size[1]]),
+        'image/keypoints': _float_feature(keypoints.ravel().tolist()),
+        'image/visibility': _int64_feature(visibility.tolist()),
+        'image/box': _float_feature(box),
+    }
+    example = tf.train.Example(features=tf.train.Features(feature=features))
+    return example.SerializeToString(deterministic=True)
+
+
+def _sequence(dtype: tf.DType) -> tf.io.FixedLenSequenceFeature:
+    return tf.io.FixedLenSequenceFeature([], dtype, allow_missing=True)
+
+
+def decode_example(serialized: tf.Tensor, schema: KeypointSchema) -> dict[str, tf.Tensor]:
+    """The inverse of encode_example, in the graph, for the points of `schema`.
+
+    Args:
+        serialized: string [], one tf.train.Example.
+        schema: The data set's schema or a subset of it; K is its number of keypoints.
+
+    Returns:
+        encoded: string [], the JPEG.
+        image_id: string [].
+        category: string [].
+        image_size: int32 [2], (height, width), px.
+        keypoints: float32 [K, 2], continuous px of the picture; -1, -1 where absent.
+        visibility: int32 [K]; -1 where absent.
+        normalizer: float32 [], px between the two points that scale the error of the category;
+            0 where one of them is absent or the category is not one of the schema's.
+        box: float32 [4], px; zeros where there is none.
+    """
+    parsed = tf.io.parse_single_example(
+        serialized,
+        {
+            'image/encoded': tf.io.FixedLenFeature([], tf.string),
+            'image/id': tf.io.FixedLenFeature([], tf.string),
+            'image/category': tf.io.FixedLenFeature([], tf.string),
+            'image/height': tf.io.FixedLenFeature([], tf.int64),
+            'image/width': tf.io.FixedLenFeature([], tf.int64),
+            'image/keypoints': _sequence(tf.float32),
+            'image/visibility': _sequence(tf.int64),
+            'image/box': _sequence(tf.float32),
+        },
+    )
+    positions = tf.constant(schema.record_positions, tf.int32)
+    keypoints = tf.gather(tf.reshape(parsed['image/keypoints'], [-1, 2]), positions)
+    visibility = tf.cast(tf.gather(parsed['image/visibility'], positions), tf.int32)
+    category = parsed['image/category']
+    size = tf.stack([parsed['image/height'], parsed['image/width']])
+    padded_box = tf.concat([parsed['image/box'], tf.zeros([4])], axis=0)
+    return {
+        'encoded': parsed['image/encoded'],
+        'image_id': parsed['image/id'],
+        'category': category,
+        'image_size': tf.cast(size, tf.int32),
+        'keypoints': keypoints,
+        'visibility': visibility,
+        'normalizer': _normalizer(category, keypoints, visibility, schema),
+        'box': tf.ensure_shape(padded_box[:4], [4]),
+    }
+
+
+def _normalizer(
+    category: tf.Tensor, keypoints: tf.Tensor, visibility: tf.Tensor, schema: KeypointSchema
+) -> tf.Tensor:
+    """Distance in px of the category's normaliser pair, or 0. category [], points [K, 2], [K]."""
+    names = list(schema.categories)
+    pairs = tf.constant([schema.normalizer_indices(name) for name in names], tf.int32)
+    is_category = tf.equal(category, tf.constant(names))
+    pair = tf.gather(pairs, tf.argmax(tf.cast(is_category, tf.int32)))
+    first, second = tf.unstack(tf.gather(keypoints, pair))
+    present = tf.reduce_all(tf.gather(visibility, pair) >= 0) & tf.reduce_any(is_category)
+    return tf.where(present, tf.norm(first - second), 0.0)
+
+
+@contextlib.contextmanager
+def written_whole(path: str) -> Iterator[str]:
+    """Gives a path beside `path` to write to; renames it to `path` once the body has succeeded.
+
+    What an interrupted run left at the path beside is overwritten by the next one.
+    """
+    partial = path + _PARTIAL_SUFFIX
+    try:
+        yield partial
+    except BaseException:
+        if tf.io.gfile.exists(partial):
+            tf.io.gfile.remove(partial)
+        raise
+    tf.io.gfile.rename(partial, path, overwrite=True)
+
+
+@contextlib.contextmanager
+def shard_writer(path: str) -> Iterator[Callable[[bytes], None]]:
+    """Gives a function that appends a serialized example to a TFRecord, complete or not there."""
+    with written_whole(path) as partial, tf.io.TFRecordWriter(partial) as writer:
+        yield writer.write
+
+
+def shard_path(split_dir: str, category: str, shard: int, num_shards: int) -> str:
+    return posixpath.join(split_dir, f'{category}-{shard:05d}-of-{num_shards:05d}.tfrecord')
+
+
+def split_pattern(split_dir: str, category: str) -> str:
+    """The pattern, for record_files, of one category, of several ('blouse,skirt') or of 'all'."""
+    names = ['*'] if category == 'all' else [name.strip() for name in category.split(',')]
+    return ','.join(posixpath.join(split_dir, f'{name}-?????-of-?????.tfrecord') for name in names)
+
+
+def record_files(pattern: str | Sequence[str]) -> list[str]:
+    """The files of one pattern, of several joined by commas, or of a list, sorted.
+
+    Raises:
+        ValueError: A pattern matches nothing; names what there is in its directory.
+    """
+    patterns = pattern.split(',') if isinstance(pattern, str) else list(pattern)
+    files: set[str] = set()
+    for one in patterns:
+        found = tf.io.gfile.glob(one)
+        if not found:
+            raise ValueError(f'no records match {one!r}: {_what_there_is(posixpath.dirname(one))}')
+        files.update(found)
+    return sorted(files)
+
+
+def _what_there_is(directory: str) -> str:
+    directory = directory or '.'
+    if not tf.io.gfile.isdir(directory):
+        return f'there is no directory {directory!r}'
+    names = sorted(name.rstrip('/') for name in tf.io.gfile.listdir(directory))
+    more = ', ...' if len(names) > _MAX_NAMES_SHOWN else ''
+    return f'{directory!r} holds {", ".join(names[:_MAX_NAMES_SHOWN]) or "nothing"}{more}'
+
+
+def load_dataset_info(records_dir: str) -> dict[str, Any]:
+    """Reads and checks `dataset.json`.
+
+    Returns:
+        dataset (name in DATASETS), schema, splits (name -> labelled, records and shards per
+        category, ...), and what else convert_tfrecords.py wrote.
+
+    Raises:
+        ValueError: It is missing or broken, or its keypoints are not those of its data set.
+    """
+    path = posixpath.join(records_dir, DATASET_FILE)
+    if not tf.io.gfile.exists(path):
+        raise ValueError(
+            f'no {path}: {records_dir!r} is not a directory written by convert_tfrecords.py'
+            f' ({_what_there_is(records_dir)})'
+        )
+    with tf.io.gfile.GFile(path) as file:
+        text = file.read()
+    try:
+        info = json.loads(text)
+        name, keypoints = info['dataset'], info['schema']['keypoints']
+        counts = [count for split in info['splits'].values() for count in split['records'].values()]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(
+            f'{path} is broken ({type(error).__name__}: {error}); run convert_tfrecords.py again'
+        ) from error
+    if tuple(keypoints) != DATASETS.get(name).schema.keypoints:
+        raise ValueError(f'{path}: its keypoints are not those of data set {name!r}')
+    if not all(isinstance(count, int) for count in counts):
+        raise ValueError(f'{path} is broken: a number of records is no integer')
+    return info
+
+
+def count_by_category(split_dir: str, category: str = 'all') -> dict[str, int]:
+    """Number of records of a split in one category, several ('blouse,skirt') or 'all', by name.
+
+    Raises:
+        ValueError: dataset.json is missing beside the split, or knows no such split or category.
+    """
+    records_dir, split = posixpath.split(split_dir.rstrip('/'))
+    splits = load_dataset_info(records_dir or '.')['splits']
+    if split not in splits:
+        raise ValueError(f'{split_dir}: unknown split {split!r}; there are {", ".join(splits)}')
+    records = splits[split]['records']
+    names = list(records) if category == 'all' else [n.strip() for n in category.split(',')]
+    unknown = [name for name in names if name not in records]
+    if unknown:
+        raise ValueError(
+            f'{split_dir} has no records of {unknown[0]!r}; it has {", ".join(records)}'
+        )
+    return {name: records[name] for name in names}
+
+
+def count_records(split_dir: str, category: str = 'all') -> int:
+    """The sum of count_by_category."""
+    return sum(count_by_category(split_dir, category).values())
+
+
+def first_examples(split_dir: str, schema: KeypointSchema, count: int) -> list[dict[str, Any]]:
+    """The first `count` records of a split as decode_example gives them, in NumPy.
+
+    They are taken from the categories in turn, so that each has its share.
+
+    Raises:
+        ValueError: The split has no records.
+    """
+    files = record_files(split_pattern(split_dir, 'all'))
+    dataset = tf.data.Dataset.from_tensor_slices(files).interleave(
+        tf.data.TFRecordDataset, cycle_length=len(files)
+    )
+    dataset = dataset.take(count).map(lambda record: decode_example(record, schema))
+    return list(dataset.as_numpy_iterator())

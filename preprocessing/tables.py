@@ -1,0 +1,300 @@
+"""CSV tables of keypoints: annotations, lists of pictures to predict, and submissions.
+
+A row is a picture: its id, its category, and a cell `x_y_v` for each keypoint, x and y being the
+indices of a pixel and v the visibility. In memory points are continuous px: half a pixel more.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import os
+import re
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from absl import logging
+
+from preprocessing.schema import KeypointSchema
+
+IMAGE_ID = 'image_id'
+IMAGE_CATEGORY = 'image_category'
+EXTRA_CATEGORY = 'category'  # in some files; says the same as image_category
+ABSENT_INDEX = -1  # both coordinates, as written, of a point that is not there
+MAX_COORDINATE = 65535  # px; the longest side a JPEG can have (ITU-T T.81, B.2.2)
+# Every repetition can end in one way only, so that a match takes linear time whatever the cell.
+_NUMBER = r'[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?'
+_VISIBILITY = r'(?:-1|[+-]?0|\+?1)(?:\.0*)?'
+_BAD_CELL = re.compile(rf'^(?!{_NUMBER}_{_NUMBER}_{_VISIBILITY}$)', re.MULTILINE)
+
+
+class KeypointTable(NamedTuple):
+    """Pictures and their points, in the order of a file.
+
+    Attributes:
+        image_ids: str objects [N], each once.
+        categories: str [N].
+        keypoints: float32 [N, K, 2], continuous (x, y) px; (-0.5, -0.5) where absent.
+        visibility: int32 [N, K]: 1 visible, 0 occluded, -1 absent.
+        lines: int64 [N], the number of the line of the file that a row stood in, from 1.
+    """
+
+    image_ids: np.ndarray
+    categories: np.ndarray
+    keypoints: np.ndarray
+    visibility: np.ndarray
+    lines: np.ndarray
+
+
+class _Grid(NamedTuple):
+    """The cells of a file, not yet understood."""
+
+    path: str
+    lines: np.ndarray
+    columns: dict[str, tuple[str, ...]]
+
+    def error(self, row: int, column: str, problem: str) -> ValueError:
+        return ValueError(f'{self.path}, line {self.lines[row]}, column {column!r}: {problem}')
+
+
+def own_points(categories: Sequence[str], schema: KeypointSchema) -> np.ndarray:
+    """Which of the K points belong to each picture's category: bool [N, K]."""
+    names, codes = np.unique(np.asarray(categories, dtype=str), return_inverse=True)
+    masks = np.zeros([len(names), schema.num_keypoints], dtype=bool)
+    for mask, name in zip(masks, names):
+        mask[list(schema.indices(str(name)))] = True
+    return masks[codes]
+
+
+def read_table(path: str | os.PathLike, schema: KeypointSchema) -> KeypointTable:
+    """Reads annotations, a list of pictures (all points absent) or a submission.
+
+    The columns are taken by the names in the header; without a header, or with one of only
+    image_id and image_category over longer rows, they are in the order of the schema. A point is
+    absent if its cell is `-1_-1_*` or `*_*_-1`, or if it does not belong to the picture's category.
+
+    Args:
+        path: Local, or anything tf.io.gfile opens; gzipped or not, whatever its name.
+        schema: Names the columns and the categories.
+
+    Raises:
+        ValueError: The file is broken; tells the file, the line and the column.
+    """
+    grid = _read_grid(os.fspath(path), schema)
+    _check_names(grid, schema)
+    categories = np.array(grid.columns[IMAGE_CATEGORY])
+    own = own_points(categories, schema)
+    _check_own_columns(grid, own, schema)
+    cells = np.full([*own.shape, 3], ABSENT_INDEX, dtype=np.float64)
+    for k, name in enumerate(schema.keypoints):
+        if name in grid.columns:
+            cells[:, k] = _parse_cells(grid, name)
+    written = (cells[..., :2] != ABSENT_INDEX).any(-1) & (cells[..., 2] != -1)
+    foreign = np.count_nonzero(written & ~own)
+    if foreign:
+        logging.info('%s: %d points not of their category left out', path, foreign)
+    cells[~(written & own)] = ABSENT_INDEX
+    table = KeypointTable(
+        image_ids=np.array(grid.columns[IMAGE_ID], dtype=object),
+        categories=categories,
+        keypoints=(cells[..., :2] + 0.5).astype(np.float32),
+        visibility=cells[..., 2].astype(np.int32),
+        lines=grid.lines,
+    )
+    return _without_duplicates(grid, table)
+
+
+def _read_grid(path: str, schema: KeypointSchema) -> _Grid:
+    rows, lines = _read_rows(path)
+    names, num_header_rows = _column_names(path, rows, lines, schema)
+    rows, lines = rows[num_header_rows:], lines[num_header_rows:]
+    if not rows:
+        raise ValueError(f'{path}: no rows below the header')
+    width = len(names)
+    for row, line in zip(rows, lines):
+        if len(row) != width:
+            column = names[min(len(row), width - 1)]
+            problem = f'the row ends with field {len(row)}, not {width}'
+            raise ValueError(f'{path}, line {line}, column {column!r}: {problem}')
+    return _Grid(path, np.array(lines), dict(zip(names, zip(*rows))))
+
+
+def _read_rows(path: str) -> tuple[list[list[str]], list[int]]:
+    """The fields of the lines that are not blank, and the numbers of those lines."""
+    text = io.StringIO(_read_text(path), newline='')
+    reader = csv.reader(text, skipinitialspace=True, strict=True)
+    rows, lines, last_line = [], [], 0
+    try:
+        for row in reader:
+            if reader.line_num != last_line + 1:
+                raise csv.Error('a quoted field goes on over the end of the line')
+            last_line = reader.line_num
+            if any(row):
+                rows.append(row)
+                lines.append(last_line)
+    except csv.Error as error:
+        raise ValueError(f'{path}, line {last_line + 1}: {error}') from error
+    if not rows:
+        raise ValueError(f'{path}: the file is empty')
+    return rows, lines
+
+
+def _read_text(path: str) -> str:
+    data = read_bytes(path)
+    try:
+        if data[:2] == b'\x1f\x8b':
+            data = gzip.decompress(data)
+        return data.decode('utf-8-sig')
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise ValueError(f'{path}: broken gzip data: {error}') from error
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b'\n') + 1
+        raise ValueError(f'{path}, line {line}: not UTF-8 text: {error.reason}') from error
+
+
+def _column_names(
+    path: str, rows: list[list[str]], lines: list[int], schema: KeypointSchema
+) -> tuple[tuple[str, ...], int]:
+    """The name of each column, and of how many rows the header is: 1, or 0 without one."""
+    canonical = (IMAGE_ID, IMAGE_CATEGORY, *schema.keypoints)
+    first = tuple(field.strip() for field in rows[0])
+    where = f'{path}, line {lines[0]}'
+    lacking = [name for name in canonical[:2] if name not in first]
+    if len(lacking) == 2:
+        if len(first) < 2 or first[1] not in schema.categories:
+            raise ValueError(f'{where}: neither a header with {IMAGE_ID} nor a row of a category')
+        names = {2: canonical[:2], len(canonical) + 1: (*canonical, EXTRA_CATEGORY)}
+        return names.get(len(first), canonical), 0
+    if lacking:
+        raise ValueError(f'{where}: the header lacks column {lacking[0]!r}')
+    for name in first:
+        if name not in (*canonical, EXTRA_CATEGORY):
+            raise ValueError(f'{where}: unknown column {name!r}; there are: {", ".join(canonical)}')
+        if first.count(name) > 1:
+            raise ValueError(f'{where}: column {name!r} is there twice')
+    if first == canonical[:2] and len(rows) > 1 and len(rows[1]) == len(canonical):
+        return canonical, 1
+    return first, 1
+
+
+def _check_names(grid: _Grid, schema: KeypointSchema) -> None:
+    """Every row has an id and a known category, and an extra category column agrees with it."""
+    categories = grid.columns[IMAGE_CATEGORY]
+    if '' in grid.columns[IMAGE_ID]:
+        raise grid.error(grid.columns[IMAGE_ID].index(''), IMAGE_ID, 'the cell is empty')
+    unknown = set(categories) - set(schema.categories)
+    if unknown:
+        row = min(map(categories.index, unknown))
+        problem = f'{categories[row]!r} is none of: {", ".join(schema.categories)}'
+        raise grid.error(row, IMAGE_CATEGORY, problem)
+    extra = grid.columns.get(EXTRA_CATEGORY, categories)
+    if extra != categories:
+        row = next(i for i, category in enumerate(categories) if category != extra[i])
+        raise grid.error(row, EXTRA_CATEGORY, f'{extra[row]!r} in a row of {categories[row]!r}')
+
+
+def _check_own_columns(grid: _Grid, own: np.ndarray, schema: KeypointSchema) -> None:
+    """A file may lack the columns of categories it does not hold, or all of them, but no other."""
+    lacking = [name not in grid.columns for name in schema.keypoints]
+    rows, columns = np.nonzero(own & lacking)
+    if len(rows) and not all(lacking):
+        raise grid.error(rows[0], schema.keypoints[columns[0]], 'the file lacks this column')
+
+
+def _parse_cells(grid: _Grid, name: str) -> np.ndarray:
+    """A column of N cells `x_y_v` as float64 [N, 3]."""
+    cells = grid.columns[name]
+    text = '\n'.join(cells)
+    bad = _BAD_CELL.search(text)
+    if bad:
+        row = text.count('\n', 0, bad.start())
+        raise grid.error(row, name, f'{cells[row][:60]!r} is not x_y_v with v of -1, 0 or 1')
+    values = np.fromstring(text.replace('\n', '_'), sep='_').reshape(-1, 3)
+    beyond = np.flatnonzero((np.abs(values[:, :2]) > MAX_COORDINATE).any(-1))
+    if len(beyond):
+        row = beyond[0]
+        raise grid.error(row, name, f'{cells[row][:60]!r} is beyond {MAX_COORDINATE} px')
+    return values
+
+
+def _without_duplicates(grid: _Grid, table: KeypointTable) -> KeypointTable:
+    """Keeps the first of the rows that say the same; refuses rows that contradict each other."""
+    _, first, inverse = np.unique(table.image_ids, return_index=True, return_inverse=True)
+    if len(first) == len(inverse):
+        return table
+    earlier = first[inverse]
+    differs = np.zeros(len(earlier), dtype=bool)
+    for values in (table.categories, table.keypoints, table.visibility):
+        differs |= (values != values[earlier]).reshape(len(earlier), -1).any(-1)
+    if differs.any():
+        row = int(differs.argmax())
+        problem = f'other values than in line {table.lines[earlier[row]]}'
+        raise grid.error(row, IMAGE_ID, f'{table.image_ids[row]!r} has {problem}')
+    logging.warning('%s: %d repeated rows left out', grid.path, len(earlier) - len(first))
+    return KeypointTable(*(values[np.sort(first)] for values in table))
+
+
+def write_table(path: str | os.PathLike, table: KeypointTable, schema: KeypointSchema) -> None:
+    """Writes a table in the format of submissions and annotations; the inverse of read_table.
+
+    Coordinates are the floor of continuous px. Points that are absent or not of the picture's
+    category are `-1_-1_-1`. The file is gzipped if its name ends in .gz.
+
+    Raises:
+        ValueError: A point is not finite, or would be read back as absent.
+    """
+    present = own_points(table.categories, schema) & (table.visibility >= 0)
+    indices = np.floor(table.keypoints)
+    unwritable = ~np.isfinite(indices).all(-1) | (indices == ABSENT_INDEX).all(-1)
+    if (present & unwritable).any():
+        row, k = np.argwhere(present & unwritable)[0]
+        where = f'{table.image_ids[row]}, {schema.keypoints[k]}'
+        raise ValueError(f'{where}: cannot write a point at {table.keypoints[row, k].tolist()}')
+    values = np.concatenate([indices, table.visibility[..., np.newaxis]], axis=-1)
+    values[~present] = ABSENT_INDEX
+    cells = iter([f'{x}_{y}_{v}' for x, y, v in values.reshape(-1, 3).astype(np.int64).tolist()])
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator='\n')
+    writer.writerow([IMAGE_ID, IMAGE_CATEGORY, *schema.keypoints])
+    # The iterator stands K times in the zip, so that each round takes the K cells of one picture.
+    writer.writerows(zip(table.image_ids, table.categories, *[cells] * schema.num_keypoints))
+    data = buffer.getvalue().encode()
+    write_bytes(path, gzip.compress(data, mtime=0) if os.fspath(path).endswith('.gz') else data)
+
+
+def read_bytes(path: str | os.PathLike) -> bytes:
+    """The content of a local or remote file. Raises OSError if it cannot be read."""
+    if '://' not in os.fspath(path):
+        return Path(path).read_bytes()
+    import tensorflow as tf  # here, because it takes seconds
+
+    try:
+        with tf.io.gfile.GFile(os.fspath(path), 'rb') as file:
+            return file.read()
+    except tf.errors.OpError as error:
+        raise OSError(f'{path}: {error.message}') from error
+
+
+def write_bytes(path: str | os.PathLike, data: bytes) -> None:
+    """Writes a local or remote file beside its name and renames it: it is complete or not there."""
+    partial = f'{os.fspath(path)}.{os.getpid()}.partial'
+    if '://' not in os.fspath(path):
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        try:
+            Path(partial).write_bytes(data)
+            Path(partial).replace(path)
+        finally:
+            Path(partial).unlink(missing_ok=True)
+        return
+    import tensorflow as tf  # here, because it takes seconds
+
+    try:
+        with tf.io.gfile.GFile(partial, 'wb') as file:
+            file.write(data)
+        tf.io.gfile.rename(partial, os.fspath(path), overwrite=True)
+    except tf.errors.OpError as error:
+        raise OSError(f'{path}: {error.message}') from error

@@ -1,0 +1,251 @@
+"""utility.command_line, seen as a user sees it: tiny scripts in processes of their own."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import subprocess
+import sys
+import time
+
+import pytest
+
+from utility import command_line
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+
+HEAD = '''
+"""Does a thing.
+
+Example: script.py A B
+"""
+from absl import flags
+from utility import command_line
+
+flags.DEFINE_string('model_dir', 'logs', 'Where the run is.')
+flags.DEFINE_integer('num_workers', 0, 'How many processes.')
+flags.DEFINE_boolean('flip_test', False, 'Average with the mirrored picture.')
+flags.DEFINE_boolean('resume', True, 'Go on.')
+flags.DEFINE_enum('refine', 'dark', ['argmax', 'dark'], 'How to decode.')
+flags.DEFINE_list('splits', ['train', 'val'], 'Which parts. ' + 20 * 'They are read in turn. ')
+flags.DEFINE_multi_string('set', [], 'key=value, repeatable.')
+'''
+MAIN = """
+def main(positional):
+    {}
+
+if __name__ == '__main__':
+    command_line.run(main, __doc__)
+"""
+
+
+@pytest.fixture
+def run_script(tmp_path):
+    """Runs a script whose main has the given body; returns the finished process."""
+
+    def run(body: str, *arguments: str, head: str = HEAD, **environment: str):
+        script = tmp_path / 'script.py'
+        script.write_text(head + MAIN.format(body.replace('\n', '\n    ')))
+        inherited = {k: v for k, v in os.environ.items() if k != 'KEYPOINTS_TRACEBACK'}
+        return subprocess.run(
+            [sys.executable, str(script), *arguments],
+            env={**inherited, 'PYTHONPATH': str(ROOT), 'COLUMNS': '100', **environment},
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+
+    return run
+
+
+def test_flags_and_positional_arguments_in_any_order(run_script):
+    body = 'f = flags.FLAGS; print(positional, f.model_dir, f.flip_test, f.set, f.splits)'
+    done = run_script(
+        body, 'A.csv', '--model_dir=m', 'B.csv', '--set=a=1', '--set', 'b=2', '--flip_test', '-1'
+    )
+    assert (done.returncode, done.stdout) == (2, '')  # -1 looks like a flag
+    done = run_script(
+        body, 'A.csv', '--model_dir=m', 'B.csv', '--set=a=1', '--set', 'b=2', '--', '-1', '--help'
+    )
+    assert done.stdout == (
+        "['A.csv', 'B.csv', '-1', '--help'] m False ['a=1', 'b=2'] ['train', 'val']\n"
+    )
+    assert (done.returncode, done.stderr) == (0, '')
+
+
+@pytest.mark.parametrize(
+    ('argument', 'message'),
+    [
+        ('--modeldir=x', 'unknown flag --modeldir; did you mean --model_dir?'),
+        ('--noflip_tests', 'unknown flag --noflip_tests; did you mean --flip_test?'),
+        ('--zzz', 'unknown flag --zzz; --help lists the flags'),
+        ('--num_workers=two', 'num_workers'),
+        ('--refine=best', '<argmax|dark>'),
+        ('--model_dir', 'Missing value for flag --model_dir'),
+    ],
+)
+def test_mistakes_in_flags_are_one_line(run_script, argument, message):
+    done = run_script('print("started")', argument)
+    assert done.returncode == 2
+    assert done.stdout == ''
+    assert done.stderr.startswith('error: ')
+    assert message in done.stderr
+    assert done.stderr.count('\n') == 1
+
+
+@pytest.mark.parametrize('word', ['--help', '-h', '-help', '--helpshort'])
+def test_help_lists_the_script_and_its_flags(run_script, word):
+    done = run_script('raise AssertionError', '--model_dir=x', word, '--unknown')
+    assert (done.returncode, done.stderr) == (0, '')
+    lines = done.stdout.splitlines()
+    assert lines[0] == 'Does a thing.'
+    assert '  --model_dir: Where the run is. [logs]' in lines
+    assert '  --num_workers: How many processes. [0]' in lines
+    assert '  --[no]flip_test: Average with the mirrored picture.' in lines
+    assert '  --[no]resume: Go on. [true]' in lines
+    assert '  --refine: <argmax|dark>: How to decode. [dark]' in lines
+    assert '[train,val]' in done.stdout
+    assert '  --set: key=value, repeatable.' in lines
+    assert max(map(len, lines)) <= 100
+    assert '--stderrthreshold' not in done.stdout
+
+
+def test_help_lists_flags_of_imported_modules_too(run_script, tmp_path):
+    (tmp_path / 'imported.py').write_text(
+        "from absl import flags\nflags.DEFINE_string('of_another_module', '', 'Its help.')\n"
+    )
+    head = HEAD + 'import sys; sys.path.insert(0, "DIRECTORY"); import imported\n'
+    done = run_script('pass', '--help', head=head.replace('DIRECTORY', str(tmp_path)))
+    assert '  --of_another_module: Its help.' in done.stdout
+    assert done.stdout.index('--model_dir') < done.stdout.index('--of_another_module')
+
+
+def test_helpfull_lists_the_flags_of_absl(run_script):
+    done = run_script('pass', '--helpfull')
+    assert done.returncode == 0
+    assert '--verbosity' in done.stdout
+    assert '--model_dir' in done.stdout
+
+
+def test_help_is_fast(run_script):
+    run_script('pass', '--help')
+    seconds = []
+    for _ in range(3):
+        start = time.perf_counter()
+        run_script('pass', '--help')
+        seconds.append(time.perf_counter() - start)
+    # 0.1 s on an idle machine; the rest is for busy ones.
+    assert min(seconds) < 1
+
+
+@pytest.mark.parametrize(
+    ('body', 'message'),
+    [
+        ("raise ValueError('--x=1:\\n  must be 2')", '--x=1: must be 2'),
+        ('raise ValueError', 'ValueError'),
+        ("open('/nonexistent/a.csv')", '/nonexistent/a.csv: No such file or directory'),
+        ("open('/')", '/: Is a directory'),
+        ("raise OSError('broken.jpg: not a picture')", 'broken.jpg: not a picture'),
+        ('command_line.no_positional(["blouse"])', "unexpected argument 'blouse'"),
+    ],
+)
+def test_mistakes_of_the_user_are_one_line(run_script, body, message):
+    done = run_script(body)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f'error: {message}')
+    assert done.stderr.count('\n') == 1
+
+
+def test_traceback_of_a_mistake_on_demand(run_script):
+    done = run_script("raise ValueError('bad')", KEYPOINTS_TRACEBACK='1')
+    assert done.returncode == 2
+    assert 'Traceback' in done.stderr
+    assert done.stderr.endswith('error: bad\n')
+
+
+@pytest.mark.parametrize(
+    'body',
+    [
+        'raise RuntimeError("broken")',
+        '1 / 0',
+        'import errno; raise OSError(errno.ENOSPC, "No space left on device", "x")',
+        'raise ConnectionResetError(104, "Connection reset by peer")',
+        'raise KeyError("name")',
+    ],
+)
+def test_failures_at_run_time_keep_their_traceback(run_script, body):
+    done = run_script(body)
+    assert done.returncode == 1
+    assert 'Traceback' in done.stderr
+
+
+def test_interrupt_is_told_in_a_word(run_script):
+    done = run_script('raise KeyboardInterrupt')
+    assert (done.returncode, done.stderr) == (1, 'interrupted\n')
+
+
+def test_exit_codes_of_main_are_kept(run_script):
+    assert run_script('pass').returncode == 0
+    assert run_script('import sys; sys.exit(3)').returncode == 3
+
+
+def test_reader_of_a_pipe_may_leave(run_script):
+    body = 'import os; r, w = os.pipe(); os.close(r); os.dup2(w, 1); print("lost")'
+    done = run_script(body)
+    assert (done.returncode, done.stderr) == (1, '')
+
+
+def test_verbosity_is_info_unless_said_otherwise(run_script):
+    body = "from absl import logging; logging.info('detail'); logging.warning('careful')"
+    both = run_script(body).stderr
+    assert 'detail' in both
+    assert 'careful' in both
+    one = run_script(body, '--verbosity=-1').stderr
+    assert 'detail' not in one
+    assert 'careful' in one
+
+
+def test_flagfile(run_script, tmp_path):
+    (tmp_path / 'flags.txt').write_text('--model_dir=from_file\n')
+    done = run_script('print(flags.FLAGS.model_dir)', f'--flagfile={tmp_path}/flags.txt')
+    assert done.stdout == 'from_file\n'
+
+
+def test_no_positional_accepts_none():
+    command_line.no_positional([])
+
+
+def _caught(call) -> Exception:
+    try:
+        call()
+    except Exception as error:
+        return error
+    raise AssertionError('no error')
+
+
+def test_wrong_paths_in_tensorflow_are_mistakes(tmp_path):
+    import tensorflow as tf
+
+    missing = str(tmp_path / 'missing')
+    for call in (
+        lambda: tf.io.gfile.GFile(missing).read(),
+        lambda: next(iter(tf.data.TFRecordDataset(missing))),
+    ):
+        message = command_line._mistake(_caught(call))
+        assert message == f'{missing}; No such file or directory'
+    forbidden = tf.errors.PermissionDeniedError(None, None, 'x: Permission denied\nat node y')
+    assert command_line._mistake(forbidden) == 'x: Permission denied'
+
+
+def test_errors_of_a_graph_are_no_mistakes_of_the_user():
+    import tensorflow as tf
+
+    def graph():
+        with tf.Graph().as_default():
+            tf.concat([tf.zeros([2, 3]), tf.zeros([3, 4])], axis=0)
+
+    error = _caught(graph)
+    assert isinstance(error, ValueError)
+    assert command_line._mistake(error) is None
+    internal = tf.errors.InternalError(None, None, 'x')
+    assert command_line._mistake(internal) is None

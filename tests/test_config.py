@@ -1,0 +1,301 @@
+"""config: strict and typed overrides, JSON, differences, the registry."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import config
+from config import DataConfig, Experiment, LossConfig, NetworkConfig, OptimizerConfig, Registry
+
+DEFAULT = Experiment()
+PARTS = ('network', 'data', 'loss', 'optimizer')
+
+
+def _keys() -> list[str]:
+    """Every key that can be overridden, options aside."""
+    keys = []
+    for field in dataclasses.fields(Experiment):
+        value = getattr(DEFAULT, field.name)
+        if dataclasses.is_dataclass(value):
+            keys += [f'{field.name}.{part.name}' for part in dataclasses.fields(value)]
+        else:
+            keys.append(field.name)
+    return keys
+
+
+def _value(experiment: Experiment, key: str):
+    value = experiment
+    for name in key.split('.'):
+        value = getattr(value, name)
+    return value
+
+
+positive = st.floats(1e-6, 1e6)
+sizes = st.integers(1, 2048)
+words = st.text(st.characters(min_codepoint=32), max_size=20).map(str.strip)
+overrides = st.one_of(
+    st.tuples(st.sampled_from(['network.backbone', 'data.train_ops', 'refine']), words),
+    st.tuples(
+        st.sampled_from(['epochs', 'optimizer.learning_rate', 'loss.target_scale']), positive
+    ),
+    st.tuples(st.sampled_from(['data.batch_size', 'data.shuffle_buffer', 'seed']), sizes),
+    st.tuples(
+        st.sampled_from(['network.image_size', 'network.heatmap_size']), st.tuples(sizes, sizes)
+    ),
+    st.tuples(
+        st.sampled_from(['loss.sigmas', 'loss.weights']),
+        st.lists(positive, min_size=1, max_size=5).map(tuple),
+    ),
+)
+
+
+@given(overrides)
+def test_override_sets_one_field_and_no_other(override):
+    key, value = override
+    changed = DEFAULT.override(f'{key}={value}')
+    assert _value(changed, key) == value
+    assert type(_value(changed, key)) is type(_value(DEFAULT, key))
+    assert [key for key in _keys() if _value(changed, key) != _value(DEFAULT, key)] == (
+        [key] if value != _value(DEFAULT, key) else []
+    )
+    assert Experiment() == DEFAULT
+
+
+@given(st.lists(overrides, max_size=4))
+def test_json_round_trip(several):
+    experiment = DEFAULT
+    for key, value in several:
+        experiment = experiment.override(f'{key}={value}')
+    text = experiment.to_json()
+    assert Experiment.from_json(text) == experiment
+    assert Experiment.from_json(text).to_json() == text
+    assert text.endswith('}\n')
+
+
+@pytest.mark.parametrize(
+    ('assignment', 'key', 'value'),
+    [
+        ('epochs=3', 'epochs', 3.0),
+        (' optimizer.learning_rate = 1e-3 ', 'optimizer.learning_rate', 1e-3),
+        ('network.image_size=256,192', 'network.image_size', (256, 192)),
+        ('network.image_size=[256, 192]', 'network.image_size', (256, 192)),
+        ('loss.sigmas=2', 'loss.sigmas', (2.0,)),
+        ('loss.sigmas=3,2.5,2', 'loss.sigmas', (3.0, 2.5, 2.0)),
+        ('data.eval_ops=a(b=1)|c', 'data.eval_ops', 'a(b=1)|c'),
+        ('data.category=7', 'data.category', '7'),
+        ("network.head_options={'a': 1}", 'network.head_options', {'a': 1}),
+        ('network.head_options.channels=64', 'network.head_options', {'channels': 64}),
+        ('network.backbone_options.frozen=true', 'network.backbone_options', {'frozen': True}),
+        ('network.backbone_options.norm=group', 'network.backbone_options', {'norm': 'group'}),
+    ],
+)
+def test_what_override_understands(assignment, key, value):
+    found = _value(DEFAULT.override(assignment), key)
+    assert found == value
+    assert type(found) is type(value)
+
+
+def test_options_are_added_to_those_there():
+    experiment = DEFAULT.override('network.head_options.a=1').override('network.head_options.b=2')
+    assert experiment.network.head_options == {'a': 1, 'b': 2}
+    assert DEFAULT.network.head_options == {}
+
+
+@pytest.mark.parametrize(
+    ('assignment', 'words'),
+    [
+        ('epochs', ['epochs', 'key=value']),
+        ('epoch=3', ["'epoch'", "did you mean 'epochs'?"]),
+        ('optimizer.learning_rat=3', ["'optimizer.learning_rat'", "'learning_rate'", 'momentum']),
+        ('learning_rate=3', ["'learning_rate'", 'optimizer']),
+        ('epochs.x=3', ["'epochs.x'"]),
+        ('network.head_options.a.b=3', ["'network.head_options.a.b'"]),
+        ('=3', ['unknown']),
+        ('network=resnet50', ['network']),
+        ('epochs=many', ['epochs', "'many'", 'float']),
+        ('epochs=True', ['epochs', 'True', 'float']),
+        ('epochs=nan', ['epochs']),
+        ('seed=1.5', ['seed', '1.5', 'int']),
+        ('seed=', ['seed', 'int']),
+        ('data.batch_size=1e3', ['data.batch_size', 'int']),
+        ('network.image_size=256', ['network.image_size', '256']),
+        ('network.image_size=1,2,3', ['network.image_size', '(1, 2, 3)']),
+        ('network.image_size=256.0,256.0', ['network.image_size', '256.0']),
+        ('network.image_size={1,2}', ['network.image_size']),
+        ('network.head_options=3', ['network.head_options', '3']),
+        ("loss.sigmas=(1,'a')", ['loss.sigmas', "'a'"]),
+    ],
+)
+def test_override_refuses(assignment, words):
+    with pytest.raises(ValueError) as error:
+        DEFAULT.override(assignment)
+    assert [word for word in words if word not in str(error.value)] == []
+
+
+@pytest.mark.parametrize(
+    'assignment',
+    [
+        'epochs=0',
+        'epochs_per_eval=-1',
+        'data.batch_size=0',
+        'data.shuffle_buffer=0',
+        'network.image_size=0,256',
+        'network.heatmap_size=64,-64',
+        'network.std=0,1,1',
+        'loss.points=all',
+        'loss.ohkm=0',
+        'loss.ohkm=1.01',
+        'loss.sigmas=()',
+        'loss.sigmas=2,0',
+        'loss.weights=()',
+        'loss.weights=1,-1',
+        'loss.target_scale=0',
+        'optimizer.learning_rate=0',
+        'optimizer.weight_decay=-1e-9',
+        'optimizer.warmup_steps=-1',
+        'optimizer.decay_epochs=20,10',
+        'optimizer.decay_factors=1,0.1',
+    ],
+)
+def test_values_out_of_range_are_refused_by_name(assignment):
+    with pytest.raises(ValueError, match='must be') as error:
+        DEFAULT.override(assignment)
+    assert str(error.value).startswith(assignment.split('=')[0] + '=')
+
+
+def test_ranges_hold_in_a_script_as_well():
+    with pytest.raises(ValueError, match=r'loss\.ohkm=2'):
+        LossConfig(ohkm=2)
+    with pytest.raises(ValueError, match=r'optimizer\.decay_factors'):
+        OptimizerConfig(decay_epochs=(1.0,))
+
+
+def test_absent_keys_are_defaults():
+    assert Experiment.from_json('{}') == DEFAULT
+    assert Experiment.from_json('{"loss": {}}') == DEFAULT
+    experiment = Experiment.from_json('{"loss": {"ohkm": 1}, "seed": 3}')
+    assert experiment == Experiment(loss=LossConfig(ohkm=1.0), seed=3)
+    assert type(experiment.loss.ohkm) is float
+
+
+@pytest.mark.parametrize(
+    ('text', 'words'),
+    [
+        ('', ['not JSON']),
+        ('{"epochs": 3', ['not JSON']),
+        ('[]', ['object']),
+        ('null', ['object']),
+        ('{"network": null}', ['network', 'None']),
+        ('{"network": "resnet50"}', ['network', "'resnet50'"]),
+        ('{"network": {"backbon": "a"}}', ["'network.backbon'", "'backbone'"]),
+        ('{"__class__": {}}', ['__class__']),
+        ('{"network": {"image_size": [1]}}', ['network.image_size', '[1]']),
+        ('{"network": {"image_size": "ab"}}', ['network.image_size', "'ab'"]),
+        ('{"network": {"image_size": [[1, 2], 3]}}', ['network.image_size']),
+        ('{"network": {"head_options": []}}', ['network.head_options']),
+        ('{"seed": true}', ['seed', 'True']),
+        ('{"seed": 1.0}', ['seed', '1.0']),
+        ('{"epochs": "3"}', ['epochs', "'3'"]),
+        ('{"epochs": NaN}', ['epochs', 'nan']),
+        ('{"data": {"category": 3}}', ['data.category', '3']),
+        ('{"loss": {"ohkm": 7}}', ['loss.ohkm', '7']),
+    ],
+)
+def test_from_json_refuses(text, words):
+    with pytest.raises(ValueError) as error:
+        Experiment.from_json(text)
+    assert [word for word in words if word not in str(error.value)] == []
+
+
+json_values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-1000, 1000)
+    | st.floats(-1e9, 1e9)
+    | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3)
+    ),
+    max_leaves=5,
+)
+
+
+@given(st.sampled_from(_keys()), json_values)
+def test_any_json_value_is_refused_or_of_the_right_type(key, value):
+    nested = value
+    for name in reversed(key.split('.')):
+        nested = {name: nested}
+    try:
+        experiment = Experiment.from_json(json.dumps(nested))
+    except ValueError as error:
+        assert key in str(error)  # noqa: PT017
+        return
+    assert type(_value(experiment, key)) is type(_value(DEFAULT, key))
+    assert Experiment.from_json(experiment.to_json()) == experiment
+
+
+def test_differences():
+    assert DEFAULT.differences(Experiment()) == []
+    other = dataclasses.replace(
+        DEFAULT,
+        network=NetworkConfig(head_options={'channels': 64}),
+        data=DataConfig(batch_size=4),
+        seed=1,
+    )
+    assert DEFAULT.differences(other) == [
+        'data.batch_size: 10 / 4',
+        'network.head_options: {} / None',
+        'network.head_options.channels: None / 64',
+        f'seed: {DEFAULT.seed} / 1',
+    ]
+    assert len(other.differences(DEFAULT)) == 4
+
+
+@given(overrides)
+def test_differences_name_the_key_that_was_overridden(override):
+    key, value = override
+    changed = DEFAULT.override(f'{key}={value}')
+    assert [line.split(':')[0] for line in DEFAULT.differences(changed)] == (
+        [] if changed == DEFAULT else [key]
+    )
+    assert changed.differences(Experiment.from_json(changed.to_json())) == []
+
+
+def test_op_strings_are_given_the_picture_size():
+    experiment = DEFAULT.override('network.image_size=96,64')
+    assert experiment.resolved_ops('a({height},{width})|b({width})') == 'a(96,64)|b(64)'
+
+
+def test_registry():
+    registry = Registry('op', 'The contract.')
+
+    @registry.register('rotate')
+    def rotate():
+        return 'turned'
+
+    registry.register('flip')(len)
+    assert rotate() == 'turned'
+    assert registry.get('rotate') is rotate
+    assert registry.names() == ['flip', 'rotate']
+    assert registry.__doc__ == 'The contract.'
+    with pytest.raises(ValueError, match="op 'flip' is registered already"):
+        registry.register('flip')(min)
+    assert registry.get('flip') is len
+    with pytest.raises(ValueError, match="unknown op 'rotat'.*flip, rotate.*mean 'rotate'"):
+        registry.get('rotat')
+    with pytest.raises(ValueError, match="unknown op 'zzz'; known: flip, rotate$"):
+        registry.get('zzz')
+
+
+def test_imagenet_numbers_are_torchvisions_times_255():
+    for ours, theirs in (
+        (config.IMAGENET_MEAN, (0.485, 0.456, 0.406)),
+        (config.IMAGENET_STD, (0.229, 0.224, 0.225)),
+    ):
+        assert all(math.isclose(a, b * 255) for a, b in zip(ours, theirs))

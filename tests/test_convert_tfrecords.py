@@ -1,0 +1,371 @@
+"""Conversion: what ends in which file, whatever the order, the processes and the accidents."""
+
+import csv
+import io
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from preprocessing import conversion, records
+from preprocessing.datasets.fashionai import SCHEMA
+
+ROOT = Path(__file__).parent.parent
+CATEGORIES = ('blouse', 'skirt')
+NUM_PICTURES = 40  # per category of the labelled split
+NUM_TEST_PICTURES = 6
+
+
+def make_jpeg(seed, mode='RGB', file_format='JPEG', **options):
+    """A picture of 20 x 16 px, another one for each seed."""
+    colors = np.random.default_rng(seed).integers(0, 256, (4, 5, 3), np.uint8)
+    buffer = io.BytesIO()
+    image = Image.fromarray(np.kron(colors, np.ones((4, 4, 1), np.uint8))).convert(mode)
+    image.save(buffer, file_format, **options)
+    return buffer.getvalue()
+
+
+def cells(category, seed):
+    """Points inside the picture; of every third picture the first one lies outside."""
+    rng = np.random.default_rng(seed)
+    own = SCHEMA.indices(category)
+    texts = ['-1_-1_-1'] * SCHEMA.num_keypoints
+    for k in own:
+        texts[k] = f'{rng.integers(20)}_{rng.integers(16)}_{rng.integers(2)}'
+    if seed % 3 == 0:
+        texts[own[0]] = '20_3_1'
+    return texts
+
+
+class Data:
+    """A small data set on disk: pictures {split/image_id: bytes} and the rows of the tables."""
+
+    def __init__(self, directory):
+        self.directory = directory
+        self.rows = {'train_0': [], 'test_0': []}
+        seed = 0
+        for split, count in (('train_0', NUM_PICTURES), ('test_0', NUM_TEST_PICTURES)):
+            for category in CATEGORIES:
+                for number in range(count):
+                    seed += 1
+                    self.add(split, f'Images/{category}/{number}.jpg', category, make_jpeg(seed))
+
+    def add(self, split, image_id, category, data):
+        if data is not None:
+            path = self.directory / split / image_id
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(data)
+        points = [] if split.startswith('test') else cells(category, len(self.rows[split]))
+        self.rows[split].append([image_id, category, *points])
+
+    def write_tables(self):
+        header = ['image_id', 'image_category', *SCHEMA.keypoints]
+        for split, rows in self.rows.items():
+            name = 'test.csv' if split.startswith('test') else 'Annotations/annotations.csv'
+            path = self.directory / split / name
+            path.parent.mkdir(exist_ok=True)
+            with path.open('w', newline='') as file:
+                csv.writer(file).writerows([header[: len(rows[0])], *rows])
+        return self.directory
+
+
+@pytest.fixture
+def data(tmp_path):
+    return Data(tmp_path / 'data')
+
+
+def convert(data_dir, records_dir, **changes):
+    options = {'val_fraction': 0.25, **changes}
+    settings = conversion.Settings(str(data_dir), str(records_dir), **options)
+    return conversion.convert(settings, lambda items, total, label: items)
+
+
+def read(records_dir, split, category='all'):
+    """The records in the order of the files, decoded."""
+    pattern = records.split_pattern(str(Path(records_dir) / split), category)
+    dataset = tf.data.TFRecordDataset(records.record_files(pattern))
+    dataset = dataset.map(lambda one: records.decode_example(one, SCHEMA))
+    return list(dataset.as_numpy_iterator())
+
+
+def ids(decoded):
+    return [one['image_id'].decode() for one in decoded]
+
+
+def tree(directory):
+    """Path below the directory -> content, of every file."""
+    return {
+        str(path.relative_to(directory)): path.read_bytes()
+        for path in sorted(Path(directory).rglob('*'))
+        if path.is_file()
+    }
+
+
+def rejected(records_dir):
+    with (Path(records_dir) / 'rejected.csv').open(newline='') as file:
+        header, *rows = csv.reader(file)
+    assert header == ['image_id', 'reason']
+    return dict(rows)
+
+
+def test_every_picture_is_in_one_record_with_its_bytes_and_points(data, tmp_path):
+    data_dir, out = data.write_tables(), tmp_path / 'out'
+    info = convert(data_dir, out)
+    train, val, test = (read(out, split) for split in ('train', 'val', 'test_0'))
+    assert sorted(ids(train) + ids(val)) == sorted(row[0] for row in data.rows['train_0'])
+    assert sorted(ids(test)) == sorted(row[0] for row in data.rows['test_0'])
+    assert len(val) in range(8, 33)  # of 80, with a fraction of 0.25
+    rows = {row[0]: row for row in data.rows['train_0']}
+    for one in train + val:
+        image_id, category, *points = rows[one['image_id'].decode()]
+        assert one['encoded'] == (data_dir / 'train_0' / image_id).read_bytes()
+        assert one['category'].decode() == category
+        np.testing.assert_array_equal(one['image_size'], [16, 20])
+        x, y, visibility = np.array([list(map(int, cell.split('_'))) for cell in points]).T
+        np.testing.assert_array_equal(one['visibility'], visibility)
+        expected = np.where(visibility[:, None] < 0, -1, np.stack([x, y], axis=-1) + 0.5)
+        np.testing.assert_array_equal(one['keypoints'], expected)
+    for one in test:
+        assert one['encoded'] == (data_dir / 'test_0' / one['image_id'].decode()).read_bytes()
+        assert (one['visibility'] == -1).all()
+    assert records.load_dataset_info(str(out)) == json.loads(json.dumps(info))
+
+
+def test_dataset_json_counts_what_is_there(data, tmp_path):
+    data.add('train_0', 'Images/skirt/missing.jpg', 'skirt', None)
+    info = convert(data.write_tables(), tmp_path / 'out')
+    for split in ('train', 'val', 'test_0'):
+        for category in SCHEMA.categories:
+            count = info['splits'][split]['records'][category]
+            assert count == records.count_records(str(tmp_path / 'out' / split), category)
+            if count:
+                assert count == len(read(tmp_path / 'out', split, category))
+    labelled = read(tmp_path / 'out', 'train') + read(tmp_path / 'out', 'val')
+    own = [one['visibility'][list(SCHEMA.indices(one['category'].decode()))] for one in labelled]
+    points = [info['splits'][split]['points'] for split in ('train', 'val')]
+    totals = {name: sum(one[name] for one in points) for name in points[0]}
+    assert totals == {
+        'visible': sum((one == 1).sum() for one in own),
+        'occluded': sum((one == 0).sum() for one in own),
+        'absent': 0,
+        'outside_picture': len(range(0, 2 * NUM_PICTURES, 3)),
+    }
+    assert 'points' not in info['splits']['test_0']
+    assert info['rejected'] == info['sources']['train_0']['rejected'] == 1
+    assert info['sources']['train_0']['used'] == 2 * NUM_PICTURES
+    assert list(info['sources']['test_0']['files']) == ['test_0/test.csv']
+
+
+def test_the_order_of_the_table_does_not_matter(data, tmp_path):
+    data_dir = data.write_tables()
+    convert(data_dir, tmp_path / 'out')
+    data.rows['train_0'].reverse()
+    convert(data.write_tables(), tmp_path / 'reversed')
+    first, second = tree(tmp_path / 'out'), tree(tmp_path / 'reversed')
+    del first['dataset.json'], second['dataset.json']  # it holds a hash of the table
+    assert first == second
+
+
+def test_records_are_mixed(data, tmp_path):
+    convert(data.write_tables(), tmp_path / 'out', val_fraction=0.0)
+    order = ids(read(tmp_path / 'out', 'train', 'skirt'))
+    numbers = [int(image_id.split('/')[-1][:-4]) for image_id in order]
+    assert sorted(numbers) == list(range(NUM_PICTURES))
+    assert abs(np.corrcoef(numbers, range(NUM_PICTURES))[0, 1]) < 0.5
+
+
+def test_any_number_of_processes_writes_the_same(data, tmp_path, monkeypatch):
+    num_shards = 3
+    data.add('train_0', 'Images/skirt/bad.jpg', 'skirt', b'bad')
+    data.add('train_0', 'Images/skirt/gray.jpg', 'skirt', make_jpeg(1000, 'L'))
+    data_dir = data.write_tables()
+    convert(data_dir, tmp_path / 'one', num_shards=num_shards)
+    monkeypatch.setattr(conversion, 'PICTURES_PER_WORKER', 1)
+    convert(data_dir, tmp_path / 'two', num_shards=num_shards, num_workers=2)
+    assert tree(tmp_path / 'one') == tree(tmp_path / 'two')
+    names = [name for name in tree(tmp_path / 'one') if name.startswith('train/skirt')]
+    assert names == [f'train/skirt-{n:05d}-of-{num_shards:05d}.tfrecord' for n in range(num_shards)]
+
+
+def test_shards_are_balanced(data, tmp_path):
+    convert(data.write_tables(), tmp_path / 'out', num_shards=3, val_fraction=0.0)
+    for path in (tmp_path / 'out' / 'train').glob('skirt-*'):
+        assert len(list(tf.data.TFRecordDataset(str(path)))) in (13, 14)  # of 40
+    assert len(list((tmp_path / 'out' / 'test_0').iterdir())) == 2 * 3
+
+
+def test_identical_pictures_fall_on_the_same_side_and_are_counted(data, tmp_path):
+    for number in range(NUM_PICTURES):
+        copy = (data.directory / f'train_0/Images/skirt/{number}.jpg').read_bytes()
+        data.add('train_0', f'Images/skirt/copy_{number}.jpg', 'skirt', copy)
+    data.add('test_0', 'Images/skirt/copy.jpg', 'skirt', copy)
+    info = convert(data.write_tables(), tmp_path / 'out', val_fraction=0.5)
+    sides = [{one['encoded'] for one in read(tmp_path / 'out', side)} for side in ('train', 'val')]
+    assert sides[0] and sides[1] and not sides[0] & sides[1]
+    assert info['duplicates'] == {
+        'groups': NUM_PICTURES,
+        'pictures': 2 * NUM_PICTURES + 1,
+        'labelled_pictures_also_in_a_test_split': 2,
+    }
+
+
+def test_a_larger_fraction_only_adds_to_validation(data, tmp_path):
+    data_dir = data.write_tables()
+    sides = []
+    for fraction in (0.2, 0.6):
+        convert(data_dir, tmp_path / str(fraction), val_fraction=fraction)
+        sides.append(set(ids(read(tmp_path / str(fraction), 'val'))))
+    assert sides[0] < sides[1]
+
+
+def test_bad_pictures_are_normalised_or_rejected(data, tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    fine = make_jpeg(1)
+    cases = {
+        'gray': make_jpeg(101, 'L'),
+        'cmyk': make_jpeg(102, 'CMYK'),
+        'png': make_jpeg(103, file_format='PNG'),
+        'turned': make_jpeg(104, exif=exif),
+        'empty': b'',
+        'cut': fine[: len(fine) // 2],
+        'text': b'<html>404</html>',
+        'missing': None,
+    }
+    for name, content in cases.items():
+        data.add('train_0', f'Images/skirt/{name}.jpg', 'skirt', content)
+    info = convert(data.write_tables(), tmp_path / 'out')
+    reasons = {name.split('/')[-1][:-4]: why for name, why in rejected(tmp_path / 'out').items()}
+    assert set(reasons) == {'empty', 'cut', 'text', 'missing'}
+    assert 'empty' in reasons['empty'] and 'truncated' in reasons['cut'].lower()
+    assert 'not a picture' in reasons['text'] and 'no file' in reasons['missing']
+    assert info['encoded_anew'] == {'cmyk': 1, 'format': 1, 'grayscale': 1, 'orientation': 1}
+    decoded = read(tmp_path / 'out', 'train', 'skirt') + read(tmp_path / 'out', 'val', 'skirt')
+    by_name = {one['image_id'].decode().split('/')[-1][:-4]: one for one in decoded}
+    for name in ('gray', 'cmyk', 'png', 'turned'):
+        with Image.open(io.BytesIO(by_name[name]['encoded'])) as image:
+            assert (image.format, image.mode) == ('JPEG', 'RGB')
+            assert list(by_name[name]['image_size']) == [image.height, image.width]
+    # Points belong to the upright picture: the size is turned, they are not.
+    assert list(by_name['turned']['image_size']) == [20, 16]
+    row = next(row for row in data.rows['train_0'] if row[0].endswith('turned.jpg'))
+    own = SCHEMA.indices('skirt')
+    expected = [[float(v) + 0.5 for v in row[2 + k].split('_')[:2]] for k in own]
+    np.testing.assert_array_equal(by_name['turned']['keypoints'][list(own)], expected)
+
+
+def test_a_bad_picture_can_end_the_conversion(data, tmp_path):
+    data.add('train_0', 'Images/skirt/bad.jpg', 'skirt', b'bad')
+    with pytest.raises(ValueError, match=r'train_0, Images/skirt/bad\.jpg: not a picture'):
+        convert(data.write_tables(), tmp_path / 'out', skip_bad_images=False)
+    assert not (tmp_path / 'out').exists()
+
+
+def test_a_split_without_a_single_picture_is_an_error(data, tmp_path):
+    shutil.rmtree(data.directory / 'test_0' / 'Images')
+    (data.directory / 'test_0' / 'Images').mkdir()
+    with pytest.raises(ValueError, match=r'no picture of .*test\.csv can be used; .*no file'):
+        convert(data.write_tables(), tmp_path / 'out')
+
+
+def test_a_run_after_an_interruption_gives_the_same_and_leaves_nothing_else(
+    data, tmp_path, monkeypatch
+):
+    data_dir, out = data.write_tables(), tmp_path / 'out'
+    convert(data_dir, tmp_path / 'expected')
+    convert(data_dir, out, num_shards=4)  # of other settings, to be replaced
+    written = []
+
+    def write_two_shards(shard):
+        if len(written) == 2:
+            raise KeyboardInterrupt
+        written.append(shard.path)
+        return write_shard(shard)
+
+    write_shard = conversion._write_shard
+    monkeypatch.setattr(conversion, '_write_shard', write_two_shards)
+    with pytest.raises(KeyboardInterrupt):
+        convert(data_dir, out)
+    assert not (out / 'dataset.json').exists()
+    monkeypatch.undo()
+    for name in ('train/skirt-00000-of-00001', 'val/skirt-00003-of-00007'):  # as after kill -9
+        (out / f'{name}.tfrecord.partial').write_bytes(b'half')
+    (out / 'dataset.json.partial').write_bytes(b'half')
+    convert(data_dir, out)
+    assert tree(out) == tree(tmp_path / 'expected')
+
+
+def test_records_of_other_splits_are_not_mixed_in(data, tmp_path):
+    data_dir, out = data.write_tables(), tmp_path / 'out'
+    convert(data_dir, out, splits=('test_0',))
+    assert sorted(path.name for path in out.iterdir()) == ['dataset.json', 'rejected.csv', 'test_0']
+    with pytest.raises(ValueError, match="holds records of 'test_0'"):
+        convert(data_dir, out, splits=('train_0',))
+    convert(data_dir, out)
+    assert set(records.load_dataset_info(str(out))['splits']) == {'train', 'val', 'test_0'}
+
+
+def test_an_unknown_split_is_an_error_that_names_those_there_are(data, tmp_path):
+    with pytest.raises(ValueError, match="unknown split 'train_1'.*there are: test_0, train_0"):
+        convert(data.write_tables(), tmp_path / 'out', splits=('train_0', 'train_1'))
+
+
+@pytest.mark.parametrize(
+    ('option', 'value'), [('val_fraction', 1.0), ('num_shards', 0), ('num_workers', 0)]
+)
+def test_settings_out_of_range_are_errors(tmp_path, option, value):
+    with pytest.raises(ValueError, match=f'{option}={value}: must be'):
+        convert(tmp_path, tmp_path / 'out', **{option: value})
+
+
+def run_script(*flags):
+    environment = {**os.environ, 'TF_CPP_MIN_LOG_LEVEL': '2'}
+    return subprocess.run(
+        [sys.executable, 'convert_tfrecords.py', *flags],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+def test_the_command(data, tmp_path):
+    data.add('train_0', 'Images/skirt/bad.jpg', 'skirt', b'bad')
+    data_dir = data.write_tables()
+    done = run_script(f'--data_dir={data_dir}', '--val_fraction=0.25')
+    assert done.returncode == 0, done.stderr
+    assert f'records: {data_dir}/tfrecords' in done.stdout
+    assert '1 pictures cannot be used' in done.stdout
+    assert f'checking pictures: {len(data.rows["train_0"]) + 12}/' in done.stderr
+    convert(data_dir, tmp_path / 'out')
+    assert tree(data_dir / 'tfrecords') == tree(tmp_path / 'out')
+    failed = run_script(
+        f'--data_dir={data_dir}', f'--records_dir={tmp_path}/x', '--on_bad_image=fail'
+    )
+    assert failed.returncode == 2
+    last_line = failed.stderr.splitlines()[-1]
+    assert last_line == (
+        'error: train_0, Images/skirt/bad.jpg: not a picture in one of the formats'
+        ' JPEG, PNG, BMP, GIF, TIFF, WEBP'
+    )
+    assert 'Traceback' not in failed.stderr
+
+
+@pytest.mark.parametrize(
+    ('flag', 'message'),
+    [('--splits=train_9', "unknown split 'train_9'"), ('--on_bad_image=maybe', 'skip|fail')],
+)
+def test_mistakes_of_the_user_are_one_line(data, flag, message):
+    done = run_script(f'--data_dir={data.write_tables()}', flag)
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert line.startswith('error: ') and message in line

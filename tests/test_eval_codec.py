@@ -1,0 +1,176 @@
+"""The codec's floor on annotations: against NumPy, what is left out, and the command."""
+
+import json
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import eval_codec
+from preprocessing.datasets import DATASETS
+from preprocessing.tables import KeypointTable, own_points, write_table
+from utility import metrics
+from utility.heatmaps import REFINEMENTS, HeatmapCodec
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+SCHEMA = DATASETS.get('fashionai').schema
+NUM_IMAGES = 12
+
+
+def _table():
+    """Pictures of 512 px, of every category, all points visible, on pixel centres."""
+    random = np.random.default_rng(0)
+    categories = np.array([list(SCHEMA.categories)[i % 5] for i in range(NUM_IMAGES)])
+    keypoints = random.integers(0, 512, (NUM_IMAGES, SCHEMA.num_keypoints, 2)) + 0.5
+    own = own_points(categories, SCHEMA)
+    return KeypointTable(
+        image_ids=np.array([f'Images/{i}.jpg' for i in range(NUM_IMAGES)], object),
+        categories=categories,
+        keypoints=np.where(own[..., np.newaxis], keypoints, -0.5).astype(np.float32),
+        visibility=np.where(own, 1, -1).astype(np.int32),
+        lines=np.arange(NUM_IMAGES) + 2,
+    )
+
+
+def _floor(table, refine, image_size=(384, 384), heatmap_size=(96, 96), source_size=512.0):
+    codec = HeatmapCodec(image_size, heatmap_size, refine=refine)
+    return eval_codec.codec_floor(table, SCHEMA, codec, source_size)
+
+
+def _run(*arguments):
+    return subprocess.run(
+        [sys.executable, *arguments], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+
+
+def test_argmax_floor_is_the_distance_to_the_cell_centres():
+    table = _table()
+    cell = 512 / 96
+    nearest = (np.floor(table.keypoints / cell) + 0.5) * cell
+    normalizer = metrics.normalizers(table.keypoints, table.visibility, table.categories, SCHEMA)
+    expected = metrics.normalized_error(nearest, table.keypoints, table.visibility, normalizer)
+    floor = _floor(table, 'argmax')
+    assert floor.score.normalized_error == pytest.approx(expected, rel=1e-5)
+    offsets = np.linalg.norm(nearest - table.keypoints, axis=-1)
+    assert floor.distance == pytest.approx(offsets[table.visibility == 1].mean(), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ('image_size', 'heatmap_size'), [((384, 384), (96, 96)), ((250, 330), (64, 80))]
+)
+def test_dark_has_no_floor_to_speak_of(image_size, heatmap_size):
+    floors = [_floor(_table(), m, image_size, heatmap_size) for m in eval_codec.REFINE_MODES]
+    errors = [floor.score.normalized_error for floor in floors]
+    assert errors[0] > 1.5 * errors[1] > 0
+    assert errors[2] < 2e-4
+    assert floors[2].distance < 0.01
+
+
+def test_points_that_are_not_visible_or_outside_are_left_out():
+    table = _table()
+    assert _floor(table, 'argmax').points_outside == 0
+    plain = _floor(table, 'dark')
+    blouse, cuff = 0, SCHEMA.keypoints.index('cuff_left_in')
+    keypoints, visibility = table.keypoints.copy(), table.visibility.copy()
+    keypoints[blouse, cuff] = 3000.5, 100.5
+    visibility[blouse, SCHEMA.keypoints.index('cuff_left_out')] = 0
+    table = table._replace(keypoints=keypoints, visibility=visibility)
+    floor = _floor(table, 'dark')
+    assert floor.points_outside == 1
+    assert floor.score.points == plain.score.points - 2
+    assert floor.score.normalized_error < 2e-4
+    assert _floor(table, 'dark', source_size=4000.0).points_outside == 0
+
+
+def test_image_without_normalizer_is_skipped():
+    table = _table()
+    visibility = table.visibility.copy()
+    visibility[0, SCHEMA.keypoints.index('armpit_left')] = -1
+    score = _floor(table._replace(visibility=visibility), 'dark').score
+    assert (score.images, score.skipped_images) == (NUM_IMAGES, 1)
+    with pytest.raises(ValueError, match='can be scored'):
+        _floor(table._replace(visibility=np.full_like(visibility, -1)), 'dark')
+
+
+def test_the_last_pixel_and_the_one_beyond_are_inside():
+    table = _table()
+    keypoints = table.keypoints.copy()
+    keypoints[table.visibility == 1] = np.random.default_rng(1).choice(
+        [0.5, 511.5, 512.5], (np.count_nonzero(table.visibility == 1), 2)
+    )
+    pair = SCHEMA.normalizer_indices('blouse')
+    keypoints[0, pair] = [[0.5, 512.5], [512.5, 0.5]]
+    floor = _floor(table._replace(keypoints=keypoints), 'dark')
+    assert floor.points_outside == 0
+    assert floor.distance < 0.01
+
+
+def test_the_command_offers_every_refine_mode():
+    assert sorted(eval_codec.REFINE_MODES) == REFINEMENTS.names()
+
+
+@pytest.mark.parametrize(
+    ('text', 'size'), [('384', (384, 384)), ('384,288', (384, 288)), ('384, 288', (384, 288))]
+)
+def test_size_from_text(text, size):
+    assert eval_codec.size_from_text(text, 'image_size') == size
+
+
+@pytest.mark.parametrize('text', ['', '0', '384,', '-4', '3.5', '1,2,3', '384x288', '384,0'])
+def test_size_that_is_none_is_refused(text):
+    with pytest.raises(ValueError, match=f'--image_size={text}: must be one positive number'):
+        eval_codec.size_from_text(text, 'image_size')
+
+
+def test_help_comes_without_tensorflow():
+    result = _run('-X', 'importtime', 'eval_codec.py', '--help')
+    assert result.returncode == 0
+    assert '--heatmap_size' in result.stdout
+    assert 'tensorflow' not in result.stderr
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        ([], '--answers is missing'),
+        (['--answers=absent.csv'], 'absent.csv: No such file'),
+        (['--refine=drak'], '--refine=drak: value should be one of <argmax|quarter|dark|all>'),
+        (['--sigma=0'], '--sigma=0.0: must be positive'),
+        (['--source_size=-1'], '--source_size=-1.0: must be positive'),
+        (['--answers=a.csv', '--heatmap_size=9x6'], '--heatmap_size=9x6: must be one positive'),
+        (['--answer=a.csv'], '--answer'),
+        (['a.csv'], "unexpected argument 'a.csv'"),
+    ],
+)
+def test_mistakes_are_told_in_one_line(arguments, message):
+    result = _run('eval_codec.py', *arguments)
+    assert result.returncode == 2
+    assert message in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1
+
+
+def test_command_prints_and_writes_the_floors(tmp_path):
+    answers, numbers = tmp_path / 'answers.csv.gz', tmp_path / 'out' / 'floor.json'
+    write_table(answers, _table(), SCHEMA)
+    result = _run(
+        'eval_codec.py', f'--answers={answers}', '--image_size=384', '--heatmap_size=96',
+        '--refine=all', f'--output_json={numbers}',
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    assert [line.split()[0] for line in result.stdout.splitlines()[2:5]] == list(
+        eval_codec.REFINE_MODES
+    )
+    report = json.loads(numbers.read_text())
+    assert report['refine'] == 'dark'
+    assert report['normalized_error'] == report['modes']['dark']['normalized_error'] < 2e-4
+    assert report['modes']['argmax']['normalized_error'] == pytest.approx(
+        _floor(_table(), 'argmax').score.normalized_error
+    )
+    assert (report['points'], report['skipped_images']) == (
+        np.count_nonzero(_table().visibility == 1),
+        0,
+    )
+    assert set(report['per_category']) == set(SCHEMA.categories)
+    assert set(report['per_keypoint']) == set(SCHEMA.keypoints)

@@ -1,0 +1,96 @@
+"""eval_metrics.py scores CSVs from the command line."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+HEADER = 'image_id,image_category,waistband_left,waistband_right,hemline_left,hemline_right'
+ANSWERS = [
+    '1.jpg,skirt,100_50_1,200_50_1,90_300_1,210_300_0',
+    '2.jpg,skirt,100_50_0,150_50_0,90_300_1,210_300_1',
+    '3.jpg,skirt,-1_-1_-1,150_50_1,90_300_1,210_300_1',
+]
+PREDICTION = [
+    '2.jpg,skirt,0_0_1,0_0_1,-1_-1_-1,210_305_1',  # 5 of 50 px
+    '1.jpg,skirt,100_53_1,204_50_1,90_300_1,0_0_1',  # 3, 4 and 0 of 100 px
+    '3.jpg,skirt,0_0_1,0_0_1,0_0_1,0_0_1',  # has no normaliser
+]
+SKIPPED = (0.03 + 0.04 + 0.0 + 0.1) / 4
+OUTSIDE = (91**2 + 301**2) ** 0.5 / 50
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for name, rows in (('answers', ANSWERS), ('prediction', PREDICTION)):
+        (tmp_path / f'{name}.csv').write_text('\n'.join([HEADER, *rows, '']))
+    return tmp_path
+
+
+def run(folder, *arguments):
+    command = [sys.executable, str(ROOT / 'eval_metrics.py'), *arguments]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+
+
+CSVS = ('--prediction=prediction.csv', '--answers=answers.csv')
+
+
+@pytest.mark.parametrize(
+    'missing, error, points', [('skip', SKIPPED, 4), ('count', (4 * SKIPPED + OUTSIDE) / 5, 5)]
+)
+def test_scores(folder, missing, error, points):
+    result = run(folder, *CSVS, f'--missing={missing}', '--output_json=out/score.json')
+    assert (result.returncode, result.stderr) == (0, '')
+    values = json.loads((folder / 'out' / 'score.json').read_text())
+    assert values['normalized_error'] == pytest.approx(error)
+    assert values['points'] == points
+    assert values['skipped_images'] == 1
+    assert values['missing_predictions'] == 1
+    assert values['per_category'] == {'skirt': pytest.approx(error)}
+    assert values['per_keypoint']['waistband_left'] == pytest.approx(0.03)
+
+    words = [line.split() for line in result.stdout.splitlines()]
+    assert ['all', f'{100 * error:.4f}', str(points)] in words
+    assert ['skirt', f'{100 * error:.4f}', str(points)] in words
+    assert ['waistband_left', '3.0000', '1'] in words
+    assert '3 images, 1 of them skipped' in result.stdout
+    assert '1 points to score had no prediction' in result.stdout
+
+
+def test_columns_are_aligned(folder):
+    table = run(folder, *CSVS, '--missing=skip').stdout.split('\n\n')
+    lines = [line for group in table[:3] for line in group.splitlines()]
+    assert len({len(line) for line in lines}) == 1
+
+
+@pytest.mark.parametrize(
+    'arguments, message',
+    [
+        (CSVS, 'hemline_left of 2.jpg in line 2; --missing=count'),
+        ((), '--prediction and --answers'),
+        (CSVS[:1], '--prediction and --answers'),
+        (CSVS[1:], '--prediction and --answers'),
+        ((*CSVS, 'more.csv'), "'more.csv'"),
+        ((*CSVS, '--missing=drop'), 'missing'),
+        ((*CSVS, '--dataset=none'), "unknown data set 'none'"),
+        ((CSVS[0], '--answers=none.csv'), 'none.csv'),
+        (
+            (CSVS[0], '--answers=short.csv'),
+            'prediction.csv against short.csv: the prediction has 1',
+        ),
+        ((CSVS[0], '--answers=broken.csv'), "broken.csv, line 3, column 'hemline_right'"),
+    ],
+)
+def test_mistakes_are_told_in_one_line(folder, arguments, message):
+    (folder / 'short.csv').write_text('\n'.join([HEADER, *ANSWERS[:2]]))
+    (folder / 'broken.csv').write_text('\n'.join([HEADER, *ANSWERS])[: -len(ANSWERS[2]) - 3])
+    result = run(folder, *arguments, '--output_json=score.json')
+    assert result.returncode == 2
+    assert message in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+    assert not (folder / 'score.json').exists()

@@ -1,0 +1,229 @@
+"""utility.metrics: NE against a loop written from its definition, and facts about scores."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+import pytest
+
+from preprocessing.datasets.fashionai import SCHEMA
+from preprocessing.tables import KeypointTable, own_points
+from utility import metrics
+
+
+def random_tables(count=30, seed=0):
+    """Answers and predictions, some 10 px off, of pictures of all categories."""
+    generator = np.random.default_rng(seed)
+    categories = np.array([list(SCHEMA.categories)[i % 5] for i in range(count)])
+    own = own_points(categories, SCHEMA)
+    visibility = np.where(own, generator.choice([1, 1, 1, 0, -1], own.shape), -1)
+    points = generator.integers(0, 512, [*own.shape, 2]) + 0.5
+    noise = generator.normal(0, 10, points.shape)
+    ids = np.array([f'{i}.jpg' for i in range(count)], dtype=object)
+    lines = np.arange(2, count + 2)
+
+    def table(keypoints, v):
+        keypoints = np.where(v[..., np.newaxis] < 0, -0.5, keypoints).astype(np.float32)
+        return KeypointTable(ids, categories, keypoints, v.astype(np.int32), lines)
+
+    return table(points + noise, np.where(own, 1, -1)), table(points, visibility)
+
+
+def reference_errors(predicted, answers):
+    """(category, keypoint, distance / normaliser) of every scored point, and skipped pictures."""
+    errors, skipped = [], 0
+    for i, category in enumerate(answers.categories):
+        a, b = (SCHEMA.keypoints.index(name) for name in SCHEMA.normalizers[category])
+        if -1 in (answers.visibility[i, a], answers.visibility[i, b]):
+            skipped += 1
+            continue
+        length = math.dist(answers.keypoints[i, a].tolist(), answers.keypoints[i, b].tolist())
+        for k, name in enumerate(SCHEMA.keypoints):
+            if answers.visibility[i, k] == 1:
+                p, t = predicted.keypoints[i, k].tolist(), answers.keypoints[i, k].tolist()
+                errors.append((category, name, math.dist(p, t) / length))
+    return errors, skipped
+
+
+def take(table, rows):
+    return KeypointTable(*(values[rows] for values in table))
+
+
+def mean(values):
+    return sum(values) / len(values)
+
+
+def test_score_agrees_with_the_definition():
+    predicted, answers = random_tables()
+    errors, skipped = reference_errors(predicted, answers)
+    score = metrics.score(predicted, answers, SCHEMA)
+    assert 0 < skipped < 30
+    assert (score.points, score.images, score.skipped_images) == (len(errors), 30, skipped)
+    assert score.normalized_error == pytest.approx(mean([e for _, _, e in errors]), rel=1e-9)
+    for groups, counts, part in (
+        (score.per_category, score.points_per_category, 0),
+        (score.per_keypoint, score.points_per_keypoint, 1),
+    ):
+        assert set(groups) == {row[part] for row in errors}
+        for name, value in groups.items():
+            own = [row[2] for row in errors if row[part] == name]
+            assert value == pytest.approx(mean(own), rel=1e-9)
+            assert counts[name] == len(own)
+    for threshold, share in score.pck.items():
+        assert share == pytest.approx(mean([e <= float(threshold) for _, _, e in errors]))
+
+
+def test_normalized_error_is_the_same_number():
+    predicted, answers = random_tables()
+    normalizer = metrics.normalizers(*answers[2:4], answers.categories, SCHEMA)
+    value = metrics.normalized_error(*predicted[2:3], *answers[2:4], normalizer)
+    assert value == pytest.approx(metrics.score(predicted, answers, SCHEMA).normalized_error)
+
+
+def test_normalized_error_by_hand():
+    predicted = [[[3.0, 4.0], [9.0, 9.0]], [[1.0, 0.0], [0.0, 0.0]], [[7.0, 7.0], [0.0, 0.0]]]
+    visibility = [[1, 0], [1, -1], [1, 1]]
+    value = metrics.normalized_error(predicted, np.zeros([3, 2, 2]), visibility, [10.0, 4.0, 0.0])
+    assert value == pytest.approx((5 / 10 + 1 / 4) / 2)
+
+
+def test_nothing_scored():
+    zeros = np.zeros([2, 3, 2])
+    assert math.isnan(metrics.normalized_error(zeros, zeros, np.zeros([2, 3]), [1, 1]))
+    predicted, answers = random_tables()
+    hidden = answers._replace(visibility=np.minimum(answers.visibility, 0))
+    with pytest.raises(ValueError, match='no point of 30 images'):
+        metrics.score(predicted, hidden, SCHEMA)
+
+
+def test_a_prediction_that_is_no_number_is_refused():
+    zeros = np.zeros([1, 2, 2])
+    predicted = np.array([[[np.nan, 0.0], [0.0, 0.0]]])
+    assert metrics.normalized_error(predicted, zeros, [[0, 1]], [1.0]) == 0
+    with pytest.raises(ValueError, match='finite'):
+        metrics.normalized_error(predicted, zeros, [[1, 1]], [1.0])
+
+
+def test_normalizer_counts_occluded_points_but_not_absent_ones():
+    keypoints = np.zeros([4, 24, 2])
+    keypoints[:, SCHEMA.keypoints.index('armpit_right')] = (30, 40)
+    keypoints[:, SCHEMA.keypoints.index('waistband_left')] = (0, 7)
+    visibility = np.zeros([4, 24])
+    visibility[2, SCHEMA.keypoints.index('armpit_left')] = -1
+    lengths = metrics.normalizers(
+        keypoints, visibility, ['dress', 'skirt', 'dress', 'skirt'], SCHEMA
+    )
+    assert lengths.tolist() == [50, 7, 0, 7]
+
+
+def test_pictures_and_points_on_one_place_are_skipped():
+    predicted, answers = random_tables()
+    same = answers._replace(keypoints=np.zeros_like(answers.keypoints))
+    with pytest.raises(ValueError, match='no point'):
+        metrics.score(predicted, same, SCHEMA)
+
+
+def test_error_is_invariant_to_scale_and_order():
+    predicted, answers = random_tables()
+    score = metrics.score(predicted, answers, SCHEMA)
+    order = np.random.default_rng(1).permutation(30)
+    assert metrics.score(take(predicted, order), answers, SCHEMA) == score
+    larger = [t._replace(keypoints=t.keypoints * 2) for t in (predicted, answers)]
+    assert metrics.score(*larger, SCHEMA).normalized_error == pytest.approx(score.normalized_error)
+
+
+def test_perfect_predictions():
+    _, answers = random_tables()
+    score = metrics.score(answers, answers, SCHEMA)
+    assert score.normalized_error == 0
+    assert set(score.pck.values()) == {1.0}
+
+
+def missing_one(predicted, answers):
+    """The predictions without one scored point; and its row and column."""
+    normalizer = metrics.normalizers(*answers[2:4], answers.categories, SCHEMA)
+    row, k = np.argwhere((answers.visibility == 1) & (normalizer > 0)[:, np.newaxis])[7]
+    keypoints, visibility = predicted.keypoints.copy(), predicted.visibility.copy()
+    keypoints[row, k], visibility[row, k] = (123, 45), -1
+    return predicted._replace(keypoints=keypoints, visibility=visibility), row, k
+
+
+def test_missing_predictions():
+    predicted, answers = random_tables()
+    lacking, row, k = missing_one(predicted, answers)
+    with pytest.raises(ValueError, match=rf'1 scored .*{SCHEMA.keypoints[k]} of {row}\.jpg'):
+        metrics.score(lacking, answers, SCHEMA)
+
+    outside = predicted.keypoints.copy()
+    outside[row, k] = -0.5  # the centre of pixel (-1, -1)
+    counted = metrics.score(lacking, answers, SCHEMA, 'count')
+    wanted = metrics.score(predicted._replace(keypoints=outside), answers, SCHEMA)
+    assert counted.normalized_error == wanted.normalized_error
+    assert (counted.points, counted.missing_predictions) == (wanted.points, 1)
+
+    hidden = answers.visibility.copy()
+    hidden[row, k] = 0
+    skipped = metrics.score(lacking, answers, SCHEMA, 'skip')
+    wanted = metrics.score(predicted, answers._replace(visibility=hidden), SCHEMA)
+    assert skipped.normalized_error == wanted.normalized_error
+    assert (skipped.points, skipped.missing_predictions) == (wanted.points, 1)
+
+
+def test_unscored_points_may_be_missing():
+    predicted, answers = random_tables()
+    normalizer = metrics.normalizers(*answers[2:4], answers.categories, SCHEMA)
+    scored = (answers.visibility == 1) & (normalizer > 0)[:, np.newaxis]
+    predicted = predicted._replace(visibility=np.where(scored, 1, -1))
+    score = metrics.score(predicted, answers, SCHEMA)
+    assert (score.points, score.missing_predictions) == (scored.sum(), 0)
+
+
+def test_unknown_policy():
+    with pytest.raises(ValueError, match="missing='drop'.*error, count, skip"):
+        metrics.score(*random_tables(), SCHEMA, 'drop')
+
+
+def test_other_pictures_are_refused():
+    predicted, answers = random_tables()
+    with pytest.raises(ValueError, match=r'prediction lacks 4 images \(26.jpg, 27.jpg, 28.jpg, \.'):
+        metrics.score(take(predicted, range(26)), answers, SCHEMA)
+    with pytest.raises(ValueError, match=r'prediction has 1 images \(29.jpg\) unknown'):
+        metrics.score(predicted, take(answers, range(29)), SCHEMA)
+    twice = take(predicted, [*range(30), 3])
+    with pytest.raises(ValueError, match=r'prediction holds 1 images \(3.jpg\) more than once'):
+        metrics.score(twice, answers, SCHEMA)
+
+
+def test_other_categories_are_refused():
+    predicted, answers = random_tables()
+    categories = predicted.categories.copy()
+    categories[3] = 'dress'
+    with pytest.raises(ValueError, match=r'1 images .*3\.jpg: dress .* line 5, skirt'):
+        metrics.score(predicted._replace(categories=categories), answers, SCHEMA)
+
+
+def test_json():
+    score = metrics.score(*random_tables(), SCHEMA)
+    values = json.loads(score.to_json())
+    assert values['normalized_error'] == score.normalized_error
+    assert values['points'] == score.points
+    assert values['per_category'] == score.per_category
+    assert metrics.Score(**values) == score
+
+
+def test_mean_positions():
+    sizes = np.array([[100, 200], [50, 40], [10, 10]])
+    keypoints = np.zeros([3, 2, 2])
+    keypoints[:, 0] = [(50, 10), (30, 25), (2, 3)]
+    keypoints[:, 1] = [(99, 99), (20, 10), (9, 9)]
+    visibility = np.array([[1, -1], [0, 1], [1, -1]])
+    categories = ['dress', 'dress', 'skirt']
+    positions = metrics.mean_positions(keypoints, visibility, sizes, categories)
+    np.testing.assert_allclose(positions['dress'], [(0.5, 0.3), (0.5, 0.2)])
+    np.testing.assert_allclose(positions['skirt'], [(0.2, 0.3), (0.5, 0.5)])
+    predicted = metrics.mean_position_baseline(positions, [[20, 30], [7, 8]], ['skirt', 'dress'])
+    np.testing.assert_allclose(predicted, [[(6, 6), (15, 10)], [(4, 2.1), (4, 1.4)]])
+    with pytest.raises(ValueError, match="'blouse'.*dress, skirt"):
+        metrics.mean_position_baseline(positions, [[20, 30]], ['blouse'])

@@ -1,0 +1,159 @@
+"""The graph of training, evaluation and prediction, through an Estimator, on tiny networks."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from config import Experiment, LossConfig, NetworkConfig, OptimizerConfig
+from preprocessing.datasets.fashionai import SCHEMA
+from utility.metrics import normalized_error
+from utility.model_fn import Task, make_model_fn
+
+SIZE = 64
+SKIRT = SCHEMA.subset('skirt')
+EXPERIMENT = Experiment(
+    network=NetworkConfig(
+        backbone='resnet18',
+        head='dhn',
+        image_size=(SIZE, SIZE),
+        heatmap_size=(16, 16),
+        backbone_options={'width': 8},
+        head_options={'channels': 16},
+    ),
+    loss=LossConfig(sigmas=(1.5,)),
+    optimizer=OptimizerConfig(
+        name='adam',
+        learning_rate=3e-3,
+        weight_decay=0.0,
+        warmup_steps=20,
+        decay_epochs=(300.0,),
+        decay_factors=(1.0, 0.1),
+    ),
+)
+
+
+def _data(count, seed=0):
+    """Noise pictures of skirts, twice reduced from 2 * SIZE, with some points that do not count."""
+    rng = np.random.default_rng(seed)
+    visibility = rng.choice([1, 1, 1, 0, -1], (count, SKIRT.num_keypoints)).astype(np.int32)
+    visibility[:, 0] = 1
+    keypoints = rng.uniform(0, SIZE, (count, SKIRT.num_keypoints, 2)).astype(np.float32)
+    keypoints[visibility < 0] = -1
+    normalizer = rng.uniform(20, 60, count).astype(np.float32)
+    normalizer[1] = 0
+    features = {
+        'image': rng.integers(0, 255, (count, SIZE, SIZE, 3)).astype(np.uint8),
+        'image_id': np.array([f'{i}.jpg' for i in range(count)]),
+        'category': np.full(count, 'skirt'),
+        'image_size': np.full((count, 2), 2 * SIZE, np.int32),
+        'to_crop': np.tile(np.diag([0.5, 0.5, 1.0]).astype(np.float32), (count, 1, 1)),
+    }
+    labels = {'keypoints': keypoints, 'visibility': visibility, 'normalizer': normalizer}
+    return features, labels
+
+
+def _estimator(model_dir, **task):
+    task = Task(EXPERIMENT, SKIRT, total_steps=1000, eval_categories=('skirt',), **task)
+    config = tf.estimator.RunConfig(tf_random_seed=1, log_step_count_steps=None)
+    return tf.estimator.Estimator(make_model_fn(task), str(model_dir), config)
+
+
+def _input_fn(data, batch_size, repeat=1):
+    return lambda: tf.data.Dataset.from_tensor_slices(data).repeat(repeat).batch(batch_size)
+
+
+def _predict(estimator, data, batch_size=2):
+    return list(estimator.predict(_input_fn(data, batch_size)))
+
+
+@pytest.fixture(scope='module')
+def trained(tmp_path_factory):
+    """A network trained on one repeated batch of four pictures, and those pictures."""
+    data = _data(4)
+    model_dir = tmp_path_factory.mktemp('run')
+    estimator = _estimator(model_dir)
+    estimator.train(_input_fn(data, 4, repeat=None), max_steps=1)
+    first = estimator.evaluate(_input_fn(data, 4))['loss']
+    estimator.train(_input_fn(data, 4, repeat=None), max_steps=400)
+    return model_dir, data, first
+
+
+def test_the_loss_of_a_repeated_batch_falls_to_near_nothing(trained):
+    model_dir, data, first = trained
+    assert _estimator(model_dir).evaluate(_input_fn(data, 4))['loss'] < first / 100
+
+
+def test_batch_norm_statistics_move(trained):
+    estimator = _estimator(trained[0])
+    means = [n for n in estimator.get_variable_names() if n.endswith('moving_mean')]
+    assert len(means) > 20
+    for name in means:
+        assert np.abs(estimator.get_variable_value(name)).max() > 0, name
+
+
+def test_the_metric_over_unequal_batches_is_the_numpy_one(trained):
+    data = _data(5, seed=1)
+    estimator = _estimator(trained[0])
+    result = estimator.evaluate(_input_fn(data, 2))
+    predicted = np.stack([p['keypoints'] for p in _predict(estimator, data)])
+    labels = data[1]
+    scored = labels['normalizer'] > 0
+    expected = normalized_error(
+        predicted[scored],
+        2 * labels['keypoints'][scored],
+        labels['visibility'][scored],
+        labels['normalizer'][scored],
+    )
+    assert expected > 0.1
+    np.testing.assert_allclose(result['normalized_error'], expected, rtol=1e-5)
+    np.testing.assert_allclose(result['normalized_error/skirt'], expected, rtol=1e-5)
+
+
+def test_predictions_do_not_depend_on_the_batch_size(trained):
+    model_dir, data, _ = trained
+    one, four = (_predict(_estimator(model_dir), data, size) for size in (1, 4))
+    for a, b in zip(one, four):
+        assert a['image_id'] == b['image_id']
+        np.testing.assert_allclose(a['keypoints'], b['keypoints'], atol=1e-2)
+
+
+def test_the_flip_test_makes_prediction_symmetric(trained):
+    model_dir, (features, labels), _ = trained
+    mirrored = {**features, 'image': features['image'][:, :, ::-1]}
+    estimator = _estimator(model_dir, flip_test=True)
+    plain = _predict(estimator, (features, labels))
+    flipped = _predict(estimator, (mirrored, labels))
+    for a, b in zip(plain, flipped):
+        back = b['keypoints'][list(SKIRT.flip_permutation)]
+        back[:, 0] = 2 * SIZE - back[:, 0]
+        np.testing.assert_allclose(back, a['keypoints'], atol=0.05)
+
+
+def test_pictures_of_the_evaluation_are_written(trained, tmp_path):
+    estimator = _estimator(trained[0], eval_dir=str(tmp_path))
+    estimator.evaluate(_input_fn(trained[1], 2))
+    [path] = tmp_path.iterdir()
+    tags = [
+        value.tag
+        for event in tf.compat.v1.train.summary_iterator(str(path))
+        for value in event.summary.value
+    ]
+    assert any(tag.startswith('pictures') for tag in tags)
+
+
+def test_equal_seeds_give_equal_losses(tmp_path):
+    data = _data(4)
+    losses = []
+    for name in 'ab':
+        estimator = _estimator(tmp_path / name)
+        estimator.train(_input_fn(data, 2, repeat=None), max_steps=3)
+        losses.append(estimator.evaluate(_input_fn(data, 2))['loss'])
+    assert losses[0] == losses[1]
+
+
+def test_unknown_refinement_is_told():
+    task = Task(dataclasses.replace(EXPERIMENT, refine='darc'), SKIRT)
+    with pytest.raises(ValueError, match="did you mean 'dark'"):
+        task.codec.decode(tf.zeros([1, 16, 16, 4]))

@@ -1,0 +1,175 @@
+"""Pictures: fine ones keep their bytes, usable ones become RGB JPEGs, the rest is refused."""
+
+import io
+import zlib
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from preprocessing import pictures
+
+HEIGHT, WIDTH = 24, 40
+
+
+@pytest.fixture(scope='module')
+def pixels():
+    """uint8 [24, 40, 3]; smooth, so that JPEG keeps it, and different at every corner."""
+    y, x = np.mgrid[:HEIGHT, :WIDTH]
+    return np.stack([x * 5, y * 9, (x + y) * 3], axis=-1).astype(np.uint8)
+
+
+def encode(image, file_format='JPEG', **options):
+    buffer = io.BytesIO()
+    image.save(buffer, file_format, **options)
+    return buffer.getvalue()
+
+
+def decode(jpeg):
+    return tf.io.decode_jpeg(jpeg, channels=3).numpy().astype(int)
+
+
+def difference(jpeg, expected):
+    return np.abs(decode(jpeg) - expected.astype(int)).mean()
+
+
+@pytest.mark.parametrize(
+    'options',
+    [{}, {'progressive': True}, {'subsampling': 0}, {'keep_rgb': True}, {'comment': b'c'}],
+)
+def test_a_fine_jpeg_keeps_its_bytes(pixels, options):
+    data = encode(Image.fromarray(pixels), **options)
+    assert pictures.check_picture(data) == (data, (HEIGHT, WIDTH), ())
+
+
+def test_other_colours_become_rgb(pixels):
+    image = Image.fromarray(pixels)
+    for mode, change in [('L', 'grayscale'), ('CMYK', 'cmyk')]:
+        picture = pictures.check_picture(encode(image.convert(mode), quality=95))
+        assert picture.changes == (change,)
+        assert difference(picture.jpeg, np.asarray(image.convert(mode).convert('RGB'))) < 3
+        with Image.open(io.BytesIO(picture.jpeg)) as jpeg:
+            assert (jpeg.format, jpeg.mode) == ('JPEG', 'RGB')
+
+
+@pytest.mark.parametrize('file_format', ['PNG', 'BMP', 'TIFF'])
+def test_another_format_becomes_a_jpeg(pixels, file_format):
+    picture = pictures.check_picture(encode(Image.fromarray(pixels), file_format))
+    assert picture.changes == ('format',)
+    assert picture.size == (HEIGHT, WIDTH)
+    assert difference(picture.jpeg, pixels) < 3
+
+
+def test_sixteen_bits_keep_their_brightness():
+    ramp = np.linspace(0, 65535, HEIGHT * WIDTH).reshape(HEIGHT, WIDTH).astype(np.uint16)
+    picture = pictures.check_picture(encode(Image.fromarray(ramp), 'PNG'))
+    assert picture.changes == ('format', 'grayscale')
+    assert difference(picture.jpeg, np.repeat(ramp[..., np.newaxis] // 256, 3, axis=-1)) < 3
+
+
+def test_transparent_parts_become_white(pixels):
+    alpha = np.zeros((HEIGHT, WIDTH, 1), np.uint8)
+    alpha[:, WIDTH // 2 :] = 255
+    data = encode(Image.fromarray(np.concatenate([pixels, alpha], axis=-1)), 'PNG')
+    expected = np.where(alpha > 0, pixels, 255)
+    inner = np.abs(np.arange(WIDTH) - WIDTH // 2) > 8  # the edge rings
+    got = decode(pictures.check_picture(data).jpeg)
+    assert np.abs(got - expected)[:, inner].mean() < 3
+
+
+@pytest.mark.parametrize('orientation', range(1, 9))
+def test_the_picture_is_turned_upright_as_opencv_does(pixels, orientation, tmp_path):
+    cv2 = pytest.importorskip('cv2')
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = tmp_path / 'x.jpg'
+    path.write_bytes(encode(Image.fromarray(pixels), quality=95, subsampling=0, exif=exif))
+    picture = pictures.check_picture(path.read_bytes())
+    upright = cv2.imread(str(path))[..., ::-1]
+    assert picture.size == upright.shape[:2]
+    assert difference(picture.jpeg, upright) < 2
+    assert picture.changes == (() if orientation == 1 else ('orientation',))
+    with Image.open(io.BytesIO(picture.jpeg)) as image:
+        assert image.getexif().get(0x0112, 1) == 1
+
+
+@pytest.mark.parametrize('exif', [b'Exif\x00\x00MM\x00*\xff\xff\xff\xff', b'Exif\x00\x00nonsense'])
+def test_broken_exif_does_not_matter(pixels, exif):
+    data = encode(Image.fromarray(pixels), exif=exif)
+    assert pictures.check_picture(data).jpeg == data
+
+
+def test_an_orientation_that_does_not_exist_does_not_matter(pixels):
+    exif = Image.Exif()
+    exif[0x0112] = 77
+    data = encode(Image.fromarray(pixels), exif=exif)
+    assert pictures.check_picture(data).jpeg == data
+
+
+@pytest.mark.parametrize('progressive', [False, True])
+def test_no_truncated_jpeg_passes(pixels, progressive):
+    data = encode(Image.fromarray(pixels), quality=90, progressive=progressive)
+    for length in range(1, len(data), 7):
+        with pytest.raises(pictures.BadPictureError):
+            pictures.check_picture(data[:length])
+    with pytest.raises(pictures.BadPictureError, match='broken picture'):
+        pictures.check_picture(data[:-2])
+
+
+def test_what_passes_can_be_decoded_for_training(pixels):
+    data = encode(Image.fromarray(pixels), quality=90)
+    rng = np.random.default_rng(0)
+    passed = 0
+    for _ in range(200):
+        damaged = bytearray(data)
+        damaged[rng.integers(2, len(data))] = rng.integers(256)
+        try:
+            picture = pictures.check_picture(bytes(damaged))
+        except pictures.BadPictureError:
+            continue
+        passed += 1
+        assert decode(picture.jpeg).shape[:2] == picture.size
+    assert 0 < passed < 200
+
+
+@pytest.mark.parametrize(
+    ('data', 'reason'),
+    [
+        (b'', 'empty'),
+        (b'<html>not found</html>', 'not a picture'),
+        (b'\xff\xd8\xff', 'not a picture'),
+        (b'\x00' * 5000, 'not a picture'),
+    ],
+)
+def test_what_is_no_picture_is_told(data, reason):
+    with pytest.raises(pictures.BadPictureError, match=reason):
+        pictures.check_picture(data)
+
+
+@pytest.mark.parametrize('size', [(1, 1), (7, 3000)])
+def test_too_small_pictures_are_refused(size):
+    with pytest.raises(pictures.BadPictureError, match=f'{size[0]}x{size[1]} px'):
+        pictures.check_picture(encode(Image.new('RGB', size)))
+
+
+@pytest.mark.parametrize('side', [8000, 30000])
+def test_a_decompression_bomb_is_refused_before_it_is_decoded(side, monkeypatch):
+    data = bytearray(encode(Image.new('1', (16, 16)), 'PNG'))
+    data[16:24] = side.to_bytes(4, 'big') * 2  # width and height in the header chunk
+    data[29:33] = zlib.crc32(bytes(data[12:29])).to_bytes(4, 'big')
+    monkeypatch.setattr(Image.Image, 'load', lambda self: pytest.fail('decoded'))
+    with pytest.raises(pictures.BadPictureError, match=f'{side}x{side} px|decompression bomb'):
+        pictures.check_picture(bytes(data))
+
+
+def test_files_that_cannot_be_read(tmp_path, monkeypatch):
+    with pytest.raises(pictures.BadPictureError, match=r'no file .*x\.jpg'):
+        pictures.read_picture(str(tmp_path / 'x.jpg'))
+    with pytest.raises(pictures.BadPictureError, match='cannot be read'):
+        pictures.read_picture(str(tmp_path))
+    (tmp_path / 'y.jpg').write_bytes(b'abcd')
+    assert pictures.read_picture(str(tmp_path / 'y.jpg')) == b'abcd'
+    monkeypatch.setattr(pictures, 'MAX_FILE_SIZE', 3)
+    with pytest.raises(pictures.BadPictureError, match='4 bytes; at most 3'):
+        pictures.read_picture(str(tmp_path / 'y.jpg'))

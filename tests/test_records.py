@@ -1,0 +1,182 @@
+"""Records: what is written is what is read, for the whole schema and for parts of it."""
+
+import json
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from preprocessing import records
+from preprocessing.datasets import DATASETS, Annotation
+
+SCHEMA = DATASETS.get('fashionai').schema
+JPEG = b'\xff\xd8 any bytes \x00\xff\xd9'
+
+
+def make_annotation(category='skirt', box=None, absent=(), seed=0):
+    rng = np.random.default_rng(seed)
+    visibility = np.full(SCHEMA.num_keypoints, -1, np.int32)
+    for k in SCHEMA.indices(category):
+        visibility[k] = -1 if SCHEMA.keypoints[k] in absent else rng.integers(0, 2)
+    keypoints = rng.integers(0, 512, (SCHEMA.num_keypoints, 2)).astype(np.float32) + 0.5
+    keypoints[visibility < 0] = -1
+    return Annotation('/p', f'Images/{category}/ä.jpg', category, keypoints, visibility, box)
+
+
+def decode(annotation, schema=SCHEMA, size=(400, 512)):
+    """Decodes inside tf.data, where the shapes must be static."""
+    serialized = records.encode_example(JPEG, annotation, size)
+    dataset = tf.data.Dataset.from_tensors(serialized).map(
+        lambda one: records.decode_example(one, schema)
+    )
+    spec = dataset.element_spec
+    num_keypoints = schema.num_keypoints
+    assert spec['keypoints'].shape == [num_keypoints, 2]
+    assert spec['visibility'].shape == [num_keypoints]
+    assert spec['image_size'].shape == [2]
+    assert spec['normalizer'].shape == []
+    assert spec['box'].shape == [4]
+    return next(dataset.as_numpy_iterator())
+
+
+@pytest.mark.parametrize('category', list(SCHEMA.categories))
+@pytest.mark.parametrize('subset', [False, True])
+def test_round_trip_of_every_category_whole_and_alone(category, subset):
+    annotation = make_annotation(category)
+    schema = SCHEMA.subset(category) if subset else SCHEMA
+    decoded = decode(annotation, schema)
+    rows = list(schema.record_positions)
+    assert decoded['encoded'] == JPEG
+    assert decoded['image_id'].decode() == annotation.image_id
+    assert decoded['category'].decode() == category
+    np.testing.assert_array_equal(decoded['image_size'], [400, 512])
+    np.testing.assert_array_equal(decoded['keypoints'], annotation.keypoints[rows])
+    np.testing.assert_array_equal(decoded['visibility'], annotation.visibility[rows])
+    first, second = annotation.keypoints[list(SCHEMA.normalizer_indices(category))]
+    assert decoded['normalizer'] == pytest.approx(np.hypot(*(first - second)), rel=1e-6)
+    np.testing.assert_array_equal(decoded['box'], np.zeros(4))
+
+
+def test_box_round_trip():
+    box = np.float32([1.5, 2, 300, 511])
+    np.testing.assert_array_equal(decode(make_annotation(box=box))['box'], box)
+
+
+def test_absent_points_are_stored_without_coordinates():
+    annotation = make_annotation('trousers')
+    annotation = annotation._replace(keypoints=np.full_like(annotation.keypoints, 99.5))
+    decoded = decode(annotation)
+    absent = decoded['visibility'] < 0
+    assert absent.any() and not absent.all()
+    assert (decoded['keypoints'][absent] == -1).all()
+    assert (decoded['keypoints'][~absent] == 99.5).all()
+
+
+@pytest.mark.parametrize('absent', ['waistband_left', 'waistband_right'])
+def test_no_normalizer_where_one_of_its_points_is_absent(absent):
+    assert decode(make_annotation('skirt', absent=(absent,)))['normalizer'] == 0
+
+
+def test_no_normalizer_for_a_category_outside_the_schema():
+    assert decode(make_annotation('skirt'), SCHEMA.subset('trousers'))['normalizer'] == 0
+
+
+def test_encoding_is_deterministic():
+    annotation = make_annotation()
+    first, second = (records.encode_example(JPEG, annotation, (4, 5)) for _ in range(2))
+    assert first == second
+
+
+def write_shards(split_dir, counts):
+    for category, (count, num_shards) in counts.items():
+        for shard in range(num_shards):
+            with records.shard_writer(
+                records.shard_path(str(split_dir), category, shard, num_shards)
+            ) as write:
+                for _ in range(count):
+                    write(records.encode_example(JPEG, make_annotation(category), (4, 5)))
+
+
+def test_patterns_find_the_shards_of_their_categories(tmp_path):
+    write_shards(tmp_path, {'skirt': (1, 2), 'dress': (1, 1)})
+
+    def names(category):
+        pattern = records.split_pattern(str(tmp_path), category)
+        return [path.rsplit('/', 1)[1] for path in records.record_files(pattern)]
+
+    skirts = ['skirt-00000-of-00002.tfrecord', 'skirt-00001-of-00002.tfrecord']
+    assert names('skirt') == skirts
+    assert names('all') == ['dress-00000-of-00001.tfrecord', *skirts]
+    assert names('skirt, dress') == names('all')
+    files = records.record_files(str(tmp_path / 'skirt-*'))
+    assert records.record_files(files) == files
+
+
+def test_a_pattern_without_files_is_an_error_that_names_what_there_is(tmp_path):
+    write_shards(tmp_path, {'skirt': (1, 1)})
+    with pytest.raises(ValueError, match=r'dress.*holds skirt-00000-of-00001\.tfrecord'):
+        records.record_files(records.split_pattern(str(tmp_path), 'skirt,dress'))
+    with pytest.raises(ValueError, match="no directory '.*absent'"):
+        records.record_files(str(tmp_path / 'absent' / '*.tfrecord'))
+
+
+def test_a_shard_that_fails_leaves_nothing(tmp_path):
+    path = records.shard_path(str(tmp_path), 'skirt', 0, 1)
+    with pytest.raises(RuntimeError), records.shard_writer(path) as write:
+        write(b'one')
+        raise RuntimeError
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_shard_replaces_the_old_one_only_when_complete(tmp_path):
+    path = records.shard_path(str(tmp_path), 'skirt', 0, 1)
+    (tmp_path / 'skirt-00000-of-00001.tfrecord.partial').write_bytes(b'left by a killed run')
+    for content in (b'old', b'new'):
+        with records.shard_writer(path) as write:
+            write(content)
+            assert not tf.io.gfile.exists(path) or content == b'new'
+    assert [r.numpy() for r in tf.data.TFRecordDataset(path)] == [b'new']
+    assert [p.name for p in tmp_path.iterdir()] == ['skirt-00000-of-00001.tfrecord']
+
+
+def write_info(directory, **changes):
+    info = {
+        'dataset': 'fashionai',
+        'schema': {'keypoints': list(SCHEMA.keypoints)},
+        'splits': {'train': {'records': {'skirt': 3, 'dress': 4}}},
+        **changes,
+    }
+    (directory / records.DATASET_FILE).write_text(json.dumps(info))
+
+
+def test_count_records_by_category(tmp_path):
+    write_info(tmp_path)
+    train = str(tmp_path / 'train')
+    assert records.count_records(train, 'all') == 7
+    assert records.count_records(train + '/', 'skirt') == 3
+    assert records.count_records(train, 'skirt,dress') == 7
+    with pytest.raises(ValueError, match="'blouse'.*skirt, dress"):
+        records.count_records(train, 'blouse')
+    with pytest.raises(ValueError, match="unknown split 'val'.*train"):
+        records.count_records(str(tmp_path / 'val'), 'all')
+
+
+@pytest.mark.parametrize(
+    ('changes', 'message'),
+    [
+        ({'schema': {'keypoints': ['a']}}, 'not those'),
+        ({'schema': {}}, "broken.*'keypoints'"),
+        ({'splits': {'train': {}}}, 'broken'),
+        ({'splits': {'train': {'records': {'skirt': 'x'}}}}, 'no integer'),
+        ({'dataset': 'shoes'}, "unknown data set 'shoes'"),
+    ],
+)
+def test_a_broken_dataset_file_is_an_error(tmp_path, changes, message):
+    write_info(tmp_path, **changes)
+    with pytest.raises(ValueError, match=message):
+        records.load_dataset_info(str(tmp_path))
+
+
+def test_a_missing_dataset_file_is_an_error(tmp_path):
+    with pytest.raises(ValueError, match='not a directory written by convert_tfrecords.py'):
+        records.load_dataset_info(str(tmp_path))

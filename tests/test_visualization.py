@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+
+from preprocessing.schema import KeypointSchema
+from utility import visualization
+from utility.visualization import DrawStyle, contact_sheet, draw_keypoints, write_image
+
+SCHEMA = KeypointSchema(
+    name='tiny',
+    keypoints=('cuff_left_in', 'cuff_right_in', 'crotch'),
+    categories={'blouse': ('cuff_left_in', 'cuff_right_in', 'crotch')},
+    normalizers={'blouse': ('cuff_left_in', 'cuff_right_in')},
+)
+GROUND = np.full((60, 90, 3), 120, np.uint8)
+POINTS = np.array([[20.5, 30.5], [50.5, 30.5], [75.5, 15.5]], np.float32)
+LEFT_ONLY = np.array([1, -1, -1])
+
+
+def test_points_are_drawn_where_they_are_and_in_the_colour_of_their_side():
+    drawn = draw_keypoints(GROUND, POINTS, np.ones(3), SCHEMA)
+    assert tuple(drawn[30, 20]) == visualization.LEFT_COLOR
+    assert tuple(drawn[30, 50]) == visualization.RIGHT_COLOR
+    assert tuple(drawn[15, 75]) == visualization.CENTER_COLOR
+    assert (GROUND == 120).all()
+
+
+@pytest.mark.parametrize('offset', [(0.0, 0.0), (0.25, 0.5), (0.5, 0.75), (-0.3, 0.1)])
+def test_drawn_with_subpixel_precision(offset):
+    points = POINTS + np.array(offset, np.float32)
+    drawn = draw_keypoints(GROUND, points, LEFT_ONLY, SCHEMA, style=DrawStyle(radius=4))
+    weight = np.abs(drawn.astype(float) - GROUND).sum(axis=2)
+    rows, columns = np.indices(weight.shape) + 0.5
+    center = [(axis * weight).sum() / weight.sum() for axis in (columns, rows)]
+    np.testing.assert_allclose(center, points[0], atol=0.12)
+
+
+def test_absent_points_and_points_without_a_place_are_not_drawn():
+    np.testing.assert_array_equal(draw_keypoints(GROUND, POINTS, -np.ones(3), SCHEMA), GROUND)
+    nowhere = np.full((3, 2), np.nan)
+    np.testing.assert_array_equal(draw_keypoints(GROUND, nowhere, np.ones(3), SCHEMA), GROUND)
+
+
+def test_occluded_points_are_hollow():
+    style = DrawStyle(radius=6)
+    drawn = draw_keypoints(GROUND, POINTS, np.array([0, -1, -1]), SCHEMA, style=style)
+    np.testing.assert_array_equal(drawn[30, 20], GROUND[30, 20])
+    assert (drawn[24:37, 14:27] == visualization.LEFT_COLOR).all(axis=2).any()
+
+
+def test_far_away_points_do_no_harm():
+    far = np.full((3, 2), 1e12)
+    style = DrawStyle(limbs=True, labels=True)
+    drawn = draw_keypoints(GROUND, far, np.ones(3), SCHEMA, (-far, np.ones(3)), style)
+    assert drawn.shape == GROUND.shape
+
+
+def test_answers_are_joined_to_predictions():
+    answers = POINTS + np.array([0, 20], np.float32)
+    drawn = draw_keypoints(GROUND, POINTS, LEFT_ONLY, SCHEMA, truth=(answers, np.ones(3)))
+    np.testing.assert_allclose(drawn[40, 20], visualization.ERROR_COLOR, atol=30)
+    assert tuple(drawn[50, 20]) == visualization.LEFT_COLOR
+    absent = draw_keypoints(GROUND, POINTS, LEFT_ONLY, SCHEMA, truth=(answers, -np.ones(3)))
+    plain = draw_keypoints(GROUND, POINTS, LEFT_ONLY, SCHEMA)
+    np.testing.assert_array_equal(absent, plain)
+
+
+def test_limbs_and_labels_are_drawn_on_request():
+    plain = draw_keypoints(GROUND, POINTS, np.ones(3), SCHEMA)
+    for style in (DrawStyle(labels=True), DrawStyle(limbs=True, labels=True)):
+        assert (draw_keypoints(GROUND, POINTS, np.ones(3), SCHEMA, style=style) != plain).any()
+
+
+@pytest.mark.parametrize(
+    ('image', 'points', 'visibility', 'named'),
+    [
+        (GROUND.astype(np.float32), POINTS, np.ones(3), 'image'),
+        (GROUND[..., 0], POINTS, np.ones(3), 'image'),
+        (GROUND, POINTS[:2], np.ones(3), 'keypoints'),
+        (GROUND, POINTS, np.ones(4), 'visibility'),
+    ],
+)
+def test_what_does_not_fit_is_named(image, points, visibility, named):
+    with pytest.raises(ValueError, match=named):
+        draw_keypoints(image, points, visibility, SCHEMA)
+
+
+def test_contact_sheet_letterboxes_every_picture():
+    wide = np.full((10, 40, 3), 50, np.uint8)
+    tall = np.full((80, 20, 3), 200, np.uint8)
+    sheet = contact_sheet([wide, tall, wide], columns=2, cell_size=40)
+    gap = visualization.SHEET_GAP
+    assert sheet.shape == (2 * 40 + 3 * gap, 2 * 40 + 3 * gap, 3)
+    first, second = (
+        sheet[gap : gap + 40, gap : gap + 40],
+        sheet[gap : gap + 40, 2 * gap + 40 : -gap],
+    )
+    assert (first == 50).all(axis=2).sum() == 10 * 40
+    assert (first[15:25] == 50).all()
+    assert (second == 200).all(axis=2).sum() == 40 * 10
+    assert (second[:, 15:25] == 200).all()
+    assert (sheet[-gap - 40 :, 2 * gap + 40 :] == visualization.SHEET_COLOR).all()
+
+
+def test_contact_sheet_of_nothing_is_an_error():
+    with pytest.raises(ValueError, match='images'):
+        contact_sheet([], columns=2, cell_size=40)
+    with pytest.raises(ValueError, match='columns=0'):
+        contact_sheet([GROUND], columns=0, cell_size=40)
+
+
+def test_written_pictures_can_be_read(tmp_path):
+    image = np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)
+    write_image(tmp_path / 'new' / 'a.png', image)
+    read = cv2.imread(str(tmp_path / 'new' / 'a.png'))
+    np.testing.assert_array_equal(read[..., ::-1], image)
+    write_image(str(tmp_path / 'b.JPG'), GROUND)
+    np.testing.assert_allclose(cv2.imread(str(tmp_path / 'b.JPG')), GROUND, atol=3)
+
+
+def test_unknown_suffix_writes_nothing(tmp_path):
+    with pytest.raises(ValueError, match=r'a\.gif: .*\.jpg, \.jpeg or \.png'):
+        write_image(tmp_path / 'a.gif', GROUND)
+    with pytest.raises(ValueError, match='image'):
+        write_image(tmp_path / 'a.png', GROUND.astype(float))
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,24 @@
+"""ResNet-18 with a deconvolution head, 256 px: a small network (Xiao et al. 2018)."""
+
+from config import DataConfig, Experiment, LossConfig, NetworkConfig, OptimizerConfig
+from utility import runner
+
+EXPERIMENT = Experiment(
+    network=NetworkConfig(
+        backbone='resnet18', head='dhn', image_size=(256, 256), heatmap_size=(64, 64)
+    ),
+    data=DataConfig(batch_size=16),
+    loss=LossConfig(sigmas=(1.5,), ohkm=1.0),
+    optimizer=OptimizerConfig(
+        name='adam',
+        learning_rate=1e-3,
+        weight_decay=0.0,
+        decay_epochs=(60.0, 80.0),
+        decay_factors=(1.0, 0.2, 0.04),
+    ),
+    epochs=90.0,
+    epochs_per_eval=10.0,
+)
+
+if __name__ == '__main__':
+    runner.train_main(EXPERIMENT)

@@ -1,0 +1,50 @@
+"""Pictures with points for TensorBoard, drawn in the graph."""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+MAX_PICTURES = 4
+_PREDICTED_COLOR = (255.0, 48.0, 48.0)
+_TRUE_COLOR = (48.0, 255.0, 48.0)
+# Of the picture's width; a point is seen on a thumbnail and does not hide what it marks.
+_RADIUS = 1 / 96
+
+
+def mark_points(images: tf.Tensor, points: tf.Tensor, shown: tf.Tensor, color) -> tf.Tensor:
+    """Draws discs.
+
+    Args:
+        images: float32 [B, H, W, 3] in 0..255.
+        points: float32 [B, K, 2] px of the images.
+        shown: bool [B, K].
+        color: RGB in 0..255.
+
+    Returns:
+        float32 [B, H, W, 3].
+    """
+    height, width = images.shape[1], images.shape[2]
+    rows = tf.range(height, dtype=tf.float32)[:, tf.newaxis, tf.newaxis] + 0.5
+    columns = tf.range(width, dtype=tf.float32)[tf.newaxis, :, tf.newaxis] + 0.5
+    x, y = (points[:, tf.newaxis, tf.newaxis, :, i] for i in (0, 1))
+    near = (columns - x) ** 2 + (rows - y) ** 2 <= max(1.5, _RADIUS * width) ** 2
+    disc = tf.reduce_any(near & shown[:, tf.newaxis, tf.newaxis, :], axis=-1, keepdims=True)
+    return tf.where(disc, tf.constant(color), images)
+
+
+def pictures_with_points(images: tf.Tensor, predicted: tf.Tensor, labels) -> tf.Tensor:
+    """The batch's first pictures with true points in green and predicted ones over them in red.
+
+    Args:
+        images: uint8 [B, H, W, 3].
+        predicted: float32 [B, K, 2] crop px; shown where the picture has that point.
+        labels: 'keypoints' [B, K, 2] crop px and 'visibility' [B, K].
+
+    Returns:
+        uint8 [min(B, MAX_PICTURES), H, W, 3].
+    """
+    present = labels['visibility'][:MAX_PICTURES] >= 0
+    pictures = tf.cast(images[:MAX_PICTURES], tf.float32)
+    pictures = mark_points(pictures, labels['keypoints'][:MAX_PICTURES], present, _TRUE_COLOR)
+    pictures = mark_points(pictures, predicted[:MAX_PICTURES], present, _PREDICTED_COLOR)
+    return tf.cast(pictures, tf.uint8)
