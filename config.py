@@ -1,7 +1,6 @@
 """Experiments as values: the registry of components, the settings, strict overrides, JSON.
 
 Imports the standard library only, so that `--help` and mistakes in a setting answer at once.
-
 Who wins, from weakest to strongest: the default of a field here; the value in the train script;
 `--set key=value`. On resume and in the eval scripts `MODEL_DIR/experiment.json` is the experiment.
 What could change a published number is a field; what depends on the machine is a flag.
@@ -27,13 +26,15 @@ IMAGENET_MEAN = (123.675, 116.28, 103.53)
 IMAGENET_STD = (58.395, 57.12, 57.375)
 
 
-class Registry:
-    """Components of one kind under their names.
+def _unknown(kind: str, key: str, name: str, known: typing.Iterable[str]) -> ValueError:
+    """The error for `key`, whose last part `name` is none of `known`."""
+    close = difflib.get_close_matches(name, known, n=1)
+    hint = f'; did you mean {close[0]!r}?' if close else ''
+    return ValueError(f'unknown {kind} {key!r}; there are: {", ".join(sorted(known))}{hint}')
 
-    Args:
-        kind: What the components are, in the singular, for error messages.
-        contract: What every registered component must obey.
-    """
+
+class Registry:
+    """Components of one `kind`, named in the singular, that obey the `contract`."""
 
     def __init__(self, kind: str, contract: str = ''):
         self.kind = kind
@@ -53,20 +54,24 @@ class Registry:
 
     def get(self, name: str) -> Any:
         if name not in self._entries:
-            close = difflib.get_close_matches(name, self._entries, n=1)
-            hint = f'; did you mean {close[0]!r}?' if close else ''
-            raise ValueError(
-                f'unknown {self.kind} {name!r}; known: {", ".join(self.names())}{hint}'
-            )
+            raise _unknown(self.kind, name, name, self._entries)
         return self._entries[name]
 
     def names(self) -> list[str]:
         return sorted(self._entries)
 
 
-def _require(condition: bool, field: str, value: Any, allowed: str) -> None:
+def _require(condition: bool, setting: str, value: Any, allowed: str) -> None:
     if not condition:
-        raise ValueError(f'{field}={value!r}: must be {allowed}')
+        raise ValueError(f'{setting}={value!r}: must be {allowed}')
+
+
+def _require_positive(config: Any, section: str, *names: str) -> None:
+    """Checks numbers, and tuples of numbers, which must not be empty either."""
+    for name in names:
+        value = getattr(config, name)
+        numbers = value if isinstance(value, tuple) else (value,)
+        _require(bool(numbers) and min(numbers) > 0, section + name, value, 'positive')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,12 +81,9 @@ class NetworkConfig:
     Attributes:
         backbone: Name in nets.BACKBONES.
         head: Name in nets.HEADS.
-        image_size: (height, width) of the network's input, px.
-        heatmap_size: (height, width) of the heat maps, cells.
-        backbone_options: Keyword arguments of the backbone's factory.
-        head_options: Keyword arguments of the head's factory.
-        mean: RGB mean of the input in 0..255; belongs to the pre-trained weights.
-        std: RGB standard deviation of the input in 0..255; likewise.
+        image_size, heatmap_size: (height, width), px of the input and cells of the heat maps.
+        backbone_options, head_options: Keyword arguments of their factories.
+        mean, std: Of the input, RGB in 0..255; they belong to the pre-trained weights.
     """
 
     backbone: str = 'resnet50'
@@ -94,10 +96,7 @@ class NetworkConfig:
     std: tuple[float, float, float] = IMAGENET_STD
 
     def __post_init__(self):
-        for field in ('image_size', 'heatmap_size'):
-            value = getattr(self, field)
-            _require(min(value) > 0, f'network.{field}', value, 'positive')
-        _require(min(self.std) > 0, 'network.std', self.std, 'positive')
+        _require_positive(self, 'network.', 'image_size', 'heatmap_size', 'std')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,8 +106,7 @@ class DataConfig:
     Attributes:
         dataset: Name in preprocessing.DATASETS; gives the keypoint schema.
         category: One category of the schema, or 'all'.
-        train_ops: Op string of training; {height} and {width} stand for network.image_size.
-        eval_ops: Op string of evaluation and prediction.
+        train_ops, eval_ops: Op strings; {height} and {width} stand for network.image_size.
         batch_size: Pictures per step and replica.
         shuffle_buffer: Records held in memory, still compressed, to shuffle from.
     """
@@ -125,8 +123,7 @@ class DataConfig:
     shuffle_buffer: int = 2000
 
     def __post_init__(self):
-        _require(self.batch_size > 0, 'data.batch_size', self.batch_size, 'positive')
-        _require(self.shuffle_buffer > 0, 'data.shuffle_buffer', self.shuffle_buffer, 'positive')
+        _require_positive(self, 'data.', 'batch_size', 'shuffle_buffer')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -149,20 +146,11 @@ class LossConfig:
     ohkm: float = 0.5
 
     def __post_init__(self):
-        _require(
-            self.points in ('visible', 'annotated'),
-            'loss.points',
-            self.points,
-            "'visible' or 'annotated'",
-        )
-        _require(self.target_scale > 0, 'loss.target_scale', self.target_scale, 'positive')
-        _require(bool(self.sigmas) and min(self.sigmas) > 0, 'loss.sigmas', self.sigmas, 'positive')
-        _require(
-            bool(self.weights) and min(self.weights) >= 0,
-            'loss.weights',
-            self.weights,
-            'non-negative',
-        )
+        points = ('visible', 'annotated')
+        _require(self.points in points, 'loss.points', self.points, ' or '.join(points))
+        _require_positive(self, 'loss.', 'target_scale', 'sigmas')
+        least = min(self.weights, default=-1)
+        _require(least >= 0, 'loss.weights', self.weights, 'one number or more, none negative')
         _require(0 < self.ohkm <= 1, 'loss.ohkm', self.ohkm, 'in (0, 1]')
 
 
@@ -172,15 +160,12 @@ class OptimizerConfig:
 
     Attributes:
         name: Name in utility.optimizers.OPTIMIZERS.
-        learning_rate: Base rate.
+        learning_rate, end_learning_rate: The base rate, and what the rate never falls below.
         momentum: Of 'momentum'; beta_1 of 'adam'.
         weight_decay: Coefficient of the L2 loss on convolution kernels; never on biases or norms.
-        warmup_steps: Steps over which the rate rises linearly from warmup_learning_rate.
-        warmup_learning_rate: Rate at step 0 when there is a warm-up.
-        decay_epochs: Epochs after which the next entry of decay_factors holds.
-        decay_factors: Factor on the base rate before the first boundary, after it, ...: one more
-            entry than decay_epochs.
-        end_learning_rate: The rate never falls below this.
+        warmup_steps: Over which the rate rises linearly from warmup_learning_rate.
+        decay_epochs: Epochs after which the next of decay_factors holds.
+        decay_factors: Factors on the base rate, one more than decay_epochs.
     """
 
     name: str = 'momentum'
@@ -194,25 +179,14 @@ class OptimizerConfig:
     end_learning_rate: float = 1e-6
 
     def __post_init__(self):
-        _require(self.learning_rate > 0, 'optimizer.learning_rate', self.learning_rate, 'positive')
-        _require(
-            self.weight_decay >= 0, 'optimizer.weight_decay', self.weight_decay, 'non-negative'
-        )
-        _require(
-            self.warmup_steps >= 0, 'optimizer.warmup_steps', self.warmup_steps, 'non-negative'
-        )
-        _require(
-            list(self.decay_epochs) == sorted(self.decay_epochs),
-            'optimizer.decay_epochs',
-            self.decay_epochs,
-            'increasing',
-        )
-        _require(
-            len(self.decay_factors) == len(self.decay_epochs) + 1,
-            'optimizer.decay_factors',
-            self.decay_factors,
-            'one entry longer than optimizer.decay_epochs',
-        )
+        _require_positive(self, 'optimizer.', 'learning_rate')
+        for name in ('weight_decay', 'warmup_steps'):
+            value = getattr(self, name)
+            _require(value >= 0, f'optimizer.{name}', value, 'non-negative')
+        epochs, factors = self.decay_epochs, self.decay_factors
+        _require(sorted(epochs) == list(epochs), 'optimizer.decay_epochs', epochs, 'increasing')
+        allowed = 'one entry longer than optimizer.decay_epochs'
+        _require(len(factors) == len(epochs) + 1, 'optimizer.decay_factors', factors, allowed)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -236,8 +210,7 @@ class Experiment:
     seed: int = 20180417
 
     def __post_init__(self):
-        _require(self.epochs > 0, 'epochs', self.epochs, 'positive')
-        _require(self.epochs_per_eval > 0, 'epochs_per_eval', self.epochs_per_eval, 'positive')
+        _require_positive(self, '', 'epochs', 'epochs_per_eval')
 
     def resolved_ops(self, ops: str) -> str:
         """An op string of `data` with the network's picture size put in."""
@@ -250,10 +223,17 @@ class Experiment:
         Raises:
             ValueError: The key is unknown, or the value has not the field's type.
         """
-        key, equals, text = assignment.partition('=')
+        key, equals, text = (part.strip() for part in assignment.partition('='))
         if not equals:
             raise ValueError(f'override {assignment!r}: must look like key=value')
-        return _replace(self, key.strip().split('.'), text.strip(), key.strip())
+        values = node = dataclasses.asdict(self)
+        *sections, name = key.split('.')
+        for section in sections:
+            if not isinstance(node.get(section), dict):
+                raise _unknown('setting', key, section, node)
+            node = node[section]
+        node[name] = _literal(text)
+        return _from_values(Experiment, values, '')
 
     def to_json(self) -> str:
         return json.dumps(dataclasses.asdict(self), indent=2) + '\n'
@@ -261,11 +241,7 @@ class Experiment:
     @classmethod
     def from_json(cls, text: str) -> Experiment:
         """Inverse of to_json; unknown keys and wrong types are errors, absent keys are defaults."""
-        try:
-            values = json.loads(text)
-        except json.JSONDecodeError as error:
-            raise ValueError(f'experiment is not JSON: {error}') from error
-        return _from_values(cls, values, '')
+        return _from_values(cls, json.loads(text), '')
 
     def differences(self, other: Experiment) -> list[str]:
         """One line, 'key: here / there', for each field that differs."""
@@ -277,69 +253,33 @@ class Experiment:
         ]
 
 
-def _flatten(values: Mapping[str, Any], prefix: str = '') -> dict[str, Any]:
-    flat = {}
-    for name, value in values.items():
-        if isinstance(value, Mapping) and value:
-            flat.update(_flatten(value, f'{prefix}{name}.'))
-        else:
-            flat[prefix + name] = value
-    return flat
-
-
-def _unknown_key(key: str, name: str, known: typing.Iterable[str]) -> ValueError:
-    known = sorted(known)
-    close = difflib.get_close_matches(name, known, n=1)
-    hint = f'; did you mean {close[0]!r}?' if close else ''
-    return ValueError(f'unknown setting {key!r}; there are: {", ".join(known)}{hint}')
-
-
-def _replace(value: Any, path: list[str], text: str, key: str) -> Any:
-    """Copy of the dataclass or mapping `value` with the field at `path` parsed from `text`."""
-    name, rest = path[0], path[1:]
-    if isinstance(value, Mapping):
-        if rest:
-            raise ValueError(f'unknown setting {key!r}: options have no parts')
-        return {**value, name: _literal(text)}
-    types = typing.get_type_hints(type(value))
-    if name not in types:
-        raise _unknown_key(key, name, types)
-    current = getattr(value, name)
-    if rest:
-        if not (dataclasses.is_dataclass(current) or isinstance(current, Mapping)):
-            raise ValueError(f'unknown setting {key!r}: {name!r} has no parts')
-        return dataclasses.replace(value, **{name: _replace(current, rest, text, key)})
-    return dataclasses.replace(value, **{name: _parse(text, types[name], key)})
+def _flatten(values: Any, key: str = '') -> dict[str, Any]:
+    if not isinstance(values, Mapping) or not values:
+        return {key: values}
+    parts = [_flatten(part, f'{key}.{name}'.lstrip('.')) for name, part in values.items()]
+    return {inner: value for part in parts for inner, value in part.items()}
 
 
 def _literal(text: str) -> Any:
+    """The text of a command line as the Python literal it is, or else as the string it is."""
     try:
         return ast.literal_eval(text)
     except (ValueError, SyntaxError):
         return {'true': True, 'false': False}.get(text.lower(), text)
 
 
-def _parse(text: str, kind: Any, key: str) -> Any:
-    """The text of a command line as a value of type `kind`."""
-    if kind is str:
-        return text
-    value = _literal(text)
-    if typing.get_origin(kind) is tuple and not isinstance(value, (tuple, list)):
-        value = (value,)
-    return _check(value, kind, key)
-
-
 def _check(value: Any, kind: Any, key: str) -> Any:
-    """`value` as type `kind`: integers pass as floats and lists as tuples, nothing else bends."""
+    """`value` as type `kind`: integers pass as floats, lists and single values as tuples."""
     origin = typing.get_origin(kind)
     if dataclasses.is_dataclass(kind):
         return _from_values(kind, value, key + '.')
-    if origin is tuple and isinstance(value, (tuple, list)):
+    if origin is tuple:
+        parts = value if isinstance(value, (tuple, list)) else (value,)
         kinds = typing.get_args(kind)
         if kinds[-1] is Ellipsis:
-            kinds = kinds[:1] * len(value)
-        if len(kinds) == len(value):
-            return tuple(_check(v, k, key) for v, k in zip(value, kinds))
+            kinds = kinds[:1] * len(parts)
+        if len(kinds) == len(parts):
+            return tuple(_check(v, k, key) for v, k in zip(parts, kinds))
     elif origin is not None and issubclass(origin, Mapping) and isinstance(value, Mapping):
         return dict(value)
     elif kind is float and isinstance(value, (int, float)) and not isinstance(value, bool):
@@ -356,5 +296,5 @@ def _from_values(cls: type, values: Any, prefix: str) -> Any:
     types = typing.get_type_hints(cls)
     for name in values:
         if name not in types:
-            raise _unknown_key(prefix + name, name, types)
+            raise _unknown('setting', prefix + name, name, types)
     return cls(**{n: _check(v, types[n], prefix + n) for n, v in values.items()})

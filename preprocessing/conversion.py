@@ -96,7 +96,7 @@ def convert(settings: Settings, track: Track) -> dict[str, Any]:
     spec = DATASETS.get(settings.dataset)
     splits = _choose_splits(spec.find_splits(settings.data_dir), settings)
     outputs = _output_names(splits, settings)
-    _check_target(settings.records_dir, outputs)
+    _prepare_target(settings.records_dir, outputs)
     annotations = [(split.name, one) for split in splits for one in split.annotations()]
     useful_workers = math.ceil(len(annotations) / PICTURES_PER_WORKER)
     with Workers(min(settings.num_workers, useful_workers)) as workers:
@@ -137,10 +137,11 @@ def _output_names(splits: Sequence[Split], settings: Settings) -> list[str]:
     return names
 
 
-def _check_target(records_dir: str, outputs: Sequence[str]) -> None:
-    """Refuses to mix with the records of another conversion."""
-    if not tf.io.gfile.isdir(records_dir):
-        return
+def _prepare_target(records_dir: str, outputs: Sequence[str]) -> None:
+    """Makes the directory before the long work; refuses to mix with another conversion."""
+    if tf.io.gfile.exists(records_dir) and not tf.io.gfile.isdir(records_dir):
+        raise ValueError(f'records_dir={records_dir!r} is a file; it must be a directory')
+    tf.io.gfile.makedirs(records_dir)
     for name in sorted(entry.rstrip('/') for entry in tf.io.gfile.listdir(records_dir)):
         if name not in outputs and _shards_in(posixpath.join(records_dir, name)):
             raise ValueError(

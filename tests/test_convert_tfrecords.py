@@ -265,7 +265,7 @@ def test_a_bad_picture_can_end_the_conversion(data, tmp_path):
     data.add('train_0', 'Images/skirt/bad.jpg', 'skirt', b'bad')
     with pytest.raises(ValueError, match=r'train_0, Images/skirt/bad\.jpg: not a picture'):
         convert(data.write_tables(), tmp_path / 'out', skip_bad_images=False)
-    assert not (tmp_path / 'out').exists()
+    assert tree(tmp_path / 'out') == {}
 
 
 def test_a_split_without_a_single_picture_is_an_error(data, tmp_path):
@@ -310,6 +310,12 @@ def test_records_of_other_splits_are_not_mixed_in(data, tmp_path):
         convert(data_dir, out, splits=('train_0',))
     convert(data_dir, out)
     assert set(records.load_dataset_info(str(out))['splits']) == {'train', 'val', 'test_0'}
+
+
+def test_a_file_in_place_of_the_output_is_an_error(data, tmp_path):
+    (tmp_path / 'out').write_bytes(b'')
+    with pytest.raises(ValueError, match=r"records_dir='.*out' is a file"):
+        convert(data.write_tables(), tmp_path / 'out')
 
 
 def test_an_unknown_split_is_an_error_that_names_those_there_are(data, tmp_path):

@@ -129,6 +129,15 @@ def test_batch_norm_normalises_with_moving_statistics_outside_training():
     np.testing.assert_array_equal(norm.moving_mean, [1, 2, 3, 4])
 
 
+def test_moving_statistics_are_kept_by_each_replica():
+    norm = layers.BatchNorm('norm')
+    norm(_random(2, 3, 3, 4), False)
+    for variable in (norm.moving_mean, norm.moving_variance):
+        assert not variable.trainable
+        assert variable.synchronization == tf.VariableSynchronization.ON_READ
+        assert variable.aggregation == tf.VariableAggregation.MEAN
+
+
 def test_batch_norm_updates_are_in_update_ops_of_a_graph():
     with tf.Graph().as_default(), v1.Session() as session:
         norm = layers.BatchNorm('norm')

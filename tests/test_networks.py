@@ -109,8 +109,30 @@ def test_heat_maps_have_the_size_asked_for_also_when_not_square(head):
     assert {output.dtype for output in outputs} == {tf.float32}
 
 
-def test_cpn_gives_a_map_for_each_level_and_the_refined_one():
-    assert len(_shared('resnet18', 'cpn')(_images(), False)) == 5
+def _features(*sizes):
+    generator = np.random.default_rng(0)
+    return {
+        f'C{n}': tf.constant(generator.random((1, size, size, 8)), tf.float32)
+        for n, size in enumerate(sizes, start=2)
+    }
+
+
+def test_cpn_goes_from_coarse_to_fine_and_then_refines():
+    head, features = nets.HEADS.get('cpn')(K, (16, 16), channels=16), _features(16, 8, 4, 2)
+    outputs = head(features, False)
+    assert len(outputs) == 5
+    for level, key in enumerate(['C5', 'C4', 'C3', 'C2']):
+        others = head({**features, key: 1.0 - features[key]}, False)
+        changed = [np.any(a != b) for a, b in zip(outputs, others)]
+        # A level reaches its own map, the finer ones and the refined one, and no coarser one.
+        assert changed == [n >= level for n in range(5)], key
+
+
+def test_cpn_adds_levels_of_equal_size_without_a_convolution():
+    head = nets.HEADS.get('cpn')(K, (16, 16), channels=16)
+    head(_features(8, 4, 4, 4), False)
+    merged = {v.name.split('/')[2] for v in head.variables if '/merge/' in v.name}
+    assert merged == {'C2'}
 
 
 @pytest.mark.parametrize(('backbone', 'head'), PAIRS)

@@ -37,6 +37,14 @@ _WRONG_PATH_IN_TENSORFLOW = ('NotFoundError', 'PermissionDeniedError')
 _FRAMEWORKS = ('keras', 'tensorflow', 'tensorflow_addons', 'tensorflow_estimator')
 
 
+class _LineFormatter(logging.Formatter):
+    """The time, the level where it is more than INFO, and the message."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        level = f'{record.levelname.lower()}: ' if record.levelno > logging.INFO else ''
+        return f'{self.formatTime(record, "%H:%M:%S")} {level}{record.getMessage()}'
+
+
 def run(main: Callable[[list[str]], None], doc: str) -> None:
     """Runs a command: `main(positional arguments)`, with flags parsed and errors told.
 
@@ -50,6 +58,7 @@ def run(main: Callable[[list[str]], None], doc: str) -> None:
     """
     _quiet_tensorflow()
     absl_logging.use_absl_handler()
+    absl_logging.get_absl_handler().setFormatter(_LineFormatter())
     flags.FLAGS.set_default('verbosity', absl_logging.INFO)
     positional = _parse(sys.argv, doc)
     try:
@@ -87,7 +96,10 @@ def _quiet_tensorflow() -> None:
     # Gradients of grouped convolutions on a CPU exist in oneDNN only.
     os.environ.setdefault('TF_ENABLE_ONEDNN_OPTS', '1')
     dropped = 'is deprecated and will be removed in a future version'
-    logging.getLogger('tensorflow').addFilter(lambda record: dropped not in record.getMessage())
+    tensorflow_logger = logging.getLogger('tensorflow')
+    tensorflow_logger.addFilter(lambda record: dropped not in record.getMessage())
+    # What the Estimator says of its every step, the run loop says better.
+    tensorflow_logger.setLevel(logging.WARNING)
     warnings.filterwarnings('ignore', message=r'\s*TensorFlow Addons \(TFA\) has ended development')
 
 

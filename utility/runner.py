@@ -102,12 +102,9 @@ def train(experiment: Experiment, options: RunOptions) -> None:
     Raises:
         ValueError: A setting, a path or a category is wrong, or model_dir holds another experiment.
     """
-    import tensorflow as tf
-
     from preprocessing.datasets import DATASETS
 
     schema = DATASETS.get(experiment.data.dataset).schema
-    tf.get_logger().setLevel('WARNING')
     for category in _categories(options.category, schema):
         own = experiment.override(f'data.category={category}')
         _train_one(own, os.path.join(options.model_dir, category), options)
