@@ -249,3 +249,14 @@ def test_errors_of_a_graph_are_no_mistakes_of_the_user():
     assert command_line._mistake(error) is None
     internal = tf.errors.InternalError(None, None, 'x')
     assert command_line._mistake(internal) is None
+
+
+def test_a_logged_error_keeps_its_traceback(run_script):
+    body = (
+        'from absl import logging\n'
+        'try:\n    1 / 0\nexcept ZeroDivisionError:\n    logging.exception("bad")'
+    )
+    done = run_script(body)
+    assert done.returncode == 0
+    assert 'error: bad' in done.stderr
+    assert 'ZeroDivisionError' in done.stderr

@@ -38,11 +38,11 @@ _FRAMEWORKS = ('keras', 'tensorflow', 'tensorflow_addons', 'tensorflow_estimator
 
 
 class _LineFormatter(logging.Formatter):
-    """The time, the level where it is more than INFO, and the message."""
+    """The time, the level where it is more than INFO, the message and any traceback."""
 
     def format(self, record: logging.LogRecord) -> str:
         level = f'{record.levelname.lower()}: ' if record.levelno > logging.INFO else ''
-        return f'{self.formatTime(record, "%H:%M:%S")} {level}{record.getMessage()}'
+        return f'{self.formatTime(record, "%H:%M:%S")} {level}{super().format(record)}'
 
 
 def run(main: Callable[[list[str]], None], doc: str) -> None:
