@@ -27,7 +27,6 @@ IMAGENET_STD = (58.395, 57.12, 57.375)
 
 
 def _unknown(kind: str, key: str, name: str, known: typing.Iterable[str]) -> ValueError:
-    """The error for `key`, whose last part `name` is none of `known`."""
     close = difflib.get_close_matches(name, known, n=1)
     hint = f'; did you mean {close[0]!r}?' if close else ''
     return ValueError(f'unknown {kind} {key!r}; there are: {", ".join(sorted(known))}{hint}')
@@ -53,25 +52,25 @@ class Registry:
         return add
 
     def get(self, name: str) -> Any:
-        if name not in self._entries:
-            raise _unknown(self.kind, name, name, self._entries)
-        return self._entries[name]
+        if name in self._entries:
+            return self._entries[name]
+        raise _unknown(self.kind, name, name, self._entries)
 
     def names(self) -> list[str]:
         return sorted(self._entries)
 
 
-def _require(condition: bool, setting: str, value: Any, allowed: str) -> None:
-    if not condition:
-        raise ValueError(f'{setting}={value!r}: must be {allowed}')
-
-
-def _require_positive(config: Any, section: str, *names: str) -> None:
-    """Checks numbers, and tuples of numbers, which must not be empty either."""
+def _require(config: Any, section: str, allowed: str, test: Callable[[Any], bool], *names: str):
+    """Checks values, and each of a tuple, which must not be empty either."""
     for name in names:
         value = getattr(config, name)
-        numbers = value if isinstance(value, tuple) else (value,)
-        _require(bool(numbers) and min(numbers) > 0, section + name, value, 'positive')
+        values = value if isinstance(value, tuple) else (value,)
+        if not (values and all(map(test, values))):
+            raise ValueError(f'{section}{name}={value!r}: must be {allowed}')
+
+
+_POSITIVE = ('positive', lambda value: value > 0)
+_NOT_NEGATIVE = ('not negative', lambda value: value >= 0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,7 +95,7 @@ class NetworkConfig:
     std: tuple[float, float, float] = IMAGENET_STD
 
     def __post_init__(self):
-        _require_positive(self, 'network.', 'image_size', 'heatmap_size', 'std')
+        _require(self, 'network.', *_POSITIVE, 'image_size', 'heatmap_size', 'std')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,7 +122,7 @@ class DataConfig:
     shuffle_buffer: int = 2000
 
     def __post_init__(self):
-        _require_positive(self, 'data.', 'batch_size', 'shuffle_buffer')
+        _require(self, 'data.', *_POSITIVE, 'batch_size', 'shuffle_buffer')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -147,11 +146,10 @@ class LossConfig:
 
     def __post_init__(self):
         points = ('visible', 'annotated')
-        _require(self.points in points, 'loss.points', self.points, ' or '.join(points))
-        _require_positive(self, 'loss.', 'target_scale', 'sigmas')
-        least = min(self.weights, default=-1)
-        _require(least >= 0, 'loss.weights', self.weights, 'one number or more, none negative')
-        _require(0 < self.ohkm <= 1, 'loss.ohkm', self.ohkm, 'in (0, 1]')
+        _require(self, 'loss.', ' or '.join(points), points.__contains__, 'points')
+        _require(self, 'loss.', *_POSITIVE, 'target_scale', 'sigmas')
+        _require(self, 'loss.', *_NOT_NEGATIVE, 'weights')
+        _require(self, 'loss.', 'in (0, 1]', lambda value: 0 < value <= 1, 'ohkm')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -179,14 +177,14 @@ class OptimizerConfig:
     end_learning_rate: float = 1e-6
 
     def __post_init__(self):
-        _require_positive(self, 'optimizer.', 'learning_rate')
-        for name in ('weight_decay', 'warmup_steps'):
-            value = getattr(self, name)
-            _require(value >= 0, f'optimizer.{name}', value, 'non-negative')
+        _require(self, 'optimizer.', *_POSITIVE, 'learning_rate', 'decay_factors')
+        _require(self, 'optimizer.', *_NOT_NEGATIVE, 'weight_decay', 'warmup_steps')
+        _require(self, 'optimizer.', 'in [0, 1)', lambda value: 0 <= value < 1, 'momentum')
         epochs, factors = self.decay_epochs, self.decay_factors
-        _require(sorted(epochs) == list(epochs), 'optimizer.decay_epochs', epochs, 'increasing')
-        allowed = 'one entry longer than optimizer.decay_epochs'
-        _require(len(factors) == len(epochs) + 1, 'optimizer.decay_factors', factors, allowed)
+        if list(epochs) != sorted(epochs):
+            raise ValueError(f'optimizer.decay_epochs={epochs!r}: must be in increasing order')
+        if len(factors) != len(epochs) + 1:
+            raise ValueError(f'optimizer.decay_factors={factors!r}: must be {len(epochs) + 1} long')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -210,7 +208,7 @@ class Experiment:
     seed: int = 20180417
 
     def __post_init__(self):
-        _require_positive(self, '', 'epochs', 'epochs_per_eval')
+        _require(self, '', *_POSITIVE, 'epochs', 'epochs_per_eval')
 
     def resolved_ops(self, ops: str) -> str:
         """An op string of `data` with the network's picture size put in."""
@@ -218,11 +216,7 @@ class Experiment:
         return ops.replace('{height}', str(height)).replace('{width}', str(width))
 
     def override(self, assignment: str) -> Experiment:
-        """Returns a copy with one field changed, as in 'optimizer.learning_rate=1e-3'.
-
-        Raises:
-            ValueError: The key is unknown, or the value has not the field's type.
-        """
+        """A copy with one field changed, as in 'optimizer.learning_rate=1e-3', or ValueError."""
         key, equals, text = (part.strip() for part in assignment.partition('='))
         if not equals:
             raise ValueError(f'override {assignment!r}: must look like key=value')
@@ -245,7 +239,7 @@ class Experiment:
 
     def differences(self, other: Experiment) -> list[str]:
         """One line, 'key: here / there', for each field that differs."""
-        here, there = _flatten(dataclasses.asdict(self)), _flatten(dataclasses.asdict(other))
+        here, there = (_flatten(json.loads(one.to_json())) for one in (self, other))
         return [
             f'{key}: {here.get(key)!r} / {there.get(key)!r}'
             for key in sorted(here.keys() | there.keys())
@@ -261,7 +255,6 @@ def _flatten(values: Any, key: str = '') -> dict[str, Any]:
 
 
 def _literal(text: str) -> Any:
-    """The text of a command line as the Python literal it is, or else as the string it is."""
     try:
         return ast.literal_eval(text)
     except (ValueError, SyntaxError):
@@ -281,13 +274,20 @@ def _check(value: Any, kind: Any, key: str) -> Any:
         if len(kinds) == len(parts):
             return tuple(_check(v, k, key) for v, k in zip(parts, kinds))
     elif origin is not None and issubclass(origin, Mapping) and isinstance(value, Mapping):
-        return dict(value)
-    elif kind is float and isinstance(value, (int, float)) and not isinstance(value, bool):
-        return float(value)
-    elif isinstance(kind, type) and type(value) is kind:
+        return _plain(value, key)
+    elif kind is float and type(value) in (int, float) and abs(value) < 1e300:
+        return float(value)  # neither infinite nor NaN, nor an integer that no float holds
+    elif kind in (bool, int, str) and type(value) is kind:
         return value
     name = kind.__name__ if isinstance(kind, type) and origin is None else str(kind)
     raise ValueError(f'{key}={value!r}: must be of type {name}')
+
+
+def _plain(options: Mapping[str, Any], key: str) -> dict[str, Any]:
+    try:
+        return json.loads(json.dumps(options, allow_nan=False))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f'{key}={options!r}: {error}') from error
 
 
 def _from_values(cls: type, values: Any, prefix: str) -> Any:

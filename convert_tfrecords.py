@@ -1,16 +1,24 @@
 """Annotations and pictures of every split -> sharded TFRecords, dataset.json and rejected.csv.
 
     python convert_tfrecords.py --data_dir=../Datasets
+    python convert_tfrecords.py --inspect=RECORDS
 
-Pictures of labelled splits go to RECORDS/train and RECORDS/val, those of each test split to a
-directory of its own. The result depends on the data and the flags, not on the number of processes;
-an interrupted run can be started again.
+The first writes pictures of labelled splits to RECORDS/train and RECORDS/val, those of each test
+split to a directory of its own. The result depends on the data and the flags, not on the number of
+processes; an interrupted run can be started again.
+
+The second reads what the first has written: it counts records, points, sizes and colours, and draws
+plain.jpg and augmented.jpg, pictures with their points as they are and as they are trained. It
+exits with 1 if the records are not as many as dataset.json says.
 """
 
 from __future__ import annotations
 
 import os
 import posixpath
+import sys
+from collections.abc import Mapping
+from typing import Any
 
 from absl import flags
 
@@ -18,6 +26,8 @@ import config
 from utility import command_line
 
 FLAGS = flags.FLAGS
+# Flags that make no sense without --inspect.
+INSPECTION_FLAGS = ('output_dir', 'ops', 'inspect_pictures')
 
 
 def _default_num_workers() -> int:
@@ -42,10 +52,24 @@ def _define_flags() -> None:
         ['skip', 'fail'],
         'Whether a picture that cannot be used is listed in rejected.csv or ends the run.',
     )
+    flags.DEFINE_string('inspect', None, 'Records to look into; nothing is converted.')
+    flags.DEFINE_string('output_dir', None, 'Output of --inspect; by default RECORDS/inspection.')
+    flags.DEFINE_string(
+        'ops', config.DataConfig().train_ops, 'Of --inspect: how augmented.jpg is augmented.'
+    )
+    flags.DEFINE_integer(
+        'inspect_pictures', 2000, 'Of --inspect: at most so many are decoded for the colours.', 1
+    )
 
 
 def main(positional: list[str]) -> None:
     command_line.no_positional(positional)
+    if FLAGS.inspect is not None:
+        inspect(FLAGS.inspect)
+        return
+    for name in INSPECTION_FLAGS:
+        if FLAGS[name].present:
+            raise ValueError(f'--{name} is for --inspect=RECORDS only')
     os.environ['CUDA_VISIBLE_DEVICES'] = '-1'  # every process would take the memory of the GPU
     from preprocessing import conversion
     from utility import progress
@@ -99,6 +123,51 @@ def _without_validation(info: dict) -> list[str]:
         return []
     train, val = (info['splits'][name]['records'] for name in ('train', 'val'))
     return [category for category in train if train[category] and not val[category]]
+
+
+def inspect(records_dir: str) -> None:
+    """Tells what records hold; exits with 1 if they are not as many as dataset.json says."""
+    from utility import inspection, progress
+
+    experiment = config.Experiment()
+    settings = inspection.Settings(
+        records_dir=records_dir,
+        output_dir=FLAGS.output_dir or posixpath.join(records_dir, inspection.DEFAULT_SUBDIR),
+        train_ops=experiment.resolved_ops(FLAGS.ops),
+        eval_ops=experiment.resolved_ops(experiment.data.eval_ops),
+        num_pictures=FLAGS.inspect_pictures,
+    )
+    report = inspection.inspect(settings, progress.track)
+    print(format_inspection(report))
+    print(f'\ninspection: {settings.output_dir}')
+    if report['differences']:
+        told = '; '.join(report['differences'])
+        sys.exit(f'error: {records_dir} has other records than its dataset.json says: {told}')
+
+
+def format_inspection(report: Mapping[str, Any]) -> str:
+    """The numbers of utility.inspection.inspect as aligned tables."""
+    import pandas as pd
+
+    tables = {
+        'records': {name: {**n, 'all': sum(n.values())} for name, n in report['records'].items()},
+        **{
+            f'{name}, points': {**points, 'all': pd.DataFrame(points).sum(axis=1).to_dict()}
+            for name, points in report['points'].items()
+        },
+        'normalizer, px': report['normalizers'],
+        'height x width': report['sizes']['most_frequent'],
+        f'{report["sizes"]["different"]} sizes, px': report['sizes']['sides'],
+        'bytes a record': report['record_lengths'],
+        'channels, 0..255': report['channels'],
+    }
+    frames = {
+        title: pd.DataFrame.from_dict(rows, orient='index')
+        for title, rows in tables.items()
+        if rows
+    }
+    texts = (f.rename_axis(columns=title).to_string(na_rep='-') for title, f in frames.items())
+    return '\n\n'.join(texts)
 
 
 if __name__ == '__main__':

@@ -54,18 +54,19 @@ def score_model(data_dir: str, model_dir: str, options):
         model_dir: The run.
         options: A utility.predictor.PredictOptions.
     """
-    from utility import predictor
+    from utility import predictor, runs
 
-    answers, _ = predictor.annotations_of(data_dir, predictor.schema_of(model_dir))
+    schema = runs.schema_of(model_dir)
+    answers, _ = predictor.annotations_of(data_dir, schema)
     predicted = predictor.predict_split(model_dir, data_dir, options)
-    return _score_by_place(predicted.keypoints, answers, predictor.schema_of(model_dir))
+    return _score_by_place(predicted.keypoints, answers, schema)
 
 
 def score_baseline(data_dir: str, model_dir: str):
     """Scores what a network must beat: the mean positions in RECORDS/train of each category."""
-    from utility import metrics, predictor
+    from utility import metrics, predictor, runs
 
-    schema = predictor.schema_of(model_dir)
+    schema = runs.schema_of(model_dir)
     train_dir = os.path.join(os.path.dirname(data_dir.rstrip('/')), 'train')
     known, known_sizes = predictor.annotations_of(train_dir, schema)
     positions = metrics.mean_positions(

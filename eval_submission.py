@@ -40,24 +40,26 @@ def _runs_and_output(values) -> tuple:
 def main(positional: list) -> None:
     command_line.no_positional(positional)
     values = flags.FLAGS
-    runs, output = _runs_and_output(values)
+    run_dirs, output = _runs_and_output(values)
 
-    import numpy as np
-
-    from utility import predictor, submissions
+    from utility import predictor, runs, submissions
 
     options = predictor.PredictOptions(
         values.flip_test, values.passes, values.refine, values.batch_size
     )
-    schema = predictor.schema_of(runs[0])
-    predictions = [predictor.predict_split(run, values.data_dir, options) for run in runs]
+    categories = predictor.categories_of(values.data_dir)
+    for run_dir in run_dirs:
+        # A mistake in the last run is told before the first one has predicted for hours.
+        runs.networks_for(run_dir, categories)
+    schema = runs.schema_of(run_dirs[0])
+    predictions = [predictor.predict_split(r, values.data_dir, options) for r in run_dirs]
     first = predictions[0]
     table = submissions.ensemble([p.table() for p in predictions], schema, 'mean')
     submissions.write_submission(
         output,
         table.image_ids,
         table.categories,
-        np.asarray(table.keypoints),
+        table.keypoints,
         first.image_sizes,
         schema,
         expected_ids=first.image_ids,

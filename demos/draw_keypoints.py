@@ -35,10 +35,10 @@ def draw_files(paths: list, model_dir: str, category: str, output_dir: str, opti
     import tensorflow as tf
 
     from preprocessing import pictures, tables
-    from utility import predictor, visualization
+    from utility import predictor, runs, visualization
 
-    schema = predictor.schema_of(model_dir)
-    schema.subset(category)
+    schema = runs.schema_of(model_dir)
+    schema.indices(category)  # before anything is drawn: an unknown category raises
     checked = [_checked_picture(path, pictures) for path in paths]
     predictions = predictor.predict_pictures(
         model_dir, paths, checked, [category] * len(paths), options
@@ -72,9 +72,9 @@ def draw_split(split_dir: str, model_dir: str, count: int, output_dir: str, opti
     import tensorflow as tf
 
     from preprocessing import pictures, records
-    from utility import predictor, visualization
+    from utility import predictor, runs, visualization
 
-    schema = predictor.schema_of(model_dir)
+    schema = runs.schema_of(model_dir)
     examples = records.first_examples(split_dir, schema, count)
     predictions = predictor.predict_pictures(
         model_dir,

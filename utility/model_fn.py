@@ -61,7 +61,7 @@ class Task:
 def make_model_fn(task: Task) -> Callable:
     """The model_fn of `task` for tf.estimator.Estimator."""
 
-    def model_fn(features, labels, mode):
+    def model_fn(features, labels, mode, config):
         network = build_network(task.experiment.network, task.schema.num_keypoints)
         if mode == tf.estimator.ModeKeys.PREDICT:
             return _predict_spec(task, network, features)
@@ -74,6 +74,9 @@ def make_model_fn(task: Task) -> Callable:
         pictures = summaries.pictures_with_points(features['image'], predicted, labels)
         if mode == tf.estimator.ModeKeys.EVAL:
             return _eval_spec(task, features, loss, (errors, scored), pictures)
+        # A run that has a checkpoint of its own goes on from there.
+        if task.init_checkpoint and not tf.train.latest_checkpoint(config.model_dir):
+            _warm_start(task, network)
         return _train_spec(task, network, loss, output_losses, (errors, scored), pictures)
 
     return model_fn
@@ -144,6 +147,14 @@ def _eval_spec(task: Task, features, loss, error, pictures):
     )
 
 
+def _warm_start(task: Task, network) -> None:
+    report = checkpoints.plan_warm_start(
+        task.init_checkpoint, network.variables, task.allow_partial_init
+    )
+    checkpoints.apply_warm_start(report, network.variables)
+    logging.info('start from %s', report)
+
+
 def _train_spec(task: Task, network, loss, output_losses, error, pictures):
     step = v1.train.get_or_create_global_step()
     config = task.experiment.optimizer
@@ -164,12 +175,6 @@ def _train_spec(task: Task, network, loss, output_losses, error, pictures):
     for i, value in enumerate(output_losses):
         v1.summary.scalar(f'loss/output_{i}', value)
     v1.summary.image('pictures', pictures, max_outputs=summaries.MAX_PICTURES)
-    if task.init_checkpoint:
-        report = checkpoints.plan_warm_start(
-            task.init_checkpoint, network.variables, task.allow_partial_init
-        )
-        checkpoints.apply_warm_start(report, network.variables)
-        logging.info('start from %s', report)
     return tf.estimator.EstimatorSpec(
         tf.estimator.ModeKeys.TRAIN,
         loss=total,
@@ -179,7 +184,8 @@ def _train_spec(task: Task, network, loss, output_losses, error, pictures):
                 watched,
                 total_steps=task.total_steps,
                 steps_per_epoch=task.steps_per_epoch,
-                batch_size=task.experiment.data.batch_size,
+                batch_size=task.experiment.data.batch_size
+                * tf.distribute.get_strategy().num_replicas_in_sync,
                 every=task.log_every,
             )
         ],

@@ -1,30 +1,26 @@
-"""Points for the pictures of a split, from the networks of a run.
-
-A run holds one network for all categories (RUN/all), one per category (RUN/<category>), or is
-itself the folder of one network.
-"""
+"""Points for the pictures of a split, from the networks of a run."""
 
 from __future__ import annotations
 
 import dataclasses
 import os
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from config import EXPERIMENT_FILE, Experiment
+from config import Experiment
 from preprocessing import make_input_fn, records
 from preprocessing.datasets import DATASETS, Annotation
 from preprocessing.pictures import Picture
 from preprocessing.schema import KeypointSchema
 from preprocessing.tables import KeypointTable
+from utility import runs
 from utility.heatmaps import REFINEMENTS
 from utility.model_fn import Task, make_model_fn
 from utility.progress import track
-from utility.runner import load_experiment
 
 # A point whose score is below this share of the picture's median score does not shape the box of
 # the second pass: it is most likely occluded or wrong.
@@ -82,56 +78,28 @@ class Predictions:
         )
 
 
-def _networks(run_dir: str) -> dict[str, str]:
-    """The networks of a run: category or 'all' -> folder.
+def categories_of(split_dir: str) -> dict[str, int]:
+    """The categories that a split of the records holds, and how many pictures of each.
 
     Raises:
-        ValueError: There are none.
+        ValueError: It is no split, or an empty one.
     """
-    if tf.io.gfile.exists(os.path.join(run_dir, EXPERIMENT_FILE)):
-        return {load_experiment(run_dir).data.category: run_dir}
-    pattern = os.path.join(run_dir, '*', EXPERIMENT_FILE)
-    folders = [os.path.dirname(path) for path in sorted(tf.io.gfile.glob(pattern))]
-    if not folders:
-        raise ValueError(f'{run_dir!r} holds no trained network (no {EXPERIMENT_FILE} in it)')
-    return {load_experiment(folder).data.category: folder for folder in folders}
-
-
-def schema_of(run_dir: str) -> KeypointSchema:
-    """The full schema of the data set that the networks of a run were trained for."""
-    folder = next(iter(_networks(run_dir).values()))
-    return DATASETS.get(load_experiment(folder).data.dataset).schema
-
-
-def networks_for(run_dir: str, categories: Iterable[str]) -> dict[str, list[str]]:
-    """Which network of a run predicts which categories: folder -> categories.
-
-    A category's own network goes before the one for all.
-
-    Raises:
-        ValueError: run_dir holds no network, or none for one of the categories.
-    """
-    networks = _networks(run_dir)
-    chosen: dict[str, list[str]] = {}
-    for category in categories:
-        folder = networks.get(category, networks.get('all'))
-        if folder is None:
-            raise ValueError(f'{run_dir!r} has no network for {category}, nor one for all')
-        chosen.setdefault(folder, []).append(category)
-    return chosen
+    counts = {name: n for name, n in records.count_by_category(split_dir, 'all').items() if n}
+    if not counts:
+        raise ValueError(f'{split_dir!r} holds no records')
+    return counts
 
 
 def predict_split(run_dir: str, split_dir: str, options: PredictOptions) -> Predictions:
     """Predicts every picture of a split of the records with the networks of a run.
 
     Raises:
-        ValueError: A path holds no run or no records, or a network has no checkpoint yet.
+        ValueError: A path holds no run or not the records that dataset.json tells of, or a network
+            has no checkpoint yet.
     """
-    counts = {c: n for c, n in records.count_by_category(split_dir, 'all').items() if n}
-    if not counts:
-        raise ValueError(f'{split_dir!r} holds no records')
+    counts = categories_of(split_dir)
     parts = []
-    for folder, categories in networks_for(run_dir, counts).items():
+    for folder, categories in runs.networks_for(run_dir, counts).items():
         files = [records.split_pattern(split_dir, category) for category in categories]
         parts.append(_predict(folder, files, sum(counts[c] for c in categories), options))
     joined = Predictions(*map(np.concatenate, zip(*map(_arrays, parts))))
@@ -159,12 +127,12 @@ def predict_pictures(
         Predictions in the order given.
     """
     categories = np.asarray(categories, str)
-    schema = schema_of(run_dir)
+    schema = runs.schema_of(run_dir)
     absent = np.full(schema.num_keypoints, -1, np.int32)
     nowhere = np.zeros((schema.num_keypoints, 2), np.float32)
     rows, parts = [], []
     with tempfile.TemporaryDirectory() as directory:
-        for folder, own in networks_for(run_dir, sorted(set(categories))).items():
+        for folder, own in runs.networks_for(run_dir, sorted(set(categories))).items():
             path = os.path.join(directory, f'{len(parts)}.tfrecord')
             chosen = np.flatnonzero(np.isin(categories, own))
             with records.shard_writer(path) as write:
@@ -185,11 +153,8 @@ def _arrays(predictions: Predictions) -> list[np.ndarray]:
 
 def _predict(folder: str, files: list[str], count: int, options: PredictOptions) -> Predictions:
     """Predicts the `count` records of `files` with one network, in one or two passes."""
-    experiment = load_experiment(folder)
-    checkpoint = tf.train.latest_checkpoint(folder)
-    if checkpoint is None:
-        raise ValueError(f'{folder!r} has no checkpoint yet')
-    logging.info('predicting %d pictures with %s', count, checkpoint)
+    experiment = runs.load_experiment(folder)
+    logging.info('predicting %d pictures with %s', count, tf.train.latest_checkpoint(folder))
     if options.refine:
         experiment = dataclasses.replace(experiment, refine=options.refine)
     first = _predict_pass(folder, experiment, files, count, options)
@@ -220,6 +185,11 @@ def _predict_pass(
         boxes=boxes,
     )
     rows = list(track(estimator.predict(input_fn), count, os.path.basename(folder)))
+    if len(rows) != count:
+        raise ValueError(
+            f'{", ".join(files)}: {len(rows)} records, but {count} by {records.DATASET_FILE}; '
+            'run convert_tfrecords.py again'
+        )
     return _collect(rows, full, schema)
 
 
@@ -258,7 +228,9 @@ def confident_box(keypoints: np.ndarray, scores: np.ndarray, visibility: np.ndar
     own = visibility >= 0
     if not own.any():
         return np.zeros(4, np.float32)
-    sure = own & (scores >= _CONFIDENT * np.median(scores[own]))
+    median = np.median(scores[own])
+    # Half of a negative median is above it: without the minimum no point might be sure.
+    sure = own & (scores >= min(median, _CONFIDENT * median))
     points = keypoints[sure]
     return np.concatenate([points.min(axis=0), points.max(axis=0)]).astype(np.float32)
 

@@ -7,8 +7,10 @@ work starts, so that `--help` and mistakes in a flag answer at once.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 import sys
+from collections.abc import Mapping
 
 from absl import flags, logging
 
@@ -82,6 +84,8 @@ def train_main(experiment: Experiment) -> None:
         final = experiment
         for assignment in flags.FLAGS.set:
             final = final.override(assignment)
+        if final.data.category != experiment.data.category:
+            raise ValueError('--set data.category: the networks are chosen with --category')
         train(final, _options_from_flags(flags.FLAGS))
 
     command_line.run(main, sys.modules['__main__'].__doc__ or '')
@@ -102,60 +106,52 @@ def train(experiment: Experiment, options: RunOptions) -> None:
     Raises:
         ValueError: A setting, a path or a category is wrong, or model_dir holds another experiment.
     """
+    from utility import runs
+
+    networks = {}
+    # What is wrong with a later network is told before the first one has taken its hours.
+    for category in _categories(experiment, options):
+        folder = os.path.join(options.model_dir, category)
+        networks[folder] = experiment.override(f'data.category={category}')
+        runs.check_folder(folder, networks[folder])
+    for folder, own in networks.items():
+        _train_one(own, folder, options)
+
+
+def _categories(experiment: Experiment, options: RunOptions) -> list[str]:
+    """The networks that options.category asks for: categories that have records, or 'all'."""
     from preprocessing.datasets import DATASETS
 
     schema = DATASETS.get(experiment.data.dataset).schema
-    for category in _categories(options.category, schema):
-        own = experiment.override(f'data.category={category}')
-        _train_one(own, os.path.join(options.model_dir, category), options)
-
-
-def _categories(text: str, schema) -> list[str]:
-    if text == 'each':
-        return list(schema.categories)
-    names = [name.strip() for name in text.split(',')]
-    for name in names:
-        schema.subset(name)
+    counts = _counts(options.data_dir, experiment)['train']
+    if options.category == 'each':
+        names = [name for name in schema.categories if counts.get(name)]
+        absent = [name for name in schema.categories if name not in names]
+        if absent and names:
+            logging.warning('%s has no %s', options.data_dir, ', '.join(absent))
+    else:
+        names = [name.strip() for name in options.category.split(',')]
+    for name in names or ['all']:
+        if not _num_records(counts, schema.subset(name)):
+            raise ValueError(f'{options.data_dir} has no pictures of {name} to train with')
     return names
 
 
-def _claim_model_dir(model_dir: str, experiment: Experiment) -> None:
-    """Writes experiment.json, or checks that the one there says the same."""
-    import tensorflow as tf
+def _counts(data_dir: str, experiment: Experiment) -> dict[str, dict[str, int]]:
+    """Number of records by split and category; a split that is not there has none."""
+    from preprocessing import records
 
-    path = os.path.join(model_dir, config.EXPERIMENT_FILE)
-    if tf.io.gfile.exists(path):
-        differences = experiment.differences(load_experiment(model_dir))
-        if differences:
-            raise ValueError(
-                f'{model_dir} holds another experiment (now / there): {"; ".join(differences)}; '
-                'give another --model_dir or the same settings'
-            )
-        return
-    if tf.io.gfile.exists(model_dir) and tf.train.latest_checkpoint(model_dir):
-        raise ValueError(f'{model_dir} holds checkpoints but no {config.EXPERIMENT_FILE}')
-    tf.io.gfile.makedirs(model_dir)
-    with tf.io.gfile.GFile(path + '.part', 'w') as file:
-        file.write(experiment.to_json())
-    tf.io.gfile.rename(path + '.part', path, overwrite=True)
+    info = records.load_dataset_info(data_dir)
+    if info['dataset'] != experiment.data.dataset:
+        raise ValueError(
+            f'{data_dir} holds records of {info["dataset"]!r}, '
+            f'but data.dataset={experiment.data.dataset!r}'
+        )
+    return {name: info['splits'].get(name, {}).get('records', {}) for name in _SPLITS}
 
 
-def load_experiment(model_dir: str) -> Experiment:
-    """The experiment of a run.
-
-    Raises:
-        ValueError: There is none, or it is broken.
-    """
-    import tensorflow as tf
-
-    path = os.path.join(model_dir, config.EXPERIMENT_FILE)
-    if not tf.io.gfile.exists(path):
-        raise ValueError(f'{model_dir!r} is not a run: no {config.EXPERIMENT_FILE} in it')
-    with tf.io.gfile.GFile(path) as file:
-        try:
-            return Experiment.from_json(file.read())
-        except ValueError as error:
-            raise ValueError(f'{path}: {error}') from error
+def _num_records(counts: Mapping[str, int], schema) -> int:
+    return sum(counts.get(category, 0) for category in schema.categories)
 
 
 def _strategy(name: str):
@@ -177,7 +173,7 @@ def evaluation_steps(epochs: float, epochs_per_eval: float, steps_per_epoch: flo
     No epoch is dropped: the last stretch is as long as it takes.
     """
     total = max(1, round(epochs * steps_per_epoch))
-    stretch = epochs_per_eval * steps_per_epoch
+    stretch = max(1.0, epochs_per_eval * steps_per_epoch)
     stops = {round(i * stretch) for i in range(1, int(total / stretch) + 1)}
     return sorted({stop for stop in stops if 0 < stop < total} | {total})
 
@@ -186,33 +182,32 @@ def _train_one(experiment: Experiment, model_dir: str, options: RunOptions) -> N
     """Trains one network with evaluations in between; resumes where it stopped."""
     import tensorflow as tf
 
-    from preprocessing import records
     from preprocessing.datasets import DATASETS
+    from preprocessing.tables import write_bytes
     from utility.model_fn import Task, make_model_fn
 
-    category = experiment.data.category
-    schema = DATASETS.get(experiment.data.dataset).schema.subset(category)
-    split_dirs = {name: os.path.join(options.data_dir, name) for name in _SPLITS}
-    counts = {n: records.count_by_category(path, category) for n, path in split_dirs.items()}
-    num_train = sum(counts['train'].values())
-    if not num_train:
-        raise ValueError(f'{split_dirs["train"]} has no pictures of {category}')
+    data = experiment.data
+    schema = DATASETS.get(data.dataset).schema.subset(data.category)
+    counts = _counts(options.data_dir, experiment)
+    num_train, num_val = (_num_records(counts[name], schema) for name in _SPLITS)
     strategy, replicas = _strategy(options.strategy)
-    steps_per_epoch = num_train / (experiment.data.batch_size * replicas)
+    steps_per_epoch = num_train / (data.batch_size * replicas)
     stops = evaluation_steps(experiment.epochs, experiment.epochs_per_eval, steps_per_epoch)
-    _claim_model_dir(model_dir, experiment)
-    resumed = tf.train.latest_checkpoint(model_dir)
     task = Task(
         experiment=experiment,
         schema=schema,
         total_steps=stops[-1],
         steps_per_epoch=steps_per_epoch,
         eval_dir=os.path.join(model_dir, 'eval'),
-        eval_categories=tuple(name for name, n in counts['val'].items() if n),
-        init_checkpoint=None if resumed else options.init_checkpoint,
+        eval_categories=tuple(name for name in schema.categories if counts['val'].get(name)),
+        init_checkpoint=options.init_checkpoint,
         allow_partial_init=options.allow_partial_init,
         log_every=options.log_every,
     )
+    # Given a step, of training; made for the evaluations at once, so that mistakes show at once.
+    input_of = functools.partial(_input_fn, experiment, schema, options.data_dir)
+    eval_input = input_of() if num_val else None
+    write_bytes(os.path.join(model_dir, config.EXPERIMENT_FILE), experiment.to_json().encode())
     estimator = tf.estimator.Estimator(
         make_model_fn(task),
         model_dir,
@@ -226,51 +221,70 @@ def _train_one(experiment: Experiment, model_dir: str, options: RunOptions) -> N
     )
     logging.info(
         '%s: %d pictures of %s, batch %d x %d, %d steps in all',
-        model_dir, num_train, category, experiment.data.batch_size, replicas, stops[-1],
+        model_dir, num_train, data.category, data.batch_size, replicas, stops[-1],
     )  # fmt: skip
-    input_fns = {
-        name: _input_fn(experiment, schema, split_dirs[name], training=name == 'train')
-        for name in _SPLITS
-        if sum(counts[name].values())
-    }
-    _alternate(estimator, input_fns, stops, model_dir)
+    _alternate(estimator, input_of, eval_input, stops)
 
 
-def _input_fn(experiment: Experiment, schema, split_dir: str, training: bool):
+def _input_fn(experiment: Experiment, schema, data_dir: str, step: int | None = None):
+    """The input_fn of a training from the global step `step` on; None: of the evaluations.
+
+    An input_fn begins at the start of its order. Another seed for every stretch of a training gives
+    it other batches and other augmentation than the stretches before it had.
+
+    Raises:
+        ValueError: An op string is wrong, or its pictures do not fit the network.
+    """
     from preprocessing import make_input_fn, records
 
-    data = experiment.data
-    return make_input_fn(
-        records.split_pattern(split_dir, data.category),
+    data, image_size = experiment.data, tuple(experiment.network.image_size)
+    split, ops = ('val', data.eval_ops) if step is None else ('train', data.train_ops)
+    input_fn = make_input_fn(
+        records.split_pattern(os.path.join(data_dir, split), data.category),
         schema,
-        experiment.resolved_ops(data.train_ops if training else data.eval_ops),
+        experiment.resolved_ops(ops),
         data.batch_size,
-        training=training,
-        seed=experiment.seed,
+        training=step is not None,
+        seed=experiment.seed + (step or 0),
         shuffle_buffer=data.shuffle_buffer,
     )
+    size = tuple(input_fn().element_spec[0]['image'].shape[1:3])
+    if size != image_size:
+        raise ValueError(
+            f'op string {ops!r} gives pictures of {size}, but network.image_size={image_size}'
+        )
+    return input_fn
 
 
-def _alternate(estimator, input_fns, stops: list[int], model_dir: str) -> None:
-    """Trains to each stop that is still ahead and evaluates there."""
+def _alternate(estimator, train_input, eval_input, stops: list[int]) -> None:
+    """Trains to each stop that is ahead and evaluates there.
+
+    A stop that was reached in an earlier run, as the last thing it did, is evaluated again: that
+    run may have ended before it could.
+
+    Args:
+        estimator: Of the network.
+        train_input: Global step -> input_fn of the training from there on.
+        eval_input: An input_fn, or None where there is nothing to evaluate on.
+        stops: Global steps, from evaluation_steps.
+    """
     newest = estimator.latest_checkpoint()
     done = int(newest.rsplit('-', 1)[1]) if newest else 0
     if done >= stops[-1]:
-        logging.info('%s is trained already: %d steps', model_dir, done)
+        logging.info('%s is trained already: %d steps', estimator.model_dir, done)
     for stop in stops:
-        if stop <= done:
+        if stop < done:
             continue
-        estimator.train(input_fns['train'], max_steps=stop)
-        if 'val' not in input_fns:
+        if stop > done:
+            estimator.train(train_input(done), max_steps=stop)
+            done = stop
+        if eval_input is None:
             logging.info('step %d: no validation pictures, no NE', stop)
-            continue
-        result = estimator.evaluate(input_fns['val'])
-        parts = [
-            f'{key.split("/")[1]} {100 * value:.2f}'
-            for key, value in sorted(result.items())
-            if '/' in key
-        ]
-        logging.info(
-            'step %d: validation NE %.2f %%  (%s)',
-            stop, 100 * result['normalized_error'], ', '.join(parts),
-        )  # fmt: skip
+        else:
+            logging.info('step %d: %s', stop, _describe(estimator.evaluate(eval_input)))
+
+
+def _describe(result: Mapping[str, float]) -> str:
+    """The NE of an evaluation, over all and by category, in one line."""
+    parts = [f'{k.split("/")[1]} {100 * v:.2f}' for k, v in sorted(result.items()) if '/' in k]
+    return f'validation NE {100 * result["normalized_error"]:.2f} %  ({", ".join(parts)})'

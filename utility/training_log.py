@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import sys
 import time
 from collections.abc import Mapping
@@ -16,7 +17,15 @@ v1 = tf.compat.v1
 class TrainingLog(v1.train.SessionRunHook):
     """Reports step, epoch, loss, NE, learning rate, images/s and time left every few steps.
 
-    The watched tensors are fetched on those steps only.
+    The watched tensors are fetched on those steps only. Speed is the mean since the start of this
+    stretch of the training; time left is without the evaluations.
+
+    Args:
+        watched: 'loss', 'normalized_error' (a fraction) and 'learning_rate', scalars.
+        total_steps: Global step at which the training ends.
+        steps_per_epoch: Training records over the global batch size.
+        batch_size: Pictures of one step, over all replicas.
+        every: Steps between two reports.
     """
 
     def __init__(
@@ -63,7 +72,7 @@ class TrainingLog(v1.train.SessionRunHook):
 
     def _report(self, values):
         rate = (self._step - self._clock_step) / max(1e-9, time.monotonic() - self._clock)
-        left = (self._total_steps - self._step) / rate
+        left = datetime.timedelta(seconds=round((self._total_steps - self._step) / rate))
         text = (
             f'epoch {self._step / self._steps_per_epoch:.2f}'
             f'  loss {values["loss"]:.4g}  NE {100 * values["normalized_error"]:.2f} %'
@@ -72,8 +81,7 @@ class TrainingLog(v1.train.SessionRunHook):
         if self._bar is not None:
             self._bar.set_postfix_str(text)
         else:
-            clock = time.strftime('%H:%M:%S', time.gmtime(left))
-            logging.info('step %d/%d  %s  %s left', self._step, self._total_steps, text, clock)
+            logging.info('step %d/%d  %s  %s left', self._step, self._total_steps, text, left)
 
     def end(self, session):
         if self._bar is not None:
