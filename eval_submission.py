@@ -7,6 +7,7 @@ With several runs their points are averaged before they are rounded.
 """
 
 import os
+import sys
 
 from absl import flags
 
@@ -42,6 +43,7 @@ def main(positional: list) -> None:
     values = flags.FLAGS
     run_dirs, output = _runs_and_output(values)
 
+    from preprocessing import records
     from utility import predictor, runs, submissions
 
     options = predictor.PredictOptions(
@@ -65,6 +67,13 @@ def main(positional: list) -> None:
         expected_ids=first.image_ids,
     )
     print(f'{output}: {len(table.image_ids)} pictures')
+    num_rejected = records.count_rejected(values.data_dir)
+    if num_rejected:
+        print(
+            f'warning: {num_rejected} pictures of the split could not be read when it was '
+            'converted; they are in rejected.csv and not in the submission',
+            file=sys.stderr,
+        )
 
 
 if __name__ == '__main__':

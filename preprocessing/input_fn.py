@@ -76,6 +76,12 @@ def _parse_call(text: str) -> tuple[Callable[..., Op], list[Any], dict[str, Any]
     return OPS.get(call.func.id), arguments, keywords
 
 
+# AutoGraph would read the source files again at each trace: a file saved during a training would
+# break its next evaluation. Nothing here needs it.
+_without_autograph = tf.autograph.experimental.do_not_convert
+
+
+@_without_autograph
 def apply_ops(ops: str, schema: KeypointSchema, example: Example, seed: Any) -> Example:
     """Applies an op string to one decoded record.
 
@@ -158,6 +164,7 @@ def make_input_fn(
     files = record_files(file_pattern)
     seed %= 2**31
 
+    @_without_autograph
     def prepare(index, serialized):
         example = dict(decode_example(serialized, schema))
         if boxes is not None:

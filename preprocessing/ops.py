@@ -15,7 +15,8 @@ int32 or int64 [2] of its own, so that equal seeds give equal pictures in any th
 
 A geometric op only replaces the frame and multiplies `to_crop`: it moves no pixels, so what a crop
 leaves out comes back into view if a later rotation or letter-box has room for it. One letterbox
-fixes the size, one warp resamples, pixel ops follow (color_ops.py).
+fixes the size, one warp resamples, pixel ops follow (color_ops.py). AutoGraph is off:
+an op decides by tf.where or tf.cond, not by `if` on a tensor.
 """
 
 from __future__ import annotations

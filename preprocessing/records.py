@@ -248,6 +248,13 @@ def count_by_category(split_dir: str, category: str = 'all') -> dict[str, int]:
     return {name: records[name] for name in names}
 
 
+def count_rejected(split_dir: str) -> int:
+    """How many pictures of a test split could not be used when it was converted."""
+    records_dir, split = posixpath.split(split_dir.rstrip('/'))
+    sources = load_dataset_info(records_dir or '.').get('sources', {})
+    return sources.get(split, {}).get('rejected', 0)
+
+
 def count_records(split_dir: str, category: str = 'all') -> int:
     """The sum of count_by_category."""
     return sum(count_by_category(split_dir, category).values())

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import traceback
 
 import cv2
 import numpy as np
@@ -11,6 +12,7 @@ import tensorflow as tf
 import preprocessing
 from preprocessing import geometry, input_fn, make_input_fn
 from preprocessing.datasets import Annotation
+from preprocessing.ops import OPS, Stage
 from preprocessing.records import encode_example
 from preprocessing.schema import KeypointSchema
 
@@ -216,6 +218,24 @@ def test_a_session_reads_the_same_as_eager_mode_without_leaving_the_graph(patter
         used = {node.op for function in functions for node in function.node_def}
     assert 'ImageProjectiveTransformV3' in used and not [op for op in used if 'PyFunc' in op]
     assert_equal_batches([first], evaluate(pattern, batch_size=5)[:1])
+
+
+def test_no_source_is_read_again_when_a_pipeline_is_built(pattern, monkeypatch):
+    files = set()
+
+    def probe():
+        def op(example, seed):
+            del seed
+            files.update(frame.filename for frame in traceback.extract_stack())
+            return example
+
+        return op
+
+    probe.stage = Stage.GEOMETRY
+    monkeypatch.setitem(OPS._entries, 'probe', probe)
+    make_input_fn(pattern, SCHEMA, f'probe|{EVAL_OPS}', 2, training=False)()
+    assert input_fn.__file__ in files
+    assert not [file for file in files if 'autograph_generated' in file]
 
 
 def test_the_package_exports_make_input_fn_but_imports_tensorflow_only_for_it():

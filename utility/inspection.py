@@ -1,7 +1,7 @@
 """What converted records hold: their numbers, and sheets of pictures to look at.
 
-The records are read once, in the order of their files. Kept are counts, two numbers a record (its
-length and its normaliser) for the percentiles, and the pictures of the sheets.
+The records are read once. Kept are counts, two numbers a record (its length and its normaliser, for
+the percentiles) and the pictures of the sheets.
 """
 
 from __future__ import annotations
@@ -227,12 +227,9 @@ class Tally:
         }
 
     def _named_points(self, category: str) -> dict[str, dict[str, int]]:
-        return {
-            self._schema.keypoints[k]: dict(
-                zip(POINT_STATES, self._points[category][:, k].tolist())
-            )
-            for k in self._schema.indices(category)
-        }
+        counts, names = self._points[category].T.tolist(), self._schema.keypoints
+        indices = self._schema.indices(category)
+        return {names[k]: dict(zip(POINT_STATES, counts[k])) for k in indices}
 
 
 def _point_states(row: Row) -> np.ndarray:
