@@ -113,7 +113,7 @@ class DataConfig:
     dataset: str = 'fashionai'
     category: str = 'all'
     train_ops: str = (
-        'flip|crop_keep(min_area=0.45)|rotate(30)|scale(0.85,1.15)|shift(0.05)'
+        'flip|rotate(30)|crop_keep(min_area=0.45)|scale(0.85,1.15)|shift(0.05)'
         '|letterbox({height},{width})|warp'
         '|color(brightness=0.125,contrast=0.5,saturation=0.5,hue=0.1)'
     )

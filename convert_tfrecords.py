@@ -64,13 +64,13 @@ def _define_flags() -> None:
 
 def main(positional: list[str]) -> None:
     command_line.no_positional(positional)
+    os.environ['CUDA_VISIBLE_DEVICES'] = '-1'  # every process would take the memory of the GPU
     if FLAGS.inspect is not None:
         inspect(FLAGS.inspect)
         return
     for name in INSPECTION_FLAGS:
         if FLAGS[name].present:
             raise ValueError(f'--{name} is for --inspect=RECORDS only')
-    os.environ['CUDA_VISIBLE_DEVICES'] = '-1'  # every process would take the memory of the GPU
     from preprocessing import conversion
     from utility import progress
 
@@ -127,6 +127,10 @@ def _without_validation(info: dict) -> list[str]:
 
 def inspect(records_dir: str) -> None:
     """Tells what records hold; exits with 1 if they are not as many as dataset.json says."""
+    if not records_dir:
+        raise ValueError(
+            '--inspect= is empty; it must be a directory that this command has written'
+        )
     from utility import inspection, progress
 
     experiment = config.Experiment()
@@ -142,7 +146,7 @@ def inspect(records_dir: str) -> None:
     print(f'\ninspection: {settings.output_dir}')
     if report['differences']:
         told = '; '.join(report['differences'])
-        sys.exit(f'error: {records_dir} has other records than its dataset.json says: {told}')
+        sys.exit(f'error: {records_dir} does not hold what its dataset.json says: {told}')
 
 
 def format_inspection(report: Mapping[str, Any]) -> str:

@@ -12,24 +12,26 @@ from absl import flags
 
 from utility import command_line
 
-flags.DEFINE_string('data_dir', None, 'A labelled split of the records, RECORDS/val.')
-flags.DEFINE_string('model_dir', None, 'The run to score.')
-flags.DEFINE_boolean('flip_test', False, "Average with the mirrored picture's heat maps.")
-flags.DEFINE_integer('passes', 1, '2: predict again on the box around the points.')
-flags.DEFINE_string('refine', None, 'How heat maps become points; default: as trained.')
-flags.DEFINE_integer('batch_size', 16, 'Pictures at a time.', lower_bound=1)
-flags.DEFINE_boolean('baseline', False, "Also score predicting each category's mean positions.")
-flags.DEFINE_string('prediction', None, 'The submission to score, a CSV.')
-flags.DEFINE_string('answers', None, 'The annotations of the same pictures, a CSV.')
-flags.DEFINE_enum(
-    'missing',
-    'error',
-    ['error', 'count', 'skip'],
-    'What to do with a scored point that is predicted as -1_-1_-1: stop, score it as a prediction '
-    'at (-1, -1), or leave it out.',
-)
-flags.DEFINE_string('dataset', 'fashionai', 'Whose categories and keypoints the CSVs have.')
-flags.DEFINE_string('output_json', None, 'Where to write the numbers too.')
+
+def _define_flags() -> None:
+    flags.DEFINE_string('data_dir', None, 'A labelled split of the records, RECORDS/val.')
+    flags.DEFINE_string('model_dir', None, 'The run to score.')
+    flags.DEFINE_boolean('flip_test', False, "Average with the mirrored picture's heat maps.")
+    flags.DEFINE_integer('passes', 1, '2: predict again on the box around the points.')
+    flags.DEFINE_string('refine', None, 'How heat maps become points; default: as trained.')
+    flags.DEFINE_integer('batch_size', 16, 'Pictures at a time.', lower_bound=1)
+    flags.DEFINE_boolean('baseline', False, "Also score predicting each category's mean positions.")
+    flags.DEFINE_string('prediction', None, 'The submission to score, a CSV.')
+    flags.DEFINE_string('answers', None, 'The annotations of the same pictures, a CSV.')
+    flags.DEFINE_enum(
+        'missing',
+        'error',
+        ['error', 'count', 'skip'],
+        'What to do with a scored point that is predicted as -1_-1_-1: stop, score it as a '
+        'prediction at (-1, -1), or leave it out.',
+    )
+    flags.DEFINE_string('dataset', 'fashionai', 'Whose categories and keypoints the CSVs have.')
+    flags.DEFINE_string('output_json', None, 'Where to write the numbers too.')
 
 
 def score_csv(prediction: str, answers: str, dataset: str, missing: str):
@@ -113,11 +115,10 @@ def format_score(score) -> str:
 def main(positional: list[str]) -> None:
     command_line.no_positional(positional)
     values = flags.FLAGS
-    by_csv = bool(values.prediction and values.answers)
-    by_model = bool(values.data_dir and values.model_dir)
-    if by_csv == by_model:
+    by_csv, by_model = (values.prediction, values.answers), (values.data_dir, values.model_dir)
+    if not (all(by_csv) and not any(by_model) or all(by_model) and not any(by_csv)):
         raise ValueError('give either --prediction and --answers, or --data_dir and --model_dir')
-    if by_csv:
+    if values.prediction:
         score = score_csv(values.prediction, values.answers, values.dataset, values.missing)
         print(format_score(score))
     else:
@@ -136,4 +137,5 @@ def main(positional: list[str]) -> None:
 
 
 if __name__ == '__main__':
+    _define_flags()
     command_line.run(main, __doc__)

@@ -14,14 +14,18 @@ from absl import flags
 import config
 from utility import command_line
 
-flags.DEFINE_string('data_dir', None, 'A test split of the records, RECORDS/test_0.')
-flags.DEFINE_list('model_dir', None, 'One run, or several with commas.')
-flags.DEFINE_string('backbone', None, 'Short for --model_dir=logs/NAME --output_csv=NAME_sub.csv.')
-flags.DEFINE_string('output_csv', None, 'The submission.')
-flags.DEFINE_boolean('flip_test', False, "Average with the mirrored picture's heat maps.")
-flags.DEFINE_integer('passes', 1, '2: predict again on the box around the points.')
-flags.DEFINE_string('refine', None, 'How heat maps become points; default: as trained.')
-flags.DEFINE_integer('batch_size', 16, 'Pictures at a time.', lower_bound=1)
+
+def _define_flags() -> None:
+    flags.DEFINE_string('data_dir', None, 'A test split of the records, RECORDS/test_0.')
+    flags.DEFINE_list('model_dir', None, 'One run, or several with commas.')
+    flags.DEFINE_string(
+        'backbone', None, 'Short for --model_dir=logs/NAME --output_csv=NAME_sub.csv.'
+    )
+    flags.DEFINE_string('output_csv', None, 'The submission.')
+    flags.DEFINE_boolean('flip_test', False, "Average with the mirrored picture's heat maps.")
+    flags.DEFINE_integer('passes', 1, '2: predict again on the box around the points.')
+    flags.DEFINE_string('refine', None, 'How heat maps become points; default: as trained.')
+    flags.DEFINE_integer('batch_size', 16, 'Pictures at a time.', lower_bound=1)
 
 
 def _runs_and_output(values) -> tuple:
@@ -77,4 +81,5 @@ def main(positional: list) -> None:
 
 
 if __name__ == '__main__':
+    _define_flags()
     command_line.run(main, __doc__)

@@ -18,16 +18,18 @@ from absl import flags  # noqa: E402
 
 from utility import command_line  # noqa: E402
 
-flags.DEFINE_string('model_dir', None, 'A run.')
-flags.DEFINE_string('category', None, 'What the picture files show.')
-flags.DEFINE_string('data_dir', None, 'A split of the records, in place of picture files.')
-flags.DEFINE_string('output_dir', None, 'Where the drawn pictures go.')
-flags.DEFINE_integer('count', 40, 'Pictures of the split to draw.', lower_bound=1)
-flags.DEFINE_boolean('flip_test', True, "Average with the mirrored picture's heat maps.")
-flags.DEFINE_integer('passes', 1, '2: predict again on the box around the points.')
-
 _COLUMNS = 8
 _CELL_SIZE = 256  # px
+
+
+def _define_flags() -> None:
+    flags.DEFINE_string('model_dir', None, 'A run.')
+    flags.DEFINE_string('category', None, 'What the picture files show.')
+    flags.DEFINE_string('data_dir', None, 'A split of the records, in place of picture files.')
+    flags.DEFINE_string('output_dir', None, 'Where the drawn pictures go.')
+    flags.DEFINE_integer('count', 40, 'Pictures of the split to draw.', lower_bound=1)
+    flags.DEFINE_boolean('flip_test', True, "Average with the mirrored picture's heat maps.")
+    flags.DEFINE_integer('passes', 1, '2: predict again on the box around the points.')
 
 
 def draw_files(paths: list, model_dir: str, category: str, output_dir: str, options) -> None:
@@ -117,4 +119,5 @@ def main(positional: list) -> None:
 
 
 if __name__ == '__main__':
+    _define_flags()
     command_line.run(main, __doc__)

@@ -126,41 +126,31 @@ def make_input_fn(
 
     Training reads for ever, in a new order and with new augmentation in each epoch, and gives full
     batches only. Otherwise the records come once, in the order of record_files, and the last batch
-    may be smaller. The same arguments give the same batches, whatever the number of threads.
-
-    It holds `shuffle_buffer` records, still compressed, some read ahead of each open file, and the
-    batches in preparation; so memory does not depend on the number of records.
+    may be smaller. The same arguments give the same batches, whatever the number of threads. Held
+    are `shuffle_buffer` compressed records, some read ahead, and the batches in preparation.
 
     Args:
         file_pattern: As in records.record_files.
         schema: The data set's, or a subset of it; K is its number of keypoints.
         ops: Op string.
-        batch_size: B; of each replica.
+        batch_size: B, of each replica.
         training: Whether to shuffle and repeat.
         seed: Of the order and of the augmentation.
         shuffle_buffer: Records to draw from in training.
-        boxes: float32 [N, 4], original px, one for each record in the order of evaluation; takes
-            the place of the records' boxes. Not in training.
+        boxes: float32 [N, 4], original px, in place of the records' boxes. Not in training.
 
     Returns:
-        input_fn(input_context=None) -> Dataset of (features, labels). With an input context it
-        reads that pipeline's share of the records. Features: image uint8 [B, H, W, 3], image_id and
-        category string [B], image_size int32 [B, 2] (height, width), to_crop float32 [B, 3, 3]
-        (original -> crop px). Labels: keypoints float32 [B, K, 2] in crop px, visibility int32
-        [B, K] (-1 absent), normalizer float32 [B] in original px (0: not scored).
+        input_fn(input_context=None) -> Dataset of (features, labels), of that pipeline's share of
+        the records. Features: image uint8 [B, H, W, 3], image_id and category string [B],
+        image_size int32 [B, 2], to_crop float32 [B, 3, 3] (original -> crop px). Labels: keypoints
+        float32 [B, K, 2] crop px, visibility int32 [B, K], normalizer float32 [B] original px.
 
     Raises:
         ValueError: An argument is out of range, the op string is wrong, or no file matches.
     """
     parse_ops(ops)
-    for argument, value in (('batch_size', batch_size), ('shuffle_buffer', shuffle_buffer)):
-        if value < 1:
-            raise ValueError(f'{argument}={value!r}: must be at least 1')
-    if boxes is not None:
-        boxes = np.asarray(boxes, np.float32)
-        if training or boxes.ndim != 2 or boxes.shape[1] != 4:
-            allowed = 'of shape [N, 4], and None in training'
-            raise ValueError(f'boxes of shape {list(boxes.shape)}: must be {allowed}')
+    _check_positive(batch_size=batch_size, shuffle_buffer=shuffle_buffer)
+    boxes = _checked_boxes(boxes, training)
     files = record_files(file_pattern)
     seed %= 2**31
 
@@ -172,9 +162,7 @@ def make_input_fn(
         return _features_and_labels(apply_ops(ops, schema, example, tf.stack([seed, index])))
 
     def input_fn(input_context=None):
-        share = (1, 0)
-        if input_context is not None:
-            share = (input_context.num_input_pipelines, input_context.input_pipeline_id)
+        share = _share(input_context)
         if training:
             records = _shuffled(files, share, seed, shuffle_buffer)
         else:
@@ -183,6 +171,29 @@ def make_input_fn(
         return batches.prefetch(PREFETCHED_BATCHES).with_options(_options())
 
     return input_fn
+
+
+def _check_positive(**numbers: int) -> None:
+    for argument, value in numbers.items():
+        if value < 1:
+            raise ValueError(f'{argument}={value!r}: must be at least 1')
+
+
+def _checked_boxes(boxes: np.ndarray | None, training: bool) -> np.ndarray | None:
+    if boxes is None:
+        return None
+    boxes = np.asarray(boxes, np.float32)
+    if training or boxes.ndim != 2 or boxes.shape[1] != 4:
+        allowed = 'of shape [N, 4], and None in training'
+        raise ValueError(f'boxes of shape {list(boxes.shape)}: must be {allowed}')
+    return boxes
+
+
+def _share(input_context: Any) -> tuple[int, int]:
+    """Of how many input pipelines this is which."""
+    if input_context is None:
+        return 1, 0
+    return input_context.num_input_pipelines, input_context.input_pipeline_id
 
 
 def _shuffled(

@@ -164,19 +164,19 @@ def shard_path(split_dir: str, category: str, shard: int, num_shards: int) -> st
     return posixpath.join(split_dir, f'{category}-{shard:05d}-of-{num_shards:05d}.tfrecord')
 
 
-def split_pattern(split_dir: str, category: str) -> str:
-    """The pattern, for record_files, of one category, of several ('blouse,skirt') or of 'all'."""
+def split_patterns(split_dir: str, category: str) -> list[str]:
+    """The patterns, for record_files, of one category, of several ('blouse,skirt') or of 'all'."""
     names = ['*'] if category == 'all' else [name.strip() for name in category.split(',')]
-    return ','.join(posixpath.join(split_dir, f'{name}-?????-of-?????.tfrecord') for name in names)
+    return [posixpath.join(split_dir, f'{name}-?????-of-?????.tfrecord') for name in names]
 
 
 def record_files(pattern: str | Sequence[str]) -> list[str]:
-    """The files of one pattern, of several joined by commas, or of a list, sorted.
+    """The files of one pattern, or of several, sorted.
 
     Raises:
         ValueError: A pattern matches nothing; names what there is in its directory.
     """
-    patterns = pattern.split(',') if isinstance(pattern, str) else list(pattern)
+    patterns = [pattern] if isinstance(pattern, str) else list(pattern)
     files: set[str] = set()
     for one in patterns:
         found = tf.io.gfile.glob(one)
@@ -268,9 +268,19 @@ def first_examples(split_dir: str, schema: KeypointSchema, count: int) -> list[d
     Raises:
         ValueError: The split has no records.
     """
-    files = record_files(split_pattern(split_dir, 'all'))
-    dataset = tf.data.Dataset.from_tensor_slices(files).interleave(
-        tf.data.TFRecordDataset, cycle_length=len(files)
-    )
-    dataset = dataset.take(count).map(lambda record: decode_example(record, schema))
-    return list(dataset.as_numpy_iterator())
+    names = [name for name, number in count_by_category(split_dir).items() if number]
+    if not names:
+        raise ValueError(f'{split_dir!r} holds no records')
+    datasets = [
+        tf.data.TFRecordDataset(record_files(split_patterns(split_dir, name))) for name in names
+    ]
+    in_turn = tf.data.Dataset.range(len(datasets)).repeat()
+    dataset = tf.data.Dataset.choose_from_datasets(datasets, in_turn, stop_on_empty_dataset=False)
+    return list(decoded(dataset.take(count), schema).as_numpy_iterator())
+
+
+def decoded(dataset: tf.data.Dataset, schema: KeypointSchema) -> tf.data.Dataset:
+    """Serialized examples as decode_example gives them."""
+    # AutoGraph would read the source files again, which may have changed since they were imported.
+    decode = tf.autograph.experimental.do_not_convert(lambda record: decode_example(record, schema))
+    return dataset.map(decode)

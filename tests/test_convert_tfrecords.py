@@ -89,7 +89,7 @@ def convert(data_dir, records_dir, **changes):
 
 def read(records_dir, split, category='all'):
     """The records in the order of the files, decoded."""
-    pattern = records.split_pattern(str(Path(records_dir) / split), category)
+    pattern = records.split_patterns(str(Path(records_dir) / split), category)
     dataset = tf.data.TFRecordDataset(records.record_files(pattern))
     dataset = dataset.map(lambda one: records.decode_example(one, SCHEMA))
     return list(dataset.as_numpy_iterator())

@@ -197,7 +197,7 @@ def test_batch_equals_its_pictures_one_by_one():
 
 
 def test_warp_has_a_static_shape_in_a_graph():
-    @tf.function(input_signature=[tf.TensorSpec([None, None, 3], tf.uint8)])
+    @tf.function(input_signature=[tf.TensorSpec([None, None, 3], tf.uint8)], autograph=False)
     def warp(image):
         warped = geometry.warp_image(image, tf.eye(3), (5, 6))
         assert warped.shape == (5, 6, 3)

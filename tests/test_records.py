@@ -101,7 +101,7 @@ def test_patterns_find_the_shards_of_their_categories(tmp_path):
     write_shards(tmp_path, {'skirt': (1, 2), 'dress': (1, 1)})
 
     def names(category):
-        pattern = records.split_pattern(str(tmp_path), category)
+        pattern = records.split_patterns(str(tmp_path), category)
         return [path.rsplit('/', 1)[1] for path in records.record_files(pattern)]
 
     skirts = ['skirt-00000-of-00002.tfrecord', 'skirt-00001-of-00002.tfrecord']
@@ -115,7 +115,7 @@ def test_patterns_find_the_shards_of_their_categories(tmp_path):
 def test_a_pattern_without_files_is_an_error_that_names_what_there_is(tmp_path):
     write_shards(tmp_path, {'skirt': (1, 1)})
     with pytest.raises(ValueError, match=r'dress.*holds skirt-00000-of-00001\.tfrecord'):
-        records.record_files(records.split_pattern(str(tmp_path), 'skirt,dress'))
+        records.record_files(records.split_patterns(str(tmp_path), 'skirt,dress'))
     with pytest.raises(ValueError, match="no directory '.*absent'"):
         records.record_files(str(tmp_path / 'absent' / '*.tfrecord'))
 

@@ -1,12 +1,26 @@
-"""The run loop's arithmetic, its folders and what it refuses."""
+"""The run loop: its arithmetic, which networks it trains, where it stops, what it refuses."""
+
+from __future__ import annotations
 
 import dataclasses
 import itertools
+import types
 
+import numpy as np
 import pytest
 
-from config import Experiment
+from config import DataConfig, Experiment, NetworkConfig
+from preprocessing.datasets import DATASETS
+from preprocessing.datasets.fashionai import SCHEMA
+from tests.tiny_records import write_records
 from utility import runner
+from utility.runner import RunOptions
+
+SIZE = 32
+EXPERIMENT = Experiment(
+    network=NetworkConfig('resnet18', 'dhn', (SIZE, SIZE), (8, 8), {'width': 8}, {'channels': 8}),
+    data=DataConfig(batch_size=2),
+)
 
 
 @pytest.mark.parametrize(
@@ -18,6 +32,7 @@ from utility import runner
         (3, 1, 2.5, [2, 5, 8]),
         (0.1, 7, 3, [1]),
         (2, 0.01, 3, [1, 2, 3, 4, 5, 6]),
+        (1, 1e-12, 2, [1, 2]),
     ],
 )
 def test_evaluation_steps(epochs, per_eval, steps, stops):
@@ -30,23 +45,152 @@ def test_evaluation_steps_end_at_the_planned_length():
         assert stops == sorted(set(stops)) and stops[-1] == max(1, round(epochs * steps))
 
 
-def test_a_model_dir_keeps_its_experiment(tmp_path):
-    model_dir = str(tmp_path / 'run')
-    runner._claim_model_dir(model_dir, Experiment())
-    assert runner.load_experiment(model_dir) == Experiment()
-    runner._claim_model_dir(model_dir, Experiment())
-    other = dataclasses.replace(Experiment(), seed=1)
-    with pytest.raises(ValueError, match='seed: 1 / 20180417'):
-        runner._claim_model_dir(model_dir, other)
+class _Estimator:
+    """Keeps in mind what it was asked for."""
+
+    model_dir = 'run'
+
+    def __init__(self, step):
+        self.step = step
+        self.calls = []
+
+    def latest_checkpoint(self):
+        return f'run/model.ckpt-{self.step}' if self.step else None
+
+    def train(self, input_fn, max_steps):
+        self.calls.append(('train', input_fn, max_steps))
+        self.step = max_steps
+
+    def evaluate(self, input_fn):
+        self.calls.append(('evaluate', input_fn, self.step))
+        return {'loss': 1.0, 'normalized_error': 0.25, 'normalized_error/skirt': 0.5}
 
 
-@pytest.mark.parametrize('text', ['', '{"seed": "x"}', '[]', '{"sed": 1}'])
-def test_a_broken_experiment_names_its_file(tmp_path, text):
-    (tmp_path / 'experiment.json').write_text(text)
-    with pytest.raises(ValueError, match='experiment.json'):
-        runner.load_experiment(str(tmp_path))
+# What a training with stops at 10 and 15 does after the evaluation at 10.
+END = [('train', 10, 15), ('evaluate', 'val', 15)]
 
 
-def test_a_folder_without_experiment_is_no_run(tmp_path):
-    with pytest.raises(ValueError, match='is not a run'):
-        runner.load_experiment(str(tmp_path))
+@pytest.mark.parametrize(
+    ('step', 'calls'),
+    [
+        (0, [('train', 0, 10), ('evaluate', 'val', 10), *END]),
+        (4, [('train', 4, 10), ('evaluate', 'val', 10), *END]),
+        # Whether the run that ended here had time to evaluate is not known.
+        (10, [('evaluate', 'val', 10), *END]),
+        (15, END[1:]),
+        (20, []),
+    ],
+)
+def test_training_resumes_at_any_step_and_misses_no_evaluation(step, calls):
+    estimator = _Estimator(step)
+    runner._alternate(estimator, lambda step: step, 'val', [10, 15])
+    assert estimator.calls == calls
+
+
+def test_without_validation_there_is_training_only():
+    estimator = _Estimator(0)
+    runner._alternate(estimator, lambda step: step, None, [10, 15])
+    assert estimator.calls == [('train', 0, 10), ('train', 10, 15)]
+
+
+def test_an_evaluation_is_told_in_percent():
+    result = _Estimator(0).evaluate(None)
+    assert runner._describe(result) == 'validation NE 25.00 %  (skirt 50.00)'
+
+
+@pytest.fixture(scope='module')
+def data_dir(tmp_path_factory):
+    """Records of six skirts and a dress to train with, and of a skirt to validate with."""
+    splits = {'train': {'skirt': 6, 'dress': 1, 'blouse': 0}, 'val': {'skirt': 1}}
+    return write_records(tmp_path_factory.mktemp('records'), splits, SIZE)
+
+
+def _batches(data_dir, step, count):
+    input_fn = runner._input_fn(EXPERIMENT, SCHEMA, data_dir, step)
+    return list(input_fn().take(count).as_numpy_iterator())
+
+
+def test_each_stretch_of_a_training_has_batches_of_its_own(data_dir):
+    first, again, second = (_batches(data_dir, step, 3) for step in (0, 0, 3))
+    for (a, _), (b, _) in zip(first, again):
+        np.testing.assert_array_equal(a['image'], b['image'])
+    orders = [[i for features, _ in part for i in features['image_id']] for part in (first, second)]
+    assert orders[0] != orders[1]
+    seen = {features['to_crop'].tobytes() for features, _ in first}
+    assert not seen & {features['to_crop'].tobytes() for features, _ in second}
+
+
+def test_evaluation_reads_the_validation_split_once(data_dir):
+    input_fn = runner._input_fn(EXPERIMENT, SCHEMA, data_dir)
+    ids = [features['image_id'].tolist() for features, _ in input_fn().as_numpy_iterator()]
+    assert ids == [[b'skirt/0.jpg']]
+
+
+@pytest.mark.parametrize('field', ['train_ops', 'eval_ops'])
+def test_ops_that_do_not_fit_the_network_are_told_before_training(data_dir, field):
+    data = dataclasses.replace(EXPERIMENT.data, **{field: 'letterbox(16,32)|warp'})
+    experiment = dataclasses.replace(EXPERIMENT, data=data)
+    with pytest.raises(ValueError, match=r'\(16, 32\), but network.image_size=\(32, 32\)'):
+        runner._input_fn(experiment, SCHEMA, data_dir, 0 if field == 'train_ops' else None)
+
+
+@pytest.mark.parametrize(
+    ('category', 'names'),
+    [
+        ('each', ['dress', 'skirt']),  # of those that there are, in the order of the schema
+        ('all', ['all']),
+        ('skirt, dress', ['skirt', 'dress']),
+        ('all,skirt', ['all', 'skirt']),
+    ],
+)
+def test_categories(data_dir, category, names):
+    assert runner._categories(EXPERIMENT, RunOptions(data_dir, '', category)) == names
+
+
+@pytest.mark.parametrize(
+    ('category', 'message'),
+    [
+        ('skirt,blouse', 'no pictures of blouse'),
+        ('trousers', 'no pictures of trousers'),
+        ('shirt', "unknown category 'shirt'; fashionai has: blouse, dress"),
+        ('each,skirt', "unknown category 'each'"),
+        ('', "unknown category ''"),
+    ],
+)
+def test_categories_without_pictures_are_told_before_training(data_dir, category, message):
+    with pytest.raises(ValueError, match=message):
+        runner.train(EXPERIMENT, RunOptions(data_dir, '', category))
+
+
+def test_records_of_another_data_set_are_refused(data_dir, monkeypatch):
+    spec = types.SimpleNamespace(schema=SCHEMA)
+    monkeypatch.setitem(DATASETS._entries, 'other', spec)
+    experiment = EXPERIMENT.override('data.dataset=other')
+    with pytest.raises(ValueError, match="records of 'fashionai', but data.dataset='other'"):
+        runner.train(experiment, RunOptions(data_dir, '', 'all'))
+
+
+def test_a_later_network_that_cannot_be_trained_stops_the_first(data_dir, tmp_path):
+    folder = tmp_path / 'dress'
+    folder.mkdir()
+    (folder / 'experiment.json').write_text(Experiment().to_json())
+    (folder / 'checkpoint').write_text('model_checkpoint_path: "model.ckpt-1"\n')
+    (folder / 'model.ckpt-1.index').write_bytes(b'')
+    with pytest.raises(ValueError, match='dress holds another experiment.*data.batch_size: 2 / 10'):
+        runner.train(EXPERIMENT, RunOptions(data_dir, str(tmp_path), 'skirt,dress'))
+    assert not (tmp_path / 'skirt').exists()
+
+
+def test_a_mistake_in_a_setting_leaves_the_folder_free(data_dir, tmp_path):
+    options = RunOptions(data_dir, str(tmp_path), 'skirt')
+    for assignment, message in (
+        ('network.backbone=resnet1', 'unknown backbone'),
+        ('network.image_size=30,32', 'needs multiples of 32'),
+        ('data.train_ops=flip|warp', 'letterbox 0 times'),
+        ('optimizer.name=sgd', 'unknown optimizer'),
+        ('refine=third', 'unknown refine mode'),
+        ('loss.sigmas=1,2,3,4,5,6,7', 'at most'),
+    ):
+        with pytest.raises(ValueError, match=message):
+            runner.train(EXPERIMENT.override(assignment), options)
+        assert not list(tmp_path.glob('*/model.ckpt*'))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import array
 import collections
 import dataclasses
+import functools
 import json
 import posixpath
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -32,7 +33,6 @@ CELL_SIZE = 256  # px
 NUM_PLAIN = 40
 NUM_AUGMENTED = 10  # one a row: as evaluated, then COLUMNS - 1 times as trained
 NUM_SIZES = 5
-# On the sheet's white, and no picture is held in full.
 PLAIN_OPS = f'letterbox({CELL_SIZE},{CELL_SIZE})|warp(255)'
 USUAL_SIDE = 512  # px; the longest side of most pictures of FashionAI
 POINT_STATES = ('visible', 'occluded', 'absent', 'outside_picture')
@@ -81,10 +81,13 @@ def inspect(settings: Settings, track: Track) -> dict[str, Any]:
     """
     info = records.load_dataset_info(settings.records_dir)
     schema = DATASETS.get(info['dataset']).schema
-    # As a list, for a comma in the directory's name would part a pattern in two.
-    pattern = records.split_pattern(posixpath.join(settings.records_dir, '*'), 'all')
-    files = records.record_files([pattern])
     expected = {name: split['records'] for name, split in info['splits'].items()}
+    # All there are: those of a split that dataset.json does not know come last.
+    pattern = records.split_patterns(posixpath.join(settings.records_dir, '*'), 'all')
+    rank = {name: number for number, name in enumerate(expected)}
+    files = sorted(
+        tf.io.gfile.glob(pattern), key=lambda path: (rank.get(_split_of(path), len(rank)), path)
+    )
     total = sum(sum(counts.values()) for counts in expected.values())
     tally = Tally(schema, (n for n, split in info['splits'].items() if split.get('labelled')))
     rows = _measured(files, schema, settings.num_pictures, total)
@@ -92,7 +95,7 @@ def inspect(settings: Settings, track: Track) -> dict[str, Any]:
         tally.add(split, row)
     if not tally.records:
         raise ValueError(f'{settings.records_dir} holds no record')
-    shown = next(split for split in [*expected, *tally.records] if split in tally.records)
+    shown = next(iter(tally.records))
     write_sheets(settings, shown, schema)
     report = {
         'dataset': info['dataset'],
@@ -116,6 +119,10 @@ def differences(found: Counts, expected: Counts) -> list[str]:
     return told
 
 
+def _split_of(path: str) -> str:
+    return posixpath.basename(posixpath.dirname(path))
+
+
 def _measured(
     files: Sequence[str], schema: KeypointSchema, num_pictures: int, total: int
 ) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -126,7 +133,7 @@ def _measured(
     """
     num_before = 0
     for path in files:
-        split, num_read = posixpath.basename(posixpath.dirname(path)), 0
+        num_read = 0
         dataset = tf.data.TFRecordDataset(path).enumerate(num_before)
         dataset = dataset.map(
             lambda index, record: _measure(record, schema, is_sampled(index, num_pictures, total)),
@@ -135,12 +142,10 @@ def _measured(
         try:
             for row in dataset.as_numpy_iterator():
                 num_read += 1
-                yield split, row
-        except tf.errors.DataLossError as error:
-            raise ValueError(f'{path}: cut off or damaged after {num_read} records') from error
-        except tf.errors.InvalidArgumentError as error:
-            fault = 'not a record of this data set, or its picture cannot be decoded'
-            raise ValueError(f'{path}, record {num_read + 1}: {fault}') from error
+                yield _split_of(path), row
+        except (tf.errors.DataLossError, tf.errors.InvalidArgumentError) as error:
+            fault = 'is cut off, damaged, or not one of this data set; convert again'
+            raise ValueError(f'{path}: record {num_read + 1} {fault}') from error
         num_before += num_read
 
 
@@ -269,31 +274,27 @@ def write_sheets(settings: Settings, split: str, schema: KeypointSchema) -> None
     """Writes pictures of a split with their points: as they are, and as trained."""
     split_dir = posixpath.join(settings.records_dir, split)
     examples = records.first_examples(split_dir, schema, NUM_PLAIN)
-    augmented = [settings.eval_ops] + [settings.train_ops] * (COLUMNS - 1)
-    for name, members, ops in (
-        (PLAIN_FILE, examples, [PLAIN_OPS]),
-        (AUGMENTED_FILE, examples[:NUM_AUGMENTED], augmented),
-    ):
-        sheet = contact_sheet(views(members, ops, schema), COLUMNS, CELL_SIZE)
+    augmented_ops = [settings.eval_ops] + [settings.train_ops] * (COLUMNS - 1)
+    plain = views(examples, [PLAIN_OPS], schema)
+    augmented = views(examples[:NUM_AUGMENTED], augmented_ops, schema)
+    for name, pictures in ((PLAIN_FILE, plain), (AUGMENTED_FILE, augmented)):
+        sheet = contact_sheet(pictures, COLUMNS, CELL_SIZE)
         write_image(posixpath.join(settings.output_dir, name), sheet)
 
 
 def views(
     examples: Iterable[Row], ops: Sequence[str], schema: KeypointSchema
 ) -> Iterator[np.ndarray]:
-    """Each picture after each of the op strings, with its points; a seed for each view.
-
-    Yields:
-        uint8 [H, W, 3] RGB.
-    """
-    functions = {
-        one: tf.function(lambda example, seed, one=one: apply_ops(one, schema, example, seed))
-        for one in ops
-    }
+    """uint8 [H, W, 3] RGB: each picture after each of the op strings, with its points."""
+    functions = {one: tf.function(functools.partial(apply_ops, one, schema)) for one in ops}
     for row, example in enumerate(examples):
         tensors = {name: tf.constant(value) for name, value in example.items()}
         for column, one in enumerate(ops):
-            view = functions[one](tensors, tf.constant([row, column]))
+            try:
+                view = functions[one](tensors, tf.constant([row, column]))
+            except tf.errors.InvalidArgumentError as error:
+                fault = 'is in the records, but cannot be decoded'
+                raise ValueError(f'{example["image_id"].decode()} {fault}') from error
             points, visibility = view['keypoints'].numpy(), view['visibility'].numpy()
             image = to_uint8(view['image']).numpy()
             yield draw_keypoints(image, points, visibility, schema, style=DrawStyle(limbs=True))

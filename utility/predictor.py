@@ -100,7 +100,7 @@ def predict_split(run_dir: str, split_dir: str, options: PredictOptions) -> Pred
     counts = categories_of(split_dir)
     parts = []
     for folder, categories in runs.networks_for(run_dir, counts).items():
-        files = [records.split_pattern(split_dir, category) for category in categories]
+        files = records.split_patterns(split_dir, ','.join(categories))
         parts.append(_predict(folder, files, sum(counts[c] for c in categories), options))
     joined = Predictions(*map(np.concatenate, zip(*map(_arrays, parts))))
     order = np.argsort(joined.categories.astype(str), kind='stable')
@@ -249,13 +249,9 @@ def annotations_of(split_dir: str, schema: KeypointSchema) -> tuple[KeypointTabl
     if not info['splits'].get(split, {}).get('labelled', False):
         raise ValueError(f'{split_dir!r} is not a labelled split of the records')
     keys = ('image_id', 'category', 'keypoints', 'visibility', 'image_size')
-
-    def parse(record):
-        example = records.decode_example(record, schema)
-        return {key: example[key] for key in keys}
-
-    files = records.record_files(records.split_pattern(split_dir, 'all'))
-    rows = list(tf.data.TFRecordDataset(files).map(parse).as_numpy_iterator())
+    files = records.record_files(records.split_patterns(split_dir, 'all'))
+    examples = records.decoded(tf.data.TFRecordDataset(files), schema).as_numpy_iterator()
+    rows = [{key: example[key] for key in keys} for example in examples]
     rows.sort(key=lambda row: row['category'])
     table = KeypointTable(
         np.array([row['image_id'].decode() for row in rows], object),

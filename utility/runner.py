@@ -240,7 +240,7 @@ def _input_fn(experiment: Experiment, schema, data_dir: str, step: int | None = 
     data, image_size = experiment.data, tuple(experiment.network.image_size)
     split, ops = ('val', data.eval_ops) if step is None else ('train', data.train_ops)
     input_fn = make_input_fn(
-        records.split_pattern(os.path.join(data_dir, split), data.category),
+        records.split_patterns(os.path.join(data_dir, split), data.category),
         schema,
         experiment.resolved_ops(ops),
         data.batch_size,

@@ -1,0 +1,188 @@
+"""From networks to points of a split: which rows belong to which pictures, and second looks."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import eval_metrics
+from config import DataConfig, Experiment, NetworkConfig
+from preprocessing.datasets.fashionai import SCHEMA
+from preprocessing.pictures import Picture
+from preprocessing.records import first_examples
+from tests.tiny_records import write_records
+from utility import predictor
+from utility.predictor import PredictOptions, confident_box
+
+SIZE = 48  # px
+COUNTS = {'trousers': 3, 'blouse': 2, 'skirt': 5, 'dress': 0}
+
+
+class _Oracle:
+    """An Estimator that sees the labels. Scores tell the length of its folder's name."""
+
+    seen: list[np.ndarray] = []
+
+    def __init__(self, model_fn, model_dir, config):
+        self.score = len(model_dir.rsplit('/', 1)[1])
+
+    def predict(self, input_fn):
+        for features, labels in input_fn():
+            to_original = np.linalg.inv(features['to_crop'].numpy())
+            self.seen.append(labels['keypoints'].numpy())
+            for row, matrix in enumerate(to_original):
+                points = labels['keypoints'][row].numpy()
+                yield {
+                    'image_id': features['image_id'][row].numpy(),
+                    'category': features['category'][row].numpy(),
+                    'image_size': features['image_size'][row].numpy(),
+                    'keypoints': points @ matrix[:2, :2].T + matrix[:2, 2],
+                    'scores': np.full(len(points), self.score, np.float32),
+                }
+
+
+@pytest.fixture
+def run_dir(tmp_path, monkeypatch):
+    """A run with a network for all categories and one for skirts, both of them oracles."""
+    assert tf.estimator.Estimator  # loads lazily, and would load over what is put in its place
+    monkeypatch.setattr(tf.estimator, 'Estimator', _Oracle)
+    monkeypatch.setattr(_Oracle, 'seen', [])
+    for category in ('all', 'skirt'):
+        folder = tmp_path / 'run' / category
+        folder.mkdir(parents=True)
+        network = NetworkConfig(image_size=(32, 32), heatmap_size=(8, 8))
+        experiment = Experiment(network, DataConfig(category=category))
+        (folder / 'experiment.json').write_text(experiment.to_json())
+        (folder / 'checkpoint').write_text('model_checkpoint_path: "model.ckpt-1"\n')
+        (folder / 'model.ckpt-1.index').write_bytes(b'')
+    return str(tmp_path / 'run')
+
+
+@pytest.fixture
+def records_dir(tmp_path):
+    splits = {'val': COUNTS, 'train': {'skirt': 1, 'trousers': 1, 'blouse': 1}, 'test_0': COUNTS}
+    return write_records(tmp_path / 'records', splits, SIZE)
+
+
+def test_predictions_of_several_networks_stand_in_the_order_of_the_annotations(
+    run_dir, records_dir
+):
+    split = f'{records_dir}/val'
+    predicted = predictor.predict_split(run_dir, split, PredictOptions(batch_size=2))
+    answers, sizes = predictor.annotations_of(split, SCHEMA)
+    expected = [f'{c}/{i}.jpg' for c in ('blouse', 'skirt', 'trousers') for i in range(COUNTS[c])]
+    assert predicted.image_ids.tolist() == answers.image_ids.tolist() == expected
+    np.testing.assert_array_equal(predicted.categories, answers.categories)
+    np.testing.assert_array_equal(predicted.image_sizes, sizes)
+    np.testing.assert_array_equal(predicted.visibility, answers.visibility)
+    own = answers.visibility == 1
+    np.testing.assert_allclose(predicted.keypoints[own], answers.keypoints[own], atol=1e-3)
+    # 'skirt' has five letters, 'all' three.
+    scores = np.where(predicted.categories == 'skirt', 5, 3)
+    np.testing.assert_array_equal(predicted.scores[own], np.repeat(scores, own.sum(axis=1)))
+
+
+def test_perfect_predictions_score_nothing_and_beat_the_baseline(run_dir, records_dir):
+    split = f'{records_dir}/val'
+    score = eval_metrics.score_model(split, run_dir, PredictOptions(batch_size=2))
+    assert score.normalized_error < 1e-4
+    assert score.points == sum(n * len(SCHEMA.indices(c)) for c, n in COUNTS.items())
+    assert eval_metrics.score_baseline(split, run_dir).normalized_error > 0.1
+
+
+def test_pictures_keep_the_order_they_are_given_in(run_dir, records_dir):
+    examples = first_examples(f'{records_dir}/val', SCHEMA, 8)
+    categories = [example['category'].decode() for example in examples]
+    assert categories[:4] == ['blouse', 'skirt', 'trousers', 'blouse']
+    ids = [f'{i}.jpg' for i in range(8)]
+    pictures = [Picture(e['encoded'], (SIZE, SIZE), ()) for e in examples]
+    predicted = predictor.predict_pictures(run_dir, ids, pictures, categories, PredictOptions())
+    assert predicted.image_ids.tolist() == ids
+    assert predicted.categories.tolist() == categories
+    for row, category in enumerate(categories):
+        own = list(SCHEMA.indices(category))
+        assert (predicted.scores[row, own] == (5 if category == 'skirt' else 3)).all()
+        assert np.flatnonzero(predicted.visibility[row] == 1).tolist() == own
+
+
+def test_the_second_pass_looks_at_the_box_around_the_points_of_each_picture(run_dir, records_dir):
+    split = f'{records_dir}/val'
+    once = predictor.predict_split(run_dir, split, PredictOptions())
+    _Oracle.seen.clear()
+    twice = predictor.predict_split(run_dir, split, PredictOptions(passes=2))
+    own = once.visibility == 1
+    np.testing.assert_allclose(twice.keypoints[own], once.keypoints[own], atol=1e-3)
+    first, second = _Oracle.seen[:2]  # of one network
+    assert first.shape == second.shape
+    assert not np.allclose(first, second)
+    present = (first != first.min()).all(-1)
+    assert ((second[present] > 0) & (second[present] < 32)).all()
+
+
+def test_records_that_are_lost_are_told(run_dir, records_dir, tmp_path):
+    path = tmp_path / 'records' / 'dataset.json'
+    info = json.loads(path.read_text())
+    info['splits']['test_0']['records']['blouse'] += 1
+    path.write_text(json.dumps(info))
+    with pytest.raises(ValueError, match='5 records, but 6 by dataset.json'):
+        predictor.predict_split(run_dir, f'{records_dir}/test_0', PredictOptions())
+
+
+def test_only_labelled_splits_have_annotations(records_dir):
+    with pytest.raises(ValueError, match='test_0.*not a labelled split'):
+        predictor.annotations_of(f'{records_dir}/test_0', SCHEMA)
+    with pytest.raises(ValueError, match='nowhere.*not a labelled split'):
+        predictor.annotations_of(f'{records_dir}/nowhere/', SCHEMA)
+
+
+def test_categories_without_records_need_no_network(records_dir):
+    assert predictor.categories_of(f'{records_dir}/val') == {'trousers': 3, 'blouse': 2, 'skirt': 5}
+
+
+def test_an_empty_split_is_told(tmp_path):
+    records_dir = write_records(tmp_path / 'records', {'test_0': {'skirt': 0}}, SIZE)
+    with pytest.raises(ValueError, match='holds no records'):
+        predictor.categories_of(f'{records_dir}/test_0')
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        ({'passes': 3}, 'passes=3: must be 1 or 2'),
+        ({'passes': 0}, 'passes=0: must be 1 or 2'),
+        ({'refine': 'darc'}, "unknown refine mode 'darc'.*did you mean 'dark'"),
+    ],
+)
+def test_wrong_options(options, message):
+    with pytest.raises(ValueError, match=message):
+        PredictOptions(**options)
+
+
+POINTS = np.array([[10, 20], [30, 5], [90, 95], [50, 60], [0, 0]], np.float32)
+VISIBILITY = np.array([1, 1, 1, 1, -1])
+
+
+def test_the_box_leaves_out_doubtful_points_and_those_of_other_categories():
+    box = confident_box(POINTS, np.array([0.8, 1.0, 0.3, 0.7, 9.0]), VISIBILITY)
+    assert box.dtype == np.float32
+    np.testing.assert_array_equal(box, [10, 5, 50, 60])
+
+
+def test_a_point_of_half_the_median_score_is_confident():
+    np.testing.assert_array_equal(
+        confident_box(POINTS, np.array([0.8, 0.8, 0.4, 0.8, 0.0]), VISIBILITY), [10, 5, 90, 95]
+    )
+
+
+@pytest.mark.parametrize('scores', [[-1.0] * 5, [-3, -2, -1, -4, 0], [0.0] * 5])
+def test_scores_below_zero_make_a_box_too(scores):
+    x_min, y_min, x_max, y_max = confident_box(POINTS, np.array(scores), VISIBILITY)
+    assert x_max > x_min and y_max > y_min
+
+
+def test_a_picture_without_points_has_an_empty_box():
+    box = confident_box(POINTS, np.ones(5), np.full(5, -1))
+    np.testing.assert_array_equal(box, np.zeros(4))

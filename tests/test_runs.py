@@ -1,0 +1,90 @@
+"""Runs on disk: which networks a folder holds, and whose it is."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from config import DataConfig, Experiment
+from preprocessing.datasets.fashionai import SCHEMA
+from utility import runs
+
+
+def _add_network(folder, category, trained=True):
+    """The folder of a network, as far as it is looked at."""
+    folder.mkdir(parents=True)
+    experiment = Experiment(data=DataConfig(category=category))
+    (folder / 'experiment.json').write_text(experiment.to_json())
+    if trained:
+        (folder / 'checkpoint').write_text('model_checkpoint_path: "model.ckpt-1"\n')
+        (folder / 'model.ckpt-1.index').write_bytes(b'')
+    return experiment
+
+
+def test_a_folder_keeps_its_experiment(tmp_path):
+    folder = tmp_path / 'run'
+    runs.check_folder(str(folder), Experiment())
+    experiment = _add_network(folder, 'skirt')
+    assert runs.load_experiment(str(folder)) == experiment
+    runs.check_folder(str(folder), experiment)
+    other = dataclasses.replace(experiment, seed=1)
+    with pytest.raises(ValueError, match='seed: 1 / 20180417'):
+        runs.check_folder(str(folder), other)
+
+
+def test_an_experiment_that_has_trained_nothing_may_be_replaced(tmp_path):
+    experiment = _add_network(tmp_path / 'run', 'skirt', trained=False)
+    runs.check_folder(str(tmp_path / 'run'), dataclasses.replace(experiment, seed=1))
+
+
+def test_checkpoints_without_experiment_are_not_touched(tmp_path):
+    _add_network(tmp_path / 'run', 'skirt')
+    (tmp_path / 'run' / 'experiment.json').unlink()
+    with pytest.raises(ValueError, match='no experiment.json'):
+        runs.check_folder(str(tmp_path / 'run'), Experiment())
+
+
+@pytest.mark.parametrize('text', ['', '{"seed": "x"}', '[]', '{"sed": 1}', '\xff'])
+def test_a_broken_experiment_names_its_file(tmp_path, text):
+    (tmp_path / 'experiment.json').write_text(text, encoding='latin-1')
+    with pytest.raises(ValueError, match='experiment.json'):
+        runs.load_experiment(str(tmp_path))
+
+
+def test_a_category_is_predicted_by_its_own_network_before_the_one_for_all(tmp_path):
+    for category in ('all', 'skirt'):
+        _add_network(tmp_path / category, category)
+    chosen = runs.networks_for(str(tmp_path), ['blouse', 'skirt', 'trousers'])
+    assert chosen == {
+        str(tmp_path / 'all'): ['blouse', 'trousers'],
+        str(tmp_path / 'skirt'): ['skirt'],
+    }
+
+
+def test_the_folder_of_one_network_is_a_run(tmp_path):
+    _add_network(tmp_path / 'run' / 'skirt', 'skirt')
+    folder = str(tmp_path / 'run' / 'skirt')
+    assert runs.networks_for(folder, ['skirt']) == {folder: ['skirt']}
+    assert runs.schema_of(folder) == SCHEMA
+    with pytest.raises(ValueError, match='no network for blouse, nor one for all'):
+        runs.networks_for(folder, ['blouse'])
+
+
+def test_a_copy_of_a_network_in_the_run_is_ambiguous(tmp_path):
+    for name in ('skirt', 'skirt_before'):
+        _add_network(tmp_path / name, 'skirt')
+    with pytest.raises(ValueError, match='skirt_before.*both networks for skirt'):
+        runs.networks(str(tmp_path))
+
+
+@pytest.mark.parametrize('name', ['', 'absent'])
+def test_a_folder_without_networks_is_no_run(tmp_path, name):
+    with pytest.raises(ValueError, match='holds no trained network'):
+        runs.networks(str(tmp_path / name))
+
+
+def test_a_network_without_checkpoint_cannot_predict_yet(tmp_path):
+    _add_network(tmp_path / 'all', 'all', trained=False)
+    with pytest.raises(ValueError, match='no checkpoint yet'):
+        runs.networks_for(str(tmp_path), ['skirt'])

@@ -1,0 +1,515 @@
+"""From pictures to an ensembled submission, through the command line.
+
+Trainings are processes, as users start them. Other commands run in this process, with flags and
+output of their own: TensorFlow takes longer to import than they take.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import json
+import logging
+import os
+import pathlib
+import re
+import runpy
+import shutil
+import subprocess
+import sys
+from typing import NamedTuple
+from unittest import mock
+
+import numpy as np
+import pytest
+from absl import flags
+from absl import logging as absl_logging
+
+from preprocessing.datasets.fashionai import SCHEMA
+from preprocessing.tables import read_table
+from utility import checkpoints, predictor
+from utility.metrics import normalizers
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+SIZE = 96  # px, longest side of the pictures
+CROP_SIZE = 64  # px
+STRIDE = 4  # px of the crop
+TRAIN = 'train_resnet18_dhn.py'
+SETTINGS = (
+    f'network.image_size={CROP_SIZE},{CROP_SIZE}',
+    f'network.heatmap_size={CROP_SIZE // STRIDE},{CROP_SIZE // STRIDE}',
+    'network.backbone_options.width=8',
+    'network.head_options.channels=16',
+    'optimizer.warmup_steps=0',
+    'data.batch_size=4',
+)
+EPOCHS = 1
+INTERRUPTED_EPOCHS = 4
+
+
+class Result(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+def settings(*more: str) -> list[str]:
+    return [word for setting in (*SETTINGS, *more) for word in ('--set', setting)]
+
+
+def call(script: str, *arguments) -> Result:
+    """Runs a script in this process, as `python script arguments` would."""
+    known, streams = set(flags.FLAGS), (io.StringIO(), io.StringIO())
+    handler, verbosity = absl_logging.get_absl_handler(), absl_logging.get_verbosity()
+    path, code = str(ROOT / script), 0
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(mock.patch.object(sys, 'argv', [path, *map(str, arguments)]))
+        stack.enter_context(mock.patch.object(sys, 'path', [*sys.path]))
+        stack.enter_context(mock.patch.dict(os.environ))
+        stack.enter_context(mock.patch.object(handler.python_handler, 'stream', streams[1]))
+        stack.enter_context(contextlib.redirect_stdout(streams[0]))
+        stack.enter_context(contextlib.redirect_stderr(streams[1]))
+        try:
+            runpy.run_path(path, run_name='__main__')
+        except SystemExit as exit:
+            code = exit.code
+        finally:
+            for flag in set(flags.FLAGS) - known:
+                delattr(flags.FLAGS, flag)
+            flags.FLAGS.unparse_flags()
+            absl_logging.set_verbosity(verbosity)
+            logging.root.removeHandler(handler)
+    return Result(code, *(stream.getvalue() for stream in streams))
+
+
+def succeed(script: str, *arguments) -> Result:
+    result = call(script, *arguments)
+    assert result.code == 0, result.err
+    return result
+
+
+def start(script: str, *arguments) -> subprocess.Popen:
+    """Runs a script as a process of its own."""
+    command = [sys.executable, str(ROOT / script), *map(str, arguments)]
+    return subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+
+
+def train(folder, run, *arguments, epochs=EPOCHS) -> list[str]:
+    """Trains in a process of its own."""
+    plan = settings(f'epochs={epochs}', f'epochs_per_eval={epochs}')
+    return [f'--data_dir={folder}/records', f'--model_dir={folder}/{run}', *plan, *arguments]
+
+
+def wait(process: subprocess.Popen) -> str:
+    """What a process that succeeds has logged."""
+    _, log = process.communicate(timeout=300)
+    assert process.returncode == 0, log
+    return log
+
+
+def checkpoint_step(run_dir: pathlib.Path) -> int:
+    return int(checkpoints.resolve(str(run_dir)).rsplit('-', 1)[1])
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory):
+    """Garments, their records, and the records of the test pictures with their answers."""
+    folder = tmp_path_factory.mktemp('scripts')
+    counts = ('--count=20', '--test_count=10', f'--size={SIZE}', '--num_workers=1')
+    succeed('demos/make_garments.py', f'--output_dir={folder}/garments', *counts)
+    convert = ('convert_tfrecords.py', '--num_workers=1')
+    paths = (f'--data_dir={folder}/garments', f'--records_dir={folder}/records')
+    succeed(*convert, *paths, '--val_fraction=0.4')
+    answered = folder / 'answered' / 'train_0'
+    shutil.copytree(folder / 'garments' / 'test_0' / 'Images', answered / 'Images')
+    (answered / 'Annotations').mkdir()
+    shutil.copy(folder / 'garments' / 'answers' / 'test_0.csv', answered / 'Annotations')
+    paths = (f'--data_dir={folder}/answered', f'--records_dir={folder}/answered_records')
+    succeed(*convert, *paths, '--val_fraction=0')
+    return folder
+
+
+@pytest.fixture(scope='module')
+def trained(folder):
+    """The log of a training for all categories, in folder/run/all."""
+    return wait(start(TRAIN, *train(folder, 'run', '--category=all', '--log_every=1')))
+
+
+@pytest.fixture(scope='module')
+def interrupted(folder):
+    """Step of the checkpoint that a killed training left, and the log of its resumption."""
+    arguments = train(
+        folder, 'second', '--category=all', '--log_every=1', '--save_every=3',
+        epochs=INTERRUPTED_EPOCHS,
+    )  # fmt: skip
+    process = start(TRAIN, *arguments)
+    for line in process.stderr:
+        if ' step 5/' in line:
+            process.kill()
+            break
+    process.communicate()
+    step = checkpoint_step(folder / 'second' / 'all')
+    return step, wait(start(TRAIN, *arguments))
+
+
+@pytest.fixture(scope='module')
+def specialised(folder, trained):
+    """The log of two trainings that start from the one for all categories."""
+    return wait(
+        start(
+            TRAIN,
+            *train(folder, 'few', '--category=skirt,trousers', '--save_every=1'),
+            f'--init_checkpoint={folder}/run/all',
+        )
+    )
+
+
+def num_steps(folder, split='train', epochs=EPOCHS) -> int:
+    info = json.loads((folder / 'records' / 'dataset.json').read_text())
+    return max(1, round(epochs * sum(info['splits'][split]['records'].values()) / 4))
+
+
+def printed_errors(log: str) -> dict[str, float]:
+    """Category, or 'all' -> the last NE that a training printed, in percent."""
+    [(overall, parts)] = re.findall(r'validation NE (\S+) %  \((.*)\)', log)
+    by_category = (part.split() for part in parts.split(', '))
+    return {'all': float(overall), **{name: float(error) for name, error in by_category}}
+
+
+def scores(path) -> dict[str, float]:
+    """Category, or 'all' -> NE in percent, from what eval_metrics.py has written."""
+    values = json.loads(path.read_text())
+    errors = {'all': values['normalized_error'], **values['per_category']}
+    return {name: 100 * error for name, error in errors.items()}
+
+
+def test_training_ends_at_the_planned_step(folder, trained):
+    steps = num_steps(folder)
+    assert checkpoint_step(folder / 'run' / 'all') == steps
+    assert f'{steps} steps in all' in trained
+    assert f'step {steps}/{steps}' in trained
+    assert 'Traceback' not in trained and 'WARNING' not in trained
+
+
+def test_the_same_training_again_takes_no_step(folder, trained):
+    before = {p.name: p.stat().st_mtime_ns for p in (folder / 'run' / 'all').glob('model.*')}
+    again = succeed(TRAIN, *train(folder, 'run', '--category=all'))
+    assert 'is trained already' in again.err
+    assert printed_errors(again.err) == printed_errors(trained)
+    after = {p.name: p.stat().st_mtime_ns for p in (folder / 'run' / 'all').glob('model.*')}
+    assert after == before
+
+
+def test_other_settings_for_the_same_run_are_refused(folder, trained):
+    arguments = train(folder, 'run', '--category=all', '--set=seed=1', '--set=loss.ohkm=0.25')
+    process = start(TRAIN, *arguments)
+    _, err = process.communicate(timeout=100)
+    assert process.returncode == 2
+    [line] = err.splitlines()
+    assert line.startswith('error: ')
+    assert 'loss.ohkm: 0.25 / 1.0; seed: 1 / 20180417' in line
+    assert 'batch_size' not in line
+
+
+def test_a_killed_training_goes_on_from_its_checkpoint(folder, interrupted):
+    step, log = interrupted
+    total = num_steps(folder, epochs=INTERRUPTED_EPOCHS)
+    assert 3 <= step < total
+    assert checkpoint_step(folder / 'second' / 'all') == total
+    taken = [int(number) for number in re.findall(r' step (\d+)/', log)]
+    # The first step of a run starts the clock and is not reported.
+    assert taken == list(range(step + 2, total + 1))
+    assert set(printed_errors(log)) >= {'all'}
+
+
+def test_other_categories_start_from_all_but_the_last_layers(folder, specialised):
+    origin = checkpoints.list_variables(str(folder / 'run' / 'all'))
+    for category, num_keypoints in (('skirt', 4), ('trousers', 7)):
+        path = str(folder / 'few' / category / 'model.ckpt-0')
+        assert f'few/{category}: ' in specialised
+        shapes = {name: shape for name, shape, _ in checkpoints.list_variables(path)}
+        for name, shape, _ in origin:
+            values = [checkpoints._open(str(p))[0].get_tensor(name) for p in (
+                folder / 'run' / 'all', path)] if '/Adam' not in name else []  # fmt: skip
+            if name.startswith('head/heatmaps') and values:
+                assert (shape[-1], shapes[name][-1]) == (24, num_keypoints)
+            elif name.startswith(('backbone/', 'head/')) and values:
+                np.testing.assert_array_equal(*values, name)
+    assert specialised.count('start from') == 2
+    assert '2 of another shape' in specialised
+
+
+def test_the_printed_error_is_that_of_eval_metrics(folder, trained):
+    paths = (f'--data_dir={folder}/records/val', f'--model_dir={folder}/run')
+    # Another batch size than in training: the metric does not depend on it.
+    result = succeed(
+        'eval_metrics.py', *paths, '--batch_size=3', f'--output_json={folder}/val.json'
+    )
+    printed, measured = printed_errors(trained), scores(folder / 'val.json')
+    assert printed.keys() == measured.keys()
+    for name, error in measured.items():
+        assert printed[name] == pytest.approx(error, abs=0.0051), name
+    assert f'{measured["all"]:.4f}' in result.out
+
+
+def submission(folder, name, *arguments, run='run', split='records/test_0') -> pathlib.Path:
+    """Writes folder/name and checks its format."""
+    path = folder / name
+    result = succeed(
+        'eval_submission.py',
+        f'--data_dir={folder}/{split}',
+        '--model_dir=' + ','.join(f'{folder}/{r}' for r in run.split(',')),
+        f'--output_csv={path}',
+        *arguments,
+    )
+    assert f'{path}: 10 pictures' in result.out
+    check_format(path, folder / 'garments' / 'test_0')
+    return path
+
+
+def check_format(path: pathlib.Path, test_dir: pathlib.Path) -> None:
+    """The format of the competition, read without the project's own reader."""
+    import cv2
+
+    header, *rows = csv.reader(io.StringIO(path.read_text()))
+    assert header == ['image_id', 'image_category', *SCHEMA.keypoints]
+    expected = list(csv.reader(io.StringIO((test_dir / 'test.csv').read_text())))[1:]
+    assert sorted(row[:2] for row in rows) == sorted(expected)
+    for image_id, category, *cells in rows:
+        height, width = cv2.imread(str(test_dir / image_id)).shape[:2]
+        for name, cell in zip(SCHEMA.keypoints, cells):
+            if name not in SCHEMA.categories[category]:
+                assert cell == '-1_-1_-1'
+                continue
+            x, y, visibility = (int(number) for number in cell.split('_'))
+            assert visibility == 1 and 0 <= x < width and 0 <= y < height
+            assert cell == f'{x}_{y}_1'
+
+
+def points(path) -> np.ndarray:
+    """The points [M, 2] of a submission, px, in the order of image_id."""
+    table = read_table(str(path), SCHEMA)
+    order = np.argsort(table.image_ids.astype(str))
+    return table.keypoints[order][table.visibility[order] == 1]
+
+
+@pytest.fixture(scope='module')
+def first(folder, trained):
+    return submission(folder, 'first.csv')
+
+
+@pytest.fixture(scope='module')
+def second(folder, interrupted):
+    return submission(folder, 'second.csv', run='second')
+
+
+def test_a_submission_scores_as_the_records_do_up_to_whole_pixels(folder, first):
+    answers = f'{folder}/garments/answers/test_0.csv'
+    succeed(
+        'eval_metrics.py',
+        f'--prediction={first}',
+        f'--answers={answers}',
+        f'--output_json={folder}/csv.json',
+    )
+    split = f'{folder}/answered_records/train'
+    succeed(
+        'eval_metrics.py',
+        f'--data_dir={split}',
+        f'--model_dir={folder}/run',
+        f'--output_json={folder}/records.json',
+    )
+    table = read_table(answers, SCHEMA)
+    lengths = normalizers(table.keypoints, table.visibility, table.categories, SCHEMA)
+    tolerance = 100 * np.sqrt(0.5) / lengths[lengths > 0].min()
+    by_csv, by_records = scores(folder / 'csv.json'), scores(folder / 'records.json')
+    assert by_csv.keys() == by_records.keys()
+    for name, error in by_records.items():
+        assert by_csv[name] == pytest.approx(error, abs=tolerance), name
+    predicted = predictor.predict_split(f'{folder}/run', split, predictor.PredictOptions())
+    written = read_table(str(first), SCHEMA)
+    rows = [written.image_ids.tolist().index(image_id) for image_id in predicted.image_ids]
+    limits = predicted.image_sizes[:, np.newaxis, ::-1] - 1
+    pixels = np.clip(np.floor(predicted.keypoints), 0, limits) + 0.5
+    own = predicted.visibility == 1
+    np.testing.assert_array_equal(written.keypoints[rows][own], pixels[own])
+
+
+@pytest.mark.parametrize(('refine', 'cells'), [('argmax', 1.0), ('quarter', 1.25)])
+def test_refinements_stay_near_each_other(folder, first, refine, cells):
+    refined = points(submission(folder, f'{refine}.csv', f'--refine={refine}'))
+    scale = SIZE / CROP_SIZE
+    distance = np.abs(refined - points(first)).max()
+    assert 0 < distance <= cells * STRIDE * scale + 1
+
+
+def test_dark_is_what_was_trained_with(folder, first):
+    dark = submission(folder, 'dark.csv', '--refine=dark', '--batch_size=3')
+    assert np.abs(points(dark) - points(first)).max() <= 1
+
+
+def test_flip_test_and_second_pass_change_points(folder, first):
+    flipped = submission(folder, 'flipped.csv', '--flip_test')
+    twice = submission(folder, 'twice.csv', '--flip_test', '--passes=2')
+    assert (points(flipped) != points(first)).any()
+    assert (points(twice) != points(flipped)).any()
+
+
+def test_several_runs_are_averaged(folder, first, second):
+    both = submission(folder, 'both.csv', run='run,second')
+    mean = (points(first) + points(second)) / 2
+    assert np.abs(points(both) - mean).max() <= 1
+    succeed('ensemble_from_csv.py', first, second, f'--output_csv={folder}/ensemble.csv')
+    check_format(folder / 'ensemble.csv', folder / 'garments' / 'test_0')
+    assert np.abs(points(folder / 'ensemble.csv') - mean).max() <= 0.5
+    scored = succeed(
+        'eval_metrics.py',
+        f'--prediction={folder}/ensemble.csv',
+        f'--answers={folder}/garments/answers/test_0.csv',
+    )
+    assert '10 images' in scored.out
+
+
+def test_points_are_drawn_on_picture_files(folder, specialised):
+    images = sorted((folder / 'garments' / 'test_0' / 'Images' / 'skirt').iterdir())
+    arguments = (f'--model_dir={folder}/few', '--category=skirt', f'--output_dir={folder}/drawn')
+    result = succeed('demos/draw_keypoints.py', *arguments, *images)
+    names = {f'{path.stem}_keypoints.jpg' for path in images} | {'keypoints.csv'}
+    assert {path.name for path in (folder / 'drawn').iterdir()} == names
+    assert f'{images[0]} -> {folder}/drawn/{images[0].stem}_keypoints.jpg' in result.out
+    table = read_table(str(folder / 'drawn' / 'keypoints.csv'), SCHEMA)
+    assert table.image_ids.tolist() == list(map(str, images))
+    assert (table.visibility == 1).sum() == len(images) * 4
+
+
+def test_points_are_drawn_on_a_split(folder, trained):
+    arguments = (f'--model_dir={folder}/run', f'--data_dir={folder}/records/val', '--count=3')
+    succeed('demos/draw_keypoints.py', *arguments, f'--output_dir={folder}/sheet', '--passes=2')
+    assert [path.name for path in (folder / 'sheet').iterdir()] == ['keypoints.jpg']
+
+
+def test_the_variables_of_a_checkpoint_are_listed(folder, trained):
+    result = succeed(LIST_VARIABLES, folder / 'run' / 'all')
+    assert re.search(r'head/heatmaps\S*/kernel +float32 +\S*x24\n', result.out)
+    assert re.search(r'\d+ tensors; [\d,]+ numbers of the network', result.out)
+
+
+def test_training_without_a_validation_split(folder):
+    arguments = train(folder, 'unvalidated', '--category=skirt', epochs=0.01)
+    arguments[0] = f'--data_dir={folder}/answered_records'
+    result = succeed(TRAIN, *arguments)
+    assert 'no validation pictures, no NE' in result.err
+
+
+@pytest.fixture(scope='module')
+def broken(folder, trained):
+    """Folders with something wrong with them; folder/broken."""
+    root = folder / 'broken'
+    (root / 'empty').mkdir(parents=True)
+    for name in ('unread', 'untrained'):
+        (root / name / 'all').mkdir(parents=True)
+        shutil.copy(folder / 'run' / 'all' / 'experiment.json', root / name / 'all')
+    shutil.copy(folder / 'run' / 'all' / 'checkpoint', root / 'unread' / 'all')
+    (root / 'unread' / 'all' / 'experiment.json').write_text('{"seed": "x"}')
+    (root / 'foreign.ckpt.index').write_bytes(b'no checkpoint')
+    (root / 'picture.jpg').write_text('no picture')
+    return root
+
+
+LIST_VARIABLES = 'utility/checkpoints.py'
+METRICS, SUBMISSION, DRAW = 'eval_metrics.py', 'eval_submission.py', 'demos/draw_keypoints.py'
+VAL, TEST = '--data_dir={records}/val', '--data_dir={records}/test_0'
+RUN, OUT = '--model_dir={run}', '--output_csv={broken}/x.csv'
+TRAIN_ALL = (TRAIN, '--data_dir={records}', '--model_dir={broken}/new', '--category=all')
+
+
+@pytest.mark.parametrize(
+    ('command', 'message'),
+    [
+        ((TRAIN, '--bach_size=3'), 'unknown flag --bach_size'),
+        ((TRAIN, '--strategy=two'), 'strategy'),
+        ((TRAIN, '--log_every=0'), 'log_every'),
+        ((TRAIN, 'blouse'), "unexpected argument 'blouse'"),
+        ((*TRAIN_ALL, '--set=data.bach_size=3'), "did you mean 'batch_size'"),
+        ((*TRAIN_ALL, '--set=epochs=many'), "epochs='many': must be of type float"),
+        ((*TRAIN_ALL, '--set=epochs'), 'must look like key=value'),
+        ((*TRAIN_ALL, '--set=data.category=skirt'), '--category'),
+        ((*TRAIN_ALL, '--set=data.dataset=coco'), "unknown data set 'coco'"),
+        ((*TRAIN_ALL, '--set=data.train_ops=flip|wrap'), "'wrap'; there are"),
+        ((*TRAIN_ALL, '--set=data.eval_ops=letterbox(64)|warp'), 'letterbox(64)'),
+        ((*TRAIN_ALL, '--set=network.backbone=resnet20'), "unknown backbone 'resnet20'"),
+        ((*TRAIN_ALL, '--set=network.head_options.depth=3'), "no option 'depth'"),
+        ((*TRAIN_ALL, '--set=network.image_size=60,64'), 'needs multiples of 32'),
+        ((*TRAIN_ALL, '--init_checkpoint={broken}/no'), "no checkpoint at '{broken}/no'"),
+        ((*TRAIN_ALL, '--init_checkpoint={broken}/empty'), 'holds no checkpoint'),
+        ((*TRAIN_ALL, '--init_checkpoint={broken}/foreign.ckpt'), 'not a readable checkpoint'),
+        (
+            (*TRAIN_ALL, '--init_checkpoint={run}/all', '--set=network.backbone_options.width=4'),
+            'Pass --allow_partial_init',
+        ),
+        ((*TRAIN_ALL, '--run_on_cloud', '--init_checkpoint=x'), "no checkpoint at '{records}/x'"),
+        ((*TRAIN_ALL[:3], '--category=shirt'), "unknown category 'shirt'"),
+        ((TRAIN, '--data_dir={broken}/no'), "no directory '{broken}/no'"),
+        ((TRAIN, '--data_dir={broken}/empty'), 'not a directory written by convert_tfrecords.py'),
+        ((METRICS,), 'give either --prediction and --answers'),
+        ((METRICS, VAL), '--data_dir and --model_dir'),
+        ((METRICS, VAL, RUN, '--prediction=x.csv'), 'give either'),
+        ((METRICS, TEST, RUN), 'not a labelled split'),
+        ((METRICS, '--data_dir={records}', RUN), 'not a directory written by convert_tfrecords'),
+        ((METRICS, VAL, RUN, '--passes=3'), 'passes=3: must be 1 or 2'),
+        ((METRICS, VAL, RUN, '--refine=darc'), "did you mean 'dark'"),
+        ((METRICS, VAL, RUN, '--batch_size=0'), 'batch_size'),
+        ((METRICS, VAL, '--model_dir={broken}/no'), 'holds no trained network'),
+        ((METRICS, VAL, '--model_dir={broken}/unread'), 'experiment.json'),
+        ((METRICS, VAL, '--model_dir={broken}/untrained'), 'no checkpoint yet'),
+        ((SUBMISSION, RUN, OUT), '--data_dir is missing'),
+        ((SUBMISSION, TEST, RUN), '--output_csv is missing'),
+        ((SUBMISSION, TEST, RUN, '--backbone=resnet18_dhn'), 'either --model_dir or --backbone'),
+        ((SUBMISSION, TEST, '--backbone=resnet0'), "'logs/resnet0' holds no trained network"),
+        ((SUBMISSION, '--data_dir={records}/test_9', RUN, OUT), "unknown split 'test_9'"),
+        ((SUBMISSION, TEST, RUN, OUT, '--passes=0'), 'passes=0: must be 1 or 2'),
+        ((SUBMISSION, TEST, RUN, OUT, '--refine='), "unknown refine mode ''"),
+        ((SUBMISSION, TEST, RUN + ',{few}', OUT), "'{few}' has no network for "),
+        ((SUBMISSION, TEST, RUN + ',{broken}/empty', OUT), 'holds no trained network'),
+        ((DRAW,), '--model_dir and --output_dir are needed'),
+        ((DRAW, RUN, '--output_dir={broken}'), 'either picture files or --data_dir'),
+        ((DRAW, RUN, '--output_dir={broken}', 'x.jpg'), '--category is missing'),
+        (
+            (DRAW, RUN, '--output_dir={broken}', '--category=shirt', '{broken}/picture.jpg'),
+            "unknown category 'shirt'",
+        ),
+        (
+            (DRAW, RUN, '--output_dir={broken}', '--category=all', '{broken}/picture.jpg'),
+            "unknown category 'all'",
+        ),
+        (
+            (DRAW, RUN, '--output_dir={broken}', '--category=skirt', '{broken}/picture.jpg'),
+            '{broken}/picture.jpg: not a picture',
+        ),
+        (
+            (DRAW, RUN, '--output_dir={broken}', '--category=skirt', '{broken}/no.jpg'),
+            'no file {broken}/no.jpg',
+        ),
+        ((LIST_VARIABLES,), 'give one checkpoint'),
+        ((LIST_VARIABLES, '{broken}/no'), "no checkpoint at '{broken}/no'"),
+    ],
+)
+def test_mistakes_are_told_in_one_line(folder, broken, specialised, command, message):
+    places = {'records': folder / 'records', 'run': folder / 'run', 'few': folder / 'few'}
+    script, *arguments = (word.format(broken=broken, **places) for word in command)
+    small = settings() if command[:2] == TRAIN_ALL[:2] else []
+    result = call(script, *small, *arguments)
+    assert result.code == 2, result
+    [line] = [line for line in result.err.splitlines() if 'steps in all' not in line]
+    assert line.startswith('error: ')
+    assert message.format(broken=broken, **places) in line
+    assert result.out == ''
+    assert not (broken / 'x.csv').exists()
+    assert not list((broken / 'new').glob('*/model.ckpt*'))
+
+
+def test_a_mistake_does_not_keep_the_folder(folder, broken):
+    arguments = train(folder, 'broken/mended', '--category=skirt', epochs=0.01)
+    arguments[0] = f'--data_dir={folder}/answered_records'
+    assert call(TRAIN, *arguments, '--set=network.backbone=resnet20').code == 2
+    succeed(TRAIN, *arguments)
