@@ -36,12 +36,12 @@ def draw_files(paths: list, model_dir: str, category: str, output_dir: str, opti
     """Draws picture files one by one and writes their points."""
     import tensorflow as tf
 
-    from preprocessing import pictures, tables
+    from preprocessing import tables
     from utility import predictor, runs, visualization
 
     schema = runs.schema_of(model_dir)
     schema.indices(category)  # before anything is drawn: an unknown category raises
-    checked = [_checked_picture(path, pictures) for path in paths]
+    checked = [_checked_picture(path) for path in paths]
     predictions = predictor.predict_pictures(
         model_dir, paths, checked, [category] * len(paths), options
     )
@@ -62,7 +62,9 @@ def draw_files(paths: list, model_dir: str, category: str, output_dir: str, opti
     print(table)
 
 
-def _checked_picture(path: str, pictures):
+def _checked_picture(path: str):
+    from preprocessing import pictures
+
     try:
         return pictures.check_picture(pictures.read_picture(path))
     except ValueError as error:

@@ -82,6 +82,15 @@ def test_no_checkpoint(tmp_path, name):
         checkpoints.resolve(str(tmp_path / name))
 
 
+def test_a_run_names_the_folders_of_its_networks(tmp_path):
+    for name in ('skirt', 'all', 'empty'):
+        (tmp_path / name).mkdir()
+    for name in ('skirt', 'all'):
+        (tmp_path / name / 'checkpoint').touch()
+    with pytest.raises(ValueError, match='no checkpoint; there is .*/all, .*/skirt$'):
+        checkpoints.resolve(str(tmp_path))
+
+
 def test_a_broken_checkpoint_is_told(saved, tmp_path):
     (tmp_path / 'model.ckpt-7.index').write_bytes(b'garbage')
     with pytest.raises(ValueError, match='not a readable checkpoint'):

@@ -8,12 +8,13 @@ import types
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from config import DataConfig, Experiment, NetworkConfig
 from preprocessing.datasets import DATASETS
 from preprocessing.datasets.fashionai import SCHEMA
 from tests.tiny_records import write_records
-from utility import runner
+from utility import model_fn, runner
 from utility.runner import RunOptions
 
 SIZE = 32
@@ -96,6 +97,21 @@ def test_without_validation_there_is_training_only():
 def test_an_evaluation_is_told_in_percent():
     result = _Estimator(0).evaluate(None)
     assert runner._describe(result) == 'validation NE 25.00 %  (skirt 50.00)'
+
+
+@pytest.mark.parametrize(
+    ('mask', 'mean'), [([[1, 0], [1, 1], [0, 0]], 3.0), ([[0, 0], [0, 0], [0, 0]], np.nan)]
+)
+def test_an_evaluation_without_a_scored_point_has_no_error(mask, mean):
+    values = np.array([[1.0, 2.0], [3.0, 5.0], [7.0, np.nan]], np.float32)
+    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+        row = tf.compat.v1.placeholder(tf.int32, [])
+        scored = tf.gather(tf.constant(mask) > 0, row)
+        result, update = model_fn.mean_where(scored, tf.gather(tf.constant(values), row))
+        session.run(tf.compat.v1.local_variables_initializer())
+        for i in range(len(mask)):
+            session.run(update, {row: i})
+        np.testing.assert_allclose(session.run(result), mean, rtol=1e-6)
 
 
 @pytest.fixture(scope='module')

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Sequence
 
 # The last layers of every head: they depend on the schema, all others do not.
@@ -51,7 +52,10 @@ def resolve(path: str) -> str:
     if tf.io.gfile.isdir(path):
         newest = tf.train.latest_checkpoint(path)
         if newest is None:
-            raise ValueError(f'{path!r} holds no checkpoint')
+            # A run keeps its networks in folders of their own.
+            inner = sorted(tf.io.gfile.glob(os.path.join(path, '*', 'checkpoint')))
+            hint = f'; there is {", ".join(map(os.path.dirname, inner))}' if inner else ''
+            raise ValueError(f'{path!r} holds no checkpoint{hint}')
         return newest
     if not tf.io.gfile.exists(path + '.index'):
         raise ValueError(f'no checkpoint at {path!r}')

@@ -134,12 +134,23 @@ def _predict_spec(task: Task, network, features):
     )
 
 
+def mean_where(mask: tf.Tensor, values: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """The mean of `values` where `mask`, over all batches of an evaluation; NaN if it never holds.
+
+    Returns:
+        The mean, float32 [], and its update, as tf.compat.v1.metrics give them.
+    """
+    parts = (tf.where(mask, values, 0.0), tf.cast(mask, tf.float32))
+    (total, update_total), (count, update_count) = map(v1.metrics.mean, parts)
+    return total / count, update_total / update_count
+
+
 def _eval_spec(task: Task, features, loss, error, pictures):
     errors, scored = error
-    metrics = {'normalized_error': v1.metrics.mean(errors, tf.cast(scored, tf.float32))}
+    metrics = {'normalized_error': mean_where(scored, errors)}
     for category in task.eval_categories:
         own = tf.logical_and(scored, tf.equal(features['category'], category)[:, tf.newaxis])
-        metrics[f'normalized_error/{category}'] = v1.metrics.mean(errors, tf.cast(own, tf.float32))
+        metrics[f'normalized_error/{category}'] = mean_where(own, errors)
     hooks = []
     if task.eval_dir:
         summary = v1.summary.image('pictures', pictures, max_outputs=summaries.MAX_PICTURES)
