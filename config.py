@@ -20,7 +20,6 @@ DEFAULT_DATA_DIR = '../Datasets'
 DEFAULT_RECORDS_SUBDIR = 'tfrecords'
 DEFAULT_LOGS_DIR = 'logs'
 EXPERIMENT_FILE = 'experiment.json'
-
 # Published with the ImageNet weights of torchvision, in units of a 0..255 picture.
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
 IMAGENET_STD = (58.395, 57.12, 57.375)
@@ -181,10 +180,11 @@ class OptimizerConfig:
         _require(self, 'optimizer.', *_NOT_NEGATIVE, 'weight_decay', 'warmup_steps')
         _require(self, 'optimizer.', 'in [0, 1)', lambda value: 0 <= value < 1, 'momentum')
         epochs, factors = self.decay_epochs, self.decay_factors
-        if list(epochs) != sorted(epochs):
+        if sorted(epochs) != list(epochs):
             raise ValueError(f'optimizer.decay_epochs={epochs!r}: must be in increasing order')
         if len(factors) != len(epochs) + 1:
-            raise ValueError(f'optimizer.decay_factors={factors!r}: must be {len(epochs) + 1} long')
+            allowed = f'one longer than optimizer.decay_epochs={epochs!r}'
+            raise ValueError(f'optimizer.decay_factors={factors!r}: must be {allowed}')
 
 
 @dataclasses.dataclass(frozen=True)

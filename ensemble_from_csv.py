@@ -11,10 +11,12 @@ from absl import flags
 
 from utility import command_line
 
-flags.DEFINE_string('output_csv', 'ensemble.csv', 'The combined submission.')
-flags.DEFINE_enum('method', 'mean', ['mean', 'median'], 'How x and y are combined.')
-flags.DEFINE_list('weights', None, 'A positive number for each CSV; default: all the same.')
-flags.DEFINE_string('dataset', 'fashionai', 'Whose categories and keypoints the CSVs have.')
+
+def _define_flags() -> None:
+    flags.DEFINE_string('output_csv', 'ensemble.csv', 'The combined submission.')
+    flags.DEFINE_enum('method', 'mean', ['mean', 'median'], 'How x and y are combined.')
+    flags.DEFINE_list('weights', None, 'A positive number for each CSV; default: all the same.')
+    flags.DEFINE_string('dataset', 'fashionai', 'Whose categories and keypoints the CSVs have.')
 
 
 def _parse_weights(texts: list[str] | None) -> list[float] | None:
@@ -45,4 +47,5 @@ def main(positional: list[str]) -> None:
 
 
 if __name__ == '__main__':
+    _define_flags()
     command_line.run(main, __doc__)
