@@ -163,9 +163,7 @@ def score(
     """
     if missing not in MISSING_POLICIES:
         raise ValueError(f'missing={missing!r}: must be one of {", ".join(MISSING_POLICIES)}')
-    rows = matching_rows(predicted.image_ids, answers.image_ids, 'the prediction', 'the answers')
-    predicted = KeypointTable(*(values[rows] for values in predicted))
-    _check_categories(predicted, answers)
+    predicted = in_order_of(predicted, answers, 'the prediction', 'the answers')
     normalizer = normalizers(answers.keypoints, answers.visibility, answers.categories, schema)
     scored = (answers.visibility == 1) & (normalizer > 0)[:, np.newaxis]
     lost = scored & (predicted.visibility < 0)
@@ -219,16 +217,24 @@ def _examples(image_ids: Sequence[str]) -> str:
     return f'{len(image_ids)} images ({shown}{", ..." if len(image_ids) > NUM_EXAMPLES else ""})'
 
 
-def _check_categories(predicted: KeypointTable, answers: KeypointTable) -> None:
-    """Both tables, in the same order, say the same of each picture."""
-    differs = np.flatnonzero(predicted.categories != answers.categories)
+def in_order_of(
+    table: KeypointTable, other: KeypointTable, name: str, other_name: str
+) -> KeypointTable:
+    """The table with its rows in the order of another one of the same pictures.
+
+    Raises:
+        ValueError: The pictures or their categories differ; told under the names of the two.
+    """
+    rows = matching_rows(table.image_ids, other.image_ids, name, other_name)
+    table = KeypointTable(*(values[rows] for values in table))
+    differs = np.flatnonzero(table.categories != other.categories)
     if len(differs):
         row = differs[0]
         raise ValueError(
-            f'{len(differs)} images of another category than in the answers, such as '
-            f'{answers.image_ids[row]}: {predicted.categories[row]} in the prediction, line '
-            f'{predicted.lines[row]}, {answers.categories[row]} in the answers'
+            f'{name}, line {table.lines[row]}: {table.image_ids[row]} is {table.categories[row]}, '
+            f'but {other.categories[row]} in {other_name}; {len(differs)} images differ so'
         )
+    return table
 
 
 def mean_positions(

@@ -9,7 +9,7 @@ import numpy as np
 
 from preprocessing.schema import KeypointSchema
 from preprocessing.tables import KeypointTable, own_points, write_table
-from utility.metrics import matching_rows
+from utility.metrics import in_order_of, matching_rows
 
 METHODS = ('mean', 'median')
 
@@ -120,7 +120,7 @@ def ensemble(
     if method not in METHODS:
         raise ValueError(f'method={method!r}: must be one of {", ".join(METHODS)}')
     weights = _checked_weights(weights, len(tables))
-    tables = [_like_first(table, tables[0], name, names[0]) for table, name in zip(tables, names)]
+    tables = [in_order_of(table, tables[0], name, names[0]) for table, name in zip(tables, names)]
     first, own = tables[0], own_points(tables[0].categories, schema)
     present = np.stack([own & (table.visibility >= 0) for table in tables])
     for name, mask in zip(names, present):
@@ -157,22 +157,6 @@ def _checked_weights(weights: Sequence[float] | None, count: int) -> np.ndarray:
     if not (np.isfinite(values) & (values > 0)).all():
         raise ValueError(f'weights={weights}: must be positive')
     return values
-
-
-def _like_first(
-    table: KeypointTable, first: KeypointTable, name: str, first_name: str
-) -> KeypointTable:
-    """The table in the order of the first one."""
-    rows = matching_rows(table.image_ids, first.image_ids, name, first_name)
-    table = KeypointTable(*(values[rows] for values in table))
-    differs = np.flatnonzero(table.categories != first.categories)
-    if len(differs):
-        row = differs[0]
-        raise ValueError(
-            f'{name}, line {table.lines[row]}: {table.image_ids[row]} is {table.categories[row]}, '
-            f'but {first.categories[row]} in {first_name}; {len(differs)} images differ so'
-        )
-    return table
 
 
 def _weighted_mean(values: np.ndarray, shares: np.ndarray) -> np.ndarray:
