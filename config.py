@@ -8,13 +8,12 @@ What could change a published number is a field; what depends on the machine is 
 
 from __future__ import annotations
 
-import ast
 import dataclasses
-import difflib
 import json
-import typing
 from collections.abc import Callable, Mapping
 from typing import Any
+
+from settings import NOT_NEGATIVE, POSITIVE, flatten, from_values, literal, require, unknown
 
 DEFAULT_DATA_DIR = '../Datasets'
 DEFAULT_RECORDS_SUBDIR = 'tfrecords'
@@ -23,12 +22,6 @@ EXPERIMENT_FILE = 'experiment.json'
 # Published with the ImageNet weights of torchvision, in units of a 0..255 picture.
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
 IMAGENET_STD = (58.395, 57.12, 57.375)
-
-
-def _unknown(kind: str, key: str, name: str, known: typing.Iterable[str]) -> ValueError:
-    close = difflib.get_close_matches(name, known, n=1)
-    hint = f'; did you mean {close[0]!r}?' if close else ''
-    return ValueError(f'unknown {kind} {key!r}; there are: {", ".join(sorted(known))}{hint}')
 
 
 class Registry:
@@ -53,23 +46,10 @@ class Registry:
     def get(self, name: str) -> Any:
         if name in self._entries:
             return self._entries[name]
-        raise _unknown(self.kind, name, name, self._entries)
+        raise unknown(self.kind, name, name, self._entries)
 
     def names(self) -> list[str]:
         return sorted(self._entries)
-
-
-def _require(config: Any, section: str, allowed: str, test: Callable[[Any], bool], *names: str):
-    """Checks values, and each of a tuple, which must not be empty either."""
-    for name in names:
-        value = getattr(config, name)
-        values = value if isinstance(value, tuple) else (value,)
-        if not (values and all(map(test, values))):
-            raise ValueError(f'{section}{name}={value!r}: must be {allowed}')
-
-
-_POSITIVE = ('positive', lambda value: value > 0)
-_NOT_NEGATIVE = ('not negative', lambda value: value >= 0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,7 +74,7 @@ class NetworkConfig:
     std: tuple[float, float, float] = IMAGENET_STD
 
     def __post_init__(self):
-        _require(self, 'network.', *_POSITIVE, 'image_size', 'heatmap_size', 'std')
+        require(self, 'network.', *POSITIVE, 'image_size', 'heatmap_size', 'std')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,7 +101,7 @@ class DataConfig:
     shuffle_buffer: int = 2000
 
     def __post_init__(self):
-        _require(self, 'data.', *_POSITIVE, 'batch_size', 'shuffle_buffer')
+        require(self, 'data.', *POSITIVE, 'batch_size', 'shuffle_buffer')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,6 +109,8 @@ class LossConfig:
     """The loss over the heat maps. Tuples have one entry per output; the last entry is repeated.
 
     Attributes:
+        kind: 'mse': squared error of heat maps. 'cross_entropy': the outputs are logits over the
+            cells of a map, compared as a distribution with the target's (simcc heads).
         points: Which points enter the loss: 'visible' (v = 1) or 'annotated' (v >= 0).
         target_scale: Peak of the target heat maps.
         sigmas: Standard deviation of the targets, cells, coarse output to final.
@@ -137,6 +119,7 @@ class LossConfig:
             that is kept, those of largest loss (Chen et al. 2018, CPN, section 3.2). 1 = all.
     """
 
+    kind: str = 'mse'
     points: str = 'visible'
     target_scale: float = 1.0
     sigmas: tuple[float, ...] = (2.0,)
@@ -144,11 +127,12 @@ class LossConfig:
     ohkm: float = 0.5
 
     def __post_init__(self):
-        points = ('visible', 'annotated')
-        _require(self, 'loss.', ' or '.join(points), points.__contains__, 'points')
-        _require(self, 'loss.', *_POSITIVE, 'target_scale', 'sigmas')
-        _require(self, 'loss.', *_NOT_NEGATIVE, 'weights')
-        _require(self, 'loss.', 'in (0, 1]', lambda value: 0 < value <= 1, 'ohkm')
+        kinds, points = ('mse', 'cross_entropy'), ('visible', 'annotated')
+        require(self, 'loss.', ' or '.join(kinds), kinds.__contains__, 'kind')
+        require(self, 'loss.', ' or '.join(points), points.__contains__, 'points')
+        require(self, 'loss.', *POSITIVE, 'target_scale', 'sigmas')
+        require(self, 'loss.', *NOT_NEGATIVE, 'weights')
+        require(self, 'loss.', 'in (0, 1]', lambda value: 0 < value <= 1, 'ohkm')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -176,9 +160,9 @@ class OptimizerConfig:
     end_learning_rate: float = 1e-6
 
     def __post_init__(self):
-        _require(self, 'optimizer.', *_POSITIVE, 'learning_rate', 'decay_factors')
-        _require(self, 'optimizer.', *_NOT_NEGATIVE, 'weight_decay', 'warmup_steps')
-        _require(self, 'optimizer.', 'in [0, 1)', lambda value: 0 <= value < 1, 'momentum')
+        require(self, 'optimizer.', *POSITIVE, 'learning_rate', 'decay_factors')
+        require(self, 'optimizer.', *NOT_NEGATIVE, 'weight_decay', 'warmup_steps')
+        require(self, 'optimizer.', 'in [0, 1)', lambda value: 0 <= value < 1, 'momentum')
         epochs, factors = self.decay_epochs, self.decay_factors
         if sorted(epochs) != list(epochs):
             raise ValueError(f'optimizer.decay_epochs={epochs!r}: must be in increasing order')
@@ -208,7 +192,7 @@ class Experiment:
     seed: int = 20180417
 
     def __post_init__(self):
-        _require(self, '', *_POSITIVE, 'epochs', 'epochs_per_eval')
+        require(self, '', *POSITIVE, 'epochs', 'epochs_per_eval')
 
     def resolved_ops(self, ops: str) -> str:
         """An op string of `data` with the network's picture size put in."""
@@ -224,10 +208,10 @@ class Experiment:
         *sections, name = key.split('.')
         for section in sections:
             if not isinstance(node.get(section), dict):
-                raise _unknown('setting', key, section, node)
+                raise unknown('setting', key, section, node)
             node = node[section]
-        node[name] = _literal(text)
-        return _from_values(Experiment, values, '')
+        node[name] = literal(text)
+        return from_values(Experiment, values, '')
 
     def to_json(self) -> str:
         return json.dumps(dataclasses.asdict(self), indent=2) + '\n'
@@ -235,66 +219,13 @@ class Experiment:
     @classmethod
     def from_json(cls, text: str) -> Experiment:
         """Inverse of to_json; unknown keys and wrong types are errors, absent keys are defaults."""
-        return _from_values(cls, json.loads(text), '')
+        return from_values(cls, json.loads(text), '')
 
     def differences(self, other: Experiment) -> list[str]:
         """One line, 'key: here / there', for each field that differs."""
-        here, there = (_flatten(json.loads(one.to_json())) for one in (self, other))
+        here, there = (flatten(json.loads(one.to_json())) for one in (self, other))
         return [
             f'{key}: {here.get(key)!r} / {there.get(key)!r}'
             for key in sorted(here.keys() | there.keys())
             if here.get(key) != there.get(key)
         ]
-
-
-def _flatten(values: Any, key: str = '') -> dict[str, Any]:
-    if not isinstance(values, Mapping) or not values:
-        return {key: values}
-    parts = [_flatten(part, f'{key}.{name}'.lstrip('.')) for name, part in values.items()]
-    return {inner: value for part in parts for inner, value in part.items()}
-
-
-def _literal(text: str) -> Any:
-    try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        return {'true': True, 'false': False}.get(text.lower(), text)
-
-
-def _check(value: Any, kind: Any, key: str) -> Any:
-    """`value` as type `kind`: integers pass as floats, lists and single values as tuples."""
-    origin = typing.get_origin(kind)
-    if dataclasses.is_dataclass(kind):
-        return _from_values(kind, value, key + '.')
-    if origin is tuple:
-        parts = value if isinstance(value, (tuple, list)) else (value,)
-        kinds = typing.get_args(kind)
-        if kinds[-1] is Ellipsis:
-            kinds = kinds[:1] * len(parts)
-        if len(kinds) == len(parts):
-            return tuple(_check(v, k, key) for v, k in zip(parts, kinds))
-    elif origin is not None and issubclass(origin, Mapping) and isinstance(value, Mapping):
-        return _plain(value, key)
-    elif kind is float and type(value) in (int, float) and abs(value) < 1e300:
-        return float(value)  # neither infinite nor NaN, nor an integer that no float holds
-    elif kind in (bool, int, str) and type(value) is kind:
-        return value
-    name = kind.__name__ if isinstance(kind, type) and origin is None else str(kind)
-    raise ValueError(f'{key}={value!r}: must be of type {name}')
-
-
-def _plain(options: Mapping[str, Any], key: str) -> dict[str, Any]:
-    try:
-        return json.loads(json.dumps(options, allow_nan=False))
-    except (TypeError, ValueError) as error:
-        raise ValueError(f'{key}={options!r}: {error}') from error
-
-
-def _from_values(cls: type, values: Any, prefix: str) -> Any:
-    if not isinstance(values, Mapping):
-        raise ValueError(f'{prefix.rstrip(".") or "experiment"}={values!r}: must be an object')
-    types = typing.get_type_hints(cls)
-    for name in values:
-        if name not in types:
-            raise _unknown('setting', prefix + name, name, types)
-    return cls(**{n: _check(v, types[n], prefix + n) for n, v in values.items()})

@@ -106,8 +106,13 @@ def _pad(inputs: tf.Tensor, window: Window, value: float) -> tf.Tensor:
     return tf.pad(inputs, sides, constant_values=value) if margin else inputs
 
 
-def max_pool(inputs: tf.Tensor, size: int = 3, stride: int = 2) -> tf.Tensor:
-    """[B, H, W, C] -> [B, ceil(H / stride), ceil(W / stride), C]; what is outside never wins."""
+def max_pool(inputs: tf.Tensor, size: int = 3, stride: int = 2, ceil_mode=False) -> tf.Tensor:
+    """[B, H, W, C] -> [B, ceil(H / stride), ceil(W / stride), C]; what is outside never wins.
+
+    With `ceil_mode` an even side is widened at the bottom and right only, as Caffe does.
+    """
+    if ceil_mode:
+        return tf.nn.max_pool2d(inputs, size, stride, 'SAME')
     padded = _pad(inputs, Window(size), inputs.dtype.min)
     return tf.nn.max_pool2d(padded, size, stride, 'VALID')
 
@@ -234,67 +239,3 @@ class ConvNorm(Layer):
 
 class DeconvNorm(ConvNorm):
     convolution = Deconv
-
-
-class Residual(Layer):
-    """relu(branch(x) + x) (He et al. 2016); x is projected, 1x1 and batch norm, if shapes differ.
-
-    Args:
-        branch: Layers called in turn, each with (inputs, training).
-        filters: Number of channels that the branch gives.
-        stride: Of the branch.
-    """
-
-    def __init__(self, path: str, branch: Sequence[Layer], filters: int, stride: int):
-        super().__init__(path)
-        self.branch, self.filters, self.stride = list(branch), filters, stride
-        self.shortcut = None
-
-    def build(self, inputs):
-        if self.stride > 1 or inputs.shape[-1] != self.filters:
-            window = Window(stride=self.stride)
-            self.shortcut = ConvNorm(f'{self.path}/shortcut', self.filters, window, None)
-
-    def call(self, inputs, training):
-        outputs = inputs
-        for layer in self.branch:
-            outputs = layer(outputs, training)
-        if self.shortcut is not None:
-            inputs = self.shortcut(inputs, training)
-        return tf.nn.relu(outputs + inputs)
-
-
-class BasicBlock(Residual):
-    """Residual block of two 3x3 convolutions, the first as `window` says.
-
-    With `zero_gamma` the last scale is 0 at first, so that the branch adds nothing, which eases
-    the start of training (Goyal et al. 2017, section 5.1).
-    """
-
-    def __init__(self, path: str, filters: int, window=SQUARE, zero_gamma=True):
-        branch = (
-            ConvNorm(f'{path}/conv1', filters, window),
-            ConvNorm(f'{path}/conv2', filters, SQUARE, None, zero_gamma),
-        )
-        super().__init__(path, branch, filters, window.stride)
-
-
-class Bottleneck(Residual):
-    """Residual block of 1x1 to `width` channels, `window`, and 1x1 to `filters` channels.
-
-    With `stride_1x1` the stride is in the first convolution, as He et al. 2016 published it,
-    instead of in the middle one, as in torchvision ('ResNet v1.5'). `zero_gamma`: see BasicBlock.
-    """
-
-    def __init__(
-        self, path: str, width: int, filters: int, window=SQUARE, stride_1x1=False, zero_gamma=True
-    ):
-        first, middle = POINTWISE, window
-        if stride_1x1:
-            first, middle = Window(stride=window.stride), window._replace(stride=1)
-        branch = (
-            ConvNorm(f'{path}/conv1', width, first),
-            ConvNorm(f'{path}/conv2', width, middle),
-            ConvNorm(f'{path}/conv3', filters, POINTWISE, None, zero_gamma),
-        )
-        super().__init__(path, branch, filters, window.stride)

@@ -160,22 +160,6 @@ def test_batch_norm_updates_happen_inside_a_function():
     assert norm.moving_mean.name == 'norm/moving_mean:0'
 
 
-@pytest.mark.parametrize('stride_1x1', [False, True])
-def test_bottleneck_strides_where_told_and_keeps_the_shape_of_the_result(stride_1x1):
-    block = layers.Bottleneck('block', 4, 16, layers.Window(3, stride=2), stride_1x1)
-    assert block(_random(1, 8, 8, 8), False).shape == (1, 4, 4, 16)
-    strides = [layer.conv.window.stride for layer in block.branch]
-    assert strides == ([2, 1, 1] if stride_1x1 else [1, 2, 1])
-
-
-@pytest.mark.parametrize('make', [layers.BasicBlock, lambda path, n: layers.Bottleneck(path, 4, n)])
-def test_residual_blocks_of_equal_shape_start_as_identity(make):
-    block = make('block', 8)
-    images = np.abs(_random(2, 4, 4, 8))
-    np.testing.assert_array_equal(block(images, True), images)
-    assert block.shortcut is None
-
-
 def test_he_normal_keeps_the_variance_through_relu():
     images = tf.constant(_random(2, 16, 16, 64))
     for path, window, kind in (
@@ -187,14 +171,6 @@ def test_he_normal_keeps_the_variance_through_relu():
         # ReLU halves the second moment, the initial kernels double it.
         inside = outputs[:, 2:-2, 2:-2].numpy()
         assert 0.8 < np.mean(inside**2) < 1.2, path
-
-
-def test_bfloat16_inputs_give_bfloat16_outputs_and_float32_variables():
-    block = layers.Bottleneck('block', 4, 8, layers.Window(3, stride=2))
-    assert block(tf.cast(_random(2, 8, 8, 6), tf.bfloat16), True).dtype == tf.bfloat16
-    assert {variable.dtype for variable in block.variables} == {tf.float32}
-    statistics = [v for v in block.variables if v.name.endswith('moving_variance:0')]
-    assert all(np.any(v.numpy() != 1) for v in statistics)
 
 
 def test_initial_values_depend_on_seed_and_name_alone():

@@ -18,6 +18,7 @@ from config import NetworkConfig
 v1 = tf.compat.v1
 K = 5
 
+_STEM_NORM = 2 * 64
 # Trainable parameters as published, less the classifier of 1000 classes where there is one.
 BACKBONE_PARAMETERS = {
     'resnet18': 11_689_512 - (512 * 1000 + 1000),
@@ -25,10 +26,20 @@ BACKBONE_PARAMETERS = {
     'resnet50': 25_557_032 - (2048 * 1000 + 1000),
     'resnet101': 44_549_160 - (2048 * 1000 + 1000),
     'resnet152': 60_192_808 - (2048 * 1000 + 1000),
+    # timm's legacy_seresnet50, seresnext50_32x4d (the legacy one too), legacy_senet154, ...
+    'seresnet50': 28_088_024 - (2048 * 1000 + 1000),
+    'seresnet101': 49_326_872 - (2048 * 1000 + 1000),
+    'seresnext50_32x4d': 27_559_896 - (2048 * 1000 + 1000),
+    'seresnext101_32x4d': 48_955_416 - (2048 * 1000 + 1000),
+    'senet154': 115_088_984 - (2048 * 1000 + 1000),
+    # tf.fashionAI's backbone and additional layers; its DetNet lacks the batch norm of the stem.
+    'detnet50': 8_543_168 + 8_804_352 + _STEM_NORM,
+    'detnet59': 8_543_168 + 8_804_352 + _STEM_NORM,
+    'detnext50': 9_386_608 + 9_652_608,
+    'detnext101': 30_782_128 + 9_652_608,
 }
 # tf.fashionAI's resnet50_cpn has 26,958,528 and 27,085,248; nets/heads/cpn.py explains the terms.
 _CPN_NORMS = 2 * 256 * (4 + 3 + 4)
-_STEM_NORM = 2 * 64
 # (13 and 24 keypoints), on resnet50.
 HEAD_PARAMETERS = {
     'cpn': (
@@ -39,7 +50,9 @@ HEAD_PARAMETERS = {
     'dhn': (33_999_697 - 4 * 257, 33_999_697 + 7 * 257),
 }
 STRIDES = {'C2': 4, 'C3': 8, 'C4': 16, 'C5': 32}
+HELD_STRIDES = {'C2': 4, 'C3': 8, 'C4': 16, 'C5': 16, 'C6': 16}  # DetNet
 
+WIDTHS = {'senet154': 32}  # the least that makes 64 groups
 BACKBONES = nets.BACKBONES.names()
 HEADS = nets.HEADS.names()
 PAIRS = [(backbone, 'dhn') for backbone in BACKBONES] + [('resnet18', head) for head in HEADS]
@@ -55,7 +68,7 @@ def _config(backbone='resnet18', head='dhn', **fields):
     values = {
         'image_size': (64, 64),
         'heatmap_size': (16, 16),
-        'backbone_options': _thin(nets.BACKBONES.get(backbone), width=16),
+        'backbone_options': _thin(nets.BACKBONES.get(backbone), width=WIDTHS.get(backbone, 16)),
         'head_options': _thin(nets.HEADS.get(head), channels=16),
     }
     return NetworkConfig(backbone=backbone, head=head, **{**values, **fields})
@@ -86,7 +99,8 @@ def test_backbone_has_the_published_parameters_and_strides(name):
         features = backbone(tf.zeros([1, 128, 64, 3]), False)
         assert nets.num_parameters(backbone) == BACKBONE_PARAMETERS[name]
     assert {key: (128 // f.shape[1], 64 // f.shape[2]) for key, f in features.items()} == {
-        key: (stride, stride) for key, stride in STRIDES.items()
+        key: (stride, stride)
+        for key, stride in (HELD_STRIDES if name.startswith('det') else STRIDES).items()
     }
     assert list(features) == sorted(features)
 

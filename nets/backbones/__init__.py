@@ -16,4 +16,4 @@ BACKBONES = Registry(
     To add one: a file in this folder that registers its factories, and its import below.""",
 )
 
-from nets.backbones import resnet  # noqa: E402, F401  registers itself
+from nets.backbones import detnet, resnet, senet  # noqa: E402, F401  register themselves

@@ -27,6 +27,7 @@ from __future__ import annotations
 import tensorflow as tf
 
 from nets import layers
+from nets.blocks import Bottleneck
 from nets.heads import HEADS, heatmap_layer, num_doublings
 
 # Heat maps up to four times as fine as the finest level: stride 1 from a level of stride 4.
@@ -64,7 +65,7 @@ class CascadedPyramid(layers.Layer):
         super().__init__('head')
         self.num_keypoints, self.channels = num_keypoints, channels
         self.heatmap_size = tuple(heatmap_size)
-        self.join = layers.Bottleneck('head/refine/join', channels // 2, channels)
+        self.join = Bottleneck('head/refine/join', channels // 2, channels)
         self.heatmaps = heatmap_layer('heatmaps', num_keypoints, size=3)
 
     def build(self, features):
@@ -74,9 +75,9 @@ class CascadedPyramid(layers.Layer):
         self.levels = {key: GlobalLevel(key, self.num_keypoints, self.channels) for key in keys}
         self.refinements = {key: self._bottlenecks(key, n) for n, key in enumerate(keys)}
 
-    def _bottlenecks(self, key: str, count: int) -> list[layers.Bottleneck]:
+    def _bottlenecks(self, key: str, count: int) -> list[Bottleneck]:
         paths = [f'head/refine/{key}/block{n + 1}' for n in range(count)]
-        return [layers.Bottleneck(path, self.channels // 2, self.channels) for path in paths]
+        return [Bottleneck(path, self.channels // 2, self.channels) for path in paths]
 
     def call(self, features, training):
         level, refined, outputs = None, [], []

@@ -1,0 +1,126 @@
+"""Residual blocks, and what a block can do to its channels."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import tensorflow as tf
+
+from nets.layers import POINTWISE, SQUARE, Conv, ConvNorm, Layer, Window
+
+
+class SqueezeExcite(Layer):
+    """Weighs each channel by all of them (Hu, Shen and Sun, CVPR 2018): [B, H, W, C] -> the same.
+
+    The mean over the picture, a 1x1 convolution to C / reduction channels, ReLU, another back to C,
+    sigmoid; both have a bias.
+    """
+
+    def __init__(self, path: str, reduction: int = 16):
+        super().__init__(path)
+        self.reduction = reduction
+
+    def build(self, inputs):
+        channels = inputs.shape[-1]
+        if channels < self.reduction:
+            raise ValueError(f'{self.path}: {channels} channels are below {self.reduction}')
+        self.squeeze = Conv(f'{self.path}/squeeze', channels // self.reduction, use_bias=True)
+        self.excite = Conv(f'{self.path}/excite', channels, use_bias=True)
+
+    def call(self, inputs, training):
+        weights = tf.reduce_mean(inputs, axis=[1, 2], keepdims=True)
+        return inputs * tf.sigmoid(self.excite(tf.nn.relu(self.squeeze(weights))))
+
+
+class Residual(Layer):
+    """relu(branch(x) + x) (He et al. 2016); x is projected by a convolution and batch norm where
+    the shapes differ.
+
+    Args:
+        branch: Layers called in turn, each with (inputs, training).
+        filters: Number of channels that the branch gives.
+        shortcut: Window of the projection; its stride is the branch's.
+        project: Whether to project equal shapes too.
+    """
+
+    def __init__(
+        self, path: str, branch: Sequence[Layer], filters: int, shortcut=POINTWISE, project=False
+    ):
+        super().__init__(path)
+        self.branch, self.filters = list(branch), filters
+        self.window, self.project = shortcut, project
+        self.shortcut = None
+
+    def build(self, inputs):
+        if self.project or self.window.stride > 1 or inputs.shape[-1] != self.filters:
+            self.shortcut = ConvNorm(f'{self.path}/shortcut', self.filters, self.window, None)
+
+    def call(self, inputs, training):
+        outputs = inputs
+        for layer in self.branch:
+            outputs = layer(outputs, training)
+        if self.shortcut is not None:
+            inputs = self.shortcut(inputs, training)
+        return tf.nn.relu(outputs + inputs)
+
+
+class BasicBlock(Residual):
+    """Residual block of two 3x3 convolutions, the first as `window` says.
+
+    With `zero_gamma` the last scale is 0 at first, so that the branch adds nothing, which eases
+    the start of training (Goyal et al. 2017, section 5.1).
+    """
+
+    def __init__(self, path: str, filters: int, window=SQUARE, zero_gamma=True):
+        branch = (
+            ConvNorm(f'{path}/conv1', filters, window),
+            ConvNorm(f'{path}/conv2', filters, window._replace(stride=1), None, zero_gamma),
+        )
+        super().__init__(path, branch, filters, Window(stride=window.stride))
+
+
+@dataclasses.dataclass(frozen=True)
+class BottleneckStyle:
+    """What tells the bottlenecks of one published network from those of another.
+
+    Attributes:
+        stride_1x1: Whether the stride is in the first convolution, as He et al. 2016 published it
+            and Caffe's networks have it, instead of in the middle one, as in torchvision ('v1.5').
+        zero_gamma: See BasicBlock.
+        reduction: Of the SqueezeExcite that ends the branch; 0: it has none.
+        halve_first: Whether the first convolution has half the channels of the middle one (SENet).
+        strided_shortcut_size: Kernel size of a projection that strides (SENet: 3).
+    """
+
+    stride_1x1: bool = False
+    zero_gamma: bool = True
+    reduction: int = 0
+    halve_first: bool = False
+    strided_shortcut_size: int = 1
+
+
+class Bottleneck(Residual):
+    """Residual block of 1x1 to `width` channels, `window`, and 1x1 to `filters` channels."""
+
+    def __init__(
+        self,
+        path: str,
+        width: int,
+        filters: int,
+        window=SQUARE,
+        style=BottleneckStyle(),  # noqa: B008  frozen
+        project=False,
+    ):
+        first, middle = POINTWISE, window
+        if style.stride_1x1:
+            first, middle = Window(stride=window.stride), window._replace(stride=1)
+        branch = [
+            ConvNorm(f'{path}/conv1', width // 2 if style.halve_first else width, first),
+            ConvNorm(f'{path}/conv2', width, middle),
+            ConvNorm(f'{path}/conv3', filters, POINTWISE, None, style.zero_gamma),
+        ]
+        if style.reduction:
+            branch.append(SqueezeExcite(f'{path}/se', style.reduction))
+        size = style.strided_shortcut_size if window.stride > 1 else 1
+        super().__init__(path, branch, filters, Window(size, window.stride), project)
