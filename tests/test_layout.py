@@ -131,10 +131,10 @@ def test_nothing_is_long(file):
 
 
 def _run(script: str, flag: str, *options: str) -> subprocess.CompletedProcess:
-    """Runs a script as its users do: by its path, or with -m where it is a module of utility."""
+    """Runs a script as its users do: by its path, or with -m where it is a module of a package."""
     module = ['-m', script[: -len('.py')].replace('/', '.')]
     return subprocess.run(
-        [sys.executable, *options, *(module if _part(script) == 'utility' else [script]), flag],
+        [sys.executable, *options, *(module if _part(script) in ('utility', 'benchmarks') else [script]), flag],
         cwd=ROOT,
         env={**os.environ, 'COLUMNS': '100'},
         capture_output=True,

@@ -1,0 +1,51 @@
+"""The code of docs/extending.md, run from a folder outside the project."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import re
+import subprocess
+import sys
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+CHECK = """
+import tensorflow as tf
+
+import nets
+from train_plain11_sum import EXPERIMENT
+
+with tf.Graph().as_default():
+    variant = nets.BACKBONES.get('seresnext101_64x4d')()
+    variant(tf.zeros([1, 64, 64, 3]), False)
+    # timm's seresnext101_64x4d without its classifier.
+    assert nets.num_parameters(variant) == 88_232_984 - 2049 * 1000
+with tf.Graph().as_default():
+    network = nets.build_network(EXPERIMENT.network, 24)
+    (heatmaps,) = network(tf.zeros([2, 384, 384, 3]), True)
+    assert heatmaps.shape == [2, 96, 96, 24]
+    variables = network.trainable_variables
+    assert all(g is not None for g in tf.gradients(heatmaps, variables))
+    assert {v.name.split('/')[0] for v in variables} == {'backbone', 'head'}
+print(sorted(set(nets.BACKBONES.names()) & {'plain11', 'seresnext101_64x4d'}))
+"""
+
+
+def test_the_networks_of_the_page_work_from_outside_the_project(tmp_path):
+    blocks = re.findall(r'```python\n(.*?)```', (ROOT / 'docs/extending.md').read_text(), re.DOTALL)
+    assert len(blocks) == 4
+    *components, recipe = blocks
+    (tmp_path / 'own_networks.py').write_text('\n\n'.join(components))
+    (tmp_path / 'train_plain11_sum.py').write_text('import own_networks\n' + recipe)
+    (tmp_path / 'check.py').write_text(CHECK)
+    path = os.pathsep.join([str(tmp_path), str(ROOT)])
+    run = {'capture_output': True, 'text': True, 'timeout': 120, 'cwd': tmp_path}
+    environment = {**os.environ, 'PYTHONPATH': path, 'TF_CPP_MIN_LOG_LEVEL': '2'}
+    done = subprocess.run([sys.executable, 'check.py'], env=environment, **run)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout == "['plain11', 'seresnext101_64x4d']\n"
+    # The recipe is a script like the project's own.
+    script = [sys.executable, 'train_plain11_sum.py', '--data_dir=nowhere']
+    done = subprocess.run(script, env=environment, **run)
+    assert done.returncode == 2
+    assert 'nowhere' in done.stderr

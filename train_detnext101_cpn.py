@@ -1,0 +1,19 @@
+"""DetResNeXt-101 with a Cascaded Pyramid Network, 384 px; four pictures a step."""
+
+import dataclasses
+
+from config import DataConfig, NetworkConfig
+from train_resnet50_cpn import EXPERIMENT as RESNET50_CPN
+from utility import runner
+
+EXPERIMENT = dataclasses.replace(
+    RESNET50_CPN,
+    network=NetworkConfig(
+        backbone='detnext101', head='cpn', backbone_options={'levels': (3, 4, 5, 6)}
+    ),
+    data=DataConfig(batch_size=4),
+    optimizer=dataclasses.replace(RESNET50_CPN.optimizer, learning_rate=2e-4),
+)
+
+if __name__ == '__main__':
+    runner.train_main(EXPERIMENT)

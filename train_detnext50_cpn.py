@@ -1,0 +1,17 @@
+"""DetResNeXt-50 with a Cascaded Pyramid Network over strides 16, 16, 16 and 8, 384 px."""
+
+import dataclasses
+
+from config import NetworkConfig
+from train_resnet50_cpn import EXPERIMENT as RESNET50_CPN
+from utility import runner
+
+EXPERIMENT = dataclasses.replace(
+    RESNET50_CPN,
+    network=NetworkConfig(
+        backbone='detnext50', head='cpn', backbone_options={'levels': (3, 4, 5, 6)}
+    ),
+)
+
+if __name__ == '__main__':
+    runner.train_main(EXPERIMENT)

@@ -1,0 +1,23 @@
+"""Eight stacked hourglasses, 256 px (Newell et al. 2016, Stacked Hourglass Networks)."""
+
+import dataclasses
+
+from config import LossConfig, NetworkConfig
+from train_hourglass_stem_hourglass import EXPERIMENT as HOURGLASS_STEM_HOURGLASS
+from utility import runner
+
+EXPERIMENT = dataclasses.replace(
+    HOURGLASS_STEM_HOURGLASS,
+    network=NetworkConfig(
+        backbone='hourglass_stem',
+        head='hourglass',
+        image_size=(256, 256),
+        heatmap_size=(64, 64),
+        head_options={'stacks': 8},
+    ),
+    loss=LossConfig(sigmas=(1.5,), ohkm=1.0),
+    epochs=50.0,
+)
+
+if __name__ == '__main__':
+    runner.train_main(EXPERIMENT)

@@ -1,0 +1,15 @@
+"""HRNet-W48, 384 px (Sun et al. 2019, Deep High-Resolution Representation Learning)."""
+
+import dataclasses
+
+from config import NetworkConfig
+from train_hrnet_w32_hrnet import EXPERIMENT as HRNET_W32_HRNET
+from utility import runner
+
+EXPERIMENT = dataclasses.replace(
+    HRNET_W32_HRNET,
+    network=NetworkConfig(backbone='hrnet_w48', head='hrnet', backbone_options={'levels': (2,)}),
+)
+
+if __name__ == '__main__':
+    runner.train_main(EXPERIMENT)

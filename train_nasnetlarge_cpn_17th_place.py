@@ -1,0 +1,22 @@
+"""NASNet-A-Large of Keras with the pyramid network of the 17th place of FashionAI 2018, 512 px."""
+
+import dataclasses
+
+from config import NetworkConfig
+from train_resnet152_cpn_17th_place import EXPERIMENT as RESNET152_CPN_17TH_PLACE
+from utility import runner
+
+EXPERIMENT = dataclasses.replace(
+    RESNET152_CPN_17TH_PLACE,
+    network=NetworkConfig(
+        backbone='keras/NASNetLarge',
+        head='cpn_17th_place',
+        image_size=(512, 512),
+        heatmap_size=(128, 128),
+        mean=(127.5, 127.5, 127.5),
+        std=(127.5, 127.5, 127.5),
+    ),
+)
+
+if __name__ == '__main__':
+    runner.train_main(EXPERIMENT)

@@ -1,0 +1,15 @@
+"""SE-ResNeXt-50 32x4d with a Cascaded Pyramid Network, 384 px; as train_resnet50_cpn.py else."""
+
+import dataclasses
+
+from config import NetworkConfig
+from train_resnet50_cpn import EXPERIMENT as RESNET50_CPN
+from utility import runner
+
+EXPERIMENT = dataclasses.replace(
+    RESNET50_CPN,
+    network=NetworkConfig(backbone='seresnext50_32x4d', head='cpn'),
+)
+
+if __name__ == '__main__':
+    runner.train_main(EXPERIMENT)
