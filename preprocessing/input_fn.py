@@ -114,7 +114,7 @@ def to_uint8(image: tf.Tensor) -> tf.Tensor:
 def make_input_fn(
     file_pattern: str | Sequence[str],
     schema: KeypointSchema,
-    ops: str,
+    ops: str | Sequence[str],
     batch_size: int,
     *,
     training: bool,
@@ -132,7 +132,7 @@ def make_input_fn(
     Args:
         file_pattern: As in records.record_files.
         schema: The data set's, or a subset of it; K is its number of keypoints.
-        ops: Op string.
+        ops: Op string; or V of them, each for another view of every picture, of one size.
         batch_size: B, of each replica.
         training: Whether to shuffle and repeat.
         seed: Of the order and of the augmentation.
@@ -144,11 +144,15 @@ def make_input_fn(
         the records. Features: image uint8 [B, H, W, 3], image_id and category string [B],
         image_size int32 [B, 2], to_crop float32 [B, 3, 3] (original -> crop px). Labels: keypoints
         float32 [B, K, 2] crop px, visibility int32 [B, K], normalizer float32 [B] original px.
+        With several op strings image is [B, V, H, W, 3], to_crop is [B, V, 3, 3], and the labels
+        are those of the first view.
 
     Raises:
         ValueError: An argument is out of range, the op string is wrong, or no file matches.
     """
-    parse_ops(ops)
+    views = [ops] if isinstance(ops, str) else list(ops)
+    for view in views:
+        parse_ops(view)
     _check_positive(batch_size=batch_size, shuffle_buffer=shuffle_buffer)
     boxes = _checked_boxes(boxes, training)
     files = record_files(file_pattern)
@@ -159,7 +163,10 @@ def make_input_fn(
         example = dict(decode_example(serialized, schema))
         if boxes is not None:
             example['box'] = _row(boxes, index)
-        return _features_and_labels(apply_ops(ops, schema, example, tf.stack([seed, index])))
+        seeds = [tf.stack([seed + number, index]) for number in range(len(views))]
+        seen = [apply_ops(view, schema, example, own) for view, own in zip(views, seeds)]
+        parts = [_features_and_labels(view) for view in seen]
+        return parts[0] if isinstance(ops, str) else _together(parts)
 
     def input_fn(input_context=None):
         share = _share(input_context)
@@ -227,6 +234,13 @@ def _features_and_labels(example: Example) -> tuple[dict[str, tf.Tensor], dict[s
     features = {name: example[name] for name in ('image_id', 'category', 'image_size', 'to_crop')}
     labels = {name: example[name] for name in ('keypoints', 'visibility', 'normalizer')}
     return {'image': to_uint8(example['image']), **features}, labels
+
+
+def _together(parts):
+    """The (features, labels) of several views of a picture as one."""
+    features, labels = parts[0]
+    stacked = {n: tf.stack([view[n] for view, _ in parts]) for n in ('image', 'to_crop')}
+    return {**features, **stacked}, labels
 
 
 def _options() -> tf.data.Options:

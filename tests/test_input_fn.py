@@ -244,3 +244,24 @@ def test_the_package_exports_make_input_fn_but_imports_tensorflow_only_for_it():
     assert preprocessing.make_input_fn is input_fn.make_input_fn
     with pytest.raises(AttributeError, match='no attribute'):
         _ = preprocessing.nothing
+
+
+def test_several_op_strings_give_as_many_views_of_each_picture(pattern):
+    plain, other = EVAL_OPS, f'shift(0.2)|{EVAL_OPS}'
+    (features, labels), *_ = evaluate(pattern, ops=[plain, other, other])
+    assert features['image'].shape == (4, 3, 24, 24, 3)
+    assert features['to_crop'].shape == (4, 3, 3, 3)
+    (first, first_labels), *_ = evaluate(pattern, ops=plain)
+    np.testing.assert_array_equal(features['image'][:, 0], first['image'])
+    np.testing.assert_array_equal(features['to_crop'][:, 0], first['to_crop'])
+    assert labels.keys() == first_labels.keys()
+    np.testing.assert_array_equal(labels['keypoints'], first_labels['keypoints'])
+    # Equal op strings draw different numbers, the same ones at every run.
+    assert np.all(features['to_crop'][:, 1, 0, 2] != features['to_crop'][:, 2, 0, 2])
+    (again, _), *_ = evaluate(pattern, ops=[plain, other, other])
+    np.testing.assert_array_equal(features['image'], again['image'])
+
+
+def test_every_op_string_of_several_is_checked(pattern):
+    with pytest.raises(ValueError, match="unknown op 'wrap'"):
+        make_input_fn(pattern, SCHEMA, [EVAL_OPS, 'letterbox(24,24)|wrap'], 1, training=False)

@@ -29,6 +29,8 @@ CALLS = {
     'letterbox': f'letterbox({HEIGHT}, {WIDTH})',
     'warp': 'warp(fill=0)',
     'crop_box': 'crop_box(0.5)',
+    'crop_points': 'crop_points(0.5)',
+    'turn': 'turn(25)',
 }
 
 
@@ -250,6 +252,37 @@ def test_crop_box_follows_the_box_or_keeps_the_frame(box, expected):
     crop = OPS.get('crop_box')(margin=0.1, min_size=0.2)
     boxes = crop_boxes(crop, make_example(box=box), 1)
     np.testing.assert_allclose(boxes[0], expected, atol=1e-3)
+
+
+def test_crop_points_errs_about_the_box_of_the_points_as_told():
+    crop = OPS.get('crop_points')(margin=0.0, jitter=0.2, min_size=0.0)
+    own = POINTS[[0, 2]]
+    boxes = crop_boxes(crop, make_example(visibility=(1, -1, 0)), 200)
+    moves = (boxes - np.concatenate([own.min(0), own.max(0)])) / np.ptp(own, axis=0).max()
+    # The box is higher than wide, so that no side can move past the middle.
+    assert np.abs(moves).max() < 0.2 + 1e-4 and np.abs(moves.mean(0)).max() < 0.03
+    assert np.all(moves.min(0) < -0.18) and np.all(moves.max(0) > 0.18)
+
+
+def test_crop_points_without_jitter_is_the_crop_of_a_perfect_second_pass():
+    box = (*POINTS.min(0), *POINTS.max(0))
+    second = crop_boxes(OPS.get('crop_box')(), make_example(box=box), 1)
+    training = crop_boxes(OPS.get('crop_points')(jitter=0.0), make_example(), 3)
+    np.testing.assert_allclose(training, np.repeat(second, 3, axis=0), atol=1e-3)
+
+
+def test_crop_points_leaves_the_frame_by_chance_and_without_points():
+    whole = [0, 0, WIDTH, HEIGHT]
+    boxes = crop_boxes(OPS.get('crop_points')(probability=0.4), make_example(), 200)
+    assert 0.5 < np.mean(np.all(np.abs(boxes - whole) < 1e-3, axis=1)) < 0.7
+    boxes = crop_boxes(OPS.get('crop_points')(), make_example(visibility=(-1, -1, -1)), 5)
+    np.testing.assert_allclose(boxes, [whole] * 5, atol=1e-4)
+
+
+def test_turn_turns_by_just_its_angle():
+    to_crop = apply_ops(f'turn(30)|{FULL}', SCHEMA, make_example(), [0, 0])['to_crop']
+    center = tf.constant([WIDTH / 2, HEIGHT / 2])
+    np.testing.assert_allclose(to_crop, geometry.rotation(30, center), atol=1e-4)
 
 
 def test_crop_box_finds_the_box_in_a_mirrored_frame():
