@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from utility.metrics import Score
 
 # From coarse to fine; the names that utility.heatmaps registers, which takes TensorFlow to ask.
-REFINE_MODES = ('argmax', 'quarter', 'dark')
+REFINE_MODES = ('argmax', 'quarter', 'centroid', 'gaussian', 'dark')
 ALL_MODES = 'all'
 # 19 MB of heat maps of 96 x 96 cells.
 POINTS_PER_BATCH = 512
@@ -134,7 +134,6 @@ def decoded_again(points: np.ndarray, codec: HeatmapCodec, source_size: float) -
 
     to_crop = geometry.letterbox((source_size, source_size), codec.image_size)
 
-    @tf.function(input_signature=[tf.TensorSpec([None, 2], tf.float32)])
     def round_trip(batch):
         in_crop = geometry.transform_points(batch, to_crop)
         decoded, _ = codec.decode(codec.encode(in_crop[:, tf.newaxis]))

@@ -2,10 +2,14 @@
 
 python eval_metrics.py --data_dir=RECORDS/val --model_dir=RUN [--flip_test] [--passes=2]
 python eval_metrics.py --prediction=SUBMISSION.csv --answers=ANNOTATIONS.csv [--missing=count]
+python eval_metrics.py --prediction=A.csv --against=B.csv --answers=ANNOTATIONS.csv
+
+--confidence adds how sure NE is; --against whether A is better than B, or too little is known.
 """
 
 from __future__ import annotations
 
+import json
 import os
 
 from absl import flags
@@ -23,6 +27,8 @@ def _define_flags() -> None:
     flags.DEFINE_boolean('baseline', False, "Also score predicting each category's mean positions.")
     flags.DEFINE_string('prediction', None, 'The submission to score, a CSV.')
     flags.DEFINE_string('answers', None, 'The annotations of the same pictures, a CSV.')
+    flags.DEFINE_string('against', None, 'Another submission, to compare --prediction with.')
+    flags.DEFINE_boolean('confidence', False, 'Also give the 95 % confidence intervals of NE.')
     flags.DEFINE_enum(
         'missing',
         'error',
@@ -34,7 +40,7 @@ def _define_flags() -> None:
     flags.DEFINE_string('output_json', None, 'Where to write the numbers too.')
 
 
-def score_csv(prediction: str, answers: str, dataset: str, missing: str):
+def score_csv(prediction: str, answers: str, dataset: str, missing: str, confidence: bool = False):
     """Scores a submission: the utility.metrics.Score of two CSVs."""
     from preprocessing.datasets import DATASETS
     from preprocessing.tables import read_table
@@ -43,43 +49,61 @@ def score_csv(prediction: str, answers: str, dataset: str, missing: str):
     schema = DATASETS.get(dataset).schema
     tables = [read_table(path, schema) for path in (prediction, answers)]
     try:
-        return metrics.score(*tables, schema, missing)
+        return metrics.score(*tables, schema, missing, confidence)
     except ValueError as error:
         raise ValueError(f'{prediction} against {answers}: {error}') from error
 
 
-def score_model(data_dir: str, model_dir: str, options):
+def compare_csvs(prediction: str, against: str, answers: str, dataset: str, missing: str):
+    """Whether one submission is better than another: a utility.statistics.Comparison."""
+    from preprocessing.datasets import DATASETS
+    from preprocessing.tables import read_table
+    from utility import metrics, statistics
+
+    schema = DATASETS.get(dataset).schema
+    truth, distances = read_table(answers, schema), []
+    for path in (prediction, against):
+        try:
+            predicted = read_table(path, schema)
+            distances.append(metrics.distances_to(truth, predicted, schema, missing)[0])
+        except ValueError as error:
+            raise ValueError(f'{path} against {answers}: {error}') from error
+    return statistics.compare(*distances)
+
+
+def score_model(data_dir: str, model_dir: str, options, confidence: bool = False):
     """Scores a run on a labelled split of the records: a utility.metrics.Score.
 
     Args:
         data_dir: The split, RECORDS/val.
         model_dir: The run.
         options: A utility.predictor.PredictOptions.
+        confidence: Whether to estimate how sure NE is.
     """
     from utility import predictor, runs
 
     schema = runs.schema_of(model_dir)
     answers, _ = predictor.annotations_of(data_dir, schema)
     predicted = predictor.predict_split(model_dir, data_dir, options)
-    return _score_by_place(predicted.keypoints, answers, schema)
+    return _score_by_place(predicted.keypoints, answers, schema, confidence)
 
 
 def score_baseline(data_dir: str, model_dir: str):
     """Scores what a network must beat: the mean positions in RECORDS/train of each category."""
-    from utility import metrics, predictor, runs
+    from utility import baseline, predictor, runs
 
     schema = runs.schema_of(model_dir)
     train_dir = os.path.join(os.path.dirname(data_dir.rstrip('/')), 'train')
     known, known_sizes = predictor.annotations_of(train_dir, schema)
-    positions = metrics.mean_positions(
+    positions = baseline.mean_positions(
         known.keypoints, known.visibility, known_sizes, known.categories
     )
     answers, sizes = predictor.annotations_of(data_dir, schema)
-    predicted = metrics.mean_position_baseline(positions, sizes, answers.categories)
+    predicted = baseline.mean_position_baseline(positions, sizes, answers.categories)
     return _score_by_place(predicted, answers, schema)
 
 
-def _score_by_place(keypoints, answers, schema):
+def _score_by_place(keypoints, answers, schema, confidence=False):
     """Scores keypoints [N, K, 2] that stand in the order of the answers.
 
     Not by image_id: one picture may lie in two splits of the data set under one id.
@@ -87,7 +111,8 @@ def _score_by_place(keypoints, answers, schema):
     from utility import metrics
 
     answers = answers._replace(image_ids=answers.lines)
-    return metrics.score(answers._replace(keypoints=keypoints), answers, schema)
+    predicted = answers._replace(keypoints=keypoints)
+    return metrics.score(predicted, answers, schema, confidence=confidence)
 
 
 def format_score(score) -> str:
@@ -112,28 +137,72 @@ def format_score(score) -> str:
     )
 
 
+def format_confidence(score) -> str:
+    """The confidence intervals of a utility.metrics.Score, NE in percent."""
+    ends = {'all': score.confidence['normalized_error'], **score.confidence['per_category']}
+    errors = {'all': score.normalized_error, **score.per_category}
+    width = max(map(len, ends))
+    title = f'{100 * score.confidence["level"]:g} % confidence intervals of NE %'
+    rows = (
+        f'{name:{width}} {100 * errors[name]:9.4f}  [{100 * low:.4f}, {100 * high:.4f}]'
+        for name, (low, high) in ends.items()
+    )
+    return '\n'.join([title, *rows])
+
+
+def format_comparison(comparison, prediction: str, against: str) -> str:
+    """What a utility.statistics.Comparison says, in sentences."""
+    value, low, high = (100 * end for end in comparison.difference)
+    significant = comparison.p_value < 1 - comparison.level
+    verdict = f'{prediction if value < 0 else against} is better' if significant else 'not settled'
+    return '\n'.join(
+        [
+            f'{prediction} against {against}: {verdict}',
+            f'difference of NE {value:+.4f} percentage points, '
+            f'{100 * comparison.level:g} % interval [{low:+.4f}, {high:+.4f}], '
+            f'p = {comparison.p_value:.4f}',
+            f'better in {comparison.better}, worse in {comparison.worse} of {comparison.images} '
+            f'images; a true difference of {100 * comparison.detectable:.4f} would be seen in '
+            f'{100 * comparison.power:g} % of the cases',
+        ]
+    )
+
+
 def main(positional: list[str]) -> None:
     command_line.no_positional(positional)
     values = flags.FLAGS
     by_csv, by_model = (values.prediction, values.answers), (values.data_dir, values.model_dir)
     if not (all(by_csv) and not any(by_model) or all(by_model) and not any(by_csv)):
         raise ValueError('give either --prediction and --answers, or --data_dir and --model_dir')
+    if values.against and not values.prediction:
+        raise ValueError('--against compares with --prediction, and needs --answers')
+    comparison = None
     if values.prediction:
-        score = score_csv(values.prediction, values.answers, values.dataset, values.missing)
+        csvs = (values.answers, values.dataset, values.missing)
+        score = score_csv(values.prediction, *csvs, values.confidence)
+        if values.against:
+            comparison = compare_csvs(values.prediction, values.against, *csvs)
         print(format_score(score))
     else:
         from utility.predictor import PredictOptions
 
         options = PredictOptions(values.flip_test, values.passes, values.refine, values.batch_size)
-        score = score_model(values.data_dir, values.model_dir, options)
+        score = score_model(values.data_dir, values.model_dir, options, values.confidence)
         print(format_score(score))
         if values.baseline:
             error = 100 * score_baseline(values.data_dir, values.model_dir).normalized_error
             print(f"baseline, each category's mean positions: NE {error:.4f} %")
+    if values.confidence:
+        print(f'\n{format_confidence(score)}')
+    if comparison:
+        print(f'\n{format_comparison(comparison, values.prediction, values.against)}')
     if values.output_json:
         from preprocessing.tables import write_bytes
 
-        write_bytes(values.output_json, score.to_json().encode())
+        report = json.loads(score.to_json())
+        if comparison:
+            report['comparison'] = {'against': values.against, **comparison.to_dict()}
+        write_bytes(values.output_json, (json.dumps(report, indent=2) + '\n').encode())
 
 
 if __name__ == '__main__':

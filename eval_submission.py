@@ -3,7 +3,7 @@
     python eval_submission.py --data_dir=RECORDS/test_0 --model_dir=RUN[,RUN2] --output_csv=PATH
     python eval_submission.py --data_dir=RECORDS/test_0 --backbone=resnet50_cpn
 
-With several runs their points are averaged before they are rounded.
+With several runs their heat maps are averaged (--fuse=heatmaps), or their points are.
 """
 
 import os
@@ -12,7 +12,7 @@ import sys
 from absl import flags
 
 import config
-from utility import command_line
+from utility import command_line, prediction_flags
 
 
 def _define_flags() -> None:
@@ -22,10 +22,7 @@ def _define_flags() -> None:
         'backbone', None, 'Short for --model_dir=logs/NAME --output_csv=NAME_sub.csv.'
     )
     flags.DEFINE_string('output_csv', None, 'The submission.')
-    flags.DEFINE_boolean('flip_test', False, "Average with the mirrored picture's heat maps.")
-    flags.DEFINE_integer('passes', 1, '2: predict again on the box around the points.')
-    flags.DEFINE_string('refine', None, 'How heat maps become points; default: as trained.')
-    flags.DEFINE_integer('batch_size', 16, 'Pictures at a time.', lower_bound=1)
+    prediction_flags.define()
 
 
 def _runs_and_output(values) -> tuple:
@@ -50,27 +47,23 @@ def main(positional: list) -> None:
     from preprocessing import records
     from utility import predictor, runs, submissions
 
-    options = predictor.PredictOptions(
-        values.flip_test, values.passes, values.refine, values.batch_size
-    )
+    options = prediction_flags.options(values)
     categories = predictor.categories_of(values.data_dir)
     for run_dir in run_dirs:
         # A mistake in the last run is told before the first one has predicted for hours.
         runs.networks_for(run_dir, categories)
     schema = runs.schema_of(run_dirs[0])
-    predictions = [predictor.predict_split(r, values.data_dir, options) for r in run_dirs]
-    first = predictions[0]
-    table = submissions.ensemble([p.table() for p in predictions], schema, 'mean')
+    predictions = predictor.predict_split(run_dirs, values.data_dir, options)
     submissions.write_submission(
         output,
-        table.image_ids,
-        table.categories,
-        table.keypoints,
-        first.image_sizes,
+        predictions.image_ids,
+        predictions.categories,
+        predictions.keypoints,
+        predictions.image_sizes,
         schema,
-        expected_ids=first.image_ids,
+        expected_ids=predictions.image_ids,
     )
-    print(f'{output}: {len(table.image_ids)} pictures')
+    print(f'{output}: {len(predictions.image_ids)} pictures')
     num_rejected = records.count_rejected(values.data_dir)
     if num_rejected:
         print(

@@ -16,7 +16,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
 from absl import flags  # noqa: E402
 
-from utility import command_line  # noqa: E402
+from utility import command_line, prediction_flags  # noqa: E402
 
 _COLUMNS = 8
 _CELL_SIZE = 256  # px
@@ -28,8 +28,7 @@ def _define_flags() -> None:
     flags.DEFINE_string('data_dir', None, 'A split of the records, in place of picture files.')
     flags.DEFINE_string('output_dir', None, 'Where the drawn pictures go.')
     flags.DEFINE_integer('count', 40, 'Pictures of the split to draw.', lower_bound=1)
-    flags.DEFINE_boolean('flip_test', True, "Average with the mirrored picture's heat maps.")
-    flags.DEFINE_integer('passes', 1, '2: predict again on the box around the points.')
+    prediction_flags.define(flip_test=True)
 
 
 def draw_files(paths: list, model_dir: str, category: str, output_dir: str, options) -> None:
@@ -111,9 +110,7 @@ def main(positional: list) -> None:
     if positional and not values.category:
         raise ValueError('--category is missing: what the pictures show')
 
-    from utility.predictor import PredictOptions
-
-    options = PredictOptions(values.flip_test, values.passes)
+    options = prediction_flags.options(values)
     if positional:
         draw_files(positional, values.model_dir, values.category, values.output_dir, options)
     else:

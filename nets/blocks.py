@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-from nets.layers import POINTWISE, SQUARE, Conv, ConvNorm, Layer, Window
+from nets.layers import POINTWISE, SQUARE, BatchNorm, Conv, ConvNorm, Layer, Window
 
 
 class SqueezeExcite(Layer):
@@ -124,3 +124,42 @@ class Bottleneck(Residual):
             branch.append(SqueezeExcite(f'{path}/se', style.reduction))
         size = style.strided_shortcut_size if window.stride > 1 else 1
         super().__init__(path, branch, filters, Window(size, window.stride), project)
+
+
+class NormConv(Layer):
+    """Batch norm, ReLU and only then the convolution, without bias."""
+
+    def __init__(self, path: str, filters: int, window=POINTWISE):
+        super().__init__(path)
+        self.norm = BatchNorm(f'{path}/norm')
+        self.conv = Conv(path, filters, window)
+
+    def call(self, inputs, training):
+        return self.conv(tf.nn.relu(self.norm(inputs, training)))
+
+
+class PreactivationBottleneck(Layer):
+    """branch(x) + x, where the branch normalises and activates first and nothing follows the sum
+    (He et al., Identity Mappings in Deep Residual Networks, ECCV 2016): 1x1 to half of `filters`,
+    3x3, and 1x1 to `filters` channels; x is projected by a 1x1 where its channels differ.
+    """
+
+    def __init__(self, path: str, filters: int):
+        super().__init__(path)
+        self.filters = filters
+        self.shortcut = None
+        self.branch = [
+            NormConv(f'{path}/conv1', filters // 2),
+            NormConv(f'{path}/conv2', filters // 2, SQUARE),
+            NormConv(f'{path}/conv3', filters),
+        ]
+
+    def build(self, inputs):
+        if inputs.shape[-1] != self.filters:
+            self.shortcut = Conv(f'{self.path}/shortcut', self.filters)
+
+    def call(self, inputs, training):
+        outputs = inputs
+        for layer in self.branch:
+            outputs = layer(outputs, training)
+        return outputs + (inputs if self.shortcut is None else self.shortcut(inputs))

@@ -9,7 +9,7 @@ from typing import Any
 import tensorflow as tf
 
 from config import NetworkConfig, Registry
-from nets.backbones import BACKBONES
+from nets.backbones import BACKBONES, check_multiples
 from nets.heads import HEADS
 
 COMPUTE_DTYPES = ('float32', 'bfloat16')
@@ -125,11 +125,4 @@ def _check_division(config: NetworkConfig, features: Mapping[str, tf.Tensor]) ->
         for side, cells in zip(size, feature.shape[1:3]):
             pixels = -(-side // cells)
             stride = max(stride, 2 ** (pixels - 1).bit_length())
-    below = tuple(max(side // stride, 1) * stride for side in size)
-    above = tuple(-(-side // stride) * stride for side in size)
-    if size != below:
-        nearest = ' or '.join(map(str, sorted({below, above})))
-        raise ValueError(
-            f'network.image_size={size}: backbone {config.backbone!r} needs multiples of {stride}; '
-            f'nearest: {nearest}'
-        )
+    check_multiples(size, stride, f'backbone {config.backbone!r}')

@@ -46,34 +46,64 @@ def _variables(keypoints=24, extra=()):
 
 def test_everything_fits(saved):
     with tf.Graph().as_default():
-        report = checkpoints.plan_warm_start(saved, _variables())
+        report = checkpoints.compare(checkpoints.own_weights(saved), _variables())
     assert (report.coverage, report.missing, report.unexpected) == (1.0, (), ())
+    assert report.fills_backbone
 
 
 def test_statistics_are_restored_and_other_keypoints_start_afresh(saved):
     with tf.Graph().as_default(), tf.compat.v1.Session() as session:
         variables = _variables(keypoints=4)
-        report = checkpoints.plan_warm_start(saved, variables)
+        report = checkpoints.compare(checkpoints.own_weights(saved), variables)
         checkpoints.apply_warm_start(report, variables)
         session.run(tf.compat.v1.global_variables_initializer())
         kernel, mean, heatmaps = session.run(variables)
-    assert report.mismatched == ('head/heatmaps/kernel',)
+    assert (report.mismatched, report.lacking) == (('head/heatmaps/kernel',), ())
+    assert report.fills_backbone
     assert (kernel == 2).all() and (mean == 5).all() and (heatmaps == 0).all()
 
 
-def test_a_partial_checkpoint_needs_consent(saved):
+def test_the_report_counts_tensors_and_parameters(saved):
+    more = [('backbone/more/kernel', [2, 4]), ('head/deconv1/kernel', [8])]
     with tf.Graph().as_default():
-        variables = _variables(extra=[('backbone/more/kernel', [2])])
-        with pytest.raises(ValueError, match='backbone/more/kernel.*allow_partial_init'):
-            checkpoints.plan_warm_start(saved, variables)
-        report = checkpoints.plan_warm_start(saved, variables, allow_partial=True)
-    assert report.missing == ('backbone/more/kernel',)
+        variables = _variables(keypoints=4, extra=more)
+        report = checkpoints.compare(checkpoints.own_weights(saved), variables)
+    assert report.missing == ('backbone/more/kernel', 'head/deconv1/kernel')
+    assert report.lacking == report.missing
+    assert not report.fills_backbone
+    # 12 + 4 of the backbone's 24 and of all 48 numbers.
+    assert (report.coverage, report.backbone_coverage) == (16 / 48, 16 / 24)
+    assert str(report) == (
+        f'{saved} (this project): 2 tensors restored, 2 missing, 1 of another shape, 0 not used; '
+        '33.3 % of the parameters covered, 66.6 % of those of the backbone'
+    )
 
 
-def test_nothing_in_common_is_always_an_error(tmp_path):
-    path = _save(tmp_path / 'other', {'backbone/else': np.zeros([2], np.float32)})
-    with tf.Graph().as_default(), pytest.raises(ValueError, match='nothing'):
-        checkpoints.plan_warm_start(path, _variables(), allow_partial=True)
+@pytest.mark.parametrize(
+    ('stored', 'foreign'),
+    [
+        ('backbone/stage1/block2/conv1/kernel', True),  # a deeper network
+        ('backbone/stage1/block1/se/squeeze/kernel', True),  # another block
+        ('backbone/stem/bias', True),  # another layer
+        ('backbone/stage2/block1/conv1/kernel', False),  # a stage that is not built
+        ('backbone/stem2/kernel', False),
+        ('head/deconv1/kernel', False),
+    ],
+)
+def test_tensors_that_tell_of_another_network(stored, foreign):
+    own = {'backbone/stem/kernel': [3, 4], 'backbone/stage1/block1/conv1/kernel': [4]}
+    shapes = {name: tuple(shape) for name, shape in own.items()}
+    weights = checkpoints.Weights('x', 'y', {**shapes, stored: (1,)})
+    with tf.Graph().as_default():
+        variables = [tf.compat.v1.get_variable(n, s) for n, s in own.items()]
+        report = checkpoints.compare(weights, variables)
+    assert (report.unexpected, report.foreign) == ((stored,), (stored,) if foreign else ())
+    assert (report.coverage, report.fills_backbone) == (1.0, not foreign)
+
+
+def test_checkpoints_of_other_projects_are_not_own(tmp_path):
+    path = _save(tmp_path / 'other', {'conv2d/kernel': np.zeros([2], np.float32)})
+    assert checkpoints.own_weights(path) is None
 
 
 @pytest.mark.parametrize('name', ['', 'absent'])
@@ -95,6 +125,13 @@ def test_a_broken_checkpoint_is_told(saved, tmp_path):
     (tmp_path / 'model.ckpt-7.index').write_bytes(b'garbage')
     with pytest.raises(ValueError, match='not a readable checkpoint'):
         checkpoints.list_variables(saved)
+
+
+def test_a_folder_has_a_checkpoint_or_not(saved, tmp_path):
+    assert not checkpoints.has_checkpoint(str(tmp_path))
+    assert not checkpoints.has_checkpoint(str(tmp_path / 'absent'))
+    (tmp_path / 'checkpoint').write_text('model_checkpoint_path: "model.ckpt-7"\n')
+    assert checkpoints.has_checkpoint(str(tmp_path))
 
 
 def test_list_variables(saved, capsys):

@@ -12,7 +12,8 @@ import eval_codec
 from preprocessing.datasets import DATASETS
 from preprocessing.tables import KeypointTable, own_points, write_table
 from utility import metrics
-from utility.heatmaps import REFINEMENTS, HeatmapCodec
+from utility.heatmaps import HeatmapCodec
+from utility.refinements import REFINEMENTS
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 SCHEMA = DATASETS.get('fashionai').schema
@@ -60,12 +61,12 @@ def test_argmax_floor_is_the_distance_to_the_cell_centres():
 @pytest.mark.parametrize(
     ('image_size', 'heatmap_size'), [((384, 384), (96, 96)), ((250, 330), (64, 80))]
 )
-def test_dark_has_no_floor_to_speak_of(image_size, heatmap_size):
+def test_dark_and_the_gaussian_fit_have_no_floor_to_speak_of(image_size, heatmap_size):
     floors = [_floor(_table(), m, image_size, heatmap_size) for m in eval_codec.REFINE_MODES]
     errors = [floor.score.normalized_error for floor in floors]
     assert errors[0] > 1.5 * errors[1] > 0
-    assert errors[2] < 2e-4
-    assert floors[2].distance < 0.01
+    assert errors[-2] < 2e-4 and errors[-1] < 2e-4  # the Gaussian fit, and DARK
+    assert floors[-1].distance < 0.01
 
 
 def test_points_that_are_not_visible_or_outside_are_left_out():
@@ -136,7 +137,10 @@ def test_help_comes_without_tensorflow():
     [
         ([], '--answers is missing'),
         (['--answers=absent.csv'], 'absent.csv: No such file'),
-        (['--refine=drak'], '--refine=drak: value should be one of <argmax|quarter|dark|all>'),
+        (
+            ['--refine=drak'],
+            '--refine=drak: value should be one of <argmax|quarter|centroid|gaussian|dark|all>',
+        ),
         (['--sigma=0'], '--sigma=0.0: must be positive'),
         (['--source_size=-1'], '--source_size=-1.0: must be positive'),
         (['--answers=a.csv', '--heatmap_size=9x6'], '--heatmap_size=9x6: must be one positive'),
@@ -159,7 +163,7 @@ def test_command_prints_and_writes_the_floors(tmp_path):
         '--refine=all', f'--output_json={numbers}',
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
-    assert [line.split()[0] for line in result.stdout.splitlines()[2:5]] == list(
+    assert [line.split()[0] for line in result.stdout.splitlines()[2:7]] == list(
         eval_codec.REFINE_MODES
     )
     report = json.loads(numbers.read_text())

@@ -134,7 +134,12 @@ def _run(script: str, flag: str, *options: str) -> subprocess.CompletedProcess:
     """Runs a script as its users do: by its path, or with -m where it is a module of a package."""
     module = ['-m', script[: -len('.py')].replace('/', '.')]
     return subprocess.run(
-        [sys.executable, *options, *(module if _part(script) in ('utility', 'benchmarks') else [script]), flag],
+        [
+            sys.executable,
+            *options,
+            *(module if _part(script) in ('utility', 'benchmarks') else [script]),
+            flag,
+        ],
         cwd=ROOT,
         env={**os.environ, 'COLUMNS': '100'},
         capture_output=True,

@@ -7,8 +7,16 @@ import pytest
 import tensorflow as tf
 
 from config import LossConfig
-from utility.heatmaps import HeatmapCodec
-from utility.losses import hard_points, heatmap_loss, mean_over
+from utility.heatmaps import HeatmapCodec, flip_heatmaps
+from utility.losses import (
+    LOSSES,
+    OVER_LOGITS,
+    divergences,
+    hard_points,
+    heatmap_loss,
+    mean_over,
+    to_heatmaps,
+)
 
 IMAGE_SIZE = (32, 48)
 SIZES = ((4, 6), (8, 12), (8, 12))
@@ -25,6 +33,23 @@ def _outputs_and_labels(seed=0, sizes=SIZES):
     return outputs, {'keypoints': keypoints.astype(np.float32), 'visibility': VISIBILITY}
 
 
+def _squared_error(output, target):
+    return np.square(output - target).mean()
+
+
+def _divergence(output, target):
+    """Kullback-Leibler, in nats, from the normalised target to the softmax of the output."""
+    output, target = output.astype(np.float64), target.astype(np.float64)
+    share = target / target.sum()
+    log_output = output - np.log(np.exp(output).sum())
+    positive = share > 0
+    return (share[positive] * (np.log(share[positive]) - log_output[positive])).sum()
+
+
+ERRORS = {'mse': _squared_error, 'cross_entropy': _divergence}
+KINDS = sorted(ERRORS)
+
+
 def _oracle(outputs, labels, config):
     """The loss of each output in NumPy, hard points by sorting."""
     counts = labels['visibility'] == 1 if config.points == 'visible' else labels['visibility'] >= 0
@@ -36,7 +61,7 @@ def _oracle(outputs, labels, config):
         kept = []
         for b in range(len(output)):
             errors = [
-                np.square(output[b, :, :, k] - target[b, :, :, k]).mean()
+                ERRORS[config.kind](output[b, :, :, k], target[b, :, :, k])
                 for k in np.flatnonzero(counts[b])
             ]
             if errors and index == len(outputs) - 1:
@@ -47,11 +72,23 @@ def _oracle(outputs, labels, config):
     return losses
 
 
+def test_every_kind_that_the_settings_allow_is_here_and_has_an_oracle():
+    assert LOSSES.names() == KINDS
+    assert {LossConfig(kind=kind).kind for kind in LOSSES.names()} == set(KINDS)
+    assert set(OVER_LOGITS) <= set(KINDS)
+
+
+@pytest.mark.parametrize('kind', KINDS)
 @pytest.mark.parametrize('points', ['visible', 'annotated'])
 @pytest.mark.parametrize('ohkm', [1.0, 0.5, 0.01])
-def test_loss_is_the_numpy_one(points, ohkm):
+def test_loss_is_the_numpy_one(kind, points, ohkm):
     config = LossConfig(
-        points=points, ohkm=ohkm, target_scale=3.0, sigmas=(1.0, 2.0), weights=(0.5, 0.25, 1.0)
+        kind=kind,
+        points=points,
+        ohkm=ohkm,
+        target_scale=3.0,
+        sigmas=(1.0, 2.0),
+        weights=(0.5, 0.25, 1.0),
     )
     outputs, labels = _outputs_and_labels()
     total, losses = heatmap_loss([tf.constant(o) for o in outputs], labels, config, IMAGE_SIZE)
@@ -79,13 +116,82 @@ def test_perfect_output_has_no_loss():
     assert float(total) == 0.0
 
 
+def test_the_logarithm_of_a_target_plus_anything_has_no_cross_entropy_and_is_that_target():
+    points = np.random.default_rng(0).uniform(24, 72, (4, 5, 2)).astype(np.float32)
+    points[0, 0] = 0.5, 95.0  # at a corner, where three quarters of the target are outside
+    config = LossConfig(kind='cross_entropy', target_scale=255.0, sigmas=(1.5,), ohkm=1.0)
+    codec = HeatmapCodec((96, 96), (24, 24), sigma=1.5)
+    target = 255.0 * codec.encode(points)
+    anything = np.random.default_rng(1).uniform(0, 100, (4, 1, 1, 5)).astype(np.float32)
+    output = tf.math.log(target + 1e-30) + anything
+    labels = {'keypoints': points, 'visibility': np.ones((4, 5), np.int32)}
+    total, _ = heatmap_loss([output], labels, config, (96, 96))
+    assert float(total) == pytest.approx(0.0, abs=1e-5)
+    maps = to_heatmaps(output, config).numpy()
+    decoded, _ = codec.decode(maps)
+    assert np.abs(decoded - points).max() / 4 < 1e-3  # cells
+    assert 3 < maps[0, :, :, 0].max() / 255 < 4
+    np.testing.assert_allclose(maps[1:], target[1:], rtol=1e-3, atol=1e-4)
+
+
+def test_cross_entropy_of_a_sum_is_the_sum_along_both_axes():
+    random = np.random.default_rng(0)
+    columns, rows = random.normal(size=12), random.normal(size=8)
+    target = HeatmapCodec(IMAGE_SIZE, (8, 12), sigma=1.5).encode([[[31.0, 2.0]]])[0, :, :, 0]
+    marginals = target.numpy().sum(axis=0), target.numpy().sum(axis=1)
+    along = sum(_divergence(o, t) for o, t in zip((columns, rows), marginals))
+    output = (rows[:, None] + columns)[None, :, :, None]
+    error = divergences(tf.constant(output, tf.float32), target[None, :, :, None])
+    np.testing.assert_allclose(error, [[along]], rtol=1e-5)
+
+
+@pytest.mark.parametrize('size', [1e2, 1e6, 1e30])
+def test_cross_entropy_and_its_gradient_are_finite_for_extreme_logits(size):
+    outputs, labels = _outputs_and_labels(sizes=((8, 12),))
+    output = tf.Variable(size * outputs[0])
+    with tf.GradientTape() as tape:
+        total, _ = heatmap_loss([output], labels, LossConfig(kind='cross_entropy'), IMAGE_SIZE)
+    gradient = tape.gradient(total, output).numpy()
+    assert np.isfinite(float(total))
+    assert np.isfinite(gradient).all()
+    assert gradient.any()
+
+
+def test_the_gradient_of_cross_entropy_is_softmax_minus_target():
+    outputs, labels = _outputs_and_labels(sizes=((8, 12),))
+    output = tf.Variable(outputs[0][:1, :, :, :1])
+    target = HeatmapCodec(IMAGE_SIZE, (8, 12)).encode(labels['keypoints'])[:1, :, :, :1].numpy()
+    with tf.GradientTape() as tape:
+        error = divergences(output, target)
+    probability = np.exp(output) / np.exp(output).sum()
+    expected = probability - target / target.sum()
+    np.testing.assert_allclose(tape.gradient(error, output), expected, atol=1e-6)
+
+
+def test_heat_maps_of_a_squared_error_are_the_output():
+    output = tf.constant(_outputs_and_labels()[0][0])
+    assert to_heatmaps(output, LossConfig(target_scale=3.0)) is output
+
+
+def test_heat_maps_of_mirrored_logits_are_the_mirrored_heat_maps():
+    output = tf.constant(_outputs_and_labels()[0][1])
+    config = LossConfig(kind='cross_entropy')
+    permutation = [1, 0, 2, 4, 3]
+    np.testing.assert_allclose(
+        to_heatmaps(flip_heatmaps(output, permutation), config),
+        flip_heatmaps(to_heatmaps(output, config), permutation),
+        rtol=1e-5,
+    )
+
+
+@pytest.mark.parametrize('kind', KINDS)
 @pytest.mark.parametrize('points', ['visible', 'annotated'])
 @pytest.mark.parametrize('absent', [np.nan, np.inf, -1.0, 1e30])
-def test_points_that_do_not_count_have_no_part_in_loss_or_gradient(points, absent):
+def test_points_that_do_not_count_have_no_part_in_loss_or_gradient(kind, points, absent):
     outputs, labels = _outputs_and_labels()
     counts = VISIBILITY == 1 if points == 'visible' else VISIBILITY >= 0
     outputs = [tf.Variable(output) for output in outputs]
-    config = LossConfig(points=points, ohkm=1.0)
+    config = LossConfig(kind=kind, points=points, ohkm=1.0)
     poisoned = {**labels, 'keypoints': np.where(counts[..., None], labels['keypoints'], absent)}
     expected, _ = heatmap_loss(outputs, labels, config, IMAGE_SIZE)
     with tf.GradientTape() as tape:
@@ -96,7 +202,8 @@ def test_points_that_do_not_count_have_no_part_in_loss_or_gradient(points, absen
         np.testing.assert_array_equal(by_map > 0, counts)
 
 
-def test_a_batch_without_points_has_loss_and_gradient_zero():
+@pytest.mark.parametrize('kind', KINDS)
+def test_a_batch_without_points_has_loss_and_gradient_zero(kind):
     outputs, labels = _outputs_and_labels()
     outputs = [tf.Variable(output) for output in outputs]
     empty = {
@@ -104,7 +211,8 @@ def test_a_batch_without_points_has_loss_and_gradient_zero():
         'visibility': np.full((4, 5), -1, np.int32),
     }
     with tf.GradientTape() as tape:
-        total, losses = heatmap_loss(outputs, empty, LossConfig(points='annotated'), IMAGE_SIZE)
+        config = LossConfig(kind=kind, points='annotated')
+        total, losses = heatmap_loss(outputs, empty, config, IMAGE_SIZE)
     assert [float(loss) for loss in (total, *losses)] == [0.0] * 4
     for gradient in tape.gradient(total, outputs):
         assert not gradient.numpy().any()
@@ -144,11 +252,12 @@ def test_mean_over_does_not_touch_what_is_left_out():
     assert float(mean_over(errors, tf.constant(kept))) == 2.5
 
 
+@pytest.mark.parametrize('kind', KINDS)
 @pytest.mark.parametrize('dtype', [tf.bfloat16, tf.float16])
-def test_half_precision_outputs_have_a_float32_loss(dtype):
+def test_half_precision_outputs_have_a_float32_loss(kind, dtype):
     outputs, labels = _outputs_and_labels(sizes=((8, 12),))
     rounded = tf.cast(100 * outputs[0], dtype)
-    config = LossConfig(target_scale=255.0)
+    config = LossConfig(kind=kind, target_scale=255.0)
     total, losses = heatmap_loss([rounded], labels, config, IMAGE_SIZE)
     assert (total.dtype, losses[0].dtype) == (tf.float32, tf.float32)
     expected, _ = heatmap_loss([tf.cast(rounded, tf.float32)], labels, config, IMAGE_SIZE)

@@ -10,7 +10,7 @@ import pytest
 
 from preprocessing.datasets.fashionai import SCHEMA
 from preprocessing.tables import KeypointTable, own_points
-from utility import metrics
+from utility import baseline, metrics
 
 
 def random_tables(count=30, seed=0):
@@ -220,10 +220,10 @@ def test_mean_positions():
     keypoints[:, 1] = [(99, 99), (20, 10), (9, 9)]
     visibility = np.array([[1, -1], [0, 1], [1, -1]])
     categories = ['dress', 'dress', 'skirt']
-    positions = metrics.mean_positions(keypoints, visibility, sizes, categories)
+    positions = baseline.mean_positions(keypoints, visibility, sizes, categories)
     np.testing.assert_allclose(positions['dress'], [(0.5, 0.3), (0.5, 0.2)])
     np.testing.assert_allclose(positions['skirt'], [(0.2, 0.3), (0.5, 0.5)])
-    predicted = metrics.mean_position_baseline(positions, [[20, 30], [7, 8]], ['skirt', 'dress'])
+    predicted = baseline.mean_position_baseline(positions, [[20, 30], [7, 8]], ['skirt', 'dress'])
     np.testing.assert_allclose(predicted, [[(6, 6), (15, 10)], [(4, 2.1), (4, 1.4)]])
     with pytest.raises(ValueError, match="'blouse'.*dress, skirt"):
-        metrics.mean_position_baseline(positions, [[20, 30]], ['blouse'])
+        baseline.mean_position_baseline(positions, [[20, 30]], ['blouse'])

@@ -10,6 +10,7 @@ from config import Experiment, LossConfig, NetworkConfig, OptimizerConfig
 from preprocessing.datasets.fashionai import SCHEMA
 from utility.metrics import normalized_error
 from utility.model_fn import Task, make_model_fn
+from utility.prediction import PredictOptions
 
 SIZE = 64
 SKIRT = SCHEMA.subset('skirt')
@@ -122,7 +123,7 @@ def test_predictions_do_not_depend_on_the_batch_size(trained):
 def test_the_flip_test_makes_prediction_symmetric(trained):
     model_dir, (features, labels), _ = trained
     mirrored = {**features, 'image': features['image'][:, :, ::-1]}
-    estimator = _estimator(model_dir, flip_test=True)
+    estimator = _estimator(model_dir, options=PredictOptions(flip_test=True))
     plain = _predict(estimator, (features, labels))
     flipped = _predict(estimator, (mirrored, labels))
     for a, b in zip(plain, flipped):

@@ -19,6 +19,18 @@ v1 = tf.compat.v1
 K = 5
 
 _STEM_NORM = 2 * 64
+
+
+def _hrnet_classifier(width):
+    """Parameters of timm's incre_modules, downsamp_modules, final_layer and classifier."""
+    total = 1024 * 2048 + 3 * 2048 + 2048 * 1000 + 1000
+    for inner, channels in ((32 << n, width << n) for n in range(4)):
+        # A bottleneck to 4 * inner channels and its projection; 3x3/2 to the next one's channels.
+        total += 5 * inner * channels + 13 * inner**2 + 20 * inner
+        total += 9 * 4 * inner * 8 * inner + 3 * 8 * inner if inner < 256 else 0
+    return total
+
+
 # Trainable parameters as published, less the classifier of 1000 classes where there is one.
 BACKBONE_PARAMETERS = {
     'resnet18': 11_689_512 - (512 * 1000 + 1000),
@@ -37,25 +49,76 @@ BACKBONE_PARAMETERS = {
     'detnet59': 8_543_168 + 8_804_352 + _STEM_NORM,
     'detnext50': 9_386_608 + 9_652_608,
     'detnext101': 30_782_128 + 9_652_608,
+    # tf.fashionAI's with 4 stacks and 13 keypoints, less those stacks.
+    'hourglass_stem': 12_821_748 - 12_470_580,
+    # timm's, of which only the trunk is here.
+    'hrnet_w18': 21_299_004 - _hrnet_classifier(18),
+    'hrnet_w32': 41_232_680 - _hrnet_classifier(32),
+    'hrnet_w48': 77_469_864 - _hrnet_classifier(48),
+    # Those of Keras without top; tests/test_keras_applications.py has all the others.
+    'keras/EfficientNetV2B0': 5_858_704,
+    'keras/MobileNetV3Small': 927_008,
+    'keras/RegNetY002': 2_793_996,
 }
 # tf.fashionAI's resnet50_cpn has 26,958,528 and 27,085,248; nets/heads/cpn.py explains the terms.
 _CPN_NORMS = 2 * 256 * (4 + 3 + 4)
+_CPN = (
+    26_958_528 + _STEM_NORM + _CPN_NORMS + 5 * 13,
+    27_085_248 + _STEM_NORM + _CPN_NORMS + 5 * 24,
+)
+_RESNET50 = BACKBONE_PARAMETERS['resnet50']
+_JOINED = 256 + 512 + 1024 + 2048  # channels of all its feature maps
+_AIFASHION_CHANNELS = 9 * (256 * 1024 + 128 * 512 + 64 * 256 + 64 * 192)
+# What one keypoint adds: three global maps, two stacks, and the three convolutions that read them.
+_AIFASHION_KEYPOINT = (128 + 64 + 64 + 3) + 2 * (384 + 1) + 3 * 128
 # (13 and 24 keypoints), on resnet50.
 HEAD_PARAMETERS = {
-    'cpn': (
-        26_958_528 + _STEM_NORM + _CPN_NORMS + 5 * 13,
-        27_085_248 + _STEM_NORM + _CPN_NORMS + 5 * 24,
+    'cpn': _CPN,
+    # Its RefineNet has 948,336 there instead of 1,889,024, for 13 keypoints.
+    'cpn_seresnext': tuple(n - 1_889_024 + 948_336 for n in _CPN),
+    # Nine deconvolutions with batch norm more.
+    'cpn_deconv': tuple(n + 9 * (16 * 256**2 + 2 * 256) for n in _CPN),
+    # The authors' global part with ResNet-50, and their refine part; 11 keypoints more are more
+    # heat maps (3x3), more inputs of the first bottleneck, and more heat maps (1x1).
+    'cpn_17th_place': (
+        25_702_221 + 22_887_501,
+        25_702_221 + 22_887_501 + 11 * (9 * 256 + 1 + 64 + 256 + 256 + 1),
     ),
     # 33,999,697 with COCO's 17 keypoints: the published 34.0 M.
     'dhn': (33_999_697 - 4 * 257, 33_999_697 + 7 * 257),
+    # tf.fashionAI's with 4 stacks; level C2 has the channels that they read.
+    'hourglass': (_RESNET50 + 12_470_580, _RESNET50 + 12_490_336),
+    # Published with 24 keypoints; on resnet50 the levels that are joined have more channels.
+    'aifashion': (
+        _RESNET50 + 4_500_280 + _AIFASHION_CHANNELS - 11 * _AIFASHION_KEYPOINT,
+        _RESNET50 + 4_500_280 + _AIFASHION_CHANNELS,
+    ),
+    'hrnet': tuple(_RESNET50 + 257 * num_keypoints for num_keypoints in (13, 24)),
+    'hrnetv2': tuple(
+        _RESNET50 + _JOINED**2 + 2 * _JOINED + (_JOINED + 1) * num_keypoints
+        for num_keypoints in (13, 24)
+    ),
+    # From 2 x 2 cells to 16 columns and 16 rows.
+    'simcc': tuple(
+        _RESNET50 + 2049 * num_keypoints + 2 * (2 * 2 + 1) * 16 for num_keypoints in (13, 24)
+    ),
 }
 STRIDES = {'C2': 4, 'C3': 8, 'C4': 16, 'C5': 32}
 HELD_STRIDES = {'C2': 4, 'C3': 8, 'C4': 16, 'C5': 16, 'C6': 16}  # DetNet
 
 WIDTHS = {'senet154': 32}  # the least that makes 64 groups
-BACKBONES = nets.BACKBONES.names()
+NEEDED_LEVELS = {'hrnet': (2,), 'hourglass': (2,)}  # of heads that leave others without a gradient
+BACKBONES = [
+    name
+    for name in nets.BACKBONES.names()
+    if not name.startswith('keras/') or name in BACKBONE_PARAMETERS
+]
 HEADS = nets.HEADS.names()
-PAIRS = [(backbone, 'dhn') for backbone in BACKBONES] + [('resnet18', head) for head in HEADS]
+# 'dhn' needs the coarsest level only, and not all that an HRNet computes is on the way to it.
+PARTNERS = {name: 'hrnetv2' if name.startswith('hrnet') else 'dhn' for name in BACKBONES}
+for name in ('hrnet_w32', 'hrnet_w48'):  # hrnet_w18 but for the width, which is 16 here
+    del PARTNERS[name]
+PAIRS = [*PARTNERS.items(), *(('resnet18', head) for head in HEADS)]
 PAIRS = sorted(set(PAIRS))
 
 
@@ -65,11 +128,14 @@ def _thin(factory, **sizes):
 
 
 def _config(backbone='resnet18', head='dhn', **fields):
+    options = _thin(nets.BACKBONES.get(backbone), width=WIDTHS.get(backbone, 16))
+    if head in NEEDED_LEVELS:
+        options['levels'] = NEEDED_LEVELS[head]
     values = {
         'image_size': (64, 64),
         'heatmap_size': (16, 16),
-        'backbone_options': _thin(nets.BACKBONES.get(backbone), width=WIDTHS.get(backbone, 16)),
-        'head_options': _thin(nets.HEADS.get(head), channels=16),
+        'backbone_options': options,
+        'head_options': _thin(nets.HEADS.get(head), channels=16, stacks=2, depth=2),
     }
     return NetworkConfig(backbone=backbone, head=head, **{**values, **fields})
 
@@ -92,6 +158,12 @@ def _shared(backbone, head):
     return _built(backbone=backbone, head=head)
 
 
+def _strides(backbone):
+    if backbone == 'hourglass_stem':
+        return {'C2': 4}
+    return HELD_STRIDES if backbone.startswith('det') else STRIDES
+
+
 @pytest.mark.parametrize('name', BACKBONES)
 def test_backbone_has_the_published_parameters_and_strides(name):
     with tf.Graph().as_default():
@@ -99,8 +171,7 @@ def test_backbone_has_the_published_parameters_and_strides(name):
         features = backbone(tf.zeros([1, 128, 64, 3]), False)
         assert nets.num_parameters(backbone) == BACKBONE_PARAMETERS[name]
     assert {key: (128 // f.shape[1], 64 // f.shape[2]) for key, f in features.items()} == {
-        key: (stride, stride)
-        for key, stride in (HELD_STRIDES if name.startswith('det') else STRIDES).items()
+        key: (stride, stride) for key, stride in _strides(name).items()
     }
     assert list(features) == sorted(features)
 
@@ -123,32 +194,6 @@ def test_heat_maps_have_the_size_asked_for_also_when_not_square(head):
     assert {output.dtype for output in outputs} == {tf.float32}
 
 
-def _features(*sizes):
-    generator = np.random.default_rng(0)
-    return {
-        f'C{n}': tf.constant(generator.random((1, size, size, 8)), tf.float32)
-        for n, size in enumerate(sizes, start=2)
-    }
-
-
-def test_cpn_goes_from_coarse_to_fine_and_then_refines():
-    head, features = nets.HEADS.get('cpn')(K, (16, 16), channels=16), _features(16, 8, 4, 2)
-    outputs = head(features, False)
-    assert len(outputs) == 5
-    for level, key in enumerate(['C5', 'C4', 'C3', 'C2']):
-        others = head({**features, key: 1.0 - features[key]}, False)
-        changed = [np.any(a != b) for a, b in zip(outputs, others)]
-        # A level reaches its own map, the finer ones and the refined one, and no coarser one.
-        assert changed == [n >= level for n in range(5)], key
-
-
-def test_cpn_adds_levels_of_equal_size_without_a_convolution():
-    head = nets.HEADS.get('cpn')(K, (16, 16), channels=16)
-    head(_features(8, 4, 4, 4), False)
-    merged = {v.name.split('/')[2] for v in head.variables if '/merge/' in v.name}
-    assert merged == {'C2'}
-
-
 @pytest.mark.parametrize(('backbone', 'head'), PAIRS)
 def test_names_are_unique_and_below_backbone_or_head(backbone, head):
     network = _shared(backbone, head)
@@ -160,6 +205,20 @@ def test_names_are_unique_and_below_backbone_or_head(backbone, head):
     with_k_channels = [v.name for v in network.trainable_variables if v.shape[-1] == K]
     assert with_k_channels
     assert all(name.startswith('head/heatmaps') for name in with_k_channels)
+
+
+@pytest.mark.parametrize('head', HEADS)
+def test_layers_that_depend_on_the_keypoints_and_no_others_are_named_heatmaps(head):
+    shapes = []
+    for num_keypoints in (K, K + 1):
+        with tf.Graph().as_default():
+            network = nets.build_network(_config(head=head), num_keypoints)
+            network(tf.zeros([1, 64, 64, 3]), False)
+            shapes.append({v.name: v.shape for v in network.variables})
+    assert shapes[0].keys() == shapes[1].keys()
+    layers = {name: '/'.join(name.split('/')[:2]) for name in shapes[0]}
+    dependent = {layers[name] for name in layers if shapes[0][name] != shapes[1][name]}
+    assert dependent == {layer for layer in layers.values() if layer.startswith('head/heatmaps')}
 
 
 @pytest.mark.parametrize(('backbone', 'head'), PAIRS)

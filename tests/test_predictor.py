@@ -15,7 +15,9 @@ from preprocessing.pictures import Picture
 from preprocessing.records import first_examples
 from tests.tiny_records import write_records
 from utility import predictor
-from utility.predictor import PredictOptions, confident_box
+from utility.answers import annotations_of
+from utility.prediction import PredictOptions
+from utility.predictor import confident_box
 
 SIZE = 48  # px
 COUNTS = {'trousers': 3, 'blouse': 2, 'skirt': 5, 'dress': 0}
@@ -31,7 +33,7 @@ class _Oracle:
 
     def predict(self, input_fn):
         for features, labels in input_fn():
-            to_original = np.linalg.inv(features['to_crop'].numpy())
+            to_original = np.linalg.inv(features['to_crop'].numpy()[:, 0])  # the first view
             self.seen.append(labels['keypoints'].numpy())
             for row, matrix in enumerate(to_original):
                 points = labels['keypoints'][row].numpy()
@@ -72,7 +74,7 @@ def test_predictions_of_several_networks_stand_in_the_order_of_the_annotations(
 ):
     split = f'{records_dir}/val'
     predicted = predictor.predict_split(run_dir, split, PredictOptions(batch_size=2))
-    answers, sizes = predictor.annotations_of(split, SCHEMA)
+    answers, sizes = annotations_of(split, SCHEMA)
     expected = [f'{c}/{i}.jpg' for c in ('blouse', 'skirt', 'trousers') for i in range(COUNTS[c])]
     assert predicted.image_ids.tolist() == answers.image_ids.tolist() == expected
     np.testing.assert_array_equal(predicted.categories, answers.categories)
@@ -133,9 +135,9 @@ def test_records_that_are_lost_are_told(run_dir, records_dir, tmp_path):
 
 def test_only_labelled_splits_have_annotations(records_dir):
     with pytest.raises(ValueError, match='test_0.*not a labelled split'):
-        predictor.annotations_of(f'{records_dir}/test_0', SCHEMA)
+        annotations_of(f'{records_dir}/test_0', SCHEMA)
     with pytest.raises(ValueError, match='nowhere.*not a labelled split'):
-        predictor.annotations_of(f'{records_dir}/nowhere/', SCHEMA)
+        annotations_of(f'{records_dir}/nowhere/', SCHEMA)
 
 
 def test_categories_without_records_need_no_network(records_dir):
@@ -186,3 +188,19 @@ def test_scores_below_zero_make_a_box_too(scores):
 def test_a_picture_without_points_has_an_empty_box():
     box = confident_box(POINTS, np.ones(5), np.full(5, -1))
     np.testing.assert_array_equal(box, np.zeros(4))
+
+
+def test_one_wild_point_does_not_shape_the_box():
+    points = np.array([[100, 100], [200, 110], [105, 220], [190, 215], [150, 105]], np.float32)
+    expected = [100, 100, 200, 220]
+    np.testing.assert_allclose(confident_box(points, np.ones(5), np.ones(5)), expected)
+    wild = np.concatenate([points, [[480, 400]]]).astype(np.float32)
+    scores = np.array([0.9, 0.9, 0.8, 0.8, 0.9, 0.7])
+    np.testing.assert_allclose(confident_box(wild, scores, np.ones(6)), expected)
+    # Surer than most of the others it may well be right.
+    sure = np.array([0.9, 0.9, 0.8, 0.8, 0.9, 1.0])
+    np.testing.assert_allclose(confident_box(wild, sure, np.ones(6)), [100, 100, 480, 400])
+    # A leg that is stretched out is two points.
+    leg = np.concatenate([wild, [[470, 420]]]).astype(np.float32)
+    box = confident_box(leg, np.append(scores, 0.7), np.ones(7))
+    np.testing.assert_allclose(box, [100, 100, 480, 420])

@@ -6,39 +6,86 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
-from collections.abc import Sequence
+import re
+from collections.abc import Collection, Mapping, Sequence
 
 # The last layers of every head: they depend on the schema, all others do not.
 HEATMAP_LAYERS = 'head/heatmaps'
+BACKBONE = 'backbone/'
+
+
+@dataclasses.dataclass(frozen=True)
+class Weights:
+    """Weights on disk, under this project's names.
+
+    Attributes:
+        path: As the user gave it.
+        origin: Whose they are, for messages.
+        shapes: By name; None for what cannot become a variable.
+        unknown: Tensors that have no name here although they belong to the network.
+        backbones: Pattern of the names of those that may take them in full; '' if not known.
+        checkpoint: Prefix of the checkpoint to restore from; '' before there is one.
+        head: The head that they were trained with, '' if none or not known.
+    """
+
+    path: str
+    origin: str
+    shapes: Mapping[str, tuple[int, ...] | None]
+    unknown: tuple[str, ...] = ()
+    backbones: str = ''
+    checkpoint: str = ''
+    head: str = ''
 
 
 @dataclasses.dataclass(frozen=True)
 class WarmStart:
-    """What a checkpoint gives to a network, by variable name.
+    """What weights give to a network, by variable name.
 
     Attributes:
-        path: Of the checkpoint.
-        restored: Names that are taken from the checkpoint.
-        missing: Names of the network that the checkpoint does not have.
+        weights: They.
+        restored: Names that are taken from them.
+        missing: Names of the network that they do not have.
         mismatched: Names whose shapes differ.
-        unexpected: Names of the checkpoint that the network does not have.
-        coverage: Share of the network's parameters that is restored, 0..1.
+        unexpected: Names of theirs that the network does not have.
+        foreign: Those of them that show that the weights are another network's: more blocks in a
+            stage, or another tensor in a layer or block, than the network has.
+        coverage, backbone_coverage: Share of the parameters that is restored, 0..1, of all and of
+            the backbone's; batch-norm statistics count.
     """
 
-    path: str
+    weights: Weights
     restored: tuple[str, ...]
     missing: tuple[str, ...]
     mismatched: tuple[str, ...]
     unexpected: tuple[str, ...]
+    foreign: tuple[str, ...]
     coverage: float
+    backbone_coverage: float
+
+    @property
+    def lacking(self) -> tuple[str, ...]:
+        """What the network starts without, besides the last layers, which depend on the schema."""
+        names = self.missing + self.mismatched
+        return tuple(name for name in names if not name.startswith(HEATMAP_LAYERS))
+
+    @property
+    def fills_backbone(self) -> bool:
+        """Whether the weights are this backbone's, all of them."""
+        return not (self.foreign or any(map(in_backbone, self.missing + self.mismatched)))
 
     def __str__(self) -> str:
         return (
-            f'{self.path}: {len(self.restored)} tensors restored, {len(self.missing)} missing, '
-            f'{len(self.mismatched)} of another shape, {len(self.unexpected)} not used; '
-            f'{100 * self.coverage:.1f} % of the parameters covered'
+            f'{self.weights.path} ({self.weights.origin}): {len(self.restored)} tensors restored, '
+            f'{len(self.missing)} missing, {len(self.mismatched)} of another shape, '
+            f'{len(self.unexpected)} not used; {_percent(self.coverage)} of the parameters '
+            f'covered, {_percent(self.backbone_coverage)} of those of the backbone'
         )
+
+
+def _percent(share: float) -> str:
+    return f'{math.floor(1000 * share) / 10:.1f} %'
 
 
 def resolve(path: str) -> str:
@@ -62,8 +109,19 @@ def resolve(path: str) -> str:
     return path
 
 
-def _open(path: str):
-    """A reader of the checkpoint at `path`; its prefix too."""
+def has_checkpoint(folder: str) -> bool:
+    """Whether a training has saved anything in this folder."""
+    import tensorflow as tf
+
+    return tf.io.gfile.exists(folder) and tf.train.latest_checkpoint(folder) is not None
+
+
+def open_checkpoint(path: str):
+    """A reader of the checkpoint at `path`; its prefix too.
+
+    Raises:
+        ValueError: There is none, or it is damaged.
+    """
     import tensorflow as tf
 
     prefix = resolve(path)
@@ -77,65 +135,76 @@ def _name(variable) -> str:
     return variable.name.split(':')[0]
 
 
-def _is_state(name: str) -> bool:
+def is_state(name: str) -> bool:
     """Whether a stored name is an optimiser's or a counter's rather than the network's."""
     return not name.startswith(('backbone/', 'head/')) or name.endswith(
         ('/Momentum', '/Adam', '/Adam_1')
     )
 
 
-def plan_warm_start(path: str, variables: Sequence, allow_partial: bool = False) -> WarmStart:
-    """Compares a checkpoint of this project with a network's variables.
-
-    The last layers, head/heatmaps*, may differ: a network of another schema keeps its own.
-
-    Args:
-        path: A checkpoint's prefix or a directory of checkpoints.
-        variables: The network's, batch-norm statistics included.
-        allow_partial: Accepts a checkpoint that covers the network in part only.
+def own_weights(path: str) -> Weights | None:
+    """The weights of a checkpoint of this project; None if it is of another.
 
     Raises:
-        ValueError: Nothing fits, or something besides head/heatmaps* is missing or of another
-            shape and allow_partial is not set.
+        ValueError: There is none, or it is damaged.
     """
-    reader, prefix = _open(path)
-    shapes = {n: s for n, s in reader.get_variable_to_shape_map().items() if not _is_state(n)}
-    names = {_name(v): v for v in variables}
-    missing = tuple(sorted(n for n in names if n not in shapes))
-    mismatched = tuple(
-        sorted(n for n, v in names.items() if n in shapes and shapes[n] != v.shape.as_list())
+    reader, prefix = open_checkpoint(path)
+    stored = reader.get_variable_to_shape_map()
+    shapes = {name: tuple(shape) for name, shape in stored.items() if not is_state(name)}
+    return Weights(path, 'this project', shapes, checkpoint=prefix) if shapes else None
+
+
+def compare(weights: Weights, variables: Sequence) -> WarmStart:
+    """What `weights` give to a network of these variables, batch-norm statistics included."""
+    names = {_name(v): tuple(v.shape.as_list()) for v in variables}
+    shapes = weights.shapes
+    missing = [n for n in names if n not in shapes]
+    mismatched = [n for n, shape in names.items() if n in shapes and shapes[n] != shape]
+    restored = names.keys() - set(missing) - set(mismatched)
+    unexpected = shapes.keys() - names.keys()
+    owners = {_owner(n) for n in names}
+    foreign = [n for n in unexpected if in_backbone(n) and _owner(n) in owners]
+    return WarmStart(
+        weights,
+        restored=tuple(sorted(restored)),
+        missing=tuple(sorted(missing)),
+        mismatched=tuple(sorted(mismatched)),
+        unexpected=tuple(sorted({*unexpected, *weights.unknown})),
+        foreign=tuple(sorted({*foreign, *weights.unknown})),
+        coverage=_share(restored, names),
+        backbone_coverage=_share(restored, {n: s for n, s in names.items() if in_backbone(n)}),
     )
-    restored = tuple(sorted(names.keys() - set(missing) - set(mismatched)))
-    size = {n: v.shape.num_elements() for n, v in names.items()}
-    report = WarmStart(
-        path=prefix,
-        restored=restored,
-        missing=missing,
-        mismatched=mismatched,
-        unexpected=tuple(sorted(shapes.keys() - names.keys())),
-        coverage=sum(size[n] for n in restored) / max(1, sum(size.values())),
-    )
-    if not restored:
-        raise ValueError(f'nothing of {prefix!r} fits this network')
-    lacking = [n for n in missing + mismatched if not n.startswith(HEATMAP_LAYERS)]
-    if lacking and not allow_partial:
-        raise ValueError(
-            f'{report}; first: {lacking[0]}. Pass --allow_partial_init to start from a part'
-        )
-    return report
+
+
+def in_backbone(name: str) -> bool:
+    return name.startswith(BACKBONE)
+
+
+def _owner(name: str) -> str:
+    """The list of blocks that a tensor is in, or its layer: none of another network fits there."""
+    blocks = re.match(r'(backbone/stage\d+/(?:.*/)?block)\d+/', name)
+    return blocks.group(1) if blocks else name.rpartition('/')[0]
+
+
+def _share(chosen: Collection[str], shapes: Mapping[str, tuple[int, ...]]) -> float:
+    """The share of all numbers that the chosen tensors hold."""
+    sizes = {name: math.prod(shape) for name, shape in shapes.items()}
+    return sum(size for n, size in sizes.items() if n in chosen) / max(1, sum(sizes.values()))
 
 
 def apply_warm_start(report: WarmStart, variables: Sequence) -> None:
-    """Makes the checkpoint's tensors the initial values. In a graph, before initialisation."""
+    """Makes the weights the initial values. In a graph, before initialisation."""
     import tensorflow as tf
 
     names = {_name(v): v for v in variables}
-    tf.compat.v1.train.init_from_checkpoint(report.path, {n: names[n] for n in report.restored})
+    tf.compat.v1.train.init_from_checkpoint(
+        report.weights.checkpoint, {n: names[n] for n in report.restored}
+    )
 
 
 def list_variables(path: str) -> list[tuple[str, list[int], str]]:
     """(name, shape, dtype) of each tensor of a checkpoint, sorted by name."""
-    reader, _ = _open(path)
+    reader, _ = open_checkpoint(path)
     dtypes = reader.get_variable_to_dtype_map()
     shapes = reader.get_variable_to_shape_map()
     return [(name, shapes[name], dtypes[name].name) for name in sorted(shapes)]
@@ -148,11 +217,8 @@ def main(positional: list[str]) -> None:
     total = 0
     for name, shape, dtype in rows:
         print(f'{name:70s} {dtype:10s} {"x".join(map(str, shape)) or "scalar"}')
-        if not _is_state(name):
-            count = 1
-            for length in shape:
-                count *= length
-            total += count
+        if not is_state(name):
+            total += math.prod(shape)
     print(f'{len(rows)} tensors; {total:,} numbers of the network, without optimiser state')
 
 

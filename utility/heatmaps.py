@@ -11,79 +11,9 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
-from config import Registry
+from utility.refinements import REFINEMENTS, windows
 
-REFINEMENTS = Registry(
-    'refine mode',
-    """Name -> f(window, peak) -> position: where between the cells the maximum of a map lies.
-
-    window: float32 [N, 3, 3], the map around the interior cell nearest to its largest cell.
-    peak: int32 [N, 2], (x, y) of the largest cell relative to the window's centre, in cells;
-        0 except where the largest cell is at the border of the map.
-    position: float32 [N, 2], (x, y) of the refined maximum relative to the window's centre, in
-        cells; finite for every finite window and at most one cell from `peak` in x and in y.""",
-)
-
-# Values below this share of the peak count as this share in 'dark'. Low enough for the window of
-# a border cell to be exact from sigma = 0.81 cells on (there the farthest of the nine cells is
-# 2.5 cells from the maximum in x and in y), high enough that noise around zero has no long tail.
-_LOG_FLOOR = 1e-4
-# Peaks that are not larger have no logarithm worth expanding.
-_SMALLEST_PEAK = 1e-30
-_MAX_STEP = 1
 _SMALLEST_MAP = 3
-_WINDOW = np.array([(dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1)], np.int32)
-
-
-@REFINEMENTS.register('argmax')
-def _argmax(window: tf.Tensor, peak: tf.Tensor) -> tf.Tensor:
-    """The centre of the largest cell."""
-    del window
-    return tf.cast(peak, tf.float32)
-
-
-@REFINEMENTS.register('quarter')
-def _quarter(window: tf.Tensor, peak: tf.Tensor) -> tf.Tensor:
-    """A quarter cell towards the larger neighbour, in x and in y (Newell et al. 2016, section 3.4).
-
-    No step where the largest cell has one neighbour only, or equal ones.
-    """
-    row = tf.gather(window, peak[:, 1] + 1, axis=1, batch_dims=1)
-    column = tf.gather(window, peak[:, 0] + 1, axis=2, batch_dims=1)
-    side = tf.stack([tf.sign(v[:, 2] - v[:, 0]) for v in (row, column)], axis=-1)
-    return tf.cast(peak, tf.float32) + tf.where(tf.equal(peak, 0), 0.25 * side, 0.0)
-
-
-@REFINEMENTS.register('dark')
-def _dark(window: tf.Tensor, peak: tf.Tensor) -> tf.Tensor:
-    """One Newton step on the log of the map (DARK: Zhang et al. 2020, section 3.1).
-
-    The log of a Gaussian is a quadratic, so the step finds its maximum exactly, from any cell; that
-    is why the border cells may borrow the window of their neighbour. Departures from the paper: the
-    step is bounded, and where the log is not strictly concave the quarter step stands in.
-    """
-    log = _log_share(window)
-    slope_x = (log[:, 1, 2] - log[:, 1, 0]) / 2
-    slope_y = (log[:, 2, 1] - log[:, 0, 1]) / 2
-    curve_xx = log[:, 1, 2] - 2 * log[:, 1, 1] + log[:, 1, 0]
-    curve_yy = log[:, 2, 1] - 2 * log[:, 1, 1] + log[:, 0, 1]
-    curve_xy = (log[:, 2, 2] - log[:, 2, 0] - log[:, 0, 2] + log[:, 0, 0]) / 4
-    determinant = curve_xx * curve_yy - curve_xy**2
-    concave = (curve_xx < 0) & (curve_yy < 0) & (determinant > 0)
-    newton_x = (curve_xy * slope_y - curve_yy * slope_x) / tf.where(concave, determinant, 1.0)
-    newton_y = (curve_xy * slope_x - curve_xx * slope_y) / tf.where(concave, determinant, 1.0)
-    largest = tf.cast(peak, tf.float32)
-    newton = tf.clip_by_value(
-        tf.stack([newton_x, newton_y], axis=-1), largest - _MAX_STEP, largest + _MAX_STEP
-    )
-    return tf.where(concave[:, tf.newaxis], newton, _quarter(window, peak))
-
-
-def _log_share(window: tf.Tensor) -> tf.Tensor:
-    """Log of the window [N, 3, 3] over its maximum; all floor where nothing is positive."""
-    peak = tf.reduce_max(window, axis=[1, 2], keepdims=True)
-    share = window / tf.where(peak > _SMALLEST_PEAK, peak, 1.0)
-    return tf.math.log(tf.clip_by_value(share, _LOG_FLOOR, 1.0))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,12 +26,14 @@ class HeatmapCodec:
             in x and y and need not be a whole number.
         sigma: Standard deviation of the Gaussians, cells.
         refine: Name in REFINEMENTS.
+        smoothing: Standard deviation, cells, of a Gaussian over maps that are decoded; 0: none.
     """
 
     image_size: tuple[int, int]
     heatmap_size: tuple[int, int]
     sigma: float = 2.0
     refine: str = 'dark'
+    smoothing: float = 0.0
 
     def __post_init__(self):
         if min(self.image_size) <= 0:
@@ -110,6 +42,8 @@ class HeatmapCodec:
             raise ValueError(f'heatmap_size={self.heatmap_size!r}: must be at least 3 x 3 cells')
         _check_sigma(self.sigma)
         REFINEMENTS.get(self.refine)
+        if not self.smoothing >= 0:
+            raise ValueError(f'smoothing={self.smoothing!r}: must not be negative')
 
     @property
     def stride(self) -> tuple[float, float]:
@@ -162,25 +96,50 @@ class HeatmapCodec:
                 f'heatmaps of shape {heatmaps.shape}: must be {height} x {width} cells'
             )
         batch_keypoints = tf.shape(heatmaps)[0], tf.shape(heatmaps)[3]
+        if self.smoothing:
+            heatmaps = smooth(heatmaps, self.smoothing)
         maps = tf.transpose(heatmaps, [0, 3, 1, 2])
-        maps = tf.reshape(maps, [-1, height * width])
-        largest = tf.argmax(maps, axis=1, output_type=tf.int32)
+        maps = tf.reshape(maps, [*batch_keypoints, height * width])
+        largest = tf.argmax(maps, axis=2, output_type=tf.int32)
         cells = tf.stack([largest // width, largest % width], axis=-1)
-        centres = tf.clip_by_value(cells, 1, [height - 2, width - 2])
-        around = centres[:, tf.newaxis, :] + _WINDOW
-        window = tf.gather(maps, around[..., 0] * width + around[..., 1], batch_dims=1)
-        position = REFINEMENTS.get(self.refine)(
-            tf.reshape(window, [-1, 3, 3]), tf.reverse(cells - centres, axis=[-1])
-        )
+        refine = REFINEMENTS.get(self.refine)
+        centres, window = windows(maps, cells, self.heatmap_size, refine.radius)
+        peak = tf.reshape(tf.reverse(cells - centres, axis=[-1]), [-1, 2])
+        position = tf.reshape(refine(window, peak), [*batch_keypoints, 2])
         centres = tf.cast(tf.reverse(centres, axis=[-1]), tf.float32)
         points = (centres + position + 0.5) * tf.constant(self.stride[::-1], tf.float32)
-        scores = tf.reduce_max(maps, axis=1)
-        return tf.reshape(points, [*batch_keypoints, 2]), tf.reshape(scores, batch_keypoints)
+        return points, tf.reduce_max(maps, axis=2)
 
 
 def _check_sigma(sigma: float) -> None:
     if not sigma > 0:
         raise ValueError(f'sigma={sigma!r}: must be positive')
+
+
+def smooth(heatmaps: tf.Tensor, sigma: float) -> tf.Tensor:
+    """Gaussian blur of maps, then scaled so that each keeps its maximum (DARK, section 3.1).
+
+    Args:
+        heatmaps: float32 [B, h, w, K].
+        sigma: Standard deviation, cells.
+
+    Returns:
+        float32 [B, h, w, K]; the border is continued by its own cells.
+    """
+    radius = max(1, round(3 * sigma))
+    steps = np.arange(-radius, radius + 1)
+    weights = np.exp(-0.5 * (steps / sigma) ** 2)
+    weights = tf.constant(weights / weights.sum(), tf.float32)
+    num_maps = heatmaps.shape[-1]
+    # One cell at a time, so that the border is continued however small the map is.
+    blurred = heatmaps
+    for _ in range(radius):
+        blurred = tf.pad(blurred, [[0, 0], [1, 1], [1, 1], [0, 0]], 'SYMMETRIC')
+    for shape in ([-1, 1, 1, 1], [1, -1, 1, 1]):
+        kernel = tf.tile(tf.reshape(weights, shape), [1, 1, num_maps, 1])
+        blurred = tf.nn.depthwise_conv2d(blurred, kernel, [1, 1, 1, 1], 'VALID')
+    peak, blurred_peak = (tf.reduce_max(m, [1, 2], keepdims=True) for m in (heatmaps, blurred))
+    return blurred * tf.math.divide_no_nan(peak, blurred_peak)
 
 
 def _profile(coordinates: tf.Tensor, num_cells: int, stride: float, sigma: float) -> tf.Tensor:

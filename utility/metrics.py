@@ -1,4 +1,4 @@
-"""NE, the normalised error that everything is compared by; PCK beside it; a baseline below both.
+"""NE, the normalised error that everything is compared by; PCK beside it.
 
 NE is the rule of the FashionAI challenge: the sum over visible points of the distance between
 prediction and answer divided by the picture's normaliser, over the number of those points.
@@ -15,6 +15,7 @@ import numpy as np
 
 from preprocessing.schema import KeypointSchema
 from preprocessing.tables import ABSENT_INDEX, KeypointTable
+from utility.statistics import confidence_of
 
 PCK_THRESHOLDS = (0.02, 0.05, 0.1, 0.2)  # of the normaliser
 MISSING_POLICIES = ('error', 'count', 'skip')
@@ -90,6 +91,7 @@ class Score:
         points_per_category: Category -> number of its scored points.
         points_per_keypoint: Keypoint -> number of its scored points.
         pck: Threshold, a fraction of the normaliser -> share of points that are not further off.
+        confidence: What statistics.confidence_of says of NE, if it was asked.
     """
 
     normalized_error: float
@@ -102,6 +104,7 @@ class Score:
     points_per_category: Mapping[str, int]
     points_per_keypoint: Mapping[str, int]
     pck: Mapping[str, float]
+    confidence: Mapping | None = None
 
     def to_json(self) -> str:
         return json.dumps(dataclasses.asdict(self), indent=2) + '\n'
@@ -113,6 +116,7 @@ def summarize(
     schema: KeypointSchema,
     skipped_images: int,
     missing_predictions: int = 0,
+    confidence: bool = False,
 ) -> Score:
     """Makes a Score of the normalised distances [N, K] of pictures, NaN where not scored.
 
@@ -136,6 +140,7 @@ def summarize(
         points_per_category={name: len(part) for name, part in of_category.items()},
         points_per_keypoint={name: len(part) for name, part in of_keypoint.items()},
         pck={str(t): float((scored <= t).mean()) for t in PCK_THRESHOLDS},
+        confidence=confidence_of(distances, labels) if confidence else None,
     )
 
 
@@ -146,20 +151,39 @@ def _scored_parts(parts: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def score(
-    predicted: KeypointTable, answers: KeypointTable, schema: KeypointSchema, missing: str = 'error'
+    predicted: KeypointTable,
+    answers: KeypointTable,
+    schema: KeypointSchema,
+    missing: str = 'error',
+    confidence: bool = False,
 ) -> Score:
-    """Scores predictions against answers of the same pictures, in whatever order.
+    """Scores predictions; arguments as of distances_to, and whether to estimate how sure NE is.
+
+    Raises:
+        ValueError: As distances_to, or nothing can be scored.
+    """
+    distances, skipped, lost = distances_to(answers, predicted, schema, missing)
+    return summarize(distances, answers.categories, schema, skipped, lost, confidence)
+
+
+def distances_to(
+    answers: KeypointTable, predicted: KeypointTable, schema: KeypointSchema, missing: str = 'error'
+) -> tuple[np.ndarray, int, int]:
+    """Compares predictions with answers of the same pictures, in whatever order.
 
     Args:
-        predicted: Points to score.
         answers: Annotations.
+        predicted: Points to score.
         schema: Of both.
         missing: What to do with a scored point that is predicted as absent: 'error' raises,
             'count' scores it as predicted at pixel (-1, -1), 'skip' leaves it out.
 
+    Returns:
+        float64 [N, K], normalised distances in the order of the answers, NaN where not scored; the
+        number of pictures without a normaliser, and that of points predicted as absent.
+
     Raises:
-        ValueError: The pictures or their categories differ, a prediction is missing, or nothing
-            can be scored.
+        ValueError: The pictures or their categories differ, or a prediction is missing.
     """
     if missing not in MISSING_POLICIES:
         raise ValueError(f'missing={missing!r}: must be one of {", ".join(MISSING_POLICIES)}')
@@ -176,13 +200,8 @@ def score(
         )
     keypoints = np.where(lost[..., np.newaxis], ABSENT_INDEX + 0.5, predicted.keypoints)
     visibility = np.where(lost & (missing == 'skip'), -1, answers.visibility)
-    return summarize(
-        normalized_distances(keypoints, answers.keypoints, visibility, normalizer),
-        answers.categories,
-        schema,
-        skipped_images=int(np.count_nonzero(normalizer <= 0)),
-        missing_predictions=int(np.count_nonzero(lost)),
-    )
+    distances = normalized_distances(keypoints, answers.keypoints, visibility, normalizer)
+    return distances, int(np.count_nonzero(normalizer <= 0)), int(np.count_nonzero(lost))
 
 
 def matching_rows(
@@ -235,58 +254,3 @@ def in_order_of(
             f'but {other.categories[row]} in {other_name}; {len(differs)} images differ so'
         )
     return table
-
-
-def mean_positions(
-    keypoints: np.ndarray,
-    visibility: np.ndarray,
-    image_sizes: np.ndarray,
-    categories: Sequence[str],
-) -> dict[str, np.ndarray]:
-    """Where each category's annotated points are on average, relative to the picture.
-
-    To predict these is the least a network must do better than.
-
-    Args:
-        keypoints: [N, K, 2], px of the original pictures.
-        visibility: [N, K]; points with -1 do not count.
-        image_sizes: [N, 2], (height, width), px.
-        categories: [N].
-
-    Returns:
-        Category -> float64 [K, 2], (x / width, y / height); the centre of the picture for points
-        that are annotated in none.
-    """
-    relative = np.asarray(keypoints, np.float64) / np.asarray(image_sizes)[:, np.newaxis, ::-1]
-    annotated = (np.asarray(visibility) >= 0)[..., np.newaxis]
-    labels = np.asarray(categories, dtype=str)
-    positions = {}
-    for category in np.unique(labels):
-        mask = annotated[labels == category]
-        total = np.where(mask, relative[labels == category], 0.0).sum(0)
-        count = mask.sum(0)
-        positions[str(category)] = np.where(count > 0, total / np.maximum(count, 1), 0.5)
-    return positions
-
-
-def mean_position_baseline(
-    positions: Mapping[str, np.ndarray], image_sizes: np.ndarray, categories: Sequence[str]
-) -> np.ndarray:
-    """Predicts the mean positions of each picture's category.
-
-    Args:
-        positions: Of mean_positions.
-        image_sizes: [N, 2], (height, width), px.
-        categories: [N].
-
-    Returns:
-        float64 [N, K, 2], px.
-
-    Raises:
-        ValueError: There are no positions of a category.
-    """
-    unknown = sorted(set(map(str, categories)) - set(positions))
-    if unknown:
-        raise ValueError(f'no mean positions of {unknown[0]!r}; there are: {", ".join(positions)}')
-    relative = np.stack([positions[str(category)] for category in categories])
-    return relative * np.asarray(image_sizes)[:, np.newaxis, ::-1]

@@ -6,14 +6,13 @@ import dataclasses
 from collections.abc import Callable
 
 import tensorflow as tf
-from absl import logging
 
 from config import Experiment
-from nets import build_network
-from preprocessing import geometry
+from nets import HEADS, build_network
 from preprocessing.schema import KeypointSchema
-from utility import checkpoints, losses, optimizers, summaries
-from utility.heatmaps import HeatmapCodec, flip_heatmaps
+from utility import checkpoints, losses, optimizers, prediction, pretrained, summaries
+from utility.heatmaps import HeatmapCodec
+from utility.prediction import PredictOptions
 from utility.training_log import TrainingLog
 
 v1 = tf.compat.v1
@@ -30,9 +29,11 @@ class Task:
         steps_per_epoch: Training records over the global batch size.
         eval_dir: Where pictures of the evaluation are written for TensorBoard, or None.
         eval_categories: Categories that the validation split holds.
-        flip_test: Whether prediction averages in the mirrored picture's heat maps.
-        init_checkpoint: Where the first weights come from, or None.
-        allow_partial_init: Whether that checkpoint may cover the network in part.
+        options: How it predicts.
+        heatmap_size: Predict heat maps of this size instead of points, to be averaged with those of
+            other networks; None: points.
+        weights: That a training starts from, in a checkpoint, or None.
+        allow_partial_init: Whether these may fill the backbone in part.
         log_every: Steps between two lines of the training log.
     """
 
@@ -42,10 +43,16 @@ class Task:
     steps_per_epoch: float = 1.0
     eval_dir: str | None = None
     eval_categories: tuple[str, ...] = ()
-    flip_test: bool = False
-    init_checkpoint: str | None = None
+    options: PredictOptions = PredictOptions()
+    heatmap_size: tuple[int, int] | None = None
+    weights: checkpoints.Weights | None = None
     allow_partial_init: bool = False
     log_every: int = 20
+
+    def __post_init__(self):
+        head = self.experiment.network.head
+        gives_logits = getattr(HEADS.get(head), 'logits', False)
+        losses.check_loss(self.experiment.loss, head, gives_logits)
 
     @property
     def codec(self) -> HeatmapCodec:
@@ -55,6 +62,7 @@ class Task:
             heatmap_size=network.heatmap_size,
             sigma=self.experiment.loss.sigmas[-1],
             refine=self.experiment.refine,
+            smoothing=self.options.smoothing,
         )
 
 
@@ -78,20 +86,15 @@ def _spec(task: Task, features, labels, mode: str, model_dir: str):
     loss, output_losses = losses.heatmap_loss(
         outputs, labels, task.experiment.loss, task.experiment.network.image_size
     )
-    predicted, _ = task.codec.decode(outputs[-1])
+    predicted, _ = task.codec.decode(losses.to_heatmaps(outputs[-1], task.experiment.loss))
     error = normalized_errors(predicted, features, labels)
     pictures = summaries.pictures_with_points(features['image'], predicted, labels)
     if mode == tf.estimator.ModeKeys.EVAL:
         return _eval_spec(task, features, loss, error, pictures)
     # A run that has a checkpoint of its own goes on from there.
-    if task.init_checkpoint and not tf.train.latest_checkpoint(model_dir):
+    if task.weights and not tf.train.latest_checkpoint(model_dir):
         _warm_start(task, network)
     return _train_spec(task, network, loss, output_losses, error, pictures)
-
-
-def to_original(points: tf.Tensor, to_crop: tf.Tensor) -> tf.Tensor:
-    """Points [B, K, 2] of the crops, mapped back to the original pictures, px."""
-    return geometry.transform_points(points, tf.linalg.inv(to_crop))
 
 
 def normalized_errors(predicted, features, labels) -> tuple[tf.Tensor, tf.Tensor]:
@@ -109,29 +112,28 @@ def normalized_errors(predicted, features, labels) -> tuple[tf.Tensor, tf.Tensor
     scored = tf.logical_and(tf.equal(labels['visibility'], 1), normalizer > 0)
     target = tf.where(scored[..., tf.newaxis], labels['keypoints'], predicted)
     to_crop = features['to_crop']
-    offsets = to_original(predicted, to_crop) - to_original(target, to_crop)
+    offsets = prediction.to_original(predicted, to_crop) - prediction.to_original(target, to_crop)
     return tf.math.divide_no_nan(tf.norm(offsets, axis=-1), normalizer), scored
 
 
 def _predict_spec(task: Task, network, features):
-    images = features['image']
-    if task.flip_test:
-        maps = network(tf.concat([images, images[:, :, ::-1]], axis=0), False)[-1]
-        plain, mirrored = tf.split(maps, 2, axis=0)
-        maps = (plain + flip_heatmaps(mirrored, task.schema.flip_permutation)) / 2.0
-    else:
-        maps = network(images, False)[-1]
-    points, scores = task.codec.decode(maps)
-    return tf.estimator.EstimatorSpec(
-        tf.estimator.ModeKeys.PREDICT,
-        predictions={
-            'image_id': features['image_id'],
-            'category': features['category'],
-            'image_size': features['image_size'],
-            'keypoints': to_original(points, features['to_crop']),
-            'scores': scores / task.experiment.loss.target_scale,
-        },
+    images, to_view = features['image'], features['to_crop']
+    if images.shape.rank == 4:  # one view of each picture
+        images, to_view = images[:, tf.newaxis], to_view[:, tf.newaxis]
+    options, loss_config = task.options, task.experiment.loss
+    maps = prediction.heatmaps_of_views(
+        network, images, task.schema.flip_permutation, loss_config, options
     )
+    predictions = {name: features[name] for name in ('image_id', 'category', 'image_size')}
+    if task.heatmap_size:
+        fused = prediction.fused_heatmaps(maps, to_view, task.codec)
+        predictions['heatmaps'] = tf.image.resize(fused, task.heatmap_size)
+        predictions['to_crop'] = to_view[:, 0]
+    else:
+        predictions['keypoints'], predictions['scores'] = prediction.points_of_views(
+            maps, to_view, task.codec, options.fuse
+        )
+    return tf.estimator.EstimatorSpec(tf.estimator.ModeKeys.PREDICT, predictions=predictions)
 
 
 def mean_where(mask: tf.Tensor, values: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -166,11 +168,10 @@ def _eval_spec(task: Task, features, loss, error, pictures):
 
 
 def _warm_start(task: Task, network) -> None:
-    report = checkpoints.plan_warm_start(
-        task.init_checkpoint, network.variables, task.allow_partial_init
-    )
-    checkpoints.apply_warm_start(report, network.variables)
-    logging.info('start from %s', report)
+    config, variables = task.experiment.network, network.variables
+    report = pretrained.plan(task.weights, variables, task.allow_partial_init, config.backbone)
+    checkpoints.apply_warm_start(report, variables)
+    pretrained.log_start(report, config.head)
 
 
 def _train_spec(task: Task, network, loss, output_losses, error, pictures):

@@ -30,8 +30,8 @@ class RunOptions:
         data_dir: Records, as convert_tfrecords.py wrote them.
         model_dir: The run; each network is kept in a folder of its own in it.
         category: 'each', 'all' or a comma list of categories.
-        init_checkpoint: Where the first weights come from, or None.
-        allow_partial_init: Whether that checkpoint may cover a part of the network.
+        init_checkpoint: Weights to start from, of any kind that utility/pretrained.py reads.
+        allow_partial_init: Whether these may fill a part of the backbone only.
         strategy: 'none' or 'mirrored'.
         log_every: Steps between two lines of the log.
         save_every: Steps between two checkpoints.
@@ -61,8 +61,9 @@ def _define_flags(default_model_dir: str) -> None:
         'comma list of categories.',
     )
     flags.DEFINE_multi_string('set', [], 'key=value of the experiment, repeatable.')
-    flags.DEFINE_string('init_checkpoint', None, 'Checkpoint or run directory to start from.')
-    flags.DEFINE_boolean('allow_partial_init', False, 'Accept a checkpoint that covers a part.')
+    weights = 'Weights to start from; `python -m utility.pretrained --list` says where to get some.'
+    flags.DEFINE_string('init_checkpoint', None, weights)
+    flags.DEFINE_boolean('allow_partial_init', False, 'Accept weights that cover a part.')
     flags.DEFINE_boolean('run_on_cloud', False, 'Look up --init_checkpoint beside the data.')
     flags.DEFINE_enum('strategy', 'none', _STRATEGIES, 'mirrored: all GPUs of this machine.')
     flags.DEFINE_integer('log_every', 20, 'Steps between two lines of the log.', lower_bound=1)
@@ -106,16 +107,20 @@ def train(experiment: Experiment, options: RunOptions) -> None:
     Raises:
         ValueError: A setting, a path or a category is wrong, or model_dir holds another experiment.
     """
-    from utility import runs
+    from utility import pretrained, runs
 
+    folders = {os.path.join(options.model_dir, c): c for c in _categories(experiment, options)}
+    path, partial = options.init_checkpoint, options.allow_partial_init
+    adopted = pretrained.adopt_for_runs(experiment.network, folders, path, partial)
     networks = {}
     # What is wrong with a later network is told before the first one has taken its hours.
-    for category in _categories(experiment, options):
-        folder = os.path.join(options.model_dir, category)
-        networks[folder] = experiment.override(f'data.category={category}')
+    for folder, category in folders.items():
+        own = dataclasses.replace(experiment, network=adopted[folder])
+        networks[folder] = own.override(f'data.category={category}')
         runs.check_folder(folder, networks[folder])
-    for folder, own in networks.items():
-        _train_one(own, folder, options)
+    with pretrained.for_runs(folders, path, experiment.network.backbone) as weights:
+        for folder, own in networks.items():
+            _train_one(own, folder, options, weights)
 
 
 def _categories(experiment: Experiment, options: RunOptions) -> list[str]:
@@ -178,8 +183,8 @@ def evaluation_steps(epochs: float, epochs_per_eval: float, steps_per_epoch: flo
     return sorted({stop for stop in stops if 0 < stop < total} | {total})
 
 
-def _train_one(experiment: Experiment, model_dir: str, options: RunOptions) -> None:
-    """Trains one network with evaluations in between; resumes where it stopped."""
+def _train_one(experiment: Experiment, model_dir: str, options: RunOptions, weights) -> None:
+    """Trains one network, `weights` first if any, with evaluations in between; or goes on."""
     import tensorflow as tf
 
     from preprocessing.datasets import DATASETS
@@ -200,7 +205,7 @@ def _train_one(experiment: Experiment, model_dir: str, options: RunOptions) -> N
         steps_per_epoch=steps_per_epoch,
         eval_dir=os.path.join(model_dir, 'eval'),
         eval_categories=tuple(name for name in schema.categories if counts['val'].get(name)),
-        init_checkpoint=options.init_checkpoint,
+        weights=weights,
         allow_partial_init=options.allow_partial_init,
         log_every=options.log_every,
     )

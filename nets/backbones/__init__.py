@@ -1,5 +1,9 @@
 """Backbones: from a picture to feature maps at several strides."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+
 from config import Registry
 
 BACKBONES = Registry(
@@ -16,4 +20,31 @@ BACKBONES = Registry(
     To add one: a file in this folder that registers its factories, and its import below.""",
 )
 
-from nets.backbones import detnet, resnet, senet  # noqa: E402, F401  register themselves
+
+def check_levels(levels: Sequence[int], possible: Sequence[int]) -> None:
+    """Refuses an option `levels` that is not some of the possible ones, in increasing order."""
+    if not levels or list(levels) != sorted(set(levels) & set(possible)):
+        allowed = f'some of {list(possible)}, in increasing order'
+        raise ValueError(f'network.backbone_options: levels={levels!r}: must be {allowed}')
+
+
+def check_multiples(image_size: Sequence[int], stride: int, owner: str) -> None:
+    """Refuses pictures whose (height, width) in px are not multiples of the stride."""
+    size = tuple(image_size)
+    below = tuple(max(side // stride, 1) * stride for side in size)
+    above = tuple(-(-side // stride) * stride for side in size)
+    if size != below:
+        nearest = ' or '.join(map(str, sorted({below, above})))
+        raise ValueError(
+            f'network.image_size={size}: {owner} needs multiples of {stride}; nearest: {nearest}'
+        )
+
+
+from nets.backbones import (  # noqa: E402, F401  register themselves
+    detnet,
+    hourglass,
+    hrnet,
+    keras_applications,
+    resnet,
+    senet,
+)

@@ -27,7 +27,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from nets import layers
-from nets.backbones import BACKBONES
+from nets.backbones import BACKBONES, check_levels
 from nets.blocks import BasicBlock, Bottleneck, BottleneckStyle
 from nets.layers import ConvNorm, Window
 
@@ -51,10 +51,7 @@ class ResNet(layers.Layer):
         levels: Sequence[int],
     ):
         super().__init__('backbone')
-        possible = list(range(1, 2 + len(stages)))
-        if not levels or list(levels) != sorted(set(levels) & set(possible)):
-            allowed = f'some of {possible}, in increasing order'
-            raise ValueError(f'network.backbone_options: levels={levels!r}: must be {allowed}')
+        check_levels(levels, range(1, 2 + len(stages)))
         self.stem, self.stages = list(stem), [list(blocks) for blocks in stages]
         self.ceil_pool, self.levels = ceil_pool, tuple(levels)
 

@@ -18,6 +18,8 @@ HEADS = Registry(
     The names of all variables start with 'head/', those of the layers with K channels with
     'head/heatmaps', so that a checkpoint of another schema can leave out exactly these.
     A heatmap_size that the features cannot give is a ValueError that says which sizes they can.
+    A factory whose heat maps are logits over the cells, and nothing without a softmax, has the
+    attribute `logits = True`, so that a loss that compares them as they are can be refused.
 
     To add one: a file in this folder that registers its factory, and its import below.""",
 )
@@ -32,6 +34,12 @@ def heatmap_layer(name: str, num_keypoints: int, size: int) -> layers.Conv:
     assert name.startswith('heatmaps'), name
     window = layers.Window(size)
     return layers.Conv(f'head/{name}', num_keypoints, window, use_bias=True, stddev=HEATMAP_STDDEV)
+
+
+def deconvolutions(path: str, filters: int, count: int, size: int = 4) -> list[layers.DeconvNorm]:
+    """Layers 'path/deconv1', ..., of which each doubles the height and width."""
+    window = layers.Window(size, stride=2)
+    return [layers.DeconvNorm(f'{path}/deconv{n + 1}', filters, window) for n in range(count)]
 
 
 def num_doublings(
@@ -57,4 +65,12 @@ def num_doublings(
     return fitting.index(tuple(heatmap_size))
 
 
-from nets.heads import cpn, dhn  # noqa: E402, F401  register themselves
+from nets.heads import (  # noqa: E402, F401  register themselves
+    aifashion,
+    cpn,
+    cpn_17th_place,
+    dhn,
+    hourglass,
+    hrnet,
+    simcc,
+)

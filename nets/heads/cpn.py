@@ -2,8 +2,15 @@
 
 GlobalNet: from coarse to fine, each level is a 1x1 convolution of its feature map plus, enlarged
 and through another 1x1, the level above; each predicts heat maps. RefineNet: bottlenecks, the more
-the coarser the level, everything resized to the heat maps, joined, and one more bottleneck.
-Outputs: one a level, coarse to fine, then the refined one.
+the coarser the level, everything enlarged to the heat maps, joined, and one more bottleneck.
+Outputs: one a level, coarse to fine, then the refined one; five on the usual four levels.
+
+cpn is the published network, which resizes bilinearly. Its variants differ in one option each:
+    cpn_seresnext: all bottlenecks of RefineNet are those of SE-ResNeXt 32x4d, as in tf.fashionAI's
+        'head' networks (head_seresnext50_cpn, head_detnext50_cpn).
+    cpn_deconv: levels are enlarged by 4x4 deconvolutions of stride 2, one a doubling, each with
+        batch norm and ReLU: on the way down GlobalNet (the 1x1 follows) and before RefineNet joins
+        them. Only the heat maps that levels predict are still resized bilinearly.
 
 Departures from the authors' code (chenyilun95/tf-cpn):
     Batch norm instead of a bias in the 1x1 convolution of the enlarged level.
@@ -12,26 +19,139 @@ Departures from the authors' code (chenyilun95/tf-cpn):
     Levels of equal size (backbones that hold their stride) are added without a convolution.
     Bilinear with pixel centres at +0.5, as everywhere in this project.
     The last scale of each bottleneck is 0 at first (Goyal et al. 2017, section 5.1).
+    1x1 convolutions of what was resized are computed before the resize, which gives the same
+    function and is faster; see ResizedConv.
 
 Parameters on resnet50: 26,964,353 for 13 keypoints, 27,091,128 for 24. The network of HiKapok's
 tf.fashionAI has 26,958,528 and 27,085,248; the difference is
-    +   128  batch norm of the stem, which is missing there,
+    +   128  batch norm of the stem, which is missing there (in its ResNet and DetNet),
     + 2,048  batch norm after the four 1x1 convolutions of the feature maps (4 * 2 * 256),
-    + 1,536  batch norm after the three of the enlarged levels (3 * 2 * 256),
+    + 1,536  batch norm after the three of the enlarged levels (3 * 2 * 256); on a DetNet, which
+             enlarges once, 512,
     + 2,048  batch norm after the four 1x1 convolutions before heat maps (4 * 2 * 256),
     +  5 * K biases of the five convolutions that give heat maps: 65 and 120.
+cpn_seresnext has 940,688 fewer than cpn, equally many as there: in each of the seven bottlenecks
+142,848 fewer in the 3x3 convolution and 8,464 more to squeeze and excite.
+cpn_deconv has 9,441,792 more: 3 + 2 + 1 deconvolutions before RefineNet's join and 3 in GlobalNet,
+each of 16 * 256 * 256 and 2 * 256 of its batch norm.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import functools
+from collections.abc import Sequence
+
 import tensorflow as tf
 
 from nets import layers
-from nets.blocks import Bottleneck
-from nets.heads import HEADS, heatmap_layer, num_doublings
+from nets.blocks import Bottleneck, BottleneckStyle
+from nets.heads import HEADS, deconvolutions, heatmap_layer, num_doublings
+from nets.layers import SQUARE, Window
+from settings import require
 
 # Heat maps up to four times as fine as the finest level: stride 1 from a level of stride 4.
 MOST_DOUBLINGS = 2
+# Of a level above the finest, whose stride is at most 128.
+MOST_DOUBLINGS_ABOVE = 7
+# Of SE-ResNeXt 32x4d: at the width of 128 its groups of 4 channels are 32.
+GROUP_SIZE = 4
+REDUCTION = 16
+
+
+@dataclasses.dataclass(frozen=True)
+class CpnOptions:
+    """See `cpn`."""
+
+    channels: int
+    refine_block: str
+    upsampling: str
+
+    def __post_init__(self):
+        section = 'network.head_options: '
+        blocks, ways = ('bottleneck', 'seresnext'), ('bilinear', 'deconv')
+        require(self, section, ' or '.join(blocks), blocks.__contains__, 'refine_block')
+        require(self, section, ' or '.join(ways), ways.__contains__, 'upsampling')
+        require(self, section, 'even and positive', lambda n: n > 0 and n % 2 == 0, 'channels')
+        if self.refine_block == 'seresnext':
+            allowed = f"a multiple of {REDUCTION} with refine_block='seresnext'"
+            require(self, section, allowed, lambda n: n % REDUCTION == 0, 'channels')
+
+    @property
+    def bottleneck(self) -> tuple[int, int, Window, BottleneckStyle]:
+        """Arguments of a Bottleneck of RefineNet: width, filters, window, style."""
+        width = self.channels // 2
+        if self.refine_block == 'bottleneck':
+            return width, self.channels, SQUARE, BottleneckStyle()
+        window = Window(3, groups=width // GROUP_SIZE)
+        return width, self.channels, window, BottleneckStyle(reduction=REDUCTION)
+
+
+def level_doublings(
+    features: dict[str, tf.Tensor], heatmap_size: tuple[int, int]
+) -> dict[str, int]:
+    """How many times each level must double in size to be a heat map, by its key.
+
+    Raises:
+        ValueError: The heat map is not 1, 2 or 4 times the finest level, or not a power of two
+            times another one.
+    """
+    most = [MOST_DOUBLINGS] + [MOST_DOUBLINGS_ABOVE] * (len(features) - 1)
+    return {
+        key: num_doublings(tuple(feature.shape[1:3]), heatmap_size, count, key)
+        for count, (key, feature) in zip(most, features.items())
+    }
+
+
+class ResizedConv(layers.Conv):
+    """1x1 convolution of levels resized to one size and concatenated: [B, h, w, C] each ->
+    [B, *size, filters].
+
+    It has no bias, so it commutes with the resize: both are linear, one mixes channels and the
+    other cells. Each level is convolved at its own, smaller size, levels of the same size as one,
+    and the sum of what they contribute is that of the concatenation, up to rounding.
+    """
+
+    def __init__(self, path: str, filters: int, size: Sequence[int]):
+        super().__init__(path, filters)
+        self.size = tuple(size)
+
+    def build(self, levels):
+        super().build(tf.TensorSpec([sum(level.shape[-1] for level in levels)]))
+
+    def call(self, levels):
+        channels = [level.shape[-1] for level in levels]
+        kernels = tf.split(tf.cast(self.kernel, levels[0].dtype), channels, axis=2)
+        by_size = {}
+        for level, kernel in zip(levels, kernels):
+            by_size.setdefault(tuple(level.shape[1:3]), []).append((level, kernel))
+        contributions = []
+        for pairs in by_size.values():
+            same_size, kernels = zip(*pairs)
+            outputs = self.convolve(tf.concat(same_size, axis=-1), tf.concat(kernels, axis=2))
+            contributions.append(layers.resize(outputs, self.size))
+        return tf.add_n(contributions)
+
+
+class ResizedConvNorm(layers.ConvNorm):
+    """ResizedConv, batch norm of its result at full size, activation or None."""
+
+    def __init__(self, path: str, filters: int, size: Sequence[int], activation=tf.nn.relu):
+        super().__init__(path, filters, activation=activation)
+        self.conv = ResizedConv(path, filters, size)
+
+
+class Join(Bottleneck):
+    """Bottleneck of levels resized to one size and concatenated; its input is their list."""
+
+    def __init__(self, path: str, size: tuple[int, int], options: CpnOptions):
+        width, *others = options.bottleneck
+        super().__init__(path, width, *others)
+        self.size = size
+        self.branch[0] = ResizedConvNorm(f'{path}/conv1', width, size)
+
+    def build(self, levels):
+        self.shortcut = ResizedConvNorm(f'{self.path}/shortcut', self.filters, self.size, None)
 
 
 class GlobalLevel(layers.Layer):
@@ -39,21 +159,30 @@ class GlobalLevel(layers.Layer):
 
     `(feature map [B, h, w, C], level above [B, h', w', channels] or None, training)` ->
     level [B, h, w, channels], heat maps [B, h, w, K].
+
+    Args:
+        num_deconvolutions: That the level above goes through, of the doublings it needs.
     """
 
-    def __init__(self, key: str, num_keypoints: int, channels: int):
+    def __init__(self, key: str, num_keypoints: int, channels: int, num_deconvolutions: int):
         super().__init__(f'head/global/{key}')
+        self.channels = channels
         self.lateral = layers.ConvNorm(f'{self.path}/lateral', channels)
-        self.merge = layers.ConvNorm(f'{self.path}/merge', channels, activation=None)
+        self.deconvolutions = deconvolutions(self.path, channels, num_deconvolutions)
         self.predict = layers.ConvNorm(f'{self.path}/predict', channels)
         self.heatmaps = heatmap_layer(f'heatmaps_{key}', num_keypoints, size=3)
+
+    def build(self, feature):
+        size = feature.shape[1:3]
+        self.merge = ResizedConvNorm(f'{self.path}/merge', self.channels, size, activation=None)
 
     def call(self, feature, above, training):
         level = self.lateral(feature, training)
         if above is not None:
-            size = level.shape[1:3]
-            if above.shape[1:3] != size:
-                above = self.merge(layers.resize(above, size), training)
+            if above.shape[1:3] != level.shape[1:3]:
+                for deconvolution in self.deconvolutions:
+                    above = deconvolution(above, training)
+                above = self.merge([above], training)
             level += above
         return level, self.heatmaps(self.predict(level, training))
 
@@ -61,42 +190,61 @@ class GlobalLevel(layers.Layer):
 class CascadedPyramid(layers.Layer):
     """GlobalNet and RefineNet; see the module's docstring."""
 
-    def __init__(self, num_keypoints: int, heatmap_size: tuple[int, int], channels: int):
+    def __init__(self, num_keypoints: int, heatmap_size: tuple[int, int], options: CpnOptions):
         super().__init__('head')
-        self.num_keypoints, self.channels = num_keypoints, channels
+        self.num_keypoints, self.options = num_keypoints, options
         self.heatmap_size = tuple(heatmap_size)
-        self.join = Bottleneck('head/refine/join', channels // 2, channels)
+        self.join = Join('head/refine/join', self.heatmap_size, options)
         self.heatmaps = heatmap_layer('heatmaps', num_keypoints, size=3)
 
     def build(self, features):
-        keys = list(features)
-        finest_size = tuple(features[keys[0]].shape[1:3])
-        num_doublings(finest_size, self.heatmap_size, MOST_DOUBLINGS, 'finest')
-        self.levels = {key: GlobalLevel(key, self.num_keypoints, self.channels) for key in keys}
-        self.refinements = {key: self._bottlenecks(key, n) for n, key in enumerate(keys)}
+        keys, is_learned = list(features), self.options.upsampling == 'deconv'
+        finest = {keys[0]: features[keys[0]]}
+        doublings = level_doublings(features if is_learned else finest, self.heatmap_size)
+        counts = {key: doublings[key] if is_learned else 0 for key in keys}
+        self.levels, self.refinements = {}, {}
+        for n, (key, above) in enumerate(zip(keys, [*keys[1:], keys[-1]])):
+            step = counts[above] - counts[key]
+            self.levels[key] = GlobalLevel(key, self.num_keypoints, self.options.channels, step)
+            self.refinements[key] = self._refinement(f'head/refine/{key}', n, counts[key])
 
-    def _bottlenecks(self, key: str, count: int) -> list[Bottleneck]:
-        paths = [f'head/refine/{key}/block{n + 1}' for n in range(count)]
-        return [Bottleneck(path, self.channels // 2, self.channels) for path in paths]
+    def _refinement(self, path: str, num_bottlenecks: int, num_deconvolutions: int):
+        """Layers of a level of RefineNet, called in turn, each with (inputs, training)."""
+        blocks = [
+            Bottleneck(f'{path}/block{n + 1}', *self.options.bottleneck)
+            for n in range(num_bottlenecks)
+        ]
+        return [*blocks, *deconvolutions(path, self.options.channels, num_deconvolutions)]
 
     def call(self, features, training):
         level, refined, outputs = None, [], []
         for key in reversed(list(features)):
             level, heatmaps = self.levels[key](features[key], level, training)
             outputs.append(layers.resize(heatmaps, self.heatmap_size))
-            refined.append(self._refine(key, level, training))
-        joined = self.join(tf.concat(refined, axis=-1), training)
-        return [*outputs, self.heatmaps(joined)]
-
-    def _refine(self, key: str, level: tf.Tensor, training: bool) -> tf.Tensor:
-        for bottleneck in self.refinements[key]:
-            level = bottleneck(level, training)
-        return layers.resize(level, self.heatmap_size)
+            refined.append(level)
+            for layer in self.refinements[key]:
+                refined[-1] = layer(refined[-1], training)
+        return [*outputs, self.heatmaps(self.join(refined, training))]
 
 
 @HEADS.register('cpn')
-def cpn(num_keypoints, heatmap_size, channels=256):
-    """Args: as of HEADS; channels: Of all levels; bottlenecks are half as wide inside."""
-    if channels < 2 or channels % 2:
-        raise ValueError(f'network.head_options: channels={channels}: must be even and positive')
-    return CascadedPyramid(num_keypoints, heatmap_size, channels)
+def cpn(
+    num_keypoints, heatmap_size, channels=256, refine_block='bottleneck', upsampling='bilinear'
+):
+    """The head of the module's docstring.
+
+    Args:
+        num_keypoints, heatmap_size: As of HEADS.
+        channels: Of all levels; bottlenecks are half as wide inside.
+        refine_block: Of RefineNet, 'bottleneck' or 'seresnext'.
+        upsampling: Of levels, 'bilinear' or 'deconv'.
+
+    Raises:
+        ValueError: An option is out of range.
+    """
+    options = CpnOptions(channels, refine_block, upsampling)
+    return CascadedPyramid(num_keypoints, heatmap_size, options)
+
+
+HEADS.register('cpn_seresnext')(functools.partial(cpn, refine_block='seresnext'))
+HEADS.register('cpn_deconv')(functools.partial(cpn, upsampling='deconv'))

@@ -1,0 +1,109 @@
+"""Fair timing on a noisy machine.
+
+What is compared is run in turn, round by round, so that a slow minute slows all of it alike; and
+a fixed piece of work, the reference, is timed right before and after each run, so that a rate can
+be given as a share of what the machine could do at that moment. Results are medians.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+from benchmarks.isolated import FailedError
+
+_REFERENCE_SIDE = 1024
+_REFERENCE_SECONDS = 0.05
+
+
+class Run(NamedTuple):
+    """One timed run.
+
+    Attributes:
+        seconds: It took.
+        reference: FLOP/s of the reference, the mean of right before and right after.
+    """
+
+    seconds: float
+    reference: float
+
+
+class Summary(NamedTuple):
+    """Several numbers: the median, half the distance between the quartiles, how many there are."""
+
+    median: float
+    spread: float
+    count: int
+
+
+def summarise(values: list[float]) -> Summary:
+    """Of at least one number."""
+    if len(values) < 2:
+        return Summary(values[0], 0.0, 1)
+    low, median, high = statistics.quantiles(values, n=4, method='inclusive')
+    return Summary(median, (high - low) / 2, len(values))
+
+
+def matrix_product() -> Callable[[], float]:
+    """The reference: () -> FLOP/s of a float32 product of 1024 x 1024 matrices, just now."""
+    import tensorflow as tf
+
+    side = _REFERENCE_SIDE
+    left, right = (tf.random.stateless_normal([side, side], [n, n]) for n in (1, 2))
+
+    def rate() -> float:
+        count, start = 0, time.perf_counter()
+        while time.perf_counter() - start < _REFERENCE_SECONDS:
+            tf.matmul(left, right).numpy()
+            count += 1
+        return count * 2 * side**3 / (time.perf_counter() - start)
+
+    rate()
+    return rate
+
+
+def beside_reference(
+    actions: Mapping[str, Callable[[], Any]], reference: Callable[[], float]
+) -> dict[str, Run]:
+    """Runs each action once, the reference before, between and after them."""
+    runs, before = {}, reference()
+    for name, action in actions.items():
+        start = time.perf_counter()
+        action()
+        seconds = time.perf_counter() - start
+        after = reference()
+        runs[name] = Run(seconds, (before + after) / 2)
+        before = after
+    return runs
+
+
+def interleave(
+    members: Mapping[str, Iterator[Any]], repeats: int, max_seconds: float
+) -> tuple[dict[str, list], dict[str, str]]:
+    """Asks each member for its next measurement, in rounds, every other one in reverse order.
+
+    Args:
+        members: Iterators that measure when they are asked.
+        repeats: The most measurements of each member.
+        max_seconds: A member that has used up so much time is asked no more. Each is asked once.
+
+    Returns:
+        The measurements of each member, at least one, and why others failed.
+    """
+    taken: dict[str, list] = {name: [] for name in members}
+    used = dict.fromkeys(members, 0.0)
+    failures: dict[str, str] = {}
+    for number in range(repeats):
+        active = [
+            n for n in members if n not in failures and (not taken[n] or used[n] < max_seconds)
+        ]
+        for name in active if number % 2 == 0 else reversed(active):
+            start = time.perf_counter()
+            try:
+                taken[name].append(next(members[name]))
+            except FailedError as error:
+                failures[name] = str(error)
+            used[name] += time.perf_counter() - start
+    return {name: values for name, values in taken.items() if name not in failures}, failures

@@ -1,0 +1,94 @@
+"""A table that is made in pieces: its rows, one a recipe, are kept in a JSON file as they come."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from absl import flags
+
+from config import Experiment
+from preprocessing.tables import write_bytes
+
+FAILURE = 'failure'  # the key of a row that says why there is none
+
+
+def define_flags() -> None:
+    """The flags of every command that makes such a table."""
+    flags.DEFINE_list('scripts', [], 'Train scripts to measure; none: all in the root.')
+    flags.DEFINE_string('output', None, 'Markdown file for the table, with what it says of itself.')
+    flags.DEFINE_string(
+        'json', None, 'Where the rows are kept: of those that are there none is measured again.'
+    )
+    flags.DEFINE_boolean('again', False, 'Measure also what --json holds.')
+
+
+class Ledger:
+    """Rows by recipe; each is saved as soon as it is there.
+
+    A row belongs to the experiment and to the settings it was measured with.
+
+    Args:
+        path: JSON file, which need not exist; None: rows are not kept.
+        settings: How the rows are measured, as plain values.
+
+    Raises:
+        ValueError: The file holds rows of other settings, or something else.
+    """
+
+    def __init__(self, path: str | None, settings: Mapping[str, Any]):
+        self._path = Path(path) if path else None
+        self._settings = dict(settings)
+        self.rows: dict[str, dict[str, Any]] = {}
+        if self._path and self._path.exists():
+            self.rows = self._read()
+
+    def _read(self) -> dict[str, dict[str, Any]]:
+        try:
+            saved = json.loads(self._path.read_text())
+            rows, made_with = saved['rows'], saved['settings']
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(f'--json={self._path}: is not a file of this command') from error
+        if made_with != self._settings:
+            raise ValueError(
+                f'--json={self._path}: was made with {made_with}, not with {self._settings}; '
+                'give the same flags or another file'
+            )
+        return rows
+
+    def is_missing(self, recipe: str, experiment: Experiment) -> bool:
+        """Whether a recipe has no row, one that tells of a failure, or one of other values."""
+        row = self.rows.get(recipe, {FAILURE: ''})
+        return FAILURE in row or row['experiment'] != _fingerprint(experiment)
+
+    def add(self, recipe: str, experiment: Experiment, row: Mapping[str, Any]) -> None:
+        self.rows[recipe] = {**row, 'experiment': _fingerprint(experiment)}
+        if self._path:
+            text = json.dumps({'settings': self._settings, 'rows': self.rows}, indent=1)
+            write_bytes(self._path, (text + '\n').encode())
+
+
+def _fingerprint(experiment: Experiment) -> str:
+    return hashlib.sha256(experiment.to_json().encode()).hexdigest()[:16]
+
+
+def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table; the first column is aligned left, all others right."""
+    rule = ['---', *['---:'] * (len(header) - 1)]
+    return ''.join('| ' + ' | '.join(cells) + ' |\n' for cells in [header, rule, *rows])
+
+
+def machines(rows: Mapping[str, Mapping[str, Any]]) -> str:
+    """On which machines, and when, rows were measured: a paragraph."""
+    lines = sorted({row['machine'] for row in rows.values() if 'machine' in row})
+    return ''.join(f'Measured on {line}.\n' for line in lines) + '\n'
+
+
+def publish(text: str, output: str | None) -> None:
+    """Prints a page and writes it to a file, if one is wanted."""
+    print(text)
+    if output:
+        write_bytes(output, text.encode())

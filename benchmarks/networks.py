@@ -1,0 +1,244 @@
+"""Every recipe's network: parameters, FLOPs, and time of a step on this machine, as a table.
+
+    python -m benchmarks.networks [--scripts=train_a.py,train_b.py] [--output=docs/networks.md]
+                                  [--json=networks.json]
+
+Each network runs in a process of its own. With --json a run that was interrupted, or restricted to
+some scripts, is completed by the next.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+
+from absl import flags, logging
+
+from benchmarks import interleaved, isolated, ledger, recipes
+from benchmarks.interleaved import Run, summarise
+from config import Experiment
+from utility import command_line
+
+_TRAIN, _INFER = 'train', 'infer'  # the modes of a model function
+# Below this share of the machine's memory no further network is held beside those that wait.
+_SHARE_FREE = 0.6
+_HEADER = (
+    'recipe', 'backbone', 'head', 'input', 'heat maps', 'parameters, M', 'GFLOPs',
+    'training step, s', 'pictures/s', 'share', 'inference, ms/picture', 'share', 'memory, GiB',
+)  # fmt: skip
+_ABOUT = """# Networks
+
+Made by `python -m benchmarks.networks --output=docs/networks.md`: every train script of the root.
+
+- **Parameters**: trainable ones of backbone and head, for {keypoints} keypoints.
+- **GFLOPs**: of one picture through the network, counted from the graph that is run: 2 for each
+  multiply-add of a convolution or a matrix product, padding included; nothing else counts.
+  (ResNet-50 at 224 px has 8.2.)
+- **Training step**: {batch_size} pictures in float32: forward, loss, gradients, optimiser and
+  moving statistics, the graph that the train script runs; without reading and augmenting pictures.
+- **Inference**: the same number of pictures, to points in original pixels.
+- Medians of up to {repeats} steps, after one that is not counted; ± is half the distance between
+  the quartiles, and what had time for a single step has none. Networks take turns, step by step.
+- **Share**: achieved FLOP/s, those of the gradients included, over that of a product of two
+  1024 x 1024 matrices measured right before and after. Where the machine is slow for a while,
+  times suffer and shares do not.
+- **Memory**: the most that the process had, both graphs and their weights included.
+
+"""
+
+
+class Options(NamedTuple):
+    """How the networks are measured; see the flags."""
+
+    batch_size: int
+    image_size: int
+    repeats: int
+    max_seconds: float
+    together: int
+
+
+def _define_flags() -> None:
+    ledger.define_flags()
+    flags.DEFINE_integer('batch_size', 2, 'Pictures a step.', lower_bound=1)
+    flags.DEFINE_integer('image_size', 0, "Side of the pictures, px; 0: each recipe's.", 0)
+    flags.DEFINE_integer('repeats', 7, 'The most steps that are timed.', lower_bound=1)
+    flags.DEFINE_float('max_seconds', 15.0, 'After which a network is timed no more.', 0.0)
+    flags.DEFINE_integer('together', 4, 'Networks that take turns, memory permitting.', 1)
+
+
+def main(positional: list[str]) -> None:
+    command_line.no_positional(positional)
+    values = flags.FLAGS
+    options = Options(**{name: values[name].value for name in Options._fields})
+    chosen = recipes.select(values.scripts)
+    experiments = {name: _experiment(name, options) for name in chosen}
+    book = ledger.Ledger(values.json, options._asdict())
+    wanted = [n for n in chosen if values.again or book.is_missing(n, experiments[n])]
+    for name, row in measure(wanted, options):
+        logging.info('%s: %s', name, row.get(ledger.FAILURE, 'measured'))
+        book.add(name, experiments[name], row)
+    shown = [name for name in recipes.names() if name in book.rows]
+    ledger.publish(page({name: book.rows[name] for name in shown}, options), values.output)
+
+
+def _experiment(name: str, options: Options) -> Experiment:
+    experiment = recipes.load(name)
+    return recipes.resized(experiment, options.image_size) if options.image_size else experiment
+
+
+def measure(names: Sequence[str], options: Options) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Measures networks, a few at a time that take turns; yields recipe and row."""
+    waiting = list(names)
+    while waiting:
+        facts, members = {}, {}
+        with contextlib.ExitStack() as stack:
+            while waiting and len(members) < options.together and (not members or _is_roomy()):
+                name = waiting.pop(0)
+                member = isolated.Remote(measurements, name, options)
+                stack.callback(member.close)
+                try:
+                    facts[name] = next(member)
+                    members[name] = member
+                except isolated.FailedError as error:
+                    member.close()
+                    yield name, {ledger.FAILURE: str(error)}
+            taken, failures = interleaved.interleave(members, options.repeats, options.max_seconds)
+        for name in members:
+            if name in failures:
+                yield name, {ledger.FAILURE: failures[name]}
+            else:
+                yield name, {**facts[name], **_timings(facts[name], taken[name])}
+
+
+def _is_roomy() -> bool:
+    free, total = isolated.available_memory()
+    return free > _SHARE_FREE * total
+
+
+def _timings(facts: dict[str, Any], rounds: Sequence[tuple[dict[str, Run], float]]):
+    """What several rounds of measurements say, as plain values."""
+    row: dict[str, Any] = {'memory': max(memory for _, memory in rounds)}
+    for mode in (_TRAIN, _INFER):
+        runs = [runs[mode] for runs, _ in rounds]
+        shares = [facts['flops'][mode] / run.seconds / run.reference for run in runs]
+        row[mode] = {'seconds': summarise([run.seconds for run in runs])._asdict()}
+        row[mode]['share'] = summarise(shares)._asdict()
+    references = [run.reference for runs, _ in rounds for run in runs.values()]
+    return {**row, 'reference': summarise(references).median}
+
+
+def measurements(name: str, options: Options) -> Iterator[Any]:
+    """In a process of its own: first the facts of a network, then round after round.
+
+    Yields:
+        {'parameters': .., 'flops': {mode: of a step}, 'machine': ..}, then again and again a pair:
+        mode -> Run, and the most memory so far, GiB.
+    """
+    experiment = _experiment(name, options)
+    actions, flops, parameters = {}, {}, 0
+    for mode in (_TRAIN, _INFER):
+        actions[mode], flops[mode], parameters = _step(experiment, mode, options.batch_size)
+        actions[mode]()
+    machine = isolated.describe_machine()
+    network = experiment.network
+    yield {
+        **{
+            key: getattr(network, key) for key in ('backbone', 'head', 'image_size', 'heatmap_size')
+        },
+        'parameters': parameters,
+        'flops': flops,
+        'machine': machine,
+    }
+    reference = interleaved.matrix_product()
+    while True:
+        runs = interleaved.beside_reference(actions, reference)
+        yield runs, isolated.peak_memory()
+
+
+def _step(experiment: Experiment, mode: str, batch_size: int) -> tuple[Callable[[], Any], int, int]:
+    """A step of the model function on pictures of noise; its FLOPs; the network's parameters."""
+    import tensorflow as tf
+
+    from benchmarks.multiplications import count_flops
+    from preprocessing.datasets import DATASETS
+    from utility.model_fn import Task, make_model_fn
+
+    v1 = tf.compat.v1
+    schema = DATASETS.get(experiment.data.dataset).schema
+    with tf.Graph().as_default() as graph:
+        tf.random.set_seed(experiment.seed)
+        features, labels = _noise(experiment, batch_size, schema.num_keypoints)
+        model_fn = make_model_fn(Task(experiment, schema))
+        spec = model_fn(features, labels, mode, SimpleNamespace(model_dir=''))
+        points = (spec.predictions or {}).get('keypoints')
+        session = v1.Session()
+        session.run(v1.global_variables_initializer())
+        parameters = sum(v.shape.num_elements() for v in v1.trainable_variables())
+        fetched = [spec.train_op, spec.loss] if mode == _TRAIN else points
+        return session.make_callable(fetched), sum(count_flops(graph).values()), parameters
+
+
+def _noise(experiment: Experiment, batch_size: int, num_keypoints: int):
+    """Features and labels as input_fn gives them, of random pictures with random points."""
+    import numpy as np
+    import tensorflow as tf
+
+    rng = np.random.default_rng(experiment.seed)
+    size = experiment.network.image_size
+    shape = [batch_size, num_keypoints]
+    features = {
+        'image': rng.integers(0, 256, [batch_size, *size, 3]).astype(np.uint8),
+        'image_id': np.full(batch_size, 'noise'),
+        'category': np.full(batch_size, 'noise'),
+        'image_size': np.full([batch_size, 2], size, np.int32),
+        'to_crop': np.tile(np.eye(3, dtype=np.float32), [batch_size, 1, 1]),
+    }
+    labels = {
+        'keypoints': rng.uniform(0, min(size), [*shape, 2]).astype(np.float32),
+        'visibility': np.ones(shape, np.int32),
+        'normalizer': np.full(batch_size, float(min(size)), np.float32),
+    }
+    # Not constants, which TensorFlow would compute with before the first step.
+    return tf.nest.map_structure(
+        lambda value: tf.compat.v1.placeholder_with_default(value, value.shape), (features, labels)
+    )
+
+
+def page(rows: dict[str, dict[str, Any]], options: Options) -> str:
+    """The table and what it says of itself, Markdown."""
+    from preprocessing.datasets.fashionai import SCHEMA
+
+    about = _ABOUT.format(keypoints=SCHEMA.num_keypoints, **options._asdict())
+    table = ledger.markdown_table(_HEADER, [_cells(*item, options) for item in rows.items()])
+    return about + ledger.machines(rows) + table
+
+
+def _cells(name: str, row: dict[str, Any], options: Options) -> list[str]:
+    if ledger.FAILURE in row:
+        return [name, row[ledger.FAILURE], *[''] * (len(_HEADER) - 2)]
+    train, infer, pictures = row[_TRAIN], row[_INFER], options.batch_size
+    sizes = [f'{height} x {width}' for height, width in (row['image_size'], row['heatmap_size'])]
+    return [
+        name, row['backbone'], row['head'], *sizes,
+        f'{row["parameters"] / 1e6:.2f}',
+        f'{row["flops"][_INFER] / pictures / 1e9:.1f}',
+        _seconds(train['seconds'], 1.0),
+        f'{pictures / train["seconds"]["median"]:.2f}',
+        f'{train["share"]["median"]:.0%}',
+        _seconds(infer['seconds'], 1000.0 / pictures),
+        f'{infer["share"]["median"]:.0%}',
+        f'{row["memory"]:.1f}',
+    ]  # fmt: skip
+
+
+def _seconds(summary: dict[str, float], factor: float) -> str:
+    median, spread = summary['median'] * factor, summary['spread'] * factor
+    digits = 0 if median >= 100 else 2
+    return f'{median:.{digits}f}' + (f' ± {spread:.{digits}f}' if summary['count'] > 1 else '')
+
+
+if __name__ == '__main__':
+    _define_flags()
+    command_line.run(main, __doc__)

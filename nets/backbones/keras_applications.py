@@ -1,0 +1,248 @@
+"""The networks of tf.keras.applications, by the name 'keras/<Name>': keras/EfficientNetV2S, ...
+
+Keras describes the network (its layers, their settings and what feeds them); this project's own
+layers are built after that description. So a network of Keras is like any other here: batch norm
+moves its statistics in the Estimator, a seed gives the same weights everywhere, grouped
+convolutions (RegNet) are fast on a CPU, and Keras models of the same process stay valid, which
+Keras layers in a graph of the Estimator would not do. Variables are called after Keras's:
+'backbone/<layer>/<weight>', numbered as in a process that has built nothing else, so that the
+published weights fit; see weight_names.
+
+Feature maps: level Cn is the last tensor of stride 2**n that everything deeper passes through, e.g.
+the end of a stage of ResNet, or the expanded channels before the next stride of EfficientNet. In
+NASNet, whose cells read the two cells before them, nothing passes through a single tensor; there it
+is the joined result of the last cell of that stride. The layer that pads for a stride is never
+taken. What comes after the last level asked for is not built.
+
+Options of all of them:
+    levels: Which levels to give, each n with stride 2**n. ConvNeXt has no level 1.
+    batch_norm_momentum: Of the statistics; None: as in Keras, mostly 0.99. Few steps need 0.9.
+
+Departures from Keras:
+    Unpadded ('valid') convolutions and poolings that no padding precedes are padded ('same') in
+    InceptionV3, InceptionResNetV2, Xception and NASNet, so that strides divide the picture.
+    Rescaling and Normalization layers are left out: the network's mean and std must be those of
+    input_statistics. VGG and ResNet reverse RGB to the BGR that their weights know.
+    Kernels start from normal distributions, of the variance that Keras gives them.
+    ResNetRS: the momentum is 0.9 instead of 0, which would keep the last batch's statistics only.
+Papers are cited in Keras's documentation of each network.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+
+from config import IMAGENET_MEAN, IMAGENET_STD
+from nets import keras_layers, layers
+from nets.backbones import BACKBONES, check_levels, check_multiples
+
+PREFIX = 'keras/'
+# Caffe's weights.
+_EXPECT_BGR = ('ResNet50', 'ResNet101', 'ResNet152', 'VGG16', 'VGG19')
+_REGNETS = ['002', '004', '006', '008', '016', '032', '040', '064', '080', '120', '160', '320']
+# What the published weights expect: mean and std, RGB in 0..255, and of which networks.
+_STATISTICS = (
+    ((123.68, 116.779, 103.939), (1.0,) * 3, _EXPECT_BGR),
+    (
+        (127.5,) * 3,
+        (127.5,) * 3,
+        [
+            *('InceptionResNetV2', 'InceptionV3', 'NASNetLarge', 'NASNetMobile', 'Xception'),
+            *('MobileNet', 'MobileNetV2', 'MobileNetV3Large', 'MobileNetV3Small'),
+            *(f'ResNet{depth}V2' for depth in (50, 101, 152)),
+        ],
+    ),
+    ((128.0,) * 3, (128.0,) * 3, [f'EfficientNetV2{size}' for size in 'SML']),
+    ((0.0,) * 3, (255.0,) * 3, [f'RegNet{kind}{size}' for kind in 'XY' for size in _REGNETS]),
+    (
+        IMAGENET_MEAN,
+        IMAGENET_STD,
+        [
+            *(f'ConvNeXt{size}' for size in ('Tiny', 'Small', 'Base', 'Large', 'XLarge')),
+            *(f'DenseNet{depth}' for depth in (121, 169, 201)),
+            *(f'EfficientNetB{n}' for n in range(8)),
+            *(f'EfficientNetV2B{n}' for n in range(4)),
+            *(f'ResNetRS{depth}' for depth in (50, 101, 152, 200, 270, 350, 420)),
+        ],
+    ),
+)
+# High enough that the strides are plain to see although unpadded layers lose a border.
+DESCRIBED_SIZE = 512
+_PADDINGS = ('ZeroPadding2D', 'Cropping2D')
+
+
+class Node(NamedTuple):
+    """A layer of Keras: its name, class and settings, and what feeds it.
+
+    `operand`: The number in an arithmetic operation. `level`: n of a result with stride 2**n, else
+    0.
+    """
+
+    name: str
+    kind: str
+    config: dict[str, Any]
+    inputs: tuple[str, ...]
+    operand: float | None
+    level: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Description:
+    """A network of Keras: its layers in topological order, and the names of its weights."""
+
+    nodes: tuple[Node, ...]
+    weight_names: tuple[str, ...] = ()
+
+    def taps(self) -> dict[int, str]:
+        """Level -> name of the layer that gives its feature map, see the module's docstring."""
+        last_use = {name: n for n, node in enumerate(self.nodes) for name in node.inputs}
+        passed, joined, depths, reach = {}, {}, {}, 0
+        for n, node in enumerate(self.nodes):
+            name, level = node.name, node.level
+            depths[name] = 1 + max((depths[above] for above in node.inputs), default=0)
+            if level and reach <= n and node.kind not in _PADDINGS:  # nothing bypasses it
+                passed[level] = name
+            if level and node.kind == 'Concatenate':
+                joined[level] = max(joined.get(level, name), name, key=depths.get)
+            reach = max(reach, last_use.get(name, n))
+        levels = sorted(passed.keys() | joined.keys())
+        return {level: passed.get(level) or joined[level] for level in levels}
+
+    def up_to(self, names: Iterable[str]) -> Description:
+        """Without the layers that none of `names` needs."""
+        needed = set(names)
+        for node in reversed(self.nodes):
+            if node.name in needed:
+                needed.update(node.inputs)
+        return Description(tuple(node for node in self.nodes if node.name in needed))
+
+
+def input_statistics(backbone: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """(mean, std), RGB in 0..255, that the published weights of 'keras/<Name>' expect."""
+    name = _keras_name(backbone)
+    [found] = [(mean, std) for mean, std, names in _STATISTICS if name in names]
+    return found
+
+
+def weight_names(backbone: str) -> tuple[str, ...]:
+    """Names here of all tensors in a file of Keras's weights without top, in the file's order.
+
+    Files of older versions of Keras number the layers otherwise, but keep the order. The tensors of
+    Normalization layers are no variables here.
+    """
+    return describe(_keras_name(backbone)).weight_names
+
+
+def _keras_name(backbone: str) -> str:
+    BACKBONES.get(backbone)  # refuses an unknown one
+    if not backbone.startswith(PREFIX):
+        raise ValueError(f'backbone {backbone!r}: must be one of {PREFIX}<Name>')
+    return backbone[len(PREFIX) :]
+
+
+@functools.cache
+def describe(name: str) -> Description:
+    """Has Keras build the network <Name>."""
+    # A thread of its own is in eager mode and numbers layers from the start, whatever graph is
+    # being built here. In a graph, Keras would swap the base classes of all its layers.
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(_describe, name).result()
+
+
+def _describe(name: str) -> Description:
+    make = getattr(tf.keras.applications, name)
+    with tf.device('CPU:0'), tf.variable_creator_scope(_without_values):
+        shape = (DESCRIBED_SIZE, DESCRIBED_SIZE, 3)
+        model = make(include_top=False, weights=None, input_shape=shape)
+    weights = [weight for layer in model.layers for weight in layer.weights]
+    names = [f'backbone/{weight.name.split(":")[0]}' for weight in weights]
+    return Description(tuple(_nodes(model, {})), tuple(names))
+
+
+def _without_values(create, **options):
+    """A variable creator that spares the initial values of weights, which nobody reads."""
+    if options.get('shape') is not None:
+        empty = functools.partial(tf.raw_ops.Empty, shape=options['shape'], dtype=options['dtype'])
+        options['initial_value'] = empty
+    return create(**options)
+
+
+def _nodes(model, aliases: dict[str, str]):
+    """The layers of a model and of those within it; `aliases`: names of what goes in and out."""
+    kinds = {}
+    for layer in model.layers:
+        [call] = layer.inbound_nodes
+        parents = [node.layer.name for node in call.parent_nodes]
+        inputs = tuple(aliases.get(parent, parent) for parent in parents)
+        kinds[layer.name] = type(layer).__name__
+        if isinstance(layer, tf.keras.Sequential):
+            yield from _nodes(layer, {layer.input_names[0]: inputs[0]})
+            aliases[layer.name] = layer.layers[-1].name
+            continue
+        config = layer.get_config()
+        if config.get('padding') == 'valid' and kinds.get(parents[0]) not in _PADDINGS:
+            config['padding'] = 'same'
+        kind = config.get('function', kinds[layer.name])  # of an operation
+        operands = [value for value in call.call_args if isinstance(value, float)] or [None]
+        shape = layer.output.shape
+        level = round(math.log2(DESCRIBED_SIZE / shape[1])) if shape.rank == 4 else 0
+        yield Node(layer.name, kind, config, inputs, *operands, level)
+
+
+class KerasApplication(layers.Layer):
+    """The network of Keras called `name`; options as in the module's docstring."""
+
+    def __init__(self, name: str, levels: Sequence[int], batch_norm_momentum: float | None):
+        super().__init__('backbone')
+        whole = describe(name)
+        taps = whole.taps()
+        check_levels(levels, list(taps))
+        self.backbone = PREFIX + name
+        self.taps = {f'C{level}': taps[level] for level in levels}
+        self.stride = 2 ** levels[-1]
+        self.expects_bgr = name in _EXPECT_BGR
+        self.description = whole.up_to(self.taps.values())
+        changes = {} if batch_norm_momentum is None else {'momentum': batch_norm_momentum}
+        self.layers = {
+            node.name: keras_layers.LAYERS[node.kind](
+                f'backbone/{node.name}', {**node.config, **changes}
+            )
+            for node in self.description.nodes
+            if node.kind in keras_layers.LAYERS
+        }
+
+    def call(self, images, training):
+        check_multiples(images.shape[1:3], self.stride, f'backbone {self.backbone!r}')
+        if self.expects_bgr:
+            images = tf.reverse(images, [-1])
+        results = {}
+        for node in self.description.nodes:
+            inputs = [results[name] for name in node.inputs] or [images]
+            if node.name in self.layers:
+                outputs = self.layers[node.name](*inputs, training)
+            else:
+                operands = [] if node.operand is None else [node.operand]
+                operation = keras_layers.OPERATIONS[node.kind]
+                outputs = operation(node.config, *inputs, *operands)
+            results[node.name] = outputs
+        return {key: results[name] for key, name in self.taps.items()}
+
+
+def _make(name, levels=(2, 3, 4, 5), batch_norm_momentum=None):
+    momentum = batch_norm_momentum
+    if momentum is not None and not (isinstance(momentum, float) and 0 < momentum < 1):
+        message = f'batch_norm_momentum={momentum!r}: must be in (0, 1), or None'
+        raise ValueError(f'network.backbone_options: {message}')
+    return KerasApplication(name, levels, momentum)
+
+
+NAMES = tuple(name for *_, names in _STATISTICS for name in names)
+for _name in NAMES:
+    BACKBONES.register(PREFIX + _name)(functools.partial(_make, _name))

@@ -1,0 +1,73 @@
+"""Weights of timm give here what they give there: every feature map, of the same picture.
+
+`bash tests/run.sh --parity` installs PyTorch and timm into an environment of their own and runs
+these; tests/timm_networks.py runs there.
+"""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import subprocess
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import nets
+from config import NetworkConfig
+from tests.timm_networks import NETWORKS
+from utility import pretrained
+
+pytestmark = pytest.mark.parity
+
+TOLERANCE = 1e-4  # of the largest number of a feature map
+STAGES = (1, 2, 3, 4, 5)
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory):
+    """What timm_networks.py has written."""
+    python = os.environ.get('PARITY_PYTHON')
+    if not python:
+        pytest.skip('needs PyTorch and timm: bash tests/run.sh --parity')
+    folder = tmp_path_factory.mktemp('timm')
+    script = pathlib.Path(__file__).with_name('timm_networks.py')
+    environment = {n: v for n, v in os.environ.items() if n not in ('PYTHONPATH', 'VIRTUAL_ENV')}
+    done = subprocess.run(
+        [python, str(script), str(folder)], env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def _features(network: NetworkConfig, path: str, picture: np.ndarray) -> dict[str, np.ndarray]:
+    """What the backbone makes of a picture with the weights at `path`, all of them loaded."""
+    network = pretrained.adopt(network, path)
+    backbone = nets.BACKBONES.get(network.backbone)(**network.backbone_options)
+    images = (picture - np.float32(network.mean)) / np.float32(network.std)
+    backbone(tf.zeros_like(images), False)
+    with pretrained.as_checkpoint(path, network.backbone) as weights:
+        report = pretrained.plan(weights, backbone.variables, backbone=network.backbone)
+        assert (report.coverage, report.missing, report.unexpected) == (1.0, (), ())
+        reader = tf.train.load_checkpoint(weights.checkpoint)
+        for variable in backbone.variables:
+            variable.assign(reader.get_tensor(variable.name.split(':')[0]))
+    return {key: feature.numpy() for key, feature in backbone(images, False).items()}
+
+
+@pytest.mark.parametrize('name', NETWORKS)
+@pytest.mark.parametrize('kind', ['pth', 'safetensors'])
+def test_every_feature_map_is_that_of_timm(folder, name, kind):
+    expected = dict(np.load(folder / f'{name}.npz'))
+    picture = expected.pop('picture')
+    backbone = name.replace('legacy_', '')
+    options = {} if backbone.startswith('hrnet') else {'levels': STAGES}
+    network = NetworkConfig(backbone, backbone_options=options)
+    features = _features(network, str(folder / f'{name}.{kind}'), picture)
+    assert features.keys() == expected.keys()
+    for key, feature in features.items():
+        assert feature.shape == expected[key].shape
+        difference = np.abs(feature - expected[key]).max() / np.abs(expected[key]).max()
+        print(f'{name} {kind} {key}: {difference:.1e}')
+        assert difference < TOLERANCE, key

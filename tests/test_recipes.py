@@ -1,0 +1,121 @@
+"""Every train script of the root: its experiment fits together, and its network can learn."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+import tensorflow as tf
+
+import nets
+from benchmarks import overfit, recipes
+from config import Experiment
+from preprocessing.datasets import DATASETS
+from preprocessing.input_fn import parse_ops
+from utility import losses
+from utility.heatmaps import HeatmapCodec
+from utility.optimizers import OPTIMIZERS
+
+NAMES = recipes.names()
+EXPERIMENTS = {name: recipes.load(name) for name in NAMES}
+# Their graphs take 3 to 12 s to make; a smaller network of the same family is made every time,
+# except of Keras's, which have tests of their own.
+LARGE = re.compile('keras/.*|.*101.*|hrnet_w48|senet154')
+MANY_STACKS = 5
+
+
+def _is_large(network):
+    stacks = network.head_options.get('stacks', 0)
+    return bool(LARGE.fullmatch(network.backbone)) or stacks > MANY_STACKS
+
+
+def _named(name):
+    marks = [pytest.mark.slow] if _is_large(EXPERIMENTS[name].network) else []
+    return pytest.param(name, marks=marks)
+
+
+def test_the_published_systems_have_their_recipes():
+    published = {'resnet50_cpn', 'detnet50_cpn', 'seresnext101_dhn', 'resnet101_aifashion'}
+    assert published <= set(NAMES)
+
+
+def fits_name(name, backbone, head):
+    """The rule of names: the backbone's name, or the beginning of it, then the head's, a '_'
+    between; case, underscores and 'keras/' in a backbone's name do not matter, another name of the
+    same backbone will do, and a number after the head's tells of its stacks."""
+    found = re.fullmatch(f'(.+)_{head}[0-9]*', name)
+    if not found:
+        return False
+    own = found[1]
+    if own in nets.BACKBONES.names():
+        return nets.BACKBONES.get(own) is nets.BACKBONES.get(backbone)
+    letters = backbone.split('/')[-1].lower().replace('_', '')
+    return letters.startswith(own.lower().replace('_', ''))
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_a_recipe_is_called_after_its_backbone_and_head(name):
+    network = EXPERIMENTS[name].network
+    assert fits_name(name, network.backbone, network.head)
+
+
+@pytest.mark.parametrize(
+    ('name', 'backbone', 'head', 'fits'),
+    [
+        ('resnet50_cpn', 'resnet50', 'cpn', True),
+        ('resnet50_cpn', 'resnet101', 'cpn', False),
+        ('resnet50_cpn', 'resnet50', 'dhn', False),
+        ('seresnext50_cpn', 'seresnext50_32x4d', 'cpn', True),
+        ('efficientnetv2s_cpn', 'keras/EfficientNetV2S', 'cpn', True),
+        ('efficientnetv2m_cpn', 'keras/EfficientNetV2S', 'cpn', False),
+        ('detnet50_cpn', 'detnet59', 'cpn', True),
+        ('resnet18_hourglass8', 'resnet18', 'hourglass', True),
+        ('resnet18_cpn_deconv', 'resnet18', 'cpn_deconv', True),
+        ('resnet18_cpn_deconv', 'resnet18', 'cpn', False),
+    ],
+)
+def test_the_rule_of_names_tells_names_apart(name, backbone, head, fits):
+    assert fits_name(name, backbone, head) == fits
+
+
+@pytest.mark.parametrize('name', [_named(name) for name in NAMES])
+def test_the_network_of_a_recipe_fits_its_sizes_and_its_loss(name):
+    experiment = EXPERIMENTS[name]
+    network = experiment.network
+    num_keypoints = DATASETS.get(experiment.data.dataset).schema.num_keypoints
+    with tf.Graph().as_default():
+        images = tf.zeros([1, *network.image_size, 3])
+        outputs = nets.build_network(network, num_keypoints)(images, True)
+    assert outputs[-1].shape == [1, *network.heatmap_size, num_keypoints]
+    # One for all, or one for each: an entry that is repeated for some only is a mistake.
+    assert len(experiment.loss.sigmas) in (1, len(outputs))
+    assert len(experiment.loss.weights) in (1, len(outputs))
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_the_values_of_a_recipe_are_known(name):
+    experiment = EXPERIMENTS[name]
+    assert experiment.differences(Experiment.from_json(experiment.to_json())) == []
+    for ops in (experiment.data.train_ops, experiment.data.eval_ops):
+        assert parse_ops(experiment.resolved_ops(ops))
+    network = experiment.network
+    HeatmapCodec(network.image_size, network.heatmap_size, refine=experiment.refine)
+    OPTIMIZERS.get(experiment.optimizer.name)
+    losses.LOSSES.get(experiment.loss.kind)
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_the_schedule_of_a_recipe_is_used_to_its_end(name):
+    experiment = EXPERIMENTS[name]
+    assert experiment.optimizer.decay_epochs[-1] < experiment.epochs
+    assert experiment.epochs_per_eval <= experiment.epochs
+    smallest = experiment.optimizer.learning_rate * min(experiment.optimizer.decay_factors)
+    assert smallest >= experiment.optimizer.end_learning_rate
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name', NAMES)
+def test_recipe_overfits_four_pictures(name):
+    options = overfit.Options()
+    row = overfit.overfit(name, options)
+    assert overfit.has_learnt(row, options), row

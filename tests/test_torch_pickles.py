@@ -1,0 +1,212 @@
+"""Pickles in files of torch.save: none is run, whatever it asks for, and none takes much memory."""
+
+from __future__ import annotations
+
+import collections
+import copyreg
+import os
+import pickle
+import pickletools
+import struct
+import tracemalloc
+
+import numpy as np
+import pytest
+
+from tests import torch_writer
+from utility import torch_files
+from utility.weight_files import open_weights
+
+both_formats = pytest.mark.parametrize(
+    'write', [torch_writer.write_archive, torch_writer.write_stream]
+)
+
+
+def _open(path) -> None:
+    with open_weights(str(path)):
+        pass
+
+
+class _Reduce:
+    """Is unpickled by a call."""
+
+    def __init__(self, function, *arguments):
+        self._call = function, arguments
+
+    def __reduce__(self):
+        return self._call
+
+
+def _payloads() -> dict[str, bytes]:
+    """Pickles that create the file 'harm' in the working directory when they are unpickled."""
+    command = b'echo > harm'
+    text = b"S'%s'\n" % command
+    nested = {'state_dict': collections.OrderedDict(a=[(_Reduce(os.system, command.decode()),)])}
+    return {
+        'reduce': pickle.dumps(_Reduce(os.system, command.decode()), 2),
+        'eval': pickle.dumps(_Reduce(eval, "open('harm', 'w').close()"), 2),
+        'exec': pickle.dumps(_Reduce(exec, "open('harm', 'w').close()"), 2),
+        'stack_global': pickle.dumps(_Reduce(os.system, command.decode()), 4),
+        'nested': pickle.dumps(nested, 2),
+        'protocol_0': b'cos\nsystem\n(' + text + b'tR.',
+        'inst': b'(' + text + b'ios\nsystem\n.',
+        'obj': b'(cos\nsystem\n' + text + b'o.',
+        'ext': b'\x80\x02\x82\xf0U\x0becho > harm\x85R.',
+        'newobj': b'\x80\x02ctests.test_torch_pickles\nHarm\n)\x81.',
+        'newobj_ex': b'\x80\x04ctests.test_torch_pickles\nHarm\n)}\x92.',
+        'build': b'\x80\x02ctests.test_torch_pickles\nHarmful\n)\x81}b.',
+        'dotted': b'\x80\x04\x8c\x02os\x8c\x06system\x93\x8c\x0becho > harm\x85R.',
+        'from_allowed_module': b'\x80\x04\x8c\x0bcollections\x8c\x10_sys.modules.get\x93'
+        b'\x8c\x02os\x85R0cos\nsystem\n\x8c\x0becho > harm\x85R.',
+    }
+
+
+class Harm:
+    """Creates a file when it is made."""
+
+    def __new__(cls, *_, **__):
+        with open('harm', 'w'):  # noqa: PTH123
+            return super().__new__(cls)
+
+
+class Harmful:
+    """Creates a file when its state is set."""
+
+    def __setstate__(self, state):
+        Harm()
+
+
+PAYLOADS = _payloads()
+
+
+@pytest.fixture
+def _extension():
+    """Code 240 of the registry of extensions means os.system."""
+    copyreg.add_extension(os.system.__module__, 'system', 240)
+    yield
+    copyreg.remove_extension(os.system.__module__, 'system', 240)
+
+
+@pytest.mark.usefixtures('_extension')
+@both_formats
+@pytest.mark.parametrize('name', PAYLOADS)
+def test_harmful_pickles_are_refused_without_running(tmp_path, monkeypatch, write, name):
+    monkeypatch.chdir(tmp_path)
+    harm = tmp_path / 'harm'
+    pickle.loads(PAYLOADS[name])
+    assert harm.exists()  # this payload does run when it is unpickled
+    harm.unlink()
+    write(tmp_path / 'w', {}, description=PAYLOADS[name])
+    with pytest.raises(ValueError, match='asks for|its pickle uses') as caught:
+        _open(tmp_path / 'w')
+    assert not harm.exists()
+    assert str(tmp_path / 'w') in str(caught.value)
+    harm.unlink(missing_ok=True)
+
+
+@pytest.mark.parametrize('at', ['magic', 'version', 'machine', 'keys'])
+def test_every_pickle_of_a_stream_is_guarded(tmp_path, monkeypatch, at):
+    monkeypatch.chdir(tmp_path)
+    torch_writer.write_stream(tmp_path / 'w', {'a': torch_writer.tensor(np.ones(2, np.float32))})
+    content = (tmp_path / 'w').read_bytes()
+    pickles = []
+    for _ in range(5):
+        length = 1 + max(position for _, _, position in pickletools.genops(content))
+        pickles.append(content[:length])
+        content = content[length:]
+    pickles[{'magic': 0, 'version': 1, 'machine': 2, 'keys': 4}[at]] = PAYLOADS['reduce']
+    (tmp_path / 'w').write_bytes(b''.join(pickles) + content)
+    with pytest.raises(ValueError, match='system'):
+        _open(tmp_path / 'w')
+    assert not (tmp_path / 'harm').exists()
+
+
+@both_formats
+@pytest.mark.parametrize(
+    'description',
+    [
+        b'\x80\x02ctorch\nFloatStorage\n}X\x01\x00\x00\x00aK\x01sb.',  # attributes of a type
+        b'\x80\x02ctorch._utils\n_rebuild_tensor_v2\n}X\x08\x00\x00\x00__code__K\x01sb.',
+        b'\x80\x02ctorch\nFloatStorage\n)R.',  # a call of what is no function
+        b'\x80\x02X\x01\x00\x00\x00a)R.',
+        b'\x80\x02ccollections\nOrderedDict\n]R.',
+        b'\x80\x02ccollections\nOrderedDict\nK\x05\x85R.',
+        b'\x80\x02}}K\x01s.',
+        b'\x80\x02K\x05K\x01K\x02s.',
+        b'\x80\x02K\x05K\x01a.',
+        b'\x80\x02}(K\x01u.',
+        b'\x80\x02K\x01Q.',
+        b'\x80\x02(X\x06\x00\x00\x00moduleK\x01K\x01K\x01K\x01tQ.',
+        b'\x80\x02(X\x07\x00\x00\x00storageccollections\nOrderedDict\nX\x01\x00\x00\x000K\x01K\x01tQ.',
+        b'\x80\x02(X\x07\x00\x00\x00storagectorch\nFloatStorage\nK\x00K\x01K\x01tQ.',
+        b'\x80\x02\x86.',
+        b'\x80\x02(K\x01(\x86.',
+        b'\x80\x02h\x05.',
+        b'\x80\x02t.',
+        b'\x80\x02.',
+        b'\x80\x02',
+        b'\x80\x02}\xff.',
+        b'\x80\x02K',
+        b'\x80\x02X\xff\xff\xff\x7fabc.',
+        b'\x80\x04\x8c\x01aK\x01\x93.',
+    ],
+)
+def test_malformed_descriptions_are_one_error(tmp_path, write, description):
+    write(tmp_path / 'w', {}, description=description)
+    with pytest.raises(ValueError, match='cannot read weights from') as caught:
+        _open(tmp_path / 'w')
+    assert '\n' not in str(caught.value)
+
+
+@both_formats
+@pytest.mark.parametrize(
+    'description',
+    [
+        b'\x80\x02' + b'K\x01' + b'\x85' * 10**5 + b'.',
+        b'\x80\x02' + b']' * 10**5 + b'a' * (10**5 - 1) + b'.',
+        b'\x80\x02}K\x01' + b'\x85' * 10**5 + b'K\x01s.',  # as a key it would have to be hashed
+        b'\x80\x02' + b'(' * 10**5 + b'.',
+    ],
+    ids=['tuples', 'lists', 'key', 'marks'],
+)
+def test_deep_nesting_is_an_error(tmp_path, write, description):
+    write(tmp_path / 'w', {}, description=description)
+    with pytest.raises(ValueError, match='cannot read weights from'):
+        _open(tmp_path / 'w')
+
+
+@both_formats
+@pytest.mark.parametrize(
+    'description',
+    [
+        b'\x80\x02}r\xff\xff\xff\xff.',  # remembered at the last index that there is
+        b'\x80\x02X\xff\xff\xff\xffa.',  # text of 4 GB
+        # One list of pairs, made into a dictionary again and again.
+        b'\x80\x02]'
+        + b''.join(b']M%baNaa' % struct.pack('<H', i) for i in range(10**4))
+        + b'q\x00ccollections\nOrderedDict\nq\x01]'
+        + b'h\x01h\x00\x85Ra' * 10**3
+        + b'.',
+    ],
+    ids=['memo', 'text', 'dictionaries'],
+)
+def test_small_descriptions_do_not_become_large(tmp_path, write, description):
+    write(tmp_path / 'w', {}, description=description)
+    tracemalloc.start()
+    with pytest.raises(ValueError, match='cannot read weights from'):
+        _open(tmp_path / 'w')
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 64 << 20
+
+
+@both_formats
+def test_large_descriptions_are_refused(tmp_path, write):
+    text = b'X' + struct.pack('<I', torch_files.MAX_DESCRIPTION_BYTES)
+    write(
+        tmp_path / 'w',
+        {},
+        description=b'\x80\x02' + text + b'a' * torch_files.MAX_DESCRIPTION_BYTES + b'.',
+    )
+    with pytest.raises(ValueError, match='cannot read weights from'):
+        _open(tmp_path / 'w')

@@ -1,0 +1,132 @@
+"""Networks of timm with random weights, and what they make of a picture.
+
+tests/test_parity.py runs `python timm_networks.py FOLDER` where PyTorch and timm are installed. For
+each network it writes FOLDER/NAME.pth, FOLDER/NAME.safetensors and FOLDER/NAME.npz: 'picture'
+[1, H, W, 3] in 0..255, and the feature maps 'C1', 'C2', ... in NHWC.
+"""
+
+from __future__ import annotations
+
+import importlib.abc
+import importlib.machinery
+import importlib.util
+import pathlib
+import runpy
+import sys
+import types
+
+# Height and width in px; not equal, so that they cannot be confused.
+SIZE = (96, 64)
+# Layers whose outputs are feature maps, by level.
+_RESNET = {'C1': 'act1', 'C2': 'layer1', 'C3': 'layer2', 'C4': 'layer3', 'C5': 'layer4'}
+_LEGACY = {**_RESNET, 'C1': 'layer0'}
+NETWORKS = {
+    'resnet18': _RESNET,
+    'resnet50': _RESNET,
+    'legacy_seresnet50': _LEGACY,
+    'legacy_seresnext50_32x4d': _LEGACY,
+    'legacy_senet154': _LEGACY,
+    'seresnet50': _RESNET,
+    'seresnext50_32x4d': _RESNET,
+    'hrnet_w32': {'C': 'stage4'},
+}
+
+
+class _Absent(types.ModuleType):
+    """A module in which every name is a class that does nothing."""
+
+    def __getattr__(self, name: str):
+        if name.startswith('__'):
+            raise AttributeError(name)
+        return type(name, (), {})
+
+
+class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    """Stands in for torchvision, which timm imports for what these networks do not need."""
+
+    def find_spec(self, name, path, target=None):
+        if name.split('.')[0] == 'torchvision':
+            return importlib.machinery.ModuleSpec(name, self, is_package=True)
+        return None
+
+    def create_module(self, spec):
+        return _Absent(spec.name)
+
+    def exec_module(self, module):
+        pass
+
+
+def _import_timm_models():
+    """timm.models without torchvision and without timm.data, which reads pictures with it."""
+    sys.meta_path.insert(0, _Finder())
+    folder = pathlib.Path(importlib.util.find_spec('timm').origin).parent / 'data'
+    data = types.ModuleType('timm.data')
+    data.__path__ = [str(folder)]
+    vars(data).update(runpy.run_path(str(folder / 'constants.py')))
+    sys.modules['timm.data'] = data
+    import timm.models
+
+    return timm.models
+
+
+def _randomise(model, generator) -> None:
+    """Weights of no special value: batch norm's scales and statistics too."""
+    import torch
+
+    with torch.no_grad():
+        for name, tensor in model.state_dict().items():
+            if name.endswith('running_var') or (name.endswith('weight') and tensor.ndim == 1):
+                tensor.uniform_(0.5, 1.5, generator=generator)
+            elif name.endswith(('running_mean', 'bias')):
+                tensor.normal_(0.0, 0.1, generator=generator)
+
+
+def _features(model, levels: dict[str, str], images) -> dict:
+    """Name -> NumPy array, NHWC; the maps of an output that is a list are numbered from 2."""
+    import torch
+
+    found = {}
+
+    def keep(key):
+        def hook(module, inputs, output):
+            outputs = {key: output}
+            if isinstance(output, list):
+                outputs = {f'{key}{n}': part for n, part in enumerate(output, start=2)}
+            # What follows may change a tensor in place.
+            found.update(
+                {n: part.permute(0, 2, 3, 1).numpy().copy() for n, part in outputs.items()}
+            )
+
+        return hook
+
+    for key, name in levels.items():
+        model.get_submodule(name).register_forward_hook(keep(key))
+    with torch.no_grad():
+        model(images)
+    return found
+
+
+def main(folder: str) -> None:
+    import numpy as np
+    import safetensors.torch
+    import torch
+
+    models = _import_timm_models()
+    torch.set_num_threads(1)
+    generator = torch.Generator().manual_seed(1)
+    for name, levels in NETWORKS.items():
+        torch.manual_seed(1)
+        model = getattr(models, name)().eval()
+        _randomise(model, generator)
+        path = pathlib.Path(folder, name)
+        torch.save(model.state_dict(), path.with_suffix('.pth'))
+        safetensors.torch.save_file(model.state_dict(), path.with_suffix('.safetensors'))
+        picture = torch.rand((1, *SIZE, 3), generator=generator) * 255
+        # As timm standardises: pictures in 0..1, by ImageNet's mean and std.
+        mean, std = (torch.tensor(model.default_cfg[key]) for key in ('mean', 'std'))
+        images = ((picture / 255 - mean) / std).permute(0, 3, 1, 2)
+        np.savez(path.with_suffix('.npz'), picture=picture, **_features(model, levels, images))
+
+
+if __name__ == '__main__':
+    main(sys.argv[1])

@@ -1,0 +1,62 @@
+"""The flags of every script that predicts, and the PredictOptions that they stand for."""
+
+from __future__ import annotations
+
+from absl import flags
+
+_FUSIONS = ('heatmaps', 'keypoints')
+
+
+def define(flip_test: bool = False) -> None:
+    """Defines the flags; `flip_test` is the default of that one."""
+    flags.DEFINE_boolean('flip_test', flip_test, "Average with the mirrored picture's heat maps.")
+    flags.DEFINE_integer('passes', 1, '2: predict again on the box around the points.')
+    flags.DEFINE_string('refine', None, 'How heat maps become points; default: as trained.')
+    flags.DEFINE_float('smoothing', 0.0, 'Gaussian over the heat maps before that, cells.')
+    flags.DEFINE_string(
+        'outputs',
+        'last',
+        "Heat maps of a network: 'last', 'all' (the mean of its outputs), or weights with commas, "
+        'coarse to final, the last of which is repeated.',
+    )
+    flags.DEFINE_string('scales', '1', 'Also predict at these enlargements, such as 0.9,1,1.1.')
+    flags.DEFINE_string('rotations', '0', 'Also predict turned by these degrees, such as -10,0,10.')
+    flags.DEFINE_integer('num_crops', 0, 'Also predict on so many slightly moved crops.')
+    flags.DEFINE_enum(
+        'fuse', 'heatmaps', _FUSIONS, 'What of all views and networks of a picture is averaged.'
+    )
+    flags.DEFINE_integer('batch_size', 16, 'Pictures at a time.', lower_bound=1)
+
+
+def _numbers(flag: str, text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(part) for part in text.split(','))
+    except ValueError as error:
+        raise ValueError(f'--{flag}={text}: must be numbers with commas') from error
+
+
+def options(values):
+    """The utility.prediction.PredictOptions that the flags stand for.
+
+    Raises:
+        ValueError: A flag has a value that means nothing.
+    """
+    from utility.prediction import PredictOptions
+    from utility.views import ViewOptions
+
+    named = {'last': (), 'all': (1.0,)}
+    outputs = values.outputs
+    return PredictOptions(
+        flip_test=values.flip_test,
+        passes=values.passes,
+        refine=values.refine,
+        batch_size=values.batch_size,
+        views=ViewOptions(
+            scales=_numbers('scales', values.scales),
+            rotations=_numbers('rotations', values.rotations),
+            num_crops=values.num_crops,
+        ),
+        fuse=values.fuse,
+        outputs=named[outputs] if outputs in named else _numbers('outputs', outputs),
+        smoothing=values.smoothing,
+    )

@@ -1,0 +1,181 @@
+"""Refine modes: from the largest cell of a heat map to a point between the cells."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import tensorflow as tf
+
+from config import Registry
+
+REFINEMENTS = Registry(
+    'refine mode',
+    """Name -> f(window, peak) -> position: where between the cells the maximum of a map lies.
+
+    f.radius tells which window it gets.
+    window: 1: float32 [N, 3, 3], the map around the interior cell nearest to its largest cell.
+        More: float32 [N, 2 * radius + 1, 2 * radius + 1], around the largest cell itself; cells
+        outside the map are 0.
+    peak: int32 [N, 2], (x, y) of the largest cell relative to the window's centre, in cells;
+        0 except where the radius is 1 and the largest cell is at the border of the map.
+    position: float32 [N, 2], (x, y) of the refined maximum relative to the window's centre, in
+        cells; finite for every finite window and at most one cell from `peak` in x and in y.""",
+)
+
+
+def register(name: str, radius: int = 1) -> Callable:
+    """Decorator that registers a refine mode and the radius of its window, cells."""
+
+    def add(function):
+        function.radius = radius
+        return REFINEMENTS.register(name)(function)
+
+    return add
+
+
+# Values below this share of the peak count as this share in 'dark'. Low enough for the window of
+# a border cell to be exact from sigma = 0.81 cells on (there the farthest of the nine cells is
+# 2.5 cells from the maximum in x and in y), high enough that noise around zero has no long tail.
+_LOG_FLOOR = 1e-4
+# Peaks that are not larger have no logarithm worth expanding.
+_SMALLEST_PEAK = 1e-30
+_MAX_STEP = 1
+# 2.5 standard deviations of the usual 2 cells.
+_CENTROID_RADIUS = 5
+# Cells below this share of the peak are noise to the centroid. A Gaussian less a constant, cut off
+# at zero, keeps its centre.
+_CENTROID_FLOOR = 0.1
+_FIT_RADIUS = 2
+_FIT_RIDGE = 1e-6
+
+
+@register('argmax')
+def _argmax(window: tf.Tensor, peak: tf.Tensor) -> tf.Tensor:
+    """The centre of the largest cell."""
+    del window
+    return tf.cast(peak, tf.float32)
+
+
+@register('quarter')
+def _quarter(window: tf.Tensor, peak: tf.Tensor) -> tf.Tensor:
+    """A quarter cell towards the larger neighbour, in x and in y (Newell et al. 2016, section 3.4).
+
+    No step where the largest cell has one neighbour only, or equal ones.
+    """
+    row = tf.gather(window, peak[:, 1] + 1, axis=1, batch_dims=1)
+    column = tf.gather(window, peak[:, 0] + 1, axis=2, batch_dims=1)
+    side = tf.stack([tf.sign(v[:, 2] - v[:, 0]) for v in (row, column)], axis=-1)
+    return tf.cast(peak, tf.float32) + tf.where(tf.equal(peak, 0), 0.25 * side, 0.0)
+
+
+@register('dark')
+def _dark(window: tf.Tensor, peak: tf.Tensor) -> tf.Tensor:
+    """One Newton step on the log of the map (DARK: Zhang et al. 2020, section 3.1).
+
+    The log of a Gaussian is a quadratic, so the step finds its maximum exactly, from any cell; that
+    is why the border cells may borrow the window of their neighbour. Departures from the paper: the
+    step is bounded, and where the log is not strictly concave the quarter step stands in.
+    """
+    log = _log_share(window)
+    slope_x = (log[:, 1, 2] - log[:, 1, 0]) / 2
+    slope_y = (log[:, 2, 1] - log[:, 0, 1]) / 2
+    curve_xx = log[:, 1, 2] - 2 * log[:, 1, 1] + log[:, 1, 0]
+    curve_yy = log[:, 2, 1] - 2 * log[:, 1, 1] + log[:, 0, 1]
+    curve_xy = (log[:, 2, 2] - log[:, 2, 0] - log[:, 0, 2] + log[:, 0, 0]) / 4
+    determinant = curve_xx * curve_yy - curve_xy**2
+    concave = (curve_xx < 0) & (curve_yy < 0) & (determinant > 0)
+    newton_x = (curve_xy * slope_y - curve_yy * slope_x) / tf.where(concave, determinant, 1.0)
+    newton_y = (curve_xy * slope_x - curve_xx * slope_y) / tf.where(concave, determinant, 1.0)
+    largest = tf.cast(peak, tf.float32)
+    newton = tf.clip_by_value(
+        tf.stack([newton_x, newton_y], axis=-1), largest - _MAX_STEP, largest + _MAX_STEP
+    )
+    return tf.where(concave[:, tf.newaxis], newton, _quarter(window, peak))
+
+
+def _log_share(window: tf.Tensor) -> tf.Tensor:
+    """Log of the window [N, 3, 3] over its maximum; all floor where nothing is positive."""
+    peak = tf.reduce_max(window, axis=[1, 2], keepdims=True)
+    share = window / tf.where(peak > _SMALLEST_PEAK, peak, 1.0)
+    return tf.math.log(tf.clip_by_value(share, _LOG_FLOOR, 1.0))
+
+
+@register('centroid', radius=_CENTROID_RADIUS)
+def _centroid(window: tf.Tensor, peak: tf.Tensor) -> tf.Tensor:
+    """Centre of mass of what rises above a share of the peak around the largest cell."""
+    top = tf.reduce_max(window, axis=[1, 2], keepdims=True)
+    mass = tf.where(top > _SMALLEST_PEAK, tf.maximum(window - _CENTROID_FLOOR * top, 0.0), 0.0)
+    x, y, _ = _grid(_CENTROID_RADIUS)
+    total = tf.reduce_sum(mass, axis=[1, 2])
+    moments = [tf.reduce_sum(mass * axis, axis=[1, 2]) for axis in (x, y)]
+    step = tf.stack([tf.math.divide_no_nan(moment, total) for moment in moments], axis=-1)
+    return tf.clip_by_value(step, -_MAX_STEP, _MAX_STEP)
+
+
+@register('gaussian', radius=_FIT_RADIUS)
+def _gaussian(window: tf.Tensor, peak: tf.Tensor) -> tf.Tensor:
+    """Least-squares fit of a round Gaussian to the log of 5 x 5 cells.
+
+    The squared values weigh the cells, which undoes what the logarithm does to noise (Guo 2011, 'A
+    Simple Algorithm for Fitting a Gaussian Function'). Exact on a Gaussian, like DARK, and with 25
+    cells instead of 9 less moved by noise. The largest cell's centre where no Gaussian fits.
+    """
+    share = tf.exp(_log_share(window))
+    x, y, square = _grid(_FIT_RADIUS)
+    basis = tf.reshape(tf.stack([tf.ones_like(x), x, y, square], axis=-1), [-1, 4])
+    # In float64: the sums of a nearly flat map cancel.
+    basis = tf.cast(basis, tf.float64)
+    share = tf.cast(tf.reshape(share, [-1, basis.shape[0]]), tf.float64)
+    # Outside the map, and where nothing is positive, the log is its floor and the weight next to 0.
+    weights, values = tf.square(share), tf.math.log(share)
+    normal = tf.einsum('nc,ci,cj->nij', weights, basis, basis)
+    normal += _FIT_RIDGE * tf.eye(4, dtype=tf.float64)
+    right = tf.einsum('nc,ci->ni', weights * values, basis)
+    solution = tf.cast(tf.linalg.solve(normal, right[..., tf.newaxis])[..., 0], tf.float32)
+    curve = solution[:, 3]
+    is_peak = curve < 0
+    centre = -solution[:, 1:3] / (2 * tf.where(is_peak, curve, 1.0))[:, tf.newaxis]
+    centre = tf.where(tf.math.is_finite(centre), centre, 0.0)
+    centre = tf.clip_by_value(centre, -_MAX_STEP, _MAX_STEP)
+    return tf.where(is_peak[:, tf.newaxis], centre, 0.0)
+
+
+def _grid(radius: int) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """x, y and x^2 + y^2 of the cells of a window, float32 [2 * radius + 1] twice."""
+    steps = tf.range(-radius, radius + 1, dtype=tf.float32)
+    y, x = tf.meshgrid(steps, steps, indexing='ij')
+    return x, y, x**2 + y**2
+
+
+def windows(
+    maps: tf.Tensor, cells: tf.Tensor, size: tuple[int, int], radius: int
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """The windows of a refine mode, see REFINEMENTS.
+
+    Args:
+        maps: float32 [B, K, h * w].
+        cells: int32 [B, K, 2], (row, column) of the largest cells.
+        size: (h, w).
+        radius: Of the window.
+
+    Returns:
+        centres int32 [B, K, 2], (row, column) of the windows' centres, and the windows, float32
+        [B * K, 2 * radius + 1, 2 * radius + 1].
+    """
+    height, width = size
+    side = 2 * radius + 1
+    steps = np.stack(np.meshgrid(*[np.arange(side, dtype=np.int32)] * 2, indexing='ij'), axis=-1)
+    steps = steps.reshape(-1, 2)
+    if radius == 1:
+        centres = tf.clip_by_value(cells, 1, [height - 2, width - 2])
+        corners = centres - radius
+    else:
+        centres, corners = cells, cells  # of the padded map
+        maps = tf.reshape(maps, [*tf.unstack(tf.shape(maps)[:2]), height, width])
+        maps = tf.pad(maps, [[0, 0], [0, 0], [radius, radius], [radius, radius]])
+        width += 2 * radius
+        maps = tf.reshape(maps, [*tf.unstack(tf.shape(maps)[:2]), (height + 2 * radius) * width])
+    around = corners[..., tf.newaxis, :] + steps
+    window = tf.gather(maps, around[..., 0] * width + around[..., 1], batch_dims=2)
+    return centres, tf.reshape(window, [-1, side, side])
