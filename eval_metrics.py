@@ -1,6 +1,6 @@
 """Scores predictions against answers: NE and PCK, over all, per category and per keypoint.
 
-python eval_metrics.py --data_dir=RECORDS/val --model_dir=RUN [--flip_test] [--passes=2]
+python eval_metrics.py --data_dir=RECORDS/val --model_dir=RUN[,RUN2] [--flip_test] [--passes=2]
 python eval_metrics.py --prediction=SUBMISSION.csv --answers=ANNOTATIONS.csv [--missing=count]
 python eval_metrics.py --prediction=A.csv --against=B.csv --answers=ANNOTATIONS.csv
 
@@ -14,16 +14,13 @@ import os
 
 from absl import flags
 
-from utility import command_line
+from utility import command_line, prediction_flags
 
 
 def _define_flags() -> None:
     flags.DEFINE_string('data_dir', None, 'A labelled split of the records, RECORDS/val.')
-    flags.DEFINE_string('model_dir', None, 'The run to score.')
-    flags.DEFINE_boolean('flip_test', False, "Average with the mirrored picture's heat maps.")
-    flags.DEFINE_integer('passes', 1, '2: predict again on the box around the points.')
-    flags.DEFINE_string('refine', None, 'How heat maps become points; default: as trained.')
-    flags.DEFINE_integer('batch_size', 16, 'Pictures at a time.', lower_bound=1)
+    flags.DEFINE_list('model_dir', None, 'The run to score, or several with commas as one.')
+    prediction_flags.define()
     flags.DEFINE_boolean('baseline', False, "Also score predicting each category's mean positions.")
     flags.DEFINE_string('prediction', None, 'The submission to score, a CSV.')
     flags.DEFINE_string('answers', None, 'The annotations of the same pictures, a CSV.')
@@ -71,34 +68,36 @@ def compare_csvs(prediction: str, against: str, answers: str, dataset: str, miss
     return statistics.compare(*distances)
 
 
-def score_model(data_dir: str, model_dir: str, options, confidence: bool = False):
-    """Scores a run on a labelled split of the records: a utility.metrics.Score.
+def score_model(data_dir: str, run_dirs, options, confidence: bool = False):
+    """Scores runs, as one predictor, on a labelled split of the records: a utility.metrics.Score.
 
     Args:
         data_dir: The split, RECORDS/val.
-        model_dir: The run.
+        run_dirs: The runs, at least one.
         options: A utility.predictor.PredictOptions.
         confidence: Whether to estimate how sure NE is.
     """
     from utility import predictor, runs
+    from utility.answers import annotations_of
 
-    schema = runs.schema_of(model_dir)
-    answers, _ = predictor.annotations_of(data_dir, schema)
-    predicted = predictor.predict_split(model_dir, data_dir, options)
+    schema = runs.schema_of(run_dirs[0])
+    answers, _ = annotations_of(data_dir, schema)
+    predicted = predictor.predict_split(run_dirs, data_dir, options)
     return _score_by_place(predicted.keypoints, answers, schema, confidence)
 
 
-def score_baseline(data_dir: str, model_dir: str):
+def score_baseline(data_dir: str, run_dir: str):
     """Scores what a network must beat: the mean positions in RECORDS/train of each category."""
-    from utility import baseline, predictor, runs
+    from utility import baseline, runs
+    from utility.answers import annotations_of
 
-    schema = runs.schema_of(model_dir)
+    schema = runs.schema_of(run_dir)
     train_dir = os.path.join(os.path.dirname(data_dir.rstrip('/')), 'train')
-    known, known_sizes = predictor.annotations_of(train_dir, schema)
+    known, known_sizes = annotations_of(train_dir, schema)
     positions = baseline.mean_positions(
         known.keypoints, known.visibility, known_sizes, known.categories
     )
-    answers, sizes = predictor.annotations_of(data_dir, schema)
+    answers, sizes = annotations_of(data_dir, schema)
     predicted = baseline.mean_position_baseline(positions, sizes, answers.categories)
     return _score_by_place(predicted, answers, schema)
 
@@ -184,13 +183,11 @@ def main(positional: list[str]) -> None:
             comparison = compare_csvs(values.prediction, values.against, *csvs)
         print(format_score(score))
     else:
-        from utility.predictor import PredictOptions
-
-        options = PredictOptions(values.flip_test, values.passes, values.refine, values.batch_size)
+        options = prediction_flags.options(values)
         score = score_model(values.data_dir, values.model_dir, options, values.confidence)
         print(format_score(score))
         if values.baseline:
-            error = 100 * score_baseline(values.data_dir, values.model_dir).normalized_error
+            error = 100 * score_baseline(values.data_dir, values.model_dir[0]).normalized_error
             print(f"baseline, each category's mean positions: NE {error:.4f} %")
     if values.confidence:
         print(f'\n{format_confidence(score)}')

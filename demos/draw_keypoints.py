@@ -42,7 +42,7 @@ def draw_files(paths: list, model_dir: str, category: str, output_dir: str, opti
     schema.indices(category)  # before anything is drawn: an unknown category raises
     checked = [_checked_picture(path) for path in paths]
     predictions = predictor.predict_pictures(
-        model_dir, paths, checked, [category] * len(paths), options
+        [model_dir], paths, checked, [category] * len(paths), options
     )
     stems = [pathlib.PurePath(path).stem for path in paths]
     for row, (path, stem) in enumerate(zip(paths, stems)):
@@ -80,7 +80,7 @@ def draw_split(split_dir: str, model_dir: str, count: int, output_dir: str, opti
     schema = runs.schema_of(model_dir)
     examples = records.first_examples(split_dir, schema, count)
     predictions = predictor.predict_pictures(
-        model_dir,
+        [model_dir],
         [example['image_id'].decode() for example in examples],
         [pictures.Picture(e['encoded'], tuple(e['image_size']), ()) for e in examples],
         [example['category'].decode() for example in examples],

@@ -125,9 +125,9 @@ def make_input_fn(
     """Makes the input_fn of a training, an evaluation or a prediction.
 
     Training reads for ever, in a new order and with new augmentation in each epoch, and gives full
-    batches only. Otherwise the records come once, in the order of record_files, and the last batch
-    may be smaller. The same arguments give the same batches, whatever the number of threads. Held
-    are `shuffle_buffer` compressed records, some read ahead, and the batches in preparation.
+    batches only. Otherwise the records come once, in the order of record_files; the last batch may
+    be smaller. Same arguments, same batches, whatever the number of threads. Held in memory are
+    `shuffle_buffer` compressed records and the batches in preparation.
 
     Args:
         file_pattern: As in records.record_files.
@@ -141,19 +141,17 @@ def make_input_fn(
 
     Returns:
         input_fn(input_context=None) -> Dataset of (features, labels), of that pipeline's share of
-        the records. Features: image uint8 [B, H, W, 3], image_id and category string [B],
-        image_size int32 [B, 2], to_crop float32 [B, 3, 3] (original -> crop px). Labels: keypoints
-        float32 [B, K, 2] crop px, visibility int32 [B, K], normalizer float32 [B] original px.
-        With several op strings image is [B, V, H, W, 3], to_crop is [B, V, 3, 3], and the labels
-        are those of the first view.
+        the records; _features_and_labels tells what they hold.
 
     Raises:
         ValueError: An argument is out of range, the op string is wrong, or no file matches.
     """
     views = [ops] if isinstance(ops, str) else list(ops)
-    for view in views:
-        parse_ops(view)
-    _check_positive(batch_size=batch_size, shuffle_buffer=shuffle_buffer)
+    _check_positive(
+        num_views=len([*map(parse_ops, views)]),
+        batch_size=batch_size,
+        shuffle_buffer=shuffle_buffer,
+    )
     boxes = _checked_boxes(boxes, training)
     files = record_files(file_pattern)
     seed %= 2**31
@@ -163,17 +161,13 @@ def make_input_fn(
         example = dict(decode_example(serialized, schema))
         if boxes is not None:
             example['box'] = _row(boxes, index)
-        seeds = [tf.stack([seed + number, index]) for number in range(len(views))]
-        seen = [apply_ops(view, schema, example, own) for view, own in zip(views, seeds)]
-        parts = [_features_and_labels(view) for view in seen]
+        parts = _seen(views, schema, example, (seed, index))
         return parts[0] if isinstance(ops, str) else _together(parts)
 
     def input_fn(input_context=None):
         share = _share(input_context)
-        if training:
-            records = _shuffled(files, share, seed, shuffle_buffer)
-        else:
-            records = tf.data.TFRecordDataset(files).enumerate().shard(*share)
+        order = (seed, shuffle_buffer)
+        records = _shuffled(files, share, *order) if training else _in_order(files, share)
         batches = records.map(prepare, PARALLEL_CALLS).batch(batch_size, drop_remainder=training)
         return batches.prefetch(PREFETCHED_BATCHES).with_options(_options())
 
@@ -201,6 +195,11 @@ def _share(input_context: Any) -> tuple[int, int]:
     if input_context is None:
         return 1, 0
     return input_context.num_input_pipelines, input_context.input_pipeline_id
+
+
+def _in_order(files: list[str], share: tuple[int, int]) -> tf.data.Dataset:
+    """(index, serialized record) of a share, once."""
+    return tf.data.TFRecordDataset(files).enumerate().shard(*share)
 
 
 def _shuffled(
@@ -231,13 +230,27 @@ def _row(boxes: np.ndarray, index: tf.Tensor) -> tf.Tensor:
 
 
 def _features_and_labels(example: Example) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
+    """What travels of an example, here without the batch dimension.
+
+    Features: image uint8 [B, H, W, 3], image_id and category string [B], image_size int32 [B, 2],
+    to_crop float32 [B, 3, 3] (original -> crop px). Labels: keypoints float32 [B, K, 2] crop px,
+    visibility int32 [B, K], normalizer float32 [B] original px.
+    """
     features = {name: example[name] for name in ('image_id', 'category', 'image_size', 'to_crop')}
     labels = {name: example[name] for name in ('keypoints', 'visibility', 'normalizer')}
     return {'image': to_uint8(example['image']), **features}, labels
 
 
+def _seen(views: Sequence[str], schema: KeypointSchema, example: Example, seed: tuple) -> list:
+    """The (features, labels) of each view."""
+    seeds = [tf.stack([seed[0] + number, seed[1]]) for number in range(len(views))]
+    seen = [apply_ops(view, schema, example, own) for view, own in zip(views, seeds)]
+    return [*map(_features_and_labels, seen)]
+
+
 def _together(parts):
-    """The (features, labels) of several views of a picture as one."""
+    """The (features, labels) of several views: image is [B, V, H, W, 3], to_crop [B, V, 3, 3], and
+    all else that of the first view."""
     features, labels = parts[0]
     stacked = {n: tf.stack([view[n] for view, _ in parts]) for n in ('image', 'to_crop')}
     return {**features, **stacked}, labels

@@ -73,7 +73,7 @@ def test_predictions_of_several_networks_stand_in_the_order_of_the_annotations(
     run_dir, records_dir
 ):
     split = f'{records_dir}/val'
-    predicted = predictor.predict_split(run_dir, split, PredictOptions(batch_size=2))
+    predicted = predictor.predict_split([run_dir], split, PredictOptions(batch_size=2))
     answers, sizes = annotations_of(split, SCHEMA)
     expected = [f'{c}/{i}.jpg' for c in ('blouse', 'skirt', 'trousers') for i in range(COUNTS[c])]
     assert predicted.image_ids.tolist() == answers.image_ids.tolist() == expected
@@ -89,7 +89,7 @@ def test_predictions_of_several_networks_stand_in_the_order_of_the_annotations(
 
 def test_perfect_predictions_score_nothing_and_beat_the_baseline(run_dir, records_dir):
     split = f'{records_dir}/val'
-    score = eval_metrics.score_model(split, run_dir, PredictOptions(batch_size=2))
+    score = eval_metrics.score_model(split, [run_dir], PredictOptions(batch_size=2))
     assert score.normalized_error < 1e-4
     assert score.points == sum(n * len(SCHEMA.indices(c)) for c, n in COUNTS.items())
     assert eval_metrics.score_baseline(split, run_dir).normalized_error > 0.1
@@ -101,7 +101,7 @@ def test_pictures_keep_the_order_they_are_given_in(run_dir, records_dir):
     assert len(set(categories[:3])) == 3 and categories != sorted(categories)
     ids = [f'{i}.jpg' for i in range(8)]
     pictures = [Picture(e['encoded'], (SIZE, SIZE), ()) for e in examples]
-    predicted = predictor.predict_pictures(run_dir, ids, pictures, categories, PredictOptions())
+    predicted = predictor.predict_pictures([run_dir], ids, pictures, categories, PredictOptions())
     assert predicted.image_ids.tolist() == ids
     assert predicted.categories.tolist() == categories
     for row, category in enumerate(categories):
@@ -112,9 +112,9 @@ def test_pictures_keep_the_order_they_are_given_in(run_dir, records_dir):
 
 def test_the_second_pass_looks_at_the_box_around_the_points_of_each_picture(run_dir, records_dir):
     split = f'{records_dir}/val'
-    once = predictor.predict_split(run_dir, split, PredictOptions())
+    once = predictor.predict_split([run_dir], split, PredictOptions())
     _Oracle.seen.clear()
-    twice = predictor.predict_split(run_dir, split, PredictOptions(passes=2))
+    twice = predictor.predict_split([run_dir], split, PredictOptions(passes=2))
     own = once.visibility == 1
     np.testing.assert_allclose(twice.keypoints[own], once.keypoints[own], atol=1e-3)
     first, second = _Oracle.seen[:2]  # of one network
@@ -130,7 +130,7 @@ def test_records_that_are_lost_are_told(run_dir, records_dir, tmp_path):
     info['splits']['test_0']['records']['blouse'] += 1
     path.write_text(json.dumps(info))
     with pytest.raises(ValueError, match='5 records, but 6 by dataset.json'):
-        predictor.predict_split(run_dir, f'{records_dir}/test_0', PredictOptions())
+        predictor.predict_split([run_dir], f'{records_dir}/test_0', PredictOptions())
 
 
 def test_only_labelled_splits_have_annotations(records_dir):

@@ -323,15 +323,15 @@ def test_a_submission_scores_as_the_records_do_up_to_whole_pixels(folder, first)
 
 
 def check_pixels(path, folder, runs) -> None:
-    """A submission holds the mean points of the runs, each in the picture's pixel it lies in."""
+    """A submission holds the points of the runs, each in the picture's pixel it lies in."""
     split, options = f'{folder}/records/test_0', predictor.PredictOptions()
-    predictions = [predictor.predict_split(f'{folder}/{run}', split, options) for run in runs]
-    mean = np.mean([p.keypoints for p in predictions], axis=0).astype(np.float32)
-    limits = predictions[0].image_sizes[:, np.newaxis, ::-1] - 1
-    expected = np.clip(np.floor(mean), 0, limits) + 0.5
+    run_dirs = [f'{folder}/{run}' for run in runs]
+    predictions = predictor.predict_split(run_dirs, split, options)
+    limits = predictions.image_sizes[:, np.newaxis, ::-1] - 1
+    expected = np.clip(np.floor(predictions.keypoints), 0, limits) + 0.5
     written = read_table(str(path), SCHEMA)
-    rows = [written.image_ids.tolist().index(i) for i in predictions[0].image_ids]
-    own = predictions[0].visibility == 1
+    rows = [written.image_ids.tolist().index(i) for i in predictions.image_ids]
+    own = predictions.visibility == 1
     distances = np.abs(written.keypoints[rows][own] - expected[own])
     # A point may lie just between two pixels, and a float be rounded to either side.
     assert distances.max() <= 1

@@ -18,7 +18,6 @@ from preprocessing.pictures import Picture
 from preprocessing.schema import KeypointSchema
 from preprocessing.tables import KeypointTable
 from utility import ensembling, runs
-from utility.answers import annotations_of  # noqa: F401
 from utility.model_fn import Task, make_model_fn
 from utility.prediction import PredictOptions
 from utility.progress import track
@@ -72,9 +71,7 @@ def categories_of(split_dir: str) -> dict[str, int]:
     return counts
 
 
-def predict_split(
-    run_dirs: str | Sequence[str], split_dir: str, options: PredictOptions
-) -> Predictions:
+def predict_split(run_dirs: Sequence[str], split_dir: str, options: PredictOptions) -> Predictions:
     """Predicts every picture of a split of the records with the networks of one run or several.
 
     Several runs are one predictor: options.fuse tells what of them is averaged.
@@ -85,16 +82,12 @@ def predict_split(
     """
     counts = categories_of(split_dir)
     parts = []
-    for folders, categories in networks_of_runs(_as_list(run_dirs), counts).items():
+    for folders, categories in networks_of_runs(run_dirs, counts).items():
         files = records.split_patterns(split_dir, ','.join(categories))
         parts.append(_predict(folders, files, sum(counts[c] for c in categories), options))
     joined = Predictions(*map(np.concatenate, zip(*map(_arrays, parts))))
     order = np.argsort(joined.categories.astype(str), kind='stable')
     return Predictions(*(values[order] for values in _arrays(joined)))
-
-
-def _as_list(run_dirs: str | Sequence[str]) -> list[str]:
-    return [run_dirs] if isinstance(run_dirs, str) else list(run_dirs)
 
 
 def networks_of_runs(
@@ -114,7 +107,7 @@ def networks_of_runs(
 
 
 def predict_pictures(
-    run_dirs: str | Sequence[str],
+    run_dirs: Sequence[str],
     image_ids: Sequence[str],
     pictures: Sequence[Picture],
     categories: Sequence[str],
@@ -123,7 +116,7 @@ def predict_pictures(
     """Predicts pictures that are in no split; they become records for as long as it takes.
 
     Args:
-        run_dirs: The run, or several.
+        run_dirs: The runs, at least one.
         image_ids: Their names, N of them.
         pictures: As preprocessing.pictures gives them.
         categories: What each shows.
@@ -133,7 +126,6 @@ def predict_pictures(
         Predictions in the order given.
     """
     categories = np.asarray(categories, str)
-    run_dirs = _as_list(run_dirs)
     schema = runs.schema_of(run_dirs[0])
     absent = np.full(schema.num_keypoints, -1, np.int32)
     nowhere = np.zeros((schema.num_keypoints, 2), np.float32)
