@@ -147,11 +147,9 @@ def make_input_fn(
         ValueError: An argument is out of range, the op string is wrong, or no file matches.
     """
     views = [ops] if isinstance(ops, str) else list(ops)
-    _check_positive(
-        num_views=len([*map(parse_ops, views)]),
-        batch_size=batch_size,
-        shuffle_buffer=shuffle_buffer,
-    )
+    for view in views:
+        parse_ops(view)
+    _check_positive(views=len(views), batch_size=batch_size, shuffle_buffer=shuffle_buffer)
     boxes = _checked_boxes(boxes, training)
     files = record_files(file_pattern)
     seed %= 2**31

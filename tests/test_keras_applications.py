@@ -487,7 +487,7 @@ def test_an_estimator_trains_and_evaluates_with_moving_statistics(tmp_path):
     first = estimator.evaluate(batches, steps=1)['loss']
     estimator.train(batches, max_steps=60)
     means = _statistics(estimator)
-    assert len(means) == 9
+    assert len(means) == 10
     assert all(np.any(value) for value in means.values())
     # In evaluation the moved statistics normalise.
     assert estimator.evaluate(batches, steps=1)['loss'] < first / 5

@@ -342,7 +342,7 @@ def test_heat_maps_start_near_zero(head):
         ({'backbone_options': {'width': '8'}}, "width='8' must be of type int"),
         ({'backbone_options': {'width': True}}, 'width=True must be of type int'),
         ({'backbone_options': {'width': 0}}, 'width=0: must be positive'),
-        ({'head': 'cpn', 'head_options': {'channels': 15}}, 'channels=15: must be even'),
+        ({'head': 'cpn', 'head_options': {'channels': 15}}, 'channels=15: must be a positive'),
         ({'head_options': {'channels': 0}}, 'channels=0: must be positive'),
     ],
 )

@@ -69,7 +69,7 @@ def ne_interval(
     BCa (B. Efron, Better bootstrap confidence intervals, JASA 82, 1987) corrects the percentiles of
     the bootstrap for the bias and the skewness of the estimate: the errors of pictures have a long
     tail. Of sets of 200 pictures drawn from three real submissions its nominal 95 % intervals held
-    the NE of the whole in 93 to 94 %, of sets of 50 in 90 to 93 %; plain percentiles did in 92 to
+    the NE of the whole in 93 to 94 %, of sets of 50 in 89 to 93 %; plain percentiles did in 92 to
     94 % and in 87 to 92 %.
 
     Args:

@@ -48,8 +48,9 @@ from nets import layers
 from nets.blocks import Bottleneck, BottleneckStyle
 from nets.heads import HEADS, deconvolutions, heatmap_layer, num_doublings
 from nets.layers import SQUARE, Window
-from settings import require
 
+REFINE_BLOCKS = ('bottleneck', 'seresnext')
+UPSAMPLINGS = ('bilinear', 'deconv')
 # Heat maps up to four times as fine as the finest level: stride 1 from a level of stride 4.
 MOST_DOUBLINGS = 2
 # Of a level above the finest, whose stride is at most 128.
@@ -68,14 +69,15 @@ class CpnOptions:
     upsampling: str
 
     def __post_init__(self):
-        section = 'network.head_options: '
-        blocks, ways = ('bottleneck', 'seresnext'), ('bilinear', 'deconv')
-        require(self, section, ' or '.join(blocks), blocks.__contains__, 'refine_block')
-        require(self, section, ' or '.join(ways), ways.__contains__, 'upsampling')
-        require(self, section, 'even and positive', lambda n: n > 0 and n % 2 == 0, 'channels')
-        if self.refine_block == 'seresnext':
-            allowed = f"a multiple of {REDUCTION} with refine_block='seresnext'"
-            require(self, section, allowed, lambda n: n % REDUCTION == 0, 'channels')
+        section = 'network.head_options'
+        for name, allowed in (('refine_block', REFINE_BLOCKS), ('upsampling', UPSAMPLINGS)):
+            value = getattr(self, name)
+            if value not in allowed:
+                raise ValueError(f'{section}: {name}={value!r}: must be {" or ".join(allowed)}')
+        multiple = REDUCTION if self.refine_block == 'seresnext' else 2
+        if self.channels < multiple or self.channels % multiple:
+            allowed = f'a positive multiple of {multiple} with refine_block={self.refine_block!r}'
+            raise ValueError(f'{section}: channels={self.channels}: must be {allowed}')
 
     @property
     def bottleneck(self) -> tuple[int, int, Window, BottleneckStyle]:
