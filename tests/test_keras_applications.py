@@ -24,7 +24,7 @@ from config import (
 )
 from nets import keras_layers
 from nets.backbones import keras_applications
-from nets.backbones.keras_applications import Description, Node
+from nets.keras_description import Description, Node, describe
 from preprocessing.datasets.fashionai import SCHEMA
 from utility.model_fn import Task, make_model_fn
 
@@ -164,7 +164,7 @@ def _keras_features(model, name, images, training=False):
         normalization = next(la for la in model.layers if type(la).__name__ == 'Normalization')
         normalization.mean = tf.constant(IMAGENET_MEAN) / 255.0
         normalization.variance = tf.square(tf.constant(IMAGENET_STD) / 255.0)
-    description = keras_applications.describe(name)
+    description = describe(name)
     if name.startswith('ConvNeXt'):  # the other maps are inside models inside the model
         outputs = [model.output]
     else:
@@ -225,7 +225,7 @@ def test_a_training_step_equals_that_of_keras():
     [pytest.param(n, marks=() if n == 'ResNet50' else pytest.mark.slow) for n in TAPS],
 )
 def test_feature_maps_are_the_ends_of_the_stages(name):
-    taps = keras_applications.describe(name).taps()
+    taps = describe(name).taps()
     assert taps == dict(enumerate(TAPS[name].split(), start=1))
 
 
@@ -275,16 +275,16 @@ def test_a_tap_of_cells_that_skip_one_is_the_deepest_join():
 def test_layers_are_numbered_from_the_start_whatever_was_built_before():
     tf.keras.layers.Conv2D(1, 1)(tf.keras.Input([8, 8, 3]))
     with tf.Graph().as_default():
-        names = keras_applications.describe.__wrapped__('Xception').weight_names
-    kernels = [n for n in names if n.startswith('backbone/conv2d')]
-    assert kernels == [f'backbone/conv2d{n}/kernel' for n in ('', '_1', '_2', '_3')]
+        names = describe.__wrapped__('Xception').weight_names
+    kernels = [n for n in names if n.startswith('conv2d')]
+    assert kernels == [f'conv2d{n}/kernel' for n in ('', '_1', '_2', '_3')]
 
 
 def test_eager_networks_and_models_of_keras_stay_valid_beside_a_graph():
     images = _images() / 255.0
     own, model = _make(SMALL, levels=(2,)), tf.keras.Sequential([tf.keras.layers.Dense(2)])
     before = own(images, False)['C2'], model(images)
-    keras_applications.describe.cache_clear()  # so that Keras builds within the graph
+    describe.cache_clear()  # so that Keras builds within the graph
     with tf.Graph().as_default():
         _make(SMALL, levels=(2,))(tf.zeros([1, 64, 64, 3]), True)
     after = own(images, False)['C2'], model(images)
@@ -425,6 +425,20 @@ def test_input_statistics_are_those_of_the_weights(name, mean, std):
 def test_bad_settings_are_refused(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_the_error_for_an_unknown_name_lists_its_family_only():
+    with pytest.raises(ValueError, match="unknown backbone 'resnet51'") as error:
+        nets.BACKBONES.get('resnet51')
+    assert "'resnet50'" in str(error.value)
+    assert 'keras/...' in str(error.value)
+    assert 'keras/VGG16' not in str(error.value)
+    with pytest.raises(ValueError, match="unknown backbone 'keras/VGG17'") as error:
+        nets.BACKBONES.get('keras/VGG17')
+    assert 'keras/ResNet50' in str(error.value)
+    assert 'seresnet50' not in str(error.value)
+    with pytest.raises(ValueError, match="did you mean 'keras/VGG16'"):
+        nets.BACKBONES.get('kears/VGG16')
 
 
 EXPERIMENT = Experiment(

@@ -143,7 +143,7 @@ def find_errors(
         scale: k of the similarity, in normalisers.
 
     Raises:
-        ValueError: As metrics.distances_to, or the scale is not positive.
+        ValueError: As metrics.distances_to, nothing can be scored, or the scale is not positive.
     """
     if not 0 < scale < math.inf:
         raise ValueError(f'scale={scale}: must be positive')
@@ -152,6 +152,8 @@ def find_errors(
         answers.keypoints, answers.visibility, answers.categories, schema
     )
     scored, found_within = ~np.isnan(distances), radius(FOUND_SIMILARITY, scale)
+    if not scored.any():
+        raise ValueError(f'no point of {len(distances)} images can be scored')
     is_lost = scored & (predicted.visibility < 0)
     partner, in_out, nearest = _distances_to_others(predicted, answers, schema, normalizer)
     at_other = nearest <= found_within
@@ -229,10 +231,10 @@ def budget(errors: Errors, points: np.ndarray | None = None) -> dict:
 
     Args:
         errors: Of find_errors.
-        points: bool, to be broadcast to [N, K]; None: all.
+        points: bool, to be broadcast to [N, K], with a scored point among them; None: all.
 
     Returns:
-        normalized_error: NE, a fraction; NaN if no point is scored.
+        normalized_error: NE, a fraction.
         points: How many points are scored.
         kinds: Name -> 'normalized_error', the part of NE that comes from this kind; 'if_fixed', NE
             without it; 'points', how many points are of it; 'share' of the scored points. All
@@ -240,38 +242,40 @@ def budget(errors: Errors, points: np.ndarray | None = None) -> dict:
     """
     chosen = ~np.isnan(errors.distances) & (True if points is None else points)
     count = np.count_nonzero(chosen)
-    total = float(errors.distances[chosen].sum() / count) if count else math.nan
+    total = float(errors.distances[chosen].sum() / count)
     kinds = {}
     for kind in errors.kinds:
-        part = float(errors.costs(kind)[chosen].sum() / count) if count else math.nan
+        part = float(errors.costs(kind)[chosen].sum() / count)
         of_kind = np.count_nonzero(errors.of_kind(kind) & chosen)
         kinds[kind] = {
             'normalized_error': part,
             'if_fixed': total - part,
             'points': of_kind,
-            'share': of_kind / count if count else math.nan,
+            'share': of_kind / count,
         }
     parts = math.fsum(row['normalized_error'] for row in kinds.values())
-    assert not count or math.isclose(parts, total, rel_tol=1e-9, abs_tol=1e-12), (parts, total)
+    assert math.isclose(parts, total, rel_tol=1e-9, abs_tol=1e-12), (parts, total)
     return {'normalized_error': total, 'points': count, 'kinds': kinds}
 
 
 def budgets(errors: Errors, categories: Sequence[str], schema: KeypointSchema) -> dict:
     """budget() of all points, and 'per_category' and 'per_keypoint' of those that have any."""
     labels = np.asarray(categories, dtype=str)[:, np.newaxis]
-    columns = np.arange(schema.num_keypoints)
-    per_category = {name: budget(errors, labels == name) for name in schema.categories}
-    per_keypoint = {name: budget(errors, columns == k) for k, name in enumerate(schema.keypoints)}
-    return {
-        **budget(errors),
-        'per_category': {name: part for name, part in per_category.items() if part['points']},
-        'per_keypoint': {name: part for name, part in per_keypoint.items() if part['points']},
+    columns, scored = np.arange(schema.num_keypoints), ~np.isnan(errors.distances)
+    groups = {
+        'per_category': {name: labels == name for name in schema.categories},
+        'per_keypoint': {name: columns == k for k, name in enumerate(schema.keypoints)},
     }
+    parts = {
+        group: {name: budget(errors, mask) for name, mask in masks.items() if (mask & scored).any()}
+        for group, masks in groups.items()
+    }
+    return {**budget(errors), **parts}
 
 
 def worst_pictures(errors: Errors, kind: str, count: int) -> Iterator[tuple[int, float]]:
     """The rows of the pictures that lose most to a kind, and the part of NE that each loses."""
-    costs = errors.costs(kind).sum(1, where=~np.isnan(errors.distances))
+    costs = errors.costs(kind).sum(1)
     total = np.count_nonzero(~np.isnan(errors.distances))
     for row in np.argsort(-costs, kind='stable')[:count]:
         if costs[row] > 0:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import base64
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jinja2
@@ -42,7 +42,8 @@ th, td { padding: .3rem .7rem; border-bottom: 1px solid var(--line); text-align:
   white-space: nowrap; }
 th:first-child { text-align: left; }
 thead th { border-bottom: 2px solid var(--line); }
-.bar { display: block; height: .7rem; min-width: 1px; background: var(--bar); }
+.bars { min-width: 8rem; } .bars span { display: block; height: .7rem; min-width: 1px;
+  background: var(--bar); }
 .gallery { display: grid; gap: 1rem; padding: 0; list-style: none;
   grid-template-columns: repeat(auto-fill, minmax(min(100%, 17rem), 1fr)); }
 figure { margin: 0; padding: .6rem; background: var(--panel); border: 1px solid var(--line);
@@ -70,29 +71,61 @@ _PAGE = """<!doctype html>
 </html>
 """
 _PARTS = """
-{% macro table(caption, head, rows, bars=none) %}
-<div class="scroll" role="region" tabindex="0" aria-label="{{ caption }}">
+{% macro show_table(table) %}
+<div class="scroll" role="region" tabindex="0" aria-label="{{ table.caption }}">
 <table>
-<caption>{{ caption }}</caption>
+<caption>{{ table.caption }}</caption>
 <thead><tr>
-{% for name in head %}<th scope="col">{{ name }}</th>{% endfor %}
-{% if bars %}<td></td>{% endif %}
+{% for name in table.head %}
+<th scope="col">{{ name }}</th>
+{% endfor %}
 </tr></thead>
 <tbody>
-{% for row in rows %}<tr><th scope="row">{{ row[0] }}</th>
-{% for cell in row[1:] %}<td>{{ cell }}</td>{% endfor %}
-{% if bars %}<td style="min-width: 8rem" aria-hidden="true">
-<span class="bar" style="width: {{ '%.1f' % (100 * bars[loop.index0]) }}%"></span></td>{% endif %}
+{% for row in table.rows %}
+<tr><th scope="row">{{ row[0] }}</th>
+{% for cell in row[1:] %}
+<td>{{ cell }}</td>
+{% endfor %}
+{% if loop.index0 < table.bars|length %}
+<td class="bars" aria-hidden="true"><span style="width: {{ '%.1f' % (100 * table.bars[loop.index0])
+}}%"></span></td>
+{% endif %}
 </tr>
-{% endfor %}</tbody>
+{% endfor %}
+</tbody>
 </table>
 </div>
 {% endmacro %}
-{% macro image(picture) %}
+{% macro show_picture(picture) %}
 <img src="{{ picture.uri }}" width="{{ picture.width }}" height="{{ picture.height }}"
   alt="{{ picture.alt }}" loading="lazy">
 {% endmacro %}
 """
+
+
+class Table(NamedTuple):
+    """A table of text.
+
+    Attributes:
+        caption: What it shows.
+        head: The names of the columns.
+        rows: The cells; the first of each names the row.
+        bars: Shares from 0 to 1, drawn beside the first rows.
+    """
+
+    caption: str
+    head: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    bars: Sequence[float] = ()
+
+    def text(self) -> str:
+        """Its lines, aligned for a terminal."""
+        lines = [self.head, *self.rows]
+        first, *others = [max(map(len, column)) for column in zip(*lines)]
+        aligned = (
+            '  '.join([line[0].ljust(first), *map(str.rjust, line[1:], others)]) for line in lines
+        )
+        return '\n'.join([self.caption, *(line.rstrip() for line in aligned)])
 
 
 class Picture(NamedTuple):
@@ -112,7 +145,7 @@ class Picture(NamedTuple):
 
 
 def picture(image: np.ndarray, alt: str) -> Picture:
-    """A uint8 [H, W, 3] RGB picture for the macro `image`; `alt` says in words what it shows."""
+    """A uint8 [H, W, 3] RGB picture for the macro show_picture; `alt` says in words what it shows."""
     data = base64.b64encode(encode_image(image, '.jpg', JPEG_QUALITY)).decode()
     height, width = image.shape[:2]
     return Picture(f'data:image/jpeg;base64,{data}', width, height, alt)
@@ -121,10 +154,8 @@ def picture(image: np.ndarray, alt: str) -> Picture:
 def environment(templates: Mapping[str, str]) -> jinja2.Environment:
     """The templates of a page, together with 'page.html' and 'parts.html'.
 
-    'page.html' wants `title`, and has the block `main`. 'parts.html' has the macros
-    `table(caption, head, rows, bars=none)`, of which the first column names the row and bars are
-    shares from 0 to 1 that are drawn beside it; and `image(picture)`, of a Picture. A list of
-    class 'gallery' holds a figure in each item.
+    'page.html' wants `title`, and has the block `main`. 'parts.html' has the macros show_table, of a
+    Table, and show_picture, of a Picture. A list of class 'gallery' holds a figure in each item.
 
     Args:
         templates: Name -> jinja2 source.

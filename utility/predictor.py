@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import os
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -71,10 +71,21 @@ def categories_of(split_dir: str) -> dict[str, int]:
     return counts
 
 
-def predict_split(run_dirs: Sequence[str], split_dir: str, options: PredictOptions) -> Predictions:
+def predict_split(
+    run_dirs: Sequence[str],
+    split_dir: str,
+    options: PredictOptions,
+    on_row: Callable[[int], None] | None = None,
+) -> Predictions:
     """Predicts every picture of a split of the records with the networks of one run or several.
 
     Several runs are one predictor: options.fuse tells what of them is averaged.
+
+    Args:
+        run_dirs: The runs, at least one.
+        split_dir: RECORDS/<split>.
+        options: How to predict.
+        on_row: Called whenever a picture is done, with its number in its pass and network.
 
     Raises:
         ValueError: A path holds no run or not the records that dataset.json tells of, a network
@@ -84,7 +95,8 @@ def predict_split(run_dirs: Sequence[str], split_dir: str, options: PredictOptio
     parts = []
     for folders, categories in networks_of_runs(run_dirs, counts).items():
         files = records.split_patterns(split_dir, ','.join(categories))
-        parts.append(_predict(folders, files, sum(counts[c] for c in categories), options))
+        count = sum(counts[c] for c in categories)
+        parts.append(_predict(folders, files, count, options, on_row))
     joined = Predictions(*map(np.concatenate, zip(*map(_arrays, parts))))
     order = np.argsort(joined.categories.astype(str), kind='stable')
     return Predictions(*(values[order] for values in _arrays(joined)))
@@ -151,27 +163,33 @@ def _arrays(predictions: Predictions) -> list[np.ndarray]:
 
 
 def _predict(
-    folders: Sequence[str], files: list[str], count: int, options: PredictOptions
+    folders: Sequence[str], files: list[str], count: int, options: PredictOptions, on_row=None
 ) -> Predictions:
     """Predicts the `count` records of `files` in one or two passes."""
     for folder in folders:
         logging.info('predicting %d pictures with %s', count, tf.train.latest_checkpoint(folder))
     networks = [ensembling.load_network(folder, options) for folder in folders]
-    first = _predict_pass(networks, files, count, options)
+    first = _predict_pass(networks, files, count, options, on_row=on_row)
     if options.passes == 1:
         return first
     boxes = np.stack(
         [confident_box(*row) for row in zip(first.keypoints, first.scores, first.visibility)]
     )
-    return _predict_pass(networks, files, count, options, boxes)
+    return _predict_pass(networks, files, count, options, boxes, on_row)
 
 
-def _predict_pass(networks, files: list[str], count: int, options, boxes=None) -> Predictions:
+def _predict_pass(
+    networks, files: list[str], count: int, options, boxes=None, on_row=None
+) -> Predictions:
     averages_maps = len(networks) > 1 and options.fuse == 'heatmaps'
     heatmap_size = ensembling.common_heatmap_size(networks) if averages_maps else None
     sources = [_rows(network, files, options, heatmap_size, boxes) for network in networks]
     name = ' + '.join(os.path.basename(network.folder) for network in networks)
-    rows = list(track(ensembling.together(sources, networks, options), count, name))
+    rows = []
+    for row in track(ensembling.together(sources, networks, options), count, name):
+        rows.append(row)
+        if on_row:
+            on_row(len(rows) - 1)
     if len(rows) != count:
         raise ValueError(
             f'{", ".join(files)}: {len(rows)} records, but {count} by {records.DATASET_FILE}; '

@@ -1,10 +1,10 @@
-"""The shapes that annotations of one category take: what is usual, and where a point should be.
+"""The shapes that annotations of one category take: how usual one is, where a point should be.
 
-A shape is the points of a picture, apart from where and how large they are in it. It is taken for a
+A shape is the points of a picture, apart from where they are in it and how large. It is taken for a
 draw from a multivariate t distribution, whose heavy tails keep the few wrong annotations from
 spoiling what is learned of the others (K. L. Lange, R. J. A. Little, J. M. G. Taylor, Robust
-statistical modeling using the t distribution, JASA 84, 1989). Absent points are missing data; the
-model is fitted by their EM algorithm. NumPy only.
+statistical modeling using the t distribution, JASA 84, 1989). Absent points are missing data, and
+the model is fitted by the EM algorithm of that paper. NumPy only.
 """
 
 from __future__ import annotations
@@ -15,30 +15,35 @@ from typing import NamedTuple
 
 import numpy as np
 
-MIN_POINTS = 3  # of a picture that can be judged: two always have the usual shape
+MIN_POINTS = 3  # of a picture that can be judged: two have the same shape always
 _DOF = 4.0  # degrees of freedom of the t distribution
 _NUM_ROUNDS = 2  # of alignment to the mean shape
 _NUM_STEPS = 12  # of EM in each round
-# Variances, in squared sizes of a garment, by which position, size and angle may differ from what
-# the alignment has found: nothing is known of the first two, and clothes mostly hang upright.
+# Variances, in squared sizes of a garment, by which its x, y, size and angle may differ from what
+# the alignment finds: nothing is known of the first three, and clothes mostly hang upright.
 _POSE_VARIANCES = (1.0, 1.0, 1.0, 0.03)
-_FLOOR = 1e-4  # variance, about a hundredth of a garment's size: people do not click better
+_FLOOR = 1e-4  # variance, a hundredth of a garment's size squared: nobody clicks better
+_MIN_LENGTH = 1e-3  # px, so that points all in one place can be divided by their extent
 
 
 class Conditional(NamedTuple):
-    """Each point of N pictures, given all others of its picture.
+    """Where each point of N pictures should be, given all others of its picture.
 
     Attributes:
-        predicted: float64 [N, n, 2], where the point should be, px; NaN if unknown.
-        distance: float64 [N, n], squared, from there to where it is, in units of what is usual: 1
-            for an expected deviation; NaN where the point is absent.
-        unit: float64 [N], px, the size of the garment: mean distance of its points from their
-            centre, of the whole shape.
+        predicted: float64 [N, n, 2], px; NaN where the others are too few.
+        covariance: float64 [N, n, 2, 2], px^2, of the deviations that are usual; NaN likewise.
+        size: float64 [N], px, of the garment: about the mean distance of its points, all of them,
+            from their centre.
     """
 
     predicted: np.ndarray
-    distance: np.ndarray
-    unit: np.ndarray
+    covariance: np.ndarray
+    size: np.ndarray
+
+    def squared_distances(self, points: np.ndarray) -> np.ndarray:
+        """float64 [N, n]: of points [N, n, 2] from the predicted ones, in units of `covariance`."""
+        offsets = points - self.predicted
+        return np.einsum('nki,nkij,nkj->nk', offsets, np.linalg.inv(self.covariance), offsets)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,109 +70,120 @@ class ShapeModel:
             ValueError: There is no picture with as many points.
         """
         usable = present.sum(1) >= MIN_POINTS
-        points, present = np.asarray(points, np.float64)[usable], present[usable]
-        if not len(points):
+        if not usable.any():
             raise ValueError(f'no picture has {MIN_POINTS} points, to learn their shape from')
-        return _fit(points, present)
+        return _fit(np.asarray(points, np.float64)[usable], present[usable])
 
     def conditional(self, points: np.ndarray, present: np.ndarray) -> Conditional:
-        """Judges each point by all others; arguments as of `fit`. Unknown where these are few."""
-        aligned, centers, scales = align(points, present, self.mean)
-        predicted, distance = np.full(points.shape, np.nan), np.full(present.shape, np.nan)
+        """Predicts each point, present or not, by the other points; arguments as of `fit`."""
+        aligned, centers, sizes = align(points, present, self.mean)
+        predicted = np.full(points.shape, np.nan)
+        covariance = np.full((*points.shape, 2), np.nan)
+        for rows, mask in _patterns(present):
+            if mask.sum() >= MIN_POINTS:
+                predicted[rows], covariance[rows] = self._predict(aligned[rows], mask)
+        predicted = predicted * sizes[:, None, None] + centers[:, None]
+        return Conditional(predicted, covariance * sizes[:, None, None, None] ** 2, sizes)
+
+    def surprise(self, points: np.ndarray, present: np.ndarray) -> np.ndarray:
+        """float64 [N]: minus the log density of whole shapes; 0 where points are too few.
+
+        Shapes of equally many points can be compared: that of the smaller surprise is more usual.
+        """
+        aligned, _, sizes = align(points, present, self.mean)
+        surprise = np.zeros(len(points))
         for rows, mask in _patterns(present):
             if mask.sum() < MIN_POINTS:
                 continue
-            residual = self._residuals(aligned[rows], mask)
-            predicted[rows], distance[np.ix_(rows, mask)] = self._judge(residual, mask)
-        predicted = predicted * scales[:, None, None] + centers[:, None]
-        return Conditional(predicted, distance, scales)
+            residual, precision = self._residual(aligned[rows], mask), self._precision(mask)
+            squared = np.einsum('ni,ni->n', residual @ precision, residual)
+            dims = len(precision)
+            volume = dims * np.log(sizes[rows]) - np.linalg.slogdet(precision)[1] / 2
+            surprise[rows] = (_DOF + dims) / 2 * np.log1p(squared / _DOF) + volume
+        return surprise
 
-    def deviation(self, points: np.ndarray, present: np.ndarray) -> np.ndarray:
-        """float64 [N]: minus log density of whole shapes, but for terms that depend on `present`.
-
-        Two shapes of the same points can be compared: the one with the smaller deviation is the
-        more usual. 0 for pictures of fewer than MIN_POINTS.
-        """
-        aligned, _, _ = align(points, present, self.mean)
-        deviation = np.zeros(len(points))
-        for rows, mask in _patterns(present):
-            size = 2 * mask.sum()
-            if mask.sum() >= MIN_POINTS:
-                residual = self._residuals(aligned[rows], mask)
-                squared = np.einsum('ni,ni->n', residual @ self._precision(mask), residual)
-                deviation[rows] = (_DOF + size) / 2 * np.log1p(squared / _DOF)
-        return deviation
-
-    def _residuals(self, aligned: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    def _residual(self, aligned: np.ndarray, mask: np.ndarray) -> np.ndarray:
+        """[M, 2 m]: of shapes [M, n, 2] that have the m points of `mask`."""
         return (aligned - self.mean)[:, mask].reshape(len(aligned), -1)
 
     def _precision(self, mask: np.ndarray) -> np.ndarray:
         own = np.repeat(mask, 2)
-        return np.linalg.inv(self.posed_scatter[np.ix_(own, own)])
+        return np.linalg.inv(self._posed_scatter[np.ix_(own, own)])
 
     @property
-    def posed_scatter(self) -> np.ndarray:
-        """[2 n, 2 n], the scatter with what position, size and angle add to it."""
+    def _posed_scatter(self) -> np.ndarray:
+        """[2 n, 2 n]: the scatter, and what position, size and angle add to it."""
         basis = _pose_basis(self.mean)
         return self.scatter + (basis * np.array(_POSE_VARIANCES)) @ basis.T
 
-    def _judge(self, residual: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Of M aligned shapes of the same points: predicted [M, n, 2], and squared distances."""
-        precision = self._precision(mask)
-        pulls = (residual @ precision).reshape(len(residual), -1, 2)
-        size = len(precision)
-        index = np.arange(size).reshape(-1, 2)
-        blocks = np.linalg.inv(precision[index[:, :, None], index[:, None, :]])
-        offsets = np.einsum('kij,mkj->mki', blocks, pulls)
-        own = np.einsum('mki,mki->mk', offsets, pulls)
-        total = np.einsum('mki,mki->m', residual.reshape(pulls.shape), pulls)
-        # The conditional t distribution is wider where the others are unusual themselves.
-        others = np.maximum(total[:, None] - own, 0)
-        distance = own * (_DOF + size - 2) / (_DOF + others)
-        where = np.repeat(mask, 2)
-        posed = self.posed_scatter
-        gain = posed[:, where] @ precision
-        predicted = (residual @ gain.T).reshape(len(residual), -1, 2)
+    def _predict(self, aligned: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Predicted points [M, n, 2] and their covariance [M, n, 2, 2], in units of the mean."""
+        residual, precision, posed = (
+            self._residual(aligned, mask),
+            self._precision(mask),
+            self._posed_scatter,
+        )
+        own, dims = np.repeat(mask, 2), len(precision)
+        pulls = residual @ precision
+        squared = np.einsum('mi,mi->m', pulls, residual)[:, None]
+        # An absent point: all present ones predict it.
+        gain = posed[:, own] @ precision
+        predicted = (residual @ gain.T).reshape(len(aligned), -1, 2)
+        scatter = _blocks(posed - gain @ posed[own])
+        others, num_others = np.repeat(squared, len(mask), axis=1), np.full(len(mask), dims)
+        # A present one: the block of the precision says how the others do.
+        pulls = pulls.reshape(len(aligned), -1, 2)
+        scatter[mask] = np.linalg.inv(_blocks(precision))
+        offsets = np.einsum('kij,mkj->mki', scatter[mask], pulls)
         predicted[:, mask] = residual.reshape(pulls.shape) - offsets
-        return predicted + self.mean, distance
+        others[:, mask] -= np.einsum('mki,mki->mk', offsets, pulls)
+        num_others[mask] -= 2
+        # The conditional t distribution is the wider the more unusual the others are.
+        widening = (_DOF + np.maximum(others, 0)) / (_DOF + num_others)
+        return predicted + self.mean, widening[..., None, None] * scatter
 
 
 def align(
     points: np.ndarray, present: np.ndarray, mean: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Moves and scales shapes onto the mean shape.
+    """Moves and scales shapes onto the mean shape, by medians; nothing is turned.
 
-    By medians, which a wrong point hardly moves, and which do not change if points of a picture
-    change places. Nothing is turned.
+    A wrong point hardly moves a median, and points that change places do not move it at all.
 
     Returns:
-        The shapes [N, n, 2] in units of the mean shape; their centres [N, 2], px, and their sizes
-        [N], px: aligned * size + centre are the points. Absent ones are NaN.
+        The shapes [N, n, 2] in units of the mean shape, NaN where absent; their centres [N, 2] and
+        their sizes [N], px: aligned * size + centre are the points.
     """
     points = np.where(present[..., None], np.asarray(points, np.float64), np.nan)
-    centers, scales = np.zeros((len(points), 2)), np.ones(len(points))
+    centers, sizes = np.zeros((len(points), 2)), np.ones(len(points))
     for rows, mask in _patterns(present):
         if mask.any():
             middle, radius = _middle_and_radius(points[rows][:, mask])
             own_middle, own_radius = _middle_and_radius(mean[None, mask])
-            scales[rows] = np.maximum(radius, 1e-3) / max(float(own_radius[0]), 1e-3)
-            centers[rows] = middle - own_middle * scales[rows, None]
-    return (points - centers[:, None]) / scales[:, None, None], centers, scales
+            sizes[rows] = radius / own_radius
+            centers[rows] = middle - own_middle * sizes[rows, None]
+    return (points - centers[:, None]) / sizes[:, None, None], centers, sizes
 
 
 def _middle_and_radius(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Medians of points [M, m, 2], and of their distances from it."""
+    """Medians [M, 2] of points [M, m, 2], and of their distances from these [M]."""
     middle = np.median(points, axis=1)
-    return middle, np.median(np.linalg.norm(points - middle[:, None], axis=-1), axis=1)
+    radius = np.median(np.linalg.norm(points - middle[:, None], axis=-1), axis=1)
+    return middle, np.maximum(radius, _MIN_LENGTH)
 
 
 def _patterns(present: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Rows of the pictures that have the same points, and which these are: bool [n]."""
+    """Rows of the pictures that have the same points, and which points these are: bool [n]."""
     masks, inverse = np.unique(present, axis=0, return_inverse=True)
     order = np.argsort(inverse, kind='stable')
     ends = np.cumsum(np.bincount(inverse, minlength=len(masks)))
-    for mask, rows in zip(masks, np.split(order, ends[:-1])):
-        yield rows, mask
+    yield from zip(np.split(order, ends[:-1]), masks)
+
+
+def _blocks(matrix: np.ndarray) -> np.ndarray:
+    """[m, 2, 2]: the blocks on the diagonal of [2 m, 2 m]."""
+    index = np.arange(len(matrix)).reshape(-1, 2)
+    return matrix[index[:, :, None], index[:, None, :]]
 
 
 def _pose_basis(mean: np.ndarray) -> np.ndarray:
@@ -191,11 +207,11 @@ def _fit(points: np.ndarray, present: np.ndarray) -> ShapeModel:
 
 
 def _first_mean(points: np.ndarray, present: np.ndarray) -> np.ndarray:
-    """Medians of the shapes, each about the middle of its own points."""
+    """Medians of the shapes, each about the middle of its own points; 0 for one never present."""
     points = np.where(present[..., None], points, np.nan)
     middle = np.nanmedian(points, axis=1, keepdims=True)
     radius = np.nanmedian(np.linalg.norm(points - middle, axis=-1), axis=1)
-    aligned = (points - middle) / np.maximum(radius, 1e-3)[:, None, None]
+    aligned = (points - middle) / np.maximum(radius, _MIN_LENGTH)[:, None, None]
     known = present.any(0)
     mean = np.zeros(points.shape[1:])
     mean[known] = np.nanmedian(aligned[:, known], axis=0)
@@ -205,7 +221,7 @@ def _first_mean(points: np.ndarray, present: np.ndarray) -> np.ndarray:
 def _standardised(mean: np.ndarray, scatter: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The same with the mean's centre at 0 and its mean distance from there 1."""
     mean = mean - mean.mean(0)
-    size = np.linalg.norm(mean, axis=-1).mean()
+    size = max(np.linalg.norm(mean, axis=-1).mean(), _MIN_LENGTH)
     return mean / size, scatter / size**2
 
 
@@ -213,9 +229,8 @@ def _em_step(
     flat: np.ndarray, present: np.ndarray, mean: np.ndarray, scatter: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """One step of EM for a t distribution with missing values; shapes flat [N, 2 n]."""
-    size = flat.shape[1]
     center, total = mean.ravel(), 0.0
-    first, second = np.zeros(size), np.zeros((size, size))
+    first, second = np.zeros_like(center), np.zeros_like(scatter)
     for rows, mask in _patterns(present):
         own = np.repeat(mask, 2)
         residual = flat[rows][:, own] - center[own]
@@ -226,8 +241,8 @@ def _em_step(
         filled = residual @ gain.T
         first += weights @ filled
         total += weights.sum()
-        # What is missing varies around what is filled in.
         second += (filled * weights[:, None]).T @ filled
+        # What is missing varies around what is filled in.
         second += len(rows) * (scatter - gain @ scatter[own])
     shift = first / total
     scatter = second / len(flat) - np.outer(shift, shift) * total / len(flat)
@@ -235,7 +250,7 @@ def _em_step(
 
 
 def _shrunk(scatter: np.ndarray, count: int) -> np.ndarray:
-    """Towards its diagonal, the more the fewer pictures there are; positive definite."""
+    """Towards its diagonal, the more the fewer the pictures; positive definite."""
     share = len(scatter) / (len(scatter) + count)
-    diagonal = np.diag(np.diag(scatter)) + _FLOOR * np.eye(len(scatter))
-    return (1 - share) * (scatter + scatter.T) / 2 + share * diagonal + _FLOOR * np.eye(len(scatter))
+    diagonal = np.diag(np.diag(scatter))
+    return (1 - share) * scatter + share * diagonal + _FLOOR * np.eye(len(scatter))

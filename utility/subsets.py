@@ -1,19 +1,21 @@
 """NE of pictures that are alike: by how much is occluded, how far they are turned, how large.
 
-Rotations, occlusions and sizes are taken from the answers, so that each picture is in the same bin
-whatever is predicted.
+All is taken from the answers, so that a picture is in the same bin whatever is predicted for it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
 
 from preprocessing.schema import KeypointSchema
 from preprocessing.tables import KeypointTable
-from utility.statistics import LEVEL, ne_interval
+from utility.statistics import ne_interval
+
+UNKNOWN = 'unknown'
 
 
 class Subset(NamedTuple):
@@ -21,47 +23,155 @@ class Subset(NamedTuple):
 
     Attributes:
         title: For people.
-        edges: Of the bins, ascending; each holds its lower edge, and the last both.
-        percent: Whether values are shares, shown in percent; otherwise they are degrees.
+        edges: Between the bins, ascending; a value on an edge is in the bin above it.
+        labels: Of the bins, one more than edges.
     """
 
     title: str
     edges: tuple[float, ...]
-    percent: bool = True
-
-    def label(self, low: float, high: float) -> str:
-        factor, unit = (100, '%') if self.percent else (1, 'degrees')
-        return f'{factor * low:g} to {factor * high:g} {unit}'
+    labels: tuple[str, ...]
 
 
-# About a third of 9,996 pictures of FashionAI have no occluded point, are turned by less than 1.2
-# degrees, are smaller than 0.55.
+# Of 9,996 pictures of FashionAI each bin holds 5 to 50 %.
 SUBSETS = {
-    'occlusion': Subset('Occluded points', (0, 0.001, 0.15, 0.3, 1)),
-    'rotation': Subset('Turned from upright', (0, 2, 5, 10, 20, 180), percent=False),
-    'garment_size': Subset('Garment over picture', (0, 0.4, 0.6, 0.8, 10)),
+    'occlusion': Subset(
+        'Occluded points',
+        (1e-6, 0.15, 0.3),
+        ('none', 'under 15 %', '15 to 30 %', '30 % and more'),
+    ),
+    'rotation': Subset(
+        'Turned from upright',
+        (2, 5, 10, 20),
+        ('under 2 degrees', '2 to 5 degrees', '5 to 10 degrees', '10 to 20 degrees', '20 and more'),
+    ),
+    'garment_size': Subset(
+        "Longest side of the garment's box over the picture's",
+        (0.4, 0.6, 0.8),
+        ('under 40 %', '40 to 60 %', '60 to 80 %', '80 % and more'),
+    ),
 }
 
 
 class Bin(NamedTuple):
-    """NE of the pictures of a bin; errors are fractions, NaN where too little is scored.
+    """NE of the pictures of a bin that have a scored point; errors are fractions.
 
     Attributes:
-        label: The range, for people.
-        low: Its lower edge.
-        high: Its upper edge.
-        images: How many pictures have a scored point.
+        label: Of the bin, or UNKNOWN.
+        images: How many pictures.
         points: How many points are scored.
         normalized_error: NE.
-        interval_low: End of its confidence interval of level statistics.LEVEL.
-        interval_high: The other end.
+        interval: The ends of its confidence interval (statistics.LEVEL); None of a single picture.
     """
 
     label: str
-    low: float
-    high: float
     images: int
     points: int
     normalized_error: float
-    interval_low: float
-    interval_high: float
+    interval: tuple[float, float] | None
+
+
+def occlusions(visibility: np.ndarray) -> np.ndarray:
+    """The share of the annotated points [N, K] that are occluded: float64 [N]; NaN without any."""
+    annotated = (visibility >= 0).sum(1)
+    occluded = (visibility == 0).sum(1)
+    return np.where(annotated > 0, occluded / np.maximum(annotated, 1), math.nan)
+
+
+def rotations(keypoints: np.ndarray, visibility: np.ndarray, schema: KeypointSchema) -> np.ndarray:
+    """By how many degrees each garment is turned; positive is clockwise.
+
+    An upright garment has the points of a pair side by side, the left one on the left. The angle is
+    that of the median, in x and in y, of the directions of all pairs: one arm that is raised moves
+    the two pairs of its cuff and not the others.
+
+    Args:
+        keypoints: [N, K, 2], px.
+        visibility: [N, K]; points with -1 do not count.
+        schema: Pairs the points.
+
+    Returns:
+        float64 [N], from -180 to 180; NaN where no pair is annotated or its points coincide.
+    """
+    pairs = [(k, p) for k, p in enumerate(schema.flip_permutation) if k < p]
+    left, right = np.array(pairs, int).reshape(-1, 2).T
+    offsets = keypoints[:, right].astype(np.float64) - keypoints[:, left]
+    lengths = np.linalg.norm(offsets, axis=-1)
+    known = (visibility[:, left] >= 0) & (visibility[:, right] >= 0) & (lengths > 0)
+    angles = np.full(len(keypoints), math.nan)
+    for row in np.flatnonzero(known.any(1)):
+        directions = offsets[row, known[row]] / lengths[row, known[row], np.newaxis]
+        x, y = np.median(directions, axis=0)
+        angles[row] = math.degrees(math.atan2(y, x))
+    return angles
+
+
+def garment_sizes(
+    keypoints: np.ndarray, visibility: np.ndarray, image_sizes: np.ndarray
+) -> np.ndarray:
+    """The longest side of the box of the annotated points over that of the picture.
+
+    Args:
+        keypoints: [N, K, 2], px.
+        visibility: [N, K]; points with -1 do not count.
+        image_sizes: [N, 2], (height, width), px; NaN where unknown.
+
+    Returns:
+        float64 [N]; NaN without a point or a size.
+    """
+    there = (visibility >= 0)[..., np.newaxis]
+    low = np.where(there, keypoints, math.inf).min(1)
+    high = np.where(there, keypoints, -math.inf).max(1)
+    sides = (high - low).max(1)
+    return np.where(np.isfinite(sides), sides, math.nan) / np.asarray(image_sizes).max(1)
+
+
+def properties(
+    answers: KeypointTable, schema: KeypointSchema, image_sizes: np.ndarray | None = None
+) -> dict[str, np.ndarray]:
+    """The properties of pictures that SUBSETS names: name -> [N]; rotations without their sign.
+
+    Args:
+        answers: Of N pictures.
+        schema: Of the answers.
+        image_sizes: As of garment_sizes; None: without the sizes of garments.
+    """
+    found = {
+        'occlusion': occlusions(answers.visibility),
+        'rotation': np.abs(rotations(answers.keypoints, answers.visibility, schema)),
+    }
+    if image_sizes is not None:
+        sizes = garment_sizes(answers.keypoints, answers.visibility, image_sizes)
+        found['garment_size'] = sizes
+    return found
+
+
+def bins(distances: np.ndarray, values: np.ndarray, subset: Subset) -> list[Bin]:
+    """NE by bins of a property.
+
+    Args:
+        distances: [N, K], normalised; NaN where a point is not scored.
+        values: [N], the property; NaN where unknown.
+        subset: The bins.
+
+    Returns:
+        Those with a scored point, in order; they hold each scored picture once.
+    """
+    unknown = len(subset.labels)
+    numbers = np.where(np.isnan(values), unknown, np.digitize(values, subset.edges))
+    has_points = ~np.isnan(distances).all(1)
+    parts = (
+        (label, distances[has_points & (numbers == number)])
+        for number, label in enumerate((*subset.labels, UNKNOWN))
+    )
+    return [_bin(label, part) for label, part in parts if len(part)]
+
+
+def _bin(label: str, distances: np.ndarray) -> Bin:
+    error = float(np.nanmean(distances))
+    interval = tuple(ne_interval(distances)[1:]) if len(distances) > 1 else None
+    return Bin(label, len(distances), int((~np.isnan(distances)).sum()), error, interval)
+
+
+def all_bins(distances: np.ndarray, values: Mapping[str, np.ndarray]) -> dict[str, list[Bin]]:
+    """bins() of several of SUBSETS: name -> its bins, of name -> values [N]."""
+    return {name: bins(distances, of_name, SUBSETS[name]) for name, of_name in values.items()}

@@ -1,0 +1,182 @@
+"""What each step of prediction brings: from the largest cell of one heat map to an ensemble.
+
+    python -m benchmarks.ladder --data_dir=RECORDS/val --model_dir=RUN[,RUN2] [--output=ladder.md]
+
+NE with its confidence interval, whether the step before is beaten, and pictures per second.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from absl import flags, logging
+
+from benchmarks import ledger
+from benchmarks.isolated import describe_machine
+from utility import command_line
+
+_HEADER = (
+    'prediction', 'NE %', '95 % interval', 'against', 'difference', 'p', 'pictures/s',
+)  # fmt: skip
+_PLAIN = 'DARK'
+_ABOUT = """# From the largest cell to an ensemble
+
+Made by `python -m benchmarks.ladder --data_dir={data_dir} --model_dir={runs}`.
+{images} pictures, {points} points. {machine}.
+
+- The **interval** is that of a bootstrap over pictures; **difference** and **p** compare with the
+  line named under *against* on the same pictures (sign flips): negative is better.
+- **Pictures/s**: reading and decoding included, building of graphs not.
+
+"""
+
+
+class Rung(NamedTuple):
+    """One way to predict.
+
+    Attributes:
+        name: What it adds.
+        against: The name of the rung that it is compared with.
+        options: Fields of PredictOptions; 'views' are those of ViewOptions.
+        num_runs: How many of the runs take part.
+    """
+
+    name: str
+    against: str
+    options: dict[str, Any]
+    num_runs: int = 1
+
+
+def rungs(num_runs: int) -> list[Rung]:
+    """The ladder for one run, and its last rung with all of them."""
+    flip, twice = {'flip_test': True}, {'flip_test': True, 'passes': 2}
+    scales, turns = {'scales': (0.85, 1.0, 1.15)}, {'rotations': (-10.0, 0.0, 10.0)}
+    ladder = [
+        Rung('argmax', '', {'refine': 'argmax'}),
+        Rung('quarter step', 'argmax', {'refine': 'quarter'}),
+        Rung(_PLAIN, 'quarter step', {'refine': 'dark'}),
+        Rung('Gaussian fit', _PLAIN, {'refine': 'gaussian'}),
+        Rung('centroid', _PLAIN, {'refine': 'centroid'}),
+        Rung('DARK, smoothed by 1 cell', _PLAIN, {'refine': 'dark', 'smoothing': 1.0}),
+        Rung('mean of all outputs', _PLAIN, {'outputs': (1.0,)}),
+        Rung('+ flip', _PLAIN, flip),
+        Rung('+ flip, points averaged', '+ flip', {**flip, 'fuse': 'keypoints'}),
+        Rung('+ flip, 3 scales', '+ flip', {**flip, 'views': scales}),
+        Rung('+ flip, 3 rotations', '+ flip', {**flip, 'views': turns}),
+        Rung('+ flip, 4 moved crops', '+ flip', {**flip, 'views': {'num_crops': 4}}),
+        Rung('+ flip, 2 passes', '+ flip', twice),
+        Rung('+ flip, 3 scales, 2 passes', '+ flip, 3 scales', {**twice, 'views': scales}),
+    ]
+    if num_runs > 1:
+        best = ladder[-1]
+        several = [
+            Rung(f'the same with {num_runs} runs, {fuse} averaged', best.name, options, num_runs)
+            for fuse in ('heatmaps', 'keypoints')
+            for options in [{**best.options, 'fuse': fuse}]
+        ]
+        ladder += several
+    return ladder
+
+
+class Stopwatch:
+    """Time a picture, from when the first batch of a pass is there until its last picture is."""
+
+    def __init__(self, batch_size: int):
+        self._batch_size = batch_size
+        self._start = self._passed = 0.0
+        self.seconds_per_picture = 0.0
+
+    def __call__(self, row: int) -> None:
+        now = time.perf_counter()
+        if row == 0:
+            self.seconds_per_picture += self._passed
+            self._start, self._passed = now, 0.0
+        elif row >= self._batch_size:
+            self._passed = (now - self._start) / (row + 1 - self._batch_size)
+
+    def rate(self) -> float:
+        """Pictures per second of the passes together; NaN where all fit into one batch."""
+        total = self.seconds_per_picture + self._passed
+        return 1 / total if total else float('nan')
+
+
+def predict_options(rung: Rung, batch_size: int):
+    """The utility.prediction.PredictOptions of a rung."""
+    from utility.prediction import PredictOptions
+    from utility.views import ViewOptions
+
+    options = dict(rung.options)
+    views = ViewOptions(**options.pop('views', {}))
+    return PredictOptions(**{'refine': 'dark', **options}, views=views, batch_size=batch_size)
+
+
+def climb(data_dir: str, run_dirs: Sequence[str], batch_size: int) -> list[dict[str, Any]]:
+    """A row for each rung: its name, scored distances [N, K], and pictures per second."""
+    from utility import metrics, predictor, runs
+    from utility.answers import annotations_of
+
+    schema = runs.schema_of(run_dirs[0])
+    answers, _ = annotations_of(data_dir, schema)
+    answers = answers._replace(image_ids=answers.lines)  # one picture may lie in two splits
+    rows = []
+    for rung in rungs(len(run_dirs)):
+        watch = Stopwatch(batch_size)
+        options = predict_options(rung, batch_size)
+        found = predictor.predict_split(run_dirs[: rung.num_runs], data_dir, options, watch)
+        predicted = answers._replace(keypoints=found.keypoints)
+        distances = metrics.distances_to(answers, predicted, schema, 'error')[0]
+        rows.append({'rung': rung, 'distances': distances, 'rate': watch.rate()})
+        logging.info('%s: done', rung.name)
+    return rows
+
+
+def cells(row: dict[str, Any], others: dict[str, dict[str, Any]]) -> tuple[str, ...]:
+    """A line of the table."""
+    from utility import statistics
+
+    value, low, high = (100 * end for end in statistics.ne_interval(row['distances']))
+    line = [row['rung'].name, f'{value:.3f}', f'[{low:.2f}, {high:.2f}]']
+    against = row['rung'].against
+    if against:
+        comparison = statistics.compare(row['distances'], others[against]['distances'])
+        line += [
+            against, f'{100 * comparison.difference.value:+.3f}', f'{comparison.p_value:.4f}'
+        ]  # fmt: skip
+    else:
+        line += ['', '', '']
+    return (*line, f'{row["rate"]:.1f}')
+
+
+def page(rows: list[dict[str, Any]], data_dir: str, run_dirs: Sequence[str]) -> str:
+    """The Markdown page of the ladder."""
+    import numpy as np
+
+    by_name = {row['rung'].name: row for row in rows}
+    scored = np.isfinite(rows[0]['distances'])
+    about = _ABOUT.format(
+        data_dir=data_dir,
+        runs=','.join(run_dirs),
+        images=int(scored.any(axis=1).sum()),
+        points=int(scored.sum()),
+        machine=describe_machine(),
+    )
+    return about + ledger.markdown_table(_HEADER, [cells(row, by_name) for row in rows])
+
+
+def main(positional: list[str]) -> None:
+    command_line.no_positional(positional)
+    values = flags.FLAGS
+    if not (values.data_dir and values.model_dir):
+        raise ValueError('--data_dir and --model_dir are needed')
+    rows = climb(values.data_dir, values.model_dir, values.batch_size)
+    ledger.publish(page(rows, values.data_dir, values.model_dir), values.output)
+
+
+if __name__ == '__main__':
+    flags.DEFINE_string('data_dir', None, 'A labelled split of the records, RECORDS/val.')
+    flags.DEFINE_list('model_dir', None, 'The run, or several with commas.')
+    flags.DEFINE_integer('batch_size', 16, 'Pictures at a time.', lower_bound=1)
+    flags.DEFINE_string('output', None, 'Markdown file for the table, too.')
+    command_line.run(main, __doc__)

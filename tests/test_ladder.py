@@ -1,0 +1,51 @@
+"""The ladder of predictions: every rung exists, is compared with one before it, and is timed."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from benchmarks import ladder
+from utility.prediction import PredictOptions
+
+
+@pytest.mark.parametrize('num_runs', [1, 2])
+def test_every_rung_is_a_prediction_and_stands_on_one_before_it(num_runs):
+    steps = ladder.rungs(num_runs)
+    names = [rung.name for rung in steps]
+    assert len(set(names)) == len(names)
+    for n, rung in enumerate(steps):
+        assert isinstance(ladder.predict_options(rung, 4), PredictOptions)
+        assert rung.against in names[:n] if n else not rung.against
+        assert rung.num_runs <= num_runs
+    assert (max(rung.num_runs for rung in steps) > 1) == (num_runs > 1)
+
+
+def test_the_stopwatch_leaves_out_what_comes_before_the_first_batch(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(ladder.time, 'perf_counter', lambda: now[0])
+    watch = ladder.Stopwatch(batch_size=2)
+    for seconds in (0.1, 0.4):  # a picture, in two passes
+        now[0] += 50  # to build the graph and predict the first batch
+        for row in range(6):
+            if row >= 2:
+                now[0] += seconds
+            watch(row)
+    assert watch.rate() == pytest.approx(1 / (0.1 + 0.4))
+    few = ladder.Stopwatch(batch_size=8)
+    few(0)
+    assert np.isnan(few.rate())
+
+
+def test_a_line_tells_how_it_compares_with_the_one_it_stands_on():
+    random = np.random.default_rng(0)
+    worse = random.uniform(0.1, 0.3, (40, 4))
+    first, second, *_ = ladder.rungs(1)
+    rows = [
+        {'rung': first, 'distances': worse, 'rate': 9.0},
+        {'rung': second, 'distances': worse - 0.05, 'rate': 8.0},
+    ]
+    text = ladder.page(rows, 'records/val', ['run'])
+    line = text.strip().splitlines()[-1]
+    assert line.startswith('| quarter step |') and '| argmax | -5.000 |' in line
+    assert '40 pictures, 160 points' in text and '--model_dir=run' in text

@@ -1,0 +1,243 @@
+"""The error budget for people: tables of text, and a page with the worst pictures of each kind."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from preprocessing.schema import KeypointSchema
+from utility import html_page
+from utility.error_budget import FIXED, KINDS
+from utility.oracles import ORACLES
+from utility.subsets import SUBSETS, Bin
+from utility.visualization import DrawStyle, draw_keypoints
+
+SIDE = 480  # px, the longest of a picture on the page
+_ROOM = 0.15  # around the points, as a share of their box
+_LEAST_ROOM = 12.0  # px
+_PAPER = 235  # grey, where there is no picture
+
+_TEMPLATE = """
+{% extends 'page.html' %}
+{% from 'parts.html' import show_table, show_picture %}
+{% block main %}
+<p>{{ report.source }}: NE {{ '%.4f' % (100 * report.normalized_error) }} % over
+{{ report.points }} points of {{ report.images }} pictures, of which {{ report.skipped_images }}
+without a normaliser are skipped; {{ report.missing_predictions }} points to score have no
+prediction.</p>
+<nav aria-label="Contents"><ul>
+{% for table in tables %}
+<li><a href="#table{{ loop.index }}">{{ table.caption }}</a></li>
+{% endfor %}
+{% for section in sections %}
+<li><a href="#{{ section.kind }}">Worst: {{ section.title }}</a></li>
+{% endfor %}
+</ul></nav>
+{% for table in tables %}
+<h2 id="table{{ loop.index }}">{{ table.caption }}</h2>
+{% if loop.first %}
+<dl>
+{% for kind in report.kinds %}
+<dt><strong>{{ kinds[kind].title }}</strong></dt><dd>{{ kinds[kind].meaning }}</dd>
+{% endfor %}
+</dl>
+<p>{{ fixed }} The similarity of points at a distance d is exp(-d² / 2k²) with k =
+{{ '%g' % report.similarity_scale }}: a point is good within
+{{ '%.1f' % (100 * report.good_within) }} % of the normaliser, and found within
+{{ '%.1f' % (100 * report.found_within) }} %.</p>
+{% endif %}
+{{ show_table(table) }}
+{% endfor %}
+<h2>Worst pictures</h2>
+<p>Crosses are answers. Discs with names are the predictions that have the error, joined to their
+answers by yellow lines. Points of the left are red, of the right blue, of the middle green.
+Distances are in percent of the normaliser. {% if report.pictures_lacking %}
+Of {{ report.pictures_lacking }} there was no picture: their points are on grey.{% endif %}</p>
+{% for section in sections %}
+<h3 id="{{ section.kind }}">{{ section.title }}</h3>
+<p class="muted">{{ section.meaning }}</p>
+<ul class="gallery">
+{% for figure in section.figures %}
+<li><figure>{{ show_picture(figure.picture) }}
+<figcaption><strong>{{ '%.4f' % (100 * figure.cost) }} % of NE</strong>, {{ figure.category }}<br>
+{{ figure.image_id }}<br>{{ figure.points }}</figcaption></figure></li>
+{% endfor %}
+</ul>
+{% endfor %}
+{% endblock %}
+"""
+
+
+class Figure(NamedTuple):
+    """One of the worst pictures of a kind.
+
+    Attributes:
+        image_id: Of the picture.
+        category: Of the picture.
+        points: Its points of the kind and how far each is off, in words.
+        cost: The part of NE that they are.
+        picture: The picture, drawn.
+    """
+
+    image_id: str
+    category: str
+    points: str
+    cost: float
+    picture: html_page.Picture
+
+
+class Section(NamedTuple):
+    """The worst pictures of a kind, the worst first."""
+
+    kind: str
+    title: str
+    meaning: str
+    figures: list[Figure]
+
+
+def section(kind: str, figures: list[Figure]) -> Section:
+    return Section(kind, KINDS[kind].title, KINDS[kind].meaning, figures)
+
+
+def write_page(path: str | os.PathLike, report: Mapping, sections: Sequence[Section]) -> None:
+    """Writes the page of a report as eval_errors makes it: it is complete or not there."""
+    template = html_page.environment({'errors.html': _TEMPLATE}).get_template('errors.html')
+    values = {
+        'title': 'Where NE comes from',
+        'report': report,
+        'tables': tables(report, per_keypoint=True),
+        'sections': sections,
+        'kinds': KINDS,
+        'fixed': FIXED,
+    }
+    html_page.write_page(path, template, values)
+
+
+def tables(report: Mapping, per_keypoint: bool = False) -> list[html_page.Table]:
+    """The tables of a report as eval_errors makes it; NE in percent."""
+    found = [_kinds_table(report), _parts_table('category', report)]
+    if per_keypoint:
+        found.append(_parts_table('keypoint', report))
+    found.append(_oracles_table(report))
+    return found + [_bins_table(name, bins) for name, bins in report['subsets'].items()]
+
+
+def _percent(value: float, digits: int = 4) -> str:
+    return f'{100 * value:.{digits}f}'
+
+
+def _kinds_table(report: Mapping) -> html_page.Table:
+    rows = [
+        [
+            KINDS[kind].title,
+            str(row['points']),
+            _percent(row['share'], 2),
+            _percent(row['normalized_error']),
+            _percent(row['if_fixed']),
+        ]
+        for kind, row in report['kinds'].items()
+    ]
+    total = report['normalized_error']
+    rows.append(['All', str(report['points']), '', _percent(total), ''])
+    parts = [row['normalized_error'] for row in report['kinds'].values()]
+    head = ['kind', 'points', '% of points', 'NE %', 'NE % if fixed']
+    return html_page.Table('What NE consists of', head, rows, [part / total for part in parts])
+
+
+def _parts_table(group: str, report: Mapping) -> html_page.Table:
+    rows = [
+        [
+            name,
+            str(part['points']),
+            *(_percent(row['normalized_error'], 3) for row in part['kinds'].values()),
+            _percent(part['normalized_error'], 3),
+        ]
+        for name, part in report[f'per_{group}'].items()
+    ]
+    head = [group, 'points', *(KINDS[kind].title for kind in report['kinds']), 'All']
+    return html_page.Table(f'NE % of each {group}', head, rows)
+
+
+def _oracles_table(report: Mapping) -> html_page.Table:
+    rows = [
+        [ORACLES[name], _percent(row['normalized_error']), _percent(row['gain'])]
+        for name, row in report['oracles'].items()
+    ]
+    head = ['always the better of two', 'NE %', 'gain']
+    return html_page.Table('What a perfect choice would gain', head, rows)
+
+
+def _bins_table(name: str, bins: Sequence[Bin]) -> html_page.Table:
+    rows = [
+        [
+            one.label,
+            str(one.images),
+            str(one.points),
+            _percent(one.normalized_error),
+            '[{}, {}]'.format(*map(_percent, one.interval)) if one.interval else '',
+        ]
+        for one in bins
+    ]
+    head = ['', 'pictures', 'points', 'NE %', '95 % interval']
+    return html_page.Table(SUBSETS[name].title, head, rows)
+
+
+def draw_error(
+    image: np.ndarray | None,
+    predicted: np.ndarray,
+    answers: tuple[np.ndarray, np.ndarray],
+    chosen: np.ndarray,
+    schema: KeypointSchema,
+) -> np.ndarray:
+    """The part of a picture around its points, with all answers and some predictions.
+
+    Args:
+        image: uint8 [H, W, 3] RGB; None draws on grey.
+        predicted: [K, 2], px; NaN where nothing is predicted.
+        answers: Keypoints [K, 2], px, and visibility [K], of which one is 0 or 1.
+        chosen: bool [K], the predictions to draw.
+        schema: Names the points.
+
+    Returns:
+        uint8 [h, w, 3] RGB, of at most SIDE px, and at least a hundredth of that.
+    """
+    chosen = chosen & np.isfinite(predicted).all(1)
+    known = answers[1] >= 0
+    low, high = _view(predicted[chosen], answers[0][known], image)
+    scale = SIDE / (high - low).max()
+    size = np.maximum(np.round((high - low) * scale), SIDE // 100).astype(int)
+    if image is None:
+        view = np.full([size[1], size[0], 3], _PAPER, np.uint8)
+    else:
+        part = image[low[1] : high[1], low[0] : high[0]]
+        method = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+        view = cv2.resize(part, tuple(map(int, size)), interpolation=method)
+    return draw_keypoints(
+        view,
+        (predicted - low) * scale,
+        np.where(chosen, 1, -1),
+        schema,
+        truth=((answers[0] - low) * scale, answers[1]),
+        style=DrawStyle(radius=4, labels=True),
+    )
+
+
+def _view(
+    predicted: np.ndarray, answers: np.ndarray, image: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """The corners, whole px (x, y), of what to show: points with room around them.
+
+    It ends with the picture or, without one, so far from the answers as they extend.
+    """
+    low, high = answers.min(0), answers.max(0)
+    extent = max((high - low).max(), _LEAST_ROOM)
+    limits = (low - extent, high + extent) if image is None else ((0, 0), image.shape[1::-1])
+    points = np.concatenate([predicted, answers])
+    room = max(_ROOM * extent, _LEAST_ROOM)
+    low = np.clip(points.min(0) - room, limits[0], np.subtract(limits[1], 1))
+    high = np.clip(points.max(0) + room, low + 1, limits[1])
+    return np.floor(low).astype(int), np.ceil(high).astype(int)
