@@ -44,9 +44,20 @@ class Registry:
         return add
 
     def get(self, name: str) -> Any:
+        """The component called `name`.
+
+        Names of the form 'family/name' are many: the error lists those of the family asked for.
+        """
         if name in self._entries:
             return self._entries[name]
-        raise unknown(self.kind, name, name, self._entries)
+        families = {known: known.rpartition('/')[0] for known in self._entries}
+        asked = name.rpartition('/')[0]
+        listed = {
+            known if family == asked else f'{family}/...'
+            for known, family in families.items()
+            if family or not asked
+        }
+        raise unknown(self.kind, name, name, listed if asked in families.values() else families)
 
     def names(self) -> list[str]:
         return sorted(self._entries)

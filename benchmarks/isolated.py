@@ -18,7 +18,7 @@ from typing import Any
 
 _GIB = 2**30
 # A process that has not answered by then hangs.
-_PATIENCE_SECONDS = 1200.0
+_PATIENCE_SECONDS = 3600.0
 
 
 class FailedError(RuntimeError):

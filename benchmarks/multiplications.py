@@ -1,4 +1,4 @@
-"""FLOPs of a graph: 2 for each multiply-add of a convolution or a matrix product, no others.
+"""FLOPs of graphs: 2 for each multiply-add of a convolution or a matrix product, no others.
 
 Counted from the shapes of the graph's operations, which must be known. A tap on the padding counts,
 as in published numbers. TensorFlow's own profiler is no substitute: it counts element-wise
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import collections
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import tensorflow as tf
 
@@ -59,16 +59,28 @@ _NOT_COUNTABLE = {
 }  # fmt: skip
 
 
-def count_flops(graph: tf.Graph) -> dict[str, int]:
-    """FLOPs by kind of operation, of all operations of the graph.
+def count_flops(*fetches: tf.Tensor | tf.Operation) -> dict[str, int]:
+    """FLOPs by kind of operation, of all operations that must run for the fetches.
 
     Raises:
         ValueError: A shape is not known, or an operation cannot be counted.
     """
     flops: collections.Counter[str] = collections.Counter()
-    for operation in graph.get_operations():
+    for operation in _needed(fetches):
         if operation.type in _NOT_COUNTABLE:
             raise ValueError(f'{operation.name}: cannot count the FLOPs of {operation.type}')
         if operation.type in _COUNTS:
             flops[operation.type] += 2 * _COUNTS[operation.type](operation)
     return dict(flops)
+
+
+def _needed(fetches: Iterable[tf.Tensor | tf.Operation]) -> set[tf.Operation]:
+    """The operations of fetches and all that these wait for."""
+    needed: set[tf.Operation] = set()
+    waiting = [getattr(fetch, 'op', fetch) for fetch in fetches]
+    while waiting:
+        operation = waiting.pop()
+        if operation not in needed:
+            needed.add(operation)
+            waiting += [tensor.op for tensor in operation.inputs] + operation.control_inputs
+    return needed

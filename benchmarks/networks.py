@@ -167,7 +167,7 @@ def _step(experiment: Experiment, mode: str, batch_size: int) -> tuple[Callable[
 
     v1 = tf.compat.v1
     schema = DATASETS.get(experiment.data.dataset).schema
-    with tf.Graph().as_default() as graph:
+    with tf.Graph().as_default():
         tf.random.set_seed(experiment.seed)
         features, labels = _noise(experiment, batch_size, schema.num_keypoints)
         model_fn = make_model_fn(Task(experiment, schema))
@@ -176,8 +176,8 @@ def _step(experiment: Experiment, mode: str, batch_size: int) -> tuple[Callable[
         session = v1.Session()
         session.run(v1.global_variables_initializer())
         parameters = sum(v.shape.num_elements() for v in v1.trainable_variables())
-        fetched = [spec.train_op, spec.loss] if mode == _TRAIN else points
-        return session.make_callable(fetched), sum(count_flops(graph).values()), parameters
+        fetched = [spec.train_op, spec.loss] if mode == _TRAIN else [points]
+        return session.make_callable(fetched), sum(count_flops(*fetched).values()), parameters
 
 
 def _noise(experiment: Experiment, batch_size: int, num_keypoints: int):
@@ -212,7 +212,14 @@ def page(rows: dict[str, dict[str, Any]], options: Options) -> str:
 
     about = _ABOUT.format(keypoints=SCHEMA.num_keypoints, **options._asdict())
     table = ledger.markdown_table(_HEADER, [_cells(*item, options) for item in rows.items()])
-    return about + ledger.machines(rows) + table
+    return about + ledger.machines(rows) + _reference(rows) + table
+
+
+def _reference(rows: dict[str, dict[str, Any]]) -> str:
+    rates = [row['reference'] / 1e9 for row in rows.values() if ledger.FAILURE not in row]
+    if not rates:
+        return ''
+    return f'The product of two matrices ran at {min(rates):.0f} to {max(rates):.0f} GFLOP/s.\n\n'
 
 
 def _cells(name: str, row: dict[str, Any], options: Options) -> list[str]:

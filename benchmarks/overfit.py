@@ -23,6 +23,7 @@ from utility import command_line
 NUM_PICTURES = 4
 # Sides of the pictures, px; the first that fits the strides of a network is taken.
 _SIZES = (64, 96, 128, 192, 256)
+_DTYPES = ('float32', 'bfloat16')
 _HEADER = ('recipe', 'input', 'steps', 'time, s', 'first loss', 'last loss', 'fall')
 _ABOUT = """# Every network can learn
 
@@ -44,7 +45,7 @@ class Options(NamedTuple):
     """How the networks are trained; see the flags."""
 
     fall: float = 100.0
-    max_steps: int = 500
+    max_steps: int = 1000
     learning_rate: float = 1e-3
     dtype: str = 'bfloat16'
 
@@ -55,7 +56,7 @@ def _define_flags() -> None:
     flags.DEFINE_float('fall', default.fall, 'How many times lower the loss must get.', 1.0)
     flags.DEFINE_integer('max_steps', default.max_steps, 'After which it has not.', 1)
     flags.DEFINE_float('learning_rate', default.learning_rate, 'Of Adam.', 0.0)
-    flags.DEFINE_string('dtype', default.dtype, 'What networks compute in: float32 or bfloat16.')
+    flags.DEFINE_enum('dtype', default.dtype, _DTYPES, 'What networks compute in.')
 
 
 def main(positional: list[str]) -> None:

@@ -124,6 +124,32 @@ def resize(inputs: tf.Tensor, size: Sequence[int]) -> tf.Tensor:
     return tf.cast(tf.image.resize(inputs, size), inputs.dtype)
 
 
+def enlarge(inputs: tf.Tensor, size: Sequence[int]) -> tf.Tensor:
+    """Nearest neighbours, each cell a square: [B, H, W, C] -> [B, *size, C] of the same dtype."""
+    if tuple(inputs.shape[1:3]) == tuple(size):
+        return inputs
+    return tf.image.resize(inputs, size, 'nearest')
+
+
+def check_multiples(setting: str, size: Sequence[int], multiple: int, owner: str) -> None:
+    """Refuses a (height, width) that is not one of multiples; names the nearest that are.
+
+    Args:
+        setting: What the size is called, such as 'network.image_size'.
+        size: px or cells.
+        multiple: What both must be multiples of.
+        owner: Who needs it.
+    """
+    size = tuple(size)
+    below = tuple(max(side // multiple, 1) * multiple for side in size)
+    above = tuple(-(-side // multiple) * multiple for side in size)
+    if size != below:
+        nearest = ' or '.join(map(str, sorted({below, above})))
+        raise ValueError(
+            f'{setting}={size}: {owner} needs multiples of {multiple}; nearest: {nearest}'
+        )
+
+
 class Conv(Layer):
     """Convolution, padded alike on all sides: [B, H, W, C] -> [B, H / stride, W / stride, filters].
 

@@ -1,23 +1,24 @@
 #!/usr/bin/env bash
 # Runs the tests in .venv, which it makes if needed: bash tests/run.sh [--parity] [arguments of pytest]
-# Those marked slow are left out: `-m slow` runs them alone, `-m ""` runs all but parity.
-# --parity runs instead those that compare with PyTorch's networks. PyTorch and timm are installed for
-# that, in .venv/parity (1 GB); they need Python 3.10 or 3.11.
+# Those marked slow are left out: `-m slow` runs them alone, `-m ""` runs all.
+# --parity runs tests/test_parity.py alone, which is skipped otherwise: it compares with PyTorch's
+# networks. PyTorch and timm are installed for that, in .venv/parity (1 GB); they need Python 3.10.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source demos/environment.sh dev
 
-marks='not slow'
-if [ "${1:-}" = --parity ]; then
-  shift
-  marks=parity
-  parity=$VIRTUAL_ENV/parity
-  if ! cmp -s requirements-parity.txt "$parity/.installed"; then
-    echo "installing requirements-parity.txt into $parity"
-    python -m venv --clear "$parity"
-    "$parity/bin/python" -m pip install --quiet --only-binary=:all: --no-deps -r requirements-parity.txt
-    cp requirements-parity.txt "$parity/.installed"
-  fi
-  export PARITY_PYTHON=$parity/bin/python
+if [ "${1:-}" != --parity ]; then
+  exec python -m pytest -m 'not slow' --durations=10 "$@"
 fi
-exec python -m pytest -m "$marks" --durations=10 "$@"
+shift
+parity=$VIRTUAL_ENV/parity
+if ! cmp -s requirements-parity.txt "$parity/.installed"; then
+  echo "installing requirements-parity.txt into $parity"
+  python -m venv --clear "$parity"
+  pip=("$parity/bin/python" -m pip install --quiet --only-binary=:all: --no-deps)
+  # Its wheels for CPUs; pip goes on without this index where another source has one.
+  "${pip[@]}" --extra-index-url https://download.pytorch.org/whl/cpu "$(grep ^torch= requirements-parity.txt)"
+  "${pip[@]}" -r requirements-parity.txt
+  cp requirements-parity.txt "$parity/.installed"
+fi
+PARITY_PYTHON=$parity/bin/python exec python -m pytest -m parity tests/test_parity.py "$@"

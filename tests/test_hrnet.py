@@ -15,6 +15,7 @@ import tensorflow as tf
 
 import nets
 from config import NetworkConfig
+from nets import layers
 from nets.backbones import hrnet
 from nets.heads import HEADS
 
@@ -190,8 +191,10 @@ def test_every_level_hears_from_a_single_pixel_through_the_stages():
 def test_nearest_neighbours_in_both_dtypes():
     values = np.random.default_rng(0).normal(size=(2, 3, 4, 5)).astype(np.float32)
     expected = values.repeat(4, axis=1).repeat(4, axis=2)
-    np.testing.assert_array_equal(hrnet.enlarge(tf.constant(values), 4), expected)
-    assert hrnet.enlarge(tf.cast(values, tf.bfloat16), 2).dtype == tf.bfloat16
+    np.testing.assert_array_equal(
+        layers.enlarge(tf.constant(values), [4 * side for side in values.shape[1:3]]), expected
+    )
+    assert layers.enlarge(tf.cast(values, tf.bfloat16), [2, 2]).dtype == tf.bfloat16
 
 
 @pytest.mark.parametrize('levels', [(2, 3, 4, 5), (2,)])

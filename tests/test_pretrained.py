@@ -118,9 +118,10 @@ def test_shuffled_weights_are_refused(tmp_path):
     names, generator = list(shapes), np.random.default_rng(0)
     shuffled = dict(zip(names, generator.permutation(np.array([*shapes.values()], object))))
     path, _ = _save_safetensors(tmp_path / 'x', shuffled)
-    with pytest.raises(ValueError, match='of another shape: backbone/'):
-        with pretrained.as_checkpoint(path, 'resnet18') as weights:
-            pretrained.plan(weights, _variables())
+    with pretrained.as_checkpoint(path, 'resnet18') as weights:
+        variables = _variables()
+        with pytest.raises(ValueError, match='of another shape: backbone/'):
+            pretrained.plan(weights, variables)
 
 
 def test_truncated_weights_are_refused(thin_resnet18):

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import pickle
 import struct
 import tracemalloc
 import zipfile
+import zlib
+from unittest import mock
 
 import ml_dtypes
 import numpy as np
@@ -116,6 +119,13 @@ def test_views_that_leave_their_storage_are_refused(tmp_path, write, view):
         _read(tmp_path / 'w')
 
 
+@both_formats
+def test_negated_views_are_refused(tmp_path, write):
+    write(tmp_path / 'w', {'a': Tensor(Storage(_floats(2)), 0, (2,), (1,), flags=({'neg': True},))})
+    with pytest.raises(ValueError, match='negated'):
+        _read(tmp_path / 'w')
+
+
 def test_elements_are_not_repeated_beyond_the_size_of_the_file(tmp_path):
     torch_writer.write_stream(
         tmp_path / 'w', {'bomb': Tensor(Storage(_floats(4)), 0, (2**20, 2**20, 4), (0, 0, 1))}
@@ -190,10 +200,14 @@ def test_text_and_dictionaries_of_python_2_and_parts_of_storages_are_read(tmp_pa
     # Something must refer to the storage for it to be written.
     torch_writer.write_stream(tmp_path / 'w', {'a': tensor(array)}, description=description)
     _assert_same(_read(tmp_path / 'w'), {'weight': array[3:5, None]})
-    beyond = description.replace(b'K\x02K\x04ttQ', b'K\x02K\x05ttQ')
-    torch_writer.write_stream(tmp_path / 'w', {'a': tensor(array)}, description=beyond)
-    with pytest.raises(ValueError, match='part beyond storage'):
-        _read(tmp_path / 'w')
+    for part, message in [
+        (b'K\x02K\x05ttQ', 'part beyond storage'),
+        (b'K\x02K\x02ttQ', 'a tensor of shape .* reaches beyond'),
+    ]:
+        beyond = description.replace(b'K\x02K\x04ttQ', part)
+        torch_writer.write_stream(tmp_path / 'w', {'a': tensor(array)}, description=beyond)
+        with pytest.raises(ValueError, match=message):
+            _read(tmp_path / 'w')
 
 
 @both_formats
@@ -246,7 +260,7 @@ def test_archives_that_torch_does_not_write_are_refused(tmp_path, change, messag
         _read(path)
 
 
-def test_damage_within_a_tensor_of_an_archive_is_found(tmp_path):
+def test_damage_within_an_archive_is_found(tmp_path):
     path = tmp_path / 'w'
     array = _floats(100)
     torch_writer.write_archive(path, {'a': tensor(array), 'b': tensor(array + 1)})
@@ -257,6 +271,57 @@ def test_damage_within_a_tensor_of_an_archive_is_found(tmp_path):
         np.testing.assert_array_equal(file.read('b'), array + 1)
         with pytest.raises(ValueError, match='checksum of a tensor'):
             file.read('a')
+        with mock.patch.object(zlib, 'crc32', side_effect=AssertionError):
+            file.read('b')  # has been checked
+    path.write_bytes(content.replace(b'_rebuild_tensor_v2', b'_rebuild_tensor_v3'))
+    with pytest.raises(ValueError, match='checksum of its description'):
+        _read(path)
+
+
+@pytest.mark.parametrize('field', ['local signature', 'local length', 'size'])
+def test_archives_whose_table_is_wrong_are_refused(tmp_path, field):
+    path = tmp_path / 'w'
+    torch_writer.write_archive(path, {'a': tensor(_floats(3))})
+    content = bytearray(path.read_bytes())
+    local = content.index(b'archive/data/0') - 30
+    central = content.rindex(b'archive/data/0') - 46
+    position, value = {
+        'local signature': (local, b'PK\x03\x05'),
+        'local length': (local + 28, b'\xff\xff'),
+        'size': (central + 20, struct.pack('<II', 2**20, 2**20)),
+    }[field]
+    content[position : position + len(value)] = value
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match='not where its table says'):
+        _read(path)
+
+
+@pytest.mark.parametrize(
+    'old, new, message',
+    [
+        (1001, 1002, 'version is not 1001'),
+        (['0', '1'], ['0'], 'list of storages'),
+        (['0', '1'], ['1', '0'], 'not of the size'),
+        (['0', '1'], ['0', '1', '1'], 'list of storages'),
+    ],
+)
+def test_streams_that_do_not_fit_together_are_refused(tmp_path, old, new, message):
+    path = tmp_path / 'w'
+    torch_writer.write_stream(path, {'a': tensor(_floats(3)), 'b': tensor(_floats(4))})
+    content = path.read_bytes()
+    assert content.count(pickle.dumps(old, 2)) == 1
+    path.write_bytes(content.replace(pickle.dumps(old, 2), pickle.dumps(new, 2)))
+    with pytest.raises(ValueError, match=message):
+        _read(path)
+
+
+def test_truncation_is_found_when_the_file_is_opened(tmp_path):
+    path = tmp_path / 'w'
+    for write in WRITERS:
+        write(path, {'a': tensor(_floats(3)), 'b': tensor(_floats(4))})
+        path.write_bytes(path.read_bytes()[:-1])
+        with pytest.raises(ValueError, match='it is truncated'):
+            open_weights(str(path))
 
 
 def test_an_archive_without_checksums_is_read(tmp_path):

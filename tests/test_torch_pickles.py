@@ -121,57 +121,73 @@ def test_every_pickle_of_a_stream_is_guarded(tmp_path, monkeypatch, at):
     assert not (tmp_path / 'harm').exists()
 
 
+# A storage of one float, by the bytes of its key and size.
+_STORAGE = b'(X\x07\x00\x00\x00storagectorch\nFloatStorage\nX\x01\x00\x00\x000NK\x01tQ'
+
+
 @both_formats
 @pytest.mark.parametrize(
-    'description',
+    'description, message',
     [
-        b'\x80\x02ctorch\nFloatStorage\n}X\x01\x00\x00\x00aK\x01sb.',  # attributes of a type
-        b'\x80\x02ctorch._utils\n_rebuild_tensor_v2\n}X\x08\x00\x00\x00__code__K\x01sb.',
-        b'\x80\x02ctorch\nFloatStorage\n)R.',  # a call of what is no function
-        b'\x80\x02X\x01\x00\x00\x00a)R.',
-        b'\x80\x02ccollections\nOrderedDict\n]R.',
-        b'\x80\x02ccollections\nOrderedDict\nK\x05\x85R.',
-        b'\x80\x02}}K\x01s.',
-        b'\x80\x02K\x05K\x01K\x02s.',
-        b'\x80\x02K\x05K\x01a.',
-        b'\x80\x02}(K\x01u.',
-        b'\x80\x02K\x01Q.',
-        b'\x80\x02(X\x06\x00\x00\x00moduleK\x01K\x01K\x01K\x01tQ.',
-        b'\x80\x02(X\x07\x00\x00\x00storageccollections\nOrderedDict\nX\x01\x00\x00\x000K\x01K\x01tQ.',
-        b'\x80\x02(X\x07\x00\x00\x00storagectorch\nFloatStorage\nK\x00K\x01K\x01tQ.',
-        b'\x80\x02\x86.',
-        b'\x80\x02(K\x01(\x86.',
-        b'\x80\x02h\x05.',
-        b'\x80\x02t.',
-        b'\x80\x02.',
-        b'\x80\x02',
-        b'\x80\x02}\xff.',
-        b'\x80\x02K',
-        b'\x80\x02X\xff\xff\xff\x7fabc.',
-        b'\x80\x04\x8c\x01aK\x01\x93.',
+        (b'ctorch\nFloatStorage\n}X\x01\x00\x00\x00aK\x01sb.', 'attributes of what has none'),
+        (b'ctorch._utils\n_rebuild_tensor_v2\n}X\x08\x00\x00\x00__code__K\x01sb.', 'attributes'),
+        (b'ctorch\nFloatStorage\n)R.', 'calls what is no function'),
+        (b'X\x01\x00\x00\x00a)R.', 'calls what is no function'),
+        (b'ccollections\nOrderedDict\n]R.', 'without arguments'),
+        (b'ccollections\nOrderedDict\nK\x05\x85R.', 'TypeError'),
+        (b'ccollections\nOrderedDict\n]]K\x01aa\x85R.', 'not enough values'),
+        (b'ctorch._utils\n_rebuild_parameter\nK\x05\x85R.', 'a parameter holds no tensor'),
+        (b'ctorch._utils\n_rebuild_tensor\n(K\x01K\x00))tR.', 'a tensor has no storage'),
+        (b'}}K\x01s.', 'neither text nor numbers'),
+        (b'K\x05K\x01K\x02s.', 'no dictionary'),
+        (b'}(K\x01u.', 'no dictionary'),
+        (b'K\x05K\x01a.', 'no list'),
+        (b'K\x01Q.', 'no storage'),
+        (b'(X\x06\x00\x00\x00moduleK\x01K\x01K\x01K\x01tQ.', 'no storage'),
+        (_STORAGE.replace(b'torch\nFloatStorage', b'collections\nOrderedDict'), 'of no type'),
+        (_STORAGE.replace(b'ctorch\nFloatStorage\n', b'K\x05'), 'of no type'),
+        (_STORAGE.replace(b'X\x01\x00\x00\x000', b'K\x00'), 'without key or size'),
+        (_STORAGE.replace(b'K\x01t', b'Nt'), 'without key or size'),
+        (_STORAGE + _STORAGE.replace(b'Float', b'Half'), 'in two ways'),
+        (b'K\x01(K\x01\x86.', 'more values than it has given'),
+        (b'\x86.', 'more values than it has given'),
+        (b'.', 'more values than it has given'),
+        (b'h\x05.', 'KeyError'),
+        (b't.', 'IndexError'),
+        (b'', 'exhausted'),
+        (b'}\xff.', 'unknown'),
+        (b'X\xff\xff\xff\x7fabc.', 'expected 2147483647 bytes'),
+        (b'\x8c\x01aK\x01\x93.', 'a name that is no text'),
+        (b'}0.', 'uses POP, which no weights need'),
     ],
 )
-def test_malformed_descriptions_are_one_error(tmp_path, write, description):
-    write(tmp_path / 'w', {}, description=description)
-    with pytest.raises(ValueError, match='cannot read weights from') as caught:
+def test_malformed_descriptions_are_one_error(tmp_path, write, description, message):
+    # In a stream, more pickles follow: cut off there.
+    write(tmp_path / 'w', {}, description=b'\x80\x02' + description)
+    if write is torch_writer.write_stream:
+        content = (tmp_path / 'w').read_bytes()
+        end = content.index(b'\x80\x02' + description) + 2 + len(description)
+        (tmp_path / 'w').write_bytes(content[:end])
+    with pytest.raises(ValueError, match=message) as caught:
         _open(tmp_path / 'w')
+    assert str(caught.value).startswith(f"cannot read weights from '{tmp_path / 'w'}': ")
     assert '\n' not in str(caught.value)
 
 
 @both_formats
 @pytest.mark.parametrize(
-    'description',
+    'description, message',
     [
-        b'\x80\x02' + b'K\x01' + b'\x85' * 10**5 + b'.',
-        b'\x80\x02' + b']' * 10**5 + b'a' * (10**5 - 1) + b'.',
-        b'\x80\x02}K\x01' + b'\x85' * 10**5 + b'K\x01s.',  # as a key it would have to be hashed
-        b'\x80\x02' + b'(' * 10**5 + b'.',
+        (b'K\x01' + b'\x85' * 10**5, 'no tensors'),
+        (b']' * 10**5 + b'a' * (10**5 - 1), 'no tensors'),
+        (b'}K\x01' + b'\x85' * 10**5 + b'K\x01s', 'neither text nor numbers'),  # to be hashed
+        (b'(' * 10**5, 'more values than it has given'),
     ],
     ids=['tuples', 'lists', 'key', 'marks'],
 )
-def test_deep_nesting_is_an_error(tmp_path, write, description):
-    write(tmp_path / 'w', {}, description=description)
-    with pytest.raises(ValueError, match='cannot read weights from'):
+def test_deep_nesting_is_an_error(tmp_path, write, description, message):
+    write(tmp_path / 'w', {}, description=b'\x80\x02' + description + b'.')
+    with pytest.raises(ValueError, match=message):
         _open(tmp_path / 'w')
 
 
@@ -200,13 +216,16 @@ def test_small_descriptions_do_not_become_large(tmp_path, write, description):
     assert peak < 64 << 20
 
 
-@both_formats
-def test_large_descriptions_are_refused(tmp_path, write):
+@pytest.mark.parametrize(
+    'write, message',
+    [
+        (torch_writer.write_archive, 'description takes more than'),
+        (torch_writer.write_stream, 'but only'),  # so many bytes remain of what is looked at
+    ],
+)
+def test_large_descriptions_are_refused(tmp_path, write, message):
     text = b'X' + struct.pack('<I', torch_files.MAX_DESCRIPTION_BYTES)
-    write(
-        tmp_path / 'w',
-        {},
-        description=b'\x80\x02' + text + b'a' * torch_files.MAX_DESCRIPTION_BYTES + b'.',
-    )
-    with pytest.raises(ValueError, match='cannot read weights from'):
+    text += b'a' * torch_files.MAX_DESCRIPTION_BYTES
+    write(tmp_path / 'w', {}, description=b'\x80\x02' + text + b'.')
+    with pytest.raises(ValueError, match=message):
         _open(tmp_path / 'w')

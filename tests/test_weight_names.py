@@ -316,3 +316,20 @@ def test_layers_that_keras_numbers_are_matched_by_their_order():
     later = ['conv2d_5/kernel', 'conv2d_95/kernel', 'conv2d_104/kernel', 'block1/kernel']
     one, other = (keras._ranked(n) for n in (names, later))
     assert {one[key]: other[key] for key in one} == dict(zip(names, later))
+
+
+@pytest.mark.parametrize(
+    ('path', 'name'),
+    [
+        ('conv1_conv/kernel', 'conv1_conv/kernel'),
+        ('bn/conv1/bn/beta', 'conv1/bn/beta'),  # DenseNet
+        ('BatchNorm/Conv/BatchNorm/gamma', 'Conv/BatchNorm/gamma'),  # MobileNetV3
+        (
+            'squeeze_excite/Conv/expanded_conv/squeeze_excite/Conv/bias',
+            'expanded_conv/squeeze_excite/Conv/bias',
+        ),
+        ('Conv/kernel', 'Conv/kernel'),
+    ],
+)
+def test_names_of_keras_layers_that_hold_slashes(path, name):
+    assert keras._weight_name(path) == name

@@ -78,11 +78,12 @@ class Tensor:
     shape: tuple[int, ...]
     strides: tuple[int, ...]
     rebuild: str = '_rebuild_tensor_v2'
+    flags: tuple = ()
 
     def __reduce__(self):
         view = (self.storage, self.offset, self.shape, self.strides)
         rest = (False, collections.OrderedDict()) if self.rebuild.endswith('_v2') else ()
-        return getattr(_MODULES['torch._utils'], self.rebuild), view + rest
+        return getattr(_MODULES['torch._utils'], self.rebuild), view + rest + self.flags
 
 
 @dataclasses.dataclass(eq=False)

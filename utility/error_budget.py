@@ -47,14 +47,14 @@ KINDS = {
         'of the error of points that are found, the part that the true point, encoded as a heat '
         'map and decoded again, has as well',
     ),
-    'good': Kind('Good', f'the rest of it, of points of a similarity of {GOOD_SIMILARITY} or more'),
-    'jitter': Kind('Jitter', f'the same, of a similarity of {FOUND_SIMILARITY} or more'),
+    'good': Kind('Good', f'found with a similarity of {GOOD_SIMILARITY} or more'),
+    'jitter': Kind('Jitter', f'found with a similarity of {FOUND_SIMILARITY} or more'),
     'garment_inversion': Kind(
         'Garment inverted',
         "at the mirrored partner's place, as nearly all points of the picture with a partner are",
     ),
     'inversion': Kind('Left-right inversion', "at the mirrored partner's place, in other pictures"),
-    'in_out_swap': Kind('In-out swap', 'at the inner point of the edge, not the outer, or reverse'),
+    'in_out_swap': Kind('In-out swap', 'at the inner point of its edge, not the outer, or reverse'),
     'confusion': Kind('Confusion', 'at any other point of the same garment'),
     'crop': Kind(
         'Crop', 'the true point lies outside of what the box of the first pass let the second see'
@@ -63,8 +63,8 @@ KINDS = {
     'missing': Kind('Not predicted', 'predicted as absent, which counts as a point at (-1, -1)'),
 }
 FIXED = (
-    'Fixed means: the point is predicted at its true place; of good and jitter, as near to it as '
-    'the codec allows; of the codec floor, that the codec adds nothing.'
+    'Fixed means that the points are predicted at their true places; good ones and jitter, as near '
+    'to them as the codec allows; of the codec floor, that the codec adds nothing.'
 )
 _CODES = {name: code for code, name in enumerate(KINDS)}
 _FOUND = ('good', 'jitter')

@@ -20,6 +20,9 @@ SIDE = 480  # px, the longest of a picture on the page
 _ROOM = 0.15  # around the points, as a share of their box
 _LEAST_ROOM = 12.0  # px
 _PAPER = 235  # grey, where there is no picture
+_RADIUS = 4  # px, of points
+_LINE = 3  # of the outline on grey: three times the width of its lines, px
+_MOST_LABELS = 6  # more would cover each other
 
 _TEMPLATE = """
 {% extends 'page.html' %}
@@ -53,8 +56,9 @@ prediction.</p>
 {{ show_table(table) }}
 {% endfor %}
 <h2>Worst pictures</h2>
-<p>Crosses are answers. Discs with names are the predictions that have the error, joined to their
-answers by yellow lines. Points of the left are red, of the right blue, of the middle green.
+<p>Crosses are answers. Discs, named where they are few, are the predictions that have the error,
+joined to their answers by yellow lines. Points of the left are red, of the right blue, of the
+middle green.
 Distances are in percent of the normaliser. {% if report.pictures_lacking %}
 Of {{ report.pictures_lacking }} there was no picture: their points are on grey.{% endif %}</p>
 {% for section in sections %}
@@ -63,7 +67,7 @@ Of {{ report.pictures_lacking }} there was no picture: their points are on grey.
 <ul class="gallery">
 {% for figure in section.figures %}
 <li><figure>{{ show_picture(figure.picture) }}
-<figcaption><strong>{{ '%.4f' % (100 * figure.cost) }} % of NE</strong>, {{ figure.category }}<br>
+<figcaption><strong>{{ '%.4f' % (100 * figure.cost) }} of NE %</strong>, {{ figure.category }}<br>
 {{ figure.image_id }}<br>{{ figure.points }}</figcaption></figure></li>
 {% endfor %}
 </ul>
@@ -182,7 +186,7 @@ def _bins_table(name: str, bins: Sequence[Bin]) -> html_page.Table:
         ]
         for one in bins
     ]
-    head = ['', 'pictures', 'points', 'NE %', '95 % interval']
+    head = [name.replace('_', ' '), 'pictures', 'points', 'NE %', '95 % interval']
     return html_page.Table(SUBSETS[name].title, head, rows)
 
 
@@ -211,7 +215,9 @@ def draw_error(
     scale = SIDE / (high - low).max()
     size = np.maximum(np.round((high - low) * scale), SIDE // 100).astype(int)
     if image is None:
-        view = np.full([size[1], size[0], 3], _PAPER, np.uint8)
+        paper = np.full([size[1], size[0], 3], _PAPER, np.uint8)
+        outline = DrawStyle(radius=_LINE, limbs=True)
+        view = draw_keypoints(paper, (answers[0] - low) * scale, answers[1], schema, style=outline)
     else:
         part = image[low[1] : high[1], low[0] : high[0]]
         method = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
@@ -222,7 +228,7 @@ def draw_error(
         np.where(chosen, 1, -1),
         schema,
         truth=((answers[0] - low) * scale, answers[1]),
-        style=DrawStyle(radius=4, labels=True),
+        style=DrawStyle(radius=_RADIUS, labels=np.count_nonzero(chosen) <= _MOST_LABELS),
     )
 
 

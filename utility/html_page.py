@@ -37,11 +37,11 @@ nav a { display: inline-block; padding: .3rem 0; }
 .muted, figcaption { color: var(--muted); }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; overflow-wrap: normal; }
-caption { text-align: left; color: var(--muted); padding-bottom: .4rem; }
+caption { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
 th, td { padding: .3rem .7rem; border-bottom: 1px solid var(--line); text-align: right;
   white-space: nowrap; }
 th:first-child { text-align: left; }
-thead th { border-bottom: 2px solid var(--line); }
+thead th { border-bottom: 2px solid var(--line); vertical-align: bottom; white-space: normal; }
 .bars { min-width: 8rem; } .bars span { display: block; height: .7rem; min-width: 1px;
   background: var(--bar); }
 .gallery { display: grid; gap: 1rem; padding: 0; list-style: none;
@@ -107,7 +107,7 @@ class Table(NamedTuple):
     """A table of text.
 
     Attributes:
-        caption: What it shows.
+        caption: What it shows; on a page it is read out, and stands in the heading.
         head: The names of the columns.
         rows: The cells; the first of each names the row.
         bars: Shares from 0 to 1, drawn beside the first rows.
@@ -145,7 +145,7 @@ class Picture(NamedTuple):
 
 
 def picture(image: np.ndarray, alt: str) -> Picture:
-    """A uint8 [H, W, 3] RGB picture for the macro show_picture; `alt` says in words what it shows."""
+    """A uint8 [H, W, 3] RGB picture for a page; `alt` says in words what it shows."""
     data = base64.b64encode(encode_image(image, '.jpg', JPEG_QUALITY)).decode()
     height, width = image.shape[:2]
     return Picture(f'data:image/jpeg;base64,{data}', width, height, alt)
@@ -154,13 +154,15 @@ def picture(image: np.ndarray, alt: str) -> Picture:
 def environment(templates: Mapping[str, str]) -> jinja2.Environment:
     """The templates of a page, together with 'page.html' and 'parts.html'.
 
-    'page.html' wants `title`, and has the block `main`. 'parts.html' has the macros show_table, of a
-    Table, and show_picture, of a Picture. A list of class 'gallery' holds a figure in each item.
+    'page.html' wants `title`, and has the block `main`. 'parts.html' has the macros show_table, of
+    a Table, and show_picture, of a Picture. A list of class 'gallery' holds figures in its items.
 
     Args:
         templates: Name -> jinja2 source.
     """
-    loader = jinja2.DictLoader({'page.html': _PAGE, 'parts.html': _PARTS, **templates})
+    # What stands before {% extends %}, a line break too, would come before the doctype.
+    sources = {name: source.strip() for name, source in templates.items()}
+    loader = jinja2.DictLoader({'page.html': _PAGE, 'parts.html': _PARTS, **sources})
     env = jinja2.Environment(
         loader=loader,
         autoescape=True,

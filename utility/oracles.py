@@ -19,7 +19,7 @@ ORACLES = {
 }
 
 
-def oracles(
+def gains(
     predicted: KeypointTable,
     answers: KeypointTable,
     schema: KeypointSchema,
@@ -56,11 +56,11 @@ def oracles(
     if first_pass is not None:
         choices['better_pass'] = (first_pass, columns)
     plain = distances(predicted)
-    error, gains = np.nanmean(plain), {}
+    error, found = np.nanmean(plain), {}
     for name, (alternative, groups) in choices.items():
         best = np.nanmean(better(plain, distances(alternative), groups))
-        gains[name] = {'normalized_error': float(best), 'gain': float(error - best)}
-    return gains
+        found[name] = {'normalized_error': float(best), 'gain': float(error - best)}
+    return found
 
 
 def exchanged(table: KeypointTable, order: Sequence[int]) -> KeypointTable:
@@ -84,6 +84,7 @@ def better(plain: np.ndarray, other: np.ndarray, groups: Sequence[int]) -> np.nd
     best = plain.copy()
     for group in set(groups):
         own = np.asarray(groups) == group
-        gains = np.nansum(plain[:, own], axis=1) > np.nansum(other[:, own], axis=1)
-        best[np.ix_(gains, own)] = other[np.ix_(gains, own)]
+        wins = np.nansum(other[:, own], axis=1) < np.nansum(plain[:, own], axis=1)
+        cells = np.ix_(wins, own)
+        best[cells] = other[cells]
     return best

@@ -163,8 +163,9 @@ def _show(path: str, backbone: str, allow_partial: bool) -> None:
     weights = describe(path, backbone)
     print(f'{path}: {weights.origin}, {len(weights.shapes)} tensors for a network here')
     if not backbone:
-        fitting = ', '.join(fitting_backbones(weights)) if weights.backbones else 'not looked up'
-        print(f'fills the backbones: {fitting or "none that is registered"}')
+        if weights.backbones:
+            fitting = ', '.join(fitting_backbones(weights))
+            print(f'fills the backbones: {fitting or "none that is registered"}')
         return
     network = adopt(NetworkConfig(backbone), path, allow_partial)
     report = plan(weights, backbone_variables(network), allow_partial, backbone)

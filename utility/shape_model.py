@@ -10,6 +10,7 @@ the model is fitted by the EM algorithm of that paper. NumPy only.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -23,6 +24,7 @@ _NUM_STEPS = 12  # of EM in each round
 # the alignment finds: nothing is known of the first three, and clothes mostly hang upright.
 _POSE_VARIANCES = (1.0, 1.0, 1.0, 0.03)
 _FLOOR = 1e-4  # variance, a hundredth of a garment's size squared: nobody clicks better
+_BITS = 31  # points whose presence is told by one number
 _MIN_LENGTH = 1e-3  # px, so that points all in one place can be divided by their extent
 
 
@@ -39,6 +41,12 @@ class Conditional(NamedTuple):
     predicted: np.ndarray
     covariance: np.ndarray
     size: np.ndarray
+
+    @property
+    def log_areas(self) -> np.ndarray:
+        """float64 [N, n]: log of px^2, of the unit ellipses of `covariance`, but for pi."""
+        (xx, xy), (yx, yy) = np.moveaxis(self.covariance, (2, 3), (0, 1))
+        return np.log(xx * yy - xy * yx) / 2
 
     def squared_distances(self, points: np.ndarray) -> np.ndarray:
         """float64 [N, n]: of points [N, n, 2] from the predicted ones, in units of `covariance`."""
@@ -110,7 +118,7 @@ class ShapeModel:
         own = np.repeat(mask, 2)
         return np.linalg.inv(self._posed_scatter[np.ix_(own, own)])
 
-    @property
+    @functools.cached_property
     def _posed_scatter(self) -> np.ndarray:
         """[2 n, 2 n]: the scatter, and what position, size and angle add to it."""
         basis = _pose_basis(self.mean)
@@ -174,10 +182,17 @@ def _middle_and_radius(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def _patterns(present: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Rows of the pictures that have the same points, and which points these are: bool [n]."""
-    masks, inverse = np.unique(present, axis=0, return_inverse=True)
-    order = np.argsort(inverse, kind='stable')
-    ends = np.cumsum(np.bincount(inverse, minlength=len(masks)))
-    yield from zip(np.split(order, ends[:-1]), masks)
+    if not len(present):
+        return
+    codes = np.zeros(len(present), np.int64)
+    for start in range(0, present.shape[1], _BITS):
+        part = present[:, start : start + _BITS]
+        bits = part @ (1 << np.arange(part.shape[1], dtype=np.int64))
+        _, codes = np.unique(codes << _BITS | bits, return_inverse=True)
+    order = np.argsort(codes, kind='stable')
+    ends = np.cumsum(np.bincount(codes))
+    for rows in np.split(order, ends[:-1]):
+        yield rows, present[rows[0]]
 
 
 def _blocks(matrix: np.ndarray) -> np.ndarray:

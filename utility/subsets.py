@@ -32,7 +32,7 @@ class Subset(NamedTuple):
     labels: tuple[str, ...]
 
 
-# Of 9,996 pictures of FashionAI each bin holds 5 to 50 %.
+# Of 9,943 scored pictures of FashionAI each bin holds 4 to 50 %.
 SUBSETS = {
     'occlusion': Subset(
         'Occluded points',

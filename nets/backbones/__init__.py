@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from config import Registry
+from nets import layers
 
 BACKBONES = Registry(
     'backbone',
@@ -30,14 +31,13 @@ def check_levels(levels: Sequence[int], possible: Sequence[int]) -> None:
 
 def check_multiples(image_size: Sequence[int], stride: int, owner: str) -> None:
     """Refuses pictures whose (height, width) in px are not multiples of the stride."""
-    size = tuple(image_size)
-    below = tuple(max(side // stride, 1) * stride for side in size)
-    above = tuple(-(-side // stride) * stride for side in size)
-    if size != below:
-        nearest = ' or '.join(map(str, sorted({below, above})))
-        raise ValueError(
-            f'network.image_size={size}: {owner} needs multiples of {stride}; nearest: {nearest}'
-        )
+    layers.check_multiples('network.image_size', image_size, stride, owner)
+
+
+def check_width(width: int) -> None:
+    """Refuses an option `width` that is no number of channels."""
+    if width < 1:
+        raise ValueError(f'network.backbone_options: width={width}: must be positive')
 
 
 from nets.backbones import (  # noqa: E402, F401  register themselves

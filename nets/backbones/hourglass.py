@@ -12,7 +12,7 @@ Option: width: Channels of the first convolution, published as 64; all others sc
 from __future__ import annotations
 
 from nets import layers
-from nets.backbones import BACKBONES, check_multiples
+from nets.backbones import BACKBONES, check_multiples, check_width
 from nets.blocks import PreactivationBottleneck
 from nets.layers import ConvNorm, Window
 
@@ -42,6 +42,5 @@ class HourglassStem(layers.Layer):
 @BACKBONES.register('hourglass_stem')
 def hourglass_stem(width=64):
     """Args: width: See the module's docstring."""
-    if width < 1:
-        raise ValueError(f'network.backbone_options: width={width}: must be positive')
+    check_width(width)
     return HourglassStem(width)

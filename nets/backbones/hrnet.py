@@ -25,7 +25,7 @@ from collections.abc import Sequence
 import tensorflow as tf
 
 from nets import layers
-from nets.backbones import BACKBONES, check_levels, check_multiples
+from nets.backbones import BACKBONES, check_levels, check_multiples, check_width
 from nets.blocks import BasicBlock, Bottleneck, BottleneckStyle
 from nets.layers import POINTWISE, SQUARE, ConvNorm, Window
 
@@ -35,15 +35,6 @@ NUM_BLOCKS = 4  # of the first stage, and of each branch of a module
 NUM_MODULES = (1, 4, 3)  # of the second stage, the third and the fourth
 LEVELS = (2, 3, 4, 5)
 HALVE = Window(3, stride=2)
-
-
-def enlarge(inputs: tf.Tensor, factor: int) -> tf.Tensor:
-    """Nearest neighbour: [B, H, W, C] -> [B, H * factor, W * factor, C], each cell a square."""
-    if factor == 1:
-        return inputs
-    height, width, channels = inputs.shape[1:]
-    squares = tf.tile(inputs[:, :, tf.newaxis], [1, 1, factor, 1, factor])
-    return tf.reshape(squares, [-1, height * factor, width * factor, channels])
 
 
 def _convolutions(path: str, source: int, target: int, widths: Sequence[int]) -> list[ConvNorm]:
@@ -71,7 +62,8 @@ class Fusion(layers.Layer):
     def call(self, inputs, training):
         for convolution in self.convolutions:
             inputs = convolution(inputs, training)
-        return enlarge(inputs, self.factor)
+        size = [side * self.factor for side in inputs.shape[1:3]]
+        return layers.enlarge(inputs, size)
 
 
 class HighResolutionModule(layers.Layer):
@@ -158,8 +150,7 @@ def hrnet(published_width: int):
     """The factory, for BACKBONES, of the HRNet of that width."""
 
     def factory(width=published_width, levels=LEVELS, zero_init_residual=True):
-        if width < 1:
-            raise ValueError(f'network.backbone_options: width={width}: must be positive')
+        check_width(width)
         check_levels(levels, LEVELS)
         return HRNet(width, levels, zero_init_residual)
 

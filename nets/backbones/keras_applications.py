@@ -10,9 +10,8 @@ published weights fit; see weight_names.
 
 Feature maps: level Cn is the last tensor of stride 2**n that everything deeper passes through, e.g.
 the end of a stage of ResNet, or the expanded channels before the next stride of EfficientNet. In
-NASNet, whose cells read the two cells before them, nothing passes through a single tensor; there it
-is the joined result of the last cell of that stride. The layer that pads for a stride is never
-taken. What comes after the last level asked for is not built.
+NASNet, whose cells read the two cells before them, it is the joined result of the last cell. What
+comes after the last level asked for is not built.
 
 Options of all of them:
     levels: Which levels to give, each n with stride 2**n. ConvNeXt has no level 1.
@@ -25,23 +24,26 @@ Departures from Keras:
     input_statistics. VGG and ResNet reverse RGB to the BGR that their weights know.
     Kernels start from normal distributions, of the variance that Keras gives them.
     ResNetRS: the momentum is 0.9 instead of 0, which would keep the last batch's statistics only.
-Papers are cited in Keras's documentation of each network.
+
+Papers: VGG, Simonyan and Zisserman, ICLR 2015. InceptionV3, Szegedy et al., CVPR 2016.
+InceptionResNetV2, Szegedy et al., AAAI 2017. Xception, Chollet, CVPR 2017. ResNet, He et al., CVPR
+2016; V2, ECCV 2016; RS, Bello et al., NeurIPS 2021. DenseNet, Huang et al., CVPR 2017. MobileNet,
+Howard et al., arXiv:1704.04861; V2, Sandler et al., CVPR 2018; V3, Howard et al., ICCV 2019.
+NASNet, Zoph et al., CVPR 2018. EfficientNet, Tan and Le, ICML 2019; V2, ICML 2021. RegNet,
+Radosavovic et al., CVPR 2020. ConvNeXt, Liu et al., CVPR 2022.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import functools
-import math
-from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple
+from collections.abc import Sequence
 
 import tensorflow as tf
 
 from config import IMAGENET_MEAN, IMAGENET_STD
 from nets import keras_layers, layers
 from nets.backbones import BACKBONES, check_levels, check_multiples
+from nets.keras_description import describe
 
 PREFIX = 'keras/'
 # Caffe's weights.
@@ -73,55 +75,6 @@ _STATISTICS = (
         ],
     ),
 )
-# High enough that the strides are plain to see although unpadded layers lose a border.
-DESCRIBED_SIZE = 512
-_PADDINGS = ('ZeroPadding2D', 'Cropping2D')
-
-
-class Node(NamedTuple):
-    """A layer of Keras: its name, class and settings, and what feeds it.
-
-    `operand`: The number in an arithmetic operation. `level`: n of a result with stride 2**n, else
-    0.
-    """
-
-    name: str
-    kind: str
-    config: dict[str, Any]
-    inputs: tuple[str, ...]
-    operand: float | None
-    level: int
-
-
-@dataclasses.dataclass(frozen=True)
-class Description:
-    """A network of Keras: its layers in topological order, and the names of its weights."""
-
-    nodes: tuple[Node, ...]
-    weight_names: tuple[str, ...] = ()
-
-    def taps(self) -> dict[int, str]:
-        """Level -> name of the layer that gives its feature map, see the module's docstring."""
-        last_use = {name: n for n, node in enumerate(self.nodes) for name in node.inputs}
-        passed, joined, depths, reach = {}, {}, {}, 0
-        for n, node in enumerate(self.nodes):
-            name, level = node.name, node.level
-            depths[name] = 1 + max((depths[above] for above in node.inputs), default=0)
-            if level and reach <= n and node.kind not in _PADDINGS:  # nothing bypasses it
-                passed[level] = name
-            if level and node.kind == 'Concatenate':
-                joined[level] = max(joined.get(level, name), name, key=depths.get)
-            reach = max(reach, last_use.get(name, n))
-        levels = sorted(passed.keys() | joined.keys())
-        return {level: passed.get(level) or joined[level] for level in levels}
-
-    def up_to(self, names: Iterable[str]) -> Description:
-        """Without the layers that none of `names` needs."""
-        needed = set(names)
-        for node in reversed(self.nodes):
-            if node.name in needed:
-                needed.update(node.inputs)
-        return Description(tuple(node for node in self.nodes if node.name in needed))
 
 
 def input_statistics(backbone: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -137,7 +90,7 @@ def weight_names(backbone: str) -> tuple[str, ...]:
     Files of older versions of Keras number the layers otherwise, but keep the order. The tensors of
     Normalization layers are no variables here.
     """
-    return describe(_keras_name(backbone)).weight_names
+    return tuple(f'backbone/{name}' for name in describe(_keras_name(backbone)).weight_names)
 
 
 def _keras_name(backbone: str) -> str:
@@ -145,55 +98,6 @@ def _keras_name(backbone: str) -> str:
     if not backbone.startswith(PREFIX):
         raise ValueError(f'backbone {backbone!r}: must be one of {PREFIX}<Name>')
     return backbone[len(PREFIX) :]
-
-
-@functools.cache
-def describe(name: str) -> Description:
-    """Has Keras build the network <Name>."""
-    # A thread of its own is in eager mode and numbers layers from the start, whatever graph is
-    # being built here. In a graph, Keras would swap the base classes of all its layers.
-    with ThreadPoolExecutor(1) as pool:
-        return pool.submit(_describe, name).result()
-
-
-def _describe(name: str) -> Description:
-    make = getattr(tf.keras.applications, name)
-    with tf.device('CPU:0'), tf.variable_creator_scope(_without_values):
-        shape = (DESCRIBED_SIZE, DESCRIBED_SIZE, 3)
-        model = make(include_top=False, weights=None, input_shape=shape)
-    weights = [weight for layer in model.layers for weight in layer.weights]
-    names = [f'backbone/{weight.name.split(":")[0]}' for weight in weights]
-    return Description(tuple(_nodes(model, {})), tuple(names))
-
-
-def _without_values(create, **options):
-    """A variable creator that spares the initial values of weights, which nobody reads."""
-    if options.get('shape') is not None:
-        empty = functools.partial(tf.raw_ops.Empty, shape=options['shape'], dtype=options['dtype'])
-        options['initial_value'] = empty
-    return create(**options)
-
-
-def _nodes(model, aliases: dict[str, str]):
-    """The layers of a model and of those within it; `aliases`: names of what goes in and out."""
-    kinds = {}
-    for layer in model.layers:
-        [call] = layer.inbound_nodes
-        parents = [node.layer.name for node in call.parent_nodes]
-        inputs = tuple(aliases.get(parent, parent) for parent in parents)
-        kinds[layer.name] = type(layer).__name__
-        if isinstance(layer, tf.keras.Sequential):
-            yield from _nodes(layer, {layer.input_names[0]: inputs[0]})
-            aliases[layer.name] = layer.layers[-1].name
-            continue
-        config = layer.get_config()
-        if config.get('padding') == 'valid' and kinds.get(parents[0]) not in _PADDINGS:
-            config['padding'] = 'same'
-        kind = config.get('function', kinds[layer.name])  # of an operation
-        operands = [value for value in call.call_args if isinstance(value, float)] or [None]
-        shape = layer.output.shape
-        level = round(math.log2(DESCRIBED_SIZE / shape[1])) if shape.rank == 4 else 0
-        yield Node(layer.name, kind, config, inputs, *operands, level)
 
 
 class KerasApplication(layers.Layer):
@@ -212,7 +116,7 @@ class KerasApplication(layers.Layer):
         changes = {} if batch_norm_momentum is None else {'momentum': batch_norm_momentum}
         self.layers = {
             node.name: keras_layers.LAYERS[node.kind](
-                f'backbone/{node.name}', {**node.config, **changes}
+                f'{self.path}/{node.name}', {**node.config, **changes}
             )
             for node in self.description.nodes
             if node.kind in keras_layers.LAYERS

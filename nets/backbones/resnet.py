@@ -27,7 +27,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from nets import layers
-from nets.backbones import BACKBONES, check_levels
+from nets.backbones import BACKBONES, check_levels, check_width
 from nets.blocks import BasicBlock, Bottleneck, BottleneckStyle
 from nets.layers import ConvNorm, Window
 
@@ -139,11 +139,6 @@ def make_stages(stages: Sequence[Stage], depths: Sequence[int], groups: int, mak
     return made
 
 
-def _check_width(width: int) -> None:
-    if width < 1:
-        raise ValueError(f'network.backbone_options: width={width}: must be positive')
-
-
 def _stem(width: int, is_deep: bool) -> list[layers.Layer]:
     if not is_deep:
         return [ConvNorm('backbone/conv1', width, Window(7, stride=2))]
@@ -172,7 +167,7 @@ def bottleneck_network(published: Published) -> Callable[..., ResNet]:
         stride_1x1=published.style.stride_1x1,
         zero_init_residual=True,
     ):
-        _check_width(width)
+        check_width(width)
         style = dataclasses.replace(
             published.style, stride_1x1=stride_1x1, zero_gamma=zero_init_residual
         )
@@ -201,7 +196,7 @@ def basic_network(depths: Sequence[int]) -> Callable[..., ResNet]:
         ceil_pool=False,
         zero_init_residual=True,
     ):
-        _check_width(width)
+        check_width(width)
 
         def make_block(path, stage, window, project):
             return BasicBlock(path, width * stage.factor, window, zero_init_residual)

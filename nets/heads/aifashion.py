@@ -29,8 +29,6 @@ Parameters on that backbone: 32,035,704 for 24 keypoints, 4,500,280 of them in t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import tensorflow as tf
 
 from nets import layers
@@ -55,11 +53,6 @@ class ConvReluNorm(layers.Layer):
 
     def call(self, inputs, training):
         return self.norm(tf.nn.relu(self.conv(inputs)), training)
-
-
-def _enlarge(inputs: tf.Tensor, size: Sequence[int]) -> tf.Tensor:
-    """Nearest neighbours: [B, H, W, C] -> [B, *size, C]."""
-    return tf.image.resize(inputs, size, 'nearest')
 
 
 class GlobalLevel(layers.Layer):
@@ -113,7 +106,9 @@ class Refinement(layers.Layer):
         inputs = [self.squeeze(inputs[0], training), *inputs[1:]]
         reduced = [reduce(level, training) for reduce, level in zip(self.reduce, inputs)]
         size = inputs[-1].shape[1:3]
-        heatmaps = self.heatmaps(tf.concat([_enlarge(level, size) for level in reduced], axis=-1))
+        heatmaps = self.heatmaps(
+            tf.concat([layers.enlarge(level, size) for level in reduced], axis=-1)
+        )
         return heatmaps, [*reduced[:-1], heatmaps]
 
 
@@ -150,7 +145,7 @@ class AiFashion(layers.Layer):
         for level, predict in zip(levels, self.predict):
             heatmaps = predict(level)
             if sums:
-                heatmaps += _enlarge(sums[-1], level.shape[1:3])
+                heatmaps += layers.enlarge(sums[-1], level.shape[1:3])
             sums.append(heatmaps)
         outputs, inputs = [sums[-1]], [levels[0], *(sums[1:] or sums)]
         for refinement in self.refinements:

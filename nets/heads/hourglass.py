@@ -100,7 +100,7 @@ class Hourglass(layers.Layer):
             outputs = down(layers.max_pool(outputs, size=2), training)
         outputs, merged = self.bottom(outputs, training), []
         for up, beside in zip(reversed(self.ups), reversed(skipped)):
-            enlarged = tf.image.resize(up(outputs, training), beside.shape[1:3], 'nearest')
+            enlarged = layers.enlarge(up(outputs, training), beside.shape[1:3])
             outputs = enlarged + beside
             merged.append(outputs)
         return merged
@@ -182,19 +182,6 @@ def _input_level(features: dict[str, tf.Tensor], heatmap_size: tuple[int, int]) 
     return max(fitting or deepest_first[:1], key=lambda key: features[key].shape[1])
 
 
-def _check_halvings(heatmap_size: tuple[int, int], depth: int) -> None:
-    """Refuses heat maps that are not a whole number of cells after `depth` halvings."""
-    size, multiple = tuple(heatmap_size), 2**depth
-    below = tuple(max(side // multiple, 1) * multiple for side in size)
-    above = tuple(-(-side // multiple) * multiple for side in size)
-    if size != below:
-        nearest = ' or '.join(map(str, sorted({below, above})))
-        raise ValueError(
-            f'network.heatmap_size={size}: an hourglass of depth={depth} needs multiples of '
-            f'{multiple}; nearest: {nearest}, with network.image_size in proportion'
-        )
-
-
 @HEADS.register('hourglass')
 def hourglass(
     num_keypoints,
@@ -219,5 +206,6 @@ def hourglass(
         ValueError: An option is out of range, or heatmap_size does not divide.
     """
     options = HourglassOptions(stacks, channels, residuals, depth, multi_scale)
-    _check_halvings(heatmap_size, depth)
+    owner = f'an hourglass of depth={depth}'
+    layers.check_multiples('network.heatmap_size', heatmap_size, 2**depth, owner)
     return StackedHourglass(num_keypoints, heatmap_size, options)

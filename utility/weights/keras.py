@@ -96,6 +96,19 @@ def _ranked(names: Iterable[str]) -> dict[tuple[str, int, str], str]:
     return ranked
 
 
+def _weight_name(path: str) -> str:
+    """A weight's name from its path in the file: 'BatchNorm/Conv/BatchNorm/beta' -> 'Conv/...'.
+
+    The path is below a group of the first part of the layer's name. A name of several parts, here
+    Conv/BatchNorm, is a group within a group: the rest of it comes before the name of the weight.
+    """
+    parts = path.split('/')
+    for n in range(1, len(parts) // 2 + 1):
+        if parts[:n] == parts[n + 1 : 2 * n + 1]:
+            return '/'.join(parts[n:])
+    return path
+
+
 def by_name(backbone: str) -> Origin:
     """Of the .h5 files for the backbone 'keras/<Name>', whose variables are called as Keras's.
 
@@ -108,8 +121,11 @@ def by_name(backbone: str) -> Origin:
     def translate(shapes: Shapes) -> dict[str, Source]:
         prefix = 'backbone/'
         own = _ranked(n[len(prefix) :] for n in keras_applications.weight_names(backbone))
-        stored = _ranked(shapes)
-        return {prefix + own[key]: Source((stored[key],)) for key in stored if key in own}
+        paths = {_weight_name(path): path for path in shapes}
+        stored = _ranked(paths)
+        return {
+            prefix + own[key]: Source((paths[name],)) for key, name in stored.items() if key in own
+        }
 
     return Origin(
         'tf.keras.applications, by layer name',
@@ -118,5 +134,4 @@ def by_name(backbone: str) -> Origin:
         mean=mean,
         std=std,
         leftovers=_LEFTOVERS,
-        backbones=re.escape(backbone) + '$',
     )

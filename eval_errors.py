@@ -1,0 +1,110 @@
+"""Where NE comes from: kinds of errors, what fixing each would give, subsets, the worst pictures.
+
+python eval_errors.py --data_dir=RECORDS/val --model_dir=RUN[,RUN2] [--flip_test] [--passes=2]
+python eval_errors.py --prediction=SUBMISSION.csv --answers=ANNOTATIONS.csv [--missing=count]
+
+Prints tables, and writes OUTPUT_DIR/errors.json and a page to look at, OUTPUT_DIR/errors.html. The
+pictures of a submission are drawn if --data_dir has them; else its points are, on grey.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+
+from absl import flags
+
+from utility import command_line, prediction_flags
+
+JSON_FILE, PAGE_FILE = 'errors.json', 'errors.html'
+
+
+def _define_flags() -> None:
+    flags.DEFINE_string('data_dir', None, 'A labelled split of the records, RECORDS/val.')
+    flags.DEFINE_list('model_dir', None, 'The run to look at, or several with commas as one.')
+    prediction_flags.define()
+    flags.DEFINE_string('prediction', None, 'The submission to look at, a CSV.')
+    flags.DEFINE_string('answers', None, 'The annotations of the same pictures, a CSV.')
+    flags.DEFINE_enum(
+        'missing',
+        'error',
+        ['error', 'count', 'skip'],
+        'What to do with a scored point that is predicted as -1_-1_-1: stop, score it as a '
+        'prediction at (-1, -1), or leave it out.',
+    )
+    flags.DEFINE_string('dataset', 'fashionai', 'Whose categories and keypoints the CSVs have.')
+    flags.DEFINE_float(
+        'similarity_scale',
+        0.1,
+        'A point is found if it is not further off than 1.18 times this share of the normalizer.',
+    )
+    flags.DEFINE_integer('pictures_per_kind', 12, 'How many to draw of each kind.', lower_bound=0)
+    flags.DEFINE_string('output_dir', 'errors', 'Where the numbers and the page go.')
+
+
+def make_report(case, errors, missing: str, scale: float, image_sizes) -> dict:
+    """All numbers that there are.
+
+    Args:
+        case: A utility.error_cases.Case.
+        errors: A utility.error_budget.Errors, of the case.
+        missing: How the errors were found.
+        scale: With which k of the similarity.
+        image_sizes: float [N, 2], (height, width), px; None where not known.
+    """
+    from utility import error_budget, oracles, subsets
+
+    categories, schema = case.answers.categories, case.schema
+    return {
+        'source': case.source,
+        **error_budget.budgets(errors, categories, schema),
+        'images': len(categories),
+        'skipped_images': errors.skipped_images,
+        'missing_predictions': errors.missing_predictions,
+        'similarity_scale': scale,
+        'good_within': error_budget.radius(error_budget.GOOD_SIMILARITY, scale),
+        'found_within': error_budget.radius(error_budget.FOUND_SIMILARITY, scale),
+        'oracles': oracles.gains(case.predicted, case.answers, schema, missing, case.first_pass),
+        'subsets': subsets.all_bins(
+            errors.distances, subsets.properties(case.answers, schema, image_sizes)
+        ),
+    }
+
+
+def main(positional: list[str]) -> None:
+    command_line.no_positional(positional)
+    values = flags.FLAGS
+    csvs, runs = (values.prediction, values.answers), (values.data_dir, values.model_dir)
+    if not (all(csvs) and not values.model_dir or all(runs) and not any(csvs)):
+        raise ValueError('give either --prediction and --answers, or --data_dir and --model_dir')
+
+    from preprocessing.tables import write_bytes
+    from utility import error_budget, error_cases, error_page
+
+    if values.model_dir:
+        options = prediction_flags.options(values)
+        case = error_cases.case_of_runs(values.data_dir, values.model_dir, options)
+    else:
+        case = error_cases.case_of_csvs(*csvs, values.dataset)
+    missing, scale = values.missing, values.similarity_scale
+    errors = error_budget.find_errors(
+        case.predicted, case.answers, case.schema, missing, case.evidence, scale
+    )
+    worst = error_cases.worst_of_all(errors, values.pictures_per_kind)
+    rows = {row for ranked in worst.values() for row, _ in ranked}
+    sizes, jpegs = None, {}
+    if values.data_dir:
+        sizes, jpegs = error_cases.read_pictures(case, rows, values.data_dir)
+    report = make_report(case, errors, missing, scale, sizes)
+    report['pictures_lacking'] = len(rows - set(jpegs))
+    report['worst'] = error_cases.named(case, worst)
+    page, numbers = (os.path.join(values.output_dir, name) for name in (PAGE_FILE, JSON_FILE))
+    error_page.write_page(page, report, error_cases.sections(case, errors, worst, jpegs))
+    write_bytes(numbers, (json.dumps(report, indent=2) + '\n').encode())
+    print('\n\n'.join(table.text() for table in error_page.tables(report)))
+    print(f'\n{page}\n{numbers}')
+
+
+if __name__ == '__main__':
+    _define_flags()
+    command_line.run(main, __doc__)

@@ -1,0 +1,135 @@
+"""Pictures sorted by occlusion, rotation and size: known values, bins that leave nothing out."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from preprocessing.datasets.fashionai import SCHEMA
+from preprocessing.tables import KeypointTable, own_points
+from utility import statistics, subsets
+from utility.subsets import SUBSETS, UNKNOWN, Subset
+
+BLOUSE = {
+    'neckline_left': (80, 20), 'neckline_right': (120, 20), 'center_front': (100, 40),
+    'shoulder_left': (50, 30), 'shoulder_right': (150, 30), 'armpit_left': (60, 80),
+    'armpit_right': (140, 80), 'cuff_left_in': (50, 160), 'cuff_left_out': (30, 160),
+    'cuff_right_in': (150, 160), 'cuff_right_out': (170, 160), 'top_hem_left': (60, 200),
+    'top_hem_right': (140, 200),
+}  # fmt: skip
+
+
+def _blouse(points=BLOUSE, schema=SCHEMA):
+    """Keypoints [1, K, 2] and visibility [1, K]."""
+    visibility = np.where(own_points(['blouse'], schema), 1, -1)
+    keypoints = np.full((1, schema.num_keypoints, 2), -0.5)
+    for name, place in points.items():
+        keypoints[0, schema.keypoints.index(name)] = place
+    return keypoints, visibility
+
+
+def _turned(keypoints, degrees):
+    """Clockwise on screen, since y points down."""
+    angle = math.radians(degrees)
+    cos, sin = math.cos(angle), math.sin(angle)
+    return keypoints @ np.array([[cos, -sin], [sin, cos]]).T + [300, -20]
+
+
+@pytest.mark.parametrize(
+    ('states', 'share'), [([1, 1, 1], 0), ([0, 1, -1], 0.5), ([0, 0, 0], 1), ([-1] * 3, math.nan)]
+)
+def test_occlusion_is_a_share_of_the_annotated_points(states, share):
+    np.testing.assert_equal(subsets.occlusions(np.array([states])), [share])
+
+
+@pytest.mark.parametrize('degrees', [0, 3, -3, 45, -90, 135, 179])
+@pytest.mark.parametrize('schema', [SCHEMA, SCHEMA.subset('blouse')])
+def test_a_turned_garment_has_its_angle(degrees, schema):
+    keypoints, visibility = _blouse(schema=schema)
+    found = subsets.rotations(_turned(keypoints, degrees), visibility, schema)
+    np.testing.assert_allclose(found, [degrees], atol=1e-6)
+
+
+def test_a_raised_arm_does_not_turn_the_garment():
+    raised = {**BLOUSE, 'cuff_left_in': (20, -60), 'cuff_left_out': (10, -60)}
+    assert subsets.rotations(*_blouse(raised), SCHEMA) == pytest.approx([0], abs=1e-6)
+
+
+def test_absent_and_coinciding_points_do_not_count():
+    keypoints, visibility = _blouse()
+    keypoints = _turned(keypoints, 7)
+    keypoints[0, SCHEMA.keypoints.index('armpit_left')] = (9999, 9999)
+    visibility[0, SCHEMA.keypoints.index('armpit_left')] = -1
+    assert subsets.rotations(keypoints, visibility, SCHEMA) == pytest.approx([7])
+    assert np.isnan(subsets.rotations(keypoints, np.full_like(visibility, -1), SCHEMA)).all()
+    assert np.isnan(subsets.rotations(np.zeros_like(keypoints), visibility, SCHEMA)).all()
+
+
+def test_the_size_is_that_of_the_longest_sides():
+    keypoints, visibility = _blouse()  # 140 x 180 px
+    sizes = np.array([[200, 100]])
+    np.testing.assert_allclose(subsets.garment_sizes(keypoints, visibility, sizes), [0.9])
+    sizes = np.array([[200, 360]])
+    np.testing.assert_allclose(subsets.garment_sizes(keypoints, visibility, sizes), [0.5])
+    unknown = np.full((1, 2), np.nan)
+    assert np.isnan(subsets.garment_sizes(keypoints, visibility, unknown)).all()
+    assert np.isnan(subsets.garment_sizes(keypoints, np.full_like(visibility, -1), sizes)).all()
+
+
+def test_properties_of_a_table():
+    keypoints, visibility = _blouse()
+    visibility[0, SCHEMA.keypoints.index('center_front')] = 0
+    ids, categories = np.array(['1.jpg'], object), np.array(['blouse'])
+    answers = KeypointTable(ids, categories, _turned(keypoints, -12), visibility, np.array([2]))
+    found = subsets.properties(answers, SCHEMA)
+    assert set(found) == {'occlusion', 'rotation'}
+    assert found['rotation'] == pytest.approx([12])
+    assert found['occlusion'] == pytest.approx([1 / 13])
+    assert set(subsets.properties(answers, SCHEMA, np.array([[400, 400]]))) == set(SUBSETS)
+
+
+def test_bins_hold_their_lower_edge_and_their_own_pictures():
+    subset = Subset('', (10, 20), ('low', 'middle', 'high'))
+    distances = np.array([[0.1, np.nan], [0.2, 0.4], [0.3, 0.3], [0.5, np.nan], [np.nan] * 2])
+    values = np.array([9.9, 10, 19, np.nan, 30])
+    low, middle, unknown = subsets.bins(distances, values, subset)
+    assert low == ('low', 1, 1, pytest.approx(0.1), None)
+    assert middle[:4] == ('middle', 2, 4, pytest.approx(0.3))
+    assert middle.interval == statistics.ne_interval(distances[1:3])[1:]
+    assert unknown[:3] == (UNKNOWN, 1, 1)
+
+
+@pytest.mark.parametrize('name', SUBSETS)
+def test_every_bin_has_a_label(name):
+    subset = SUBSETS[name]
+    assert len(subset.labels) == len(subset.edges) + 1 == len(set(subset.labels))
+    assert sorted(subset.edges) == list(subset.edges)
+
+
+def test_only_pictures_without_any_occluded_point_have_none():
+    values = np.array([0, 1 / 24, 0.15, 0.3, 1])
+    distances = np.arange(5.0)[:, np.newaxis]
+    found = subsets.bins(distances, values, SUBSETS['occlusion'])
+    assert [one.images for one in found] == [1, 1, 1, 2]
+
+
+@given(st.integers(0, 2**32 - 1), st.sampled_from(list(SUBSETS)))
+def test_bins_hold_each_scored_picture_once(seed, name):
+    random = np.random.default_rng(seed)
+    distances = random.random((8, 3))
+    distances[random.random(distances.shape) < 0.4] = np.nan
+    values = np.where(random.random(8) < 0.2, np.nan, random.uniform(0, 1.2, 8))
+    values *= 1 if name != 'rotation' else 30
+    found = subsets.all_bins(distances, {name: values})[name]
+    scored = ~np.isnan(distances)
+    assert sum(one.points for one in found) == scored.sum()
+    assert sum(one.images for one in found) == scored.any(1).sum()
+    total = sum(one.points * one.normalized_error for one in found)
+    assert total == pytest.approx(np.nansum(distances))
+    for one in found:
+        if one.interval:
+            assert one.interval[0] <= one.normalized_error <= one.interval[1]

@@ -1,0 +1,185 @@
+"""Predictions beside their answers: from CSVs or from runs, and the pictures that go with them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Collection, Mapping, Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from preprocessing import records
+from preprocessing.datasets import DATASETS
+from preprocessing.schema import KeypointSchema
+from preprocessing.tables import KeypointTable, read_table
+from utility import error_page, html_page, metrics
+from utility.answers import annotations_of
+from utility.error_budget import Errors, Evidence, worst_pictures
+from utility.prediction import PredictOptions
+from utility.progress import track
+
+_MOST_NAMED = 4  # points in the words beside a picture
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """Predictions and answers of N pictures, in the same order.
+
+    Attributes:
+        source: Whose predictions, for people.
+        predicted: The predictions.
+        answers: The answers.
+        image_ids: str [N]; the tables may have others, which are different for each picture.
+        schema: Of both tables.
+        evidence: What is known beyond the points.
+        first_pass: The predictions before the second pass; None without one.
+    """
+
+    source: str
+    predicted: KeypointTable
+    answers: KeypointTable
+    image_ids: np.ndarray
+    schema: KeypointSchema
+    evidence: Evidence = Evidence()
+    first_pass: KeypointTable | None = None
+
+
+def case_of_csvs(prediction: str, answers: str, dataset: str) -> Case:
+    """A submission and its answers.
+
+    Raises:
+        ValueError: A file is broken, or they are not of the same pictures.
+    """
+    schema = DATASETS.get(dataset).schema
+    predicted, truth = (read_table(path, schema) for path in (prediction, answers))
+    source = f'{prediction} against {answers}'
+    try:
+        predicted = metrics.in_order_of(predicted, truth, 'the prediction', 'the answers')
+    except ValueError as error:
+        raise ValueError(f'{source}: {error}') from error
+    return Case(source, predicted, truth, truth.image_ids, schema)
+
+
+def case_of_runs(data_dir: str, run_dirs: Sequence[str], options: PredictOptions) -> Case:
+    """What runs, as one predictor, make of a labelled split of the records.
+
+    Raises:
+        ValueError: As predictor.predict_split and answers.annotations_of.
+    """
+    from utility import codec_floor, predictor, runs  # not needed for CSVs, and slow to import
+
+    schema = runs.schema_of(run_dirs[0])
+    truth, _ = annotations_of(data_dir, schema)
+    # One picture may lie in two splits of the data set under one id, and both in one of records.
+    by_place = truth._replace(image_ids=truth.lines)
+
+    def predict(passes):
+        changed = dataclasses.replace(options, passes=passes)
+        predictions = predictor.predict_split(run_dirs, data_dir, changed)
+        return predictions, predictions.table()._replace(image_ids=truth.lines)
+
+    boxes = first = None
+    if options.passes == 2:
+        before, first = predict(passes=1)
+        rows = zip(before.keypoints, before.scores, before.visibility)
+        boxes = np.stack([predictor.confident_box(*row) for row in rows])
+    _, predicted = predict(options.passes)
+    evidence = codec_floor.evidence_of(run_dirs, data_dir, truth, options, boxes)
+    source = f'{", ".join(run_dirs)} on {data_dir}'
+    return Case(source, predicted, by_place, truth.image_ids, schema, evidence, first)
+
+
+def read_pictures(
+    case: Case, rows: Collection[int], data_dir: str
+) -> tuple[np.ndarray, dict[int, bytes]]:
+    """Reads a split of the records once; held in memory are the pictures that are wanted.
+
+    Args:
+        case: Whose pictures.
+        rows: Of which the pictures themselves are wanted.
+        data_dir: The split.
+
+    Returns:
+        The sizes of all pictures, float64 [N, 2], (height, width), px, NaN where a picture is not
+        in the split; and the wanted pictures: row -> JPEG.
+
+    Raises:
+        ValueError: None of the pictures is in the split.
+    """
+    keys = zip(case.answers.categories.tolist(), case.image_ids.tolist())
+    row_of = {key: row for row, key in enumerate(keys)}
+    sizes, jpegs = np.full([len(case.image_ids), 2], np.nan), {}
+    total = records.count_records(data_dir)
+    files = records.record_files(records.split_patterns(data_dir, 'all'))
+    examples = records.decoded(tf.data.TFRecordDataset(files), case.schema).as_numpy_iterator()
+    for example in track(examples, total, 'reading pictures'):
+        row = row_of.get((example['category'].decode(), example['image_id'].decode()))
+        if row is None:
+            continue
+        sizes[row] = example['image_size']
+        if row in rows:
+            jpegs[row] = example['encoded']
+    if np.isnan(sizes).all():
+        raise ValueError(f'{data_dir} holds none of the pictures of {case.source}')
+    return sizes, jpegs
+
+
+def worst_of_all(errors: Errors, count: int) -> dict[str, list[tuple[int, float]]]:
+    """Kind -> the rows that lose most to it, and how much of NE.
+
+    The kind that costs most comes first; those that cost nothing are left out.
+    """
+    ordered = sorted(errors.kinds, key=lambda kind: -errors.costs(kind).sum())
+    found = {kind: list(worst_pictures(errors, kind, count)) for kind in ordered}
+    return {kind: worst for kind, worst in found.items() if worst}
+
+
+def named(case: Case, worst: Mapping[str, Sequence[tuple[int, float]]]) -> dict[str, list[dict]]:
+    """worst_of_all with the ids and the categories of pictures in place of their rows."""
+    categories = case.answers.categories
+    return {
+        kind: [
+            {
+                'image_id': case.image_ids[row],
+                'category': str(categories[row]),
+                'normalized_error': cost,
+            }
+            for row, cost in ranked
+        ]
+        for kind, ranked in worst.items()
+    }
+
+
+def sections(
+    case: Case,
+    errors: Errors,
+    worst: Mapping[str, Sequence[tuple[int, float]]],
+    jpegs: Mapping[int, bytes],
+) -> list[error_page.Section]:
+    """The worst pictures of each kind, drawn; on grey where there is no JPEG of the row."""
+    return [
+        error_page.section(
+            kind, [_figure(case, errors, kind, row, cost, jpegs.get(row)) for row, cost in rows]
+        )
+        for kind, rows in worst.items()
+    ]
+
+
+def _figure(case: Case, errors: Errors, kind: str, row: int, cost: float, jpeg: bytes | None):
+    image = None if jpeg is None else tf.io.decode_jpeg(jpeg, channels=3).numpy()
+    chosen = errors.of_kind(kind)[row]
+    present = case.predicted.visibility[row] >= 0
+    keypoints = np.where(present[:, np.newaxis], case.predicted.keypoints[row], np.nan)
+    answers = case.answers.keypoints[row], case.answers.visibility[row]
+    drawn = error_page.draw_error(image, keypoints, answers, chosen, case.schema)
+    image_id, category = case.image_ids[row], str(case.answers.categories[row])
+    points = _points_in_words(errors.costs(kind)[row], chosen, case.schema)
+    alt = f'{category} {image_id} with its answers and these predictions: {points}'
+    return error_page.Figure(image_id, category, points, cost, html_page.picture(drawn, alt))
+
+
+def _points_in_words(costs: np.ndarray, chosen: np.ndarray, schema: KeypointSchema) -> str:
+    ranked = [k for k in np.argsort(-costs, kind='stable') if chosen[k]]
+    words = [f'{schema.keypoints[k]} {100 * costs[k]:.1f} %' for k in ranked[:_MOST_NAMED]]
+    more = len(ranked) - len(words)
+    return ', '.join(words) + (f' and {more} more' if more else '')

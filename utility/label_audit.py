@@ -1,0 +1,118 @@
+"""Which annotations are probably wrong, and what they should be.
+
+How the annotations of a category usually look is learned from themselves, with methods that a few
+wrong ones in a hundred do not disturb (utility/label_evidence.py); then each is looked at
+(utility/suspicions.py). NumPy only: 60,000 pictures take seconds.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+from absl import logging
+
+from preprocessing.schema import KeypointSchema
+from preprocessing.tables import KeypointTable
+from utility.exchanges import exchanges_of
+from utility.label_evidence import Shapes, learn
+from utility.suspicions import Search, Suspicion
+
+MIN_PICTURES = 20  # of a category that something can be learned of
+MIN_CONFIDENCE = 0.5
+_NUM_PASSES = 3
+
+
+def audit(
+    table: KeypointTable,
+    image_sizes: np.ndarray,
+    schema: KeypointSchema,
+    predictions: np.ndarray | None = None,
+    min_confidence: float = MIN_CONFIDENCE,
+) -> list[Suspicion]:
+    """Looks for wrong annotations.
+
+    Args:
+        table: Annotations of N pictures.
+        image_sizes: [N, 2], (height, width), px.
+        schema: Of the table.
+        predictions: [N, K, 2], px, by networks that were not trained on these pictures; NaN where
+            there is none.
+        min_confidence: Only what is wrong with at least this probability is told.
+
+    Returns:
+        What was found, the worst first; rows are those of the table, keypoints the schema's.
+
+    Raises:
+        ValueError: min_confidence is out of range.
+    """
+    if not 0 < min_confidence < 1:
+        raise ValueError(f'min_confidence={min_confidence}: must be between 0 and 1')
+    if predictions is None:
+        predictions = np.full((*table.visibility.shape, 2), np.nan)
+    found = []
+    for category in schema.categories:
+        rows = np.flatnonzero(table.categories == category)
+        if len(rows) < MIN_PICTURES:
+            if len(rows):
+                logging.warning('%s: %d pictures are too few to audit', category, len(rows))
+            continue
+        own = np.ix_(rows, schema.indices(category))
+        shapes = Shapes(
+            np.asarray(table.keypoints[own], np.float64),
+            table.visibility[own],
+            np.asarray(image_sizes, np.float64)[rows, ::-1],
+            np.asarray(predictions[own], np.float64),
+        )
+        found += _audit_category(category, shapes, rows, schema, min_confidence)
+    return sorted(found, key=lambda one: -one.score)
+
+
+def _audit_category(
+    category: str,
+    shapes: Shapes,
+    rows: np.ndarray,
+    schema: KeypointSchema,
+    min_confidence: float,
+) -> list[Suspicion]:
+    """Of the shapes in these rows of the table."""
+    own = schema.indices(category)
+    first, second = (own.index(k) for k in schema.normalizer_indices(category))
+    exchanges, normalizer = exchanges_of(category, schema), (first, second)
+    trusted, found = np.ones(len(rows), bool), []
+    for _ in range(_NUM_PASSES):
+        evidence = learn(shapes.of(trusted), exchanges, normalizer)
+        found = list(Search(shapes, evidence, min_confidence).run())
+        trusted[[one.row for one in found]] = False
+    return [
+        dataclasses.replace(
+            one, row=int(rows[one.row]), keypoints=tuple(own[k] for k in one.keypoints)
+        )
+        for one in found
+    ]
+
+
+def combined_predictions(tables: Sequence[KeypointTable], annotations: KeypointTable) -> np.ndarray:
+    """Predictions of the annotated pictures: the medians over the tables that have a picture.
+
+    Out-of-fold predictions come in one table a fold, which hold different pictures, and of several
+    networks, which hold the same ones.
+
+    Returns:
+        float64 [N, K, 2], px; NaN where there is none.
+
+    Raises:
+        ValueError: No table has one of the pictures.
+    """
+    stack = np.full((len(tables), *annotations.keypoints.shape), np.nan)
+    for values, table in zip(stack, tables):
+        place = {image_id: row for row, image_id in enumerate(table.image_ids)}
+        rows = np.array([place.get(image_id, -1) for image_id in annotations.image_ids])
+        there = rows >= 0
+        points = np.where(table.visibility[..., None] >= 0, table.keypoints, np.nan)
+        values[there] = points[rows[there]]
+    known = ~np.isnan(stack).all(0)
+    combined = np.full(annotations.keypoints.shape, np.nan)
+    combined[known] = np.nanmedian(stack[:, known], axis=0)
+    return combined

@@ -1,0 +1,204 @@
+"""What annotations of one category say of each other: how likely is it that one is wrong?
+
+Every mistake is weighed against none by Bayes' rule. Points may have been exchanged, or a point may
+lie anywhere on the garment instead of at its place. Predictions of networks add to it: if the
+annotation is right, they lie about it as they usually do; if not, they lie about where the other
+points say the right place is.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from utility.exchanges import Exchange, ExchangeEvidence
+from utility.radial_tail import RadialTail
+from utility.shape_model import Conditional, ShapeModel
+
+# Of a thousand points three are wrong, before anything is known of them.
+LOG_PRIOR_PLACE = float(np.log(0.003))
+_SHARE_SAME_PLACE = 0.1  # of the wrong points, those that lie on another one
+_SAME = 1.0  # px, in x and in y
+_MIN_NORMALIZER = 0.3  # of what is expected; a smaller one does not tell how large the garment is
+
+
+class Shapes(NamedTuple):
+    """Annotations of one category: its n points in each of N pictures.
+
+    Attributes:
+        points: float64 [N, n, 2], px.
+        visibility: int [N, n].
+        sizes: float64 [N, 2], (width, height) of the pictures, px.
+        predictions: float64 [N, n, 2], px; NaN where there is none.
+    """
+
+    points: np.ndarray
+    visibility: np.ndarray
+    sizes: np.ndarray
+    predictions: np.ndarray
+
+    @property
+    def present(self) -> np.ndarray:
+        return self.visibility >= 0
+
+    def of(self, chosen: np.ndarray) -> Shapes:
+        return Shapes(*(values[chosen] for values in self))
+
+
+@dataclasses.dataclass(frozen=True)
+class Evidence:
+    """What was learned of a category.
+
+    Attributes:
+        model: Of its shapes.
+        normalizer: The two points whose distance divides errors.
+        exchanges: What may be exchanged, and how much the shapes tell of that.
+        places: Of each point, how far it usually is from where the others say.
+        predictions: Of each point, how far predictions usually are from it.
+        same_place: float64 [n, n], log of the share of pictures where two points coincide.
+    """
+
+    model: ShapeModel
+    normalizer: tuple[int, int]
+    exchanges: Sequence[ExchangeEvidence]
+    places: Sequence[RadialTail]
+    predictions: Sequence[RadialTail]
+    same_place: np.ndarray
+
+    def lengths(self, shapes: Shapes, garments: np.ndarray) -> np.ndarray:
+        """float64 [N], px, what errors are divided by: the normaliser, or the one to be expected of
+        garments [N] of these sizes where it is absent or far too small.
+        """
+        ends, there = shapes.points[:, self.normalizer], shapes.present[:, self.normalizer]
+        length = np.where(there.all(1), np.linalg.norm(ends[:, 0] - ends[:, 1], axis=-1), 0)
+        a, b = self.model.mean[list(self.normalizer)]
+        expected = garments * np.linalg.norm(a - b)
+        return np.where(length < _MIN_NORMALIZER * expected, expected, length)
+
+    def exchanged(self, shapes: Shapes, lengths: np.ndarray) -> np.ndarray:
+        """float64 [N, number of exchanges]: log odds that points were exchanged."""
+        log_odds = [one.log_odds(shapes.points, shapes.present) for one in self.exchanges]
+        said = [self._predictions_say(shapes, lengths, one.exchange) for one in self.exchanges]
+        return np.stack(log_odds, axis=1) + np.stack(said, axis=1)
+
+    def _predictions_say(
+        self, shapes: Shapes, lengths: np.ndarray, exchange: Exchange
+    ) -> np.ndarray:
+        """[N]: log odds by the predictions alone.
+
+        A network that confuses sides confuses both points: they count as one.
+        """
+        order = exchange.permutation(shapes.points.shape[1])
+        exchanged = shapes._replace(
+            points=shapes.points[:, order], visibility=shapes.visibility[:, order]
+        )
+        gain = self._log_density(exchanged, lengths) - self._log_density(shapes, lengths)
+        gain = gain[:, exchange.moved]
+        known = ~np.isnan(gain)
+        return np.where(known, gain, 0).sum(1) / np.maximum(known.sum(1), 1)
+
+    def _log_density(self, shapes: Shapes, lengths: np.ndarray) -> np.ndarray:
+        """[N, n]: of predictions, were the annotations right, per px^2; NaN without either."""
+        squared = relative_errors(shapes, lengths) ** 2
+        density = [tail.log_density(squared[:, k]) for k, tail in enumerate(self.predictions)]
+        return np.stack(density, axis=1) - 2 * np.log(lengths)[:, None]
+
+    def misplaced(
+        self, shapes: Shapes, lengths: np.ndarray, conditional: Conditional
+    ) -> Misplaced:
+        """How likely each point is somewhere else than it should be."""
+        spread = conditional.log_areas
+        anywhere = -np.log(np.pi * conditional.size**2)[:, None]
+
+        def usual(points: np.ndarray) -> np.ndarray:
+            squared = conditional.squared_distances(points)
+            density = [tail.log_density(squared[:, k]) for k, tail in enumerate(self.places)]
+            density = np.stack(density, axis=1) - spread
+            # Where the others are too few to tell, anywhere is usual.
+            return np.where(np.isnan(density), anywhere, density)
+
+        by_predictions = usual(shapes.predictions) - self._log_density(shapes, lengths)
+        return Misplaced(
+            by_shape=LOG_PRIOR_PLACE + anywhere - usual(shapes.points),
+            by_predictions=np.where(np.isnan(by_predictions), 0, by_predictions),
+            by_coincidence=self._coinciding(shapes),
+            place=np.where(
+                np.isnan(shapes.predictions), conditional.predicted, shapes.predictions
+            ),
+        )
+
+    def _coinciding(self, shapes: Shapes) -> np.ndarray:
+        """[N, n]: log odds that a point is wrong as it lies on another one; 0 if it does not.
+
+        Never below 0: it is no evidence of being right.
+        """
+        by_mistake = np.log(_SHARE_SAME_PLACE / max(shapes.points.shape[1] - 1, 1))
+        told = np.maximum(by_mistake - self.same_place, 0)
+        return np.where(_at_one_place(shapes), told, 0).max(axis=2)
+
+
+class Misplaced(NamedTuple):
+    """Log odds [N, n] that points are not where they should be, in parts that add up.
+
+    Attributes:
+        by_shape: By where the other points of the picture say that they are.
+        by_predictions: By the predictions.
+        by_coincidence: By another point in the same place.
+        place: float64 [N, n, 2], px, where they should be; NaN where nothing tells.
+    """
+
+    by_shape: np.ndarray
+    by_predictions: np.ndarray
+    by_coincidence: np.ndarray
+    place: np.ndarray
+
+    @property
+    def log_odds(self) -> np.ndarray:
+        return self.by_shape + self.by_predictions + self.by_coincidence
+
+
+def learn(shapes: Shapes, exchanges: Sequence[Exchange], normalizer: tuple[int, int]) -> Evidence:
+    """Learns from the annotations of a category, most of which are right.
+
+    Args:
+        shapes: All there are; the more, the better.
+        exchanges: What may have been exchanged.
+        normalizer: The two of the n points whose distance divides errors.
+
+    Raises:
+        ValueError: No picture has enough points.
+    """
+    model = ShapeModel.fit(shapes.points, shapes.present)
+    conditional = model.conditional(shapes.points, shapes.present)
+    squared = np.where(shapes.present, conditional.squared_distances(shapes.points), np.nan)
+    counts = _at_one_place(shapes).sum(0)
+    together = (shapes.present[:, :, None] & shapes.present[:, None, :]).sum(0)
+    evidence = Evidence(
+        model=model,
+        normalizer=normalizer,
+        exchanges=[
+            ExchangeEvidence.learn(one, model, shapes.points, shapes.present) for one in exchanges
+        ],
+        places=[RadialTail.fit(column) for column in squared.T],
+        predictions=(),
+        # As if there were one picture more, in which they coincide: it need not be the first one.
+        same_place=np.log(np.maximum(counts, 1) / (together + 1)),
+    )
+    errors = relative_errors(shapes, evidence.lengths(shapes, conditional.size)) ** 2
+    return dataclasses.replace(evidence, predictions=[RadialTail.fit(c) for c in errors.T])
+
+
+def relative_errors(shapes: Shapes, lengths: np.ndarray) -> np.ndarray:
+    """float64 [N, n]: distances of predictions from annotations by `lengths` [N]; NaN without."""
+    offsets = np.where(shapes.present[..., None], shapes.predictions - shapes.points, np.nan)
+    return np.linalg.norm(offsets, axis=-1) / lengths[:, None]
+
+
+def _at_one_place(shapes: Shapes) -> np.ndarray:
+    """bool [N, n, n]: which points of a picture lie on another one."""
+    points = np.where(shapes.present[..., None], shapes.points, np.nan)
+    same = (np.abs(points[:, :, None] - points[:, None]) <= _SAME).all(-1)
+    return same & ~np.eye(points.shape[1], dtype=bool)
