@@ -1,13 +1,19 @@
 """Annotations and pictures of every split -> sharded TFRecords, dataset.json and rejected.csv.
 
     python convert_tfrecords.py --data_dir=../Datasets
+    python convert_tfrecords.py --data_dir=../Datasets --records_dir=FOLD0 --folds=5 --fold=0
+    python convert_tfrecords.py --data_dir=../Datasets --corrections=audit/corrections.csv
     python convert_tfrecords.py --inspect=RECORDS
 
 The first writes pictures of labelled splits to RECORDS/train and RECORDS/val, those of each test
 split to a directory of its own. The result depends on the data and the flags, not on the number of
 processes; an interrupted run can be started again.
 
-The second reads what the first has written: it counts records, points, sizes and colours, and draws
+With --folds a fifth, here, of the pictures is for validation, another one for each --fold; equal
+pictures are in one fold. With --corrections points are other than the annotations say, which stay
+as they are (see eval_labels.py).
+
+The last reads what the others have written: it counts records, points, sizes and colours, and draws
 plain.jpg and augmented.jpg, pictures with their points as they are and as they are trained. It
 exits with 1 if the records are not as many as dataset.json says.
 """
@@ -44,6 +50,11 @@ def _define_flags() -> None:
     flags.DEFINE_float(
         'val_fraction', 0.015, 'Share of the labelled pictures for validation.', 0, 1
     )
+    flags.DEFINE_integer('folds', None, 'For cross validation: instead of --val_fraction, so many.')
+    flags.DEFINE_integer('fold', None, 'Which of the --folds is for validation, from 0 on.')
+    flags.DEFINE_string(
+        'corrections', None, 'CSV of corrections of the annotations, as eval_labels.py writes it.'
+    )
     flags.DEFINE_integer('num_shards', None, 'Files per split and category; by default ~100 MB.', 1)
     flags.DEFINE_integer('num_workers', _default_num_workers(), 'At most so many processes.', 1)
     flags.DEFINE_enum(
@@ -71,6 +82,8 @@ def main(positional: list[str]) -> None:
     for name in INSPECTION_FLAGS:
         if FLAGS[name].present:
             raise ValueError(f'--{name} is for --inspect=RECORDS only')
+    if FLAGS.folds is not None and FLAGS['val_fraction'].present:
+        raise ValueError('give either --val_fraction or --folds and --fold')
     from preprocessing import conversion
     from utility import progress
 
@@ -84,6 +97,9 @@ def main(positional: list[str]) -> None:
         num_shards=FLAGS.num_shards,
         skip_bad_images=FLAGS.on_bad_image == 'skip',
         num_workers=FLAGS.num_workers,
+        folds=FLAGS.folds,
+        fold=FLAGS.fold,
+        corrections=FLAGS.corrections,
     )
     info = conversion.convert(settings, progress.track)
     print(_summary(info))
@@ -106,6 +122,11 @@ def _summary(info: dict) -> str:
     changes = [f'{count} {change}' for change, count in info['encoded_anew'].items()]
     if changes:
         lines.append(f'encoded anew: {", ".join(changes)}')
+    corrected = info['corrections']
+    if corrected:
+        kinds = ', '.join(f'{count} {kind}' for kind, count in corrected['kinds'].items())
+        told = f'{corrected["points"]} points of {corrected["pictures"]} pictures'
+        lines.append(f'corrected: {told} ({kinds})')
     duplicates = info['duplicates']
     if duplicates['groups']:
         lines.append(

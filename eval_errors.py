@@ -55,6 +55,7 @@ def make_report(case, errors, missing: str, scale: float, image_sizes) -> dict:
     from utility import error_budget, oracles, subsets
 
     categories, schema = case.answers.categories, case.schema
+    properties = subsets.properties(case.answers, schema, image_sizes)
     return {
         'source': case.source,
         **error_budget.budgets(errors, categories, schema),
@@ -65,9 +66,10 @@ def make_report(case, errors, missing: str, scale: float, image_sizes) -> dict:
         'good_within': error_budget.radius(error_budget.GOOD_SIMILARITY, scale),
         'found_within': error_budget.radius(error_budget.FOUND_SIMILARITY, scale),
         'oracles': oracles.gains(case.predicted, case.answers, schema, missing, case.first_pass),
-        'subsets': subsets.all_bins(
-            errors.distances, subsets.properties(case.answers, schema, image_sizes)
-        ),
+        'subsets': {
+            name: [one._asdict() for one in bins]
+            for name, bins in subsets.all_bins(errors.distances, properties).items()
+        },
     }
 
 

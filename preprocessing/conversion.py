@@ -2,9 +2,9 @@
 
 Two passes, both in parallel processes. The first decodes every picture to check it and takes a hash
 of its bytes; the second copies the good ones into shards, each written by one process. What is
-written depends on the pictures and the settings only: a picture is for validation if its hash, as a
-fraction, is below val_fraction, so identical pictures always fall on the same side; records are
-ordered by the hash, which mixes them.
+written depends on the pictures and the settings only: by its hash a picture is for training or for
+validation, so identical pictures always fall on the same side; records are ordered by the hash,
+which mixes them.
 
 Memory: no picture outlives the moment it is worked on. Held are the annotation, the size and the
 16 bytes of the hash, together about 1 kB a picture; reading a table needs about 3 kB a row for a
@@ -14,7 +14,6 @@ moment.
 from __future__ import annotations
 
 import csv
-import dataclasses
 import io
 import json
 import math
@@ -24,10 +23,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import tensorflow as tf
+from absl import logging
 
-from preprocessing import dataset_info, pictures, records
+from preprocessing import corrections, dataset_info, pictures, records
+from preprocessing.conversion_settings import Settings
 from preprocessing.dataset_info import Part
-from preprocessing.datasets import DATASETS, Split
+from preprocessing.datasets import DATASETS, Annotation, Split
 from preprocessing.parallel import Workers
 from preprocessing.schema import KeypointSchema
 from preprocessing.screening import Entry, Rejected, Track, digest, screen
@@ -40,39 +41,6 @@ PICTURES_PER_SHARD = 2000
 PICTURES_PER_WORKER = 1000
 
 _SHARD_NAME = re.compile(r'-\d{5}-of-\d{5}\.tfrecord(\.partial)?$')
-
-
-@dataclasses.dataclass(frozen=True)
-class Settings:
-    """What to convert, and how.
-
-    Attributes:
-        data_dir: Holds the splits.
-        records_dir: Is written.
-        dataset: Name in DATASETS.
-        splits: Names of splits; empty for all that are found.
-        val_fraction: Share of the labelled pictures that is kept for validation, in [0, 1).
-        num_shards: Files per split and category; None: one per PICTURES_PER_SHARD pictures.
-        skip_bad_images: Whether bad pictures are listed and left out; if not, one ends the run.
-        num_workers: At most so many processes; 1 works in this one.
-    """
-
-    data_dir: str
-    records_dir: str
-    dataset: str = 'fashionai'
-    splits: tuple[str, ...] = ()
-    val_fraction: float = 0.015
-    num_shards: int | None = None
-    skip_bad_images: bool = True
-    num_workers: int = 1
-
-    def __post_init__(self):
-        if not 0 <= self.val_fraction < 1:
-            raise ValueError(f'val_fraction={self.val_fraction}: must be in [0, 1)')
-        if self.num_shards is not None and not 1 <= self.num_shards <= 99999:
-            raise ValueError(f'num_shards={self.num_shards}: must be in 1 .. 99999')
-        if self.num_workers < 1:
-            raise ValueError(f'num_workers={self.num_workers}: must be at least 1')
 
 
 class _Shard(NamedTuple):
@@ -97,7 +65,7 @@ def convert(settings: Settings, track: Track) -> dict[str, Any]:
     splits = _choose_splits(spec.find_splits(settings.data_dir), settings)
     outputs = _output_names(splits, settings)
     _prepare_target(settings.records_dir, outputs)
-    annotations = [(split.name, one) for split in splits for one in split.annotations()]
+    annotations, corrected = _annotations(splits, settings, spec.schema)
     useful_workers = math.ceil(len(annotations) / PICTURES_PER_WORKER)
     with Workers(min(settings.num_workers, useful_workers)) as workers:
         entries, rejected = screen(annotations, workers, track, settings.skip_bad_images)
@@ -106,9 +74,28 @@ def convert(settings: Settings, track: Track) -> dict[str, Any]:
         shards = _shards(parts, settings)
         _write_shards(shards, parts, settings.records_dir, workers, track)
     info = _describe(settings, spec.schema, splits, parts, rejected)
+    info['corrections'] = corrected
     _write_rejected(posixpath.join(settings.records_dir, REJECTED_FILE), rejected)
     _write_info(posixpath.join(settings.records_dir, records.DATASET_FILE), info)
     return info
+
+
+def _annotations(
+    splits: Sequence[Split], settings: Settings, schema: KeypointSchema
+) -> tuple[list[tuple[str, Annotation]], dict[str, Any] | None]:
+    """All annotations with the names of their splits, and what was corrected in them."""
+    annotations = [(split.name, one) for split in splits for one in split.annotations()]
+    if settings.corrections is None:
+        return annotations, None
+    labelled = [split.name for split in splits if split.labelled]
+    annotations, told = corrections.correct(annotations, labelled, settings.corrections, schema)
+    logging.info(
+        '%s: %d points of %d pictures corrected',
+        settings.corrections,
+        told['points'],
+        told['pictures'],
+    )
+    return annotations, told
 
 
 def _choose_splits(found: Sequence[Split], settings: Settings) -> list[Split]:
@@ -123,7 +110,7 @@ def _choose_splits(found: Sequence[Split], settings: Settings) -> list[Split]:
 
 def _output_names(splits: Sequence[Split], settings: Settings) -> list[str]:
     """Directories to be written: train and val for all labelled splits, one for each other."""
-    train = [TRAIN, VAL] if settings.val_fraction else [TRAIN]
+    train = [TRAIN, VAL] if settings.val_range[1] else [TRAIN]
     names = train if any(split.labelled for split in splits) else []
     for split in splits:
         if split.labelled:
@@ -172,10 +159,6 @@ def _check_every_split_has_some(
             )
 
 
-def _is_for_validation(picture_digest: bytes, val_fraction: float) -> bool:
-    return int.from_bytes(picture_digest[:6], 'big') < val_fraction * 2**48
-
-
 def _assign(
     entries: Sequence[Entry], splits: Sequence[Split], settings: Settings, schema: KeypointSchema
 ) -> dict[str, dict[str, list[Entry]]]:
@@ -188,7 +171,7 @@ def _assign(
     for entry in entries:
         name = entry.source
         if name in labelled:
-            name = VAL if _is_for_validation(entry.digest, settings.val_fraction) else TRAIN
+            name = VAL if settings.is_for_validation(entry.digest) else TRAIN
         parts[name][entry.annotation.category].append(entry)
     for categories in parts.values():
         for members in categories.values():
@@ -264,9 +247,7 @@ def _describe(
         'schema': dataset_info.describe_schema(schema),
         'settings': {
             'splits': [split.name for split in splits],
-            'val_fraction': settings.val_fraction,
-            'num_shards': settings.num_shards,
-            'skip_bad_images': settings.skip_bad_images,
+            **settings.describe(),
         },
         'splits': outputs,
         'sources': dataset_info.describe_sources(splits, entries, rejected, settings.data_dir),

@@ -109,7 +109,7 @@ def read_table(path: str | os.PathLike, schema: KeypointSchema) -> KeypointTable
 
 
 def _read_grid(path: str, schema: KeypointSchema) -> _Grid:
-    rows, lines = _read_rows(path)
+    rows, lines = read_rows(path)
     names, num_header_rows = _column_names(path, rows, lines, schema)
     rows, lines = rows[num_header_rows:], lines[num_header_rows:]
     if not rows:
@@ -123,7 +123,7 @@ def _read_grid(path: str, schema: KeypointSchema) -> _Grid:
     return _Grid(path, np.array(lines), dict(zip(names, zip(*rows))))
 
 
-def _read_rows(path: str) -> tuple[list[list[str]], list[int]]:
+def read_rows(path: str) -> tuple[list[list[str]], list[int]]:
     """The fields of the lines that are not blank, and the numbers of those lines."""
     text = io.StringIO(_read_text(path), newline='')
     reader = csv.reader(text, skipinitialspace=True, strict=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import pathlib
 import subprocess
@@ -480,6 +481,10 @@ def _data(count=4):
     return features, labels
 
 
+def _batches(batch_size):
+    return tf.data.Dataset.from_tensor_slices(_data()).repeat().batch(batch_size)
+
+
 def _estimator(model_dir, strategy=None):
     task = Task(EXPERIMENT, SCHEMA.subset('skirt'), total_steps=200)
     config = tf.estimator.RunConfig(
@@ -495,10 +500,7 @@ def _statistics(estimator):
 
 def test_an_estimator_trains_and_evaluates_with_moving_statistics(tmp_path):
     estimator = _estimator(tmp_path)
-
-    def batches():
-        return tf.data.Dataset.from_tensor_slices(_data()).repeat().batch(4)
-
+    batches = functools.partial(_batches, 4)
     estimator.train(batches, max_steps=1)
     first = estimator.evaluate(batches, steps=1)['loss']
     estimator.train(batches, max_steps=60)
@@ -536,8 +538,7 @@ def _main(model_dir: str) -> None:
     strategy = tf.distribute.MirroredStrategy(
         ['CPU:0', 'CPU:1'], tf.distribute.ReductionToOneDevice()
     )
-    dataset = tf.data.Dataset.from_tensor_slices(_data())
-    _estimator(model_dir, strategy).train(lambda: dataset.repeat().batch(2), max_steps=2)
+    _estimator(model_dir, strategy).train(lambda: _batches(2), max_steps=2)
 
 
 if __name__ == '__main__':

@@ -443,14 +443,20 @@ TRAIN_ALL = (TRAIN, '--data_dir={records}', '--model_dir={broken}/new', '--categ
         ((*TRAIN_ALL, '--set=network.backbone=resnet20'), "unknown backbone 'resnet20'"),
         ((*TRAIN_ALL, '--set=network.head_options.depth=3'), "no option 'depth'"),
         ((*TRAIN_ALL, '--set=network.image_size=60,64'), 'needs multiples of 32'),
-        ((*TRAIN_ALL, '--init_checkpoint={broken}/no'), "no checkpoint at '{broken}/no'"),
+        (
+            (*TRAIN_ALL, '--init_checkpoint={broken}/no'),
+            "cannot read weights from '{broken}/no': there is no such file",
+        ),
         ((*TRAIN_ALL, '--init_checkpoint={broken}/empty'), 'holds no checkpoint'),
-        ((*TRAIN_ALL, '--init_checkpoint={broken}/foreign.ckpt'), 'not a readable checkpoint'),
+        ((*TRAIN_ALL, '--init_checkpoint={broken}/foreign.ckpt'), 'it is truncated or damaged'),
         (
             (*TRAIN_ALL, '--init_checkpoint={run}/all', '--set=network.backbone_options.width=4'),
             'Pass --allow_partial_init',
         ),
-        ((*TRAIN_ALL, '--run_on_cloud', '--init_checkpoint=x'), "no checkpoint at '{records}/x'"),
+        (
+            (*TRAIN_ALL, '--run_on_cloud', '--init_checkpoint=x'),
+            "cannot read weights from '{records}/x': there is no such file",
+        ),
         ((*TRAIN_ALL[:3], '--category=shirt'), "unknown category 'shirt'"),
         ((TRAIN, '--data_dir={broken}/no'), "no directory '{broken}/no'"),
         ((TRAIN, '--data_dir={broken}/empty'), 'not a directory written by convert_tfrecords.py'),
@@ -494,7 +500,10 @@ TRAIN_ALL = (TRAIN, '--data_dir={records}', '--model_dir={broken}/new', '--categ
             'no file {broken}/no.jpg',
         ),
         ((LIST_VARIABLES,), 'give one checkpoint'),
-        ((LIST_VARIABLES, '{broken}/no'), "no checkpoint at '{broken}/no'"),
+        (
+            (LIST_VARIABLES, '{broken}/no'),
+            "cannot read weights from '{broken}/no': there is no such file",
+        ),
     ],
 )
 def test_mistakes_are_told_in_one_line(folder, broken, specialised, command, message):

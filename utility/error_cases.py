@@ -1,22 +1,26 @@
-"""Predictions beside their answers: from CSVs or from runs, and the pictures that go with them."""
+"""Predictions beside their answers: from CSVs or from runs, and the pictures that go with them.
+
+Mistakes in CSVs are told at once: TensorFlow is imported where records are read.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING
 
+import cv2
 import numpy as np
-import tensorflow as tf
 
-from preprocessing import records
 from preprocessing.datasets import DATASETS
 from preprocessing.schema import KeypointSchema
 from preprocessing.tables import KeypointTable, read_table
 from utility import error_page, html_page, metrics
-from utility.answers import annotations_of
 from utility.error_budget import Errors, Evidence, worst_pictures
-from utility.prediction import PredictOptions
 from utility.progress import track
+
+if TYPE_CHECKING:
+    from utility.prediction import PredictOptions
 
 _MOST_NAMED = 4  # points in the words beside a picture
 
@@ -66,10 +70,10 @@ def case_of_runs(data_dir: str, run_dirs: Sequence[str], options: PredictOptions
     Raises:
         ValueError: As predictor.predict_split and answers.annotations_of.
     """
-    from utility import codec_floor, predictor, runs  # not needed for CSVs, and slow to import
+    from utility import answers, codec_floor, predictor, runs
 
     schema = runs.schema_of(run_dirs[0])
-    truth, _ = annotations_of(data_dir, schema)
+    truth, _ = answers.annotations_of(data_dir, schema)
     # One picture may lie in two splits of the data set under one id, and both in one of records.
     by_place = truth._replace(image_ids=truth.lines)
 
@@ -106,6 +110,10 @@ def read_pictures(
     Raises:
         ValueError: None of the pictures is in the split.
     """
+    import tensorflow as tf
+
+    from preprocessing import records
+
     keys = zip(case.answers.categories.tolist(), case.image_ids.tolist())
     row_of = {key: row for row, key in enumerate(keys)}
     sizes, jpegs = np.full([len(case.image_ids), 2], np.nan), {}
@@ -166,7 +174,7 @@ def sections(
 
 
 def _figure(case: Case, errors: Errors, kind: str, row: int, cost: float, jpeg: bytes | None):
-    image = None if jpeg is None else tf.io.decode_jpeg(jpeg, channels=3).numpy()
+    image = None if jpeg is None else decode_picture(jpeg)
     chosen = errors.of_kind(kind)[row]
     present = case.predicted.visibility[row] >= 0
     keypoints = np.where(present[:, np.newaxis], case.predicted.keypoints[row], np.nan)
@@ -176,6 +184,13 @@ def _figure(case: Case, errors: Errors, kind: str, row: int, cost: float, jpeg: 
     points = _points_in_words(errors.costs(kind)[row], chosen, case.schema)
     alt = f'{category} {image_id} with its answers and these predictions: {points}'
     return error_page.Figure(image_id, category, points, cost, html_page.picture(drawn, alt))
+
+
+def decode_picture(jpeg: bytes) -> np.ndarray:
+    """A JPEG of the records as uint8 [H, W, 3] RGB."""
+    # Records hold pictures as they lie; a tag that says otherwise is not to turn them.
+    flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+    return cv2.imdecode(np.frombuffer(jpeg, np.uint8), flags)[..., ::-1]
 
 
 def _points_in_words(costs: np.ndarray, chosen: np.ndarray, schema: KeypointSchema) -> str:

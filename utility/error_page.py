@@ -13,7 +13,7 @@ from preprocessing.schema import KeypointSchema
 from utility import html_page
 from utility.error_budget import FIXED, KINDS
 from utility.oracles import ORACLES
-from utility.subsets import SUBSETS, Bin
+from utility.subsets import SUBSETS
 from utility.visualization import DrawStyle, draw_keypoints
 
 SIDE = 480  # px, the longest of a picture on the page
@@ -175,14 +175,14 @@ def _oracles_table(report: Mapping) -> html_page.Table:
     return html_page.Table('What a perfect choice would gain', head, rows)
 
 
-def _bins_table(name: str, bins: Sequence[Bin]) -> html_page.Table:
+def _bins_table(name: str, bins: Sequence[Mapping]) -> html_page.Table:
     rows = [
         [
-            one.label,
-            str(one.images),
-            str(one.points),
-            _percent(one.normalized_error),
-            '[{}, {}]'.format(*map(_percent, one.interval)) if one.interval else '',
+            one['label'],
+            str(one['images']),
+            str(one['points']),
+            _percent(one['normalized_error']),
+            '[{}, {}]'.format(*map(_percent, one['interval'])) if one['interval'] else '',
         ]
         for one in bins
     ]

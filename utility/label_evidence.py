@@ -106,9 +106,7 @@ class Evidence:
         density = [tail.log_density(squared[:, k]) for k, tail in enumerate(self.predictions)]
         return np.stack(density, axis=1) - 2 * np.log(lengths)[:, None]
 
-    def misplaced(
-        self, shapes: Shapes, lengths: np.ndarray, conditional: Conditional
-    ) -> Misplaced:
+    def misplaced(self, shapes: Shapes, lengths: np.ndarray, conditional: Conditional) -> Misplaced:
         """How likely each point is somewhere else than it should be."""
         spread = conditional.log_areas
         anywhere = -np.log(np.pi * conditional.size**2)[:, None]
@@ -125,9 +123,7 @@ class Evidence:
             by_shape=LOG_PRIOR_PLACE + anywhere - usual(shapes.points),
             by_predictions=np.where(np.isnan(by_predictions), 0, by_predictions),
             by_coincidence=self._coinciding(shapes),
-            place=np.where(
-                np.isnan(shapes.predictions), conditional.predicted, shapes.predictions
-            ),
+            place=np.where(np.isnan(shapes.predictions), conditional.predicted, shapes.predictions),
         )
 
     def _coinciding(self, shapes: Shapes) -> np.ndarray:

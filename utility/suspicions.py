@@ -126,7 +126,9 @@ class Search:
                 exchange = self._evidence.exchanges[choice[i]].exchange
                 yield self._exchanged(rows[i], exchange, odds)
             else:
-                yield self._misplaced(rows[i], k, self._kind(misplaced, i, k), misplaced.place[i, k], odds)
+                yield self._misplaced(
+                    rows[i], k, self._kind(misplaced, i, k), misplaced.place[i, k], odds
+                )
         return rows[likely]
 
     def _kind(self, misplaced: Misplaced, row: int, k: int) -> str:
