@@ -176,11 +176,26 @@ def test_a_whole_garment_is_told_from_single_pairs(category, alone):
 def test_an_inverted_garment_may_have_other_errors_too():
     answers = _table(['blouse'])
     predicted = oracles.exchanged(answers, SCHEMA.flip_permutation)
-    predicted = _moved(predicted, 0, 'top_hem_left', (9000, 0))
+    own_place = answers.keypoints[0, _index('top_hem_left')]
+    predicted = _moved(predicted, 0, 'top_hem_left', own_place, (0, 0.3 * NORMALIZER))
     errors = error_budget.find_errors(predicted, answers, SCHEMA)
     assert errors.of_kind('garment_inversion').sum() == 11
     assert _kind(errors, 0, 'top_hem_left') == 'miss'
     assert _kind(errors, 0, 'center_front') == 'good'
+
+
+def test_one_pair_is_no_garment():
+    answers = _table(['skirt'])
+    predicted = oracles.exchanged(answers, SCHEMA.flip_permutation)
+    visibility = answers.visibility.copy()
+    visibility[0, [_index('hemline_left'), _index('hemline_right')]] = 0
+    occluded = answers._replace(visibility=visibility)
+    errors = error_budget.find_errors(predicted, occluded, SCHEMA)
+    assert errors.of_kind('inversion').sum() == 2
+    # One point of a second pair is enough.
+    visibility[0, _index('hemline_left')] = 1
+    errors = error_budget.find_errors(predicted, occluded, SCHEMA)
+    assert errors.of_kind('garment_inversion').sum() == 3
 
 
 def test_the_floor_is_split_from_points_that_are_found_and_from_no_others():
@@ -382,6 +397,16 @@ def test_what_is_exchanged_is_gained_back():
     gains = oracles.gains(one, answers, SCHEMA)
     assert gains['garment_sides']['gain'] == 0
     assert gains['pair_sides']['normalized_error'] == pytest.approx(0, abs=1e-9)
+
+
+def test_both_points_of_a_pair_are_exchanged_or_none():
+    answers = _table(['skirt'])
+    far = _moved(answers, 0, 'waistband_right', 'waistband_right', (0, 1000))
+    predicted = _moved(far, 0, 'waistband_left', answers.keypoints[0, _index('waistband_right')])
+    gains = oracles.gains(predicted, answers, SCHEMA)
+    # Exchanged, the right point is exact and the left one is where the right one was.
+    assert gains['pair_sides']['normalized_error'] == pytest.approx(np.hypot(5, 1) / 4)
+    assert gains['pair_sides']['gain'] == pytest.approx((1 + 5 - np.hypot(5, 1)) / 4)
 
 
 def test_points_are_exchanged_only_where_both_are_there():

@@ -277,8 +277,7 @@ def test_a_tap_of_cells_that_skip_one_is_the_deepest_join():
 
 def test_layers_are_numbered_from_the_start_whatever_was_built_before():
     tf.keras.layers.Conv2D(1, 1)(tf.keras.Input([8, 8, 3]))
-    with tf.Graph().as_default():
-        names = describe.__wrapped__('Xception').weight_names
+    names = describe.__wrapped__('Xception').weight_names
     kernels = [n for n in names if n.startswith('conv2d')]
     assert kernels == [f'conv2d{n}/kernel' for n in ('', '_1', '_2', '_3')]
 

@@ -47,8 +47,10 @@ KINDS = {
         'of the error of points that are found, the part that the true point, encoded as a heat '
         'map and decoded again, has as well',
     ),
-    'good': Kind('Good', f'found with a similarity of {GOOD_SIMILARITY} or more'),
-    'jitter': Kind('Jitter', f'found with a similarity of {FOUND_SIMILARITY} or more'),
+    'good': Kind('Good', f'found, with a similarity from {GOOD_SIMILARITY} on; less the floor'),
+    'jitter': Kind(
+        'Jitter', f'found, with one from {FOUND_SIMILARITY} to {GOOD_SIMILARITY}; less the floor'
+    ),
     'garment_inversion': Kind(
         'Garment inverted',
         "at the mirrored partner's place, as nearly all points of the picture with a partner are",
@@ -195,7 +197,7 @@ def _distances_to_others(predicted, answers, schema, normalizer) -> list[np.ndar
     Of annotated points other than its own; float64 [N, K] each, normalised, infinite without one.
     """
     num_keypoints = schema.num_keypoints
-    partner, in_out, nearest = (np.full([len(normalizer), num_keypoints], np.inf) for _ in '123')
+    partner, in_out, nearest = (np.full([len(normalizer), num_keypoints], np.inf) for _ in range(3))
     lengths = np.where(normalizer > 0, normalizer, np.inf)[:, np.newaxis]
     permutations = schema.flip_permutation, in_out_permutation(schema)
     for k in range(num_keypoints):

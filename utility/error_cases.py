@@ -190,7 +190,7 @@ def decode_picture(jpeg: bytes) -> np.ndarray:
     """A JPEG of the records as uint8 [H, W, 3] RGB."""
     # Records hold pictures as they lie; a tag that says otherwise is not to turn them.
     flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
-    return cv2.imdecode(np.frombuffer(jpeg, np.uint8), flags)[..., ::-1]
+    return cv2.cvtColor(cv2.imdecode(np.frombuffer(jpeg, np.uint8), flags), cv2.COLOR_BGR2RGB)
 
 
 def _points_in_words(costs: np.ndarray, chosen: np.ndarray, schema: KeypointSchema) -> str:

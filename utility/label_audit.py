@@ -21,7 +21,7 @@ from utility.suspicions import Search, Suspicion
 
 MIN_PICTURES = 20  # of a category that something can be learned of
 MIN_CONFIDENCE = 0.5
-_NUM_PASSES = 3
+_NUM_PASSES = 3  # over each category: what was found is left out of what is learned
 
 
 def audit(
@@ -80,16 +80,16 @@ def _audit_category(
     own = schema.indices(category)
     first, second = (own.index(k) for k in schema.normalizer_indices(category))
     exchanges, normalizer = exchanges_of(category, schema), (first, second)
-    trusted, found = np.ones(len(rows), bool), []
-    for _ in range(_NUM_PASSES):
+    evidence = learn(shapes, exchanges, normalizer)
+    for _ in range(_NUM_PASSES - 1):
+        trusted = np.ones(len(rows), bool)
+        trusted[[one.row for one in Search(shapes, evidence, MIN_CONFIDENCE).run()]] = False
         evidence = learn(shapes.of(trusted), exchanges, normalizer)
-        found = list(Search(shapes, evidence, min_confidence).run())
-        trusted[[one.row for one in found]] = False
     return [
         dataclasses.replace(
             one, row=int(rows[one.row]), keypoints=tuple(own[k] for k in one.keypoints)
         )
-        for one in found
+        for one in Search(shapes, evidence, min_confidence).run()
     ]
 
 

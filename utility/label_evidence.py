@@ -22,6 +22,7 @@ from utility.shape_model import Conditional, ShapeModel
 LOG_PRIOR_PLACE = float(np.log(0.003))
 _SHARE_SAME_PLACE = 0.1  # of the wrong points, those that lie on another one
 _SAME = 1.0  # px, in x and in y
+_ZERO_NORMALIZER = 12.0  # log odds: the two points that scale errors are never one
 _MIN_NORMALIZER = 0.3  # of what is expected; a smaller one does not tell how large the garment is
 
 
@@ -58,7 +59,8 @@ class Evidence:
         exchanges: What may be exchanged, and how much the shapes tell of that.
         places: Of each point, how far it usually is from where the others say.
         predictions: Of each point, how far predictions usually are from it.
-        same_place: float64 [n, n], log of the share of pictures where two points coincide.
+        same_place: float64 [n, n], log odds that a point is wrong as it lies on another one; 0 where
+            that is no evidence, as for an armpit and a cuff that often coincide.
     """
 
     model: ShapeModel
@@ -122,18 +124,9 @@ class Evidence:
         return Misplaced(
             by_shape=LOG_PRIOR_PLACE + anywhere - usual(shapes.points),
             by_predictions=np.where(np.isnan(by_predictions), 0, by_predictions),
-            by_coincidence=self._coinciding(shapes),
+            by_coincidence=np.where(_at_one_place(shapes), self.same_place, 0).max(axis=2),
             place=np.where(np.isnan(shapes.predictions), conditional.predicted, shapes.predictions),
         )
-
-    def _coinciding(self, shapes: Shapes) -> np.ndarray:
-        """[N, n]: log odds that a point is wrong as it lies on another one; 0 if it does not.
-
-        Never below 0: it is no evidence of being right.
-        """
-        by_mistake = np.log(_SHARE_SAME_PLACE / max(shapes.points.shape[1] - 1, 1))
-        told = np.maximum(by_mistake - self.same_place, 0)
-        return np.where(_at_one_place(shapes), told, 0).max(axis=2)
 
 
 class Misplaced(NamedTuple):
@@ -170,8 +163,6 @@ def learn(shapes: Shapes, exchanges: Sequence[Exchange], normalizer: tuple[int, 
     model = ShapeModel.fit(shapes.points, shapes.present)
     conditional = model.conditional(shapes.points, shapes.present)
     squared = np.where(shapes.present, conditional.squared_distances(shapes.points), np.nan)
-    counts = _at_one_place(shapes).sum(0)
-    together = (shapes.present[:, :, None] & shapes.present[:, None, :]).sum(0)
     evidence = Evidence(
         model=model,
         normalizer=normalizer,
@@ -180,11 +171,21 @@ def learn(shapes: Shapes, exchanges: Sequence[Exchange], normalizer: tuple[int, 
         ],
         places=[RadialTail.fit(column) for column in squared.T],
         predictions=(),
-        # As if there were one picture more, in which they coincide: it need not be the first one.
-        same_place=np.log(np.maximum(counts, 1) / (together + 1)),
+        same_place=_same_place(shapes, normalizer),
     )
     errors = relative_errors(shapes, evidence.lengths(shapes, conditional.size)) ** 2
     return dataclasses.replace(evidence, predictions=[RadialTail.fit(c) for c in errors.T])
+
+
+def _same_place(shapes: Shapes, normalizer: tuple[int, int]) -> np.ndarray:
+    """Evidence.same_place: that points coincide by mistake, against how often they do so."""
+    counts = _at_one_place(shapes).sum(0)
+    together = (shapes.present[:, :, None] & shapes.present[:, None, :]).sum(0)
+    by_mistake = _SHARE_SAME_PLACE / max(len(counts) - 1, 1)
+    # Once in all pictures, and one more, need not be rarer than in all there are on earth.
+    told = np.maximum(np.log(by_mistake * (together + 1) / np.maximum(counts, 1)), 0)
+    told[normalizer, normalizer[::-1]] = _ZERO_NORMALIZER
+    return told
 
 
 def relative_errors(shapes: Shapes, lengths: np.ndarray) -> np.ndarray:

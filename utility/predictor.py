@@ -29,7 +29,7 @@ _CONFIDENT = 0.5
 # of its longer side: of 33,000 annotated points of 3,332 pictures 11 do.
 _FAR = 0.75
 _FEWEST_POINTS = 4  # to tell which of them is far from the others
-_SECOND_PASS_OPS = 'crop_box|'
+SECOND_PASS_OPS = 'crop_box|'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -207,7 +207,7 @@ def _rows(network: ensembling.TrainedNetwork, files, options, heatmap_size, boxe
     estimator = tf.estimator.Estimator(
         make_model_fn(task), network.folder, tf.estimator.RunConfig(log_step_count_steps=None)
     )
-    ops = experiment.data.eval_ops if boxes is None else _SECOND_PASS_OPS + experiment.data.eval_ops
+    ops = experiment.data.eval_ops if boxes is None else SECOND_PASS_OPS + experiment.data.eval_ops
     input_fn = make_input_fn(
         files,
         network.schema,

@@ -159,7 +159,8 @@ class Search:
         self, row: int, k: int, kind: str, place: np.ndarray, log_odds: float
     ) -> Suspicion:
         """Point k belongs to `place` [2]; it is absent if that is outside of the picture."""
-        inside = ((place >= 0) & (place <= self._annotated.sizes[row])).all()
+        inside = ((place >= 0) & (place < self._annotated.sizes[row])).all()
+        place = np.floor(place) + 0.5
         offset = np.linalg.norm(place - self._annotated.points[row, k])
         visibility = self._annotated.visibility[row, k] if inside else -1
         self._shapes.visibility[row, k] = -1
@@ -198,7 +199,7 @@ class Search:
             mask[k] = True
             odds = _PRIOR_ABSENT * counts[mask.tobytes()] / counts[present[row].tobytes()]
             if odds > 0 and np.log(odds) > self._threshold:
-                place = self._annotated.predictions[row, k]
+                place = np.floor(self._annotated.predictions[row, k]) + 0.5
                 yield Suspicion(
                     row=int(row),
                     kind=ABSENT,

@@ -1,0 +1,196 @@
+"""Looks for wrong annotations: a page to look them through, and a CSV of corrections.
+
+    python eval_labels.py --data_dir=RECORDS/train,RECORDS/val [--output_dir=audit]
+    python eval_labels.py --data_dir=RECORDS/train --predictions=FOLD0.csv,FOLD1.csv
+    python eval_labels.py --data_dir=FOLD0/val --model_dir=RUN0 [--flip_test]
+
+Without predictions the shapes of the annotations themselves must tell. Predictions see much more,
+if their networks were not trained on the pictures; a network agrees with the mistakes that it has
+learned. To have them of all pictures, convert to one RECORDS a fold, train on each and predict:
+
+    python convert_tfrecords.py --data_dir=DATA --records_dir=FOLD0 --folds=5 --fold=0
+    python train_resnet50_cpn.py --data_dir=FOLD0 --model_dir=RUN0 --category=all
+    python eval_submission.py --data_dir=FOLD0/val --model_dir=RUN0 --output_csv=FOLD0.csv
+
+Then look at audit/index.html, delete what you do not agree with from audit/corrections.csv, and
+
+    python convert_tfrecords.py --data_dir=DATA --corrections=audit/corrections.csv
+"""
+
+from __future__ import annotations
+
+import json
+import posixpath
+
+from absl import flags
+
+from utility import command_line, prediction_flags
+
+PAGE_FILE, CORRECTIONS_FILE = 'index.html', 'corrections.csv'
+
+
+def _define_flags() -> None:
+    flags.DEFINE_list('data_dir', [], 'Labelled splits of the records, RECORDS/train.')
+    flags.DEFINE_list('predictions', [], 'Submission CSVs of folds or of several networks.')
+    flags.DEFINE_list('model_dir', [], 'Instead: one run, or several, to predict with.')
+    flags.DEFINE_string('output_dir', 'audit', 'Gets the page and the CSV.')
+    flags.DEFINE_integer('count', 200, 'At most so many suspicions are written.', lower_bound=1)
+    flags.DEFINE_float('min_confidence', 0.5, 'How probably wrong, to be told; between 0 and 1.')
+    flags.DEFINE_string('output_json', None, 'Where to write all suspicions too.')
+    prediction_flags.define()
+
+
+def read_annotations(split_dirs: list[str]):
+    """The annotations of splits of the records.
+
+    Returns:
+        A preprocessing.tables.KeypointTable, the sizes of the pictures, int [N, 2], (height,
+        width), px, and the preprocessing.schema.KeypointSchema.
+
+    Raises:
+        ValueError: One is not a labelled split, or they are of different data sets.
+    """
+    import numpy as np
+
+    from preprocessing import records
+    from preprocessing.datasets import DATASETS
+    from preprocessing.tables import KeypointTable
+    from utility import answers
+
+    parents = [posixpath.dirname(path.rstrip('/')) or '.' for path in split_dirs]
+    names = {records.load_dataset_info(parent)['dataset'] for parent in parents}
+    if len(names) > 1:
+        raise ValueError(
+            f'--data_dir: these are of different data sets: {", ".join(sorted(names))}'
+        )
+    schema = DATASETS.get(names.pop()).schema
+    tables, sizes = zip(*(answers.annotations_of(path, schema) for path in split_dirs))
+    return KeypointTable(*map(np.concatenate, zip(*tables))), np.concatenate(sizes), schema
+
+
+def read_predictions(values, table, schema):
+    """Predictions of the annotated pictures, float [N, K, 2], by the flags; None without any."""
+    import numpy as np
+
+    from preprocessing.tables import read_table
+    from utility import label_audit
+
+    if values.predictions:
+        tables = [read_table(path, schema) for path in values.predictions]
+        combined = label_audit.combined_predictions(tables, table)
+        known = np.count_nonzero(~np.isnan(combined).all((1, 2)))
+        if not known:
+            raise ValueError('--predictions: not one of the pictures of --data_dir is in them')
+        print(f'predictions of {known} of {len(table.image_ids)} pictures')
+        return combined
+    if values.model_dir:
+        from utility import predictor
+
+        options = prediction_flags.options(values)
+        parts = [
+            predictor.predict_split(values.model_dir, path, options) for path in values.data_dir
+        ]
+        return np.concatenate([part.keypoints for part in parts])
+    return None
+
+
+def corrections_of(suspicions, table, schema):
+    """The rows of the CSV, and of each suspicion the numbers of its lines."""
+    from preprocessing.corrections import Correction, cell
+
+    rows, lines = [], []
+    for one in suspicions:
+        first = len(rows) + 2  # the header is line 1
+        if one.has_correction:
+            for k, to, visibility in zip(one.keypoints, one.moved_to, one.visibility):
+                before = cell(table.keypoints[one.row, k], table.visibility[one.row, k])
+                rows.append(
+                    Correction(
+                        line=len(rows) + 2,
+                        image_id=table.image_ids[one.row],
+                        keypoint=schema.keypoints[k],
+                        before=before,
+                        after=cell(to, visibility),
+                        kind=one.kind,
+                        score=f'{one.score:.4f}',
+                    )
+                )
+        lines.append(range(first, len(rows) + 2))
+    return rows, lines
+
+
+def format_counts(suspicions, table, schema) -> str:
+    """How many suspicions of each kind there are in each category, as a table for people."""
+    from utility.suspicions import KINDS
+
+    names = list(schema.categories)
+    lines = [['', *names, 'all']]
+    for kind, meaning in KINDS.items():
+        found = [table.categories[one.row] for one in suspicions if one.kind == kind]
+        if found:
+            lines.append([meaning, *(str(found.count(name)) for name in names), str(len(found))])
+    width = max(len(line[0]) for line in lines)
+    return '\n'.join(
+        f'{line[0]:{width}}' + ''.join(f'{cell:>10}' for cell in line[1:]) for line in lines
+    )
+
+
+def to_json(suspicions, table, schema) -> str:
+    """All suspicions, the worst first; points are continuous px."""
+    found = [
+        {
+            'image_id': table.image_ids[one.row],
+            'category': str(table.categories[one.row]),
+            'kind': one.kind,
+            'confidence': one.confidence,
+            'cost': one.cost,
+            'score': one.score,
+            'keypoints': [schema.keypoints[k] for k in one.keypoints],
+            'to': [
+                [*map(float, to), int(visibility)] if one.has_correction else None
+                for to, visibility in zip(one.moved_to, one.visibility)
+            ],
+        }
+        for one in suspicions
+    ]
+    return json.dumps({'pictures': len(table.image_ids), 'suspicions': found}, indent=2) + '\n'
+
+
+def main(positional: list[str]) -> None:
+    command_line.no_positional(positional)
+    values = flags.FLAGS
+    if not values.data_dir:
+        raise ValueError('--data_dir is missing: labelled splits of the records, RECORDS/train')
+    if values.predictions and values.model_dir:
+        raise ValueError('give either --predictions or --model_dir')
+    from preprocessing import corrections, records
+    from preprocessing.tables import write_bytes
+    from utility import audit_page, label_audit
+
+    table, sizes, schema = read_annotations(values.data_dir)
+    predictions = read_predictions(values, table, schema)
+    found = label_audit.audit(table, sizes, schema, predictions, values.min_confidence)
+    shown = found[: values.count]
+    rows, lines = corrections_of(shown, table, schema)
+    path = posixpath.join(values.output_dir, CORRECTIONS_FILE)
+    corrections.write_corrections(path, rows)
+    page = posixpath.join(values.output_dir, PAGE_FILE)
+    files = [f for split in values.data_dir for f in records.record_files(_patterns(split))]
+    audit = audit_page.Audit(table, schema, shown, len(found), lines, CORRECTIONS_FILE)
+    audit_page.write_page(page, audit, files)
+    if values.output_json:
+        write_bytes(values.output_json, to_json(found, table, schema).encode())
+    print(format_counts(found, table, schema))
+    print(f'{len(found)} suspicions in {len(table.image_ids)} pictures, {len(shown)} written')
+    print(f'{path}: {len(rows)} points\n{page}')
+
+
+def _patterns(split_dir: str) -> list[str]:
+    from preprocessing import records
+
+    return records.split_patterns(split_dir, 'all')
+
+
+if __name__ == '__main__':
+    _define_flags()
+    command_line.run(main, __doc__)

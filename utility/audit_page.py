@@ -1,0 +1,216 @@
+"""The page on which a person looks through what the label audit suspects.
+
+One file with the pictures in it, without scripts: radio buttons choose the category and the kind,
+and style sheets hide the rest.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import tempfile
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from preprocessing import records
+from preprocessing.schema import KeypointSchema
+from preprocessing.tables import KeypointTable
+from utility import html_page
+from utility.error_page import draw_error
+from utility.suspicions import KINDS, Suspicion
+
+_STYLE = """
+fieldset { margin: .5rem 0; padding: .4rem .8rem; border: 1px solid var(--line);
+  border-radius: .4rem; }
+fieldset label { display: inline-block; margin: .2rem .9rem .2rem 0; }
+li.card { content-visibility: auto; contain-intrinsic-size: auto 26rem; }
+@supports not selector(:has(*)) { fieldset { display: none; } }
+{% for group, names in filters.items() %}
+{% for name in names %}
+body:has(#{{ group }}-{{ name }}:checked) li.card:not(.{{ group }}-{{ name }}) { display: none; }
+{% endfor %}
+{% endfor %}
+"""
+_TEMPLATE = """
+{% extends 'page.html' %}
+{% from 'parts.html' import show_picture %}
+{% block main %}
+<style>
+{% include 'audit.css' %}
+</style>
+<p>{{ found }} annotations of {{ pictures }} pictures are suspicious; {% if shown < found %}the
+{{ shown }} worst of them are shown{% else %}all are shown{% endif %}, sorted by what they probably
+cost. Crosses are the annotations; discs, joined to them by yellow lines, are where points should
+be, or the points concerned where no other place is suggested. Points of the left are red, of the
+right blue, of the middle green. Costs are in normalisers, the length by which errors are
+divided.</p>
+<p>To correct annotations: delete the lines of {{ corrections }} that you do not agree with, change
+others where you know better, and give the file to convert_tfrecords.py --corrections. An exchange
+needs the lines of both points.</p>
+{% for group, names in filters.items() %}
+<fieldset><legend>Show by {{ group }}</legend>
+<label><input type="radio" name="{{ group }}" checked> all ({{ shown }})</label>
+{% for name, count in names.items() %}
+<label><input type="radio" name="{{ group }}" id="{{ group }}-{{ name }}">
+{{ kinds.get(name, name) }} ({{ count }})</label>
+{% endfor %}
+</fieldset>
+{% endfor %}
+<h2>Suspicions</h2>
+<ul class="gallery">
+{% for card in cards %}
+<li class="card category-{{ card.category }} kind-{{ card.kind }}"><figure>
+{% if card.picture %}
+{{ show_picture(card.picture) }}
+{% endif %}
+<figcaption><strong>{{ loop.index }}. {{ kinds[card.kind] }}</strong><br>
+{{ card.category }}, {{ card.points }}<br>
+confidence {{ '%.0f' % (100 * card.confidence) }} %, cost {{ '%.2f' % card.cost }},
+{{ card.lines }}<br>
+<span class="muted">{{ card.image_id }}</span></figcaption></figure></li>
+{% endfor %}
+</ul>
+{% endblock %}
+"""
+
+
+class Audit(NamedTuple):
+    """What a page shows.
+
+    Attributes:
+        table: The annotations.
+        schema: Of these.
+        shown: The suspicions for the page, the worst first.
+        num_found: How many there are in all.
+        lines: Of each one shown, its lines in the file of corrections; empty if it has none.
+        corrections: The path of that file.
+    """
+
+    table: KeypointTable
+    schema: KeypointSchema
+    shown: Sequence[Suspicion]
+    num_found: int
+    lines: Sequence[Sequence[int]]
+    corrections: str
+
+
+def write_page(path: str | os.PathLike, audit: Audit, files: Sequence[str]) -> None:
+    """Writes the page: it is complete or not there.
+
+    Drawn pictures wait on disk until it is their turn, so that memory stays flat.
+
+    Args:
+        path: Local, or anything tf.io.gfile opens.
+        audit: What to show.
+        files: The records that hold the pictures.
+    """
+    with tempfile.TemporaryDirectory() as directory:
+        for number, picture in _pictures(audit, files):
+            _place(directory, number).write_text(json.dumps(picture))
+        names = {
+            'category': [str(audit.table.categories[one.row]) for one in audit.shown],
+            'kind': [one.kind for one in audit.shown],
+        }
+        values = {
+            'title': 'Label audit',
+            'found': audit.num_found,
+            'shown': len(audit.shown),
+            'pictures': len(audit.table.image_ids),
+            'corrections': audit.corrections,
+            'kinds': KINDS,
+            'filters': {
+                group: dict(Counter(found).most_common()) for group, found in names.items()
+            },
+            'cards': _cards(audit, directory),
+        }
+        sources = {'audit.html': _TEMPLATE, 'audit.css': _STYLE}
+        template = html_page.environment(sources).get_template('audit.html')
+        html_page.write_page(path, template, values)
+
+
+def _place(directory: str, number: int) -> pathlib.Path:
+    return pathlib.Path(directory, f'{number}.json')
+
+
+def _cards(audit: Audit, directory: str) -> Iterator[Mapping[str, Any]]:
+    for number, (one, lines) in enumerate(zip(audit.shown, audit.lines)):
+        place = _place(directory, number)
+        word = 'line' if len(lines) == 1 else 'lines'
+        yield {
+            'picture': html_page.Picture(*json.loads(place.read_text()))
+            if place.exists()
+            else None,
+            'kind': one.kind,
+            'category': audit.table.categories[one.row],
+            'points': _points(one, audit.schema),
+            'confidence': one.confidence,
+            'cost': one.cost,
+            'lines': f'{word} {", ".join(map(str, lines))}' if lines else 'no correction known',
+            'image_id': audit.table.image_ids[one.row],
+        }
+
+
+def _points(one: Suspicion, schema: KeypointSchema) -> str:
+    """The points concerned, in words."""
+    return ', '.join(schema.keypoints[k].replace('_', ' ') for k in one.keypoints)
+
+
+def _pictures(audit: Audit, files: Sequence[str]) -> Iterator[tuple[int, html_page.Picture]]:
+    """The pictures of suspicions, with their numbers; in the order of the records."""
+    wanted: dict[bytes, list[int]] = {}
+    for number, one in enumerate(audit.shown):
+        wanted.setdefault(audit.table.image_ids[one.row].encode(), []).append(number)
+    for example in _examples(files, audit.schema, wanted):
+        image = None
+        for number in wanted[example['image_id']]:
+            one = audit.shown[number]
+            # An image_id may be in several splits of the data set.
+            if not np.array_equal(example['keypoints'], audit.table.keypoints[one.row]):
+                continue
+            if image is None:
+                image = tf.io.decode_jpeg(example['encoded'], channels=3).numpy()
+            yield number, html_page.picture(_draw(image, audit, one), _alternative(audit, one))
+
+
+def _examples(
+    files: Sequence[str], schema: KeypointSchema, image_ids: Iterable[bytes]
+) -> Iterator[Mapping[str, Any]]:
+    """Those records that are of these pictures."""
+    if not image_ids:
+        return iter(())
+    ids = tf.constant(list(image_ids))
+    dataset = records.decoded(tf.data.TFRecordDataset(files), schema)
+    dataset = dataset.filter(lambda example: tf.reduce_any(example['image_id'] == ids))
+    return dataset.as_numpy_iterator()
+
+
+def _draw(image: np.ndarray, audit: Audit, one: Suspicion) -> np.ndarray:
+    points = audit.table.keypoints[one.row].astype(np.float64)
+    visibility = audit.table.visibility[one.row]
+    points[visibility < 0] = np.nan
+    suggested = points.copy()
+    own = list(one.keypoints)
+    known = (one.visibility >= 0) & np.isfinite(one.moved_to).all(-1)
+    suggested[own] = np.where(known[:, np.newaxis], one.moved_to, suggested[own])
+    chosen = np.zeros(len(points), bool)
+    chosen[own] = True
+    answers = np.where(np.isnan(points), 0, points), visibility
+    return draw_error(image, suggested, answers, chosen, audit.schema)
+
+
+def _alternative(audit: Audit, one: Suspicion) -> str:
+    """What the picture shows, for those who do not see it."""
+    moves = []
+    for k, to, visibility in zip(one.keypoints, one.moved_to, one.visibility):
+        x, y = audit.table.keypoints[one.row, k]
+        there = audit.table.visibility[one.row, k] >= 0
+        before = f'{x:.0f}, {y:.0f}' if there else 'nowhere'
+        after = 'nowhere' if visibility < 0 else '{:.0f}, {:.0f}'.format(*to)
+        moved = f' to {after}' if visibility < 0 or np.isfinite(to).all() else ''
+        moves.append(f'{audit.schema.keypoints[k]} from {before}{moved}')
+    return f'{audit.table.categories[one.row]}: {KINDS[one.kind]}: {"; ".join(moves)}'
