@@ -96,12 +96,9 @@ def test_the_frames_are_those_that_the_network_is_fed(split, tmp_path, passes):
     random = np.random.default_rng(0)
     boxes = np.sort(random.uniform(0, SIZE, (3, 2, 2)), axis=1).reshape(3, 4)
     boxes = None if passes == 1 else boxes.astype(np.float32)
-    ops = network.experiment.data.eval_ops
-    ops = ops if passes == 1 else predictor._SECOND_PASS_OPS + ops
+    ops = predictor.pass_ops(network.experiment, is_second=passes == 2)
     files = records.split_patterns(split, 'trousers')
-    fed = make_input_fn(
-        files, SCHEMA, network.experiment.resolved_ops(ops), 8, training=False, boxes=boxes
-    )
+    fed = make_input_fn(files, SCHEMA, ops, 8, training=False, boxes=boxes)
     (features, _), *_ = fed().as_numpy_iterator()
     matrices = codec_floor.crop_matrices(network, files, boxes)
     np.testing.assert_array_equal(matrices, features['to_crop'])

@@ -17,7 +17,6 @@ from utility.error_budget import Evidence
 from utility.heatmaps import HeatmapCodec
 from utility.prediction import PredictOptions
 
-_SECOND_PASS_OPS = 'crop_box|'  # as predictor has it
 _PICTURES_AT_A_TIME = 16
 
 
@@ -116,8 +115,7 @@ def crop_matrices(
         boxes: float32 [N, 4], original px, of the second pass; None: of the first.
     """
     experiment = network.experiment
-    ops = experiment.data.eval_ops if boxes is None else _SECOND_PASS_OPS + experiment.data.eval_ops
-    ops = experiment.resolved_ops(ops)
+    ops = predictor.pass_ops(experiment, is_second=boxes is not None)
     dataset = tf.data.TFRecordDataset(records.record_files(patterns))
     # Without boxes each record has its own, which the ops of the first pass do not ask for.
     rows = tf.data.Dataset.from_tensor_slices(

@@ -167,9 +167,7 @@ def _find_mirrored(
     gains = errors - np.linalg.norm(others, axis=-1) * truth.weights
     both = predictions.present & predictions.present[:, :, partner] & (truth.weights > 0)
     gains = np.where(both, gains, 0)
-    mirrored = np.zeros(
-        [len(gains), len(schema.categories), schema.num_keypoints], dtype=bool
-    )
+    mirrored = np.zeros([len(gains), len(schema.categories), schema.num_keypoints], dtype=bool)
     for code in np.unique(codes):
         of_category = gains[:, codes == code]
         nearer = np.sign(of_category).sum(1)

@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
+from config import Experiment
 from preprocessing import make_input_fn, records
 from preprocessing.datasets import Annotation
 from preprocessing.pictures import Picture
@@ -29,7 +30,6 @@ _CONFIDENT = 0.5
 # of its longer side: of 33,000 annotated points of 3,332 pictures 11 do.
 _FAR = 0.75
 _FEWEST_POINTS = 4  # to tell which of them is far from the others
-SECOND_PASS_OPS = 'crop_box|'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -198,6 +198,12 @@ def _predict_pass(
     return _collect(rows, networks[0].full_schema)
 
 
+def pass_ops(experiment: Experiment, is_second: bool) -> str:
+    """The op string of the first or the second pass: the second crops to a box."""
+    ops = experiment.data.eval_ops
+    return experiment.resolved_ops(f'crop_box|{ops}' if is_second else ops)
+
+
 def _rows(network: ensembling.TrainedNetwork, files, options, heatmap_size, boxes):
     """What starts the rows of Estimator.predict of a network."""
     experiment = network.experiment
@@ -207,11 +213,11 @@ def _rows(network: ensembling.TrainedNetwork, files, options, heatmap_size, boxe
     estimator = tf.estimator.Estimator(
         make_model_fn(task), network.folder, tf.estimator.RunConfig(log_step_count_steps=None)
     )
-    ops = experiment.data.eval_ops if boxes is None else SECOND_PASS_OPS + experiment.data.eval_ops
+    ops = pass_ops(experiment, is_second=boxes is not None)
     input_fn = make_input_fn(
         files,
         network.schema,
-        options.views.op_strings(experiment.resolved_ops(ops)),
+        options.views.op_strings(ops),
         options.batch_size,
         training=False,
         boxes=boxes,

@@ -7,6 +7,7 @@ import dataclasses
 import numpy as np
 
 MIN_DISTANCES = 20  # that a tail can be learned from
+_MOST = 0.95
 _MIN_SCALE = 1e-12
 # Twice the inverse of the degrees of freedom: from nearly a Gaussian to half a Cauchy distribution.
 _SHAPES = np.geomspace(1e-2, 4.0, 200)
@@ -28,15 +29,15 @@ class RadialTail:
     def fit(cls, squared: np.ndarray) -> RadialTail:
         """Learns from squared distances, of any shape; NaN do not count.
 
-        Half and nine tenths of them must lie where they do, which one in thirty that is wrong
-        hardly moves. The default if there are fewer than MIN_DISTANCES.
+        By the distances that half and that 95 % of them do not exceed, which are moved little if one
+        in a hundred is wrong. The default if there are fewer than MIN_DISTANCES.
         """
         squared = squared[~np.isnan(squared)]
         if len(squared) < MIN_DISTANCES:
             return cls()
-        half, most = np.maximum(np.quantile(squared, (0.5, 0.9)), _MIN_SCALE)
+        half, most = np.maximum(np.quantile(squared, (0.5, _MOST)), _MIN_SCALE)
         # The share beyond d^2 is (1 + d^2 / (dof scale))^(-dof / 2).
-        ratios = (10**_SHAPES - 1) / (2**_SHAPES - 1)
+        ratios = ((1 - _MOST) ** -_SHAPES - 1) / (2**_SHAPES - 1)
         shape = float(_SHAPES[min(np.searchsorted(ratios, most / half), len(_SHAPES) - 1)])
         return cls(scale=float(half / (2**shape - 1) * shape / 2), dof=2 / shape)
 
