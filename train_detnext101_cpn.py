@@ -12,7 +12,11 @@ EXPERIMENT = dataclasses.replace(
         backbone='detnext101', head='cpn', backbone_options={'levels': (3, 4, 5, 6)}
     ),
     data=DataConfig(batch_size=4),
-    optimizer=dataclasses.replace(RESNET50_CPN.optimizer, learning_rate=2e-4),
+    optimizer=dataclasses.replace(
+        RESNET50_CPN.optimizer, learning_rate=2e-4, decay_epochs=(15.0, 20.0)
+    ),
+    epochs=25.0,
+    epochs_per_eval=5.0,
 )
 
 if __name__ == '__main__':

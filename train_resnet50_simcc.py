@@ -8,7 +8,7 @@ EXPERIMENT = Experiment(
         backbone='resnet50', head='simcc', image_size=(256, 256), heatmap_size=(256, 256)
     ),
     data=DataConfig(batch_size=16),
-    loss=LossConfig(kind='cross_entropy', sigmas=(3.0,), ohkm=1.0),
+    loss=LossConfig(kind='cross_entropy', sigmas=(4.0,), ohkm=1.0),
     optimizer=OptimizerConfig(
         name='adam',
         learning_rate=5e-4,

@@ -6,6 +6,7 @@ out; a crop that was mapped back with another origin), or stand in their mirrore
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -15,8 +16,8 @@ from utility.ensembles import Predictions, combine
 from utility.metrics import normalizers
 
 _PRIOR_POINTS = 20.0  # an offset of so many points is half way between that and the model's own
-_LEAST_SCALE = 1.0  # px; residuals are known no better than to the pixel
-_LOCATION_STEPS = 10
+_LEAST_VARIANCE = 1e-9  # of residuals that are all the same
+_LOCATION_STEPS = 8
 _SURE = 3.0  # standard errors by which the partner's column must be nearer more often
 _LEAST_SIZE = 8.0  # px; garments are taken to be no smaller
 
@@ -26,15 +27,17 @@ class Truth(NamedTuple):
 
     Attributes:
         keypoints: float64 [N, K, 2], px.
+        present: bool [N, K]: the point is annotated.
         weights: float64 [N, K]: what a pixel of error adds to the sum of NE, 1 over the
             normaliser; 0 where a point is not scored.
     """
 
     keypoints: np.ndarray
+    present: np.ndarray
     weights: np.ndarray
 
     def of_pictures(self, rows: np.ndarray) -> Truth:
-        return Truth(self.keypoints[rows], self.weights[rows])
+        return Truth(*(values[rows] for values in self))
 
 
 class Correction(NamedTuple):
@@ -50,6 +53,9 @@ class Correction(NamedTuple):
     offsets: np.ndarray
     relative: np.ndarray
 
+    def of_models(self, indices: Sequence[int]) -> Correction:
+        return Correction(*(values[list(indices)] for values in self))
+
 
 def truth_of(
     keypoints: np.ndarray, visibility: np.ndarray, categories: np.ndarray, schema: KeypointSchema
@@ -63,9 +69,8 @@ def truth_of(
     scored = (visibility == 1) & (lengths > 0)
     if not scored.any():
         raise ValueError(f'no point of {len(scored)} images can be scored')
-    return Truth(
-        np.asarray(keypoints, np.float64), np.where(scored, 1 / np.where(scored, lengths, 1), 0)
-    )
+    weights = np.where(scored, 1 / np.where(scored, lengths, 1), 0)
+    return Truth(np.asarray(keypoints, np.float64), visibility >= 0, weights)
 
 
 def category_codes(categories: np.ndarray, schema: KeypointSchema) -> np.ndarray:
@@ -196,9 +201,12 @@ def _offsets(
 def _location(residuals: np.ndarray) -> np.ndarray:
     """Where most of [n, 2] are: a mean with Gaussian weights around itself, from the median on."""
     center = np.median(residuals, axis=0)
-    scale = np.median(np.linalg.norm(residuals - center, axis=-1))
-    scale = max(float(scale), 1e-9)
+    variance = max(float(np.median(_squares(residuals - center))), _LEAST_VARIANCE)
     for _ in range(_LOCATION_STEPS):
-        weights = np.exp(-((residuals - center) ** 2).sum(-1) / (2 * scale**2))
-        center = (weights[:, np.newaxis] * residuals).sum(0) / max(weights.sum(), 1e-9)
+        weights = np.exp(_squares(residuals - center) / (-2 * variance))
+        center = weights @ residuals / weights.sum()
     return center
+
+
+def _squares(offsets: np.ndarray) -> np.ndarray:
+    return np.einsum('ij,ij->i', offsets, offsets)

@@ -18,11 +18,26 @@ from preprocessing.schema import KeypointSchema
 from preprocessing.tables import ABSENT_INDEX
 from utility import ensemble_corrections, ensemble_votes
 from utility.ensemble_corrections import Correction, Truth, category_codes, garment_frames
-from utility.ensemble_votes import Ballot, Voting
+from utility.ensemble_votes import Ballot, Sought, Voting
 from utility.ensembles import Predictions, rows_of
-from utility.shape_model import ShapeModel
+from utility.shape_model import MIN_POINTS, ShapeModel
 
 _LEAST_PICTURES = 20  # of a category, to learn its shapes from
+
+
+class Knowledge(NamedTuple):
+    """What is known of each of M models, and of garments.
+
+    Attributes:
+        correction: Of the models.
+        shapes: Of the garments, by category; without those of which too few were seen.
+    """
+
+    correction: Correction
+    shapes: Mapping[str, ShapeModel]
+
+    def of_models(self, indices: Sequence[int]) -> Knowledge:
+        return self._replace(correction=self.correction.of_models(indices))
 
 
 class Learned(NamedTuple):
@@ -31,7 +46,7 @@ class Learned(NamedTuple):
     Attributes:
         correction: Of the models.
         weights: The Voting of the M models by category and keypoint.
-        shapes: Of the garments, by category; without those of which too few were seen.
+        shapes: As of Knowledge.
         votes: The Voting of the models and the shapes, M + 1 voters, with features; None: the
             points are those that `weights` gives.
     """
@@ -52,23 +67,117 @@ def combine(learned: Learned, predictions: Predictions, schema: KeypointSchema) 
     return _elected(learned.votes, voters, sizes, schema)
 
 
+def know(predictions: Predictions, truth: Truth, schema: KeypointSchema) -> Knowledge:
+    """Learns what fit needs and what does not depend on which models are combined."""
+    correction = ensemble_corrections.fit(predictions, truth, schema)
+    return Knowledge(correction, _fit_shapes(predictions, truth, schema))
+
+
 def fit(
-    predictions: Predictions, truth: Truth, schema: KeypointSchema, strengths: Sequence[float]
+    knowledge: Knowledge,
+    predictions: Predictions,
+    truth: Truth,
+    schema: KeypointSchema,
+    strengths: Sequence[float],
 ) -> Iterator[Learned]:
-    """Fits ensembles, with votes, for each strength of the shrinkage.
+    """Fits an ensemble with votes for each strength of the shrinkage.
 
     Args:
+        knowledge: Of these models, from the same pictures.
         predictions: Of M models.
         truth: Of the same pictures.
         schema: Of both.
-        strengths: Of ensemble_votes.fit, in falling order.
+        strengths: Of ensemble_votes.fit; best in falling order, as each starts from the one before.
     """
-    correction = ensemble_corrections.fit(predictions, truth, schema)
+    correction, shapes = knowledge
     corrected = ensemble_corrections.correct(correction, predictions, schema)
-    shapes = fit_shapes(predictions, truth, schema)
     weights_start = votes_start = None
     for strength in strengths:
-        ballot, n, k = _ballot(corrected, schema)
-        weights, weights_start = _fit_voting(ballot, n, k, truth, schema, strength, weights_start)
-        weighted = _placed(elect(weights, ballot), n, k, truth)
-        voters, sizes = _with_shapes(shapes, corrected, weighted, schema)
+        ballot, sought = _asked(corrected, None, truth, schema)
+        weights, weights_start = ensemble_votes.fit(ballot, sought, strength, weights_start)
+        weighted = _elected(weights, corrected, None, schema)
+        ballot, sought = _asked(*_with_shapes(shapes, corrected, weighted, schema), truth, schema)
+        votes, votes_start = ensemble_votes.fit(ballot, sought, strength, votes_start)
+        yield Learned(correction, weights, shapes, votes)
+
+
+def _ballot(
+    predictions: Predictions, sizes: np.ndarray | None, schema: KeypointSchema
+) -> tuple[Ballot, np.ndarray, np.ndarray]:
+    """The points that anybody predicts, their pictures [R] and keypoints [R].
+
+    Without the sizes [N] of the garments it has no features.
+    """
+    points, shares, n, k = rows_of(predictions)
+    features = np.zeros([0, len(n)], np.float32)
+    if sizes is not None:
+        features = ensemble_votes.agreement(points, shares, sizes[n])
+    codes = category_codes(predictions.categories, schema)[n]
+    ballot = Ballot(points.astype(np.float32), shares.astype(np.float32), codes, k, features)
+    return ballot, n, k
+
+
+def _asked(
+    predictions: Predictions, sizes: np.ndarray | None, truth: Truth, schema: KeypointSchema
+) -> tuple[Ballot, Sought]:
+    """The points that anybody predicts and that are scored, and the answers to them."""
+    present = predictions.present & (truth.weights > 0)
+    ballot, n, k = _ballot(predictions._replace(present=present), sizes, schema)
+    num_groups = (len(schema.categories), schema.num_keypoints)
+    return ballot, Sought(truth.keypoints[n, k], truth.weights[n, k], num_groups)
+
+
+def _elected(
+    voting: Voting, predictions: Predictions, sizes: np.ndarray | None, schema: KeypointSchema
+) -> np.ndarray:
+    """[N, K, 2]: what the voters elect; at pixel (-1, -1) where there is none."""
+    ballot, n, k = _ballot(predictions, sizes, schema)
+    points = np.full([*predictions.own.shape, 2], ABSENT_INDEX + 0.5)
+    points[n, k] = ensemble_votes.elect(voting, ballot)
+    return points
+
+
+def _fit_shapes(
+    predictions: Predictions, truth: Truth, schema: KeypointSchema
+) -> dict[str, ShapeModel]:
+    """The annotated shapes, by category; without those of too few pictures."""
+    shapes = {}
+    for category in schema.categories:
+        points = list(schema.indices(category))
+        rows = np.flatnonzero(predictions.categories == category)
+        rows = rows[truth.present[rows][:, points].sum(1) >= MIN_POINTS]
+        if len(rows) >= _LEAST_PICTURES:
+            place = np.ix_(rows, points)
+            shapes[category] = ShapeModel.fit(truth.keypoints[place], truth.present[place])
+    return shapes
+
+
+def _with_shapes(
+    shapes: Mapping[str, ShapeModel],
+    predictions: Predictions,
+    weighted: np.ndarray,
+    schema: KeypointSchema,
+) -> tuple[Predictions, np.ndarray]:
+    """The models, and as one more where each point should be by the others of `weighted`.
+
+    Returns:
+        Predictions of M + 1 voters, the last of which is absent where the shapes of the category
+        are not known; the sizes of the garments, [N], px.
+    """
+    there = predictions.present.any(0)
+    expected = np.full(weighted.shape, np.nan)
+    for category, shape in shapes.items():
+        points = np.array(schema.indices(category))
+        rows = np.flatnonzero(predictions.categories == category)
+        place = np.ix_(rows, points)
+        if len(rows):
+            expected[place] = shape.conditional(weighted[place], there[place]).predicted
+    known = there & np.isfinite(expected).all(-1)
+    expected = np.where(known[..., np.newaxis], expected, ABSENT_INDEX + 0.5)
+    voters = predictions._replace(
+        names=(*predictions.names, 'shapes'),
+        keypoints=np.concatenate([predictions.keypoints, expected[np.newaxis]]),
+        present=np.concatenate([predictions.present, known[np.newaxis]]),
+    )
+    codes = category_codes(predictions.categories, schema)
+    return voters, garment_frames(weighted, codes, predictions.own)[1]

@@ -1,0 +1,299 @@
+"""Which way to combine models is best, by answers that no fit has seen.
+
+What is learned is fitted to some folds of the pictures and measured on the others. It is taken only
+if it is better there than whatever needs no answers, so that learning cannot make things worse.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from preprocessing.schema import KeypointSchema
+from utility import ensemble_learning
+from utility.ensemble_corrections import Truth
+from utility.ensemble_learning import Knowledge, Learned
+from utility.ensembles import METHODS, Predictions, combine
+from utility.statistics import grouped_folds
+
+ALONE, WEIGHTS, VOTES = 'alone', 'weights', 'votes'  # methods besides METHODS
+LEARNED = 'learned'  # the best of all methods
+STRENGTHS = (30.0, 3.0, 1.0)  # of the shrinkage that are tried, in points
+SELECTION_STRENGTH = 3.0
+NUM_FOLDS = 5
+MAX_SUBSETS = 40  # of models that are all tried; of more, models are added one by one
+
+
+class Ensemble(NamedTuple):
+    """A way to combine models.
+
+    Attributes:
+        method: A name in METHODS; ALONE: one model, and the median where it has no point; WEIGHTS
+            or VOTES: what is learned.
+        model: Position of the model that is ALONE.
+        learned: What WEIGHTS and VOTES need.
+    """
+
+    method: str
+    model: int = 0
+    learned: Learned | None = None
+
+    def points(self, predictions: Predictions, schema: KeypointSchema) -> np.ndarray:
+        """float64 [N, K, 2], px; at pixel (-1, -1) where no model has a point."""
+        if self.learned is not None:
+            return ensemble_learning.combine(self.learned, predictions, schema)
+        if self.method != ALONE:
+            return combine(predictions, self.method)[0]
+        present = predictions.present[self.model][..., np.newaxis]
+        others = combine(predictions, 'median')[0]
+        return np.where(present, predictions.keypoints[self.model], others)
+
+
+class Candidate(NamedTuple):
+    """A way to combine models, as measured.
+
+    Attributes:
+        label: For people.
+        method: Of Ensemble.
+        distances: float64 [N, K], normalised, of pictures that the fit had not seen; NaN where not
+            scored.
+        model: Of Ensemble.
+        strength: Of the shrinkage; None where nothing is learned.
+    """
+
+    label: str
+    method: str
+    distances: np.ndarray
+    model: int = 0
+    strength: float | None = None
+
+    @property
+    def error(self) -> float:
+        """NE, a fraction."""
+        return float(np.nanmean(self.distances))
+
+
+class Choice(NamedTuple):
+    """What has been measured, and what to use.
+
+    Attributes:
+        singles: The models as they are; a point that one lacks counts as at pixel (-1, -1).
+        candidates: The ways to combine; of each that is learned, the best strength.
+        chosen: One of the candidates.
+        ensemble: That one, fitted to all pictures.
+    """
+
+    singles: tuple[Candidate, ...]
+    candidates: tuple[Candidate, ...]
+    chosen: Candidate
+    ensemble: Ensemble
+
+
+def distances_of(points: np.ndarray, truth: Truth) -> np.ndarray:
+    """float64 [N, K]: normalised distances of points [N, K, 2], NaN where not scored."""
+    distances = np.linalg.norm(points - truth.keypoints, axis=-1) * truth.weights
+    return np.where(truth.weights > 0, distances, np.nan)
+
+
+def choose(
+    predictions: Predictions, truth: Truth, schema: KeypointSchema, method: str = LEARNED
+) -> Choice:
+    """Measures the ways to combine models, and chooses one.
+
+    Args:
+        predictions: Of pictures with answers.
+        truth: The answers.
+        schema: Of both.
+        method: LEARNED; or a name in METHODS, which is then chosen, and nothing is learned.
+
+    Raises:
+        ValueError: There are fewer different pictures than folds, or no such method.
+    """
+    singles, simple = _singles(predictions, truth), _simple(predictions, truth, schema)
+    if method != LEARNED:
+        METHODS.get(method)
+        chosen = next(candidate for candidate in simple if candidate.method == method)
+        return Choice(singles, tuple(simple), chosen, Ensemble(method))
+    folds = folds_of(predictions, truth, schema)
+    learned = out_of_fold(folds, predictions, truth, schema, STRENGTHS)
+    best_of_kinds = [
+        min((c for c in learned if c.method == kind), key=_error) for kind in (WEIGHTS, VOTES)
+    ]
+    candidates = (*simple, *best_of_kinds)
+    # Of candidates that are as good the first is taken, and those that learn nothing come first.
+    chosen = min(candidates, key=_error)
+    return Choice(singles, candidates, chosen, _fitted(chosen, predictions, truth, schema))
+
+
+def _error(candidate: Candidate) -> float:
+    return candidate.error
+
+
+def _singles(predictions: Predictions, truth: Truth) -> tuple[Candidate, ...]:
+    absent = (-0.5, -0.5)
+    points = np.where(predictions.present[..., np.newaxis], predictions.keypoints, absent)
+    return tuple(
+        Candidate(name, ALONE, distances_of(points[i], truth), i)
+        for i, name in enumerate(predictions.names)
+    )
+
+
+def _simple(predictions: Predictions, truth: Truth, schema: KeypointSchema) -> list[Candidate]:
+    """The ways that learn nothing."""
+    ways = [(method, 0, method) for method in METHODS.names()]
+    ways += [(ALONE, i, f'{name}, or the median') for i, name in enumerate(predictions.names)]
+    return [
+        Candidate(
+            label,
+            method,
+            distances_of(Ensemble(method, i).points(predictions, schema), truth),
+            i,
+        )
+        for method, i, label in ways
+    ]
+
+
+class Fold(NamedTuple):
+    """A part of the pictures [N], and what the others tell.
+
+    Attributes:
+        seen: Positions of the others.
+        held_out: Positions of this part.
+        knowledge: From those that are seen.
+    """
+
+    seen: np.ndarray
+    held_out: np.ndarray
+    knowledge: Knowledge
+
+    def of_models(self, indices: Sequence[int]) -> Fold:
+        return self._replace(knowledge=self.knowledge.of_models(indices))
+
+
+def folds_of(predictions: Predictions, truth: Truth, schema: KeypointSchema) -> list[Fold]:
+    """NUM_FOLDS folds.
+
+    Pictures that all models predict the same for are taken for one picture, and are in one fold.
+
+    Raises:
+        ValueError: There are fewer different pictures than folds.
+    """
+    groups = [rows.tobytes() for rows in np.moveaxis(predictions.keypoints, 1, 0)]
+    fold_of = grouped_folds(groups, predictions.categories, NUM_FOLDS)
+    folds = []
+    for fold in range(NUM_FOLDS):
+        seen = np.flatnonzero(fold_of != fold)
+        parts = (predictions.of_pictures(seen), truth.of_pictures(seen))
+        knowledge = ensemble_learning.know(*parts, schema)
+        folds.append(Fold(seen, np.flatnonzero(fold_of == fold), knowledge))
+    return folds
+
+
+def out_of_fold(
+    folds: Sequence[Fold],
+    predictions: Predictions,
+    truth: Truth,
+    schema: KeypointSchema,
+    strengths: Sequence[float],
+) -> list[Candidate]:
+    """WEIGHTS and VOTES at each strength, each picture by a fit to the folds without it."""
+    points = {
+        (kind, strength): np.zeros(truth.keypoints.shape)
+        for kind in (WEIGHTS, VOTES)
+        for strength in strengths
+    }
+    for fold in folds:
+        parts = (predictions.of_pictures(fold.seen), truth.of_pictures(fold.seen))
+        fits = ensemble_learning.fit(fold.knowledge, *parts, schema, strengths)
+        others = predictions.of_pictures(fold.held_out)
+        for strength, learned in zip(strengths, fits):
+            for kind, fitted in _kinds(learned):
+                combined = ensemble_learning.combine(fitted, others, schema)
+                points[kind, strength][fold.held_out] = combined
+    return [
+        Candidate(f'{kind} (learned)', kind, distances_of(values, truth), strength=strength)
+        for (kind, strength), values in points.items()
+    ]
+
+
+def _kinds(learned: Learned) -> Iterator[tuple[str, Learned]]:
+    yield WEIGHTS, learned._replace(shapes={}, votes=None)
+    yield VOTES, learned
+
+
+def _fitted(
+    chosen: Candidate, predictions: Predictions, truth: Truth, schema: KeypointSchema
+) -> Ensemble:
+    """The chosen way, fitted to all pictures by the steps that the folds took."""
+    if chosen.strength is None:
+        return Ensemble(chosen.method, chosen.model)
+    parts = (predictions, truth, schema)
+    strengths = STRENGTHS[: STRENGTHS.index(chosen.strength) + 1]
+    knowledge = ensemble_learning.know(*parts)
+    *_, learned = ensemble_learning.fit(knowledge, *parts, strengths)
+    return Ensemble(chosen.method, learned=dict(_kinds(learned))[chosen.method])
+
+
+class Selection(NamedTuple):
+    """Sets of models that were tried: their positions, and the NE of what is made of each."""
+
+    tried: dict[tuple[int, ...], float]
+
+    @property
+    def best(self) -> tuple[int, ...]:
+        return min(self.tried, key=self.tried.__getitem__)
+
+
+def select_models(
+    predictions: Predictions,
+    truth: Truth,
+    schema: KeypointSchema,
+    max_models: int,
+    method: str = LEARNED,
+) -> Selection:
+    """Looks for the best few of many models.
+
+    All sets of at most `max_models` are tried if they are few. Else models are added one by one,
+    each time the one that helps most.
+
+    Args:
+        predictions: Of pictures with answers.
+        truth: The answers.
+        schema: Of both.
+        max_models: The most models, from 1 on.
+        method: As of choose. What is learned is compared out of fold, at SELECTION_STRENGTH.
+
+    Raises:
+        ValueError: max_models is less than 1, or as choose does.
+    """
+    if max_models < 1:
+        raise ValueError(f'max_models={max_models}: must be 1 or more')
+    count = len(predictions.names)
+    sizes = range(1, min(max_models, count) + 1)
+    tried: dict[tuple[int, ...], float] = {}
+    folds = folds_of(predictions, truth, schema) if method == LEARNED else []
+
+    def try_all(sets: Iterable[tuple[int, ...]]) -> None:
+        for models in sets:
+            part = predictions.of_models(models)
+            if method != LEARNED:
+                points = combine(part, method)[0]
+                tried[models] = float(np.nanmean(distances_of(points, truth)))
+                continue
+            own = [fold.of_models(models) for fold in folds]
+            learned = out_of_fold(own, part, truth, schema, (SELECTION_STRENGTH,))
+            tried[models] = min(candidate.error for candidate in learned)
+
+    if sum(math.comb(count, size) for size in sizes) <= MAX_SUBSETS:
+        try_all(models for size in sizes for models in itertools.combinations(range(count), size))
+        return Selection(tried)
+    best: tuple[int, ...] = ()
+    for _ in sizes:
+        larger = [tuple(sorted({*best, i})) for i in range(count) if i not in best]
+        try_all(larger)
+        best = min(larger, key=tried.__getitem__)
+    return Selection(tried)
