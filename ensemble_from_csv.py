@@ -1,11 +1,18 @@
 """Combines several submissions into one, point by point; or looks for what is wrong with one.
 
 python ensemble_from_csv.py A.csv B.csv [...] --output_csv=ensemble.csv [--method=median]
+python ensemble_from_csv.py A.csv B.csv [...] --fit=VAL_A.csv,VAL_B.csv --answers=VAL_ANSWERS.csv
+                            [--max_models=2] [--save_weights=WEIGHTS.json]
+python ensemble_from_csv.py A.csv B.csv [...] --weights_file=WEIGHTS.json
 python ensemble_from_csv.py --check=SUBMISSION.csv [--data_dir=RECORDS/test_0]
+
+--fit learns from the same models' predictions of pictures with answers whom to believe where, and
+tells how much that can be expected to gain. Without submissions it only tells, and saves.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 
@@ -16,14 +23,32 @@ from utility import command_line
 
 def _define_flags() -> None:
     flags.DEFINE_string('output_csv', 'ensemble.csv', 'The combined submission.')
-    flags.DEFINE_enum('method', 'mean', ['mean', 'median'], 'How x and y are combined.')
+    flags.DEFINE_string(
+        'method',
+        None,
+        'How points are combined: mean, median, geometric_median, or learned, which needs --fit; '
+        'default: mean, with --fit learned.',
+    )
     flags.DEFINE_list('weights', None, 'A positive number for each CSV; default: all the same.')
+    flags.DEFINE_float(
+        'reject',
+        None,
+        'Leave out a prediction that is more than so many times as far from the median as half of '
+        'the predictions of the point are.',
+    )
+    flags.DEFINE_list('fit', None, 'For each CSV, predictions of the same model to learn from.')
+    flags.DEFINE_string('answers', None, 'With --fit: the annotations of those pictures.')
+    flags.DEFINE_integer('max_models', None, 'With --fit: choose the best, at most so many.')
+    flags.DEFINE_string('save_weights', None, 'With --fit: where to write what is learned, JSON.')
+    flags.DEFINE_string('weights_file', None, 'Combine by what --save_weights has written.')
     flags.DEFINE_string('dataset', 'fashionai', 'Whose categories and keypoints the CSVs have.')
     flags.DEFINE_string(
         'check', None, 'A submission to look at; exits with 2 if it would be rejected.'
     )
     flags.DEFINE_string('data_dir', None, 'With --check: the records of its test split.')
-    flags.DEFINE_string('output_json', None, 'With --check: where to write the findings too.')
+    flags.DEFINE_string(
+        'output_json', None, 'With --check or --fit: where to write what it tells too.'
+    )
 
 
 def _parse_weights(texts: list[str] | None) -> list[float] | None:
@@ -31,6 +56,53 @@ def _parse_weights(texts: list[str] | None) -> list[float] | None:
         return texts and [float(text) for text in texts]
     except ValueError as error:
         raise ValueError(f'--weights={",".join(texts)}: must be numbers with commas') from error
+
+
+def _check_flags(values, positional: list[str]) -> None:
+    """Refuses flags that do not go together.
+
+    Raises:
+        ValueError: Some do not.
+    """
+
+    def given(*names: str) -> list[str]:
+        return [f'--{name}' for name in names if getattr(values, name) is not None]
+
+    if values.data_dir or (values.output_json and not values.fit):
+        raise ValueError(
+            '--data_dir and --output_json need --check=SUBMISSION.csv, or the latter --fit'
+        )
+    if not values.fit:
+        for name in given('answers', 'max_models', 'save_weights'):
+            raise ValueError(f'{name} needs --fit=VAL_A.csv,VAL_B.csv')
+        if values.method == 'learned':
+            raise ValueError('--method=learned needs --fit=VAL_A.csv,VAL_B.csv')
+    elif not values.answers:
+        raise ValueError('--fit needs --answers=VAL_ANSWERS.csv')
+    elif positional and len(values.fit) != len(positional):
+        raise ValueError(
+            f'--fit={",".join(values.fit)}: must be {len(positional)} CSVs, one for each submission'
+        )
+    for learned in given('fit', 'weights_file'):
+        for name in given('weights', 'reject', *(() if values.fit else ('method',))):
+            raise ValueError(f'{name} does not go with {learned}')
+    if values.fit and values.weights_file:
+        raise ValueError('--weights_file does not go with --fit')
+    _check_paths(values, positional)
+
+
+def _check_paths(values, positional: list[str]) -> None:
+    """Refuses to write a file over one that is read, or over another one that is written."""
+    if not positional and not values.fit:
+        raise ValueError('give the CSVs to combine, such as A.csv B.csv')
+    read = [*positional, *(values.fit or []), values.answers, values.weights_file]
+    taken = {os.path.realpath(path): path for path in read if path}
+    for name in ('output_csv', 'output_json', 'save_weights'):
+        path = getattr(values, name)
+        if path and os.path.realpath(path) in taken:
+            raise ValueError(f'--{name}={path}: is one of the CSVs to combine')
+        if path:
+            taken[os.path.realpath(path)] = path
 
 
 def check(path: str, data_dir: str | None, dataset: str, output_json: str | None) -> bool:
@@ -47,6 +119,84 @@ def check(path: str, data_dir: str | None, dataset: str, output_json: str | None
     return report.is_rejected
 
 
+def _read(paths: list[str], schema):
+    """The first of some CSVs, and the utility.ensembles.Predictions of all."""
+    from utility import ensembles
+
+    tables = ensembles.read_tables(paths, schema)
+    return tables[0], ensembles.stack(tables, schema, paths)
+
+
+def _write(points, first, predictions, schema, path: str) -> None:
+    """Writes combined points as a submission."""
+    from preprocessing.tables import write_table
+    from utility import ensembles
+
+    combined = ensembles.as_table(points, predictions, first, schema)
+    write_table(path, ensembles.round_to_pixels(combined), schema)
+
+
+def combine(paths: list[str], schema, values, weights: list[float] | None) -> None:
+    """Writes the mean, the median or the like of submissions."""
+    from utility import ensembles
+
+    first, predictions = _read(paths, schema)
+    method = values.method or 'mean'
+    points, rejected = ensembles.combine(predictions, method, weights, values.reject)
+    _write(points, first, predictions, schema, values.output_csv)
+    print(f'{values.output_csv}: {method} of {len(paths)} submissions, {len(points)} images')
+    if values.reject is not None:
+        share = 100 * rejected / predictions.present.sum()
+        print(f'--reject={values.reject:g} left out {rejected} predictions, {share:.2f} %')
+
+
+def combine_by(saved, first, predictions, schema, output_csv: str) -> None:
+    """Writes submissions combined by a utility.ensemble_files.SavedEnsemble."""
+    count, wanted = len(predictions.names), ', '.join(saved.names)
+    if count != len(saved.names):
+        raise ValueError(
+            f'{count} CSVs to combine, but the ensemble is of {len(saved.names)}: {wanted}'
+        )
+    points = saved.ensemble.points(predictions, schema)
+    _write(points, first, predictions, schema, output_csv)
+    pairs = ', '.join(f'{path} as {name}' for path, name in zip(predictions.names, saved.names))
+    print(f'{output_csv}: {saved.ensemble.method} of {pairs}; {len(points)} images')
+
+
+def learn(schema, values):
+    """Learns how to combine, tells what it gains, and saves it.
+
+    Returns:
+        A utility.ensemble_files.SavedEnsemble and the positions of its models among --fit.
+    """
+    from preprocessing.tables import read_table, write_bytes
+    from utility import ensemble_choice, ensemble_files, ensemble_report, ensemble_selection
+    from utility.ensemble_corrections import truth_of
+    from utility.metrics import in_order_of
+
+    first, predictions = _read(values.fit, schema)
+    answers = read_table(values.answers, schema)
+    answers = in_order_of(answers, first, values.answers, values.fit[0])
+    truth = truth_of(answers.keypoints, answers.visibility, answers.categories, schema)
+    method, selection = values.method or ensemble_choice.LEARNED, None
+    models = tuple(range(len(values.fit)))
+    if values.max_models is not None:
+        parts = (predictions, truth, schema)
+        selection = ensemble_selection.select_models(*parts, values.max_models, method)
+        print(ensemble_report.selection_to_text(selection), end='\n\n')
+        models = selection.best
+    choice = ensemble_choice.choose(predictions.of_models(models), truth, schema, method)
+    gains = ensemble_report.gains_of(choice)
+    print(ensemble_report.to_text(choice, gains), flush=True)
+    saved = ensemble_files.SavedEnsemble(tuple(values.fit[i] for i in models), choice.ensemble)
+    if values.output_json:
+        report = ensemble_report.to_dict(choice, gains, selection)
+        write_bytes(values.output_json, (json.dumps(report, indent=2) + '\n').encode())
+    if values.save_weights:
+        write_bytes(values.save_weights, ensemble_files.to_json(saved, schema).encode())
+    return saved, models
+
+
 def main(positional: list[str]) -> None:
     values = flags.FLAGS
     if values.check:
@@ -55,24 +205,27 @@ def main(positional: list[str]) -> None:
             sys.stdout.flush()
             sys.exit(2)
         return
-    if values.data_dir or values.output_json:
-        raise ValueError('--data_dir and --output_json need --check=SUBMISSION.csv')
-    if not positional:
-        raise ValueError('give the CSVs to combine, such as A.csv B.csv')
-    if os.path.realpath(values.output_csv) in map(os.path.realpath, positional):
-        raise ValueError(f'--output_csv={values.output_csv}: is one of the CSVs to combine')
+    _check_flags(values, positional)
     weights = _parse_weights(values.weights)
 
     from preprocessing.datasets import DATASETS
-    from preprocessing.tables import read_table, write_table
-    from utility import submissions
 
     schema = DATASETS.get(values.dataset).schema
-    tables = [read_table(path, schema) for path in positional]
-    combined = submissions.ensemble(tables, schema, values.method, weights, positional)
-    write_table(values.output_csv, submissions.round_to_pixels(combined), schema)
-    count = len(combined.image_ids)
-    print(f'{values.output_csv}: {values.method} of {len(tables)} submissions, {count} images')
+    if values.fit:
+        # Before what takes long, because they may be broken.
+        read = _read(positional, schema) if positional else None
+        saved, models = learn(schema, values)
+        if read:
+            combine_by(saved, read[0], read[1].of_models(models), schema, values.output_csv)
+    elif values.weights_file:
+        from preprocessing.tables import read_bytes
+        from utility import ensemble_files
+
+        text = read_bytes(values.weights_file).decode(errors='replace')
+        saved = ensemble_files.from_json(text, schema, f'--weights_file={values.weights_file}')
+        combine_by(saved, *_read(positional, schema), schema, values.output_csv)
+    else:
+        combine(positional, schema, values, weights)
 
 
 if __name__ == '__main__':

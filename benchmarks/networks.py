@@ -33,9 +33,9 @@ _ABOUT = """# Networks
 Made by `python -m benchmarks.networks --output=docs/networks.md`: every train script of the root.
 
 - **Parameters**: trainable ones of backbone and head, for {keypoints} keypoints.
-- **GFLOPs**: of one picture through the network, counted from the graph that is run: 2 for each
+- **GFLOPs**: of one picture to its final heat maps, counted from the graph that is run: 2 for each
   multiply-add of a convolution or a matrix product, padding included; nothing else counts.
-  (ResNet-50 at 224 px has 8.2.)
+  (ResNet-50 at 224 px has 8.2.) What only training needs, such as coarse heat maps, is left out.
 - **Training step**: {batch_size} pictures in float32: forward, loss, gradients, optimiser and
   moving statistics, the graph that the train script runs; without reading and augmenting pictures.
 - **Inference**: the same number of pictures, to points in original pixels.
@@ -74,7 +74,9 @@ def main(positional: list[str]) -> None:
     options = Options(**{name: values[name].value for name in Options._fields})
     chosen = recipes.select(values.scripts)
     experiments = {name: _experiment(name, options) for name in chosen}
-    book = ledger.Ledger(values.json, options._asdict())
+    # More or fewer repetitions make a row more or less exact, not another one.
+    meaning = {'batch_size': options.batch_size, 'image_size': options.image_size}
+    book = ledger.Ledger(values.json, meaning)
     wanted = [n for n in chosen if values.again or book.is_missing(n, experiments[n])]
     for name, row in measure(wanted, options):
         logging.info('%s: %s', name, row.get(ledger.FAILURE, 'measured'))
@@ -210,7 +212,12 @@ def page(rows: dict[str, dict[str, Any]], options: Options) -> str:
     """The table and what it says of itself, Markdown."""
     from preprocessing.datasets.fashionai import SCHEMA
 
-    about = _ABOUT.format(keypoints=SCHEMA.num_keypoints, **options._asdict())
+    counts = [row[_TRAIN]['seconds']['count'] for row in rows.values() if _TRAIN in row]
+    about = _ABOUT.format(
+        keypoints=SCHEMA.num_keypoints,
+        batch_size=options.batch_size,
+        repeats=max(counts, default=0),
+    )
     table = ledger.markdown_table(_HEADER, [_cells(*item, options) for item in rows.items()])
     return about + ledger.machines(rows) + _reference(rows) + table
 

@@ -6,9 +6,7 @@ if it is better there than whatever needs no answers, so that learning cannot ma
 
 from __future__ import annotations
 
-import itertools
-import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -17,15 +15,14 @@ from preprocessing.schema import KeypointSchema
 from utility import ensemble_learning
 from utility.ensemble_corrections import Truth
 from utility.ensemble_learning import Knowledge, Learned
-from utility.ensembles import METHODS, Predictions, combine
+from utility.ensemble_methods import METHODS
+from utility.ensembles import Predictions, combine
 from utility.statistics import grouped_folds
 
 ALONE, WEIGHTS, VOTES = 'alone', 'weights', 'votes'  # methods besides METHODS
 LEARNED = 'learned'  # the best of all methods
 STRENGTHS = (30.0, 3.0, 1.0)  # of the shrinkage that are tried, in points
-SELECTION_STRENGTH = 3.0
 NUM_FOLDS = 5
-MAX_SUBSETS = 40  # of models that are all tried; of more, models are added one by one
 
 
 class Ensemble(NamedTuple):
@@ -113,7 +110,7 @@ def choose(
     Raises:
         ValueError: There are fewer different pictures than folds, or no such method.
     """
-    singles, simple = _singles(predictions, truth), _simple(predictions, truth, schema)
+    singles, simple = _singles(predictions, truth), simple_candidates(predictions, truth, schema)
     if method != LEARNED:
         METHODS.get(method)
         chosen = next(candidate for candidate in simple if candidate.method == method)
@@ -142,7 +139,9 @@ def _singles(predictions: Predictions, truth: Truth) -> tuple[Candidate, ...]:
     )
 
 
-def _simple(predictions: Predictions, truth: Truth, schema: KeypointSchema) -> list[Candidate]:
+def simple_candidates(
+    predictions: Predictions, truth: Truth, schema: KeypointSchema
+) -> list[Candidate]:
     """The ways that learn nothing."""
     ways = [(method, 0, method) for method in METHODS.names()]
     ways += [(ALONE, i, f'{name}, or the median') for i, name in enumerate(predictions.names)]
@@ -236,64 +235,3 @@ def _fitted(
     knowledge = ensemble_learning.know(*parts)
     *_, learned = ensemble_learning.fit(knowledge, *parts, strengths)
     return Ensemble(chosen.method, learned=dict(_kinds(learned))[chosen.method])
-
-
-class Selection(NamedTuple):
-    """Sets of models that were tried: their positions, and the NE of what is made of each."""
-
-    tried: dict[tuple[int, ...], float]
-
-    @property
-    def best(self) -> tuple[int, ...]:
-        return min(self.tried, key=self.tried.__getitem__)
-
-
-def select_models(
-    predictions: Predictions,
-    truth: Truth,
-    schema: KeypointSchema,
-    max_models: int,
-    method: str = LEARNED,
-) -> Selection:
-    """Looks for the best few of many models.
-
-    All sets of at most `max_models` are tried if they are few. Else models are added one by one,
-    each time the one that helps most.
-
-    Args:
-        predictions: Of pictures with answers.
-        truth: The answers.
-        schema: Of both.
-        max_models: The most models, from 1 on.
-        method: As of choose. What is learned is compared out of fold, at SELECTION_STRENGTH.
-
-    Raises:
-        ValueError: max_models is less than 1, or as choose does.
-    """
-    if max_models < 1:
-        raise ValueError(f'max_models={max_models}: must be 1 or more')
-    count = len(predictions.names)
-    sizes = range(1, min(max_models, count) + 1)
-    tried: dict[tuple[int, ...], float] = {}
-    folds = folds_of(predictions, truth, schema) if method == LEARNED else []
-
-    def try_all(sets: Iterable[tuple[int, ...]]) -> None:
-        for models in sets:
-            part = predictions.of_models(models)
-            if method != LEARNED:
-                points = combine(part, method)[0]
-                tried[models] = float(np.nanmean(distances_of(points, truth)))
-                continue
-            own = [fold.of_models(models) for fold in folds]
-            learned = out_of_fold(own, part, truth, schema, (SELECTION_STRENGTH,))
-            tried[models] = min(candidate.error for candidate in learned)
-
-    if sum(math.comb(count, size) for size in sizes) <= MAX_SUBSETS:
-        try_all(models for size in sizes for models in itertools.combinations(range(count), size))
-        return Selection(tried)
-    best: tuple[int, ...] = ()
-    for _ in sizes:
-        larger = [tuple(sorted({*best, i})) for i in range(count) if i not in best]
-        try_all(larger)
-        best = min(larger, key=tried.__getitem__)
-    return Selection(tried)

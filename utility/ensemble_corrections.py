@@ -155,11 +155,12 @@ def _unmirrored(
     """The predictions [M, N, K] with the points of mirrored [M, C, K] from their partner."""
     if not mirrored.any():
         return predictions
-    partner, taken = list(schema.flip_permutation), mirrored[:, codes]
-    present = np.where(taken, predictions.present[:, :, partner], predictions.present)
+    partner = list(schema.flip_permutation)
+    # Where the partner's column holds nothing, the point's own is better than none.
+    taken = mirrored[:, codes] & predictions.present[:, :, partner]
     swapped = predictions.keypoints[:, :, partner]
     keypoints = np.where(taken[..., np.newaxis], swapped, predictions.keypoints)
-    return predictions._replace(keypoints=keypoints, present=present)
+    return predictions._replace(keypoints=keypoints, present=predictions.present | taken)
 
 
 def _find_mirrored(

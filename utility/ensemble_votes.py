@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from utility.ensembles import mean
+from utility.ensemble_methods import mean
 from utility.minimization import minimize
 
 AGREEMENT_SCALES = (0.06, 0.2, 0.6)  # sizes of a garment; two voters so far apart agree by 1 / e
@@ -173,7 +173,7 @@ class _Objective:
         plain = mean(ballot.points, ballot.shares)
         total = (np.linalg.norm(plain - sought.points, axis=-1) * sought.weights).sum()
         self._weights = (sought.weights / max(total, _LEAST_TOTAL)).astype(np.float32)
-        parts = self.layout.split(np.full(self.layout.size, strength / len(sought.points)))
+        parts = self.layout.split(np.full(self.layout.size, strength / max(len(sought.points), 1)))
         parts[0][:] = 0
         self._penalty = np.concatenate(parts, axis=1).ravel()
 

@@ -132,9 +132,8 @@ def find_errors(
 ) -> Errors:
     """Tells of every scored point what kind of error it has.
 
-    A point within the radius of FOUND_SIMILARITY of its true place is found, whatever else is near.
-    Otherwise the crop is to blame if it hides the point, and else the nearest true place of
-    another point, visible or occluded, within the same radius.
+    A point within the radius of FOUND_SIMILARITY of its true place is found. Otherwise the crop is
+    to blame if it hides the point, and else another point, if one is within the same radius.
 
     Args:
         predicted: Points of N pictures.
@@ -175,13 +174,7 @@ def find_errors(
     codes = np.full(scored.shape, -1, np.int8)
     for name in reversed(conditions):  # the first that holds is written last
         codes[scored & conditions[name]] = _CODES[name]
-    floors = np.zeros(scored.shape)
-    if evidence.decoded is not None:
-        alone = metrics.normalized_distances(
-            evidence.decoded, answers.keypoints, answers.visibility, normalizer
-        )
-        found = np.isin(codes, [_CODES[name] for name in _FOUND])
-        floors[found] = np.minimum(alone, distances)[found]
+    floors = _floors(distances, codes, answers, normalizer, evidence)
     unknown = {
         FLOOR: evidence.decoded is None,
         'crop': evidence.seen is None,
@@ -189,6 +182,18 @@ def find_errors(
     }
     kinds = tuple(name for name in KINDS if not unknown.get(name))
     return Errors(distances, floors, codes, kinds, skipped, lost)
+
+
+def _floors(distances, codes, answers, normalizer, evidence: Evidence) -> np.ndarray:
+    """What of each distance [N, K] the codec alone would leave, where the point is found."""
+    floors = np.zeros(codes.shape)
+    if evidence.decoded is not None:
+        alone = metrics.normalized_distances(
+            evidence.decoded, answers.keypoints, answers.visibility, normalizer
+        )
+        found = np.isin(codes, [_CODES[name] for name in _FOUND])
+        floors[found] = np.minimum(alone, distances)[found]
+    return floors
 
 
 def _distances_to_others(predicted, answers, schema, normalizer) -> list[np.ndarray]:

@@ -92,27 +92,40 @@ class ExchangeEvidence:
 
     @classmethod
     def learn(
-        cls, exchange: Exchange, model: ShapeModel, points: np.ndarray, present: np.ndarray
+        cls,
+        exchange: Exchange,
+        model: ShapeModel,
+        points: np.ndarray,
+        present: np.ndarray,
+        surprise: np.ndarray,
     ) -> ExchangeEvidence:
-        """Learns from pictures most of which are right, points [N, n, 2] and present [N, n].
+        """Learns from pictures most of which are right.
 
         Were all of them right, there would be as many wrong ones to compare them with, too: the
         same with the points exchanged.
+
+        Args:
+            exchange: Which.
+            model: Of the shapes.
+            points: [N, n, 2] px.
+            present: bool [N, n].
+            surprise: [N], model.surprise of them.
         """
         unweighted = cls(exchange, model, 1.0)
-        moved = exchange.moved
-        advantage = unweighted._advantage(points, present)[present[:, moved].all(1)]
+        advantage = unweighted._advantage(points, present, surprise)
+        advantage = advantage[present[:, exchange.moved].all(1)]
         return cls(exchange, model, _logistic_weight(advantage))
 
-    def log_odds(self, points: np.ndarray, present: np.ndarray) -> np.ndarray:
-        """float64 [N]: that the points are exchanged, against that they are not."""
-        return LOG_PRIOR - self.weight * self._advantage(points, present)
+    def log_odds(self, points: np.ndarray, present: np.ndarray, surprise: np.ndarray) -> np.ndarray:
+        """float64 [N]: that points are exchanged, against that they are not; as of `learn`."""
+        return LOG_PRIOR - self.weight * self._advantage(points, present, surprise)
 
-    def _advantage(self, points: np.ndarray, present: np.ndarray) -> np.ndarray:
+    def _advantage(
+        self, points: np.ndarray, present: np.ndarray, surprise: np.ndarray
+    ) -> np.ndarray:
         """[N]: by how much the shape is more usual as it is, in log density."""
         order = self.exchange.permutation(points.shape[1])
-        exchanged = self.model.surprise(points[:, order], present[:, order])
-        return exchanged - self.model.surprise(points, present)
+        return self.model.surprise(points[:, order], present[:, order]) - surprise
 
 
 def _logistic_weight(advantage: np.ndarray) -> float:

@@ -102,8 +102,6 @@ def combined_predictions(tables: Sequence[KeypointTable], annotations: KeypointT
     Returns:
         float64 [N, K, 2], px; NaN where there is none.
 
-    Raises:
-        ValueError: No table has one of the pictures.
     """
     stack = np.full((len(tables), *annotations.keypoints.shape), np.nan)
     for values, table in zip(stack, tables):

@@ -59,8 +59,8 @@ class Evidence:
         exchanges: What may be exchanged, and how much the shapes tell of that.
         places: Of each point, how far it usually is from where the others say.
         predictions: Of each point, how far predictions usually are from it.
-        same_place: float64 [n, n], log odds that a point is wrong as it lies on another one; 0 where
-            that is no evidence, as for an armpit and a cuff that often coincide.
+        same_place: float64 [n, n], log odds that a point is wrong as it lies on another one; 0
+            where that is no evidence, as for an armpit and a cuff that often coincide.
     """
 
     model: ShapeModel
@@ -82,7 +82,9 @@ class Evidence:
 
     def exchanged(self, shapes: Shapes, lengths: np.ndarray) -> np.ndarray:
         """float64 [N, number of exchanges]: log odds that points were exchanged."""
-        log_odds = [one.log_odds(shapes.points, shapes.present) for one in self.exchanges]
+        values = shapes.points, shapes.present
+        surprise = self.model.surprise(*values)
+        log_odds = [one.log_odds(*values, surprise) for one in self.exchanges]
         said = [self._predictions_say(shapes, lengths, one.exchange) for one in self.exchanges]
         return np.stack(log_odds, axis=1) + np.stack(said, axis=1)
 
@@ -160,15 +162,14 @@ def learn(shapes: Shapes, exchanges: Sequence[Exchange], normalizer: tuple[int, 
     Raises:
         ValueError: No picture has enough points.
     """
-    model = ShapeModel.fit(shapes.points, shapes.present)
-    conditional = model.conditional(shapes.points, shapes.present)
+    values = shapes.points, shapes.present
+    model = ShapeModel.fit(*values)
+    conditional, surprise = model.conditional(*values), model.surprise(*values)
     squared = np.where(shapes.present, conditional.squared_distances(shapes.points), np.nan)
     evidence = Evidence(
         model=model,
         normalizer=normalizer,
-        exchanges=[
-            ExchangeEvidence.learn(one, model, shapes.points, shapes.present) for one in exchanges
-        ],
+        exchanges=[ExchangeEvidence.learn(one, model, *values, surprise) for one in exchanges],
         places=[RadialTail.fit(column) for column in squared.T],
         predictions=(),
         same_place=_same_place(shapes, normalizer),

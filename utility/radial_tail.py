@@ -29,8 +29,8 @@ class RadialTail:
     def fit(cls, squared: np.ndarray) -> RadialTail:
         """Learns from squared distances, of any shape; NaN do not count.
 
-        By the distances that half and that 95 % of them do not exceed, which are moved little if one
-        in a hundred is wrong. The default if there are fewer than MIN_DISTANCES.
+        By the distances that half and that 95 % of them do not exceed: these are hardly moved if
+        one in a hundred is wrong. The default if there are fewer than MIN_DISTANCES.
         """
         squared = squared[~np.isnan(squared)]
         if len(squared) < MIN_DISTANCES:

@@ -24,7 +24,7 @@ KINDS = {
     ABSENT: 'absent, though the rest is there',
     SHAPE: 'an unusual shape',
 }
-_MAX_COST = 1.0  # a point that is farther off is no worse
+_MAX_COST = 1.0  # what is farther off is no worse; also of what is off nobody knows how far
 _MAX_ROUNDS = 4  # mistakes of one picture that are found one after the other
 _OUTSIDE_LOG_ODDS = 5.0  # a point outside of the picture is hardly ever meant
 _NEAR = 0.1  # sizes of the garment: a point beyond the border by less was meant to be on it
@@ -117,18 +117,20 @@ class Search:
             moved = one.exchange.moved
             useless = ~shapes.present[:, moved].any(1) | suspected[:, moved].any(1)
             of_exchanges[useless, column] = -np.inf
+        num_exchanges = of_exchanges.shape[1]
         log_odds = np.concatenate([of_exchanges, of_points], axis=1)
-        choice, likely = log_odds.argmax(1), log_odds.max(1) > self._threshold
+        excess = log_odds - self._threshold
+        # An exchange explains two points and more, a misplacement one.
+        excess[:, :num_exchanges] *= 2
+        choice, likely = excess.argmax(1), excess.max(1) > 0
         for i in np.flatnonzero(likely):
-            k = choice[i] - of_exchanges.shape[1]
-            odds = log_odds[i, choice[i]]
+            k, odds = choice[i] - num_exchanges, log_odds[i, choice[i]]
             if k < 0:
                 exchange = self._evidence.exchanges[choice[i]].exchange
                 yield self._exchanged(rows[i], exchange, odds)
             else:
-                yield self._misplaced(
-                    rows[i], k, self._kind(misplaced, i, k), misplaced.place[i, k], odds
-                )
+                kind = self._kind(misplaced, i, k)
+                yield self._misplaced(rows[i], k, kind, misplaced.place[i, k], odds)
         return rows[likely]
 
     def _kind(self, misplaced: Misplaced, row: int, k: int) -> str:
@@ -141,8 +143,10 @@ class Search:
         order = exchange.permutation(len(points))
         moved = [k for k in exchange.moved if visibility[k] >= 0 or visibility[order[k]] >= 0]
         exchanged = points[order], visibility[order]
-        both = (visibility[moved] >= 0) & (exchanged[1][moved] >= 0)
-        offsets = (exchanged[0] - points)[moved][both]
+        # Where the other point is absent, this one should be where the others say.
+        there = exchanged[1][:, np.newaxis] >= 0
+        wanted = np.where(there, exchanged[0], self._conditional.predicted[row])
+        offsets = np.linalg.norm(wanted - points, axis=-1)[moved]
         self._shapes.points[row], self._shapes.visibility[row] = exchanged
         self._suspected[row, moved] = True
         return Suspicion(
@@ -152,17 +156,17 @@ class Search:
             moved_to=exchanged[0][moved],
             visibility=exchanged[1][moved],
             log_odds=float(log_odds),
-            cost=float(np.linalg.norm(offsets, axis=-1).sum() / self._lengths[row]),
+            cost=float(np.nansum(offsets[visibility[moved] >= 0]) / self._lengths[row]),
         )
 
     def _misplaced(
         self, row: int, k: int, kind: str, place: np.ndarray, log_odds: float
     ) -> Suspicion:
-        """Point k belongs to `place` [2]; it is absent if that is outside of the picture."""
-        inside = ((place >= 0) & (place < self._annotated.sizes[row])).all()
+        """Point k belongs to `place` [2], NaN if unknown; it is absent if that is outside."""
+        outside = ((place < 0) | (place >= self._annotated.sizes[row])).any()
         place = np.floor(place) + 0.5
         offset = np.linalg.norm(place - self._annotated.points[row, k])
-        visibility = self._annotated.visibility[row, k] if inside else -1
+        visibility = -1 if outside else self._annotated.visibility[row, k]
         self._shapes.visibility[row, k] = -1
         self._suspected[row, k] = True
         return Suspicion(
@@ -172,7 +176,7 @@ class Search:
             moved_to=place[np.newaxis],
             visibility=np.array([visibility]),
             log_odds=float(log_odds),
-            cost=float(offset / self._lengths[row]),
+            cost=_MAX_COST if np.isnan(offset) else float(offset / self._lengths[row]),
         )
 
     def _outside(self) -> Iterator[Suspicion]:
@@ -190,7 +194,7 @@ class Search:
         """Points that are absent in very few of the pictures that have all others this one has."""
         present = self._annotated.present
         counts = Counter(mask.tobytes() for mask in present)
-        sigma = np.sqrt(np.linalg.eigvalsh(self._conditional.covariance)[..., -1:])
+        sigma = np.sqrt(np.trace(self._conditional.covariance, axis1=2, axis2=3))[..., np.newaxis]
         low = self._conditional.predicted - _INSIDE * sigma
         high = self._conditional.predicted + _INSIDE * sigma
         inside = ((low > 0) & (high < self._annotated.sizes[:, np.newaxis])).all(-1)

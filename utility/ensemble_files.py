@@ -1,0 +1,197 @@
+"""A fitted ensemble as JSON, and back; what is read is checked to the last number."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from preprocessing.schema import KeypointSchema
+from utility.ensemble_choice import ALONE, VOTES, WEIGHTS, Ensemble
+from utility.ensemble_corrections import Correction
+from utility.ensemble_learning import Learned
+from utility.ensemble_methods import METHODS
+from utility.ensemble_votes import Voting, num_features
+from utility.shape_model import ShapeModel
+
+_FORMAT = 'keypoint ensemble 1'
+_MAX_NUMBER = 1e6  # no fit gives as much, and no sum of products of such numbers overflows
+_MAX_MODELS = 1000
+_ASYMMETRY = 1e-6  # of the largest entry
+_KINDS = {bool: 'b', float: 'fi'}
+_NOUNS = {bool: 'of true and false', float: 'numbers'}
+
+
+class SavedEnsemble(NamedTuple):
+    """An ensemble and the names of the models it was fitted to."""
+
+    names: tuple[str, ...]
+    ensemble: Ensemble
+
+
+def to_json(saved: SavedEnsemble, schema: KeypointSchema) -> str:
+    """A text that from_json reads."""
+    ensemble = saved.ensemble
+    values = {
+        'format': _FORMAT,
+        **_of_schema(schema),
+        'models': list(saved.names),
+        'method': ensemble.method,
+        'model': ensemble.model,
+        'learned': ensemble.learned and _learned_values(ensemble.learned),
+    }
+    return json.dumps(values) + '\n'
+
+
+def from_json(text: str, schema: KeypointSchema, where: str) -> SavedEnsemble:
+    """Reads an ensemble.
+
+    Args:
+        text: Of to_json.
+        schema: Of the pictures to combine predictions for.
+        where: The text comes from, for error messages.
+
+    Raises:
+        ValueError: It is not such a text, or of another schema; tells what is wrong.
+    """
+    try:
+        values = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f'{where}: not JSON: {error}') from error
+    try:
+        return _saved_ensemble(values, schema)
+    except ValueError as error:
+        raise ValueError(f'{where}: {error}') from error
+
+
+def _of_schema(schema: KeypointSchema) -> dict[str, Any]:
+    categories = {name: list(points) for name, points in schema.categories.items()}
+    return {'keypoints': list(schema.keypoints), 'categories': categories}
+
+
+def _learned_values(learned: Learned) -> dict[str, Any]:
+    voting = {name: getattr(learned, name) for name in (WEIGHTS, VOTES)}
+    return {
+        'correction': _lists(learned.correction._asdict()),
+        **{name: value and _lists(value._asdict()) for name, value in voting.items()},
+        'shapes': {name: _lists(vars(shape)) for name, shape in learned.shapes.items()},
+    }
+
+
+def _lists(arrays: Mapping[str, np.ndarray]) -> dict[str, list]:
+    return {name: array.tolist() for name, array in arrays.items() if isinstance(array, np.ndarray)}
+
+
+def _saved_ensemble(values: Any, schema: KeypointSchema) -> SavedEnsemble:
+    known = ('format', 'keypoints', 'categories', 'models', 'method', 'model', 'learned')
+    _check_keys(values, known, 'the file')
+    if values['format'] != _FORMAT:
+        raise ValueError(f'format={values["format"]!r}: must be {_FORMAT!r}')
+    for name, wanted in _of_schema(schema).items():
+        if values[name] != wanted:
+            raise ValueError(f'{name}: are not those of {schema.name}')
+    names, method, model = values['models'], values['method'], values['model']
+    if not _is_list_of_names(names):
+        raise ValueError(f'models: must be a list of 1 to {_MAX_MODELS} names')
+    methods = [*METHODS.names(), ALONE, WEIGHTS, VOTES]
+    if method not in methods:
+        raise ValueError(f'method={method!r}: must be one of {", ".join(methods)}')
+    if type(model) is not int or not 0 <= model < len(names):
+        raise ValueError(f'model={model!r}: must be from 0 to {len(names) - 1}')
+    learned = values['learned']
+    if (learned is not None) != (method in (WEIGHTS, VOTES)):
+        raise ValueError(f'learned: must be there for {WEIGHTS} and {VOTES} only, not {method}')
+    if learned is not None:
+        learned = _learned(learned, len(names), method, schema)
+    return SavedEnsemble(tuple(names), Ensemble(method, model, learned))
+
+
+def _is_list_of_names(value: Any) -> bool:
+    return (
+        isinstance(value, list)
+        and 1 <= len(value) <= _MAX_MODELS
+        and all(isinstance(name, str) for name in value)
+    )
+
+
+def _learned(values: Any, count: int, method: str, schema: KeypointSchema) -> Learned:
+    _check_keys(values, ('correction', 'weights', 'votes', 'shapes'), 'learned')
+    groups = (len(schema.categories), schema.num_keypoints)
+    if (values['votes'] is not None) != (method == VOTES):
+        raise ValueError(f'learned.votes: must be there for {VOTES} only, not {method}')
+    with_shapes, votes = count + 1, None
+    if method == VOTES:
+        shape = (with_shapes, num_features(with_shapes))
+        votes = _voting(values['votes'], groups, shape, 'learned.votes')
+    return Learned(
+        correction=_correction(values['correction'], (count, *groups)),
+        weights=_voting(values['weights'], groups, (count, 0), 'learned.weights'),
+        shapes=_shapes(values['shapes'], schema),
+        votes=votes,
+    )
+
+
+def _correction(values: Any, shape: tuple[int, int, int]) -> Correction:
+    where = 'learned.correction'
+    _check_keys(values, Correction._fields, where)
+    return Correction(
+        mirrored=_array(values['mirrored'], shape, bool, f'{where}.mirrored'),
+        offsets=_array(values['offsets'], (*shape, 2), float, f'{where}.offsets'),
+        relative=_array(values['relative'], shape[:1], bool, f'{where}.relative'),
+    )
+
+
+def _voting(values: Any, groups: tuple[int, int], effects: tuple[int, int], where: str) -> Voting:
+    _check_keys(values, Voting._fields, where)
+    return Voting(
+        biases=_array(values['biases'], (effects[0], *groups), float, f'{where}.biases'),
+        effects=_array(values['effects'], effects, float, f'{where}.effects'),
+    )
+
+
+def _shapes(values: Any, schema: KeypointSchema) -> dict[str, ShapeModel]:
+    if not isinstance(values, dict) or not set(values) <= set(schema.categories):
+        raise ValueError('learned.shapes: must have categories of the data set as keys')
+    shapes = {}
+    for category, parts in values.items():
+        where = f'learned.shapes.{category}'
+        _check_keys(parts, ('mean', 'scatter'), where)
+        size = len(schema.indices(category))
+        mean = _array(parts['mean'], (size, 2), float, f'{where}.mean')
+        scatter = _array(parts['scatter'], (2 * size, 2 * size), float, f'{where}.scatter')
+        if not _is_covariance(scatter):
+            raise ValueError(f'{where}.scatter: must be symmetric and positive definite')
+        shapes[category] = ShapeModel(mean, scatter)
+    return shapes
+
+
+def _is_covariance(matrix: np.ndarray) -> bool:
+    if np.abs(matrix - matrix.T).max() > _ASYMMETRY * np.abs(matrix).max():
+        return False
+    try:
+        np.linalg.cholesky(matrix)
+    except np.linalg.LinAlgError:
+        return False
+    return True
+
+
+def _check_keys(values: Any, wanted: Sequence[str], where: str) -> None:
+    if not isinstance(values, dict) or set(values) != set(wanted):
+        raise ValueError(f'{where}: must have just the keys {", ".join(wanted)}')
+
+
+def _array(value: Any, shape: tuple[int, ...], kind: type, where: str) -> np.ndarray:
+    """An array of just that shape and kind, bool or float; the numbers are finite and not huge."""
+    problem = f'{where}: must be {" x ".join(map(str, shape))} {_NOUNS[kind]}'
+    try:
+        array = np.array(value)
+    except ValueError as error:
+        raise ValueError(problem) from error
+    if array.shape != shape or (array.dtype.kind not in _KINDS[kind] and array.size):
+        raise ValueError(problem)
+    array = array.astype(kind)
+    if kind is float and not (np.abs(array) <= _MAX_NUMBER).all():
+        raise ValueError(f'{problem} from {-_MAX_NUMBER:g} to {_MAX_NUMBER:g}')
+    return array

@@ -1,0 +1,110 @@
+"""What an ensemble can be expected to gain, for people and for JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from utility.ensemble_choice import ALONE, NUM_FOLDS, Candidate, Choice
+from utility.ensemble_selection import Selection
+from utility.statistics import LEVEL, Interval, picture_sums, ratio_interval
+
+_MAX_SETS_SHOWN = 20
+
+
+class Gain(NamedTuple):
+    """How much lower the NE of what was chosen is than that of something else; fractions."""
+
+    over: str
+    interval: Interval
+
+
+def gains_of(choice: Choice) -> list[Gain]:
+    """The gain over the best single model, the mean, the median, and the best that learns nothing.
+
+    The intervals are of a bootstrap over pictures. What is learned saw no picture that it is
+    measured on; that it was chosen by the same pictures makes little of the gain.
+    """
+    unlearned = [candidate for candidate in choice.candidates if candidate.strength is None]
+    others = [
+        min(choice.singles, key=lambda single: single.error),
+        *(candidate for candidate in unlearned if candidate.method in ('mean', 'median')),
+        min(unlearned, key=lambda candidate: candidate.error),
+    ]
+    by_label = {other.label: other for other in others if other.label != choice.chosen.label}
+    return [Gain(label, _gain(other, choice.chosen)) for label, other in by_label.items()]
+
+
+def _gain(other: Candidate, chosen: Candidate) -> Interval:
+    return ratio_interval(*picture_sums(other.distances - chosen.distances))
+
+
+def to_dict(choice: Choice, gains: Sequence[Gain], selection: Selection | None) -> dict[str, Any]:
+    """What has been measured, as plain values; NE as fractions."""
+    values = {
+        'chosen': choice.chosen.label,
+        'method': choice.chosen.method,
+        'normalized_error': choice.chosen.error,
+        'points': int(np.count_nonzero(~np.isnan(choice.chosen.distances))),
+        'images': len(choice.chosen.distances),
+        'models': [single.label for single in choice.singles],
+        'singles': {single.label: single.error for single in choice.singles},
+        'candidates': {candidate.label: candidate.error for candidate in choice.candidates},
+        'level': LEVEL,
+        'gains': {gain.over: gain.interval._asdict() for gain in gains},
+    }
+    if selection is not None:
+        tried = [
+            {'models': _names(selection, models), 'normalized_error': error}
+            for models, error in selection.ranked
+        ]
+        values['selection'] = tried
+    return values
+
+
+def to_text(choice: Choice, gains: Sequence[Gain]) -> str:
+    """The table of what was measured, NE in percent, and the gains."""
+    complete = {single.model for single in choice.singles if _is_complete(single, choice)}
+    rows = [(single.label, single.error) for single in choice.singles]
+    rows += [
+        (candidate.label, candidate.error)
+        for candidate in choice.candidates
+        if not (candidate.method == ALONE and candidate.model in complete)
+    ]
+    width = max(len(label) for label, _ in rows)
+    chosen = choice.chosen
+    lines = [f'{"NE %":{width}} {len(chosen.distances)} images, learned ones in {NUM_FOLDS} folds']
+    lines += [f'{label:{width}} {100 * error:9.4f}' for label, error in rows]
+    lines += ['', f'chosen: {chosen.label}, NE {100 * chosen.error:.4f} %']
+    if chosen.strength is None and any(c.strength is not None for c in choice.candidates):
+        lines.append('nothing that is learned is better where it was not fitted')
+    lines += [_gain_line(gain) for gain in gains]
+    return '\n'.join(lines)
+
+
+def _is_complete(single: Candidate, choice: Choice) -> bool:
+    alone = next(c for c in choice.candidates if (c.method, c.model) == (ALONE, single.model))
+    return np.array_equal(alone.distances, single.distances, equal_nan=True)
+
+
+def _gain_line(gain: Gain) -> str:
+    value, low, high = (100 * end for end in gain.interval)
+    return (
+        f'expected gain over {gain.over}: {value:+.4f} percentage points, '
+        f'{100 * LEVEL:g} % interval [{low:+.4f}, {high:+.4f}]'
+    )
+
+
+def selection_to_text(selection: Selection) -> str:
+    """The sets of models that were tried, the best first."""
+    rows = [(' + '.join(_names(selection, models)), error) for models, error in selection.ranked]
+    width = max(len(label) for label, _ in rows)
+    lines = [f'{label:{width}} {100 * error:9.4f}' for label, error in rows[:_MAX_SETS_SHOWN]]
+    more = len(rows) - len(lines)
+    return '\n'.join(['NE % of sets of models', *lines, *([f'and {more} more'] * (more > 0))])
+
+
+def _names(selection: Selection, models: Sequence[int]) -> list[str]:
+    return [selection.names[i] for i in models]
