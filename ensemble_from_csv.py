@@ -15,6 +15,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Sequence
 
 from absl import flags
 
@@ -136,6 +137,12 @@ def _write(points, first, predictions, schema, path: str) -> None:
     write_table(path, ensembles.round_to_pixels(combined), schema)
 
 
+def _short(paths: Sequence[str]) -> tuple[str, ...]:
+    """The names of the files, without their folders unless two have the same name."""
+    names = tuple(os.path.basename(path) for path in paths)
+    return names if len(set(names)) == len(names) else tuple(paths)
+
+
 def combine(paths: list[str], schema, values, weights: list[float] | None) -> None:
     """Writes the mean, the median or the like of submissions."""
     from utility import ensembles
@@ -159,7 +166,9 @@ def combine_by(saved, first, predictions, schema, output_csv: str) -> None:
         )
     points = saved.ensemble.points(predictions, schema)
     _write(points, first, predictions, schema, output_csv)
-    pairs = ', '.join(f'{path} as {name}' for path, name in zip(predictions.names, saved.names))
+    pairs = ', '.join(
+        f'{path} as {name}' for path, name in zip(_short(predictions.names), saved.names)
+    )
     print(f'{output_csv}: {saved.ensemble.method} of {pairs}; {len(points)} images')
 
 
@@ -175,6 +184,7 @@ def learn(schema, values):
     from utility.metrics import in_order_of
 
     first, predictions = _read(values.fit, schema)
+    predictions = predictions._replace(names=_short(values.fit))
     answers = read_table(values.answers, schema)
     answers = in_order_of(answers, first, values.answers, values.fit[0])
     truth = truth_of(answers.keypoints, answers.visibility, answers.categories, schema)
@@ -188,7 +198,8 @@ def learn(schema, values):
     choice = ensemble_choice.choose(predictions.of_models(models), truth, schema, method)
     gains = ensemble_report.gains_of(choice)
     print(ensemble_report.to_text(choice, gains), flush=True)
-    saved = ensemble_files.SavedEnsemble(tuple(values.fit[i] for i in models), choice.ensemble)
+    names = tuple(predictions.names[i] for i in models)
+    saved = ensemble_files.SavedEnsemble(names, choice.ensemble)
     if values.output_json:
         report = ensemble_report.to_dict(choice, gains, selection)
         write_bytes(values.output_json, (json.dumps(report, indent=2) + '\n').encode())

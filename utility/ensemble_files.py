@@ -76,12 +76,15 @@ def _learned_values(learned: Learned) -> dict[str, Any]:
     return {
         'correction': _lists(learned.correction._asdict()),
         **{name: value and _lists(value._asdict()) for name, value in voting.items()},
-        'shapes': {name: _lists(vars(shape)) for name, shape in learned.shapes.items()},
+        'shapes': {
+            name: _lists({'mean': shape.mean, 'scatter': shape.scatter})
+            for name, shape in learned.shapes.items()
+        },
     }
 
 
 def _lists(arrays: Mapping[str, np.ndarray]) -> dict[str, list]:
-    return {name: array.tolist() for name, array in arrays.items() if isinstance(array, np.ndarray)}
+    return {name: array.tolist() for name, array in arrays.items()}
 
 
 def _saved_ensemble(values: Any, schema: KeypointSchema) -> SavedEnsemble:

@@ -86,7 +86,8 @@ class Evidence:
         surprise = self.model.surprise(*values)
         log_odds = [one.log_odds(*values, surprise) for one in self.exchanges]
         said = [self._predictions_say(shapes, lengths, one.exchange) for one in self.exchanges]
-        return np.stack(log_odds, axis=1) + np.stack(said, axis=1)
+        # Not np.stack: there may be no exchange at all.
+        return np.reshape(np.add(log_odds, said), (len(said), len(lengths))).T
 
     def _predictions_say(
         self, shapes: Shapes, lengths: np.ndarray, exchange: Exchange
