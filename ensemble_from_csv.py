@@ -110,10 +110,11 @@ def check(path: str, data_dir: str | None, dataset: str, output_json: str | None
     """Prints, and writes, what is wrong with a submission; whether it would be rejected."""
     from preprocessing.datasets import DATASETS
     from preprocessing.tables import write_bytes
-    from utility import doctor
+    from utility.doctor import examination
 
     schema = DATASETS.get(dataset).schema
-    report = doctor.examine(path, schema, doctor.read_split(data_dir, schema) if data_dir else None)
+    split = examination.read_split(data_dir, schema) if data_dir else None
+    report = examination.examine(path, schema, split)
     print(report.to_text())
     if output_json:
         write_bytes(output_json, report.to_json().encode())

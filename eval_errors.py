@@ -46,13 +46,14 @@ def make_report(case, errors, missing: str, scale: float, image_sizes) -> dict:
     """All numbers that there are.
 
     Args:
-        case: A utility.error_cases.Case.
-        errors: A utility.error_budget.Errors, of the case.
+        case: A utility.errors.cases.Case.
+        errors: A utility.errors.budget.Errors, of the case.
         missing: How the errors were found.
         scale: With which k of the similarity.
         image_sizes: float [N, 2], (height, width), px; None where not known.
     """
-    from utility import error_budget, oracles, subsets
+    from utility.errors import budget as error_budget
+    from utility.errors import oracles, subsets
 
     categories, schema = case.answers.categories, case.schema
     properties = subsets.properties(case.answers, schema, image_sizes)
@@ -81,7 +82,9 @@ def main(positional: list[str]) -> None:
         raise ValueError('give either --prediction and --answers, or --data_dir and --model_dir')
 
     from preprocessing.tables import write_bytes
-    from utility import error_budget, error_cases, error_page
+    from utility.errors import budget as error_budget
+    from utility.errors import cases as error_cases
+    from utility.errors import page as error_page
 
     if values.model_dir:
         options = prediction_flags.options(values)

@@ -29,7 +29,9 @@ class SqueezeExcite(Layer):
         self.excite = Conv(f'{self.path}/excite', channels, use_bias=True)
 
     def call(self, inputs, training):
-        weights = tf.reduce_mean(inputs, axis=[1, 2], keepdims=True)
+        # In float32: a sum of thousands of cells stops growing in bfloat16.
+        weights = tf.reduce_mean(tf.cast(inputs, tf.float32), axis=[1, 2], keepdims=True)
+        weights = tf.cast(weights, inputs.dtype)
         return inputs * tf.sigmoid(self.excite(tf.nn.relu(self.squeeze(weights))))
 
 

@@ -85,7 +85,7 @@ class Convolution(layers.Layer):
         return self.activation(outputs)
 
 
-class BatchNorm(layers.Layer):
+class BatchNorm(layers.BatchNorm):
     """As layers.BatchNorm, with its own momentum and epsilon, and perhaps without a scale.
 
     A momentum of 0, the last batch's statistics alone, is replaced by layers.BATCH_NORM_MOMENTUM.
@@ -94,29 +94,7 @@ class BatchNorm(layers.Layer):
     def __init__(self, path: str, config: Mapping[str, Any]):
         super().__init__(path)
         self.momentum = config['momentum'] or layers.BATCH_NORM_MOMENTUM
-        self.epsilon, self.has_scale = config['epsilon'], config['scale']
-
-    def build(self, inputs):
-        shape = [inputs.shape[-1]]
-        if self.has_scale:
-            self.gamma = self.add_variable('gamma', shape, 1.0)
-        self.beta = self.add_variable('beta', shape)
-        self.moving_mean = self.add_variable('moving_mean', shape, statistic=True)
-        self.moving_variance = self.add_variable('moving_variance', shape, 1.0, statistic=True)
-
-    def call(self, inputs, training):
-        gamma = self.gamma if self.has_scale else tf.ones_like(self.beta)
-        moving = (self.moving_mean, self.moving_variance)
-        mean, variance = (None, None) if training else moving
-        outputs, *batch = v1.nn.fused_batch_norm(
-            inputs, gamma, self.beta, mean, variance, self.epsilon, is_training=training
-        )
-        if training:
-            for variable, value in zip(moving, batch):
-                update = variable.assign_sub((variable - value) * (1 - self.momentum))
-                if not v1.executing_eagerly_outside_functions():
-                    v1.add_to_collection(v1.GraphKeys.UPDATE_OPS, update)
-        return outputs
+        self.epsilon, self.has_gamma = config['epsilon'], config['scale']
 
 
 class LayerNorm(layers.Layer):

@@ -217,8 +217,12 @@ class BatchNorm(Layer):
     In training the batch's own statistics normalise, and move those that normalise otherwise. In
     a v1 graph the moves are operations in UPDATE_OPS, which the train operation must depend on;
     in eager mode and in tf.function they just happen. Replicas normalise on their own.
-    With `zero_gamma` the scale is 0 at first instead of 1.
+    With `zero_gamma` the scale is 0 at first instead of 1; without `has_gamma` there is none.
     """
+
+    momentum = BATCH_NORM_MOMENTUM
+    epsilon = BATCH_NORM_EPSILON
+    has_gamma = True
 
     def __init__(self, path: str, zero_gamma: bool = False):
         super().__init__(path)
@@ -226,7 +230,9 @@ class BatchNorm(Layer):
 
     def build(self, inputs):
         shape = [inputs.shape[-1]]
-        self.gamma = self.add_variable('gamma', shape, mean=0.0 if self.zero_gamma else 1.0)
+        self.gamma = None
+        if self.has_gamma:
+            self.gamma = self.add_variable('gamma', shape, mean=0.0 if self.zero_gamma else 1.0)
         self.beta = self.add_variable('beta', shape)
         self.moving_mean = self.add_variable('moving_mean', shape, statistic=True)
         self.moving_variance = self.add_variable('moving_variance', shape, 1.0, statistic=True)
@@ -234,12 +240,13 @@ class BatchNorm(Layer):
     def call(self, inputs, training):
         moving = (self.moving_mean, self.moving_variance)
         mean, variance = (None, None) if training else moving
+        gamma = self.gamma if self.has_gamma else tf.ones_like(self.beta)
         outputs, *batch = v1.nn.fused_batch_norm(
-            inputs, self.gamma, self.beta, mean, variance, BATCH_NORM_EPSILON, is_training=training
+            inputs, gamma, self.beta, mean, variance, self.epsilon, is_training=training
         )
         if training:
             for variable, value in zip(moving, batch):
-                update = variable.assign_sub((variable - value) * (1 - BATCH_NORM_MOMENTUM))
+                update = variable.assign_sub((variable - value) * (1 - self.momentum))
                 if not v1.executing_eagerly_outside_functions():
                     v1.add_to_collection(v1.GraphKeys.UPDATE_OPS, update)
         return outputs

@@ -75,3 +75,11 @@ def test_squeeze_excite_equals_numpy():
     np.testing.assert_allclose(layer(images, True), expected, atol=1e-5)
     with pytest.raises(ValueError, match='se: 8 channels are below 16'):
         blocks.SqueezeExcite('se')(images, True)
+
+
+def test_squeeze_excite_sums_many_cells_in_float32():
+    layer = blocks.SqueezeExcite('se', reduction=4)
+    images = tf.constant(1.0 + 0.1 * _random(1, 64, 64, 8))
+    exact = layer(images, True)
+    rounded = tf.cast(layer(tf.cast(images, tf.bfloat16), True), tf.float32)
+    np.testing.assert_allclose(rounded, exact, rtol=0.03)

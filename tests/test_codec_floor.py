@@ -10,8 +10,9 @@ from preprocessing import make_input_fn, records
 from preprocessing.datasets import Annotation
 from preprocessing.datasets.fashionai import SCHEMA
 from tests.tiny_records import write_records
-from utility import codec_floor, ensembling, predictor
+from utility import ensembling, predictor
 from utility.answers import annotations_of
+from utility.errors import codec_floor
 from utility.prediction import PredictOptions
 
 SIZE = 48  # px

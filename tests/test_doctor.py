@@ -1,4 +1,4 @@
-"""utility.doctor: every quirk of real submissions is found, and nothing in a good one."""
+"""The doctor: every quirk of real submissions is found, and nothing in a good one."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ from hypothesis import strategies
 from preprocessing.datasets.fashionai import SCHEMA
 from preprocessing.tables import read_table
 from tests import tiny_records
-from utility import doctor, submissions
-from utility.findings import ERROR, MAX_EXAMPLES, WARNING
-from utility.submission_rules import Split
+from utility import submissions
+from utility.doctor import examination
+from utility.doctor.findings import ERROR, MAX_EXAMPLES, WARNING
+from utility.doctor.submission_rules import Split
 
 ROOT = Path(__file__).resolve().parent.parent
 HEADER = ['image_id', 'image_category', *SCHEMA.keypoints]
@@ -98,7 +99,7 @@ def text_of(rows, header=HEADER, end='\n'):
 def findings_of(tmp_path, content, split=SPLIT):
     path = tmp_path / 'submission.csv'
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    report = doctor.examine(path, SCHEMA, split)
+    report = examination.examine(path, SCHEMA, split)
     if not report.is_rejected:
         # What is let pass can be used, by the project's own reading and check.
         table = read_table(path, SCHEMA)
@@ -360,7 +361,7 @@ def test_pictures_without_a_record(tmp_path):
     assert (finding.severity, finding.count) == (WARNING, 1)
     path = tmp_path / 'all.csv'
     path.write_text(text_of([*GOOD, ['Images/skirt/lost.jpg', *GOOD[SKIRT][1:]]]))
-    assert doctor.examine(path, SCHEMA, lost).findings == ()
+    assert examination.examine(path, SCHEMA, lost).findings == ()
 
 
 SCALE = 'coordinates are probably those of pictures resized to about'
@@ -510,7 +511,7 @@ def test_what_is_shown_of_a_file_is_printable_and_short(tmp_path):
     rows = changed(changed(GOOD, 0, 1, 'x' * 5000), 1, 0, 'Images/\x1b[31mred.jpg')
     path = tmp_path / 's.csv'
     path.write_text(text_of(rows))
-    text = doctor.examine(path, SCHEMA, SPLIT).to_text()
+    text = examination.examine(path, SCHEMA, SPLIT).to_text()
     assert text.replace('\n', '').isprintable()
     assert max(map(len, text.splitlines())) < 300
 
@@ -518,16 +519,16 @@ def test_what_is_shown_of_a_file_is_printable_and_short(tmp_path):
 def test_split_of_records(tmp_path):
     counts = {'train': {'skirt': 1}, 'test_0': {'skirt': 3, 'trousers': 2}}
     root = tiny_records.write_records(tmp_path / 'records', counts, size=64)
-    split = doctor.read_split(f'{root}/test_0', SCHEMA)
+    split = examination.read_split(f'{root}/test_0', SCHEMA)
     wanted = {f'skirt/{i}.jpg': 'skirt' for i in range(3)}
     wanted.update({f'trousers/{i}.jpg': 'trousers' for i in range(2)})
     assert dict(zip(split.image_ids, split.categories)) == wanted
     assert split.image_sizes.tolist() == [[64, 64]] * 5
     assert (split.rejected_ids, split.num_rejected) == (frozenset(), 0)
     (tmp_path / 'records' / 'rejected.csv').write_text('image_id,reason\nskirt/9.jpg,broken\n')
-    assert doctor.read_split(f'{root}/test_0/', SCHEMA).rejected_ids == {'skirt/9.jpg'}
+    assert examination.read_split(f'{root}/test_0/', SCHEMA).rejected_ids == {'skirt/9.jpg'}
     with pytest.raises(ValueError, match="unknown split 'test_9'"):
-        doctor.read_split(f'{root}/test_9', SCHEMA)
+        examination.read_split(f'{root}/test_9', SCHEMA)
 
 
 def run(folder, *arguments):

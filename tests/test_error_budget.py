@@ -10,8 +10,10 @@ from hypothesis import strategies as st
 from preprocessing.datasets.fashionai import SCHEMA
 from preprocessing.schema import KeypointSchema
 from preprocessing.tables import KeypointTable, own_points
-from utility import error_budget, metrics, oracles
-from utility.error_budget import KINDS, Evidence
+from utility import metrics
+from utility.errors import budget as error_budget
+from utility.errors import oracles
+from utility.errors.budget import KINDS, Evidence
 
 NORMALIZER = 200.0  # px
 GOOD, JITTER = 0.05 * NORMALIZER, 0.1 * NORMALIZER  # px

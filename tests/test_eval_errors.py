@@ -17,8 +17,10 @@ from config import DataConfig, Experiment, NetworkConfig
 from preprocessing.datasets.fashionai import SCHEMA
 from preprocessing.tables import KeypointTable, write_table
 from tests.tiny_records import write_records
-from utility import error_budget, error_cases, error_page
 from utility.answers import annotations_of
+from utility.errors import budget as error_budget
+from utility.errors import cases as error_cases
+from utility.errors import page as error_page
 from utility.prediction import PredictOptions
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent

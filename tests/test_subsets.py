@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from preprocessing.datasets.fashionai import SCHEMA
 from preprocessing.tables import KeypointTable, own_points
-from utility import statistics, subsets
-from utility.subsets import SUBSETS, UNKNOWN, Subset
+from utility import statistics
+from utility.errors import subsets
+from utility.errors.subsets import SUBSETS, UNKNOWN, Subset
 
 BLOUSE = {
     'neckline_left': (80, 20), 'neckline_right': (120, 20), 'center_front': (100, 40),

@@ -21,7 +21,7 @@ from preprocessing import records
 from preprocessing.schema import KeypointSchema
 from preprocessing.tables import KeypointTable
 from utility import html_page
-from utility.error_page import draw_error
+from utility.errors.page import draw_error
 from utility.suspicions import KINDS, Suspicion
 
 _STYLE = """

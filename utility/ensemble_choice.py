@@ -173,16 +173,18 @@ class Fold(NamedTuple):
         return self._replace(knowledge=self.knowledge.of_models(indices))
 
 
-def folds_of(predictions: Predictions, truth: Truth, schema: KeypointSchema) -> list[Fold]:
-    """NUM_FOLDS folds.
+def picture_groups(predictions: Predictions) -> list[bytes]:
+    """[N], what equal pictures have in common: all models predict the same for them."""
+    return [rows.tobytes() for rows in np.moveaxis(predictions.keypoints, 1, 0)]
 
-    Pictures that all models predict the same for are taken for one picture, and are in one fold.
+
+def folds_of(predictions: Predictions, truth: Truth, schema: KeypointSchema) -> list[Fold]:
+    """NUM_FOLDS folds, equal pictures in one.
 
     Raises:
         ValueError: There are fewer different pictures than folds.
     """
-    groups = [rows.tobytes() for rows in np.moveaxis(predictions.keypoints, 1, 0)]
-    fold_of = grouped_folds(groups, predictions.categories, NUM_FOLDS)
+    fold_of = grouped_folds(picture_groups(predictions), predictions.categories, NUM_FOLDS)
     folds = []
     for fold in range(NUM_FOLDS):
         seen = np.flatnonzero(fold_of != fold)

@@ -54,4 +54,4 @@ def weight_decay_loss(config: OptimizerConfig, variables) -> tf.Tensor:
 
 def is_kernel(variable) -> bool:
     """Whether weight decay applies: by the kind of the variable, which its last name tells."""
-    return variable.name.split(':')[0].split('/')[-1] == 'kernel'
+    return variable.name.split(':')[0].split('/')[-1].endswith('kernel')

@@ -11,8 +11,8 @@ from collections.abc import Iterator, Mapping
 from config import EXPERIMENT_FILE, NetworkConfig
 from utility import checkpoints
 from utility.checkpoints import Weights
-from utility.weight_files import WeightFile, open_weights
 from utility.weights import Origin, Source, identify
+from utility.weights.files import WeightFile, open_weights
 
 
 def own_weights(path: str) -> Weights | None:

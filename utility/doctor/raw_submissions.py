@@ -19,7 +19,7 @@ import numpy as np
 
 from preprocessing.schema import KeypointSchema
 from preprocessing.tables import EXTRA_CATEGORY, IMAGE_CATEGORY, IMAGE_ID, read_bytes
-from utility.findings import ERROR, WARNING, Example, Finding, num_errors
+from utility.doctor.findings import ERROR, WARNING, Example, Finding, num_errors
 
 _BOM = '\ufeff'
 _OTHER_SEPARATORS = (';', '\t', '|')

@@ -14,10 +14,10 @@ import numpy as np
 
 from preprocessing.schema import KeypointSchema
 from preprocessing.tables import IMAGE_ID, read_bytes
-from utility.findings import Finding, format_findings, num_errors
-from utility.plausibility import Prediction, check_plausibility
-from utility.raw_submissions import RawSubmission, read_raw
-from utility.submission_rules import Split, check_cells, check_ids, check_split, read_cells
+from utility.doctor.findings import Finding, format_findings, num_errors
+from utility.doctor.plausibility import Prediction, check_plausibility
+from utility.doctor.raw_submissions import RawSubmission, read_raw
+from utility.doctor.submission_rules import Split, check_cells, check_ids, check_split, read_cells
 
 _PICTURES_AT_A_TIME = 1024
 

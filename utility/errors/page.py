@@ -11,9 +11,9 @@ import numpy as np
 
 from preprocessing.schema import KeypointSchema
 from utility import html_page
-from utility.error_budget import FIXED, KINDS
-from utility.oracles import ORACLES
-from utility.subsets import SUBSETS
+from utility.errors.budget import FIXED, KINDS
+from utility.errors.oracles import ORACLES
+from utility.errors.subsets import SUBSETS
 from utility.visualization import DrawStyle, draw_keypoints
 
 SIDE = 480  # px, the longest of a picture on the page

@@ -9,7 +9,7 @@ import numpy as np
 from preprocessing.schema import KeypointSchema
 from preprocessing.tables import KeypointTable
 from utility import metrics
-from utility.error_budget import in_out_permutation
+from utility.errors.budget import in_out_permutation
 
 ORACLES = {
     'garment_sides': 'Left and right exchanged, in whole pictures',

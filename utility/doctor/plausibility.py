@@ -15,8 +15,8 @@ from typing import NamedTuple
 import numpy as np
 
 from preprocessing.schema import KeypointSchema
-from utility.findings import WARNING, Example, Finding
-from utility.scale_check import MIN_PICTURES, TYPICAL_SIDE, check_scale
+from utility.doctor.findings import WARNING, Example, Finding
+from utility.doctor.scale_check import MIN_PICTURES, TYPICAL_SIDE, check_scale
 
 # 'left' is the left of the picture: in at most 12 % of the answers of any category two points stand
 # the other way round (trousers' inner hems, legs crossed), and in no more of the submissions.

@@ -217,7 +217,7 @@ def _open_checkpoint(path: str, resources: contextlib.ExitStack) -> _Tensors:
 def _open_keras(path: str, resources: contextlib.ExitStack) -> _Tensors:
     import h5py
 
-    from utility import keras_files
+    from utility.weights import keras_files
 
     file = resources.enter_context(h5py.File(path, 'r'))
     weights = keras_files.find_weights(file)
@@ -240,7 +240,7 @@ def _open_safetensors(path: str, resources: contextlib.ExitStack) -> _Tensors:
 
 
 def _open_torch(path: str, resources: contextlib.ExitStack) -> _Tensors:
-    from utility import torch_files
+    from utility.weights import torch_files
 
     file = torch_files.TorchFile(
         resources.enter_context(pathlib.Path(path).open('rb'))  # noqa: SIM115 - it is closed there

@@ -15,8 +15,9 @@ import numpy as np
 from preprocessing.datasets import DATASETS
 from preprocessing.schema import KeypointSchema
 from preprocessing.tables import KeypointTable, read_table
-from utility import error_page, html_page, metrics
-from utility.error_budget import Errors, Evidence, worst_pictures
+from utility import html_page, metrics
+from utility.errors import page as error_page
+from utility.errors.budget import Errors, Evidence, worst_pictures
 from utility.progress import track
 
 if TYPE_CHECKING:
@@ -70,7 +71,8 @@ def case_of_runs(data_dir: str, run_dirs: Sequence[str], options: PredictOptions
     Raises:
         ValueError: As predictor.predict_split and answers.annotations_of.
     """
-    from utility import answers, codec_floor, predictor, runs
+    from utility import answers, predictor, runs
+    from utility.errors import codec_floor
 
     schema = runs.schema_of(run_dirs[0])
     truth, _ = answers.annotations_of(data_dir, schema)

@@ -15,8 +15,8 @@ from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
-from utility import torch_pickles
-from utility.torch_pickles import Storage, Tensor
+from utility.weights import torch_pickles
+from utility.weights.torch_pickles import Storage, Tensor
 
 # A description takes about 150 bytes a tensor; this is the room of 100,000 tensors. What it is made
 # into can take a hundred times as much memory, so a larger one might exhaust the machine.

@@ -17,8 +17,8 @@ import numpy as np
 
 from preprocessing.schema import KeypointSchema
 from preprocessing.tables import ABSENT_INDEX, MAX_COORDINATE, own_points
-from utility.findings import ERROR, WARNING, Example, Finding
-from utility.raw_submissions import RawSubmission
+from utility.doctor.findings import ERROR, WARNING, Example, Finding
+from utility.doctor.raw_submissions import RawSubmission
 
 # What a cell can be; the last two are no point.
 _INTEGERS, _NUMBERS, _NOT_FINITE, _UNREADABLE = range(4)

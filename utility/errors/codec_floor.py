@@ -13,7 +13,7 @@ from preprocessing.ops import EDGE_TOLERANCE
 from preprocessing.tables import KeypointTable
 from utility import ensembling, predictor
 from utility.ensembling import TrainedNetwork
-from utility.error_budget import Evidence
+from utility.errors.budget import Evidence
 from utility.heatmaps import HeatmapCodec
 from utility.prediction import PredictOptions
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from utility.findings import WARNING, Finding
+from utility.doctor.findings import WARNING, Finding
 
 MIN_PICTURES = 20  # fewer say nothing
 # The longest side of most pictures of FashionAI, and of none more, px; where sizes are not known.

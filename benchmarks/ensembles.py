@@ -1,0 +1,173 @@
+"""How much better a learned ensemble is than plain ones: fitted on a half, measured on the other.
+
+python -m benchmarks.ensembles --answers=ANSWERS.csv A.csv B.csv [...] [--max_models=2]
+
+The halves are random, by picture. Whatever is chosen or learned, is so on one half only.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from absl import flags
+
+from benchmarks import ledger
+from preprocessing.datasets import DATASETS
+from preprocessing.schema import KeypointSchema
+from preprocessing.tables import read_table
+from utility import command_line
+from utility.ensemble_choice import LEARNED, Ensemble, choose, distances_of, picture_groups
+from utility.ensemble_corrections import Truth, truth_of
+from utility.ensemble_methods import METHODS
+from utility.ensemble_selection import select_models
+from utility.ensembles import Predictions, read_tables, stack
+from utility.metrics import in_order_of
+from utility.statistics import LEVEL, Interval, grouped_folds, picture_sums, ratio_interval
+
+BASELINE = 'median'
+_HEADER = ('combined by', 'NE %', 'spread', f'less than {BASELINE}', f'{100 * LEVEL:g} % interval')
+_ABOUT = """# Ensembles, fitted on one half of the pictures and measured on the other
+
+{models} submissions, {images} images, {splits} random halves. NE is the mean over the halves, the
+spread its standard deviation. What it is less by is in percentage points, with an interval of a
+bootstrap over pictures, each with its mean over the halves it was measured in.
+
+"""
+
+
+def _define_flags() -> None:
+    flags.DEFINE_string('answers', None, 'The annotations of the pictures, a CSV.')
+    flags.DEFINE_integer('splits', 10, 'Random halves.', lower_bound=1)
+    flags.DEFINE_integer('max_models', None, 'Also the best of so many submissions.', lower_bound=1)
+    flags.DEFINE_integer('seed', 0, 'Of the halves.')
+    flags.DEFINE_string('dataset', 'fashionai', 'Whose categories and keypoints the CSVs have.')
+    flags.DEFINE_string('output', None, 'Markdown file for the table, with what it says of itself.')
+
+
+class Row(NamedTuple):
+    """A way to combine, as measured on S halves.
+
+    Attributes:
+        name: For people.
+        errors: NE of each half, fractions.
+        gain: By how much NE is less than that of BASELINE, fractions.
+        chosen: How often what was chosen, if it was.
+    """
+
+    name: str
+    errors: tuple[float, ...]
+    gain: Interval
+    chosen: Counter
+
+
+def main(positional: list[str]) -> None:
+    values = flags.FLAGS
+    if not values.answers or not positional:
+        raise ValueError('give --answers=ANSWERS.csv and the CSVs to combine')
+    schema = DATASETS.get(values.dataset).schema
+    tables = read_tables(positional, schema)
+    predictions = stack(tables, schema, positional)
+    answers = in_order_of(
+        read_table(values.answers, schema), tables[0], values.answers, positional[0]
+    )
+    truth = truth_of(answers.keypoints, answers.visibility, answers.categories, schema)
+    seeds = range(values.seed, values.seed + values.splits)
+    rows = measure(predictions, truth, schema, seeds, values.max_models)
+    ledger.publish(page(rows, len(positional), len(truth.weights)), values.output)
+
+
+def measure(
+    predictions: Predictions,
+    truth: Truth,
+    schema: KeypointSchema,
+    seeds: Sequence[int],
+    max_models: int | None = None,
+) -> list[Row]:
+    """Combines in all ways, once for each random half of the pictures.
+
+    Args:
+        predictions: Of pictures with answers.
+        truth: The answers.
+        schema: Of both.
+        seeds: Of the halves.
+        max_models: Also chooses the best of so many models; None: does not.
+
+    Raises:
+        ValueError: There are too few pictures.
+    """
+    distances: dict[str, list[np.ndarray]] = defaultdict(list)
+    chosen: dict[str, Counter] = defaultdict(Counter)
+    for seed in seeds:
+        fold_of = grouped_folds(picture_groups(predictions), predictions.categories, 2, seed)
+        seen, held_out = (np.flatnonzero(fold_of == fold) for fold in range(2))
+        ways = _ways(predictions.of_pictures(seen), truth.of_pictures(seen), schema, max_models)
+        for name, way in ways.items():
+            others = predictions.of_pictures(held_out).of_models(way.models)
+            measured = np.full(truth.weights.shape, np.nan)
+            points = way.ensemble.points(others, schema)
+            measured[held_out] = distances_of(points, truth.of_pictures(held_out))
+            distances[name].append(measured)
+            chosen[name].update([way.chosen] if way.chosen else [])
+    base = distances[BASELINE]
+    return [
+        Row(name, tuple(float(np.nanmean(d)) for d in own), _gain(base, own), chosen[name])
+        for name, own in distances.items()
+    ]
+
+
+class _Way(NamedTuple):
+    """An ensemble of some of the models, and what was chosen in making it."""
+
+    ensemble: Ensemble
+    models: Sequence[int]
+    chosen: str = ''
+
+
+def _ways(
+    predictions: Predictions, truth: Truth, schema: KeypointSchema, max_models: int | None
+) -> dict[str, _Way]:
+    every = range(len(predictions.names))
+    choice = choose(predictions, truth, schema)
+    single = min(choice.singles, key=lambda candidate: candidate.error)
+    # The median of one model is the model.
+    ways = {'best single submission': _Way(Ensemble(BASELINE), [single.model], single.label)}
+    ways.update({name: _Way(Ensemble(name), every) for name in METHODS.names()})
+    ways[LEARNED] = _Way(choice.ensemble, every, choice.ensemble.method)
+    if max_models is not None:
+        models = select_models(predictions, truth, schema, max_models).best
+        few = choose(predictions.of_models(models), truth, schema)
+        names = ' + '.join(predictions.names[i] for i in models)
+        ways[f'{LEARNED}, best {max_models}'] = _Way(few.ensemble, models, names)
+    return ways
+
+
+def _gain(base: Sequence[np.ndarray], distances: Sequence[np.ndarray]) -> Interval:
+    """Of a bootstrap over pictures, of the sums over the halves each was measured in."""
+    differences = np.concatenate([b - d for b, d in zip(base, distances)], axis=1)
+    return ratio_interval(*picture_sums(differences))
+
+
+def page(rows: Sequence[Row], models: int, images: int) -> str:
+    """The table and what it says of itself, Markdown."""
+    about = _ABOUT.format(models=models, images=f'{images:,}', splits=len(rows[0].errors))
+    table = ledger.markdown_table(_HEADER, map(_cells, rows))
+    lines = [f'- {row.name}: {_counts(row.chosen)}\n' for row in rows if row.chosen]
+    return about + table + '\nWhat was chosen:\n' + ''.join(lines)
+
+
+def _counts(chosen: Counter) -> str:
+    return ', '.join(f'{name} {count} times' for name, count in chosen.most_common())
+
+
+def _cells(row: Row) -> list[str]:
+    value, low, high = (100 * end for end in row.gain)
+    gain = [f'{value:.3f}', f'{low:.3f} to {high:.3f}'] if row.name != BASELINE else ['', '']
+    return [row.name, f'{100 * np.mean(row.errors):.3f}', f'{100 * np.std(row.errors):.3f}', *gain]
+
+
+if __name__ == '__main__':
+    _define_flags()
+    command_line.run(main, __doc__)

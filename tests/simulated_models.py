@@ -1,0 +1,84 @@
+"""Pictures of skirts and trousers with answers, and models that predict them more or less well."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from preprocessing.datasets.fashionai import SCHEMA
+from preprocessing.tables import KeypointTable, own_points, write_table
+from utility.ensemble_corrections import Truth, truth_of
+from utility.ensembles import Predictions
+
+SIZE = 512  # px
+_SHAPES = {  # of a garment 1 wide, in the order of the schema
+    'skirt': [(-0.5, 0), (0.5, 0), (-0.9, 1.6), (0.9, 1.6)],
+    'trousers': [(-0.5, 0), (0.5, 0), (0, 0.9), (-0.2, 3), (-0.8, 3), (0.2, 3), (0.8, 3)],
+}
+
+
+def answers(seed: int, count: int) -> KeypointTable:
+    """Annotations of as many skirts as trousers; one in ten points is occluded."""
+    generator = np.random.default_rng(seed)
+    categories = np.array(list(_SHAPES))[np.arange(count) % 2]
+    own = own_points(categories, SCHEMA)
+    points = np.full([count, SCHEMA.num_keypoints, 2], -0.5)
+    for row, category in enumerate(categories):
+        width, place = generator.uniform(50, 110), generator.uniform((150, 30), (350, 120))
+        shape = np.array(_SHAPES[category]) + generator.normal(0, 0.05, [own[row].sum(), 2])
+        points[row, own[row]] = place + width * shape
+    visibility = np.where(generator.random(own.shape) < 0.1, 0, 1)
+    ids = np.array([f'Images/{name}/{row}.jpg' for row, name in enumerate(categories)], object)
+    visibility = np.where(own, visibility, -1)
+    return KeypointTable(ids, categories, np.floor(points) + 0.5, visibility, np.arange(count) + 2)
+
+
+def model(
+    table: KeypointTable,
+    seed: int,
+    noise: float = 3.0,
+    lost: float = 0.0,
+    absent: float = 0.0,
+    offset: tuple[float, float] = (0, 0),
+) -> KeypointTable:
+    """What a model predicts.
+
+    Args:
+        table: The answers.
+        seed: Of its mistakes.
+        noise: Standard deviation of x and y, px.
+        lost: Share of the points that it predicts anywhere in the picture.
+        absent: Share of the points that it does not predict.
+        offset: By which it is always wrong, px.
+    """
+    generator = np.random.default_rng(seed)
+    own = table.visibility >= 0
+    points = table.keypoints + offset + generator.normal(0, noise, table.keypoints.shape)
+    is_lost = generator.random(own.shape) < lost
+    anywhere = generator.uniform(0, SIZE, points.shape)
+    points = np.clip(np.where(is_lost[..., np.newaxis], anywhere, points), 0, SIZE - 1)
+    there = own & (generator.random(own.shape) >= absent)
+    points = np.where(there[..., np.newaxis], np.floor(points) + 0.5, -0.5)
+    visibility = np.where(there, 1, -1)
+    return table._replace(keypoints=points.astype(np.float32), visibility=visibility)
+
+
+def predictions(table: KeypointTable, *models: KeypointTable) -> Predictions:
+    """What models say of the pictures of a table, named A, B and so on."""
+    own = table.visibility >= 0
+    return Predictions(
+        tuple('ABCDEFGHIJKLMNOP'[: len(models)]),
+        table.categories,
+        np.stack([m.keypoints.astype(np.float64) for m in models]),
+        np.stack([own & (m.visibility >= 0) for m in models]),
+        own,
+    )
+
+
+def truth(table: KeypointTable) -> Truth:
+    return truth_of(table.keypoints, table.visibility, table.categories, SCHEMA)
+
+
+def write(folder, **tables: KeypointTable) -> None:
+    """Writes each table as NAME.csv."""
+    for name, table in tables.items():
+        write_table(folder / f'{name}.csv', table, SCHEMA)
