@@ -1,0 +1,478 @@
+"""What is learned of models: their faults, whom to believe, and never what makes things worse."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from simulated_models import answers, model, predictions, truth
+
+from preprocessing.datasets.fashionai import SCHEMA
+from preprocessing.tables import KeypointTable
+from utility import (
+    ensemble_choice,
+    ensemble_corrections,
+    ensemble_files,
+    ensemble_learning,
+    ensemble_report,
+    ensemble_selection,
+    ensemble_votes,
+)
+from utility.ensemble_choice import ALONE, VOTES, WEIGHTS, Ensemble
+from utility.ensembles import combine
+from utility.minimization import minimize
+
+TABLE = answers(0, 240)
+TRUTH = truth(TABLE)
+SKIRT, TROUSERS = (list(SCHEMA.categories).index(name) for name in ('skirt', 'trousers'))
+OWN = {
+    code: list(SCHEMA.indices(name)) for name, code in (('skirt', SKIRT), ('trousers', TROUSERS))
+}
+
+
+def error_of(points, table=TABLE):
+    return float(np.nanmean(ensemble_choice.distances_of(points, truth(table))))
+
+
+def error_of_each(stacked, table=TABLE):
+    return [error_of(points, table) for points in stacked.keypoints]
+
+
+def swapped(table, category, left, right):
+    """The table with two points exchanged in the pictures of a category."""
+    points, rows = table.keypoints.copy(), table.categories == category
+    pair = [SCHEMA.keypoints.index(name) for name in (left, right)]
+    points[np.ix_(rows, pair)] = points[np.ix_(rows, pair[::-1])]
+    return table._replace(keypoints=points)
+
+
+class TestMinimize:
+    def test_a_quadratic_form(self):
+        scales = 10.0 ** np.arange(-2, 3)
+        wanted = np.array([3.0, -1, 4, 1, -5])
+
+        def function(x):
+            return float((scales * (x - wanted) ** 2).sum()), 2 * scales * (x - wanted)
+
+        found = minimize(function, np.zeros(5), tolerance=1e-12)
+        np.testing.assert_allclose(found, wanted, atol=1e-3)
+
+    def test_a_curved_valley(self):
+        def function(x):  # of H. H. Rosenbrock, 1960
+            value = (1 - x[0]) ** 2 + 100 * (x[1] - x[0] ** 2) ** 2
+            slope = -2 * (1 - x[0]) - 400 * x[0] * (x[1] - x[0] ** 2)
+            return float(value), np.array([slope, 200 * (x[1] - x[0] ** 2)])
+
+        start = np.array([-1.2, 1.0])
+        np.testing.assert_allclose(minimize(function, start, tolerance=1e-12), 1, atol=1e-3)
+        assert start.tolist() == [-1.2, 1.0]
+
+    def test_the_value_never_grows(self):
+        values = []
+
+        def function(x):
+            values.append(float(np.abs(x).sum()))  # has a kink in the minimum
+            return values[-1], np.sign(x)
+
+        found = minimize(function, np.array([3.0, -0.7]))
+        assert np.abs(found).sum() == min(values)
+
+
+class TestCorrections:
+    def test_offsets_are_found_although_a_model_is_often_lost(self):
+        stacked = predictions(TABLE, model(TABLE, 1), model(TABLE, 2, lost=0.3, offset=(-4, 7)))
+        offsets = ensemble_corrections.fit(stacked, TRUTH, SCHEMA).offsets
+        for code, points in OWN.items():
+            np.testing.assert_allclose(offsets[0, code, points], 0, atol=1.2)
+            np.testing.assert_allclose(offsets[1, code, points], [[-4, 7]] * len(points), atol=1.5)
+
+    def test_offsets_that_grow_with_the_garment(self):
+        # 10 % of the garment's size, which is about its width.
+        codes = ensemble_corrections.category_codes(TABLE.categories, SCHEMA)
+        own = TABLE.visibility >= 0
+        _, sizes = ensemble_corrections.garment_frames(TABLE.keypoints, codes, own)
+        shift = np.where(own[..., np.newaxis], 0.1 * sizes[:, np.newaxis, np.newaxis], 0)
+        biased = TABLE._replace(keypoints=TABLE.keypoints + shift)
+        stacked = predictions(TABLE, model(TABLE, 1), model(TABLE, 2), model(biased, 3))
+        found = ensemble_corrections.fit(stacked, TRUTH, SCHEMA)
+        assert found.relative[2]
+        np.testing.assert_allclose(found.offsets[2, TROUSERS, OWN[TROUSERS]], 0.1, atol=0.02)
+        left = ensemble_corrections.correct(found, stacked, SCHEMA)
+        assert error_of_each(left)[2] < 1.1 * error_of_each(stacked)[0] < error_of_each(stacked)[2]
+
+    def test_few_pictures_say_little_about_a_keypoint(self):
+        table = answers(1, 4)
+        stacked = predictions(table, model(table, 1, noise=30))
+        offsets = ensemble_corrections.fit(stacked, truth(table), SCHEMA).offsets[0]
+        own = np.concatenate([offsets[code, points] for code, points in OWN.items()])
+        # The general offset, and at most 2 of 22 parts of that of the two pictures.
+        assert own.std(0).max() < 5
+
+    def test_mirrored_columns_are_found_and_read_from_their_partner(self):
+        wrong = swapped(model(TABLE, 2), 'trousers', 'waistband_left', 'waistband_right')
+        stacked = predictions(TABLE, model(TABLE, 1), wrong)
+        found = ensemble_corrections.fit(stacked, TRUTH, SCHEMA)
+        names = {(m, c, SCHEMA.keypoints[k]) for m, c, k in np.argwhere(found.mirrored)}
+        assert names == {(1, TROUSERS, 'waistband_left'), (1, TROUSERS, 'waistband_right')}
+        corrected = ensemble_corrections.correct(found, stacked, SCHEMA)
+        assert error_of_each(corrected)[1] == pytest.approx(error_of_each(corrected)[0], rel=0.2)
+
+    def test_where_the_partner_is_absent_the_point_stays(self):
+        mirrored = np.zeros([1, len(SCHEMA.categories), SCHEMA.num_keypoints], bool)
+        k, partner = (SCHEMA.keypoints.index(f'waistband_{side}') for side in ('left', 'right'))
+        mirrored[:, :, k] = True
+        correction = ensemble_corrections.Correction(
+            mirrored, np.zeros([*mirrored.shape, 2]), np.zeros(1, bool)
+        )
+        stacked = predictions(TABLE, model(TABLE, 1))
+        stacked.present[0, 3, partner] = stacked.present[0, 4, k] = False
+        corrected = ensemble_corrections.correct(correction, stacked, SCHEMA)
+        np.testing.assert_array_equal(
+            corrected.keypoints[0, [3, 4, 5], k],
+            stacked.keypoints[0, [3, 4, 5], [k, partner, partner]],
+        )
+        assert corrected.present[0, [3, 4, 5], k].all()
+
+
+def ballot(seed, voters=3, rows=40):
+    generator = np.random.default_rng(seed)
+    points = generator.uniform(0, 100, [voters, rows, 2])
+    shares = (generator.random([voters, rows]) < 0.8).astype(np.float64)
+    shares[0] = 1
+    features = ensemble_votes.agreement(points, shares, np.full(rows, 50.0))
+    codes, keypoints = generator.integers(0, 2, rows), generator.integers(0, 3, rows)
+    cast = ensemble_votes.Ballot(
+        points.astype(np.float32), shares.astype(np.float32), codes, keypoints, features
+    )
+    target = generator.uniform(0, 100, [rows, 2])
+    return cast, ensemble_votes.Sought(target, generator.uniform(0.5, 2, rows), (2, 3))
+
+
+class TestVotes:
+    def test_agreement(self):
+        points = np.array([[(0, 0)], [(3, 4)], [(0, 0)]], np.float64)
+        shares = np.array([[1.0], [1.0], [0.0]])
+        near = [np.exp(-5 / 20 / scale) for scale in ensemble_votes.AGREEMENT_SCALES]
+        features = ensemble_votes.agreement(points, shares, np.array([20.0]))[:, 0]
+        np.testing.assert_allclose(features, [*near, *[0] * 6, 0, 0, 1], rtol=1e-6)
+        assert len(features) == ensemble_votes.num_features(3)
+
+    def test_weights_are_positive_with_a_sum_of_1_and_0_for_the_absent(self):
+        cast, sought = ballot(0)
+        voting, _ = ensemble_votes.fit(cast, sought, 1.0)
+        weights = ensemble_votes.weights_of(voting, cast)
+        np.testing.assert_allclose(weights.sum(0), 1, rtol=1e-5)
+        assert (weights[cast.shares == 0] == 0).all()
+        assert (weights[cast.shares > 0] > 0).all()
+
+    def test_the_gradient_is_that_of_the_value(self):
+        cast, sought = ballot(1)
+        cast = ensemble_votes.Ballot(*(values.copy() for values in cast))
+        objective = ensemble_votes._Objective(cast, sought, 5.0)
+        generator = np.random.default_rng(2)
+        place = generator.normal(0, 0.5, objective.layout.size)
+        _, gradient = objective(place)
+        for direction in generator.normal(0, 1, [10, len(place)]):
+            step = 1e-2 * direction
+            ahead, behind = objective(place + step)[0], objective(place - step)[0]
+            assert (ahead - behind) / 2e-2 == pytest.approx(
+                gradient @ direction, rel=1e-2, abs=1e-3
+            )
+
+    def test_a_strong_shrinkage_leaves_one_weight_for_each_model(self):
+        cast, sought = ballot(3)
+        biases, effects = ensemble_votes.fit(cast, sought, 1e9)[0]
+        np.testing.assert_allclose(biases, biases[:, :1, :1] + np.zeros([3, 2, 3]), atol=1e-4)
+        np.testing.assert_allclose(effects, 0, atol=1e-4)
+
+    def test_whoever_is_right_in_a_keypoint_has_its_weight(self):
+        cast, sought = ballot(4, rows=400)
+        right = np.where(cast.keypoints == 1, 1, 0)
+        cast = cast._replace(shares=np.ones_like(cast.shares), features=cast.features[:0])
+        target = cast.points[right, np.arange(400)].astype(np.float64)
+        voting, _ = ensemble_votes.fit(cast, sought._replace(points=target), 0.01)
+        weights = ensemble_votes.weights_of(voting, cast)
+        assert weights[right, np.arange(400)].min() > 0.95
+
+
+def seen_and_others():
+    return np.arange(160), np.arange(160, 240)
+
+
+def fit(stacked, rows, strength=3.0):
+    parts = (stacked.of_pictures(rows), TRUTH.of_pictures(rows))
+    knowledge = ensemble_learning.know(*parts, SCHEMA)
+    *_, learned = ensemble_learning.fit(knowledge, *parts, SCHEMA, (strength,))
+    return learned
+
+
+class TestLearning:
+    def test_a_worthless_model_has_no_weight(self):
+        stacked = predictions(TABLE, model(TABLE, 1), model(TABLE, 2), model(TABLE, 3, lost=1.0))
+        seen, others = seen_and_others()
+        learned = fit(stacked, seen)
+        points = ensemble_learning.combine(learned, stacked.of_pictures(others), SCHEMA)
+        without = combine(stacked.of_pictures(others).of_models([0, 1]), 'mean')[0]
+        held_out = KeypointTable(*(values[others] for values in TABLE))
+        assert error_of(points, held_out) < 1.1 * error_of(without, held_out)
+        weights = np.exp(learned.weights.biases[:, TROUSERS, OWN[TROUSERS]])
+        assert (weights[2] / weights.sum(0)).max() < 0.02
+
+    def test_votes_know_a_lost_point_by_the_others(self):
+        # Each model is lost in a quarter of the points; no weight for all pictures can know where.
+        stacked = predictions(TABLE, *(model(TABLE, seed, lost=0.25) for seed in range(1, 5)))
+        seen, others = seen_and_others()
+        held_out = KeypointTable(*(values[others] for values in TABLE))
+        learned, part = fit(stacked, seen), stacked.of_pictures(others)
+        by_votes = error_of(ensemble_learning.combine(learned, part, SCHEMA), held_out)
+        plain = learned._replace(votes=None, shapes={})
+        by_weights = error_of(ensemble_learning.combine(plain, part, SCHEMA), held_out)
+        by_median = error_of(combine(part, 'median')[0], held_out)
+        assert by_votes < 0.8 * by_median < 0.8 * by_weights
+
+    def test_shapes_know_which_of_two_models_is_lost(self):
+        stacked = predictions(TABLE, model(TABLE, 1, lost=0.15), model(TABLE, 2, lost=0.15))
+        seen, others = seen_and_others()
+        held_out = KeypointTable(*(values[others] for values in TABLE))
+        learned, part = fit(stacked, seen), stacked.of_pictures(others)
+        by_votes = error_of(ensemble_learning.combine(learned, part, SCHEMA), held_out)
+        assert by_votes < 0.7 * error_of(combine(part, 'mean')[0], held_out)
+
+    def test_points_that_nobody_predicts_stay_absent(self):
+        stacked = predictions(TABLE, model(TABLE, 1), model(TABLE, 2))
+        k = SCHEMA.keypoints.index('hemline_left')
+        stacked.present[:, 0, k] = False
+        points = ensemble_learning.combine(fit(stacked, np.arange(240)), stacked, SCHEMA)
+        assert points[0, k].tolist() == [-0.5, -0.5]
+        assert np.isfinite(points).all()
+
+    def test_categories_without_answers_are_combined_by_what_holds_in_general(self):
+        stacked = predictions(TABLE, model(TABLE, 1), model(TABLE, 2, lost=1.0))
+        skirts = np.flatnonzero(TABLE.categories == 'skirt')
+        learned = fit(stacked, skirts)
+        assert set(learned.shapes) == {'skirt'}
+        trousers = np.flatnonzero(TABLE.categories == 'trousers')
+        points = ensemble_learning.combine(learned, stacked.of_pictures(trousers), SCHEMA)
+        held_out = KeypointTable(*(values[trousers] for values in TABLE))
+        part = stacked.of_pictures(trousers)
+        assert error_of(points, held_out) < 1.3 * error_of(part.keypoints[0], held_out)
+
+
+class TestChoice:
+    def test_what_learns_nothing_is_taken_where_learning_does_not_help(self):
+        same = model(TABLE, 1, noise=0)
+        choice = ensemble_choice.choose(predictions(TABLE, same, same), TRUTH, SCHEMA)
+        assert choice.chosen.strength is None
+        assert choice.ensemble.learned is None
+        text = ensemble_report.to_text(choice, ensemble_report.gains_of(choice))
+        assert 'nothing that is learned is better where it was not fitted' in text
+
+    @pytest.mark.parametrize('seed', [1, 2])
+    def test_nothing_that_was_measured_is_better(self, seed):
+        models = [model(TABLE, 10 * seed + i, noise=2 + i, lost=0.1 * i) for i in range(3)]
+        choice = ensemble_choice.choose(predictions(TABLE, *models), TRUTH, SCHEMA)
+        errors = [candidate.error for candidate in (*choice.singles, *choice.candidates)]
+        assert choice.chosen.error == min(errors)
+        assert {WEIGHTS, VOTES} <= {candidate.method for candidate in choice.candidates}
+
+    def test_expected_errors_hold_for_other_pictures(self):
+        # What all pictures but those of a fold tell is as good in pictures that come later.
+        table = answers(5, 480)
+        models = [model(table, 20 + i, lost=0.2) for i in range(3)]
+        stacked, known = predictions(table, *models), truth(table)
+        first, later = np.arange(240), np.arange(240, 480)
+        choice = ensemble_choice.choose(
+            stacked.of_pictures(first), known.of_pictures(first), SCHEMA
+        )
+        points = choice.ensemble.points(stacked.of_pictures(later), SCHEMA)
+        found = np.nanmean(ensemble_choice.distances_of(points, known.of_pictures(later)))
+        assert choice.chosen.method == VOTES
+        assert found == pytest.approx(choice.chosen.error, rel=0.25)
+
+    def test_equal_pictures_are_in_one_fold(self):
+        stacked = predictions(TABLE, model(TABLE, 1), model(TABLE, 2))
+        twice = stacked.of_pictures(np.repeat(np.arange(240), 2))
+        folds = ensemble_choice.folds_of(
+            twice, TRUTH.of_pictures(np.repeat(np.arange(240), 2)), SCHEMA
+        )
+        for fold in folds:
+            assert not set(fold.seen // 2) & set(fold.held_out // 2)
+        held_out = np.sort(np.concatenate([fold.held_out for fold in folds]))
+        np.testing.assert_array_equal(held_out, np.arange(480))
+
+    def test_a_model_alone_and_the_median_where_it_has_no_point(self):
+        stacked = predictions(
+            TABLE, model(TABLE, 1, absent=0.2), model(TABLE, 2), model(TABLE, 3, noise=9)
+        )
+        points = Ensemble(ALONE, 0).points(stacked, SCHEMA)
+        there = stacked.present[0]
+        np.testing.assert_array_equal(points[there], stacked.keypoints[0][there])
+        lacking = stacked.own & ~there
+        median = stacked.keypoints[1:].mean(0)
+        np.testing.assert_allclose(points[lacking], median[lacking])
+
+    def test_a_method_that_is_asked_for(self):
+        stacked = predictions(TABLE, model(TABLE, 1), model(TABLE, 2))
+        choice = ensemble_choice.choose(stacked, TRUTH, SCHEMA, 'mean')
+        assert (choice.chosen.method, choice.ensemble) == ('mean', Ensemble('mean'))
+        with pytest.raises(ValueError, match="unknown ensembling method 'mode'"):
+            ensemble_choice.choose(stacked, TRUTH, SCHEMA, 'mode')
+
+    def test_fewer_pictures_than_folds(self):
+        stacked = predictions(TABLE, model(TABLE, 1)).of_pictures(np.arange(4))
+        with pytest.raises(ValueError, match='num_folds=5: there are only 4 different pictures'):
+            ensemble_choice.choose(stacked, TRUTH.of_pictures(np.arange(4)), SCHEMA)
+
+    def test_answers_without_a_normaliser(self):
+        hidden = TABLE._replace(visibility=np.minimum(TABLE.visibility, 0))
+        with pytest.raises(ValueError, match='no point of 240 images can be scored'):
+            truth(hidden)
+
+
+class TestGains:
+    def test_gains_are_the_differences_of_what_was_measured(self):
+        models = [model(TABLE, 30 + i, lost=0.2) for i in range(3)]
+        choice = ensemble_choice.choose(predictions(TABLE, *models), TRUTH, SCHEMA)
+        gains = ensemble_report.gains_of(choice)
+        errors = {c.label: c.error for c in (*choice.candidates, *choice.singles)}
+        assert {'mean', 'median'} <= {gain.over for gain in gains}
+        assert any(gain.over in 'ABC' for gain in gains)
+        for gain in gains:
+            value, low, high = gain.interval
+            assert value == pytest.approx(errors[gain.over] - choice.chosen.error)
+            assert 0 < low < value < high
+
+    def test_values_are_json(self):
+        models = [model(TABLE, 40 + i, absent=0.1 * i) for i in range(2)]
+        stacked = predictions(TABLE, *models)
+        selection = ensemble_selection.select_models(stacked, TRUTH, SCHEMA, 1, 'mean')
+        choice = ensemble_choice.choose(stacked, TRUTH, SCHEMA, 'mean')
+        gains = ensemble_report.gains_of(choice)
+        values = json.loads(json.dumps(ensemble_report.to_dict(choice, gains, selection)))
+        assert values['normalized_error'] == choice.chosen.error
+        assert values['points'] == np.count_nonzero(TRUTH.weights)
+        assert [entry['models'] for entry in values['selection']] == [['A'], ['B']]
+
+
+class TestSelection:
+    def test_two_that_complete_each_other_are_better_than_the_two_best(self):
+        skirts = TABLE.categories == 'skirt'
+
+        def good_in(rows, seed):
+            good, bad = model(TABLE, seed, noise=1), model(TABLE, seed, noise=20)
+            points = np.where(rows[:, np.newaxis, np.newaxis], good.keypoints, bad.keypoints)
+            return good._replace(keypoints=points)
+
+        models = [
+            model(TABLE, 1, noise=8),
+            good_in(skirts, 2),
+            model(TABLE, 3, noise=8),
+            good_in(~skirts, 4),
+        ]
+        stacked = predictions(TABLE, *models)
+        selection = ensemble_selection.select_models(stacked, TRUTH, SCHEMA, 2)
+        assert selection.best == (1, 3)
+        assert len(selection.ranked) == 4 + 6
+        errors = [error for _, error in selection.ranked]
+        assert errors == sorted(errors)
+        assert 'B + D' in ensemble_report.selection_to_text(selection)
+
+    def test_of_many_models_one_is_added_at_a_time(self):
+        models = [model(TABLE, 50 + i, noise=3 + 2 * abs(i - 7)) for i in range(12)]
+        stacked = predictions(TABLE, *models)
+        selection = ensemble_selection.select_models(stacked, TRUTH, SCHEMA, 3, 'mean')
+        assert len(selection.ranked) == 12 + 11 + 10
+        assert 7 in selection.best
+        best_of = {
+            size: min(e for models, e in selection.ranked if len(models) == size)
+            for size in (1, 2, 3)
+        }
+        assert best_of[1] > best_of[2]
+
+    @pytest.mark.parametrize('max_models', [0, -1])
+    def test_a_bad_number(self, max_models):
+        stacked = predictions(TABLE, model(TABLE, 1))
+        with pytest.raises(ValueError, match=f'max_models={max_models}: must be 1 or more'):
+            ensemble_selection.select_models(stacked, TRUTH, SCHEMA, max_models)
+
+
+STACKED = predictions(TABLE, model(TABLE, 1, lost=0.1), model(TABLE, 2, offset=(5, 0)))
+
+
+@pytest.fixture(scope='module')
+def saved():
+    learned = fit(STACKED, np.arange(240))
+    return ensemble_files.SavedEnsemble(('a.csv', 'b.csv'), Ensemble(VOTES, 0, learned))
+
+
+class TestFiles:
+    def test_what_is_read_combines_as_what_was_written(self, saved):
+        text = ensemble_files.to_json(saved, SCHEMA)
+        read = ensemble_files.from_json(text, SCHEMA, 'w.json')
+        assert read.names == saved.names
+        np.testing.assert_array_equal(
+            read.ensemble.points(STACKED, SCHEMA), saved.ensemble.points(STACKED, SCHEMA)
+        )
+        assert ensemble_files.to_json(read, SCHEMA) == text
+
+    @pytest.mark.parametrize('ensemble', [Ensemble('median'), Ensemble(ALONE, 1)])
+    def test_ensembles_that_learned_nothing(self, ensemble):
+        written = ensemble_files.SavedEnsemble(('a.csv', 'b.csv'), ensemble)
+        text = ensemble_files.to_json(written, SCHEMA)
+        assert ensemble_files.from_json(text, SCHEMA, 'w.json') == written
+
+    def test_weights_alone(self, saved):
+        learned = saved.ensemble.learned._replace(votes=None, shapes={})
+        written = saved._replace(ensemble=Ensemble(WEIGHTS, 0, learned))
+        read = ensemble_files.from_json(ensemble_files.to_json(written, SCHEMA), SCHEMA, 'w')
+        assert read.ensemble.learned.votes is None
+
+    @pytest.mark.parametrize(
+        'path, value, message',
+        [
+            (['format'], 2, "format=2: must be 'keypoint ensemble 1'"),
+            (['keypoints'], ['nose'], 'keypoints: are not those of fashionai'),
+            (['categories', 'skirt'], [], 'categories: are not those of fashionai'),
+            (['models'], [], 'models: must be a list'),
+            (['models'], ['a', 3], 'models: must be a list'),
+            (['models'], ['a'], r'learned\.votes\.biases: must be 2 x 5 x 24'),
+            (['method'], 'mode', "method='mode': must be one of .*median.*votes"),
+            (['method'], ['votes'], r"method=\['votes'\]: must be one of"),
+            (['method'], 'mean', 'learned: must be there for weights and votes only, not mean'),
+            (['method'], 'weights', r'learned\.votes: must be there for votes only, not weights'),
+            (['model'], 2, 'model=2: must be from 0 to 1'),
+            (['model'], True, 'model=True: must be from 0 to 1'),
+            (['extra'], 1, 'the file: must have just the keys format, '),
+            (['learned'], None, 'learned: must be there'),
+            (['learned'], 7, 'learned: must have just the keys correction, '),
+            (['learned', 'correction', 'offsets', 0, 0, 0, 0], float('nan'), 'offsets: must be'),
+            (['learned', 'correction', 'offsets', 0, 0, 0, 0], 1e400, 'offsets: must be'),
+            (['learned', 'correction', 'offsets', 0, 0, 0, 0], 10**400, 'offsets: must be'),
+            (['learned', 'correction', 'offsets', 0, 0, 0, 0], 2e6, 'from -1e.06 to 1e.06'),
+            (['learned', 'correction', 'offsets', 0, 0, 0, 0], '1', 'offsets: must be'),
+            (['learned', 'correction', 'offsets', 0, 0, 0], [1], 'offsets: must be 2 x 5 x 24 x 2'),
+            (['learned', 'correction', 'mirrored', 0, 0, 0], 1, 'mirrored: must be 2 x 5 x 24 of'),
+            (['learned', 'correction', 'relative'], [True], 'relative: must be 2 of true and'),
+            (['learned', 'weights', 'effects'], [[1], [1]], 'effects: must be 2 x 0 numbers'),
+            (['learned', 'votes', 'effects', 0], [], r'learned\.votes\.effects: must be 3 x 12'),
+            (['learned', 'votes'], [], r'learned\.votes: must have just the keys biases, effects'),
+            (['learned', 'shapes', 'coat'], {}, r'learned\.shapes: must have categories'),
+            (['learned', 'shapes', 'skirt', 'mean'], 0, r'shapes\.skirt\.mean: must be 4 x 2'),
+            (['learned', 'shapes', 'skirt', 'scatter', 0, 0], -1, 'positive definite'),
+            (['learned', 'shapes', 'skirt', 'scatter', 0, 1], 9, 'symmetric'),
+        ],
+    )
+    def test_hostile_files(self, saved, path, value, message):
+        values = json.loads(ensemble_files.to_json(saved, SCHEMA))
+        place = values
+        for key in path[:-1]:
+            place = place[key]
+        place[path[-1]] = value
+        with pytest.raises(ValueError, match=rf'^w\.json: .*{message}'):
+            ensemble_files.from_json(json.dumps(values), SCHEMA, 'w.json')
+
+    @pytest.mark.parametrize('text', ['', '{', '[]', 'null', '"x"', '{}', '[' * 100_000])
+    def test_other_files(self, text):
+        with pytest.raises(ValueError, match=r'^w\.json: '):
+            ensemble_files.from_json(text, SCHEMA, 'w.json')
