@@ -122,20 +122,20 @@ def check(path: str, data_dir: str | None, dataset: str, output_json: str | None
 
 
 def _read(paths: list[str], schema):
-    """The first of some CSVs, and the utility.ensembles.Predictions of all."""
-    from utility import ensembles
+    """The first of some CSVs, and the utility.ensembles.combination.Predictions of all."""
+    from utility.ensembles import combination
 
-    tables = ensembles.read_tables(paths, schema)
-    return tables[0], ensembles.stack(tables, schema, paths)
+    tables = combination.read_tables(paths, schema)
+    return tables[0], combination.stack(tables, schema, paths)
 
 
 def _write(points, first, predictions, schema, path: str) -> None:
     """Writes combined points as a submission."""
     from preprocessing.tables import write_table
-    from utility import ensembles
+    from utility.ensembles import combination
 
-    combined = ensembles.as_table(points, predictions, first, schema)
-    write_table(path, ensembles.round_to_pixels(combined), schema)
+    combined = combination.as_table(points, predictions, first, schema)
+    write_table(path, combination.round_to_pixels(combined), schema)
 
 
 def _short(paths: Sequence[str]) -> tuple[str, ...]:
@@ -146,11 +146,11 @@ def _short(paths: Sequence[str]) -> tuple[str, ...]:
 
 def combine(paths: list[str], schema, values, weights: list[float] | None) -> None:
     """Writes the mean, the median or the like of submissions."""
-    from utility import ensembles
+    from utility.ensembles import combination
 
     first, predictions = _read(paths, schema)
     method = values.method or 'mean'
-    points, rejected = ensembles.combine(predictions, method, weights, values.reject)
+    points, rejected = combination.combine(predictions, method, weights, values.reject)
     _write(points, first, predictions, schema, values.output_csv)
     print(f'{values.output_csv}: {method} of {len(paths)} submissions, {len(points)} images')
     if values.reject is not None:
@@ -159,7 +159,7 @@ def combine(paths: list[str], schema, values, weights: list[float] | None) -> No
 
 
 def combine_by(saved, first, predictions, schema, output_csv: str) -> None:
-    """Writes submissions combined by a utility.ensemble_files.SavedEnsemble."""
+    """Writes submissions combined by a utility.ensembles.files.SavedEnsemble."""
     count, wanted = len(predictions.names), ', '.join(saved.names)
     if count != len(saved.names):
         raise ValueError(
@@ -177,11 +177,14 @@ def learn(schema, values):
     """Learns how to combine, tells what it gains, and saves it.
 
     Returns:
-        A utility.ensemble_files.SavedEnsemble and the positions of its models among --fit.
+        A utility.ensembles.files.SavedEnsemble, and the positions of its models among --fit.
     """
     from preprocessing.tables import read_table, write_bytes
-    from utility import ensemble_choice, ensemble_files, ensemble_report, ensemble_selection
-    from utility.ensemble_corrections import truth_of
+    from utility.ensembles import report
+    from utility.ensembles.choice import LEARNED, choose
+    from utility.ensembles.corrections import truth_of
+    from utility.ensembles.files import SavedEnsemble, to_json
+    from utility.ensembles.selection import select_models
     from utility.metrics import in_order_of
 
     first, predictions = _read(values.fit, schema)
@@ -189,23 +192,20 @@ def learn(schema, values):
     answers = read_table(values.answers, schema)
     answers = in_order_of(answers, first, values.answers, values.fit[0])
     truth = truth_of(answers.keypoints, answers.visibility, answers.categories, schema)
-    method, selection = values.method or ensemble_choice.LEARNED, None
-    models = tuple(range(len(values.fit)))
+    method, models, selection = values.method or LEARNED, tuple(range(len(values.fit))), None
     if values.max_models is not None:
-        parts = (predictions, truth, schema)
-        selection = ensemble_selection.select_models(*parts, values.max_models, method)
-        print(ensemble_report.selection_to_text(selection), end='\n\n')
+        selection = select_models(predictions, truth, schema, values.max_models, method)
+        print(report.selection_to_text(selection), end='\n\n')
         models = selection.best
-    choice = ensemble_choice.choose(predictions.of_models(models), truth, schema, method)
-    gains = ensemble_report.gains_of(choice)
-    print(ensemble_report.to_text(choice, gains), flush=True)
-    names = tuple(predictions.names[i] for i in models)
-    saved = ensemble_files.SavedEnsemble(names, choice.ensemble)
+    choice = choose(predictions.of_models(models), truth, schema, method)
+    gains = report.gains_of(choice)
+    print(report.to_text(choice, gains), flush=True)
+    saved = SavedEnsemble(tuple(predictions.names[i] for i in models), choice.ensemble)
     if values.output_json:
-        report = ensemble_report.to_dict(choice, gains, selection)
-        write_bytes(values.output_json, (json.dumps(report, indent=2) + '\n').encode())
+        text = json.dumps(report.to_dict(choice, gains, selection), indent=2)
+        write_bytes(values.output_json, (text + '\n').encode())
     if values.save_weights:
-        write_bytes(values.save_weights, ensemble_files.to_json(saved, schema).encode())
+        write_bytes(values.save_weights, to_json(saved, schema).encode())
     return saved, models
 
 
@@ -231,10 +231,10 @@ def main(positional: list[str]) -> None:
             combine_by(saved, read[0], read[1].of_models(models), schema, values.output_csv)
     elif values.weights_file:
         from preprocessing.tables import read_bytes
-        from utility import ensemble_files
+        from utility.ensembles.files import from_json
 
         text = read_bytes(values.weights_file).decode(errors='replace')
-        saved = ensemble_files.from_json(text, schema, f'--weights_file={values.weights_file}')
+        saved = from_json(text, schema, f'--weights_file={values.weights_file}')
         combine_by(saved, *_read(positional, schema), schema, values.output_csv)
     else:
         combine(positional, schema, values, weights)

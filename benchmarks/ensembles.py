@@ -19,11 +19,11 @@ from preprocessing.datasets import DATASETS
 from preprocessing.schema import KeypointSchema
 from preprocessing.tables import read_table
 from utility import command_line
-from utility.ensemble_choice import LEARNED, Ensemble, choose, distances_of, picture_groups
-from utility.ensemble_corrections import Truth, truth_of
-from utility.ensemble_methods import METHODS
-from utility.ensemble_selection import select_models
-from utility.ensembles import Predictions, read_tables, stack
+from utility.ensembles.choice import LEARNED, Ensemble, choose, distances_of, picture_groups
+from utility.ensembles.combination import Predictions, read_tables, stack
+from utility.ensembles.corrections import Truth, truth_of
+from utility.ensembles.methods import METHODS
+from utility.ensembles.selection import select_models
 from utility.metrics import in_order_of
 from utility.statistics import LEVEL, Interval, grouped_folds, picture_sums, ratio_interval
 

@@ -6,8 +6,8 @@ import numpy as np
 
 from preprocessing.datasets.fashionai import SCHEMA
 from preprocessing.tables import KeypointTable, own_points, write_table
-from utility.ensemble_corrections import Truth, truth_of
-from utility.ensembles import Predictions
+from utility.ensembles.combination import Predictions
+from utility.ensembles.corrections import Truth, truth_of
 
 SIZE = 512  # px
 _SHAPES = {  # of a garment 1 wide, in the order of the schema

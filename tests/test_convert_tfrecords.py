@@ -14,7 +14,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from preprocessing import conversion, records
+from preprocessing import conversion, corrections, records
 from preprocessing.datasets.fashionai import SCHEMA
 
 ROOT = Path(__file__).parent.parent
@@ -225,6 +225,88 @@ def test_a_larger_fraction_only_adds_to_validation(data, tmp_path):
     assert sides[0] < sides[1]
 
 
+def test_folds_share_out_the_pictures_and_never_part_equal_ones(data, tmp_path):
+    for number in range(NUM_PICTURES):
+        copy = (data.directory / f'train_0/Images/skirt/{number}.jpg').read_bytes()
+        data.add('train_0', f'Images/blouse/copy_{number}.jpg', 'blouse', copy)
+    data_dir = data.write_tables()
+    held_out, all_ids = [], sorted(row[0] for row in data.rows['train_0'])
+    for fold in range(3):
+        info = convert(data_dir, tmp_path / str(fold), folds=3, fold=fold)
+        train, val = (read(tmp_path / str(fold), split) for split in ('train', 'val'))
+        assert sorted(ids(train) + ids(val)) == all_ids
+        assert not {one['encoded'] for one in train} & {one['encoded'] for one in val}
+        assert 20 <= len(val) <= 60  # of 120
+        held_out += ids(val)
+        settings = info['settings']
+        assert (settings['folds'], settings['fold'], settings['val_fraction']) == (3, fold, None)
+    assert sorted(held_out) == all_ids
+
+
+def test_the_first_fold_is_what_its_share_would_be(data, tmp_path):
+    data_dir = data.write_tables()
+    convert(data_dir, tmp_path / 'fold', folds=5, fold=0)
+    convert(data_dir, tmp_path / 'share', val_fraction=0.2)
+    assert ids(read(tmp_path / 'fold', 'val')) == ids(read(tmp_path / 'share', 'val'))
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        ({'folds': 5}, 'folds=5, fold=None: must be given together'),
+        ({'fold': 0}, 'folds=None, fold=0: must be given together'),
+        ({'folds': 1, 'fold': 0}, 'folds=1: must be in 2 .. 100'),
+        ({'folds': 5, 'fold': 5}, 'fold=5: must be in 0 .. 4'),
+        ({'folds': 5, 'fold': -1}, 'fold=-1: must be in 0 .. 4'),
+    ],
+)
+def test_folds_out_of_range_are_errors(tmp_path, options, message):
+    with pytest.raises(ValueError, match=message):
+        convert(tmp_path, tmp_path / 'out', **options)
+
+
+def write_corrections(path, row, moved):
+    """A correction of the first point of a row of the table, by (x, y)."""
+    k = SCHEMA.indices(row[1])[0]
+    x, y, visibility = map(int, row[2 + k].split('_'))
+    before, after = (x, y, visibility), (x + moved[0], y + moved[1], visibility)
+    correction = corrections.Correction(2, row[0], SCHEMA.keypoints[k], before, after, 'place')
+    corrections.write_corrections(path, [correction])
+    return k, np.add(after[:2], 0.5)
+
+
+def test_corrections_reach_the_records_and_dataset_json_and_no_other_file(data, tmp_path):
+    data_dir = data.write_tables()
+    sources = tree(data_dir)
+    path = tmp_path / 'corrections.csv'
+    k, place = write_corrections(path, data.rows['train_0'][7], (3, 2))
+    plain = convert(data_dir, tmp_path / 'plain')
+    info = convert(data_dir, tmp_path / 'out', corrections=str(path))
+    assert tree(data_dir) == sources
+    assert plain['corrections'] is None
+    assert info['corrections'].pop('sha256')
+    assert info['corrections'] == {
+        'file': 'corrections.csv',
+        'points': 1,
+        'pictures': 1,
+        'kinds': {'place': 1},
+    }
+    for split in ('train', 'val', 'test_0'):
+        pairs = list(zip(read(tmp_path / 'plain', split), read(tmp_path / 'out', split)))
+        assert pairs
+        for before, after in pairs:
+            assert before['image_id'] == after['image_id']
+            expected = before['keypoints'].copy()
+            if before['image_id'].decode() == data.rows['train_0'][7][0]:
+                expected[k] = place
+            np.testing.assert_array_equal(after['keypoints'], expected)
+    # What was corrected is not what the correction was made for any longer.
+    write_corrections(path, data.rows['train_0'][7], (0, 0))
+    data.rows['train_0'][7][2 + k] = '1_1_1'
+    with pytest.raises(ValueError, match='csv, line 2: .* is 1_1_1, not .* is stale'):
+        convert(data.write_tables(), tmp_path / 'other', corrections=str(path))
+
+
 def test_bad_pictures_are_normalised_or_rejected(data, tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -368,10 +450,22 @@ def test_the_command(data, tmp_path):
 
 @pytest.mark.parametrize(
     ('flag', 'message'),
-    [('--splits=train_9', "unknown split 'train_9'"), ('--on_bad_image=maybe', 'skip|fail')],
+    [
+        ('--splits=train_9', "unknown split 'train_9'"),
+        ('--on_bad_image=maybe', 'skip|fail'),
+        ('--folds=5', 'folds=5, fold=None: must be given together'),
+        ('--corrections=no.csv', 'no.csv'),
+    ],
 )
 def test_mistakes_of_the_user_are_one_line(data, flag, message):
     done = run_script(f'--data_dir={data.write_tables()}', flag)
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
     assert line.startswith('error: ') and message in line
+
+
+def test_folds_and_a_share_for_validation_exclude_each_other(data):
+    flags = ('--folds=5', '--fold=0', '--val_fraction=0.1')
+    done = run_script(f'--data_dir={data.write_tables()}', *flags)
+    assert done.returncode == 2
+    assert done.stderr == 'error: give either --val_fraction or --folds and --fold\n'

@@ -10,18 +10,19 @@ from simulated_models import answers, model, predictions, truth
 
 from preprocessing.datasets.fashionai import SCHEMA
 from preprocessing.tables import KeypointTable
-from utility import (
-    ensemble_choice,
-    ensemble_corrections,
-    ensemble_files,
-    ensemble_learning,
-    ensemble_report,
-    ensemble_selection,
-    ensemble_votes,
+from utility.ensembles import corrections, files, learning, report, votes
+from utility.ensembles.choice import (
+    ALONE,
+    VOTES,
+    WEIGHTS,
+    Ensemble,
+    choose,
+    distances_of,
+    folds_of,
 )
-from utility.ensemble_choice import ALONE, VOTES, WEIGHTS, Ensemble
-from utility.ensembles import combine
-from utility.minimization import minimize
+from utility.ensembles.combination import combine
+from utility.ensembles.minimization import minimize
+from utility.ensembles.selection import select_models
 
 TABLE = answers(0, 240)
 TRUTH = truth(TABLE)
@@ -32,7 +33,7 @@ OWN = {
 
 
 def error_of(points, table=TABLE):
-    return float(np.nanmean(ensemble_choice.distances_of(points, truth(table))))
+    return float(np.nanmean(distances_of(points, truth(table))))
 
 
 def error_of_each(stacked, table=TABLE):
@@ -82,29 +83,29 @@ class TestMinimize:
 class TestCorrections:
     def test_offsets_are_found_although_a_model_is_often_lost(self):
         stacked = predictions(TABLE, model(TABLE, 1), model(TABLE, 2, lost=0.3, offset=(-4, 7)))
-        offsets = ensemble_corrections.fit(stacked, TRUTH, SCHEMA).offsets
+        offsets = corrections.fit_correction(stacked, TRUTH, SCHEMA).offsets
         for code, points in OWN.items():
             np.testing.assert_allclose(offsets[0, code, points], 0, atol=1.2)
             np.testing.assert_allclose(offsets[1, code, points], [[-4, 7]] * len(points), atol=1.5)
 
     def test_offsets_that_grow_with_the_garment(self):
         # 10 % of the garment's size, which is about its width.
-        codes = ensemble_corrections.category_codes(TABLE.categories, SCHEMA)
+        codes = corrections.category_codes(TABLE.categories, SCHEMA)
         own = TABLE.visibility >= 0
-        _, sizes = ensemble_corrections.garment_frames(TABLE.keypoints, codes, own)
+        _, sizes = corrections.garment_frames(TABLE.keypoints, codes, own)
         shift = np.where(own[..., np.newaxis], 0.1 * sizes[:, np.newaxis, np.newaxis], 0)
         biased = TABLE._replace(keypoints=TABLE.keypoints + shift)
         stacked = predictions(TABLE, model(TABLE, 1), model(TABLE, 2), model(biased, 3))
-        found = ensemble_corrections.fit(stacked, TRUTH, SCHEMA)
+        found = corrections.fit_correction(stacked, TRUTH, SCHEMA)
         assert found.relative[2]
         np.testing.assert_allclose(found.offsets[2, TROUSERS, OWN[TROUSERS]], 0.1, atol=0.02)
-        left = ensemble_corrections.correct(found, stacked, SCHEMA)
+        left = corrections.correct(found, stacked, SCHEMA)
         assert error_of_each(left)[2] < 1.1 * error_of_each(stacked)[0] < error_of_each(stacked)[2]
 
     def test_few_pictures_say_little_about_a_keypoint(self):
         table = answers(1, 4)
         stacked = predictions(table, model(table, 1, noise=30))
-        offsets = ensemble_corrections.fit(stacked, truth(table), SCHEMA).offsets[0]
+        offsets = corrections.fit_correction(stacked, truth(table), SCHEMA).offsets[0]
         own = np.concatenate([offsets[code, points] for code, points in OWN.items()])
         # The general offset, and at most 2 of 22 parts of that of the two pictures.
         assert own.std(0).max() < 5
@@ -112,22 +113,22 @@ class TestCorrections:
     def test_mirrored_columns_are_found_and_read_from_their_partner(self):
         wrong = swapped(model(TABLE, 2), 'trousers', 'waistband_left', 'waistband_right')
         stacked = predictions(TABLE, model(TABLE, 1), wrong)
-        found = ensemble_corrections.fit(stacked, TRUTH, SCHEMA)
+        found = corrections.fit_correction(stacked, TRUTH, SCHEMA)
         names = {(m, c, SCHEMA.keypoints[k]) for m, c, k in np.argwhere(found.mirrored)}
         assert names == {(1, TROUSERS, 'waistband_left'), (1, TROUSERS, 'waistband_right')}
-        corrected = ensemble_corrections.correct(found, stacked, SCHEMA)
+        corrected = corrections.correct(found, stacked, SCHEMA)
         assert error_of_each(corrected)[1] == pytest.approx(error_of_each(corrected)[0], rel=0.2)
 
     def test_where_the_partner_is_absent_the_point_stays(self):
         mirrored = np.zeros([1, len(SCHEMA.categories), SCHEMA.num_keypoints], bool)
         k, partner = (SCHEMA.keypoints.index(f'waistband_{side}') for side in ('left', 'right'))
         mirrored[:, :, k] = True
-        correction = ensemble_corrections.Correction(
+        correction = corrections.Correction(
             mirrored, np.zeros([*mirrored.shape, 2]), np.zeros(1, bool)
         )
         stacked = predictions(TABLE, model(TABLE, 1))
         stacked.present[0, 3, partner] = stacked.present[0, 4, k] = False
-        corrected = ensemble_corrections.correct(correction, stacked, SCHEMA)
+        corrected = corrections.correct(correction, stacked, SCHEMA)
         np.testing.assert_array_equal(
             corrected.keypoints[0, [3, 4, 5], k],
             stacked.keypoints[0, [3, 4, 5], [k, partner, partner]],
@@ -140,36 +141,36 @@ def ballot(seed, voters=3, rows=40):
     points = generator.uniform(0, 100, [voters, rows, 2])
     shares = (generator.random([voters, rows]) < 0.8).astype(np.float64)
     shares[0] = 1
-    features = ensemble_votes.agreement(points, shares, np.full(rows, 50.0))
+    features = votes.agreement(points, shares, np.full(rows, 50.0))
     codes, keypoints = generator.integers(0, 2, rows), generator.integers(0, 3, rows)
-    cast = ensemble_votes.Ballot(
+    cast = votes.Ballot(
         points.astype(np.float32), shares.astype(np.float32), codes, keypoints, features
     )
     target = generator.uniform(0, 100, [rows, 2])
-    return cast, ensemble_votes.Sought(target, generator.uniform(0.5, 2, rows), (2, 3))
+    return cast, votes.Sought(target, generator.uniform(0.5, 2, rows), (2, 3))
 
 
 class TestVotes:
     def test_agreement(self):
         points = np.array([[(0, 0)], [(3, 4)], [(0, 0)]], np.float64)
         shares = np.array([[1.0], [1.0], [0.0]])
-        near = [np.exp(-5 / 20 / scale) for scale in ensemble_votes.AGREEMENT_SCALES]
-        features = ensemble_votes.agreement(points, shares, np.array([20.0]))[:, 0]
+        near = [np.exp(-5 / 20 / scale) for scale in votes.AGREEMENT_SCALES]
+        features = votes.agreement(points, shares, np.array([20.0]))[:, 0]
         np.testing.assert_allclose(features, [*near, *[0] * 6, 0, 0, 1], rtol=1e-6)
-        assert len(features) == ensemble_votes.num_features(3)
+        assert len(features) == votes.num_features(3)
 
     def test_weights_are_positive_with_a_sum_of_1_and_0_for_the_absent(self):
         cast, sought = ballot(0)
-        voting, _ = ensemble_votes.fit(cast, sought, 1.0)
-        weights = ensemble_votes.weights_of(voting, cast)
+        voting, _ = votes.fit_voting(cast, sought, 1.0)
+        weights = votes.weights_of(voting, cast)
         np.testing.assert_allclose(weights.sum(0), 1, rtol=1e-5)
         assert (weights[cast.shares == 0] == 0).all()
         assert (weights[cast.shares > 0] > 0).all()
 
     def test_the_gradient_is_that_of_the_value(self):
         cast, sought = ballot(1)
-        cast = ensemble_votes.Ballot(*(values.copy() for values in cast))
-        objective = ensemble_votes._Objective(cast, sought, 5.0)
+        cast = votes.Ballot(*(values.copy() for values in cast))
+        objective = votes._Objective(cast, sought, 5.0)
         generator = np.random.default_rng(2)
         place = generator.normal(0, 0.5, objective.layout.size)
         _, gradient = objective(place)
@@ -182,7 +183,7 @@ class TestVotes:
 
     def test_a_strong_shrinkage_leaves_one_weight_for_each_model(self):
         cast, sought = ballot(3)
-        biases, effects = ensemble_votes.fit(cast, sought, 1e9)[0]
+        biases, effects = votes.fit_voting(cast, sought, 1e9)[0]
         np.testing.assert_allclose(biases, biases[:, :1, :1] + np.zeros([3, 2, 3]), atol=1e-4)
         np.testing.assert_allclose(effects, 0, atol=1e-4)
 
@@ -191,8 +192,8 @@ class TestVotes:
         right = np.where(cast.keypoints == 1, 1, 0)
         cast = cast._replace(shares=np.ones_like(cast.shares), features=cast.features[:0])
         target = cast.points[right, np.arange(400)].astype(np.float64)
-        voting, _ = ensemble_votes.fit(cast, sought._replace(points=target), 0.01)
-        weights = ensemble_votes.weights_of(voting, cast)
+        voting, _ = votes.fit_voting(cast, sought._replace(points=target), 0.01)
+        weights = votes.weights_of(voting, cast)
         assert weights[right, np.arange(400)].min() > 0.95
 
 
@@ -202,8 +203,8 @@ def seen_and_others():
 
 def fit(stacked, rows, strength=3.0):
     parts = (stacked.of_pictures(rows), TRUTH.of_pictures(rows))
-    knowledge = ensemble_learning.know(*parts, SCHEMA)
-    *_, learned = ensemble_learning.fit(knowledge, *parts, SCHEMA, (strength,))
+    knowledge = learning.know(*parts, SCHEMA)
+    *_, learned = learning.fit(knowledge, *parts, SCHEMA, (strength,))
     return learned
 
 
@@ -212,7 +213,7 @@ class TestLearning:
         stacked = predictions(TABLE, model(TABLE, 1), model(TABLE, 2), model(TABLE, 3, lost=1.0))
         seen, others = seen_and_others()
         learned = fit(stacked, seen)
-        points = ensemble_learning.combine(learned, stacked.of_pictures(others), SCHEMA)
+        points = learning.combine(learned, stacked.of_pictures(others), SCHEMA)
         without = combine(stacked.of_pictures(others).of_models([0, 1]), 'mean')[0]
         held_out = KeypointTable(*(values[others] for values in TABLE))
         assert error_of(points, held_out) < 1.1 * error_of(without, held_out)
@@ -225,9 +226,9 @@ class TestLearning:
         seen, others = seen_and_others()
         held_out = KeypointTable(*(values[others] for values in TABLE))
         learned, part = fit(stacked, seen), stacked.of_pictures(others)
-        by_votes = error_of(ensemble_learning.combine(learned, part, SCHEMA), held_out)
+        by_votes = error_of(learning.combine(learned, part, SCHEMA), held_out)
         plain = learned._replace(votes=None, shapes={})
-        by_weights = error_of(ensemble_learning.combine(plain, part, SCHEMA), held_out)
+        by_weights = error_of(learning.combine(plain, part, SCHEMA), held_out)
         by_median = error_of(combine(part, 'median')[0], held_out)
         assert by_votes < 0.8 * by_median < 0.8 * by_weights
 
@@ -236,14 +237,14 @@ class TestLearning:
         seen, others = seen_and_others()
         held_out = KeypointTable(*(values[others] for values in TABLE))
         learned, part = fit(stacked, seen), stacked.of_pictures(others)
-        by_votes = error_of(ensemble_learning.combine(learned, part, SCHEMA), held_out)
+        by_votes = error_of(learning.combine(learned, part, SCHEMA), held_out)
         assert by_votes < 0.7 * error_of(combine(part, 'mean')[0], held_out)
 
     def test_points_that_nobody_predicts_stay_absent(self):
         stacked = predictions(TABLE, model(TABLE, 1), model(TABLE, 2))
         k = SCHEMA.keypoints.index('hemline_left')
         stacked.present[:, 0, k] = False
-        points = ensemble_learning.combine(fit(stacked, np.arange(240)), stacked, SCHEMA)
+        points = learning.combine(fit(stacked, np.arange(240)), stacked, SCHEMA)
         assert points[0, k].tolist() == [-0.5, -0.5]
         assert np.isfinite(points).all()
 
@@ -253,7 +254,7 @@ class TestLearning:
         learned = fit(stacked, skirts)
         assert set(learned.shapes) == {'skirt'}
         trousers = np.flatnonzero(TABLE.categories == 'trousers')
-        points = ensemble_learning.combine(learned, stacked.of_pictures(trousers), SCHEMA)
+        points = learning.combine(learned, stacked.of_pictures(trousers), SCHEMA)
         held_out = KeypointTable(*(values[trousers] for values in TABLE))
         part = stacked.of_pictures(trousers)
         assert error_of(points, held_out) < 1.3 * error_of(part.keypoints[0], held_out)
@@ -262,16 +263,16 @@ class TestLearning:
 class TestChoice:
     def test_what_learns_nothing_is_taken_where_learning_does_not_help(self):
         same = model(TABLE, 1, noise=0)
-        choice = ensemble_choice.choose(predictions(TABLE, same, same), TRUTH, SCHEMA)
+        choice = choose(predictions(TABLE, same, same), TRUTH, SCHEMA)
         assert choice.chosen.strength is None
         assert choice.ensemble.learned is None
-        text = ensemble_report.to_text(choice, ensemble_report.gains_of(choice))
+        text = report.to_text(choice, report.gains_of(choice))
         assert 'nothing that is learned is better where it was not fitted' in text
 
     @pytest.mark.parametrize('seed', [1, 2])
     def test_nothing_that_was_measured_is_better(self, seed):
         models = [model(TABLE, 10 * seed + i, noise=2 + i, lost=0.1 * i) for i in range(3)]
-        choice = ensemble_choice.choose(predictions(TABLE, *models), TRUTH, SCHEMA)
+        choice = choose(predictions(TABLE, *models), TRUTH, SCHEMA)
         errors = [candidate.error for candidate in (*choice.singles, *choice.candidates)]
         assert choice.chosen.error == min(errors)
         assert {WEIGHTS, VOTES} <= {candidate.method for candidate in choice.candidates}
@@ -282,20 +283,16 @@ class TestChoice:
         models = [model(table, 20 + i, lost=0.2) for i in range(3)]
         stacked, known = predictions(table, *models), truth(table)
         first, later = np.arange(240), np.arange(240, 480)
-        choice = ensemble_choice.choose(
-            stacked.of_pictures(first), known.of_pictures(first), SCHEMA
-        )
+        choice = choose(stacked.of_pictures(first), known.of_pictures(first), SCHEMA)
         points = choice.ensemble.points(stacked.of_pictures(later), SCHEMA)
-        found = np.nanmean(ensemble_choice.distances_of(points, known.of_pictures(later)))
+        found = np.nanmean(distances_of(points, known.of_pictures(later)))
         assert choice.chosen.method == VOTES
         assert found == pytest.approx(choice.chosen.error, rel=0.25)
 
     def test_equal_pictures_are_in_one_fold(self):
         stacked = predictions(TABLE, model(TABLE, 1), model(TABLE, 2))
         twice = stacked.of_pictures(np.repeat(np.arange(240), 2))
-        folds = ensemble_choice.folds_of(
-            twice, TRUTH.of_pictures(np.repeat(np.arange(240), 2)), SCHEMA
-        )
+        folds = folds_of(twice, TRUTH.of_pictures(np.repeat(np.arange(240), 2)), SCHEMA)
         for fold in folds:
             assert not set(fold.seen // 2) & set(fold.held_out // 2)
         held_out = np.sort(np.concatenate([fold.held_out for fold in folds]))
@@ -314,15 +311,15 @@ class TestChoice:
 
     def test_a_method_that_is_asked_for(self):
         stacked = predictions(TABLE, model(TABLE, 1), model(TABLE, 2))
-        choice = ensemble_choice.choose(stacked, TRUTH, SCHEMA, 'mean')
+        choice = choose(stacked, TRUTH, SCHEMA, 'mean')
         assert (choice.chosen.method, choice.ensemble) == ('mean', Ensemble('mean'))
         with pytest.raises(ValueError, match="unknown ensembling method 'mode'"):
-            ensemble_choice.choose(stacked, TRUTH, SCHEMA, 'mode')
+            choose(stacked, TRUTH, SCHEMA, 'mode')
 
     def test_fewer_pictures_than_folds(self):
         stacked = predictions(TABLE, model(TABLE, 1)).of_pictures(np.arange(4))
         with pytest.raises(ValueError, match='num_folds=5: there are only 4 different pictures'):
-            ensemble_choice.choose(stacked, TRUTH.of_pictures(np.arange(4)), SCHEMA)
+            choose(stacked, TRUTH.of_pictures(np.arange(4)), SCHEMA)
 
     def test_answers_without_a_normaliser(self):
         hidden = TABLE._replace(visibility=np.minimum(TABLE.visibility, 0))
@@ -333,8 +330,8 @@ class TestChoice:
 class TestGains:
     def test_gains_are_the_differences_of_what_was_measured(self):
         models = [model(TABLE, 30 + i, lost=0.2) for i in range(3)]
-        choice = ensemble_choice.choose(predictions(TABLE, *models), TRUTH, SCHEMA)
-        gains = ensemble_report.gains_of(choice)
+        choice = choose(predictions(TABLE, *models), TRUTH, SCHEMA)
+        gains = report.gains_of(choice)
         errors = {c.label: c.error for c in (*choice.candidates, *choice.singles)}
         assert {'mean', 'median'} <= {gain.over for gain in gains}
         assert any(gain.over in 'ABC' for gain in gains)
@@ -346,10 +343,10 @@ class TestGains:
     def test_values_are_json(self):
         models = [model(TABLE, 40 + i, absent=0.1 * i) for i in range(2)]
         stacked = predictions(TABLE, *models)
-        selection = ensemble_selection.select_models(stacked, TRUTH, SCHEMA, 1, 'mean')
-        choice = ensemble_choice.choose(stacked, TRUTH, SCHEMA, 'mean')
-        gains = ensemble_report.gains_of(choice)
-        values = json.loads(json.dumps(ensemble_report.to_dict(choice, gains, selection)))
+        selection = select_models(stacked, TRUTH, SCHEMA, 1, 'mean')
+        choice = choose(stacked, TRUTH, SCHEMA, 'mean')
+        gains = report.gains_of(choice)
+        values = json.loads(json.dumps(report.to_dict(choice, gains, selection)))
         assert values['normalized_error'] == choice.chosen.error
         assert values['points'] == np.count_nonzero(TRUTH.weights)
         assert [entry['models'] for entry in values['selection']] == [['A'], ['B']]
@@ -371,17 +368,17 @@ class TestSelection:
             good_in(~skirts, 4),
         ]
         stacked = predictions(TABLE, *models)
-        selection = ensemble_selection.select_models(stacked, TRUTH, SCHEMA, 2)
+        selection = select_models(stacked, TRUTH, SCHEMA, 2)
         assert selection.best == (1, 3)
         assert len(selection.ranked) == 4 + 6
         errors = [error for _, error in selection.ranked]
         assert errors == sorted(errors)
-        assert 'B + D' in ensemble_report.selection_to_text(selection)
+        assert 'B + D' in report.selection_to_text(selection)
 
     def test_of_many_models_one_is_added_at_a_time(self):
         models = [model(TABLE, 50 + i, noise=3 + 2 * abs(i - 7)) for i in range(12)]
         stacked = predictions(TABLE, *models)
-        selection = ensemble_selection.select_models(stacked, TRUTH, SCHEMA, 3, 'mean')
+        selection = select_models(stacked, TRUTH, SCHEMA, 3, 'mean')
         assert len(selection.ranked) == 12 + 11 + 10
         assert 7 in selection.best
         best_of = {
@@ -394,7 +391,7 @@ class TestSelection:
     def test_a_bad_number(self, max_models):
         stacked = predictions(TABLE, model(TABLE, 1))
         with pytest.raises(ValueError, match=f'max_models={max_models}: must be 1 or more'):
-            ensemble_selection.select_models(stacked, TRUTH, SCHEMA, max_models)
+            select_models(stacked, TRUTH, SCHEMA, max_models)
 
 
 STACKED = predictions(TABLE, model(TABLE, 1, lost=0.1), model(TABLE, 2, offset=(5, 0)))
@@ -403,29 +400,29 @@ STACKED = predictions(TABLE, model(TABLE, 1, lost=0.1), model(TABLE, 2, offset=(
 @pytest.fixture(scope='module')
 def saved():
     learned = fit(STACKED, np.arange(240))
-    return ensemble_files.SavedEnsemble(('a.csv', 'b.csv'), Ensemble(VOTES, 0, learned))
+    return files.SavedEnsemble(('a.csv', 'b.csv'), Ensemble(VOTES, 0, learned))
 
 
 class TestFiles:
     def test_what_is_read_combines_as_what_was_written(self, saved):
-        text = ensemble_files.to_json(saved, SCHEMA)
-        read = ensemble_files.from_json(text, SCHEMA, 'w.json')
+        text = files.to_json(saved, SCHEMA)
+        read = files.from_json(text, SCHEMA, 'w.json')
         assert read.names == saved.names
         np.testing.assert_array_equal(
             read.ensemble.points(STACKED, SCHEMA), saved.ensemble.points(STACKED, SCHEMA)
         )
-        assert ensemble_files.to_json(read, SCHEMA) == text
+        assert files.to_json(read, SCHEMA) == text
 
     @pytest.mark.parametrize('ensemble', [Ensemble('median'), Ensemble(ALONE, 1)])
     def test_ensembles_that_learned_nothing(self, ensemble):
-        written = ensemble_files.SavedEnsemble(('a.csv', 'b.csv'), ensemble)
-        text = ensemble_files.to_json(written, SCHEMA)
-        assert ensemble_files.from_json(text, SCHEMA, 'w.json') == written
+        written = files.SavedEnsemble(('a.csv', 'b.csv'), ensemble)
+        text = files.to_json(written, SCHEMA)
+        assert files.from_json(text, SCHEMA, 'w.json') == written
 
     def test_weights_alone(self, saved):
         learned = saved.ensemble.learned._replace(votes=None, shapes={})
         written = saved._replace(ensemble=Ensemble(WEIGHTS, 0, learned))
-        read = ensemble_files.from_json(ensemble_files.to_json(written, SCHEMA), SCHEMA, 'w')
+        read = files.from_json(files.to_json(written, SCHEMA), SCHEMA, 'w')
         assert read.ensemble.learned.votes is None
 
     @pytest.mark.parametrize(
@@ -464,15 +461,15 @@ class TestFiles:
         ],
     )
     def test_hostile_files(self, saved, path, value, message):
-        values = json.loads(ensemble_files.to_json(saved, SCHEMA))
+        values = json.loads(files.to_json(saved, SCHEMA))
         place = values
         for key in path[:-1]:
             place = place[key]
         place[path[-1]] = value
         with pytest.raises(ValueError, match=rf'^w\.json: .*{message}'):
-            ensemble_files.from_json(json.dumps(values), SCHEMA, 'w.json')
+            files.from_json(json.dumps(values), SCHEMA, 'w.json')
 
     @pytest.mark.parametrize('text', ['', '{', '[]', 'null', '"x"', '{}', '[' * 100_000])
     def test_other_files(self, text):
         with pytest.raises(ValueError, match=r'^w\.json: '):
-            ensemble_files.from_json(text, SCHEMA, 'w.json')
+            files.from_json(text, SCHEMA, 'w.json')

@@ -7,8 +7,8 @@ import pytest
 
 from preprocessing.datasets.fashionai import SCHEMA
 from preprocessing.tables import KeypointTable, own_points, write_table
-from utility import ensemble_methods, ensembles
-from utility.ensemble_methods import METHODS
+from utility.ensembles import combination, methods
+from utility.ensembles.methods import METHODS
 
 CATEGORIES = ['blouse', 'dress', 'outwear', 'skirt', 'trousers', 'skirt']
 IDS = [f'Images/{category}/{i}.jpg' for i, category in enumerate(CATEGORIES)]
@@ -48,7 +48,7 @@ def reference(tables, combine):
 @pytest.mark.parametrize('count', [1, 2, 3])
 def test_ensemble_agrees_with_numpy(method, combine, count):
     tables = [submission(seed) for seed in range(count)]
-    result = ensembles.ensemble(tables, SCHEMA, method)
+    result = combination.ensemble(tables, SCHEMA, method)
     wanted = reference(tables, lambda values, _: combine(values))
     np.testing.assert_allclose(result.keypoints[OWN], wanted[OWN], rtol=1e-6)
     np.testing.assert_array_equal(result.visibility, np.where(OWN, 1, -1))
@@ -58,7 +58,7 @@ def test_ensemble_agrees_with_numpy(method, combine, count):
 @pytest.mark.parametrize('method, combine', [('mean', np.mean), ('median', np.median)])
 def test_missing_predictions_do_not_count(method, combine):
     tables = [submission(seed, holes(seed)) for seed in range(3)]
-    result = ensembles.ensemble(tables, SCHEMA, method)
+    result = combination.ensemble(tables, SCHEMA, method)
     wanted = reference(tables, lambda values, _: combine(values))
     np.testing.assert_allclose(result.keypoints[OWN], wanted[OWN], rtol=1e-6)
 
@@ -66,7 +66,7 @@ def test_missing_predictions_do_not_count(method, combine):
 def test_weighted_mean():
     weights = [0.5, 2.0, 3.5]
     tables = [submission(seed, holes(seed)) for seed in range(3)]
-    result = ensembles.ensemble(tables, SCHEMA, 'mean', weights)
+    result = combination.ensemble(tables, SCHEMA, 'mean', weights)
 
     def combine(values, there):
         return np.average(values, weights=[weights[t] for t in there])
@@ -77,7 +77,7 @@ def test_weighted_mean():
 def test_whole_weights_of_a_median_are_repetitions():
     weights = [1, 3, 2, 4]
     tables = [submission(seed, holes(seed)) for seed in range(4)]
-    result = ensembles.ensemble(tables, SCHEMA, 'median', [w / 10 for w in weights])
+    result = combination.ensemble(tables, SCHEMA, 'median', [w / 10 for w in weights])
 
     def combine(values, there):
         return np.median(np.repeat(values, [weights[t] for t in there]))
@@ -88,18 +88,18 @@ def test_whole_weights_of_a_median_are_repetitions():
 def test_order_of_the_rows_and_of_the_files():
     orders = [[3, 0, 5, 1, 4, 2], None, [5, 4, 3, 2, 1, 0]]
     tables = [submission(seed, order=order) for seed, order in enumerate(orders)]
-    result = ensembles.ensemble(tables, SCHEMA)
+    result = combination.ensemble(tables, SCHEMA)
     assert result.image_ids.tolist() == [IDS[i] for i in orders[0]]
-    plain = ensembles.ensemble([submission(seed) for seed in range(3)], SCHEMA)
+    plain = combination.ensemble([submission(seed) for seed in range(3)], SCHEMA)
     np.testing.assert_allclose(result.keypoints, plain.keypoints[orders[0]])
     np.testing.assert_allclose(
-        ensembles.ensemble(tables[::-1], SCHEMA).keypoints, plain.keypoints[orders[2]]
+        combination.ensemble(tables[::-1], SCHEMA).keypoints, plain.keypoints[orders[2]]
     )
 
 
 def test_inputs_stay_as_they_are():
     tables = [submission(0, holes(0)), submission(1)]
-    ensembles.ensemble(tables, SCHEMA, 'median')
+    combination.ensemble(tables, SCHEMA, 'median')
     for table, fresh in zip(tables, [submission(0, holes(0)), submission(1)]):
         np.testing.assert_array_equal(table.keypoints, fresh.keypoints)
 
@@ -107,13 +107,13 @@ def test_inputs_stay_as_they_are():
 def test_points_left_of_the_picture_move_to_its_edge():
     table = submission(0)
     table.keypoints[0, 0] = (-2.5, 7.5)
-    assert ensembles.ensemble([table], SCHEMA).keypoints[0, 0].tolist() == [0, 7.5]
+    assert combination.ensemble([table], SCHEMA).keypoints[0, 0].tolist() == [0, 7.5]
 
 
 def test_rounding_takes_ties_to_even_pixels():
     table = submission(0)
     table.keypoints[0, :3] = [(11.0, 12.0), (11.3, 11.9), (10.5, 0.0)]
-    rounded = ensembles.round_to_pixels(table).keypoints[0, :3] - 0.5
+    rounded = combination.round_to_pixels(table).keypoints[0, :3] - 0.5
     np.testing.assert_array_equal(rounded, [(10, 12), (11, 11), (10, 0)])
 
 
@@ -122,40 +122,40 @@ def test_a_point_that_nobody_predicts():
     nobody[4, SCHEMA.keypoints.index('crotch')] = -1
     tables = [submission(0, nobody), submission(1, nobody)]
     with pytest.raises(ValueError, match=rf'{IDS[4]} .*crotch: predicted in no submission'):
-        ensembles.ensemble(tables, SCHEMA)
+        combination.ensemble(tables, SCHEMA)
 
 
 def test_a_list_of_pictures_is_no_submission():
     tables = [submission(0), submission(1, np.full(OWN.shape, -1))]
     with pytest.raises(ValueError, match=r'test\.csv: predicts no point'):
-        ensembles.ensemble(tables, SCHEMA, names=['a.csv', 'test.csv'])
+        combination.ensemble(tables, SCHEMA, names=['a.csv', 'test.csv'])
 
 
 def test_tables_that_do_not_fit():
     names = ['a.csv', 'b.csv']
     with pytest.raises(ValueError, match=rf'b\.csv lacks 1 images \({IDS[5]}\) of a\.csv'):
-        ensembles.ensemble([submission(0), submission(1, order=range(5))], SCHEMA, names=names)
+        combination.ensemble([submission(0), submission(1, order=range(5))], SCHEMA, names=names)
     with pytest.raises(ValueError, match=rf'b\.csv has 1 images \({IDS[5]}\) unknown to a\.csv'):
-        ensembles.ensemble([submission(0, order=range(5)), submission(1)], SCHEMA, names=names)
+        combination.ensemble([submission(0, order=range(5)), submission(1)], SCHEMA, names=names)
     other = submission(1)
     other.categories[3] = 'dress'
     with pytest.raises(
         ValueError, match=rf'b\.csv, line 5: {IDS[3]} is dress, but skirt in a\.csv'
     ):
-        ensembles.ensemble([submission(0), other], SCHEMA, names=names)
+        combination.ensemble([submission(0), other], SCHEMA, names=names)
 
 
 @pytest.mark.parametrize('weights', [[1], [1, 2, 3], [1, 0], [1, -1], [1, np.nan], [1, np.inf]])
 def test_bad_weights(weights):
     with pytest.raises(ValueError, match='weights='):
-        ensembles.ensemble([submission(0), submission(1)], SCHEMA, weights=weights)
+        combination.ensemble([submission(0), submission(1)], SCHEMA, weights=weights)
 
 
 def test_bad_method_and_no_table():
     with pytest.raises(ValueError, match="ensembling method 'mode'.*mean, median"):
-        ensembles.ensemble([submission(0)], SCHEMA, 'mode')
+        combination.ensemble([submission(0)], SCHEMA, 'mode')
     with pytest.raises(ValueError, match='no submission'):
-        ensembles.ensemble([], SCHEMA)
+        combination.ensemble([], SCHEMA)
 
 
 def on_a_grid(seed, count, rows=300, side=6):
@@ -175,7 +175,7 @@ def sum_of_distances(place, points, shares):
 @pytest.mark.parametrize('count', [1, 2, 3, 4, 6, 10])
 def test_nowhere_near_is_the_sum_of_distances_less_than_at_the_geometric_median(count, side):
     points, shares = on_a_grid(count, count, side=side)
-    place = ensemble_methods.geometric_median(points, shares)
+    place = methods.geometric_median(points, shares)
     least = sum_of_distances(place, points, shares)
     for angle in np.linspace(0, 2 * np.pi, 24, endpoint=False):
         for step in (1e-3, 0.1, 1.0, 0.1 * side):
@@ -187,7 +187,7 @@ def test_geometric_medians_that_are_known():
     def place(points, *shares):
         values = np.array(points, np.float64)[:, np.newaxis]
         weights = np.array(shares or [1.0] * len(points))[:, np.newaxis]
-        return ensemble_methods.geometric_median(values, weights)[0]
+        return methods.geometric_median(values, weights)[0]
 
     assert place([(0, 0), (4, 2)]).tolist() == [2, 1]
     assert place([(0, 0), (4, 2)], 1, 1.1).tolist() == [4, 2]
@@ -244,10 +244,10 @@ class TestEveryMethod:
         np.testing.assert_array_equal(shares, before[1])
 
     def test_in_parts_it_is_the_same(self, name, monkeypatch):
-        predictions = ensembles.stack([submission(s, holes(s)) for s in range(3)], SCHEMA, 'abc')
-        whole = ensembles.combine(predictions, name)[0]
-        monkeypatch.setattr(ensembles, '_ROWS_AT_A_TIME', 7)
-        np.testing.assert_array_equal(ensembles.combine(predictions, name)[0], whole)
+        predictions = combination.stack([submission(s, holes(s)) for s in range(3)], SCHEMA, 'abc')
+        whole = combination.combine(predictions, name)[0]
+        monkeypatch.setattr(combination, '_ROWS_AT_A_TIME', 7)
+        np.testing.assert_array_equal(combination.combine(predictions, name)[0], whole)
 
 
 def around(distances):
@@ -271,13 +271,13 @@ def around(distances):
 )
 def test_outliers(distances, limit, kept):
     points, shares = around(distances)
-    left = ensemble_methods.without_outliers(points, shares, limit)
+    left = methods.without_outliers(points, shares, limit)
     np.testing.assert_array_equal(left[:, 0], kept)
 
 
 def test_half_of_the_shares_stay_whatever_is_rejected():
     points, shares = on_a_grid(5, 6, rows=2000, side=400)
-    left = ensemble_methods.without_outliers(points, shares, 1.0)
+    left = methods.without_outliers(points, shares, 1.0)
     assert (left.sum(0) >= 0.5 * shares.sum(0) - 1e-9).all()
     assert (left.sum(0) < shares.sum(0)).any()
 
@@ -285,26 +285,26 @@ def test_half_of_the_shares_stay_whatever_is_rejected():
 def test_rejected_predictions_are_counted_and_have_no_part():
     tables = [submission(1) for _ in range(3)]
     tables[2].keypoints[0, 0] += 50
-    predictions = ensembles.stack(tables, SCHEMA, 'abc')
-    points, rejected = ensembles.combine(predictions, 'mean', reject=3.0)
+    predictions = combination.stack(tables, SCHEMA, 'abc')
+    points, rejected = combination.combine(predictions, 'mean', reject=3.0)
     assert rejected == 1
     np.testing.assert_array_equal(points[OWN], tables[0].keypoints[OWN])
-    assert ensembles.combine(predictions, 'mean')[1] == 0
+    assert combination.combine(predictions, 'mean')[1] == 0
 
 
 @pytest.mark.parametrize('reject', [0.5, -1.0, np.nan, np.inf])
 def test_bad_limits(reject):
-    predictions = ensembles.stack([submission(0)], SCHEMA, 'a')
+    predictions = combination.stack([submission(0)], SCHEMA, 'a')
     with pytest.raises(ValueError, match=r'reject=.*must be 1 or more'):
-        ensembles.combine(predictions, 'mean', reject=reject)
+        combination.combine(predictions, 'mean', reject=reject)
 
 
 def test_large_files_are_read_in_several_processes(tmp_path, monkeypatch):
     paths = [str(tmp_path / f'{seed}.csv') for seed in range(3)]
     for seed, path in enumerate(paths):
         write_table(path, submission(seed), SCHEMA)
-    monkeypatch.setattr(ensembles, '_MANY_BYTES', 0)
-    for seed, table in enumerate(ensembles.read_tables(paths, SCHEMA)):
+    monkeypatch.setattr(combination, '_MANY_BYTES', 0)
+    for seed, table in enumerate(combination.read_tables(paths, SCHEMA)):
         np.testing.assert_array_equal(table.keypoints, submission(seed).keypoints)
     with pytest.raises(FileNotFoundError, match=r'none\.csv'):
-        ensembles.read_tables([paths[0], str(tmp_path / 'none.csv')], SCHEMA)
+        combination.read_tables([paths[0], str(tmp_path / 'none.csv')], SCHEMA)

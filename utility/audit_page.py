@@ -43,7 +43,7 @@ _TEMPLATE = """
 <style>
 {% include 'audit.css' %}
 </style>
-<p>{{ found }} annotations of {{ pictures }} pictures are suspicious; {% if shown < found %}the
+<p>{{ found }} suspicions in {{ pictures }} pictures; {% if shown < found %}the
 {{ shown }} worst of them are shown{% else %}all are shown{% endif %}, sorted by what they probably
 cost. Crosses are the annotations; discs, joined to them by yellow lines, are where points should
 be, or the points concerned where no other place is suggested. Points of the left are red, of the
@@ -70,7 +70,7 @@ needs the lines of both points.</p>
 {% endif %}
 <figcaption><strong>{{ loop.index }}. {{ kinds[card.kind] }}</strong><br>
 {{ card.category }}, {{ card.points }}<br>
-confidence {{ '%.0f' % (100 * card.confidence) }} %, cost {{ '%.2f' % card.cost }},
+confidence {{ '%.0f' % ([100 * card.confidence, 99]|min) }} %, cost {{ '%.2f' % card.cost }},
 {{ card.lines }}<br>
 <span class="muted">{{ card.image_id }}</span></figcaption></figure></li>
 {% endfor %}

@@ -17,6 +17,7 @@ from preprocessing.schema import KeypointSchema
 from preprocessing.tables import KeypointTable
 from utility.exchanges import exchanges_of
 from utility.label_evidence import Shapes, learn
+from utility.shape_model import MIN_POINTS
 from utility.suspicions import Search, Suspicion
 
 MIN_PICTURES = 20  # of a category that something can be learned of
@@ -54,11 +55,13 @@ def audit(
     found = []
     for category in schema.categories:
         rows = np.flatnonzero(table.categories == category)
-        if len(rows) < MIN_PICTURES:
-            if len(rows):
-                logging.warning('%s: %d pictures are too few to audit', category, len(rows))
-            continue
         own = np.ix_(rows, schema.indices(category))
+        usable = np.count_nonzero((table.visibility[own] >= 0).sum(1) >= MIN_POINTS)
+        if usable < MIN_PICTURES:
+            if len(rows):
+                told = '%s: %d pictures with %d points or more are too few to audit'
+                logging.warning(told, category, usable, MIN_POINTS)
+            continue
         shapes = Shapes(
             np.asarray(table.keypoints[own], np.float64),
             table.visibility[own],

@@ -184,7 +184,7 @@ def _same_place(shapes: Shapes, normalizer: tuple[int, int]) -> np.ndarray:
     counts = _at_one_place(shapes).sum(0)
     together = (shapes.present[:, :, None] & shapes.present[:, None, :]).sum(0)
     by_mistake = _SHARE_SAME_PLACE / max(len(counts) - 1, 1)
-    # Once in all pictures, and one more, need not be rarer than in all there are on earth.
+    # The pair that is judged is itself counted: as if it came from one picture more.
     told = np.maximum(np.log(by_mistake * (together + 1) / np.maximum(counts, 1)), 0)
     told[normalizer, normalizer[::-1]] = _ZERO_NORMALIZER
     return told

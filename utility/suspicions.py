@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 import numpy as np
 
@@ -105,7 +105,7 @@ class Search:
         yield from self._absent()
         yield from self._unusual()
 
-    def _likeliest(self, rows: np.ndarray):
+    def _likeliest(self, rows: np.ndarray) -> Generator[Suspicion, None, np.ndarray]:
         """The likeliest mistake of each picture, where one is likely; returns the rows of these."""
         shapes, lengths = self._shapes.of(rows), self._lengths[rows]
         conditional = self._evidence.model.conditional(shapes.points, shapes.present)

@@ -16,12 +16,19 @@ import numpy as np
 
 from preprocessing.schema import KeypointSchema
 from preprocessing.tables import ABSENT_INDEX
-from utility import ensemble_corrections, ensemble_votes
-from utility.ensemble_corrections import Correction, Truth, category_codes, garment_frames
-from utility.ensemble_votes import Ballot, Sought, Voting
-from utility.ensembles import Predictions, rows_of
+from utility.ensembles.combination import Predictions, rows_of
+from utility.ensembles.corrections import (
+    Correction,
+    Truth,
+    category_codes,
+    correct,
+    fit_correction,
+    garment_frames,
+)
+from utility.ensembles.votes import Ballot, Sought, Voting, agreement, elect, fit_voting
 from utility.shape_model import MIN_POINTS, ShapeModel
 
+_PICTURES_AT_A_TIME = 4096  # that are combined at once; their features take some memory
 _LEAST_PICTURES = 20  # of a category, to learn its shapes from
 
 
@@ -59,7 +66,13 @@ class Learned(NamedTuple):
 
 def combine(learned: Learned, predictions: Predictions, schema: KeypointSchema) -> np.ndarray:
     """The ensemble's points: float64 [N, K, 2], px; at pixel (-1, -1) where no model has one."""
-    corrected = ensemble_corrections.correct(learned.correction, predictions, schema)
+    rows = np.arange(len(predictions.own))
+    parts = [rows[i : i + _PICTURES_AT_A_TIME] for i in range(0, len(rows), _PICTURES_AT_A_TIME)]
+    return np.concatenate([_combine(learned, predictions.of_pictures(p), schema) for p in parts])
+
+
+def _combine(learned: Learned, predictions: Predictions, schema: KeypointSchema) -> np.ndarray:
+    corrected = correct(learned.correction, predictions, schema)
     weighted = _elected(learned.weights, corrected, None, schema)
     if learned.votes is None:
         return weighted
@@ -69,7 +82,7 @@ def combine(learned: Learned, predictions: Predictions, schema: KeypointSchema) 
 
 def know(predictions: Predictions, truth: Truth, schema: KeypointSchema) -> Knowledge:
     """Learns what fit needs and what does not depend on which models are combined."""
-    correction = ensemble_corrections.fit(predictions, truth, schema)
+    correction = fit_correction(predictions, truth, schema)
     return Knowledge(correction, _fit_shapes(predictions, truth, schema))
 
 
@@ -87,17 +100,17 @@ def fit(
         predictions: Of M models.
         truth: Of the same pictures.
         schema: Of both.
-        strengths: Of ensemble_votes.fit; best in falling order, as each starts from the one before.
+        strengths: Of fit_voting; best in falling order, as each starts from the one before.
     """
     correction, shapes = knowledge
-    corrected = ensemble_corrections.correct(correction, predictions, schema)
+    corrected = correct(correction, predictions, schema)
     weights_start = votes_start = None
     for strength in strengths:
         ballot, sought = _asked(corrected, None, truth, schema)
-        weights, weights_start = ensemble_votes.fit(ballot, sought, strength, weights_start)
+        weights, weights_start = fit_voting(ballot, sought, strength, weights_start)
         weighted = _elected(weights, corrected, None, schema)
         ballot, sought = _asked(*_with_shapes(shapes, corrected, weighted, schema), truth, schema)
-        votes, votes_start = ensemble_votes.fit(ballot, sought, strength, votes_start)
+        votes, votes_start = fit_voting(ballot, sought, strength, votes_start)
         yield Learned(correction, weights, shapes, votes)
 
 
@@ -111,7 +124,7 @@ def _ballot(
     points, shares, n, k = rows_of(predictions)
     features = np.zeros([0, len(n)], np.float32)
     if sizes is not None:
-        features = ensemble_votes.agreement(points, shares, sizes[n])
+        features = agreement(points, shares, sizes[n])
     codes = category_codes(predictions.categories, schema)[n]
     ballot = Ballot(points.astype(np.float32), shares.astype(np.float32), codes, k, features)
     return ballot, n, k
@@ -133,7 +146,7 @@ def _elected(
     """[N, K, 2]: what the voters elect; at pixel (-1, -1) where there is none."""
     ballot, n, k = _ballot(predictions, sizes, schema)
     points = np.full([*predictions.own.shape, 2], ABSENT_INDEX + 0.5)
-    points[n, k] = ensemble_votes.elect(voting, ballot)
+    points[n, k] = elect(voting, ballot)
     return points
 
 

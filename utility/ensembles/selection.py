@@ -10,15 +10,15 @@ from typing import NamedTuple
 import numpy as np
 
 from preprocessing.schema import KeypointSchema
-from utility.ensemble_choice import (
+from utility.ensembles.choice import (
     LEARNED,
     distances_of,
     folds_of,
     out_of_fold,
     simple_candidates,
 )
-from utility.ensemble_corrections import Truth
-from utility.ensembles import Predictions, combine
+from utility.ensembles.combination import Predictions, combine
+from utility.ensembles.corrections import Truth
 
 STRENGTH = 3.0  # of the shrinkage at which sets of models are compared
 MAX_SETS = 40  # that are all tried; of more, models are added one by one

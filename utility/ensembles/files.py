@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from preprocessing.schema import KeypointSchema
-from utility.ensemble_choice import ALONE, VOTES, WEIGHTS, Ensemble
-from utility.ensemble_corrections import Correction
-from utility.ensemble_learning import Learned
-from utility.ensemble_methods import METHODS
-from utility.ensemble_votes import Voting, num_features
+from utility.ensembles.choice import ALONE, VOTES, WEIGHTS, Ensemble
+from utility.ensembles.corrections import Correction
+from utility.ensembles.learning import Learned
+from utility.ensembles.methods import METHODS
+from utility.ensembles.votes import Voting, num_features
 from utility.shape_model import ShapeModel
 
 _FORMAT = 'keypoint ensemble 1'

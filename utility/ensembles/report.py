@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from utility.ensemble_choice import ALONE, NUM_FOLDS, Candidate, Choice
-from utility.ensemble_selection import Selection
+from utility.ensembles.choice import ALONE, NUM_FOLDS, Candidate, Choice
+from utility.ensembles.selection import Selection
 from utility.statistics import LEVEL, Interval, picture_sums, ratio_interval
 
 _MAX_SETS_SHOWN = 20
@@ -24,8 +24,8 @@ class Gain(NamedTuple):
 def gains_of(choice: Choice) -> list[Gain]:
     """The gain over the best single model, the mean, the median, and the best that learns nothing.
 
-    The intervals are of a bootstrap over pictures. What is learned saw no picture that it is
-    measured on; that it was chosen by the same pictures makes little of the gain.
+    The intervals are of a bootstrap over pictures. What is learned is measured on pictures that it
+    has not seen. They have a say in the choice only, which flatters it a little.
     """
     unlearned = [candidate for candidate in choice.candidates if candidate.strength is None]
     others = [
@@ -77,6 +77,8 @@ def to_text(choice: Choice, gains: Sequence[Gain]) -> str:
     chosen = choice.chosen
     lines = [f'{"NE %":{width}} {len(chosen.distances)} images, learned ones in {NUM_FOLDS} folds']
     lines += [f'{label:{width}} {100 * error:9.4f}' for label, error in rows]
+    if len(complete) < len(choice.singles):
+        lines.append('A point that a submission lacks counts as predicted at pixel (-1, -1).')
     lines += ['', f'chosen: {chosen.label}, NE {100 * chosen.error:.4f} %']
     if chosen.strength is None and any(c.strength is not None for c in choice.candidates):
         lines.append('nothing that is learned is better where it was not fitted')

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from preprocessing.schema import KeypointSchema
-from utility.ensembles import Predictions, combine
+from utility.ensembles.combination import Predictions, combine
 from utility.metrics import normalizers
 
 _PRIOR_POINTS = 20.0  # an offset of so many points is half way between that and the model's own
@@ -120,7 +120,7 @@ def correct(
     return straight._replace(keypoints=np.stack(keypoints))
 
 
-def fit(predictions: Predictions, truth: Truth, schema: KeypointSchema) -> Correction:
+def fit_correction(predictions: Predictions, truth: Truth, schema: KeypointSchema) -> Correction:
     """Learns what is wrong with each model in all pictures of a category.
 
     Offsets are where most residuals are, so that a model that is lost in a third of the pictures is

@@ -12,11 +12,12 @@ from typing import NamedTuple
 import numpy as np
 
 from preprocessing.schema import KeypointSchema
-from utility import ensemble_learning
-from utility.ensemble_corrections import Truth
-from utility.ensemble_learning import Knowledge, Learned
-from utility.ensemble_methods import METHODS
-from utility.ensembles import Predictions, combine
+from preprocessing.tables import ABSENT_INDEX
+from utility.ensembles import learning
+from utility.ensembles.combination import Predictions, combine
+from utility.ensembles.corrections import Truth
+from utility.ensembles.learning import Knowledge, Learned
+from utility.ensembles.methods import METHODS
 from utility.statistics import grouped_folds
 
 ALONE, WEIGHTS, VOTES = 'alone', 'weights', 'votes'  # methods besides METHODS
@@ -42,7 +43,7 @@ class Ensemble(NamedTuple):
     def points(self, predictions: Predictions, schema: KeypointSchema) -> np.ndarray:
         """float64 [N, K, 2], px; at pixel (-1, -1) where no model has a point."""
         if self.learned is not None:
-            return ensemble_learning.combine(self.learned, predictions, schema)
+            return learning.combine(self.learned, predictions, schema)
         if self.method != ALONE:
             return combine(predictions, self.method)[0]
         present = predictions.present[self.model][..., np.newaxis]
@@ -131,8 +132,8 @@ def _error(candidate: Candidate) -> float:
 
 
 def _singles(predictions: Predictions, truth: Truth) -> tuple[Candidate, ...]:
-    absent = (-0.5, -0.5)
-    points = np.where(predictions.present[..., np.newaxis], predictions.keypoints, absent)
+    present = predictions.present[..., np.newaxis]
+    points = np.where(present, predictions.keypoints, ABSENT_INDEX + 0.5)
     return tuple(
         Candidate(name, ALONE, distances_of(points[i], truth), i)
         for i, name in enumerate(predictions.names)
@@ -189,7 +190,7 @@ def folds_of(predictions: Predictions, truth: Truth, schema: KeypointSchema) -> 
     for fold in range(NUM_FOLDS):
         seen = np.flatnonzero(fold_of != fold)
         parts = (predictions.of_pictures(seen), truth.of_pictures(seen))
-        knowledge = ensemble_learning.know(*parts, schema)
+        knowledge = learning.know(*parts, schema)
         folds.append(Fold(seen, np.flatnonzero(fold_of == fold), knowledge))
     return folds
 
@@ -209,11 +210,11 @@ def out_of_fold(
     }
     for fold in folds:
         parts = (predictions.of_pictures(fold.seen), truth.of_pictures(fold.seen))
-        fits = ensemble_learning.fit(fold.knowledge, *parts, schema, strengths)
+        fits = learning.fit(fold.knowledge, *parts, schema, strengths)
         others = predictions.of_pictures(fold.held_out)
         for strength, learned in zip(strengths, fits):
             for kind, fitted in _kinds(learned):
-                combined = ensemble_learning.combine(fitted, others, schema)
+                combined = learning.combine(fitted, others, schema)
                 points[kind, strength][fold.held_out] = combined
     return [
         Candidate(f'{kind} (learned)', kind, distances_of(values, truth), strength=strength)
@@ -234,6 +235,6 @@ def _fitted(
         return Ensemble(chosen.method, chosen.model)
     parts = (predictions, truth, schema)
     strengths = STRENGTHS[: STRENGTHS.index(chosen.strength) + 1]
-    knowledge = ensemble_learning.know(*parts)
-    *_, learned = ensemble_learning.fit(knowledge, *parts, strengths)
+    knowledge = learning.know(*parts)
+    *_, learned = learning.fit(knowledge, *parts, strengths)
     return Ensemble(chosen.method, learned=dict(_kinds(learned))[chosen.method])

@@ -15,7 +15,11 @@ ValueAndGradient = Callable[[np.ndarray], tuple[float, np.ndarray]]
 
 
 def minimize(
-    function: ValueAndGradient, start: np.ndarray, max_steps: int = 200, tolerance: float = 2e-5
+    function: ValueAndGradient,
+    start: np.ndarray,
+    max_steps: int = 200,
+    tolerance: float = 2e-5,
+    max_change: float = np.inf,
 ) -> np.ndarray:
     """L-BFGS (J. Nocedal, Updating quasi-Newton matrices with limited storage, 1980).
 
@@ -24,6 +28,8 @@ def minimize(
         start: [D]; stays as it is.
         max_steps: The most steps.
         tolerance: Ends where two steps in turn each lessen the value by less than this share of it.
+        max_change: Of a variable in one step; keeps the first steps, which know little of the
+            curvature, from where the function is flat.
 
     Returns:
         float64 [D], where the value is least; it is never more than at the start.
@@ -34,6 +40,7 @@ def minimize(
     num_slow = 0
     for _ in range(max_steps):
         direction = -_curved(gradient, memory)
+        direction *= min(1.0, max_change / max(np.abs(direction).max(), _LEAST_STEP))
         found = _step(function, x, value, gradient @ direction, direction)
         if found is None:
             break

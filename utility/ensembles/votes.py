@@ -12,12 +12,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from utility.ensemble_methods import mean
-from utility.minimization import minimize
+from utility.ensembles.methods import mean
+from utility.ensembles.minimization import minimize
 
 AGREEMENT_SCALES = (0.06, 0.2, 0.6)  # sizes of a garment; two voters so far apart agree by 1 / e
 _SMOOTH = 0.5  # px; below it distances count as squares: answers are given in whole pixels
 _NEVER = np.float32(-1e9)  # log-weight of an absent voter
+_MAX_CHANGE = 1.0  # of a parameter in a step; far out one voter has all, and nothing changes
 _LEAST_TOTAL = 1e-9  # of weighted errors; less is all right answers
 
 
@@ -68,14 +69,15 @@ def agreement(points: np.ndarray, shares: np.ndarray, sizes: np.ndarray) -> np.n
         float32 [F, R]: for each two voters and each scale from 1, at one place, down to 0; then for
         each voter 1 where it is absent, else 0.
     """
-    features = []
-    for i in range(len(points)):
-        for j in range(i):
-            offsets = points[i] - points[j]
-            distances = np.hypot(offsets[:, 0], offsets[:, 1]) / sizes
-            both = shares[i] * shares[j]
-            features += [both * np.exp(distances / -scale) for scale in AGREEMENT_SCALES]
-    return np.stack([*features, *(1 - shares)]).astype(np.float32)
+    features = np.empty([num_features(len(points)), len(sizes)], np.float32)
+    rows = iter(features)
+    for i, j in zip(*np.tril_indices(len(points), -1)):
+        offsets = points[i] - points[j]
+        distances = np.hypot(offsets[:, 0], offsets[:, 1]) / sizes
+        for scale in AGREEMENT_SCALES:
+            next(rows)[:] = shares[i] * shares[j] * np.exp(distances / -scale)
+    features[-len(points) :] = 1 - shares
+    return features
 
 
 def weights_of(voting: Voting, ballot: Ballot) -> np.ndarray:
@@ -109,7 +111,7 @@ class Sought(NamedTuple):
     num_groups: tuple[int, int]
 
 
-def fit(
+def fit_voting(
     ballot: Ballot, sought: Sought, strength: float, start: np.ndarray | None = None
 ) -> tuple[Voting, np.ndarray]:
     """Fits a Voting to answers.
@@ -130,7 +132,8 @@ def fit(
     """
     objective = _Objective(ballot, sought, strength)
     layout = objective.layout
-    parameters = minimize(objective, np.zeros(layout.size) if start is None else start)
+    start = np.zeros(layout.size) if start is None else start
+    parameters = minimize(objective, start, max_change=_MAX_CHANGE)
     return layout.voting(parameters), parameters
 
 
