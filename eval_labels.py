@@ -73,7 +73,7 @@ def read_predictions(values, table, schema):
     import numpy as np
 
     from preprocessing.tables import read_table
-    from utility import label_audit
+    from utility.labels import audit as label_audit
 
     if values.predictions:
         tables = [read_table(path, schema) for path in values.predictions]
@@ -121,7 +121,7 @@ def corrections_of(suspicions, table, schema):
 
 def format_counts(suspicions, table, schema) -> str:
     """How many suspicions of each kind there are in each category, as a table for people."""
-    from utility.suspicions import KINDS
+    from utility.labels.suspicions import KINDS
 
     names = list(schema.categories)
     lines = [['', *names, 'all']]
@@ -165,7 +165,8 @@ def main(positional: list[str]) -> None:
         raise ValueError('give either --predictions or --model_dir')
     from preprocessing import corrections, records
     from preprocessing.tables import write_bytes
-    from utility import audit_page, label_audit
+    from utility.labels import audit as label_audit
+    from utility.labels import page as audit_page
 
     table, sizes, schema = read_annotations(values.data_dir)
     predictions = read_predictions(values, table, schema)

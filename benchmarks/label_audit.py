@@ -83,7 +83,7 @@ def _choose(
     kind: str, category: str, present: np.ndarray, schema: KeypointSchema, rng: np.random.Generator
 ) -> list[int]:
     """The points of a picture that become wrong; none where there are no such."""
-    from utility.exchanges import exchanges_of
+    from utility.labels.exchanges import exchanges_of
 
     own = schema.indices(category)
     if kind in ('place', 'same_place'):
@@ -204,7 +204,7 @@ def main(positional: list[str]) -> None:
     values = flags.FLAGS
     from preprocessing.datasets import DATASETS
     from preprocessing.tables import read_table
-    from utility import label_audit
+    from utility.labels import audit as label_audit
 
     schema = DATASETS.get('fashionai').schema
     if values.answers:

@@ -8,11 +8,11 @@ from preprocessing.datasets.fashionai import SCHEMA
 from preprocessing.schema import KeypointSchema
 from preprocessing.tables import KeypointTable
 from tests.tiny_shapes import SIZE, exchange, make_table
-from utility import label_audit
-from utility.exchanges import IN_OUT, SIDES, exchanges_of
-from utility.radial_tail import RadialTail
-from utility.shape_model import ShapeModel, align
-from utility.suspicions import ABSENT, OUTSIDE, PLACE, PREDICTION, SAME_PLACE
+from utility.labels import audit as label_audit
+from utility.labels.exchanges import IN_OUT, SIDES, exchanges_of
+from utility.labels.radial_tail import RadialTail
+from utility.labels.shape_model import ShapeModel, align
+from utility.labels.suspicions import ABSENT, OUTSIDE, PLACE, PREDICTION, SAME_PLACE
 
 COUNTS = {'blouse': 80, 'skirt': 80, 'trousers': 80}
 SKIRT, TROUSERS = 100, 200  # rows of such pictures

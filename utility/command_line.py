@@ -60,9 +60,8 @@ def run(main: Callable[[list[str]], None], doc: str) -> None:
     absl_logging.use_absl_handler()
     absl_logging.get_absl_handler().setFormatter(_LineFormatter())
     flags.FLAGS.set_default('verbosity', absl_logging.INFO)
-    positional = _parse(sys.argv, doc)
     try:
-        main(positional)
+        main(_parse(sys.argv, doc))
         sys.stdout.flush()
     except BrokenPipeError:
         # The reader of a pipe has left, as `head` does. Python flushes once more at exit.

@@ -22,7 +22,7 @@ from preprocessing.schema import KeypointSchema
 from preprocessing.tables import KeypointTable
 from utility import html_page
 from utility.errors.page import draw_error
-from utility.suspicions import KINDS, Suspicion
+from utility.labels.suspicions import KINDS, Suspicion
 
 _STYLE = """
 fieldset { margin: .5rem 0; padding: .4rem .8rem; border: 1px solid var(--line);

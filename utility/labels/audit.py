@@ -1,8 +1,8 @@
 """Which annotations are probably wrong, and what they should be.
 
 How the annotations of a category usually look is learned from themselves, with methods that a few
-wrong ones in a hundred do not disturb (utility/label_evidence.py); then each is looked at
-(utility/suspicions.py). NumPy only: 60,000 pictures take seconds.
+wrong ones in a hundred do not disturb (utility/labels/evidence.py); then each is looked at
+(utility/labels/suspicions.py). NumPy only: 60,000 pictures take seconds.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from absl import logging
 
 from preprocessing.schema import KeypointSchema
 from preprocessing.tables import KeypointTable
-from utility.exchanges import exchanges_of
-from utility.label_evidence import Shapes, learn
-from utility.shape_model import MIN_POINTS
-from utility.suspicions import Search, Suspicion
+from utility.labels.evidence import Shapes, learn
+from utility.labels.exchanges import exchanges_of
+from utility.labels.shape_model import MIN_POINTS
+from utility.labels.suspicions import Search, Suspicion
 
 MIN_PICTURES = 20  # of a category that something can be learned of
 MIN_CONFIDENCE = 0.5

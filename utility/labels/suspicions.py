@@ -9,8 +9,8 @@ from collections.abc import Generator, Iterator
 
 import numpy as np
 
-from utility.exchanges import IN_OUT, SIDES, Exchange
-from utility.label_evidence import Evidence, Misplaced, Shapes
+from utility.labels.evidence import Evidence, Misplaced, Shapes
+from utility.labels.exchanges import IN_OUT, SIDES, Exchange
 
 PLACE, PREDICTION, SAME_PLACE = 'place', 'prediction', 'same_place'
 OUTSIDE, ABSENT, SHAPE = 'outside', 'absent', 'shape'
