@@ -254,14 +254,15 @@ def write_table(path: str | os.PathLike, table: KeypointTable, schema: KeypointS
         row, k = np.argwhere(present & unwritable)[0]
         where = f'{table.image_ids[row]}, {schema.keypoints[k]}'
         raise ValueError(f'{where}: cannot write a point at {table.keypoints[row, k].tolist()}')
-    values = np.concatenate([indices, table.visibility[..., np.newaxis]], axis=-1)
-    values[~present] = ABSENT_INDEX
-    cells = iter([f'{x}_{y}_{v}' for x, y, v in values.reshape(-1, 3).astype(np.int64).tolist()])
+    cells = np.full(present.shape, '_'.join([str(ABSENT_INDEX)] * 3), dtype=object)
+    columns = indices[present].astype(np.int64).T.tolist()
+    cells[present] = [
+        f'{x}_{y}_{v}' for x, y, v in zip(*columns, table.visibility[present].tolist())
+    ]
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator='\n')
     writer.writerow([IMAGE_ID, IMAGE_CATEGORY, *schema.keypoints])
-    # The iterator stands K times in the zip, so that each round takes the K cells of one picture.
-    writer.writerows(zip(table.image_ids, table.categories, *[cells] * schema.num_keypoints))
+    writer.writerows(zip(table.image_ids, table.categories, *cells.T.tolist()))
     data = buffer.getvalue().encode()
     write_bytes(path, gzip.compress(data, mtime=0) if os.fspath(path).endswith('.gz') else data)
 

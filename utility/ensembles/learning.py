@@ -26,7 +26,7 @@ from utility.ensembles.corrections import (
     garment_frames,
 )
 from utility.ensembles.votes import Ballot, Sought, Voting, agreement, elect, fit_voting
-from utility.labels.shape_model import MIN_POINTS, ShapeModel
+from utility.shape_model import MIN_POINTS, ShapeModel
 
 _PICTURES_AT_A_TIME = 4096  # that are combined at once; their features take some memory
 _LEAST_PICTURES = 20  # of a category, to learn its shapes from

@@ -16,7 +16,7 @@ import numpy as np
 
 from utility.labels.exchanges import Exchange, ExchangeEvidence
 from utility.labels.radial_tail import RadialTail
-from utility.labels.shape_model import Conditional, ShapeModel
+from utility.shape_model import Conditional, ShapeModel
 
 # Of a thousand points three are wrong, before anything is known of them.
 LOG_PRIOR_PLACE = float(np.log(0.003))
