@@ -502,7 +502,7 @@ TRAIN_ALL = (TRAIN, '--data_dir={records}', '--model_dir={broken}/new', '--categ
         ((LIST_VARIABLES,), 'give one checkpoint'),
         (
             (LIST_VARIABLES, '{broken}/no'),
-            "cannot read weights from '{broken}/no': there is no such file",
+            "no checkpoint at '{broken}/no'",
         ),
     ],
 )
