@@ -255,10 +255,8 @@ def write_table(path: str | os.PathLike, table: KeypointTable, schema: KeypointS
         where = f'{table.image_ids[row]}, {schema.keypoints[k]}'
         raise ValueError(f'{where}: cannot write a point at {table.keypoints[row, k].tolist()}')
     cells = np.full(present.shape, '_'.join([str(ABSENT_INDEX)] * 3), dtype=object)
-    columns = indices[present].astype(np.int64).T.tolist()
-    cells[present] = [
-        f'{x}_{y}_{v}' for x, y, v in zip(*columns, table.visibility[present].tolist())
-    ]
+    (x, y), v = indices[present].astype(np.int64).T.tolist(), table.visibility[present].tolist()
+    cells[present] = [f'{x}_{y}_{v}' for x, y, v in zip(x, y, v)]
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator='\n')
     writer.writerow([IMAGE_ID, IMAGE_CATEGORY, *schema.keypoints])
