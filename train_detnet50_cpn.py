@@ -2,13 +2,13 @@
 
 import dataclasses
 
-from config import NetworkConfig
+import config
 from train_resnet50_cpn import EXPERIMENT as RESNET50_CPN
 from utility import runner
 
 EXPERIMENT = dataclasses.replace(
     RESNET50_CPN,
-    network=NetworkConfig(
+    network=config.NetworkConfig(
         backbone='detnet59', head='cpn', backbone_options={'levels': (3, 4, 5, 6)}
     ),
 )

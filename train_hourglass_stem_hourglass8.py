@@ -2,20 +2,20 @@
 
 import dataclasses
 
-from config import LossConfig, NetworkConfig
+import config
 from train_hourglass_stem_hourglass import EXPERIMENT as HOURGLASS_STEM_HOURGLASS
 from utility import runner
 
 EXPERIMENT = dataclasses.replace(
     HOURGLASS_STEM_HOURGLASS,
-    network=NetworkConfig(
+    network=config.NetworkConfig(
         backbone='hourglass_stem',
         head='hourglass',
         image_size=(256, 256),
         heatmap_size=(64, 64),
         head_options={'stacks': 8},
     ),
-    loss=LossConfig(sigmas=(1.5,), ohkm=1.0),
+    loss=config.LossConfig(sigmas=(1.5,), ohkm=1.0),
     epochs=50.0,
 )
 

@@ -1,16 +1,16 @@
 """HRNet-W32, 384 px (Sun et al. 2019, Deep High-Resolution Representation Learning)."""
 
-from config import DataConfig, Experiment, LossConfig, NetworkConfig, OptimizerConfig
+import config
 from utility import runner
 
-EXPERIMENT = Experiment(
-    network=NetworkConfig(backbone='hrnet_w32', head='hrnet', backbone_options={'levels': (2,)}),
-    data=DataConfig(batch_size=8),
-    loss=LossConfig(sigmas=(2.0,), ohkm=0.5),
-    optimizer=OptimizerConfig(
-        name='adam',
-        learning_rate=5e-4,
-        weight_decay=0.0,
+EXPERIMENT = config.Experiment(
+    network=config.NetworkConfig(
+        backbone='hrnet_w32', head='hrnet', backbone_options={'levels': (2,)}
+    ),
+    data=config.DataConfig(batch_size=8),
+    loss=config.LossConfig(sigmas=(2.0,), ohkm=0.5),
+    optimizer=config.OptimizerConfig(name='adam', learning_rate=5e-4, weight_decay=0.0),
+    schedule=config.ScheduleConfig(
         decay_epochs=(20.0, 26.0),
         decay_factors=(1.0, 0.1, 0.01),
     ),

@@ -2,13 +2,15 @@
 
 import dataclasses
 
-from config import NetworkConfig
+import config
 from train_hrnet_w32_hrnet import EXPERIMENT as HRNET_W32_HRNET
 from utility import runner
 
 EXPERIMENT = dataclasses.replace(
     HRNET_W32_HRNET,
-    network=NetworkConfig(backbone='hrnet_w48', head='hrnet', backbone_options={'levels': (2,)}),
+    network=config.NetworkConfig(
+        backbone='hrnet_w48', head='hrnet', backbone_options={'levels': (2,)}
+    ),
 )
 
 if __name__ == '__main__':

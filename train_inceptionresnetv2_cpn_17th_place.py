@@ -2,13 +2,13 @@
 
 import dataclasses
 
-from config import NetworkConfig
+import config
 from train_resnet152_cpn_17th_place import EXPERIMENT as RESNET152_CPN_17TH_PLACE
 from utility import runner
 
 EXPERIMENT = dataclasses.replace(
     RESNET152_CPN_17TH_PLACE,
-    network=NetworkConfig(
+    network=config.NetworkConfig(
         backbone='keras/InceptionResNetV2',
         head='cpn_17th_place',
         image_size=(512, 512),

@@ -1,22 +1,20 @@
 """ResNet-18 with a Cascaded Pyramid Network, 256 px: a small network (Chen et al. 2018)."""
 
-from config import DataConfig, Experiment, LossConfig, NetworkConfig, OptimizerConfig
+import config
 from utility import runner
 
-EXPERIMENT = Experiment(
-    network=NetworkConfig(
+EXPERIMENT = config.Experiment(
+    network=config.NetworkConfig(
         backbone='resnet18',
         head='cpn',
         image_size=(256, 256),
         heatmap_size=(64, 64),
         head_options={'channels': 128},
     ),
-    data=DataConfig(batch_size=16),
-    loss=LossConfig(sigmas=(2.5, 2.0, 1.5, 1.5, 1.5), ohkm=0.5),
-    optimizer=OptimizerConfig(
-        name='adam',
-        learning_rate=1e-3,
-        weight_decay=0.0,
+    data=config.DataConfig(batch_size=16),
+    loss=config.LossConfig(sigmas=(2.5, 2.0, 1.5, 1.5, 1.5), ohkm=0.5),
+    optimizer=config.OptimizerConfig(name='adam', learning_rate=1e-3, weight_decay=0.0),
+    schedule=config.ScheduleConfig(
         decay_epochs=(60.0, 80.0),
         decay_factors=(1.0, 0.2, 0.04),
     ),

@@ -1,18 +1,16 @@
 """ResNet-18 with a deconvolution head, 256 px: a small network (Xiao et al. 2018)."""
 
-from config import DataConfig, Experiment, LossConfig, NetworkConfig, OptimizerConfig
+import config
 from utility import runner
 
-EXPERIMENT = Experiment(
-    network=NetworkConfig(
+EXPERIMENT = config.Experiment(
+    network=config.NetworkConfig(
         backbone='resnet18', head='dhn', image_size=(256, 256), heatmap_size=(64, 64)
     ),
-    data=DataConfig(batch_size=16),
-    loss=LossConfig(sigmas=(1.5,), ohkm=1.0),
-    optimizer=OptimizerConfig(
-        name='adam',
-        learning_rate=1e-3,
-        weight_decay=0.0,
+    data=config.DataConfig(batch_size=16),
+    loss=config.LossConfig(sigmas=(1.5,), ohkm=1.0),
+    optimizer=config.OptimizerConfig(name='adam', learning_rate=1e-3, weight_decay=0.0),
+    schedule=config.ScheduleConfig(
         decay_epochs=(60.0, 80.0),
         decay_factors=(1.0, 0.2, 0.04),
     ),

@@ -1,16 +1,14 @@
 """ResNet-50 with a Cascaded Pyramid Network, 384 px (Chen et al. 2018, CPN)."""
 
-from config import DataConfig, Experiment, LossConfig, NetworkConfig, OptimizerConfig
+import config
 from utility import runner
 
-EXPERIMENT = Experiment(
-    network=NetworkConfig(backbone='resnet50', head='cpn'),
-    data=DataConfig(batch_size=10),
-    loss=LossConfig(sigmas=(3.0, 2.5, 2.0, 2.0, 2.0), ohkm=0.5),
-    optimizer=OptimizerConfig(
-        name='adam',
-        learning_rate=5e-4,
-        weight_decay=0.0,
+EXPERIMENT = config.Experiment(
+    network=config.NetworkConfig(backbone='resnet50', head='cpn'),
+    data=config.DataConfig(batch_size=10),
+    loss=config.LossConfig(sigmas=(3.0, 2.5, 2.0, 2.0, 2.0), ohkm=0.5),
+    optimizer=config.OptimizerConfig(name='adam', learning_rate=5e-4, weight_decay=0.0),
+    schedule=config.ScheduleConfig(
         decay_epochs=(15.0, 23.0),
         decay_factors=(1.0, 0.2, 0.04),
     ),

@@ -1,16 +1,14 @@
 """ResNet-50 with a deconvolution head, 384 px (Xiao et al. 2018, Simple Baselines)."""
 
-from config import DataConfig, Experiment, LossConfig, NetworkConfig, OptimizerConfig
+import config
 from utility import runner
 
-EXPERIMENT = Experiment(
-    network=NetworkConfig(backbone='resnet50', head='dhn'),
-    data=DataConfig(batch_size=10),
-    loss=LossConfig(sigmas=(2.0,), ohkm=0.5),
-    optimizer=OptimizerConfig(
-        name='adam',
-        learning_rate=1e-3,
-        weight_decay=0.0,
+EXPERIMENT = config.Experiment(
+    network=config.NetworkConfig(backbone='resnet50', head='dhn'),
+    data=config.DataConfig(batch_size=10),
+    loss=config.LossConfig(sigmas=(2.0,), ohkm=0.5),
+    optimizer=config.OptimizerConfig(name='adam', learning_rate=1e-3, weight_decay=0.0),
+    schedule=config.ScheduleConfig(
         decay_epochs=(18.0, 25.0),
         decay_factors=(1.0, 0.1, 0.01),
     ),

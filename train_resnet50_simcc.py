@@ -1,18 +1,16 @@
 """ResNet-50 that classifies coordinates, 256 px (Li et al. 2022, SimCC)."""
 
-from config import DataConfig, Experiment, LossConfig, NetworkConfig, OptimizerConfig
+import config
 from utility import runner
 
-EXPERIMENT = Experiment(
-    network=NetworkConfig(
+EXPERIMENT = config.Experiment(
+    network=config.NetworkConfig(
         backbone='resnet50', head='simcc', image_size=(256, 256), heatmap_size=(256, 256)
     ),
-    data=DataConfig(batch_size=16),
-    loss=LossConfig(kind='cross_entropy', sigmas=(4.0,), ohkm=1.0),
-    optimizer=OptimizerConfig(
-        name='adam',
-        learning_rate=5e-4,
-        weight_decay=0.0,
+    data=config.DataConfig(batch_size=16),
+    loss=config.LossConfig(kind='cross_entropy', sigmas=(4.0,), ohkm=1.0),
+    optimizer=config.OptimizerConfig(name='adam', learning_rate=5e-4, weight_decay=0.0),
+    schedule=config.ScheduleConfig(
         decay_epochs=(20.0, 26.0),
         decay_factors=(1.0, 0.1, 0.01),
     ),

@@ -2,17 +2,16 @@
 
 import dataclasses
 
-from config import DataConfig, NetworkConfig
+import config
 from train_resnet50_cpn import EXPERIMENT as RESNET50_CPN
 from utility import runner
 
 EXPERIMENT = dataclasses.replace(
     RESNET50_CPN,
-    network=NetworkConfig(backbone='seresnext101_32x4d', head='cpn'),
-    data=DataConfig(batch_size=4),
-    optimizer=dataclasses.replace(
-        RESNET50_CPN.optimizer, learning_rate=2e-4, decay_epochs=(15.0, 20.0)
-    ),
+    network=config.NetworkConfig(backbone='seresnext101_32x4d', head='cpn'),
+    data=config.DataConfig(batch_size=4),
+    optimizer=dataclasses.replace(RESNET50_CPN.optimizer, learning_rate=2e-4),
+    schedule=dataclasses.replace(RESNET50_CPN.schedule, decay_epochs=(15.0, 20.0)),
     epochs=25.0,
     epochs_per_eval=5.0,
 )

@@ -1,21 +1,19 @@
 """SE-ResNeXt-101 32x4d of stride 16 with deconvolutions to half of 384 px (Xiao et al. 2018)."""
 
-from config import DataConfig, Experiment, LossConfig, NetworkConfig, OptimizerConfig
+import config
 from utility import runner
 
-EXPERIMENT = Experiment(
-    network=NetworkConfig(
+EXPERIMENT = config.Experiment(
+    network=config.NetworkConfig(
         backbone='seresnext101_32x4d',
         head='dhn',
         heatmap_size=(192, 192),
         backbone_options={'output_stride': 16},
     ),
-    data=DataConfig(batch_size=8),
-    loss=LossConfig(sigmas=(4.0,), ohkm=0.5),
-    optimizer=OptimizerConfig(
-        name='adam',
-        learning_rate=5e-4,
-        weight_decay=0.0,
+    data=config.DataConfig(batch_size=8),
+    loss=config.LossConfig(sigmas=(4.0,), ohkm=0.5),
+    optimizer=config.OptimizerConfig(name='adam', learning_rate=5e-4, weight_decay=0.0),
+    schedule=config.ScheduleConfig(
         decay_epochs=(15.0, 20.0, 28.0),
         decay_factors=(1.0, 0.5, 0.1, 0.01),
     ),

@@ -2,13 +2,13 @@
 
 import dataclasses
 
-from config import NetworkConfig
+import config
 from train_resnet50_cpn import EXPERIMENT as RESNET50_CPN
 from utility import runner
 
 EXPERIMENT = dataclasses.replace(
     RESNET50_CPN,
-    network=NetworkConfig(backbone='seresnext50_32x4d', head='cpn'),
+    network=config.NetworkConfig(backbone='seresnext50_32x4d', head='cpn'),
 )
 
 if __name__ == '__main__':

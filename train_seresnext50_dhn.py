@@ -2,13 +2,13 @@
 
 import dataclasses
 
-from config import NetworkConfig
+import config
 from train_seresnext101_dhn import EXPERIMENT as SERESNEXT101_DHN
 from utility import runner
 
 EXPERIMENT = dataclasses.replace(
     SERESNEXT101_DHN,
-    network=NetworkConfig(
+    network=config.NetworkConfig(
         backbone='seresnext50_32x4d',
         head='dhn',
         heatmap_size=(192, 192),

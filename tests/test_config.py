@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import config
-from config import DataConfig, Experiment, LossConfig, NetworkConfig, OptimizerConfig, Registry
+from config import DataConfig, Experiment, LossConfig, NetworkConfig, Registry, ScheduleConfig
 
 DEFAULT = Experiment()
 PARTS = ('network', 'data', 'loss', 'optimizer')
@@ -158,9 +158,9 @@ def test_override_refuses(assignment, words):
         'loss.target_scale=0',
         'optimizer.learning_rate=0',
         'optimizer.weight_decay=-1e-9',
-        'optimizer.warmup_steps=-1',
-        'optimizer.decay_epochs=20,10',
-        'optimizer.decay_factors=1,0.1',
+        'schedule.warmup_steps=-1',
+        'schedule.decay_epochs=20,10',
+        'schedule.decay_factors=1,0.1',
     ],
 )
 def test_values_out_of_range_are_refused_by_name(assignment):
@@ -172,8 +172,8 @@ def test_values_out_of_range_are_refused_by_name(assignment):
 def test_ranges_hold_in_a_script_as_well():
     with pytest.raises(ValueError, match=r'loss\.ohkm=2'):
         LossConfig(ohkm=2)
-    with pytest.raises(ValueError, match=r'optimizer\.decay_factors'):
-        OptimizerConfig(decay_epochs=(1.0,))
+    with pytest.raises(ValueError, match=r'schedule\.decay_factors'):
+        ScheduleConfig(decay_epochs=(1.0,))
 
 
 def test_absent_keys_are_defaults():

@@ -22,12 +22,14 @@ from config import (
     LossConfig,
     NetworkConfig,
     OptimizerConfig,
+    ScheduleConfig,
 )
 from nets import keras_layers
 from nets.backbones import keras_applications
 from nets.keras_description import Description, Node, describe
 from preprocessing.datasets.fashionai import SCHEMA
 from utility.model_fn import Task, make_model_fn
+from utility.schedules import Length
 
 v1 = tf.compat.v1
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -453,10 +455,8 @@ EXPERIMENT = Experiment(
         head_options={'channels': 16},
     ),
     loss=LossConfig(sigmas=(1.5,)),
-    optimizer=OptimizerConfig(
-        name='adam',
-        learning_rate=3e-3,
-        weight_decay=0.0,
+    optimizer=OptimizerConfig(name='adam', learning_rate=3e-3, weight_decay=0.0),
+    schedule=ScheduleConfig(
         warmup_steps=0,
         decay_epochs=(),
         decay_factors=(1.0,),
@@ -485,7 +485,7 @@ def _batches(batch_size):
 
 
 def _estimator(model_dir, strategy=None):
-    task = Task(EXPERIMENT, SCHEMA.subset('skirt'), total_steps=200)
+    task = Task(EXPERIMENT, SCHEMA.subset('skirt'), length=Length(200, 1.0))
     config = tf.estimator.RunConfig(
         tf_random_seed=1, log_step_count_steps=None, train_distribute=strategy
     )

@@ -18,7 +18,7 @@ FILES = sorted(
     for path in ROOT.glob(pattern)
 )
 WITHOUT_TESTS = [file for file in FILES if not file.startswith('tests/')]
-MODULES = ('config.py', 'settings.py')  # at the top level, to be imported
+MODULES = ('config.py', 'sections.py', 'settings.py')  # at the top level, to be imported
 TRAIN_SCRIPTS = [file for file in FILES if file.startswith('train_')]
 RUN_ALONE = "if __name__ == '__main__'"
 SCRIPTS = [
@@ -29,7 +29,8 @@ SCRIPTS = [
 # What a part of the project may import from the rest of it, besides itself.
 MAY_IMPORT = {
     'settings': set(),
-    'config': {'settings'},
+    'sections': {'settings'},
+    'config': {'sections', 'settings'},
     'nets': {'config'},
     'preprocessing': {'config'},
     'utility': {'config', 'nets', 'preprocessing'},

@@ -17,11 +17,18 @@ import pytest
 import tensorflow as tf
 from absl import logging
 
-from config import DataConfig, Experiment, LossConfig, NetworkConfig, OptimizerConfig
+from config import (
+    DataConfig,
+    Experiment,
+    LossConfig,
+    NetworkConfig,
+    OptimizerConfig,
+    ScheduleConfig,
+)
 from preprocessing.datasets.fashionai import SCHEMA
 from tests.tiny_records import write_records
-from utility import runner
-from utility.runner import RunOptions
+from utility import runner, strategies, training_data
+from utility.training_flags import RunOptions
 
 pytestmark = pytest.mark.slow
 
@@ -44,9 +51,8 @@ def _experiment(batch_size: int) -> Experiment:
         ),
         data=DataConfig(train_ops=OPS, eval_ops=OPS, batch_size=batch_size),
         loss=LossConfig(target_scale=10.0),
-        optimizer=OptimizerConfig(
-            learning_rate=0.1, warmup_steps=0, decay_epochs=(), decay_factors=(1.0,)
-        ),
+        optimizer=OptimizerConfig(learning_rate=0.1),
+        schedule=ScheduleConfig(warmup_steps=0, decay_epochs=(), decay_factors=(1.0,)),
         epochs=3.0,
     )
 
@@ -108,12 +114,14 @@ def test_replicas_share_the_pictures_of_a_batch(folder):
 
 
 def _input_fn(records_dir, batch_size):
-    return runner._input_fn(_experiment(batch_size), SCHEMA.subset('skirt'), str(records_dir), 0)
+    return training_data.input_fn(
+        _experiment(batch_size), SCHEMA.subset('skirt'), str(records_dir), 0
+    )
 
 
 def _print_ids(records_dir: str, batch_size: int) -> None:
     """The ids of the first global batch, from replica to replica, as JSON."""
-    strategy, replicas = runner._strategy('mirrored')
+    strategy, replicas = strategies.make_strategy('mirrored')
     assert replicas == REPLICAS
     batches = strategy.distribute_datasets_from_function(_input_fn(records_dir, batch_size))
     features, _ = next(iter(batches))

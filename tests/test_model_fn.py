@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from config import Experiment, LossConfig, NetworkConfig, OptimizerConfig
+from config import Experiment, LossConfig, NetworkConfig, OptimizerConfig, ScheduleConfig
 from preprocessing.datasets.fashionai import SCHEMA
 from utility.metrics import normalized_error
 from utility.model_fn import Task, make_model_fn
 from utility.prediction import PredictOptions
+from utility.schedules import Length
 
 SIZE = 64
 SKIRT = SCHEMA.subset('skirt')
@@ -24,10 +25,8 @@ EXPERIMENT = Experiment(
         head_options={'channels': 16},
     ),
     loss=LossConfig(sigmas=(1.5,)),
-    optimizer=OptimizerConfig(
-        name='adam',
-        learning_rate=3e-3,
-        weight_decay=0.0,
+    optimizer=OptimizerConfig(name='adam', learning_rate=3e-3, weight_decay=0.0),
+    schedule=ScheduleConfig(
         warmup_steps=20,
         decay_epochs=(300.0,),
         decay_factors=(1.0, 0.1),
@@ -56,7 +55,7 @@ def _data(count, seed=0):
 
 
 def _estimator(model_dir, **task):
-    task = Task(EXPERIMENT, SKIRT, total_steps=1000, eval_categories=('skirt',), **task)
+    task = Task(EXPERIMENT, SKIRT, length=Length(1000, 1.0), eval_categories=('skirt',), **task)
     config = tf.estimator.RunConfig(tf_random_seed=1, log_step_count_steps=None)
     return tf.estimator.Estimator(make_model_fn(task), str(model_dir), config)
 

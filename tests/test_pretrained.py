@@ -21,7 +21,7 @@ from config import DataConfig, Experiment, NetworkConfig
 from tests.test_weight_names import official_resnet, torchvision_resnet18
 from tests.tiny_records import write_records
 from utility import pretrained, runner
-from utility.runner import RunOptions
+from utility.training_flags import RunOptions
 from utility.weights import published
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent

@@ -107,10 +107,10 @@ def test_the_values_of_a_recipe_are_known(name):
 @pytest.mark.parametrize('name', NAMES)
 def test_the_schedule_of_a_recipe_is_used_to_its_end(name):
     experiment = EXPERIMENTS[name]
-    assert experiment.optimizer.decay_epochs[-1] < experiment.epochs
+    assert experiment.schedule.decay_epochs[-1] < experiment.epochs
     assert experiment.epochs_per_eval <= experiment.epochs
-    smallest = experiment.optimizer.learning_rate * min(experiment.optimizer.decay_factors)
-    assert smallest >= experiment.optimizer.end_learning_rate
+    smallest = experiment.optimizer.learning_rate * min(experiment.schedule.decay_factors)
+    assert smallest >= experiment.schedule.end_learning_rate
 
 
 @pytest.mark.slow

@@ -14,8 +14,8 @@ from config import DataConfig, Experiment, NetworkConfig
 from preprocessing.datasets import DATASETS
 from preprocessing.datasets.fashionai import SCHEMA
 from tests.tiny_records import write_records
-from utility import model_fn, runner
-from utility.runner import RunOptions
+from utility import model_fn, runner, training_data
+from utility.training_flags import RunOptions
 
 SIZE = 32
 EXPERIMENT = Experiment(
@@ -122,7 +122,7 @@ def data_dir(tmp_path_factory):
 
 
 def _batches(data_dir, step, count):
-    input_fn = runner._input_fn(EXPERIMENT, SCHEMA, data_dir, step)
+    input_fn = training_data.input_fn(EXPERIMENT, SCHEMA, data_dir, step)
     return list(input_fn().take(count).as_numpy_iterator())
 
 
@@ -137,7 +137,7 @@ def test_each_stretch_of_a_training_has_batches_of_its_own(data_dir):
 
 
 def test_evaluation_reads_the_validation_split_once(data_dir):
-    input_fn = runner._input_fn(EXPERIMENT, SCHEMA, data_dir)
+    input_fn = training_data.input_fn(EXPERIMENT, SCHEMA, data_dir)
     ids = [features['image_id'].tolist() for features, _ in input_fn().as_numpy_iterator()]
     assert ids == [[b'skirt/0.jpg']]
 
@@ -147,7 +147,7 @@ def test_ops_that_do_not_fit_the_network_are_told_before_training(data_dir, fiel
     data = dataclasses.replace(EXPERIMENT.data, **{field: 'letterbox(16,32)|warp'})
     experiment = dataclasses.replace(EXPERIMENT, data=data)
     with pytest.raises(ValueError, match=r'\(16, 32\), but network.image_size=\(32, 32\)'):
-        runner._input_fn(experiment, SCHEMA, data_dir, 0 if field == 'train_ops' else None)
+        training_data.input_fn(experiment, SCHEMA, data_dir, 0 if field == 'train_ops' else None)
 
 
 @pytest.mark.parametrize(
@@ -160,7 +160,7 @@ def test_ops_that_do_not_fit_the_network_are_told_before_training(data_dir, fiel
     ],
 )
 def test_categories(data_dir, category, names):
-    assert runner._categories(EXPERIMENT, RunOptions(data_dir, '', category)) == names
+    assert training_data.categories(EXPERIMENT, data_dir, category) == names
 
 
 @pytest.mark.parametrize(

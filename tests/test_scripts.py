@@ -43,7 +43,7 @@ SETTINGS = (
     f'network.heatmap_size={CROP_SIZE // STRIDE},{CROP_SIZE // STRIDE}',
     'network.backbone_options.width=8',
     'network.head_options.channels=16',
-    'optimizer.warmup_steps=0',
+    'schedule.warmup_steps=0',
     'data.batch_size=4',
 )
 EPOCHS = 1

@@ -9,6 +9,7 @@ import pytest
 import tensorflow as tf
 
 from utility import training_log
+from utility.schedules import Length
 
 VALUES = {'loss': 0.0123456, 'normalized_error': 0.0625, 'learning_rate': 3e-4}
 
@@ -42,7 +43,7 @@ def _hook(start=20, total=40, every=5):
     with tf.Graph().as_default():
         tf.compat.v1.train.get_or_create_global_step()
         hook = training_log.TrainingLog(
-            VALUES, total_steps=total, steps_per_epoch=10.0, batch_size=8, every=every
+            VALUES, length=Length(total, 10.0), batch_size=8, every=every
         )
         hook.begin()
     hook.after_create_session(types.SimpleNamespace(run=lambda tensor: start), None)

@@ -10,9 +10,10 @@ import tensorflow as tf
 from config import Experiment
 from nets import HEADS, build_network
 from preprocessing.schema import KeypointSchema
-from utility import checkpoints, losses, optimizers, prediction, pretrained, summaries
+from utility import checkpoints, losses, optimizers, prediction, pretrained, schedules, summaries
 from utility.heatmaps import HeatmapCodec
 from utility.prediction import PredictOptions
+from utility.schedules import Length
 from utility.training_log import TrainingLog
 
 v1 = tf.compat.v1
@@ -25,8 +26,7 @@ class Task:
     Attributes:
         experiment: What is trained.
         schema: Its keypoints, of one category or of all.
-        total_steps: Planned length of the training, steps.
-        steps_per_epoch: Training records over the global batch size.
+        length: Of the training.
         eval_dir: Where pictures of the evaluation are written for TensorBoard, or None.
         eval_categories: Categories that the validation split holds.
         options: How it predicts.
@@ -39,8 +39,7 @@ class Task:
 
     experiment: Experiment
     schema: KeypointSchema
-    total_steps: int = 0
-    steps_per_epoch: float = 1.0
+    length: Length = Length(total_steps=1, steps_per_epoch=1.0)
     eval_dir: str | None = None
     eval_categories: tuple[str, ...] = ()
     options: PredictOptions = PredictOptions()
@@ -175,15 +174,12 @@ def _warm_start(task: Task, network) -> None:
 
 
 def _train_spec(task: Task, network, loss, output_losses, error, pictures):
+    experiment = task.experiment
     step = v1.train.get_or_create_global_step()
-    config = task.experiment.optimizer
-    rate = optimizers.learning_rate(config, step, task.steps_per_epoch)
-    total = loss
-    if config.weight_decay:
-        total += optimizers.weight_decay_loss(config, network.trainable_variables)
-    optimizer = optimizers.OPTIMIZERS.get(config.name)(rate, config)
-    with tf.control_dependencies(v1.get_collection(v1.GraphKeys.UPDATE_OPS)):
-        train_op = optimizer.minimize(total, step)
+    rate = schedules.learning_rate(experiment.optimizer, experiment.schedule, step, task.length)
+    total, train_op = optimizers.training_step(
+        loss, rate, network.trainable_variables, experiment.optimizer
+    )
     errors, scored = error
     batch_error = tf.math.divide_no_nan(
         tf.reduce_sum(tf.where(scored, errors, 0.0)), tf.reduce_sum(tf.cast(scored, tf.float32))
@@ -201,9 +197,8 @@ def _train_spec(task: Task, network, loss, output_losses, error, pictures):
         training_hooks=[
             TrainingLog(
                 watched,
-                total_steps=task.total_steps,
-                steps_per_epoch=task.steps_per_epoch,
-                batch_size=task.experiment.data.batch_size
+                length=task.length,
+                batch_size=experiment.data.batch_size
                 * tf.distribute.get_strategy().num_replicas_in_sync,
                 every=task.log_every,
             )

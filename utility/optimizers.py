@@ -1,10 +1,14 @@
-"""Optimisers and the learning-rate schedule, a pure function of the global step."""
+"""Optimisers, weight decay, and how a loss becomes the update of a training step."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import tensorflow as tf
 
 from config import OptimizerConfig, Registry
+
+v1 = tf.compat.v1
 
 OPTIMIZERS = Registry(
     'optimizer',
@@ -15,35 +19,34 @@ OPTIMIZERS = Registry(
 
 @OPTIMIZERS.register('momentum')
 def momentum(learning_rate: tf.Tensor, config: OptimizerConfig):
-    return tf.compat.v1.train.MomentumOptimizer(learning_rate, config.momentum)
+    return v1.train.MomentumOptimizer(learning_rate, config.momentum)
 
 
 @OPTIMIZERS.register('adam')
 def adam(learning_rate: tf.Tensor, config: OptimizerConfig):
     """Kingma & Ba 2015, with optimizer.momentum as beta_1."""
-    return tf.compat.v1.train.AdamOptimizer(learning_rate, beta1=config.momentum)
+    return v1.train.AdamOptimizer(learning_rate, beta1=config.momentum)
 
 
-def learning_rate(config: OptimizerConfig, step: tf.Tensor, steps_per_epoch: float) -> tf.Tensor:
-    """The rate of the step after `step` steps were taken: linear warm-up, then factors by epoch.
+def training_step(
+    loss: tf.Tensor, rate: tf.Tensor, variables: Sequence, config: OptimizerConfig
+) -> tuple[tf.Tensor, tf.Operation]:
+    """One update of the weights, of the batch-norm statistics and of the global step.
 
     Args:
-        config: The schedule.
-        step: Integer scalar or [N], steps taken so far.
-        steps_per_epoch: Records of the training split over the global batch size.
+        loss: float32 [], without weight decay.
+        rate: Learning rate, float32 [].
+        variables: The network's trainable ones.
+        config: The optimiser.
 
     Returns:
-        float32 of the shape of `step`.
+        What is minimised, float32 []; the op that does all updates.
     """
-    step = tf.cast(step, tf.float32)
-    boundaries = tf.constant([e * steps_per_epoch for e in config.decay_epochs], tf.float32)
-    passed = tf.reduce_sum(tf.cast(step[..., tf.newaxis] >= boundaries, tf.int32), axis=-1)
-    rate = config.learning_rate * tf.gather(tf.constant(config.decay_factors), passed)
-    rate = tf.maximum(rate, config.end_learning_rate)
-    if not config.warmup_steps:
-        return rate
-    progress = tf.minimum(step / config.warmup_steps, 1.0)
-    return config.warmup_learning_rate + progress * (rate - config.warmup_learning_rate)
+    if config.weight_decay:
+        loss += weight_decay_loss(config, variables)
+    optimizer = OPTIMIZERS.get(config.name)(rate, config)
+    with tf.control_dependencies(v1.get_collection(v1.GraphKeys.UPDATE_OPS)):
+        return loss, optimizer.minimize(loss, v1.train.get_or_create_global_step())
 
 
 def weight_decay_loss(config: OptimizerConfig, variables) -> tf.Tensor:

@@ -11,6 +11,8 @@ import tensorflow as tf
 from absl import logging
 from tqdm import tqdm
 
+from utility.schedules import Length
+
 v1 = tf.compat.v1
 
 
@@ -22,8 +24,7 @@ class TrainingLog(v1.train.SessionRunHook):
 
     Args:
         watched: 'loss', 'normalized_error' (a fraction) and 'learning_rate', scalars.
-        total_steps: Global step at which the training ends.
-        steps_per_epoch: Training records over the global batch size.
+        length: Of the training.
         batch_size: Pictures of one step, over all replicas.
         every: Steps between two reports.
     """
@@ -32,14 +33,12 @@ class TrainingLog(v1.train.SessionRunHook):
         self,
         watched: Mapping[str, tf.Tensor],
         *,
-        total_steps: int,
-        steps_per_epoch: float,
+        length: Length,
         batch_size: int,
         every: int,
     ):
         self._watched = dict(watched)
-        self._total_steps = total_steps
-        self._steps_per_epoch = steps_per_epoch
+        self._length = length
         self._batch_size = batch_size
         self._every = every
         self._bar = None
@@ -53,12 +52,12 @@ class TrainingLog(v1.train.SessionRunHook):
         self._clock_step = self._clock = None
         if sys.stderr.isatty():
             self._bar = tqdm(
-                total=self._total_steps, initial=self._step, unit='step', desc='training'
+                total=self._length.total_steps, initial=self._step, unit='step', desc='training'
             )
 
     def before_run(self, run_context):
         self._step += 1
-        if self._step % self._every == 0 or self._step == self._total_steps:
+        if self._step % self._every == 0 or self._step == self._length.total_steps:
             return v1.train.SessionRunArgs(self._watched)
         return None
 
@@ -72,16 +71,18 @@ class TrainingLog(v1.train.SessionRunHook):
 
     def _report(self, values):
         rate = (self._step - self._clock_step) / max(1e-9, time.monotonic() - self._clock)
-        left = datetime.timedelta(seconds=round((self._total_steps - self._step) / rate))
+        left = datetime.timedelta(seconds=round((self._length.total_steps - self._step) / rate))
         text = (
-            f'epoch {self._step / self._steps_per_epoch:.2f}'
+            f'epoch {self._step / self._length.steps_per_epoch:.2f}'
             f'  loss {values["loss"]:.4g}  NE {100 * values["normalized_error"]:.2f} %'
             f'  lr {values["learning_rate"]:.3g}  {rate * self._batch_size:.1f} images/s'
         )
         if self._bar is not None:
             self._bar.set_postfix_str(text)
         else:
-            logging.info('step %d/%d  %s  %s left', self._step, self._total_steps, text, left)
+            logging.info(
+                'step %d/%d  %s  %s left', self._step, self._length.total_steps, text, left
+            )
 
     def end(self, session):
         if self._bar is not None:

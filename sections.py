@@ -1,0 +1,152 @@
+"""The sections of an Experiment: what of a training can be set, each a frozen dataclass.
+
+Imports the standard library only. Every field has its range checked when it is made.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from settings import NOT_NEGATIVE, POSITIVE, require
+
+# Published with the ImageNet weights of torchvision, in units of a 0..255 picture.
+IMAGENET_MEAN = (123.675, 116.28, 103.53)
+IMAGENET_STD = (58.395, 57.12, 57.375)
+
+
+@dataclasses.dataclass(frozen=True)
+class NetworkConfig:
+    """Which network, at which size.
+
+    Attributes:
+        backbone: Name in nets.BACKBONES.
+        head: Name in nets.HEADS.
+        image_size, heatmap_size: (height, width), px of the input and cells of the heat maps.
+        backbone_options, head_options: Keyword arguments of their factories.
+        mean, std: Of the input, RGB in 0..255; they belong to the pre-trained weights.
+    """
+
+    backbone: str = 'resnet50'
+    head: str = 'cpn'
+    image_size: tuple[int, int] = (384, 384)
+    heatmap_size: tuple[int, int] = (96, 96)
+    backbone_options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    head_options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+
+    def __post_init__(self):
+        require(self, 'network.', *POSITIVE, 'image_size', 'heatmap_size', 'std')
+
+
+@dataclasses.dataclass(frozen=True)
+class DataConfig:
+    """What is read and how it is augmented.
+
+    Attributes:
+        dataset: Name in preprocessing.DATASETS; gives the keypoint schema.
+        category: One category of the schema, or 'all'.
+        train_ops, eval_ops: Op strings; {height} and {width} stand for network.image_size.
+        batch_size: Pictures per step and replica.
+        shuffle_buffer: Records held in memory, still compressed, to shuffle from.
+    """
+
+    dataset: str = 'fashionai'
+    category: str = 'all'
+    train_ops: str = (
+        'flip|rotate(30)|crop_keep(min_area=0.45)|scale(0.85,1.15)|shift(0.05)'
+        '|letterbox({height},{width})|warp'
+        '|color(brightness=0.125,contrast=0.5,saturation=0.5,hue=0.1)'
+    )
+    eval_ops: str = 'letterbox({height},{width})|warp'
+    batch_size: int = 10
+    shuffle_buffer: int = 2000
+
+    def __post_init__(self):
+        require(self, 'data.', *POSITIVE, 'batch_size', 'shuffle_buffer')
+
+
+@dataclasses.dataclass(frozen=True)
+class LossConfig:
+    """The loss over the heat maps. Tuples have one entry per output; the last entry is repeated.
+
+    Attributes:
+        kind: 'mse': squared error of heat maps. 'cross_entropy': the outputs are logits over the
+            cells of a map, compared as a distribution with the target's (simcc heads).
+        points: Which points enter the loss: 'visible' (v = 1) or 'annotated' (v >= 0).
+        target_scale: Peak of the target heat maps.
+        sigmas: Standard deviation of the targets, cells, coarse output to final.
+        weights: Weight of each output, coarse to final.
+        ohkm: Online hard keypoint mining on the last output: the share of an image's valid points
+            that is kept, those of largest loss (Chen et al. 2018, CPN, section 3.2). 1 = all.
+    """
+
+    kind: str = 'mse'
+    points: str = 'visible'
+    target_scale: float = 1.0
+    sigmas: tuple[float, ...] = (2.0,)
+    weights: tuple[float, ...] = (1.0,)
+    ohkm: float = 0.5
+
+    def __post_init__(self):
+        kinds, points = ('mse', 'cross_entropy'), ('visible', 'annotated')
+        require(self, 'loss.', ' or '.join(kinds), kinds.__contains__, 'kind')
+        require(self, 'loss.', ' or '.join(points), points.__contains__, 'points')
+        require(self, 'loss.', *POSITIVE, 'target_scale', 'sigmas')
+        require(self, 'loss.', *NOT_NEGATIVE, 'weights')
+        require(self, 'loss.', 'in (0, 1]', lambda value: 0 < value <= 1, 'ohkm')
+
+
+@dataclasses.dataclass(frozen=True)
+class OptimizerConfig:
+    """The optimiser.
+
+    Attributes:
+        name: Name in utility.optimizers.OPTIMIZERS.
+        learning_rate: The base rate, that the schedule multiplies.
+        momentum: Of 'momentum'; beta_1 of 'adam'.
+        weight_decay: Coefficient of the L2 loss on convolution kernels; never on biases or norms.
+    """
+
+    name: str = 'momentum'
+    learning_rate: float = 1e-4
+    momentum: float = 0.9
+    weight_decay: float = 1e-5
+
+    def __post_init__(self):
+        require(self, 'optimizer.', *POSITIVE, 'learning_rate')
+        require(self, 'optimizer.', *NOT_NEGATIVE, 'weight_decay')
+        require(self, 'optimizer.', 'in [0, 1)', lambda value: 0 <= value < 1, 'momentum')
+
+
+@dataclasses.dataclass(frozen=True)
+class ScheduleConfig:
+    """The learning rate over the training: a pure function of the step and the planned length.
+
+    Attributes:
+        name: Name in utility.schedules.SCHEDULES.
+        warmup_steps: Over which the rate rises linearly from warmup_learning_rate.
+        decay_epochs: Of 'step': epochs after which the next of decay_factors holds.
+        decay_factors: Of 'step': factors on the base rate, one more than decay_epochs.
+        end_learning_rate: What the rate never falls below after the warm-up.
+    """
+
+    name: str = 'step'
+    warmup_steps: int = 100
+    warmup_learning_rate: float = 1e-5
+    decay_epochs: tuple[float, ...] = (10.0, 20.0)
+    decay_factors: tuple[float, ...] = (1.0, 0.5, 0.1)
+    end_learning_rate: float = 1e-6
+
+    def __post_init__(self):
+        require(self, 'schedule.', *POSITIVE, 'decay_factors')
+        rates = ('warmup_steps', 'warmup_learning_rate', 'end_learning_rate')
+        require(self, 'schedule.', *NOT_NEGATIVE, *rates)
+        epochs, factors = self.decay_epochs, self.decay_factors
+        if sorted(epochs) != list(epochs):
+            raise ValueError(f'schedule.decay_epochs={epochs!r}: must be in increasing order')
+        if len(factors) != len(epochs) + 1:
+            allowed = f'one longer than schedule.decay_epochs={epochs!r}'
+            raise ValueError(f'schedule.decay_factors={factors!r}: must be {allowed}')

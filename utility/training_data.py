@@ -1,0 +1,79 @@
+"""What a training reads: which networks its records allow, and their batches."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+from absl import logging
+
+from config import Experiment
+from preprocessing import make_input_fn, records
+from preprocessing.datasets import DATASETS
+
+_SPLITS = ('train', 'val')
+
+
+def categories(experiment: Experiment, data_dir: str, asked: str) -> list[str]:
+    """The networks that `asked` stands for: 'each' category that has records, 'all', or a list.
+
+    Raises:
+        ValueError: One of them has no records to train with.
+    """
+    schema = DATASETS.get(experiment.data.dataset).schema
+    counts = count(data_dir, experiment)['train']
+    if asked == 'each':
+        names = [name for name in schema.categories if counts.get(name)]
+        absent = [name for name in schema.categories if name not in names]
+        if absent and names:
+            logging.warning('%s has no %s', data_dir, ', '.join(absent))
+    else:
+        names = [name.strip() for name in asked.split(',')]
+    for name in names or ['all']:
+        if not num_records(counts, schema.subset(name)):
+            raise ValueError(f'{data_dir} has no pictures of {name} to train with')
+    return names
+
+
+def count(data_dir: str, experiment: Experiment) -> dict[str, dict[str, int]]:
+    """Number of records by split and category; a split that is not there has none."""
+    info = records.load_dataset_info(data_dir)
+    if info['dataset'] != experiment.data.dataset:
+        raise ValueError(
+            f'{data_dir} holds records of {info["dataset"]!r}, '
+            f'but data.dataset={experiment.data.dataset!r}'
+        )
+    return {name: info['splits'].get(name, {}).get('records', {}) for name in _SPLITS}
+
+
+def num_records(counts: Mapping[str, int], schema) -> int:
+    """How many pictures of `counts` belong to the categories of the schema."""
+    return sum(counts.get(category, 0) for category in schema.categories)
+
+
+def input_fn(experiment: Experiment, schema, data_dir: str, step: int | None = None):
+    """The input_fn of a training from the global step `step` on; None: of the evaluations.
+
+    An input_fn begins at the start of its order. Another seed for every stretch of a training gives
+    it other batches and other augmentation than the stretches before it had.
+
+    Raises:
+        ValueError: An op string is wrong, or its pictures do not fit the network.
+    """
+    data, image_size = experiment.data, tuple(experiment.network.image_size)
+    split, ops = ('val', data.eval_ops) if step is None else ('train', data.train_ops)
+    batches = make_input_fn(
+        records.split_patterns(os.path.join(data_dir, split), data.category),
+        schema,
+        experiment.resolved_ops(ops),
+        data.batch_size,
+        training=step is not None,
+        seed=experiment.seed + (step or 0),
+        shuffle_buffer=data.shuffle_buffer,
+    )
+    size = tuple(batches().element_spec[0]['image'].shape[1:3])
+    if size != image_size:
+        raise ValueError(
+            f'op string {ops!r} gives pictures of {size}, but network.image_size={image_size}'
+        )
+    return batches

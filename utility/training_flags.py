@@ -1,0 +1,70 @@
+"""The flags of every train script, and the RunOptions that they stand for."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+
+from absl import flags
+
+import config
+from utility.strategies import STRATEGIES
+
+
+@dataclasses.dataclass(frozen=True)
+class RunOptions:
+    """What depends on the machine and the occasion, not on the experiment.
+
+    Attributes:
+        data_dir: Records, as convert_tfrecords.py wrote them.
+        model_dir: The run; each network is kept in a folder of its own in it.
+        category: 'each', 'all' or a comma list of categories.
+        init_checkpoint: Weights to start from, of any kind that utility/pretrained.py reads.
+        allow_partial_init: Whether these may fill a part of the backbone only.
+        strategy: 'none' or 'mirrored'.
+        log_every: Steps between two lines of the log.
+        save_every: Steps between two checkpoints.
+    """
+
+    data_dir: str
+    model_dir: str
+    category: str = 'each'
+    init_checkpoint: str | None = None
+    allow_partial_init: bool = False
+    strategy: str = 'none'
+    log_every: int = 20
+    save_every: int = 1000
+
+
+def define(default_model_dir: str) -> None:
+    """Defines the flags; `default_model_dir` is where a run is kept unless told otherwise."""
+    flags.DEFINE_string(
+        'data_dir',
+        os.path.join(config.DEFAULT_DATA_DIR, config.DEFAULT_RECORDS_SUBDIR),
+        'Records, as convert_tfrecords.py wrote them.',
+    )
+    flags.DEFINE_string('model_dir', default_model_dir, 'Where the run is kept, and resumed from.')
+    flags.DEFINE_string(
+        'category',
+        'each',
+        "'each': a network per category, one after the other; 'all': one network for all; or a "
+        'comma list of categories.',
+    )
+    flags.DEFINE_multi_string('set', [], 'key=value of the experiment, repeatable.')
+    weights = 'Weights to start from; `python -m utility.pretrained --list` says where to get some.'
+    flags.DEFINE_string('init_checkpoint', None, weights)
+    flags.DEFINE_boolean('allow_partial_init', False, 'Accept weights that cover a part.')
+    flags.DEFINE_boolean('run_on_cloud', False, 'Look up --init_checkpoint beside the data.')
+    flags.DEFINE_enum('strategy', 'none', STRATEGIES, 'mirrored: all GPUs of this machine.')
+    flags.DEFINE_integer('log_every', 20, 'Steps between two lines of the log.', lower_bound=1)
+    flags.DEFINE_integer('save_every', 1000, 'Steps between two checkpoints.', lower_bound=1)
+
+
+def options(values) -> RunOptions:
+    """What the flags stand for."""
+    names = [field.name for field in dataclasses.fields(RunOptions)]
+    chosen = RunOptions(**{name: values[name].value for name in names})
+    if chosen.init_checkpoint and values.run_on_cloud:
+        beside_data = os.path.join(chosen.data_dir, chosen.init_checkpoint)
+        return dataclasses.replace(chosen, init_checkpoint=beside_data)
+    return chosen
