@@ -11,10 +11,10 @@ import dataclasses
 import difflib
 import json
 import typing
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-# What a value must be, in words, and the test of it: arguments of `require`.
+# What a value must be, in words, and the test of it: arguments of `check` and `require`.
 POSITIVE = ('positive', lambda value: value > 0)
 NOT_NEGATIVE = ('not negative', lambda value: value >= 0)
 
@@ -26,13 +26,41 @@ def unknown(kind: str, key: str, name: str, known: Iterable[str]) -> ValueError:
     return ValueError(f'unknown {kind} {key!r}; there are: {", ".join(sorted(known))}{hint}')
 
 
+def one_of(values: Sequence[Any]) -> tuple[str, Callable[[Any], bool]]:
+    """Like POSITIVE, of a value that is one of those given."""
+    return f'one of {", ".join(map(str, values))}', list(values).__contains__
+
+
+def multiple_of(number: int) -> tuple[str, Callable[[Any], bool]]:
+    """Like POSITIVE, of the number, twice the number and so on."""
+    return f'a positive multiple of {number}', lambda value: value > 0 and value % number == 0
+
+
+def check(section: str, name: str, value: Any, allowed: str, test: Callable[[Any], bool]) -> None:
+    """Refuses a value.
+
+    Args:
+        section: What stands before the name in the error, such as 'network.'.
+        name: What the value is called.
+        allowed: What the value must be, in words.
+        test: Whether it is.
+
+    Raises:
+        ValueError: The value fails the test.
+    """
+    if not test(value):
+        raise ValueError(f'{section}{name}={value!r}: must be {allowed}')
+
+
 def require(config: Any, section: str, allowed: str, test: Callable[[Any], bool], *names: str):
-    """Checks values, and each of a tuple, which must not be empty either."""
-    for name in names:
-        value = getattr(config, name)
+    """Checks fields of `config`; each value of a tuple, which must not be empty either."""
+
+    def test_all(value):
         values = value if isinstance(value, tuple) else (value,)
-        if not (values and all(map(test, values))):
-            raise ValueError(f'{section}{name}={value!r}: must be {allowed}')
+        return bool(values) and all(map(test, values))
+
+    for name in names:
+        check(section, name, getattr(config, name), allowed, test_all)
 
 
 def flatten(values: Any, key: str = '') -> dict[str, Any]:
@@ -51,7 +79,7 @@ def literal(text: str) -> Any:
         return {'true': True, 'false': False}.get(text.lower(), text)
 
 
-def _check(value: Any, kind: Any, key: str) -> Any:
+def _typed(value: Any, kind: Any, key: str) -> Any:
     """`value` as type `kind`: integers pass as floats, lists and single values as tuples."""
     origin = typing.get_origin(kind)
     if dataclasses.is_dataclass(kind):
@@ -62,7 +90,7 @@ def _check(value: Any, kind: Any, key: str) -> Any:
         if kinds[-1] is Ellipsis:
             kinds = kinds[:1] * len(parts)
         if len(kinds) == len(parts):
-            return tuple(_check(v, k, key) for v, k in zip(parts, kinds))
+            return tuple(_typed(v, k, key) for v, k in zip(parts, kinds))
     elif origin is not None and issubclass(origin, Mapping) and isinstance(value, Mapping):
         return _plain(value, key)
     elif kind is float and type(value) in (int, float) and abs(value) < 1e300:
@@ -88,4 +116,4 @@ def from_values(cls: type, values: Any, prefix: str) -> Any:
     for name in values:
         if name not in types:
             raise unknown('setting', prefix + name, name, types)
-    return cls(**{n: _check(v, types[n], prefix + n) for n, v in values.items()})
+    return cls(**{n: _typed(v, types[n], prefix + n) for n, v in values.items()})

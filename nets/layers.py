@@ -69,9 +69,6 @@ class Layer(tf.Module):
     def build(self, inputs) -> None:
         """Makes what depends on the shape of the inputs; nothing, unless overridden."""
 
-    def call(self, inputs, *arguments):
-        raise NotImplementedError
-
     def add_variable(self, name: str, shape: Sequence[int], mean=0.0, stddev=0.0, statistic=False):
         """Makes the variable 'path/name', normally distributed; a `statistic` is not trained.
 

@@ -11,6 +11,7 @@ import tensorflow as tf
 from config import NetworkConfig, Registry
 from nets.backbones import BACKBONES, check_multiples
 from nets.heads import HEADS
+from settings import check, one_of
 
 COMPUTE_DTYPES = ('float32', 'bfloat16')
 
@@ -83,8 +84,7 @@ def build_network(
         ValueError: A name, an option or its type, or the dtype is not known.
     """
     dtype = tf.as_dtype(dtype)
-    if dtype.name not in COMPUTE_DTYPES:
-        raise ValueError(f'dtype={dtype.name!r}: must be one of {", ".join(COMPUTE_DTYPES)}')
+    check('', 'dtype', dtype.name, *one_of(COMPUTE_DTYPES))
     return Network(config, num_keypoints, dtype)
 
 

@@ -343,14 +343,18 @@ def test_v8_moves_heat_maps_in_training():
     [
         ('cpn', {'channels': 15}, 'head_options: channels=15: must be a positive multiple of 2'),
         ('cpn', {'channels': 0}, 'head_options: channels=0: must be a positive'),
-        ('cpn', {'refine_block': 'resnext'}, "refine_block='resnext': must be bottleneck or ser"),
-        ('cpn', {'upsampling': 'nearest'}, "upsampling='nearest': must be bilinear or deconv"),
+        (
+            'cpn',
+            {'refine_block': 'resnext'},
+            "refine_block='resnext': must be one of bottleneck, ser",
+        ),
+        ('cpn', {'upsampling': 'nearest'}, "upsampling='nearest': must be one of bilinear, dec"),
         (
             'cpn_seresnext',
             {'channels': 24},
             'channels=24: must be a positive multiple of 16 with refine_b',
         ),
-        ('dhn', {'kernel_size': 3}, r'head_options: kernel_size=3: must be one of \(2, 4\)'),
+        ('dhn', {'kernel_size': 3}, r'head_options: kernel_size=3: must be one of 2, 4'),
         ('cpn_17th_place', {'channels': 18}, 'channels=18: must be a positive multiple of 4'),
         ('cpn_17th_place', {'variants': ('v6', 'v2')}, "variants=.*'v2'.*some of v3, v6, v7, v8"),
         ('cpn_17th_place', {'variants': [['v6']]}, r"variants=\[\['v6'\]\]: must be some of v3"),

@@ -216,7 +216,7 @@ def test_every_variable_has_a_gradient(multi_scale):
         ({'stacks': 0}, (16, 16), 'head_options: stacks=0: must be positive'),
         ({'residuals': 0}, (16, 16), 'head_options: residuals=0: must be positive'),
         ({'depth': 0}, (16, 16), 'head_options: depth=0: must be positive'),
-        ({'channels': 7}, (16, 16), 'head_options: channels=7: must be even and positive'),
+        ({'channels': 7}, (16, 16), 'head_options: channels=7: must be a positive multiple of 2'),
         (
             {'depth': 4},
             (24, 16),

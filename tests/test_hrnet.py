@@ -250,5 +250,5 @@ def test_heat_maps_have_the_size_of_the_finest_map(name):
     message = r'heatmap_size=\(32, 16\): does not fit the finest .*sizes that do: \(16, 8\)$'
     with pytest.raises(ValueError, match=message):
         HEADS.get(name)(K, (32, 16))(_features(), False)
-    with pytest.raises(ValueError, match='head_options: channels=-1: must not be negative'):
+    with pytest.raises(ValueError, match='head_options: channels=-1: must be not negative'):
         HEADS.get('hrnetv2')(K, (16, 8), channels=-1)

@@ -31,9 +31,9 @@ MAY_IMPORT = {
     'settings': set(),
     'sections': {'settings'},
     'config': {'sections', 'settings'},
-    'nets': {'config'},
-    'preprocessing': {'config'},
-    'utility': {'config', 'nets', 'preprocessing'},
+    'nets': {'settings', 'config'},
+    'preprocessing': {'settings', 'config'},
+    'utility': {'settings', 'config', 'nets', 'preprocessing'},
 }
 KNOW_ESTIMATOR = {'utility/model_fn.py', 'utility/runner.py', 'utility/predictor.py'}
 # These leave the graph, or run one element at a time.

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from config import Registry
 from nets import layers
+from settings import POSITIVE, check
 
 BACKBONES = Registry(
     'backbone',
@@ -21,12 +22,20 @@ BACKBONES = Registry(
     To add one: a file in this folder that registers its factories, and its import below.""",
 )
 
+# What stands before the name of an option in an error.
+SECTION = 'network.backbone_options: '
+
 
 def check_levels(levels: Sequence[int], possible: Sequence[int]) -> None:
     """Refuses an option `levels` that is not some of the possible ones, in increasing order."""
-    if not levels or list(levels) != sorted(set(levels) & set(possible)):
-        allowed = f'some of {list(possible)}, in increasing order'
-        raise ValueError(f'network.backbone_options: levels={levels!r}: must be {allowed}')
+
+    def are_possible(levels):
+        fitting = [level for level in possible if level in levels]
+        # 2.0 and True are equal to levels, but name none.
+        return fitting and fitting == list(levels) and all(type(level) is int for level in levels)
+
+    allowed = f'some of {list(possible)}, in increasing order'
+    check(SECTION, 'levels', levels, allowed, are_possible)
 
 
 def check_multiples(image_size: Sequence[int], stride: int, owner: str) -> None:
@@ -36,8 +45,7 @@ def check_multiples(image_size: Sequence[int], stride: int, owner: str) -> None:
 
 def check_width(width: int) -> None:
     """Refuses an option `width` that is no number of channels."""
-    if width < 1:
-        raise ValueError(f'network.backbone_options: width={width}: must be positive')
+    check(SECTION, 'width', width, *POSITIVE)
 
 
 from nets.backbones import (  # noqa: E402, F401  register themselves

@@ -42,8 +42,9 @@ import tensorflow as tf
 
 from config import IMAGENET_MEAN, IMAGENET_STD
 from nets import keras_layers, layers
-from nets.backbones import BACKBONES, check_levels, check_multiples
+from nets.backbones import BACKBONES, SECTION, check_levels, check_multiples
 from nets.keras_description import describe
+from settings import check
 
 PREFIX = 'keras/'
 # Caffe's weights.
@@ -140,11 +141,12 @@ class KerasApplication(layers.Layer):
 
 
 def _make(name, levels=(2, 3, 4, 5), batch_norm_momentum=None):
-    momentum = batch_norm_momentum
-    if momentum is not None and not (isinstance(momentum, float) and 0 < momentum < 1):
-        message = f'batch_norm_momentum={momentum!r}: must be in (0, 1), or None'
-        raise ValueError(f'network.backbone_options: {message}')
-    return KerasApplication(name, levels, momentum)
+    def is_momentum(value):
+        return value is None or (isinstance(value, float) and 0 < value < 1)
+
+    allowed = 'in (0, 1), or None'
+    check(SECTION, 'batch_norm_momentum', batch_norm_momentum, allowed, is_momentum)
+    return KerasApplication(name, levels, batch_norm_momentum)
 
 
 NAMES = tuple(name for *_, names in _STATISTICS for name in names)

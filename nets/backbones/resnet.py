@@ -27,9 +27,10 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from nets import layers
-from nets.backbones import BACKBONES, check_levels, check_width
+from nets.backbones import BACKBONES, SECTION, check_levels, check_width
 from nets.blocks import BasicBlock, Bottleneck, BottleneckStyle
 from nets.layers import ConvNorm, Window
+from settings import check, one_of
 
 STEM_STRIDE = 4
 
@@ -112,10 +113,7 @@ def plan_stages(num_stages: int, output_stride: int, num_held: int = 0) -> list[
     """
     last = num_stages - num_held - 1
     possible = [STEM_STRIDE << n for n in range(last + 1)]
-    if output_stride not in possible:
-        allowed = ', '.join(map(str, possible))
-        message = f'output_stride={output_stride}: must be one of {allowed}'
-        raise ValueError(f'network.backbone_options: {message}')
+    check(SECTION, 'output_stride', output_stride, *one_of(possible))
     stages, stride = [], STEM_STRIDE
     for n in range(num_stages):
         is_held, grown = n > last, min(n, last)

@@ -24,7 +24,8 @@ HEADS = Registry(
     To add one: a file in this folder that registers its factory, and its import below.""",
 )
 
-
+# What stands before the name of an option in an error.
+SECTION = 'network.head_options: '
 # Xiao et al. 2018: heat maps start near zero, which most of every target is.
 HEATMAP_STDDEV = 0.001
 

@@ -32,8 +32,9 @@ from __future__ import annotations
 import tensorflow as tf
 
 from nets import layers
-from nets.heads import HEADS, heatmap_layer, num_doublings
+from nets.heads import HEADS, SECTION, heatmap_layer, num_doublings
 from nets.layers import POINTWISE, Window
+from settings import POSITIVE, check, multiple_of
 
 # From a stride of 32 up to the picture's own size.
 MOST_DECONVOLUTIONS = 5
@@ -176,10 +177,6 @@ def aifashion(num_keypoints, heatmap_size, channels=256, stacks=2):
     Raises:
         ValueError: An option is out of range.
     """
-    multiple = 2**MOST_HALVINGS
-    if channels < 1 or channels % multiple:
-        message = f'channels={channels}: must be a positive multiple of {multiple}'
-        raise ValueError(f'network.head_options: {message}')
-    if stacks < 1:
-        raise ValueError(f'network.head_options: stacks={stacks}: must be positive')
+    check(SECTION, 'channels', channels, *multiple_of(2**MOST_HALVINGS))
+    check(SECTION, 'stacks', stacks, *POSITIVE)
     return AiFashion(num_keypoints, heatmap_size, channels, stacks)

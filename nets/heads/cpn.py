@@ -46,8 +46,9 @@ import tensorflow as tf
 
 from nets import layers
 from nets.blocks import Bottleneck, BottleneckStyle
-from nets.heads import HEADS, deconvolutions, heatmap_layer, num_doublings
+from nets.heads import HEADS, SECTION, deconvolutions, heatmap_layer, num_doublings
 from nets.layers import SQUARE, Window
+from settings import multiple_of, one_of, require
 
 REFINE_BLOCKS = ('bottleneck', 'seresnext')
 UPSAMPLINGS = ('bilinear', 'deconv')
@@ -69,15 +70,11 @@ class CpnOptions:
     upsampling: str
 
     def __post_init__(self):
-        section = 'network.head_options'
-        for name, allowed in (('refine_block', REFINE_BLOCKS), ('upsampling', UPSAMPLINGS)):
-            value = getattr(self, name)
-            if value not in allowed:
-                raise ValueError(f'{section}: {name}={value!r}: must be {" or ".join(allowed)}')
-        multiple = REDUCTION if self.refine_block == 'seresnext' else 2
-        if self.channels < multiple or self.channels % multiple:
-            allowed = f'a positive multiple of {multiple} with refine_block={self.refine_block!r}'
-            raise ValueError(f'{section}: channels={self.channels}: must be {allowed}')
+        require(self, SECTION, *one_of(REFINE_BLOCKS), 'refine_block')
+        require(self, SECTION, *one_of(UPSAMPLINGS), 'upsampling')
+        allowed, test = multiple_of(REDUCTION if self.refine_block == 'seresnext' else 2)
+        allowed += f' with refine_block={self.refine_block!r}'
+        require(self, SECTION, allowed, test, 'channels')
 
     @property
     def bottleneck(self) -> tuple[int, int, Window, BottleneckStyle]:

@@ -55,9 +55,10 @@ import tensorflow as tf
 
 from nets import layers
 from nets.blocks import Bottleneck
-from nets.heads import HEADS, heatmap_layer
+from nets.heads import HEADS, SECTION, heatmap_layer
 from nets.heads.cpn import level_doublings
 from nets.layers import POINTWISE, SQUARE, Window
+from settings import check, multiple_of
 
 MOST_BOTTLENECKS = 3
 
@@ -286,13 +287,10 @@ def cpn_17th_place(num_keypoints, heatmap_size, channels=256, variants=()):
     Raises:
         ValueError: An option is out of range.
     """
-    if channels < 4 or channels % 4:
-        allowed = 'a positive multiple of 4'
-        raise ValueError(f'network.head_options: channels={channels}: must be {allowed}')
+    check(SECTION, 'channels', channels, *multiple_of(4))
     known = list(VARIANTS)
-    if not all(variant in known for variant in variants):
-        allowed = f'some of {", ".join(known)}'
-        raise ValueError(f'network.head_options: variants={variants!r}: must be {allowed}')
+    allowed = f'some of {", ".join(known)}'
+    check(SECTION, 'variants', variants, allowed, lambda names: all(n in known for n in names))
     fields = {name: value for variant in variants for name, value in VARIANTS[variant].items()}
     design = Design(num_keypoints, tuple(heatmap_size), channels, **fields)
     return CascadedPyramid(design)

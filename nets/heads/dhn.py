@@ -23,7 +23,8 @@ which batch norm divides out anyway.
 from __future__ import annotations
 
 from nets import layers
-from nets.heads import HEADS, deconvolutions, heatmap_layer, num_doublings
+from nets.heads import HEADS, SECTION, deconvolutions, heatmap_layer, num_doublings
+from settings import POSITIVE, check, one_of
 
 # From a stride of 32 up to the picture's own size.
 MOST_DECONVOLUTIONS = 5
@@ -66,9 +67,6 @@ def dhn(num_keypoints, heatmap_size, channels=256, kernel_size=4):
     Raises:
         ValueError: An option is out of range.
     """
-    if channels < 1:
-        raise ValueError(f'network.head_options: channels={channels}: must be positive')
-    if kernel_size not in KERNEL_SIZES:
-        allowed = f'one of {KERNEL_SIZES}'
-        raise ValueError(f'network.head_options: kernel_size={kernel_size}: must be {allowed}')
+    check(SECTION, 'channels', channels, *POSITIVE)
+    check(SECTION, 'kernel_size', kernel_size, *one_of(KERNEL_SIZES))
     return DeconvolutionHead(num_keypoints, heatmap_size, channels, kernel_size)

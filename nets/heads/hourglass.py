@@ -37,7 +37,8 @@ import tensorflow as tf
 
 from nets import layers
 from nets.blocks import PreactivationBottleneck
-from nets.heads import HEADS, heatmap_layer, num_doublings
+from nets.heads import HEADS, SECTION, deconvolutions, heatmap_layer, num_doublings
+from settings import POSITIVE, multiple_of, require
 
 # From a stride of 32 up to the picture's own size.
 MOST_DECONVOLUTIONS = 5
@@ -54,14 +55,8 @@ class HourglassOptions:
     multi_scale: bool
 
     def __post_init__(self):
-        for name in ('stacks', 'residuals', 'depth'):
-            if getattr(self, name) < 1:
-                value = getattr(self, name)
-                raise ValueError(f'network.head_options: {name}={value}: must be positive')
-        channels = self.channels
-        if channels < 2 or channels % 2:
-            message = f'channels={channels}: must be even and positive'
-            raise ValueError(f'network.head_options: {message}')
+        require(self, SECTION, *POSITIVE, 'stacks', 'residuals', 'depth')
+        require(self, SECTION, *multiple_of(2), 'channels')
 
 
 class Residuals(layers.Layer):
@@ -158,10 +153,8 @@ class StackedHourglass(layers.Layer):
         self.key = _input_level(features, self.heatmap_size)
         *size, depth = features[self.key].shape[1:]
         count = num_doublings(tuple(size), self.heatmap_size, MOST_DECONVOLUTIONS, self.key)
-        channels, window = self.options.channels, layers.Window(4, stride=2)
-        self.entry = [
-            layers.DeconvNorm(f'head/deconv{n + 1}', channels, window) for n in range(count)
-        ]
+        channels = self.options.channels
+        self.entry = deconvolutions(self.path, channels, count)
         if not count and depth != channels:
             self.entry.append(layers.ConvNorm('head/projection', channels))
 

@@ -13,7 +13,8 @@ from __future__ import annotations
 import tensorflow as tf
 
 from nets import layers
-from nets.heads import HEADS, heatmap_layer, num_doublings
+from nets.heads import HEADS, SECTION, heatmap_layer, num_doublings
+from settings import NOT_NEGATIVE, check
 
 
 class FinestHead(layers.Layer):
@@ -56,6 +57,5 @@ HEADS.register('hrnet')(FinestHead)
 @HEADS.register('hrnetv2')
 def hrnetv2(num_keypoints, heatmap_size, channels=0):
     """Args: as of HEADS; channels: Of the first 1x1; 0: as many as are joined, as published."""
-    if channels < 0:
-        raise ValueError(f'network.head_options: channels={channels}: must not be negative')
+    check(SECTION, 'channels', channels, *NOT_NEGATIVE)
     return JoinedHead(num_keypoints, heatmap_size, channels)
