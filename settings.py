@@ -31,6 +31,11 @@ def one_of(values: Sequence[Any]) -> tuple[str, Callable[[Any], bool]]:
     return f'one of {", ".join(map(str, values))}', list(values).__contains__
 
 
+def within(low: float, high: float) -> tuple[str, Callable[[Any], bool]]:
+    """Like POSITIVE, of a number between these two or equal to one."""
+    return f'from {low:g} to {high:g}', lambda value: low <= value <= high
+
+
 def multiple_of(number: int) -> tuple[str, Callable[[Any], bool]]:
     """Like POSITIVE, of the number, twice the number and so on."""
     return f'a positive multiple of {number}', lambda value: value > 0 and value % number == 0

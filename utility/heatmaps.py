@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
+from settings import NOT_NEGATIVE, POSITIVE, check, require
 from utility.refinements import REFINEMENTS, windows
 
 _SMALLEST_MAP = 3
@@ -36,14 +37,11 @@ class HeatmapCodec:
     smoothing: float = 0.0
 
     def __post_init__(self):
-        if min(self.image_size) <= 0:
-            raise ValueError(f'image_size={self.image_size!r}: must be positive')
-        if min(self.heatmap_size) < _SMALLEST_MAP:
-            raise ValueError(f'heatmap_size={self.heatmap_size!r}: must be at least 3 x 3 cells')
-        _check_sigma(self.sigma)
+        require(self, '', *POSITIVE, 'image_size', 'sigma')
+        large_enough = 'at least 3 x 3 cells', lambda side: side >= _SMALLEST_MAP
+        require(self, '', *large_enough, 'heatmap_size')
+        require(self, '', *NOT_NEGATIVE, 'smoothing')
         REFINEMENTS.get(self.refine)
-        if not self.smoothing >= 0:
-            raise ValueError(f'smoothing={self.smoothing!r}: must not be negative')
 
     @property
     def stride(self) -> tuple[float, float]:
@@ -65,7 +63,7 @@ class HeatmapCodec:
             density at the point itself, in [0, 1].
         """
         sigma = self.sigma if sigma is None else sigma
-        _check_sigma(sigma)
+        check('', 'sigma', sigma, *POSITIVE)
         (stride_y, stride_x), (height, width) = self.stride, self.heatmap_size
         keypoints = tf.cast(keypoints, tf.float64)
         column = _profile(keypoints[..., 1], height, stride_y, sigma)
@@ -109,11 +107,6 @@ class HeatmapCodec:
         centres = tf.cast(tf.reverse(centres, axis=[-1]), tf.float32)
         points = (centres + position + 0.5) * tf.constant(self.stride[::-1], tf.float32)
         return points, tf.reduce_max(maps, axis=2)
-
-
-def _check_sigma(sigma: float) -> None:
-    if not sigma > 0:
-        raise ValueError(f'sigma={sigma!r}: must be positive')
 
 
 def smooth(heatmaps: tf.Tensor, sigma: float) -> tf.Tensor:
@@ -169,20 +162,3 @@ def flip_heatmaps(heatmaps: tf.Tensor, flip_permutation: Sequence[int]) -> tf.Te
         [B, h, w, K]; its own inverse.
     """
     return tf.gather(tf.reverse(heatmaps, axis=[2]), list(flip_permutation), axis=3)
-
-
-def flip_keypoints(
-    keypoints: tf.Tensor, width: float, flip_permutation: Sequence[int]
-) -> tf.Tensor:
-    """Keypoints of the mirrored picture.
-
-    Args:
-        keypoints: [B, K, 2], (x, y) px.
-        width: Of the picture, px.
-        flip_permutation: K indices, as KeypointSchema.flip_permutation.
-
-    Returns:
-        [B, K, 2]; its own inverse up to rounding.
-    """
-    swapped = tf.gather(keypoints, list(flip_permutation), axis=1)
-    return tf.stack([width - swapped[..., 0], swapped[..., 1]], axis=-1)

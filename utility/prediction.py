@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from config import LossConfig
 from preprocessing import geometry
+from settings import check, one_of, require, within
 from utility import losses, views
 from utility.heatmaps import HeatmapCodec, flip_heatmaps
 from utility.refinements import REFINEMENTS
@@ -44,16 +45,17 @@ class PredictOptions:
     smoothing: float = 0.0
 
     def __post_init__(self):
-        if self.passes not in (1, 2):
-            raise ValueError(f'passes={self.passes}: must be 1 or 2')
+        require(self, '', '1 or 2', (1, 2).__contains__, 'passes')
+        require(self, '', *one_of(FUSIONS), 'fuse')
+        require(self, '', *within(0, 100), 'smoothing')
+        if self.outputs:
+            check('', 'outputs', self.outputs, 'weights, not negative, not all 0', _are_weights)
         if self.refine is not None:
             REFINEMENTS.get(self.refine)
-        if self.fuse not in FUSIONS:
-            raise ValueError(f'fuse={self.fuse!r}: must be one of {", ".join(FUSIONS)}')
-        if self.outputs and (min(self.outputs) < 0 or not 0 < sum(self.outputs) < 1e6):
-            raise ValueError(f'outputs={self.outputs}: must be weights, not negative, not all 0')
-        if not 0 <= self.smoothing < 100:
-            raise ValueError(f'smoothing={self.smoothing}: must not be negative')
+
+
+def _are_weights(numbers: tuple[float, ...]) -> bool:
+    return min(numbers) >= 0 and 0 < sum(numbers) < 1e6
 
 
 def network_heatmaps(

@@ -13,6 +13,7 @@ import itertools
 import tensorflow as tf
 
 from preprocessing import geometry
+from settings import require, within
 from utility.heatmaps import HeatmapCodec
 
 # Least weight of a view in the average over a cell, so that cells that no view sees are zero.
@@ -34,14 +35,9 @@ class ViewOptions:
     num_crops: int = 0
 
     def __post_init__(self):
-        for scale in self.scales:
-            if not 0.25 <= scale <= 4:
-                raise ValueError(f'scales={self.scales}: must be from 0.25 to 4')
-        for degrees in self.rotations:
-            if not -180 <= degrees <= 180:
-                raise ValueError(f'rotations={self.rotations}: must be from -180 to 180 degrees')
-        if not 0 <= self.num_crops <= 64:
-            raise ValueError(f'num_crops={self.num_crops}: must be from 0 to 64')
+        require(self, '', *within(0.25, 4), 'scales')
+        require(self, '', *within(-180, 180), 'rotations')
+        require(self, '', *within(0, 64), 'num_crops')
 
     def op_strings(self, eval_ops: str) -> list[str]:
         """The op string of each view, the plain one first."""
@@ -49,11 +45,6 @@ class ViewOptions:
         turned = [f'turn({r})|scale({s},{s})|{eval_ops}' for r, s in pairs if (r, s) != (0, 1)]
         crops = [f'scale(0.93,1.07)|shift(0.04)|{eval_ops}'] * self.num_crops
         return [eval_ops, *turned, *crops]
-
-
-def mirrored(to_crop: tf.Tensor, width: float) -> tf.Tensor:
-    """The matrices [.., 3, 3] of views `width` px wide, mirrored."""
-    return geometry.mirror(width) @ to_crop
 
 
 def fuse_heatmaps(heatmaps: tf.Tensor, to_view: tf.Tensor, codec: HeatmapCodec) -> tf.Tensor:

@@ -7,11 +7,12 @@ the result gives heat maps. The features and the heat maps, each through a 1x1 c
 input of the hourglass add up to the input of the next one. Outputs: the heat maps of each stack,
 first to last, all to be supervised.
 
-With `multi_scale` the smaller sizes on the way up also give heat maps, by a 1x1 convolution: the
-multi-scale supervision of Ke, Chang, Qi and Lyu, Multi-Scale Structure-Aware Network for Human Pose
-Estimation, ECCV 2018, section 3.1. Outputs: for each stack those of 1/8, 1/4, 1/2 and full size
-(depth=4). Departure: where they shrink the targets, these heat maps are enlarged to heatmap_size,
-so that one loss fits all heads. Their regression network (section 3.2) is not built.
+With `multi_scale` the smaller sizes on the way up also give heat maps. Outputs: for each stack
+those of 1/8, 1/4, 1/2 and full size (depth=4). The idea is the multi-scale supervision of Ke,
+Chang, Qi and Lyu, Multi-Scale Structure-Aware Network for Human Pose Estimation, ECCV 2018, section
+3.1; the way is this project's: a 1x1 convolution gives the heat maps of a size, and they are
+enlarged to heatmap_size, so that one loss fits all heads. Neither the paper's regression network
+(section 3.2) nor its structure-aware loss (section 3.3) is built.
 
 The input is the deepest of the feature maps that have the size of the heat maps, through a 1x1
 convolution if it has other than `channels` channels. Where there is none it is, through

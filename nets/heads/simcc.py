@@ -3,20 +3,22 @@ ECCV 2022.
 
 A keypoint is a choice of one column and one row. From the coarsest feature map, so without any
 upsampling: a 1x1 convolution to one map a keypoint, whose cells, in a row, go through a dense layer
-to one logit a column and through another to one logit a row; all keypoints share the two. Another
-feature map is chosen by the backbone's levels: with backbone_options={'levels': (2, 3, 4)} it is
-that of stride 16.
+to one logit a column and through another to one logit a row; all keypoints share the two. That is
+mmpose's SimCCHead without deconvolutions; the authors' code (leeyegy/SimCC) has 28 or 32 maps a
+keypoint there. Another feature map is chosen by the backbone's levels: with
+backbone_options={'levels': (2, 3, 4)} it is that of stride 16.
 
 The output is the sum of both logits in every cell. Its softmax over the cells is the product of the
 softmaxes over columns and rows, and its cross-entropy with a Gaussian, which is such a product as
 well, the sum of the two cross-entropies of the paper. Hence the general loss: loss.kind
-'cross_entropy', and network.heatmap_size is the number of bins in (y, x). The paper's best is two
-bins a pixel of the picture; the standard deviation of its Gaussians is sqrt(bins / 16).
+'cross_entropy', and network.heatmap_size is the number of bins in (y, x). The authors' settings for
+COCO have two bins a pixel of a 256 x 192 picture, and Gaussians with a standard deviation of 4 or 6
+bins; mmpose's of RTMPose (Jiang et al., arXiv:2303.07399) follow sqrt(bins / 16).
 
 Departures:
     The dense layers start near zero, that is with all bins equally likely, and the convolution from
-    He et al.'s variance, so that both learn from the first step; the authors' code starts from
-    standard deviations of 0.01 and 0.001.
+    He et al.'s variance, so that both learn from the first step; mmpose starts from standard
+    deviations of 0.01 and 0.001, the authors' code from PyTorch's default and 0.001.
     Logits are computed in float32: in bfloat16 their steps would be larger than the differences
     between neighbouring bins.
 """
