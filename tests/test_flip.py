@@ -1,0 +1,73 @@
+"""The flip test needs no shift: on a symmetric picture both looks find the same points."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from config import LossConfig
+from preprocessing.input_fn import apply_ops
+from preprocessing.schema import KeypointSchema
+from utility import prediction
+from utility.heatmaps import HeatmapCodec
+from utility.prediction import PredictOptions
+
+SCHEMA = KeypointSchema(
+    'pair', ('left', 'right'), {'shirt': ('left', 'right')}, {'shirt': ('left', 'right')}
+)
+CODEC = HeatmapCodec((96, 128), (24, 32), refine='dark')
+STRIDE = 4
+
+
+def _symmetric_picture(height: int, width: int) -> tf.Tensor:
+    """Two soft dots, mirror images of each other, between the pixels; encoded."""
+    y, x = np.mgrid[:height, :width] + 0.5
+    dots = [
+        np.exp(-((x - at) ** 2 + (y - 0.43 * height) ** 2) / (2 * (0.06 * width) ** 2))
+        for at in (0.23456 * width, width - 0.23456 * width)
+    ]
+    pixels = np.round(200 * sum(dots)[..., np.newaxis] * np.ones(3)).astype(np.uint8)
+    return tf.io.encode_png(pixels)  # without loss, and what decodes JPEGs takes it too
+
+
+def _dots(images: tf.Tensor, training: bool) -> list[tf.Tensor]:
+    """A network that finds the dots: brightness, one point in each half of the picture."""
+    del training
+    maps = tf.nn.avg_pool2d(tf.cast(images[..., :1], tf.float32) / 255, STRIDE, STRIDE, 'VALID')
+    is_left = tf.range(maps.shape[2]) < maps.shape[2] // 2
+    halves = [tf.cast(half, tf.float32)[:, tf.newaxis] for half in (is_left, ~is_left)]
+    return [tf.concat([maps * half for half in halves], axis=-1)]
+
+
+def _points(maps: tf.Tensor) -> np.ndarray:
+    return CODEC.decode(maps)[0].numpy()
+
+
+@pytest.mark.parametrize('size', [(150, 200), (111, 201), (160, 121)])
+def test_both_looks_at_a_symmetric_picture_find_the_same_points(size):
+    example = {
+        'encoded': _symmetric_picture(*size),
+        'image_size': tf.constant(size),
+        'keypoints': tf.zeros([2, 2]),
+        'visibility': tf.constant([-1, -1]),
+    }
+    crop = apply_ops('letterbox(96,128)|warp', SCHEMA, example, (0, 0))
+    image, to_crop = crop['image'], crop['to_crop']
+    np.testing.assert_allclose(image, image[:, ::-1], atol=0.02)
+    maps = prediction.heatmaps_of_views(
+        _dots,
+        image[tf.newaxis, tf.newaxis],
+        SCHEMA.flip_permutation,
+        LossConfig(),
+        PredictOptions(flip_test=True),
+    )
+    plain, mirrored = (_points(maps[:, look]) for look in (0, 1))
+    np.testing.assert_allclose(plain / STRIDE, mirrored / STRIDE, atol=1e-4)
+    # They are the dots, not just equal.
+    height, width = size
+    expected = [[0.23456 * width, 0.43 * height], [width - 0.23456 * width, 0.43 * height]]
+    found = prediction.to_original(tf.constant(plain), to_crop[tf.newaxis])[0]
+    np.testing.assert_allclose(found, expected, atol=0.01 * width)
+    one_cell_off = _points(tf.roll(maps[:, 1], 1, axis=2))
+    assert np.abs(one_cell_off - plain).max() / STRIDE > 0.9
