@@ -14,7 +14,7 @@ from config import DataConfig, Experiment, NetworkConfig
 from preprocessing.datasets import DATASETS
 from preprocessing.datasets.fashionai import SCHEMA
 from tests.tiny_records import write_records
-from utility import model_fn, runner, training_data
+from utility import evaluations, model_fn, runner, training_data
 from utility.training_flags import RunOptions
 
 SIZE = 32
@@ -49,10 +49,9 @@ def test_evaluation_steps_end_at_the_planned_length():
 class _Estimator:
     """Keeps in mind what it was asked for."""
 
-    model_dir = 'run'
-
-    def __init__(self, step):
+    def __init__(self, step, model_dir):
         self.step = step
+        self.model_dir = str(model_dir)
         self.calls = []
 
     def latest_checkpoint(self):
@@ -71,31 +70,65 @@ class _Estimator:
 END = [('train', 10, 15), ('evaluate', 'val', 15)]
 
 
+def _alternate(estimator, reactions=(), val='val'):
+    runner._alternate(estimator, lambda step: step, val, [10, 15], reactions)
+    return estimator.calls
+
+
 @pytest.mark.parametrize(
     ('step', 'calls'),
     [
         (0, [('train', 0, 10), ('evaluate', 'val', 10), *END]),
         (4, [('train', 4, 10), ('evaluate', 'val', 10), *END]),
-        # Whether the run that ended here had time to evaluate is not known.
+        # The run that ended here had no time to keep a result.
         (10, [('evaluate', 'val', 10), *END]),
         (15, END[1:]),
         (20, []),
     ],
 )
-def test_training_resumes_at_any_step_and_misses_no_evaluation(step, calls):
-    estimator = _Estimator(step)
-    runner._alternate(estimator, lambda step: step, 'val', [10, 15])
-    assert estimator.calls == calls
+def test_training_resumes_at_any_step_and_misses_no_evaluation(tmp_path, step, calls):
+    assert _alternate(_Estimator(step, tmp_path)) == calls
 
 
-def test_without_validation_there_is_training_only():
-    estimator = _Estimator(0)
-    runner._alternate(estimator, lambda step: step, None, [10, 15])
-    assert estimator.calls == [('train', 0, 10), ('train', 10, 15)]
+def test_without_validation_there_is_training_only(tmp_path):
+    calls = _alternate(_Estimator(0, tmp_path), val=None)
+    assert calls == [('train', 0, 10), ('train', 10, 15)]
+
+
+def test_no_step_is_evaluated_twice(tmp_path):
+    _alternate(_Estimator(0, tmp_path))
+    assert list(evaluations.read(str(tmp_path))) == [10, 15]
+    assert _alternate(_Estimator(10, tmp_path)) == END
+    assert _alternate(_Estimator(15, tmp_path)) == []
+
+
+def test_a_training_that_falls_back_evaluates_again(tmp_path):
+    evaluations.keep(str(tmp_path), 5, {'normalized_error': 0.75})
+    evaluations.keep(str(tmp_path), 10, {'normalized_error': 0.75})
+    assert _alternate(_Estimator(5, tmp_path)) == [
+        ('train', 5, 10), ('evaluate', 'val', 10), *END
+    ]  # fmt: skip
+    errors = [m['normalized_error'] for m in evaluations.read(str(tmp_path)).values()]
+    assert errors == [0.75, 0.25, 0.25]
+
+
+def test_a_reaction_is_told_after_the_result_is_kept_and_may_end_the_training(tmp_path):
+    told = []
+
+    def reaction(step, metrics):
+        told.append((step, metrics['normalized_error'], list(evaluations.read(str(tmp_path)))))
+        return 'enough' if step == 10 else None
+
+    begin = [('train', 0, 10), ('evaluate', 'val', 10)]
+    assert _alternate(_Estimator(0, tmp_path), [reaction]) == begin
+    # Run again, it has ended still, without another evaluation.
+    assert _alternate(_Estimator(10, tmp_path), [lambda *_: None, reaction]) == []
+    assert told == [(10, 0.25, [10])] * 2
+    assert _alternate(_Estimator(10, tmp_path), [lambda *_: None]) == END
 
 
 def test_an_evaluation_is_told_in_percent():
-    result = _Estimator(0).evaluate(None)
+    result = _Estimator(0, '').evaluate(None)
     assert runner._describe(result) == 'validation NE 25.00 %  (skirt 50.00)'
 
 

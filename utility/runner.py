@@ -10,13 +10,13 @@ import dataclasses
 import functools
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from absl import flags, logging
 
 import config
 from config import Experiment
-from utility import command_line, training_flags
+from utility import command_line, evaluations, training_flags
 from utility.training_flags import RunOptions
 
 
@@ -122,23 +122,37 @@ def _train_one(experiment: Experiment, model_dir: str, options: RunOptions, weig
         '%s: %d pictures of %s, batch %d x %d, %d steps in all',
         model_dir, num_train, data.category, data.batch_size, replicas, stops[-1],
     )  # fmt: skip
-    _alternate(estimator, input_of, eval_input, stops)
+    _alternate(estimator, input_of, eval_input, stops, _reactions(experiment, model_dir))
 
 
-def _alternate(estimator, train_input, eval_input, stops: list[int]) -> None:
-    """Trains to each stop that is ahead and evaluates there.
+def _reactions(experiment: Experiment, model_dir: str) -> list[evaluations.Reaction]:
+    """Who is told of each evaluation of a network, in this order."""
+    return []
 
-    A stop that was reached in an earlier run, as the last thing it did, is evaluated again: that
-    run may have ended before it could.
+
+def _alternate(
+    estimator,
+    train_input,
+    eval_input,
+    stops: list[int],
+    reactions: Sequence[evaluations.Reaction] = (),
+) -> None:
+    """Trains to each stop that is ahead, evaluates there and tells the reactions.
+
+    At a stop that was reached in an earlier run, as the last thing it did, the result is taken from
+    that run if it had the time to keep it; the reactions are told again, and a training that one of
+    them had ended has ended.
 
     Args:
         estimator: Of the network.
         train_input: Global step -> input_fn of the training from there on.
         eval_input: An input_fn, or None where there is nothing to evaluate on.
         stops: Global steps, from evaluation_steps.
+        reactions: To the results; see utility/evaluations.py.
     """
     newest = estimator.latest_checkpoint()
     done = int(newest.rsplit('-', 1)[1]) if newest else 0
+    evaluations.forget_after(estimator.model_dir, done)
     if done >= stops[-1]:
         logging.info('%s is trained already: %d steps', estimator.model_dir, done)
     for stop in stops:
@@ -149,8 +163,21 @@ def _alternate(estimator, train_input, eval_input, stops: list[int]) -> None:
             done = stop
         if eval_input is None:
             logging.info('step %d: no validation pictures, no NE', stop)
-        else:
-            logging.info('step %d: %s', stop, _describe(estimator.evaluate(eval_input)))
+            continue
+        reasons = evaluations.react(reactions, stop, _evaluate_once(estimator, eval_input, stop))
+        if reasons:
+            logging.info('step %d: the training ends here: %s', stop, '; '.join(reasons))
+            return
+
+
+def _evaluate_once(estimator, eval_input, step: int) -> evaluations.Metrics:
+    """The result at the step of the newest checkpoint: an earlier run's if it kept one."""
+    kept = evaluations.read(estimator.model_dir)
+    if step not in kept:
+        evaluations.keep(estimator.model_dir, step, estimator.evaluate(eval_input))
+        kept = evaluations.read(estimator.model_dir)
+    logging.info('step %d: %s', step, _describe(kept[step]))
+    return kept[step]
 
 
 def _describe(result: Mapping[str, float]) -> str:
