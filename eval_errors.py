@@ -14,25 +14,13 @@ import os
 
 from absl import flags
 
-from utility import command_line, prediction_flags
+from utility import command_line, prediction_flags, scoring_flags
 
 JSON_FILE, PAGE_FILE = 'errors.json', 'errors.html'
 
 
 def _define_flags() -> None:
-    flags.DEFINE_string('data_dir', None, 'A labelled split of the records, RECORDS/val.')
-    flags.DEFINE_list('model_dir', None, 'The run to look at, or several with commas as one.')
-    prediction_flags.define()
-    flags.DEFINE_string('prediction', None, 'The submission to look at, a CSV.')
-    flags.DEFINE_string('answers', None, 'The annotations of the same pictures, a CSV.')
-    flags.DEFINE_enum(
-        'missing',
-        'error',
-        ['error', 'count', 'skip'],
-        'What to do with a scored point that is predicted as -1_-1_-1: stop, score it as a '
-        'prediction at (-1, -1), or leave it out.',
-    )
-    flags.DEFINE_string('dataset', 'fashionai', 'Whose categories and keypoints the CSVs have.')
+    scoring_flags.define()
     flags.DEFINE_float(
         'similarity_scale',
         0.1,
@@ -77,20 +65,18 @@ def make_report(case, errors, missing: str, scale: float, image_sizes) -> dict:
 def main(positional: list[str]) -> None:
     command_line.no_positional(positional)
     values = flags.FLAGS
-    csvs, runs = (values.prediction, values.answers), (values.data_dir, values.model_dir)
-    if not (all(csvs) and not values.model_dir or all(runs) and not any(csvs)):
-        raise ValueError('give either --prediction and --answers, or --data_dir and --model_dir')
+    are_csvs = scoring_flags.are_csvs_given(values, with_data_dir=True)
 
     from preprocessing.tables import write_bytes
     from utility.errors import budget as error_budget
     from utility.errors import cases as error_cases
     from utility.errors import page as error_page
 
-    if values.model_dir:
+    if are_csvs:
+        case = error_cases.case_of_csvs(values.prediction, values.answers, values.dataset)
+    else:
         options = prediction_flags.options(values)
         case = error_cases.case_of_runs(values.data_dir, values.model_dir, options)
-    else:
-        case = error_cases.case_of_csvs(*csvs, values.dataset)
     missing, scale = values.missing, values.similarity_scale
     errors = error_budget.find_errors(
         case.predicted, case.answers, case.schema, missing, case.evidence, scale

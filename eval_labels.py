@@ -163,6 +163,8 @@ def main(positional: list[str]) -> None:
         raise ValueError('--data_dir is missing: labelled splits of the records, RECORDS/train')
     if values.predictions and values.model_dir:
         raise ValueError('give either --predictions or --model_dir')
+    if not values.model_dir:
+        prediction_flags.refuse()
     from preprocessing import corrections, records
     from preprocessing.tables import write_bytes
     from utility.labels import audit as label_audit

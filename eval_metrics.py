@@ -14,26 +14,14 @@ import os
 
 from absl import flags
 
-from utility import command_line, prediction_flags
+from utility import command_line, prediction_flags, scoring_flags
 
 
 def _define_flags() -> None:
-    flags.DEFINE_string('data_dir', None, 'A labelled split of the records, RECORDS/val.')
-    flags.DEFINE_list('model_dir', None, 'The run to score, or several with commas as one.')
-    prediction_flags.define()
+    scoring_flags.define()
     flags.DEFINE_boolean('baseline', False, "Also score predicting each category's mean positions.")
-    flags.DEFINE_string('prediction', None, 'The submission to score, a CSV.')
-    flags.DEFINE_string('answers', None, 'The annotations of the same pictures, a CSV.')
     flags.DEFINE_string('against', None, 'Another submission, to compare --prediction with.')
     flags.DEFINE_boolean('confidence', False, 'Also give the 95 % confidence intervals of NE.')
-    flags.DEFINE_enum(
-        'missing',
-        'error',
-        ['error', 'count', 'skip'],
-        'What to do with a scored point that is predicted as -1_-1_-1: stop, score it as a '
-        'prediction at (-1, -1), or leave it out.',
-    )
-    flags.DEFINE_string('dataset', 'fashionai', 'Whose categories and keypoints the CSVs have.')
     flags.DEFINE_string('output_json', None, 'Where to write the numbers too.')
 
 
@@ -170,13 +158,13 @@ def format_comparison(comparison, prediction: str, against: str) -> str:
 def main(positional: list[str]) -> None:
     command_line.no_positional(positional)
     values = flags.FLAGS
-    by_csv, by_model = (values.prediction, values.answers), (values.data_dir, values.model_dir)
-    if not (all(by_csv) and not any(by_model) or all(by_model) and not any(by_csv)):
-        raise ValueError('give either --prediction and --answers, or --data_dir and --model_dir')
-    if values.against and not values.prediction:
+    are_csvs = scoring_flags.are_csvs_given(values)
+    if values.against and not are_csvs:
         raise ValueError('--against compares with --prediction, and needs --answers')
+    if values.baseline and are_csvs:
+        raise ValueError('--baseline needs --data_dir and --model_dir')
     comparison = None
-    if values.prediction:
+    if are_csvs:
         csvs = (values.answers, values.dataset, values.missing)
         score = score_csv(values.prediction, *csvs, values.confidence)
         if values.against:

@@ -4,22 +4,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.tiny_checkpoints import write_checkpoint
 from utility import checkpoints
-
-
-def _save(path, values):
-    tf.raw_ops.SaveV2(
-        prefix=str(path),
-        tensor_names=list(values),
-        shape_and_slices=[''] * len(values),
-        tensors=[tf.constant(v) for v in values.values()],
-    )
-    return str(path)
 
 
 @pytest.fixture
 def saved(tmp_path):
-    return _save(
+    return write_checkpoint(
         tmp_path / 'model.ckpt-7',
         {
             'backbone/stem/kernel': np.full([3, 4], 2.0, np.float32),
@@ -102,7 +93,7 @@ def test_tensors_that_tell_of_another_network(stored, foreign):
 
 
 def test_checkpoints_of_other_projects_are_not_own(tmp_path):
-    path = _save(tmp_path / 'other', {'conv2d/kernel': np.zeros([2], np.float32)})
+    path = write_checkpoint(tmp_path / 'other', {'conv2d/kernel': np.zeros([2], np.float32)})
     assert checkpoints.own_weights(path) is None
 
 

@@ -3,10 +3,7 @@
 import csv
 import io
 import json
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +13,8 @@ from PIL import Image
 
 from preprocessing import conversion, corrections, records
 from preprocessing.datasets.fashionai import SCHEMA
+from tests import commands
 
-ROOT = Path(__file__).parent.parent
 CATEGORIES = ('blouse', 'skirt')
 NUM_PICTURES = 40  # per category of the labelled split
 NUM_TEST_PICTURES = 6
@@ -414,16 +411,7 @@ def test_settings_out_of_range_are_errors(tmp_path, option, value):
 
 
 def run_script(*flags):
-    environment = {**os.environ, 'TF_CPP_MIN_LOG_LEVEL': '2'}
-    return subprocess.run(
-        [sys.executable, 'convert_tfrecords.py', *flags],
-        cwd=ROOT,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
+    return commands.run('convert_tfrecords.py', *flags)
 
 
 def test_the_command(data, tmp_path):
@@ -459,9 +447,7 @@ def test_the_command(data, tmp_path):
 )
 def test_mistakes_of_the_user_are_one_line(data, flag, message):
     done = run_script(f'--data_dir={data.write_tables()}', flag)
-    assert done.returncode == 2
-    (line,) = done.stderr.splitlines()
-    assert line.startswith('error: ') and message in line
+    commands.check_mistake(done, message)
 
 
 def test_folds_and_a_share_for_validation_exclude_each_other(data):

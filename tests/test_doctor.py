@@ -6,9 +6,6 @@ import csv
 import gzip
 import io
 import json
-import subprocess
-import sys
-from pathlib import Path
 
 import hypothesis
 import numpy as np
@@ -17,13 +14,12 @@ from hypothesis import strategies
 
 from preprocessing.datasets.fashionai import SCHEMA
 from preprocessing.tables import read_table
-from tests import tiny_records
+from tests import commands, tiny_records
 from utility import submissions
 from utility.doctor import examination
 from utility.doctor.findings import ERROR, MAX_EXAMPLES, WARNING
 from utility.doctor.submission_rules import Split
 
-ROOT = Path(__file__).resolve().parent.parent
 HEADER = ['image_id', 'image_category', *SCHEMA.keypoints]
 PICTURES_PER_CATEGORY = 30
 SIZES = ((512, 512), (512, 512), (512, 341))  # (height, width), px, in turn
@@ -532,8 +528,7 @@ def test_split_of_records(tmp_path):
 
 
 def run(folder, *arguments):
-    command = [sys.executable, str(ROOT / 'ensemble_from_csv.py'), *arguments]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    return commands.run('ensemble_from_csv.py', *arguments, folder=folder)
 
 
 def test_command_line(tmp_path):
@@ -574,6 +569,4 @@ def test_command_line(tmp_path):
 def test_mistakes_are_told_in_one_line(tmp_path, arguments, message):
     (tmp_path / 'a.csv').write_text(text_of(GOOD))
     result = run(tmp_path, *arguments)
-    assert (result.returncode, result.stdout) == (2, '')
-    assert message in result.stderr
-    assert len(result.stderr.splitlines()) == 1
+    commands.check_mistake(result, message)

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import simulated_models
 
 from preprocessing.datasets.fashionai import SCHEMA
 from preprocessing.tables import read_table
+from tests import commands
 from utility import metrics
-
-ROOT = Path(__file__).resolve().parent.parent
 
 
 def write_csv(path, points, ids=('1.jpg', '2.jpg')):
@@ -36,8 +32,7 @@ def folder(tmp_path):
 
 
 def run(folder, *arguments):
-    command = [sys.executable, str(ROOT / 'ensemble_from_csv.py'), *arguments]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    return commands.run('ensemble_from_csv.py', *arguments, folder=folder)
 
 
 @pytest.mark.parametrize(
@@ -91,9 +86,7 @@ def test_mistakes_are_told_in_one_line(folder, arguments, message):
     (folder / 'broken.csv').write_text(text.replace('1_1_1', '1_1', 1))
     before = {path.name: path.read_text() for path in folder.iterdir()}
     result = run(folder, *arguments)
-    assert result.returncode == 2
-    assert message in result.stderr
-    assert len(result.stderr.splitlines()) == 1
+    commands.check_mistake(result, message)
     assert {path.name: path.read_text() for path in folder.iterdir()} == before
 
 
@@ -208,7 +201,5 @@ def test_mistakes_in_learning_are_told_in_one_line(runs, arguments, message):
     (runs / 'val_test.csv').write_text(hidden)
     before = {path.name: path.read_bytes() for path in runs.iterdir()}
     result = run(runs, *arguments)
-    assert result.returncode == 2
-    assert message in result.stderr
-    assert len(result.stderr.splitlines()) == 1
+    commands.check_mistake(result, message)
     assert {path.name: path.read_bytes() for path in runs.iterdir()} == before

@@ -1,9 +1,6 @@
 """The codec's floor on annotations: against NumPy, what is left out, and the command."""
 
 import json
-import pathlib
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -11,11 +8,11 @@ import pytest
 import eval_codec
 from preprocessing.datasets import DATASETS
 from preprocessing.tables import KeypointTable, own_points, write_table
+from tests import commands
 from utility import metrics
 from utility.heatmaps import HeatmapCodec
 from utility.refinements import REFINEMENTS
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
 SCHEMA = DATASETS.get('fashionai').schema
 NUM_IMAGES = 12
 
@@ -38,12 +35,6 @@ def _table():
 def _floor(table, refine, image_size=(384, 384), heatmap_size=(96, 96), source_size=512.0):
     codec = HeatmapCodec(image_size, heatmap_size, refine=refine)
     return eval_codec.codec_floor(table, SCHEMA, codec, source_size)
-
-
-def _run(*arguments):
-    return subprocess.run(
-        [sys.executable, *arguments], cwd=ROOT, capture_output=True, text=True, check=False
-    )
 
 
 def test_argmax_floor_is_the_distance_to_the_cell_centres():
@@ -125,13 +116,6 @@ def test_size_that_is_none_is_refused(text):
         eval_codec.size_from_text(text, 'image_size')
 
 
-def test_help_comes_without_tensorflow():
-    result = _run('-X', 'importtime', 'eval_codec.py', '--help')
-    assert result.returncode == 0
-    assert '--heatmap_size' in result.stdout
-    assert 'tensorflow' not in result.stderr
-
-
 @pytest.mark.parametrize(
     ('arguments', 'message'),
     [
@@ -149,16 +133,14 @@ def test_help_comes_without_tensorflow():
     ],
 )
 def test_mistakes_are_told_in_one_line(arguments, message):
-    result = _run('eval_codec.py', *arguments)
-    assert result.returncode == 2
-    assert message in result.stderr
-    assert len(result.stderr.strip().splitlines()) == 1
+    result = commands.run('eval_codec.py', *arguments)
+    commands.check_mistake(result, message)
 
 
 def test_command_prints_and_writes_the_floors(tmp_path):
     answers, numbers = tmp_path / 'answers.csv.gz', tmp_path / 'out' / 'floor.json'
     write_table(answers, _table(), SCHEMA)
-    result = _run(
+    result = commands.run(
         'eval_codec.py', f'--answers={answers}', '--image_size=384', '--heatmap_size=96',
         '--refine=all', f'--output_json={numbers}',
     )  # fmt: skip

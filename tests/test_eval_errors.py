@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import pathlib
 import re
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -16,17 +13,17 @@ import eval_errors
 from config import DataConfig, Experiment, NetworkConfig
 from preprocessing.datasets.fashionai import SCHEMA
 from preprocessing.tables import KeypointTable, write_table
+from tests import commands
 from tests.tiny_records import write_records
+from tests.tiny_tables import write_skirts
 from utility.answers import annotations_of
 from utility.errors import budget as error_budget
 from utility.errors import cases as error_cases
 from utility.errors import page as error_page
 from utility.prediction import PredictOptions
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
 SIZE = 48  # px
 COUNTS = {'trousers': 3, 'blouse': 2, 'skirt': 4}
-HEADER = 'image_id,image_category,waistband_left,waistband_right,hemline_left,hemline_right'
 ANSWERS = [
     'a<b>.jpg,skirt,100_50_1,200_50_1,90_300_1,210_300_0',
     '2.jpg,skirt,100_50_0,150_50_0,90_300_1,210_300_1',
@@ -44,14 +41,11 @@ CSVS = ('--prediction=prediction.csv', '--answers=answers.csv')
 
 @pytest.fixture
 def folder(tmp_path):
-    for name, rows in (('answers', ANSWERS), ('prediction', PREDICTION)):
-        (tmp_path / f'{name}.csv').write_text('\n'.join([HEADER, *rows, '']))
-    return tmp_path
+    return write_skirts(tmp_path, answers=ANSWERS, prediction=PREDICTION)
 
 
 def run(folder, *arguments):
-    command = [sys.executable, str(ROOT / 'eval_errors.py'), *arguments]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    return commands.run('eval_errors.py', *arguments, folder=folder)
 
 
 def test_a_submission_without_pictures(folder):
@@ -141,6 +135,8 @@ def test_only_the_wanted_pictures_are_kept(tmp_path):
         ((*CSVS, '--model_dir=run'), '--prediction and --answers'),
         (('--model_dir=run',), '--data_dir and --model_dir'),
         ((*CSVS, 'more.csv'), "'more.csv'"),
+        ((*CSVS, '--data_dir=a', '--flip_test'), '--flip_test is for predicting with --model_dir'),
+        (('--data_dir=a', '--model_dir=b', '--dataset=fashionai'), '--dataset is for --prediction'),
         (CSVS, 'hemline_left of 2.jpg in line 2; --missing=count'),
         ((*CSVS, '--missing=count', '--similarity_scale=0'), 'scale=0.0: must be positive'),
         ((*CSVS, '--missing=count', '--data_dir=none'), 'no ./dataset.json'),
@@ -152,11 +148,9 @@ def test_only_the_wanted_pictures_are_kept(tmp_path):
     ],
 )  # fmt: skip
 def test_mistakes_are_told_in_one_line(folder, arguments, message):
-    (folder / 'short.csv').write_text('\n'.join([HEADER, *ANSWERS[:2]]))
+    write_skirts(folder, short=ANSWERS[:2])
     result = run(folder, *arguments)
-    assert result.returncode == 2
-    assert message in result.stderr
-    assert len(result.stderr.splitlines()) == 1
+    commands.check_mistake(result, message)
     assert not (folder / 'errors').exists()
 
 

@@ -4,11 +4,7 @@ import csv
 import html
 import html.parser
 import json
-import os
-import pathlib
 import re
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -16,25 +12,13 @@ import pytest
 import eval_labels
 from preprocessing import conversion, tables
 from preprocessing.datasets.fashionai import SCHEMA
+from tests.commands import check_mistake, run
 from tests.tiny_records import write_records
 from tests.tiny_shapes import SIZE, exchange, make_table
 from utility.visualization import encode_image
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
 SKIRT, TROUSERS = 3, 70  # rows of pictures with mistakes
 EVIL = 'Images/skirt/<b onload="x">&.jpg'
-
-
-def run(*arguments):
-    return subprocess.run(
-        [sys.executable, *map(str, arguments)],
-        cwd=ROOT,
-        env={**os.environ, 'TF_CPP_MIN_LOG_LEVEL': '2'},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
 
 
 def convert(data_dir, records_dir, **options):
@@ -234,6 +218,7 @@ def test_predictions_of_folds_are_used_and_count_limits_what_is_written(made, tm
         (['--data_dir=RECORDS/train', '--predictions=OTHER'], 'not one of the pictures'),
         (['--data_dir=RECORDS/train', '--min_confidence=1'], 'min_confidence=1.0: must be'),
         (['--data_dir=RECORDS/train', '--count=0'], 'count'),
+        (['--data_dir=RECORDS/train', '--scales=1,2'], '--scales is for predicting with --model'),
     ],
 )
 def test_mistakes_of_the_user_are_one_line(tmp_path, flags, message):
@@ -250,7 +235,5 @@ def test_mistakes_of_the_user_are_one_line(tmp_path, flags, message):
         return text
 
     done = run('eval_labels.py', *map(named, flags), f'--output_dir={tmp_path}/audit')
-    assert done.returncode == 2
-    (line,) = done.stderr.splitlines()
-    assert line.startswith('error: ') and named(message) in line
+    check_mistake(done, named(message))
     assert not (tmp_path / 'audit').exists()

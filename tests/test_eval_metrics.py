@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
-HEADER = 'image_id,image_category,waistband_left,waistband_right,hemline_left,hemline_right'
+from tests import commands
+from tests.tiny_tables import HEADER, write_skirts
+
 ANSWERS = [
     '1.jpg,skirt,100_50_1,200_50_1,90_300_1,210_300_0',
     '2.jpg,skirt,100_50_0,150_50_0,90_300_1,210_300_1',
@@ -27,17 +25,15 @@ OUTSIDE = (91**2 + 301**2) ** 0.5 / 50
 
 @pytest.fixture
 def folder(tmp_path):
-    for name, rows in (('answers', ANSWERS), ('prediction', PREDICTION)):
-        (tmp_path / f'{name}.csv').write_text('\n'.join([HEADER, *rows, '']))
-    return tmp_path
+    return write_skirts(tmp_path, answers=ANSWERS, prediction=PREDICTION)
 
 
 def run(folder, *arguments):
-    command = [sys.executable, str(ROOT / 'eval_metrics.py'), *arguments]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    return commands.run('eval_metrics.py', *arguments, folder=folder)
 
 
 CSVS = ('--prediction=prediction.csv', '--answers=answers.csv')
+RUN = ('--data_dir=records/val', '--model_dir=run')
 
 
 @pytest.mark.parametrize(
@@ -76,6 +72,10 @@ def test_columns_are_aligned(folder):
         (CSVS[:1], '--prediction and --answers'),
         (CSVS[1:], '--prediction and --answers'),
         ((*CSVS, 'more.csv'), "'more.csv'"),
+        ((*CSVS, '--data_dir=records/val'), 'give either --prediction and --answers'),
+        ((*CSVS, '--passes=2'), '--passes is for predicting with --model_dir only'),
+        ((*CSVS, '--baseline'), '--baseline needs --data_dir and --model_dir'),
+        ((*RUN, '--missing=skip'), '--missing is for --prediction and --answers only'),
         ((*CSVS, '--missing=drop'), 'missing'),
         ((*CSVS, '--dataset=none'), "unknown data set 'none'"),
         ((CSVS[0], '--answers=none.csv'), 'none.csv'),
@@ -87,10 +87,8 @@ def test_columns_are_aligned(folder):
     ],
 )
 def test_mistakes_are_told_in_one_line(folder, arguments, message):
-    (folder / 'short.csv').write_text('\n'.join([HEADER, *ANSWERS[:2]]))
+    write_skirts(folder, short=ANSWERS[:2])
     (folder / 'broken.csv').write_text('\n'.join([HEADER, *ANSWERS])[: -len(ANSWERS[2]) - 3])
     result = run(folder, *arguments, '--output_json=score.json')
-    assert result.returncode == 2
-    assert message in result.stderr
-    assert len(result.stderr.splitlines()) == 1
+    commands.check_mistake(result, message)
     assert not (folder / 'score.json').exists()

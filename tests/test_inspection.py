@@ -2,9 +2,6 @@
 
 import io
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import cv2
@@ -19,9 +16,9 @@ import convert_tfrecords
 from preprocessing import dataset_info, records
 from preprocessing.datasets import Annotation
 from preprocessing.datasets.fashionai import SCHEMA
+from tests import commands
 from utility import inspection, visualization
 
-ROOT = Path(__file__).parent.parent
 COUNTS = {
     'train': {'blouse': 5, 'dress': 0, 'outwear': 0, 'skirt': 7, 'trousers': 0},
     'test_0': {'blouse': 0, 'dress': 0, 'outwear': 0, 'skirt': 2, 'trousers': 0},
@@ -366,15 +363,7 @@ def test_tables_are_aligned_and_have_sums(whole):
 
 
 def run_script(*flags):
-    return subprocess.run(
-        [sys.executable, 'convert_tfrecords.py', *flags],
-        cwd=ROOT,
-        env={**os.environ, 'TF_CPP_MIN_LOG_LEVEL': '2'},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
+    return commands.run('convert_tfrecords.py', *flags)
 
 
 def test_the_command(made, tmp_path):
@@ -407,6 +396,4 @@ def test_the_command(made, tmp_path):
 )
 def test_mistakes_of_the_user_are_one_line(flags, message):
     done = run_script(*flags)
-    assert (done.returncode, done.stdout) == (2, '')
-    (line,) = done.stderr.splitlines()
-    assert line.startswith('error: ') and message in line
+    commands.check_mistake(done, message)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import functools
 import os
-import pathlib
-import subprocess
 import sys
 
 os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
@@ -28,11 +26,11 @@ from nets import keras_layers
 from nets.backbones import keras_applications
 from nets.keras_description import Description, Node, describe
 from preprocessing.datasets.fashionai import SCHEMA
+from tests.commands import rerun_test
 from utility.model_fn import Task, make_model_fn
 from utility.schedules import Length
 
 v1 = tf.compat.v1
-ROOT = pathlib.Path(__file__).resolve().parent.parent
 SMALL = 'MobileNetV3Small'
 
 # Trainable parameters of Keras 2.15's networks without top.
@@ -512,14 +510,7 @@ def test_an_estimator_trains_and_evaluates_with_moving_statistics(tmp_path):
 
 @pytest.mark.slow
 def test_replicas_share_clean_variables(tmp_path):
-    done = subprocess.run(
-        [sys.executable, __file__, str(tmp_path)],
-        env={**os.environ, 'PYTHONPATH': str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=400,
-    )
-    assert done.returncode == 0, done.stderr
+    rerun_test(__file__, tmp_path)
     estimator = _estimator(tmp_path)
     names = estimator.get_variable_names()
     assert not [name for name in names if 'replica' in name.lower()]

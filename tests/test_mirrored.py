@@ -7,9 +7,7 @@ statistics, and with them the gradients, are those of any batch.
 from __future__ import annotations
 
 import json
-import os
 import pathlib
-import subprocess
 import sys
 
 import numpy as np
@@ -26,13 +24,13 @@ from config import (
     ScheduleConfig,
 )
 from preprocessing.datasets.fashionai import SCHEMA
+from tests.commands import rerun_test
 from tests.tiny_records import write_records
 from utility import runner, strategies, training_data
 from utility.training_flags import RunOptions
 
 pytestmark = pytest.mark.slow
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
 REPLICAS = 2
 PICTURES = 8
 SIZE = 64
@@ -57,18 +55,10 @@ def _experiment(batch_size: int) -> Experiment:
     )
 
 
-def _run(folder: pathlib.Path, name: str, strategy: str, batch_size: int):
+def _run(folder: pathlib.Path, name: str, strategy: str, batch_size: int) -> str:
     """Trains folder/name, or prints the ids of a batch, in a process with two devices."""
     arguments = [folder / 'records', folder / name, strategy, batch_size]
-    done = subprocess.run(
-        [sys.executable, __file__, *map(str, arguments)],
-        env={**os.environ, 'PYTHONPATH': str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=400,
-    )
-    assert done.returncode == 0, done.stderr
-    return done
+    return rerun_test(__file__, *arguments)
 
 
 def _weights(folder: pathlib.Path, name: str, step: int) -> dict[str, np.ndarray]:
@@ -108,9 +98,9 @@ def test_a_mirrored_training_is_resumed_without_a_strategy(folder):
 
 
 def test_replicas_share_the_pictures_of_a_batch(folder):
-    done = _run(folder, 'ids', 'mirrored', PICTURES // REPLICAS)
+    printed = _run(folder, 'ids', 'mirrored', PICTURES // REPLICAS)
     features, _ = next(iter(_input_fn(folder / 'records', PICTURES)()))
-    assert json.loads(done.stdout) == [i.decode() for i in features['image_id'].numpy()]
+    assert json.loads(printed) == [i.decode() for i in features['image_id'].numpy()]
 
 
 def _input_fn(records_dir, batch_size):

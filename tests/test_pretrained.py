@@ -18,7 +18,9 @@ import tensorflow as tf
 
 import nets
 from config import DataConfig, Experiment, NetworkConfig
+from tests.commands import rerun_test
 from tests.test_weight_names import official_resnet, torchvision_resnet18
+from tests.tiny_checkpoints import write_checkpoint
 from tests.tiny_records import write_records
 from utility import pretrained, runner
 from utility.training_flags import RunOptions
@@ -40,16 +42,6 @@ def _save_safetensors(path, shapes, seed=0):
     values = _random(shapes, seed)
     safetensors.numpy.save_file(values, str(path))
     return str(path), values
-
-
-def _save_checkpoint(path, values):
-    tf.raw_ops.SaveV2(
-        prefix=str(path),
-        tensor_names=list(values),
-        shape_and_slices=[''] * len(values),
-        tensors=[tf.constant(v) for v in values.values()],
-    )
-    return str(path)
 
 
 @pytest.fixture
@@ -140,7 +132,7 @@ def test_nothing_in_common_is_always_an_error(tmp_path):
 
 def test_the_official_resnet_loads_from_its_checkpoint(tmp_path):
     values = _random(official_resnet())
-    path = _save_checkpoint(tmp_path / 'model.ckpt-225207', values)
+    path = write_checkpoint(tmp_path / 'model.ckpt-225207', values)
     network = pretrained.adopt(NetworkConfig('resnet50'), path)
     assert (network.mean, network.std) == ((123.68, 116.78, 103.94), (1.0, 1.0, 1.0))
     assert network.backbone_options == {'ceil_pool': True}
@@ -257,7 +249,7 @@ def own_run(tmp_path):
         NETWORK, mean=(1.0, 2.0, 3.0), backbone_options={'width': WIDTH, 'ceil_pool': True}
     )
     values = {v.name.split(':')[0]: np.zeros(v.shape, np.float32) for v in _variables(network)}
-    _save_checkpoint(folder / 'model.ckpt-1', values)
+    write_checkpoint(folder / 'model.ckpt-1', values)
     (folder / 'checkpoint').write_text('model_checkpoint_path: "model.ckpt-1"\n')
     experiment = dataclasses.replace(EXPERIMENT, network=network)
     (folder / 'experiment.json').write_text(experiment.to_json())
@@ -347,14 +339,7 @@ def _train_mirrored(data_dir: str, model_dir: str, path: str) -> None:
 @pytest.mark.slow
 def test_a_mirrored_training_starts_from_the_file(data_dir, tmp_path, thin_resnet18):
     path, values = thin_resnet18
-    done = subprocess.run(
-        [sys.executable, __file__, data_dir, str(tmp_path / 'run'), path],
-        env={**os.environ, 'PYTHONPATH': str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr
+    rerun_test(__file__, data_dir, tmp_path / 'run', path)
     first = tf.train.load_checkpoint(str(tmp_path / 'run' / 'skirt' / 'model.ckpt-0'))
     mean = first.get_tensor('backbone/conv1/norm/moving_mean')
     np.testing.assert_array_equal(mean, values['bn1.running_mean'])

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import tracemalloc
 from collections import Counter
-from pathlib import Path
 from statistics import NormalDist
 
 import numpy as np
 import pytest
 
+from tests import commands
+from tests.tiny_tables import write_skirts
 from utility import statistics
-
-ROOT = Path(__file__).resolve().parent.parent
 
 
 def simulated(generator, shape, bias=0.0):
@@ -266,30 +263,25 @@ def test_folds_are_a_function_of_groups_and_seed():
     np.testing.assert_array_equal(digests, folds)
 
 
-HEADER = 'image_id,image_category,waistband_left,waistband_right,hemline_left,hemline_right'
-
-
-def write_csv(path, seed, offset):
-    """Sixty skirts with a waistband of 100 px, their hems some px off."""
+def skirts(seed, offset):
+    """Rows of sixty skirts with a waistband of 100 px, their hems some px off."""
     generator = np.random.default_rng(seed)
-    lines = [HEADER]
+    rows = []
     for i in range(60):
         x, y = 50 + np.round(generator.normal(0, offset, 2)).astype(int)
         cells = [f'{100}_{50}_1', f'{200}_{50}_1', f'{x}_{y}_1', '210_300_0']
-        lines.append(','.join([f'{i}.jpg', 'skirt', *cells]))
-    path.write_text('\n'.join(lines) + '\n')
+        rows.append(','.join([f'{i}.jpg', 'skirt', *cells]))
+    return rows
 
 
 @pytest.fixture
 def folder(tmp_path):
-    for name, seed, offset in (('answers', 0, 0), ('good', 1, 5), ('same', 2, 5), ('bad', 3, 15)):
-        write_csv(tmp_path / f'{name}.csv', seed, offset)
-    return tmp_path
+    tables = {'answers': (0, 0), 'good': (1, 5), 'same': (2, 5), 'bad': (3, 15)}
+    return write_skirts(tmp_path, **{name: skirts(*how) for name, how in tables.items()})
 
 
 def run(folder, *arguments):
-    command = [sys.executable, str(ROOT / 'eval_metrics.py'), '--answers=answers.csv', *arguments]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    return commands.run('eval_metrics.py', '--answers=answers.csv', *arguments, folder=folder)
 
 
 def test_confidence_flag(folder):
@@ -349,14 +341,10 @@ def test_mistakes_are_told_in_one_line(folder, arguments, message):
     text = (folder / 'good.csv').read_text()
     (folder / 'short.csv').write_text(text[: text.index('59.jpg')])
     result = run(folder, *arguments)
-    assert result.returncode == 2
-    assert message in result.stderr
-    assert len(result.stderr.splitlines()) == 1
+    commands.check_mistake(result, message)
 
 
 def test_against_needs_a_prediction(tmp_path):
-    command = [sys.executable, str(ROOT / 'eval_metrics.py'), '--against=a.csv']
-    command += ['--data_dir=records/val', '--model_dir=run']
-    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert result.returncode == 2
-    assert '--against compares with --prediction' in result.stderr
+    runs = ('--data_dir=records/val', '--model_dir=run')
+    result = commands.run('eval_metrics.py', '--against=a.csv', *runs, folder=tmp_path)
+    commands.check_mistake(result, '--against compares with --prediction')

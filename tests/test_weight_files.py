@@ -18,6 +18,7 @@ import safetensors.numpy
 import tensorflow as tf
 
 from tests import torch_writer
+from tests.tiny_checkpoints import write_checkpoint
 from utility.weights.files import open_weights
 
 KINDS = ('checkpoint', 'keras', 'safetensors', 'torch')
@@ -39,22 +40,12 @@ EXPECTED = {
 }
 
 
-def _write_checkpoint(prefix: pathlib.Path, values) -> str:
-    tf.raw_ops.SaveV2(
-        prefix=str(prefix),
-        tensor_names=list(values),
-        shape_and_slices=[''] * len(values),
-        tensors=[tf.constant(value) for value in values.values()],
-    )
-    return str(prefix)
-
-
 def _write(kind: str, root: pathlib.Path, values=None) -> str:
     """Writes values with a name that tells nothing; the path to open."""
     values = STORED if values is None else values
     path = root / 'weights.bin'
     if kind == 'checkpoint':
-        return _write_checkpoint(path, {**values, 'graph': b'text'})
+        return write_checkpoint(path, {**values, 'graph': b'text'})
     if kind == 'keras':
         with h5py.File(path, 'w') as file:
             for name, array in values.items():

@@ -120,10 +120,10 @@ def _parse(argv: list[str], doc: str) -> list[str]:
 
 
 def _defined_flags(with_absl: bool = False) -> list[flags.Flag]:
-    """The flags of the script and of what it imported, those of the script first."""
+    """The flags of the script and then of what it imported, as they were defined."""
     by_module = flags.FLAGS.flags_by_module_dict()
     modules = [name for name in by_module if with_absl or not name.startswith('absl.')]
-    modules.sort(key=lambda name: (name != sys.argv[0], name))
+    modules.sort(key=lambda name: name != sys.argv[0])
     return [flag for name in modules for flag in by_module[name]]
 
 

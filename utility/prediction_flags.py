@@ -28,6 +28,17 @@ def define(flip_test: bool = False) -> None:
     flags.DEFINE_integer('batch_size', 16, 'Pictures at a time.', lower_bound=1)
 
 
+def refuse() -> None:
+    """Refuses each of the flags, where nothing is to be predicted.
+
+    Raises:
+        ValueError: One was given.
+    """
+    for flag in flags.FLAGS.get_flags_for_module(__name__):
+        if flag.present:
+            raise ValueError(f'--{flag.name} is for predicting with --model_dir only')
+
+
 def _numbers(flag: str, text: str) -> tuple[float, ...]:
     try:
         return tuple(float(part) for part in text.split(','))

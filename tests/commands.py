@@ -1,0 +1,38 @@
+"""Runs the project's commands as their users do, each in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import subprocess
+import sys
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+
+
+def run(script: str, *arguments, folder=ROOT, **environment: str) -> subprocess.CompletedProcess:
+    """Runs `python script arguments` in a folder; the path of the script is below the root."""
+    return subprocess.run(
+        [sys.executable, str(ROOT / script), *map(str, arguments)],
+        cwd=folder,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=400,
+        check=False,
+    )
+
+
+def rerun_test(file: str, *arguments) -> str:
+    """Runs the `__main__` of a file of tests, for what needs a process; what it has printed."""
+    done = run(file, *arguments, PYTHONPATH=str(ROOT))
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def check_mistake(done: subprocess.CompletedProcess, message: str) -> None:
+    """A command has told a mistake of its user in one line, which holds the message."""
+    assert (done.returncode, done.stdout) == (2, ''), done.stderr
+    [line] = done.stderr.splitlines()
+    assert line.startswith('error: ')
+    assert message in line
