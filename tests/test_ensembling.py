@@ -23,7 +23,8 @@ SKIRT = list(SCHEMA.indices('skirt'))
 def _network(category='all', image_size=SIZE, heatmap_size=(16, 12), **data):
     network = NetworkConfig(image_size=image_size, heatmap_size=heatmap_size)
     experiment = Experiment(network, DataConfig(category=category, **data))
-    return TrainedNetwork(f'run/{category}', experiment, SCHEMA, SCHEMA.subset(category))
+    schema = SCHEMA.subset(category)
+    return TrainedNetwork(f'run/{category}', 'model.ckpt-1', experiment, SCHEMA, schema)
 
 
 def _points():

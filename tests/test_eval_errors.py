@@ -162,7 +162,7 @@ class _Oracle:
     def __init__(self, model_fn, model_dir, config):
         pass
 
-    def predict(self, input_fn):
+    def predict(self, input_fn, checkpoint_path):
         for features, labels in input_fn():
             matrices = features['to_crop'].numpy()[:, 0]
             for row, matrix in enumerate(matrices):

@@ -31,7 +31,7 @@ class _Oracle:
     def __init__(self, model_fn, model_dir, config):
         self.score = len(model_dir.rsplit('/', 1)[1])
 
-    def predict(self, input_fn):
+    def predict(self, input_fn, checkpoint_path):
         for features, labels in input_fn():
             to_original = np.linalg.inv(features['to_crop'].numpy()[:, 0])  # the first view
             self.seen.append(labels['keypoints'].numpy())

@@ -18,7 +18,7 @@ import tensorflow as tf
 from config import Experiment
 from preprocessing.datasets import DATASETS
 from preprocessing.schema import KeypointSchema
-from utility import prediction, runs, views
+from utility import checkpoint_choice, prediction, runs, views
 from utility.heatmaps import HeatmapCodec
 from utility.prediction import PredictOptions
 
@@ -33,12 +33,14 @@ class TrainedNetwork:
 
     Attributes:
         folder: With its checkpoints.
+        checkpoint: Prefix of the one that is used.
         experiment: What was trained, and how to decode.
         full_schema: Of the data set.
         schema: Of the network: of one category or of all.
     """
 
     folder: str
+    checkpoint: str
     experiment: Experiment
     full_schema: KeypointSchema
     schema: KeypointSchema
@@ -54,7 +56,9 @@ def load_network(folder: str, options: PredictOptions) -> TrainedNetwork:
     if options.refine:
         experiment = dataclasses.replace(experiment, refine=options.refine)
     full = DATASETS.get(experiment.data.dataset).schema
-    return TrainedNetwork(folder, experiment, full, full.subset(experiment.data.category))
+    checkpoint = checkpoint_choice.choose(folder, options.checkpoint)
+    schema = full.subset(experiment.data.category)
+    return TrainedNetwork(folder, checkpoint, experiment, full, schema)
 
 
 def common_heatmap_size(networks: Sequence[TrainedNetwork]) -> tuple[int, int]:

@@ -10,6 +10,7 @@ from config import LossConfig
 from preprocessing import geometry
 from settings import check, one_of, require, within
 from utility import losses, views
+from utility.checkpoint_choice import CheckpointChoice
 from utility.heatmaps import HeatmapCodec, flip_heatmaps
 from utility.refinements import REFINEMENTS
 from utility.views import ViewOptions
@@ -33,6 +34,7 @@ class PredictOptions:
             last output alone.
         smoothing: Standard deviation, cells, of a Gaussian over the heat maps before they are
             decoded; 0: none.
+        checkpoint: Which weights of each network.
     """
 
     flip_test: bool = False
@@ -43,6 +45,7 @@ class PredictOptions:
     fuse: str = 'heatmaps'
     outputs: tuple[float, ...] = ()
     smoothing: float = 0.0
+    checkpoint: CheckpointChoice = CheckpointChoice()
 
     def __post_init__(self):
         require(self, '', '1 or 2', (1, 2).__contains__, 'passes')

@@ -26,6 +26,12 @@ def define(flip_test: bool = False) -> None:
         'fuse', 'heatmaps', _FUSIONS, 'What of all views and networks of a picture is averaged.'
     )
     flags.DEFINE_integer('batch_size', 16, 'Pictures at a time.', lower_bound=1)
+    flags.DEFINE_string(
+        'checkpoint',
+        'best',
+        "Weights of each network: 'best' by validation NE, 'last', a name in its folder, such as "
+        "'averaged' or 'model.ckpt-1000', or, with a '/', the path of a checkpoint.",
+    )
 
 
 def refuse() -> None:
@@ -52,6 +58,7 @@ def options(values):
     Raises:
         ValueError: A flag has a value that means nothing.
     """
+    from utility.checkpoint_choice import CheckpointChoice
     from utility.prediction import PredictOptions
     from utility.views import ViewOptions
 
@@ -70,4 +77,5 @@ def options(values):
         fuse=values.fuse,
         outputs=named[outputs] if outputs in named else _numbers('outputs', outputs),
         smoothing=values.smoothing,
+        checkpoint=CheckpointChoice(values.checkpoint),
     )

@@ -93,10 +93,10 @@ def predict_split(
     """
     counts = categories_of(split_dir)
     parts = []
-    for folders, categories in networks_of_runs(run_dirs, counts).items():
+    for networks, categories in trained_networks(run_dirs, counts, options):
         files = records.split_patterns(split_dir, ','.join(categories))
         count = sum(counts[c] for c in categories)
-        parts.append(_predict(folders, files, count, options, on_row))
+        parts.append(_predict(networks, files, count, options, on_row))
     joined = Predictions(*map(np.concatenate, zip(*map(_arrays, parts))))
     order = np.argsort(joined.categories.astype(str), kind='stable')
     return Predictions(*(values[order] for values in _arrays(joined)))
@@ -116,6 +116,25 @@ def networks_of_runs(
     for category, folders in by_category.items():
         chosen.setdefault(tuple(folders), []).append(category)
     return chosen
+
+
+def trained_networks(
+    run_dirs: Sequence[str], categories: Iterable[str], options: PredictOptions
+) -> list[tuple[list[ensembling.TrainedNetwork], list[str]]]:
+    """What networks_of_runs finds, ready to predict.
+
+    Raises:
+        ValueError: One has no such checkpoint, or a path would stand for those of several.
+    """
+    found = networks_of_runs(run_dirs, categories)
+    folders = sorted({folder for together in found for folder in together})
+    if options.checkpoint.is_path and len(folders) > 1:
+        raise ValueError(
+            f'checkpoint={options.checkpoint.which!r} is a path, of one network, but there are '
+            f'{", ".join(folders)}; give a name that each of these folders holds'
+        )
+    loaded = {folder: ensembling.load_network(folder, options) for folder in folders}
+    return [([loaded[folder] for folder in together], own) for together, own in found.items()]
 
 
 def predict_pictures(
@@ -143,7 +162,7 @@ def predict_pictures(
     nowhere = np.zeros((schema.num_keypoints, 2), np.float32)
     rows, parts = [], []
     with tempfile.TemporaryDirectory() as directory:
-        for folders, own in networks_of_runs(run_dirs, sorted(set(categories))).items():
+        for networks, own in trained_networks(run_dirs, sorted(set(categories)), options):
             path = os.path.join(directory, f'{len(parts)}.tfrecord')
             chosen = np.flatnonzero(np.isin(categories, own))
             with records.shard_writer(path) as write:
@@ -152,7 +171,7 @@ def predict_pictures(
                     annotation = Annotation(name, name, category, nowhere, absent)
                     jpeg, size, _ = pictures[row]
                     write(records.encode_example(jpeg, annotation, size))
-            parts.append(_arrays(_predict(folders, [path], len(chosen), options)))
+            parts.append(_arrays(_predict(networks, [path], len(chosen), options)))
             rows.append(chosen)
     order = np.argsort(np.concatenate(rows))
     return Predictions(*(np.concatenate(values)[order] for values in zip(*parts)))
@@ -163,12 +182,15 @@ def _arrays(predictions: Predictions) -> list[np.ndarray]:
 
 
 def _predict(
-    folders: Sequence[str], files: list[str], count: int, options: PredictOptions, on_row=None
+    networks: Sequence[ensembling.TrainedNetwork],
+    files: list[str],
+    count: int,
+    options: PredictOptions,
+    on_row=None,
 ) -> Predictions:
     """Predicts the `count` records of `files` in one or two passes."""
-    for folder in folders:
-        logging.info('predicting %d pictures with %s', count, tf.train.latest_checkpoint(folder))
-    networks = [ensembling.load_network(folder, options) for folder in folders]
+    for network in networks:
+        logging.info('predicting %d pictures with %s', count, network.checkpoint)
     first = _predict_pass(networks, files, count, options, on_row=on_row)
     if options.passes == 1:
         return first
@@ -222,7 +244,7 @@ def _rows(network: ensembling.TrainedNetwork, files, options, heatmap_size, boxe
         training=False,
         boxes=boxes,
     )
-    return functools.partial(estimator.predict, input_fn)
+    return functools.partial(estimator.predict, input_fn, checkpoint_path=network.checkpoint)
 
 
 def _collect(rows: list[dict], schema: KeypointSchema) -> Predictions:

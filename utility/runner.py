@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import gc
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -127,7 +128,9 @@ def _train_one(experiment: Experiment, model_dir: str, options: RunOptions, weig
 
 def _reactions(experiment: Experiment, model_dir: str) -> list[evaluations.Reaction]:
     """Who is told of each evaluation of a network, in this order."""
-    return []
+    from utility.best_checkpoint import BestCheckpoint
+
+    return [BestCheckpoint(model_dir)]
 
 
 def _alternate(
@@ -160,6 +163,7 @@ def _alternate(
             continue
         if stop > done:
             estimator.train(train_input(done), max_steps=stop)
+            gc.collect()
             done = stop
         if eval_input is None:
             logging.info('step %d: no validation pictures, no NE', stop)
@@ -175,6 +179,8 @@ def _evaluate_once(estimator, eval_input, step: int) -> evaluations.Metrics:
     kept = evaluations.read(estimator.model_dir)
     if step not in kept:
         evaluations.keep(estimator.model_dir, step, estimator.evaluate(eval_input))
+        # Graphs that are done with lie in cycles, and Python would let hundreds of MB add up.
+        gc.collect()
         kept = evaluations.read(estimator.model_dir)
     logging.info('step %d: %s', step, _describe(kept[step]))
     return kept[step]

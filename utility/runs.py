@@ -14,6 +14,7 @@ import tensorflow as tf
 from config import EXPERIMENT_FILE, Experiment
 from preprocessing.datasets import DATASETS
 from preprocessing.schema import KeypointSchema
+from utility import checkpoint_choice
 
 
 def load_experiment(folder: str) -> Experiment:
@@ -87,7 +88,7 @@ def networks_for(run_dir: str, categories: Iterable[str]) -> dict[str, list[str]
         folder = found.get(category, found.get('all'))
         if folder is None:
             raise ValueError(f'{run_dir!r} has no network for {category}, nor one for all')
-        if tf.train.latest_checkpoint(folder) is None:
+        if not checkpoint_choice.has_any(folder):
             raise ValueError(f'{folder!r} has no checkpoint yet')
         chosen.setdefault(folder, []).append(category)
     return chosen

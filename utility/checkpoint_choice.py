@@ -1,0 +1,87 @@
+"""Which checkpoint of a trained network is used: the best, the last one, or another."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+
+import tensorflow as tf
+from absl import logging
+
+from utility import best_checkpoint, checkpoints, evaluations, snapshots
+
+LAST = 'last'
+# Where there is no best one, as in a training without validation, what comes closest.
+_INSTEAD_OF_BEST = (snapshots.AVERAGED, LAST)
+
+
+@dataclasses.dataclass(frozen=True)
+class CheckpointChoice:
+    """Which weights of a network are used.
+
+    Attributes:
+        which: 'best', by the NE of the training's evaluations; 'last'; a name in the network's
+            folder, such as 'averaged' or 'model.ckpt-1000'; or, with a '/', the path of a
+            checkpoint, for one network only.
+    """
+
+    which: str = snapshots.BEST
+
+    @property
+    def is_path(self) -> bool:
+        return '/' in self.which
+
+
+def has_any(folder: str) -> bool:
+    """Whether there are weights of this network to choose from."""
+    return any(_newest(folder, name) for name in (snapshots.BEST, *_INSTEAD_OF_BEST))
+
+
+def choose(folder: str, choice: CheckpointChoice) -> str:
+    """The prefix of the checkpoint to use; the log says which it is.
+
+    Args:
+        folder: Of the network.
+        choice: Of one of its checkpoints.
+
+    Raises:
+        ValueError: There is no such checkpoint.
+    """
+    if choice.which == snapshots.BEST:
+        return _best(folder)
+    if choice.which == LAST:
+        path = folder
+    else:
+        path = choice.which if choice.is_path else os.path.join(folder, choice.which)
+    prefix = checkpoints.resolve(path)
+    logging.info('weights: %s', prefix)
+    return prefix
+
+
+def _newest(folder: str, name: str) -> str | None:
+    return tf.train.latest_checkpoint(folder if name == LAST else os.path.join(folder, name))
+
+
+def _best(folder: str) -> str:
+    best = _newest(folder, snapshots.BEST)
+    if best:
+        logging.info(
+            'weights: %s, the best one%s', best, _of_which(folder, snapshots.step_of(best))
+        )
+        return best
+    for name in _INSTEAD_OF_BEST:
+        prefix = _newest(folder, name)
+        if prefix:
+            logging.info(
+                'weights: %s, the %s one: no evaluation has chosen a best one', prefix, name
+            )
+            return prefix
+    return checkpoints.resolve(folder)  # which tells that there is none
+
+
+def _of_which(folder: str, step: int) -> str:
+    results = evaluations.read(folder)
+    if step not in results:
+        return ''
+    error = 100 * results[step][best_checkpoint.METRIC]
+    return f' of {len(results)} evaluated on the validation split, NE {error:.2f} %'
