@@ -9,11 +9,18 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from settings import NOT_NEGATIVE, POSITIVE, require
+from settings import NOT_NEGATIVE, POSITIVE, one_of, require
 
 # Published with the ImageNet weights of torchvision, in units of a 0..255 picture.
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
 IMAGENET_STD = (58.395, 57.12, 57.375)
+
+NORMS = ('batch', 'frozen', 'group')
+_NO_SYNCHRONISED_NORM = (
+    'network.norm: synchronised batch norm needs a sum over replicas in the forward pass, which TF '
+    "2.15's Estimator cannot build (replica_context.all_reduce fails in it). 'group' norm does not "
+    "depend on the batch of a replica; 'frozen' keeps the statistics of pre-trained weights"
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,6 +33,10 @@ class NetworkConfig:
         image_size, heatmap_size: (height, width), px of the input and cells of the heat maps.
         backbone_options, head_options: Keyword arguments of their factories.
         mean, std: Of the input, RGB in 0..255; they belong to the pre-trained weights.
+        norm: What normalises features: 'batch' norm; batch norm with its statistics 'frozen' as in
+            the weights to start from, scale and shift still being learned; or 'group' norm.
+        head_norm: The same of the head; '': as norm.
+        norm_groups: Groups of channels of group norm.
     """
 
     backbone: str = 'resnet50'
@@ -36,9 +47,21 @@ class NetworkConfig:
     head_options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
+    norm: str = 'batch'
+    head_norm: str = ''
+    norm_groups: int = 32
 
     def __post_init__(self):
-        require(self, 'network.', *POSITIVE, 'image_size', 'heatmap_size', 'std')
+        require(self, 'network.', *POSITIVE, 'image_size', 'heatmap_size', 'std', 'norm_groups')
+        for name in ('norm', 'norm_of_head'):
+            if 'sync' in getattr(self, name):
+                raise ValueError(_NO_SYNCHRONISED_NORM)
+        require(self, 'network.', *one_of(NORMS), 'norm')
+        require(self, 'network.', *one_of(('', *NORMS)), 'head_norm')
+
+    @property
+    def norm_of_head(self) -> str:
+        return self.head_norm or self.norm
 
 
 @dataclasses.dataclass(frozen=True)

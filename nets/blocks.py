@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-from nets.layers import POINTWISE, SQUARE, BatchNorm, Conv, ConvNorm, Layer, Window
+from nets.layers import POINTWISE, SQUARE, Conv, ConvNorm, Layer, Window
+from nets.norms import norm
 
 
 class SqueezeExcite(Layer):
@@ -129,11 +130,11 @@ class Bottleneck(Residual):
 
 
 class NormConv(Layer):
-    """Batch norm, ReLU and only then the convolution, without bias."""
+    """Norm, ReLU and only then the convolution, without bias."""
 
     def __init__(self, path: str, filters: int, window=POINTWISE):
         super().__init__(path)
-        self.norm = BatchNorm(f'{path}/norm')
+        self.norm = norm(f'{path}/norm')
         self.conv = Conv(path, filters, window)
 
     def call(self, inputs, training):

@@ -13,7 +13,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from nets import layers
+from nets import layers, norms
 
 v1 = tf.compat.v1
 
@@ -85,16 +85,13 @@ class Convolution(layers.Layer):
         return self.activation(outputs)
 
 
-class BatchNorm(layers.BatchNorm):
-    """As layers.BatchNorm, with its own momentum and epsilon, and perhaps without a scale.
+def batch_norm(path: str, config: Mapping[str, Any]) -> layers.Layer:
+    """norms.norm with the momentum and epsilon of these settings, and perhaps without a scale.
 
-    A momentum of 0, the last batch's statistics alone, is replaced by layers.BATCH_NORM_MOMENTUM.
+    A momentum of 0, the last batch's statistics alone, is replaced by norms.BATCH_NORM_MOMENTUM.
     """
-
-    def __init__(self, path: str, config: Mapping[str, Any]):
-        super().__init__(path)
-        self.momentum = config['momentum'] or layers.BATCH_NORM_MOMENTUM
-        self.epsilon, self.has_gamma = config['epsilon'], config['scale']
+    momentum = config['momentum'] or norms.BATCH_NORM_MOMENTUM
+    return norms.norm(path, has_gamma=config['scale'], momentum=momentum, epsilon=config['epsilon'])
 
 
 class LayerNorm(layers.Layer):
@@ -168,7 +165,7 @@ def _pool(pool, config, inputs):
 
 # Class in Keras -> layer(path, config), which is called with (inputs, training).
 LAYERS = {
-    'BatchNormalization': BatchNorm,
+    'BatchNormalization': batch_norm,
     'Conv2D': Convolution,
     'Dense': Convolution,
     'DepthwiseConv2D': Convolution,

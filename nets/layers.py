@@ -1,33 +1,19 @@
-"""Layers of convolutional networks, as tf.Modules whose variables have absolute paths.
+"""Layers of convolutional networks: convolutions, pooling, resizing.
 
-A variable is called 'backbone/conv1/kernel' in a graph, in eager mode, in tf.function and under a
-distribution strategy alike, so one checkpoint fits them all. Layers make their float32 variables at
-the first call, from the number of input channels, and compute in the dtype of their input.
-
-Initial values depend on the seed of the graph (in eager mode the global one) and on the variable's
-name alone: same seed, same weights, whatever was built before and wherever it runs.
+They make their float32 variables at the first call, from the number of input channels, and compute
+in the dtype of their input. layer.py has their base, norms.py what normalises.
 """
 
 from __future__ import annotations
 
 import math
-import zlib
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import tensorflow as tf
 
-v1 = tf.compat.v1
-
-# Published with ResNet (He et al. 2016). torchvision counts the momentum from the other end, 0.1.
-BATCH_NORM_MOMENTUM = 0.9
-BATCH_NORM_EPSILON = 1e-5
-
-_STATISTIC = {
-    'trainable': False,
-    'synchronization': tf.VariableSynchronization.ON_READ,  # each replica moves its own
-    'aggregation': tf.VariableAggregation.MEAN,  # of them, for a reader
-}
+from nets.layer import Layer
+from nets.norms import norm
 
 
 class Window(NamedTuple):
@@ -44,51 +30,6 @@ class Window(NamedTuple):
 
 POINTWISE = Window()
 SQUARE = Window(3)
-
-
-class Layer(tf.Module):
-    """Base of all layers: an absolute path, and variables made at the first call.
-
-    Subclasses write `call`, and `build` for what depends on the shape of the input.
-    """
-
-    def __init__(self, path: str):
-        super().__init__()
-        self.path = path
-        self._is_built = False
-
-    @tf.autograph.experimental.do_not_convert  # all control flow is Python's
-    def __call__(self, inputs, *arguments):
-        # The slash makes the scope absolute: neither prefixed nor made unique.
-        with tf.name_scope(self.path + '/'):
-            if not self._is_built:
-                self.build(inputs)
-                self._is_built = True
-            return self.call(inputs, *arguments)
-
-    def build(self, inputs) -> None:
-        """Makes what depends on the shape of the inputs; nothing, unless overridden."""
-
-    def add_variable(self, name: str, shape: Sequence[int], mean=0.0, stddev=0.0, statistic=False):
-        """Makes the variable 'path/name', normally distributed; a `statistic` is not trained.
-
-        Raises:
-            ValueError: The graph has a variable of that name already.
-        """
-        full_name = f'{self.path}/{name}'
-        seed = v1.get_seed(zlib.crc32(full_name.encode()))
-
-        def value():  # a constant is one operation of the graph, a random tensor a dozen
-            normal = tf.random.stateless_normal
-            return normal(shape, seed, mean, stddev) if stddev else tf.constant(mean, shape=shape)
-
-        with tf.name_scope(self.path + '/'):
-            # Not tf.Variable, which leaves replicas in the checkpoint under MirroredStrategy.
-            options = _STATISTIC if statistic else {'trainable': True}
-            variable = v1.Variable(value, name=name, use_resource=True, **options)
-        if variable.name != full_name + ':0':
-            raise ValueError(f'the graph has a variable {full_name!r} already')
-        return variable
 
 
 def _pad(inputs: tf.Tensor, window: Window, value: float) -> tf.Tensor:
@@ -208,49 +149,8 @@ class Deconv(Conv):
         return tf.nn.conv2d_transpose(inputs, kernel, shape, stride, 'SAME')
 
 
-class BatchNorm(Layer):
-    """Batch normalisation (Ioffe and Szegedy 2015), its statistics in float32.
-
-    In training the batch's own statistics normalise, and move those that normalise otherwise. In
-    a v1 graph the moves are operations in UPDATE_OPS, which the train operation must depend on;
-    in eager mode and in tf.function they just happen. Replicas normalise on their own.
-    With `zero_gamma` the scale is 0 at first instead of 1; without `has_gamma` there is none.
-    """
-
-    momentum = BATCH_NORM_MOMENTUM
-    epsilon = BATCH_NORM_EPSILON
-    has_gamma = True
-
-    def __init__(self, path: str, zero_gamma: bool = False):
-        super().__init__(path)
-        self.zero_gamma = zero_gamma
-
-    def build(self, inputs):
-        shape = [inputs.shape[-1]]
-        self.gamma = None
-        if self.has_gamma:
-            self.gamma = self.add_variable('gamma', shape, mean=0.0 if self.zero_gamma else 1.0)
-        self.beta = self.add_variable('beta', shape)
-        self.moving_mean = self.add_variable('moving_mean', shape, statistic=True)
-        self.moving_variance = self.add_variable('moving_variance', shape, 1.0, statistic=True)
-
-    def call(self, inputs, training):
-        moving = (self.moving_mean, self.moving_variance)
-        mean, variance = (None, None) if training else moving
-        gamma = self.gamma if self.has_gamma else tf.ones_like(self.beta)
-        outputs, *batch = v1.nn.fused_batch_norm(
-            inputs, gamma, self.beta, mean, variance, self.epsilon, is_training=training
-        )
-        if training:
-            for variable, value in zip(moving, batch):
-                update = variable.assign_sub((variable - value) * (1 - self.momentum))
-                if not v1.executing_eagerly_outside_functions():
-                    v1.add_to_collection(v1.GraphKeys.UPDATE_OPS, update)
-        return outputs
-
-
 class ConvNorm(Layer):
-    """Convolution without bias (of the class `convolution`), batch norm, activation or None."""
+    """Convolution without bias (of the class `convolution`), norm, activation or None."""
 
     convolution = Conv
 
@@ -259,7 +159,7 @@ class ConvNorm(Layer):
     ):
         super().__init__(path)
         self.conv = self.convolution(path, filters, window)
-        self.norm = BatchNorm(f'{path}/norm', zero_gamma)
+        self.norm = norm(f'{path}/norm', zero_gamma)
         self.activation = activation
 
     def call(self, inputs, training):

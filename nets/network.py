@@ -11,6 +11,7 @@ import tensorflow as tf
 from config import NetworkConfig, Registry
 from nets.backbones import BACKBONES, check_multiples
 from nets.heads import HEADS
+from nets.norms import Normalization, normalized_by
 from settings import check, one_of
 
 COMPUTE_DTYPES = ('float32', 'bfloat16')
@@ -24,9 +25,14 @@ class Network(tf.Module):
         self.config = config
         self.num_keypoints = num_keypoints
         self.dtype = dtype
-        self.backbone = _make(BACKBONES, config.backbone, 'backbone_options', config)
+        self.norm, self.head_norm = (
+            Normalization(kind, config.norm_groups) for kind in (config.norm, config.norm_of_head)
+        )
         arguments = (num_keypoints, tuple(config.heatmap_size))
-        self.head = _make(HEADS, config.head, 'head_options', config, *arguments)
+        with normalized_by(self.norm):
+            self.backbone = _make(BACKBONES, config.backbone, 'backbone_options', config)
+        with normalized_by(self.head_norm):
+            self.head = _make(HEADS, config.head, 'head_options', config, *arguments)
 
     def __call__(self, images: tf.Tensor, training: bool) -> list[tf.Tensor]:
         """Heat maps of pictures.
@@ -43,9 +49,11 @@ class Network(tf.Module):
                 cannot give the size of the heat maps.
         """
         images = self._standardise(tf.convert_to_tensor(images))
-        features = self.backbone(tf.cast(images, self.dtype), training)
+        with normalized_by(self.norm):  # many layers are made at the first call
+            features = self.backbone(tf.cast(images, self.dtype), training)
         _check_division(self.config, features)
-        outputs = self.head(features, training)
+        with normalized_by(self.head_norm):
+            outputs = self.head(features, training)
         for output in outputs:
             self._check_output(output)
         return [tf.cast(output, tf.float32) for output in outputs]

@@ -325,7 +325,7 @@ def test_statistics_move_alike_in_eager_mode_in_a_function_and_in_a_graph():
 
 def _batch_norm(**changes):
     config = {'momentum': 0.99, 'epsilon': 1e-3, 'scale': True, **changes}
-    return keras_layers.BatchNorm('norm', config)
+    return keras_layers.batch_norm('norm', config)
 
 
 @pytest.mark.parametrize(('momentum', 'expected'), [(0.75, 0.25), (0.0, 0.1)])

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from nets import layers
+from nets import layers, norms
 
 v1 = tf.compat.v1
 ROOT = pathlib.Path(__file__).parent.parent
@@ -104,7 +104,7 @@ def test_resize_agrees_with_pixel_centres_at_one_half():
 
 
 def test_batch_norm_equals_numpy_and_moves_its_statistics():
-    norm = layers.BatchNorm('norm')
+    norm = norms.BatchNorm('norm')
     images = 3 + 2 * _random(4, 5, 5, 6)
     norm(images, False)
     norm.gamma.assign(1 + _random(6, seed=1))
@@ -119,7 +119,7 @@ def test_batch_norm_equals_numpy_and_moves_its_statistics():
 
 
 def test_batch_norm_normalises_with_moving_statistics_outside_training():
-    norm = layers.BatchNorm('norm')
+    norm = norms.BatchNorm('norm')
     images = _random(2, 3, 3, 4)
     norm(images, False)
     norm.moving_mean.assign([1.0, 2.0, 3.0, 4.0])
@@ -130,7 +130,7 @@ def test_batch_norm_normalises_with_moving_statistics_outside_training():
 
 
 def test_moving_statistics_are_kept_by_each_replica():
-    norm = layers.BatchNorm('norm')
+    norm = norms.BatchNorm('norm')
     norm(_random(2, 3, 3, 4), False)
     for variable in (norm.moving_mean, norm.moving_variance):
         assert not variable.trainable
@@ -140,7 +140,7 @@ def test_moving_statistics_are_kept_by_each_replica():
 
 def test_batch_norm_updates_are_in_update_ops_of_a_graph():
     with tf.Graph().as_default(), v1.Session() as session:
-        norm = layers.BatchNorm('norm')
+        norm = norms.BatchNorm('norm')
         norm(tf.ones([2, 3, 3, 4]), True)
         updates = v1.get_collection(v1.GraphKeys.UPDATE_OPS)
         assert len(updates) == 2
@@ -152,7 +152,7 @@ def test_batch_norm_updates_are_in_update_ops_of_a_graph():
 
 
 def test_batch_norm_updates_happen_inside_a_function():
-    norm = layers.BatchNorm('norm')
+    norm = norms.BatchNorm('norm')
     step = tf.function(lambda images: norm(images, True))
     for _ in range(2):
         step(tf.ones([2, 3, 3, 4]))
@@ -221,7 +221,7 @@ def test_a_second_object_at_the_same_path_of_a_graph_is_refused():
 
 _MIRRORED = """
 import tensorflow as tf
-from nets import layers
+from nets import layers, norms
 v1 = tf.compat.v1
 cpu = tf.config.list_physical_devices('CPU')[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
@@ -232,7 +232,7 @@ with tf.Graph().as_default():
     def step():
         replica = tf.distribute.get_replica_context().replica_id_in_sync_group
         images = tf.fill([1, 4, 4, 2], 1.0 + 2.0 * tf.cast(replica, tf.float32))
-        norm = layers.BatchNorm('net/norm')
+        norm = norms.BatchNorm('net/norm')
         layers.Conv('net/conv', 3)(norm(images, True))
         return tf.group(*v1.get_collection(v1.GraphKeys.UPDATE_OPS))
     with strategy.scope():

@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 import nets
-from nets import layers
+from nets import norms
 from utility import weights
 from utility.weights import keras, origin, pytorch, tensorflow1
 
@@ -276,10 +276,10 @@ def test_biases_and_epsilon_of_keras_are_folded_into_the_statistics():
     outputs = generator.random((7, 5))  # of the convolution, without its bias
     bias, gamma, beta, mean, variance = (values[name].astype(np.float64) for name in names[1:])
     expected = (outputs + bias - mean) / np.sqrt(variance + 1.001e-5) * gamma + beta
-    deviation = np.sqrt(own['norm/moving_variance'] + np.float64(layers.BATCH_NORM_EPSILON))
+    deviation = np.sqrt(own['norm/moving_variance'] + np.float64(norms.BATCH_NORM_EPSILON))
     found = (outputs - own['norm/moving_mean']) / deviation * own['norm/gamma'] + own['norm/beta']
     np.testing.assert_allclose(found, expected, rtol=1e-5)
-    assert layers.BATCH_NORM_EPSILON == keras.OWN_EPSILON
+    assert norms.BATCH_NORM_EPSILON == keras.OWN_EPSILON
 
 
 def test_resnet_v2_of_keras_is_refused_with_the_reason():

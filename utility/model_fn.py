@@ -91,8 +91,8 @@ def _spec(task: Task, features, labels, mode: str, model_dir: str):
     if mode == tf.estimator.ModeKeys.EVAL:
         return _eval_spec(task, features, loss, error, pictures)
     # A run that has a checkpoint of its own goes on from there.
-    if task.weights and not tf.train.latest_checkpoint(model_dir):
-        _warm_start(task, network)
+    if not tf.train.latest_checkpoint(model_dir):
+        _start(task, network)
     return _train_spec(task, network, loss, output_losses, error, pictures)
 
 
@@ -166,11 +166,14 @@ def _eval_spec(task: Task, features, loss, error, pictures):
     )
 
 
-def _warm_start(task: Task, network) -> None:
-    config, variables = task.experiment.network, network.variables
-    report = pretrained.plan(task.weights, variables, task.allow_partial_init, config.backbone)
-    checkpoints.apply_warm_start(report, variables)
-    pretrained.log_start(report, config.head)
+def _start(task: Task, network) -> None:
+    config, variables, restored = task.experiment.network, network.variables, ()
+    if task.weights:
+        report = pretrained.plan(task.weights, variables, task.allow_partial_init, config.backbone)
+        checkpoints.apply_warm_start(report, variables)
+        pretrained.log_start(report, config.head)
+        restored = report.restored
+    pretrained.check_frozen(config, variables, restored)
 
 
 def _train_spec(task: Task, network, loss, output_losses, error, pictures):

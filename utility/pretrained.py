@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import difflib
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from absl import flags, logging
 
@@ -24,6 +24,7 @@ from utility.weights.adoption import PARTIAL, adopt, option_defaults
 from utility.weights.loading import as_checkpoint, describe
 
 _SHOWN = 5  # names in a message
+_STATISTICS = ('/moving_mean', '/moving_variance')  # of batch norm
 _BUILD_SIZE = (128, 128)  # px; variables do not depend on it
 
 
@@ -72,11 +73,55 @@ def plan(
             f'nothing of {weights.path!r} fits this network.{_suggestion(weights, backbone)}'
         )
     if not (report.fills_backbone or allow_partial):
-        raise ValueError(
-            f'{report}; {_examples(report)}.{_suggestion(weights, backbone)} '
-            f'{PARTIAL} to start from a part'
-        )
+        reason = _other_norm(report) or _suggestion(weights, backbone)
+        raise ValueError(f'{report}; {_examples(report)}.{reason} {PARTIAL} to start from a part')
     return report
+
+
+def _other_norm(report: WarmStart) -> str:
+    """What to do where weights and network are normalised in different ways; '' if they are not."""
+    own = report.restored + report.missing + report.mismatched
+    own_statistics, foreign_statistics = (
+        any(checkpoints.in_backbone(n) and n.endswith(_STATISTICS) for n in names)
+        for names in (own, report.foreign)
+    )
+    if foreign_statistics and not own_statistics:
+        return (
+            ' They were trained with batch norm, whose scales and shifts are not those of group '
+            "norm: train from scratch, or set network.norm to 'batch' or 'frozen'."
+        )
+    lacking = [name for name in report.missing if checkpoints.in_backbone(name)]
+    if lacking and all(name.endswith(_STATISTICS) for name in lacking):
+        return " They were trained with group norm: set network.norm='group'."
+    return ''
+
+
+def check_frozen(network: NetworkConfig, variables: Sequence, restored: Collection[str]) -> None:
+    """Refuses statistics that are to be kept but come from nowhere: nothing would be normalised.
+
+    Args:
+        network: The network.
+        variables: Its variables.
+        restored: Names of those that start from weights.
+
+    Raises:
+        ValueError: Frozen batch norms start afresh.
+    """
+    kinds = {True: network.norm, False: network.norm_of_head}
+    names = [variable.name.split(':')[0] for variable in variables]
+    afresh = [
+        name
+        for name in names
+        if name.endswith(_STATISTICS)
+        and kinds[checkpoints.in_backbone(name)] == 'frozen'
+        and name not in restored
+    ]
+    if afresh:
+        raise ValueError(
+            f"network.norm='frozen' keeps statistics, but {len(afresh)} of them start afresh: "
+            f'{", ".join(afresh[:_SHOWN])}. Give --init_checkpoint with weights that have them; '
+            "a head without weights needs network.head_norm='batch' or 'group'"
+        )
 
 
 def _examples(report: WarmStart) -> str:

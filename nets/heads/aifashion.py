@@ -34,6 +34,7 @@ import tensorflow as tf
 from nets import layers
 from nets.heads import HEADS, SECTION, heatmap_layer, num_doublings
 from nets.layers import POINTWISE, Window
+from nets.norms import norm
 from settings import POSITIVE, check, multiple_of
 
 # From a stride of 32 up to the picture's own size.
@@ -50,7 +51,7 @@ class ConvReluNorm(layers.Layer):
     def __init__(self, path: str, filters: int, window=POINTWISE):
         super().__init__(path)
         self.conv = layers.Conv(path, filters, window, use_bias=True)
-        self.norm = layers.BatchNorm(f'{path}/norm')
+        self.norm = norm(f'{path}/norm')
 
     def call(self, inputs, training):
         return self.norm(tf.nn.relu(self.conv(inputs)), training)

@@ -14,7 +14,7 @@ import numpy as np
 from utility.weights.origin import UNSCALED, Origin, Shapes, Source
 
 EPSILON = 1.001e-5  # of Keras's batch norm in ResNet
-OWN_EPSILON = 1e-5  # of nets.layers.BATCH_NORM_EPSILON
+OWN_EPSILON = 1e-5  # of nets.norms.BATCH_NORM_EPSILON
 # The classifiers of all applications.
 _LEFTOVERS = r'^(predictions|fc1|fc2|conv_preds|Logits|Conv_2|\w*head_(dense|layernorm))/'
 _CONVOLUTION = re.compile(r'conv(\d)_block(\d+)_(\d)_conv/kernel')

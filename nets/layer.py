@@ -1,0 +1,68 @@
+"""The base of all layers: tf.Modules whose variables have absolute paths.
+
+A variable is called 'backbone/conv1/kernel' in a graph, in eager mode, in tf.function and under a
+distribution strategy alike, so one checkpoint fits them all.
+
+Initial values depend on the seed of the graph (in eager mode the global one) and on the variable's
+name alone: same seed, same weights, whatever was built before and wherever it runs.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+
+import tensorflow as tf
+
+v1 = tf.compat.v1
+
+_STATISTIC = {
+    'trainable': False,
+    'synchronization': tf.VariableSynchronization.ON_READ,  # each replica moves its own
+    'aggregation': tf.VariableAggregation.MEAN,  # of them, for a reader
+}
+
+
+class Layer(tf.Module):
+    """Base of all layers: an absolute path, and variables made at the first call.
+
+    Subclasses write `call`, and `build` for what depends on the shape of the input.
+    """
+
+    def __init__(self, path: str):
+        super().__init__()
+        self.path = path
+        self._is_built = False
+
+    @tf.autograph.experimental.do_not_convert  # all control flow is Python's
+    def __call__(self, inputs, *arguments):
+        # The slash makes the scope absolute: neither prefixed nor made unique.
+        with tf.name_scope(self.path + '/'):
+            if not self._is_built:
+                self.build(inputs)
+                self._is_built = True
+            return self.call(inputs, *arguments)
+
+    def build(self, inputs) -> None:
+        """Makes what depends on the shape of the inputs; nothing, unless overridden."""
+
+    def add_variable(self, name: str, shape: Sequence[int], mean=0.0, stddev=0.0, statistic=False):
+        """Makes the variable 'path/name', normally distributed; a `statistic` is not trained.
+
+        Raises:
+            ValueError: The graph has a variable of that name already.
+        """
+        full_name = f'{self.path}/{name}'
+        seed = v1.get_seed(zlib.crc32(full_name.encode()))
+
+        def value():  # a constant is one operation of the graph, a random tensor a dozen
+            normal = tf.random.stateless_normal
+            return normal(shape, seed, mean, stddev) if stddev else tf.constant(mean, shape=shape)
+
+        with tf.name_scope(self.path + '/'):
+            # Not tf.Variable, which leaves replicas in the checkpoint under MirroredStrategy.
+            options = _STATISTIC if statistic else {'trainable': True}
+            variable = v1.Variable(value, name=name, use_resource=True, **options)
+        if variable.name != full_name + ':0':
+            raise ValueError(f'the graph has a variable {full_name!r} already')
+        return variable
