@@ -13,10 +13,8 @@ import tensorflow as tf
 from preprocessing.ops import OPS, Example, Op, Stage
 from preprocessing.records import decode_example, record_files
 from preprocessing.schema import KeypointSchema
+from preprocessing.stream import Order, in_order, shuffled
 
-# Files that are open at a time; a larger training set is read in random groups of that many.
-MAX_OPEN_FILES = 64
-PARALLEL_READS = 4
 PARALLEL_CALLS = tf.data.AUTOTUNE
 PREFETCHED_BATCHES = 2
 
@@ -119,15 +117,16 @@ def make_input_fn(
     *,
     training: bool,
     seed: int = 0,
-    shuffle_buffer: int = 2000,
+    order: Order | None = None,
     boxes: np.ndarray | None = None,
 ) -> Callable[..., tf.data.Dataset]:
     """Makes the input_fn of a training, an evaluation or a prediction.
 
     Training reads for ever, in a new order and with new augmentation in each epoch, and gives full
-    batches only. Otherwise the records come once, in the order of record_files; the last batch may
-    be smaller. Same arguments, same batches, whatever the number of threads. Held in memory are
-    `shuffle_buffer` compressed records and the batches in preparation.
+    batches only, over the borders of epochs. Otherwise the records come once, in the order of
+    record_files; the last batch may be smaller. Same arguments, same batches, whatever the number
+    of threads; the batch of a step is the same whatever step a training starts at. Held in memory
+    are `order.shuffle_buffer` compressed records and the batches in preparation.
 
     Args:
         file_pattern: As in records.record_files.
@@ -136,7 +135,7 @@ def make_input_fn(
         batch_size: B, of each replica.
         training: Whether to shuffle and repeat.
         seed: Of the order and of the augmentation.
-        shuffle_buffer: Records to draw from in training.
+        order: Of the records in training, and where to start; None: Order().
         boxes: float32 [N, 4], original px, in place of the records' boxes. Not in training.
 
     Returns:
@@ -149,10 +148,10 @@ def make_input_fn(
     views = [ops] if isinstance(ops, str) else list(ops)
     for view in views:
         parse_ops(view)
-    _check_positive(views=len(views), batch_size=batch_size, shuffle_buffer=shuffle_buffer)
+    _check_positive(views=len(views), batch_size=batch_size)
     boxes = _checked_boxes(boxes, training)
     files = record_files(file_pattern)
-    seed %= 2**31
+    order, seed = order or Order(), seed % 2**31
 
     @_without_autograph
     def prepare(index, serialized):
@@ -163,9 +162,9 @@ def make_input_fn(
         return parts[0] if isinstance(ops, str) else _together(parts)
 
     def input_fn(input_context=None):
-        share = _share(input_context)
-        order = (seed, shuffle_buffer)
-        records = _shuffled(files, share, *order) if training else _in_order(files, share)
+        records = in_order(files, input_context)
+        if training:
+            records = shuffled(files, seed, order, batch_size, input_context)
         batches = records.map(prepare, PARALLEL_CALLS).batch(batch_size, drop_remainder=training)
         return batches.prefetch(PREFETCHED_BATCHES).with_options(_options())
 
@@ -186,39 +185,6 @@ def _checked_boxes(boxes: np.ndarray | None, training: bool) -> np.ndarray | Non
         allowed = 'of shape [N, 4], and None in training'
         raise ValueError(f'boxes of shape {list(boxes.shape)}: must be {allowed}')
     return boxes
-
-
-def _share(input_context: Any) -> tuple[int, int]:
-    """Of how many input pipelines this is which."""
-    if input_context is None:
-        return 1, 0
-    return input_context.num_input_pipelines, input_context.input_pipeline_id
-
-
-def _in_order(files: list[str], share: tuple[int, int]) -> tf.data.Dataset:
-    """(index, serialized record) of a share, once."""
-    return tf.data.TFRecordDataset(files).enumerate().shard(*share)
-
-
-def _shuffled(
-    files: list[str], share: tuple[int, int], seed: int, shuffle_buffer: int
-) -> tf.data.Dataset:
-    """Endless (index, serialized record); no index occurs twice, nor in two shares.
-
-    Every share reads the same stream and keeps its records before the shuffle, so that the shares
-    of an epoch are disjoint and complete.
-    """
-    num_shares, position = share
-    num_open = min(len(files), MAX_OPEN_FILES)
-    records = tf.data.Dataset.from_tensor_slices(files).shuffle(len(files), seed)
-    records = records.interleave(
-        tf.data.TFRecordDataset,
-        cycle_length=num_open,
-        num_parallel_calls=min(num_open, PARALLEL_READS),
-    )
-    records = records.shard(num_shares, position).shuffle(shuffle_buffer, seed).repeat()
-    indices = tf.data.Dataset.counter(position, num_shares)
-    return tf.data.Dataset.zip((indices, records))
 
 
 def _row(boxes: np.ndarray, index: tf.Tensor) -> tf.Tensor:

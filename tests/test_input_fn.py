@@ -15,6 +15,7 @@ from preprocessing.datasets import Annotation
 from preprocessing.ops import OPS, Stage
 from preprocessing.records import encode_example
 from preprocessing.schema import KeypointSchema
+from preprocessing.stream import Order
 
 SCHEMA = KeypointSchema(
     name='test',
@@ -138,11 +139,29 @@ def test_same_seed_same_batches_with_any_number_of_threads(pattern, monkeypatch)
     runs = []
     for calls in (1, 2, 2):
         monkeypatch.setattr(input_fn, 'PARALLEL_CALLS', calls)
-        runs.append(read(pattern, 5, seed=3, shuffle_buffer=6))
+        runs.append(read(pattern, 5, seed=3, order=Order(6)))
     assert_equal_batches(runs[0], runs[1])
     assert_equal_batches(runs[0], runs[2])
-    other = read(pattern, 5, seed=4, shuffle_buffer=6)
+    other = read(pattern, 5, seed=4, order=Order(6))
     assert ids_of(other) != ids_of(runs[0])
+
+
+def test_a_step_has_its_batch_wherever_a_training_begins(pattern):
+    """Ids, pictures as they are augmented, points: over the borders of epochs of 12 records."""
+    uninterrupted = read(pattern, 9, seed=3, batch_size=5, order=Order(6))
+    assert len({features['image'].tobytes() for features, _ in uninterrupted}) == 9
+    for step in (1, 2, 5, 8):
+        order = Order(6, sum(COUNTS.values()), step)
+        resumed = read(pattern, 9 - step, seed=3, batch_size=5, order=order)
+        assert_equal_batches(resumed, uninterrupted[step:])
+
+
+def test_replicas_of_several_pipelines_see_the_pictures_of_one_device(pattern):
+    (single, _), *_ = read(pattern, 1, batch_size=6)
+    shares = [read(pattern, 1, batch_size=2, context=share_of(3, i))[0][0] for i in range(3)]
+    for position, share in enumerate(shares):
+        for name in ('image_id', 'image', 'to_crop'):
+            np.testing.assert_array_equal(share[name], single[name][position::3])
 
 
 def test_seed_may_be_any_integer(pattern):
@@ -151,7 +170,7 @@ def test_seed_may_be_any_integer(pattern):
 
 
 def test_files_are_mixed_even_with_hardly_any_buffer(pattern):
-    ((features, _),) = read(pattern, 1, batch_size=4, shuffle_buffer=1)
+    ((features, _),) = read(pattern, 1, batch_size=4, order=Order(1))
     assert sorted(features['category']) == [b'belt'] * 2 + [b'coat'] * 2
 
 
@@ -196,7 +215,6 @@ def test_fewer_boxes_than_records_are_an_error(pattern):
     ('changes', 'message'),
     [
         ({'batch_size': 0}, 'batch_size=0'),
-        ({'shuffle_buffer': 0}, 'shuffle_buffer=0'),
         ({'boxes': np.zeros((12, 4)), 'training': True}, 'None in training'),
         ({'boxes': np.zeros((12, 3))}, r'boxes of shape \[12, 3\]'),
         ({'ops': 'flop'}, "unknown op 'flop'"),

@@ -10,6 +10,7 @@ from absl import logging
 from config import Experiment
 from preprocessing import make_input_fn, records
 from preprocessing.datasets import DATASETS
+from preprocessing.stream import Order
 
 _SPLITS = ('train', 'val')
 
@@ -54,22 +55,23 @@ def num_records(counts: Mapping[str, int], schema) -> int:
 def input_fn(experiment: Experiment, schema, data_dir: str, step: int | None = None):
     """The input_fn of a training from the global step `step` on; None: of the evaluations.
 
-    An input_fn begins at the start of its order. Another seed for every stretch of a training gives
-    it other batches and other augmentation than the stretches before it had.
+    Wherever a training begins or goes on, the batch of a step is the same.
 
     Raises:
         ValueError: An op string is wrong, or its pictures do not fit the network.
     """
     data, image_size = experiment.data, tuple(experiment.network.image_size)
     split, ops = ('val', data.eval_ops) if step is None else ('train', data.train_ops)
+    split_dir = os.path.join(data_dir, split)
+    num_records = records.count_records(split_dir, data.category)
     batches = make_input_fn(
-        records.split_patterns(os.path.join(data_dir, split), data.category),
+        records.split_patterns(split_dir, data.category),
         schema,
         experiment.resolved_ops(ops),
         data.batch_size,
         training=step is not None,
-        seed=experiment.seed + (step or 0),
-        shuffle_buffer=data.shuffle_buffer,
+        seed=experiment.seed,
+        order=Order(data.shuffle_buffer, num_records, step or 0),
     )
     size = tuple(batches().element_spec[0]['image'].shape[1:3])
     if size != image_size:
