@@ -114,18 +114,23 @@ class Experiment:
         height, width = self.network.image_size
         return ops.replace('{height}', str(height)).replace('{width}', str(width))
 
-    def override(self, assignment: str) -> Experiment:
-        """A copy with one field changed, as in 'optimizer.learning_rate=1e-3', or ValueError."""
-        key, equals, text = (part.strip() for part in assignment.partition('='))
-        if not equals:
-            raise ValueError(f'override {assignment!r}: must look like key=value')
-        values = node = dataclasses.asdict(self)
-        *sections, name = key.split('.')
-        for section in sections:
-            if not isinstance(node.get(section), dict):
-                raise unknown('setting', key, section, node)
-            node = node[section]
-        node[name] = literal(text)
+    def override(self, *assignments: str) -> Experiment:
+        """A copy with fields changed, as in 'optimizer.learning_rate=1e-3', or ValueError.
+
+        What fields must have in common is checked when all have changed, in whatever order.
+        """
+        values = dataclasses.asdict(self)
+        for assignment in assignments:
+            key, equals, text = (part.strip() for part in assignment.partition('='))
+            if not equals:
+                raise ValueError(f'override {assignment!r}: must look like key=value')
+            node = values
+            *sections, name = key.split('.')
+            for section in sections:
+                if not isinstance(node.get(section), dict):
+                    raise unknown('setting', key, section, node)
+                node = node[section]
+            node[name] = literal(text)
         return from_values(Experiment, values, '')
 
     def to_json(self) -> str:

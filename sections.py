@@ -14,6 +14,10 @@ from settings import NOT_NEGATIVE, POSITIVE, one_of, require
 # Published with the ImageNet weights of torchvision, in units of a 0..255 picture.
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
 IMAGENET_STD = (58.395, 57.12, 57.375)
+# Of what weight decay can be asked for: kernels; biases; scale and shift of normalisations.
+VARIABLE_KINDS = ('kernel', 'bias', 'norm')
+_SHARE = ('in (0, 1]', lambda value: 0 < value <= 1)
+_BELOW_ONE = ('in [0, 1)', lambda value: 0 <= value < 1)
 
 NORMS = ('batch', 'frozen', 'group')
 _NO_SYNCHRONISED_NORM = (
@@ -119,7 +123,7 @@ class LossConfig:
         require(self, 'loss.', ' or '.join(points), points.__contains__, 'points')
         require(self, 'loss.', *POSITIVE, 'target_scale', 'sigmas')
         require(self, 'loss.', *NOT_NEGATIVE, 'weights')
-        require(self, 'loss.', 'in (0, 1]', lambda value: 0 < value <= 1, 'ohkm')
+        require(self, 'loss.', *_SHARE, 'ohkm')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,31 +133,67 @@ class OptimizerConfig:
     Attributes:
         name: Name in utility.optimizers.OPTIMIZERS.
         learning_rate: The base rate, that the schedule multiplies.
-        momentum: Of 'momentum'; beta_1 of 'adam'.
-        weight_decay: Coefficient of the L2 loss on convolution kernels; never on biases or norms.
+        momentum: Of 'momentum' and 'sgdw'; beta_1 of 'adam' and 'adamw'.
+        nesterov: Of 'momentum' and 'sgdw': the gradient is taken ahead (Sutskever et al. 2013).
+        beta_2, epsilon: Of 'adam' and 'adamw'.
+        weight_decay: Coefficient of the L2 loss of 'momentum' and 'adam'. Of 'sgdw' and 'adamw' the
+            share, times the learning rate, by which weights shrink at each update.
+        decay_kinds: What decays: 'kernel' of convolutions and products, 'bias', 'norm' (scale and
+            shift of normalisations, layer scale).
+        clip_norm: The gradient of all variables together, that of the L2 loss included, is scaled
+            down to this length where it is longer (Pascanu et al. 2013). 0: never.
+        accumulate: Batches whose mean gradient makes one update. Each of them is a step; their
+            number of pictures is data.batch_size. Batch norm sees each on its own.
+        lookahead_steps: Updates after which the weights go back to lookahead_alpha of the way that
+            they came since the last time (Zhang et al. 2019, Lookahead; there k and alpha).
+            0: never.
+        lookahead_alpha: In (0, 1].
     """
 
     name: str = 'momentum'
     learning_rate: float = 1e-4
     momentum: float = 0.9
+    nesterov: bool = False
+    beta_2: float = 0.999
+    epsilon: float = 1e-8
     weight_decay: float = 1e-5
+    decay_kinds: tuple[str, ...] = ('kernel',)
+    clip_norm: float = 0.0
+    accumulate: int = 1
+    lookahead_steps: int = 0
+    lookahead_alpha: float = 0.5
 
     def __post_init__(self):
-        require(self, 'optimizer.', *POSITIVE, 'learning_rate')
-        require(self, 'optimizer.', *NOT_NEGATIVE, 'weight_decay')
-        require(self, 'optimizer.', 'in [0, 1)', lambda value: 0 <= value < 1, 'momentum')
+        section = 'optimizer.'
+        require(self, section, *POSITIVE, 'learning_rate', 'epsilon', 'accumulate')
+        require(self, section, *NOT_NEGATIVE, 'weight_decay', 'clip_norm', 'lookahead_steps')
+        require(self, section, *_BELOW_ONE, 'momentum', 'beta_2')
+        require(self, section, *_SHARE, 'lookahead_alpha')
+        require(self, section, *one_of(VARIABLE_KINDS), 'decay_kinds')
 
 
 @dataclasses.dataclass(frozen=True)
 class ScheduleConfig:
     """The learning rate over the training: a pure function of the step and the planned length.
 
+    Steps and epochs of the schedule go by updates: with optimizer.accumulate the warm-up takes as
+    many times more batches.
+
     Attributes:
         name: Name in utility.schedules.SCHEDULES.
         warmup_steps: Over which the rate rises linearly from warmup_learning_rate.
         decay_epochs: Of 'step': epochs after which the next of decay_factors holds.
         decay_factors: Of 'step': factors on the base rate, one more than decay_epochs.
-        end_learning_rate: What the rate never falls below after the warm-up.
+        end_learning_rate: What the rate never falls below after the warm-up; 'polynomial',
+            'cosine', 'flat_cosine' and each cycle of 'cyclic' end there.
+        power: Of 'polynomial'. 1: linear.
+        flat: Of 'flat_cosine': the share of the training before the rate begins to fall.
+        cycle_epochs: Of 'cyclic': the length of a cycle.
+        plateau_patience: Of 'plateau': evaluations without a new best NE after which the rate is
+            multiplied by plateau_factor; the training ends where it would fall below
+            end_learning_rate.
+        plateau_factor: In (0, 1).
+        stop_patience: Evaluations without a new best NE that end the training. 0: none do.
     """
 
     name: str = 'step'
@@ -162,11 +202,21 @@ class ScheduleConfig:
     decay_epochs: tuple[float, ...] = (10.0, 20.0)
     decay_factors: tuple[float, ...] = (1.0, 0.5, 0.1)
     end_learning_rate: float = 1e-6
+    power: float = 1.0
+    flat: float = 0.5
+    cycle_epochs: float = 1.0
+    plateau_patience: int = 3
+    plateau_factor: float = 0.1
+    stop_patience: int = 0
 
     def __post_init__(self):
-        require(self, 'schedule.', *POSITIVE, 'decay_factors')
-        rates = ('warmup_steps', 'warmup_learning_rate', 'end_learning_rate')
-        require(self, 'schedule.', *NOT_NEGATIVE, *rates)
+        section = 'schedule.'
+        positive = ('decay_factors', 'power', 'cycle_epochs', 'plateau_patience')
+        require(self, section, *POSITIVE, *positive)
+        rates = ('warmup_steps', 'warmup_learning_rate', 'end_learning_rate', 'stop_patience')
+        require(self, section, *NOT_NEGATIVE, *rates)
+        require(self, section, *_BELOW_ONE, 'flat')
+        require(self, section, 'in (0, 1)', lambda value: 0 < value < 1, 'plateau_factor')
         epochs, factors = self.decay_epochs, self.decay_factors
         if sorted(epochs) != list(epochs):
             raise ValueError(f'schedule.decay_epochs={epochs!r}: must be in increasing order')

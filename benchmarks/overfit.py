@@ -160,9 +160,8 @@ def _step(experiment: Experiment, pictures: tuple, options: Options):
     # Not a constant, with which TensorFlow would compute before the first step.
     outputs = network(v1.placeholder_with_default(images, images.shape), True)
     total, each = losses.heatmap_loss(outputs, labels, experiment.loss, image_size)
-    adam = optimizers.OPTIMIZERS.get('adam')(options.learning_rate, OptimizerConfig(name='adam'))
-    with tf.control_dependencies(v1.get_collection(v1.GraphKeys.UPDATE_OPS)):
-        return each[-1], adam.minimize(total)
+    adam, rate = OptimizerConfig(name='adam', weight_decay=0.0), tf.constant(options.learning_rate)
+    return each[-1], optimizers.training_step(total, rate, network.trainable_variables, adam)[1]
 
 
 def garments(size: int):

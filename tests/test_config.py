@@ -107,6 +107,15 @@ def test_options_are_added_to_those_there():
     assert DEFAULT.network.head_options == {}
 
 
+def test_fields_that_belong_together_may_change_one_by_one():
+    epochs, factors = 'schedule.decay_epochs=5', 'schedule.decay_factors=1,0.1'
+    for assignments in ((epochs, factors), (factors, epochs)):
+        schedule = Experiment().override(*assignments).schedule
+        assert (schedule.decay_epochs, schedule.decay_factors) == ((5.0,), (1.0, 0.1))
+    with pytest.raises(ValueError, match='one longer than schedule.decay_epochs'):
+        Experiment().override(epochs)
+
+
 @pytest.mark.parametrize(
     ('assignment', 'words'),
     [

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import types
 
 import numpy as np
@@ -22,28 +21,6 @@ EXPERIMENT = Experiment(
     network=NetworkConfig('resnet18', 'dhn', (SIZE, SIZE), (8, 8), {'width': 8}, {'channels': 8}),
     data=DataConfig(batch_size=2),
 )
-
-
-@pytest.mark.parametrize(
-    ('epochs', 'per_eval', 'steps', 'stops'),
-    [
-        (6, 4, 10, [40, 60]),  # the last stretch is shorter, not dropped
-        (50, 30, 1, [30, 50]),
-        (4, 4, 2.5, [10]),
-        (3, 1, 2.5, [2, 5, 8]),
-        (0.1, 7, 3, [1]),
-        (2, 0.01, 3, [1, 2, 3, 4, 5, 6]),
-        (1, 1e-12, 2, [1, 2]),
-    ],
-)
-def test_evaluation_steps(epochs, per_eval, steps, stops):
-    assert runner.evaluation_steps(epochs, per_eval, steps) == stops
-
-
-def test_evaluation_steps_end_at_the_planned_length():
-    for epochs, per_eval, steps in itertools.product((0.5, 7, 28), (0.3, 4, 7), (0.7, 3, 12.5)):
-        stops = runner.evaluation_steps(epochs, per_eval, steps)
-        assert stops == sorted(set(stops)) and stops[-1] == max(1, round(epochs * steps))
 
 
 class _Estimator:

@@ -10,7 +10,16 @@ import tensorflow as tf
 from config import Experiment
 from nets import HEADS, build_network
 from preprocessing.schema import KeypointSchema
-from utility import checkpoints, losses, optimizers, prediction, pretrained, schedules, summaries
+from utility import (
+    checkpoints,
+    losses,
+    optimizers,
+    plateau,
+    prediction,
+    pretrained,
+    schedules,
+    summaries,
+)
 from utility.heatmaps import HeatmapCodec
 from utility.prediction import PredictOptions
 from utility.schedules import Length
@@ -93,6 +102,9 @@ def _spec(task: Task, features, labels, mode: str, model_dir: str):
     # A run that has a checkpoint of its own goes on from there.
     if not tf.train.latest_checkpoint(model_dir):
         _start(task, network)
+    # The evaluations so far; this graph is made anew after each.
+    drops = plateau.drops(task.experiment.schedule, plateau.errors_so_far(model_dir))
+    task = dataclasses.replace(task, length=dataclasses.replace(task.length, drops=drops))
     return _train_spec(task, network, loss, output_losses, error, pictures)
 
 

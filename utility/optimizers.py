@@ -1,8 +1,17 @@
-"""Optimisers, weight decay, and how a loss becomes the update of a training step."""
+"""Optimisers, weight decay, and how a loss becomes the update of a training step.
+
+An optimiser is a formula for one weight. What surrounds it is written once: gradients are summed
+over the replicas, collected over several batches, limited in length; weights decay; Lookahead goes
+back half way. All of it happens across replicas, where tf.distribute wants updates to happen, so it
+is the same on one device and on many, and all state is in the checkpoint under clean names.
+Hyper-parameters are constants of the graph, never variables: a resumed run takes the new value.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import tensorflow as tf
 
@@ -12,26 +21,105 @@ v1 = tf.compat.v1
 
 OPTIMIZERS = Registry(
     'optimizer',
-    """Name -> f(learning_rate, config) -> tf.compat.v1.train.Optimizer. These divide the loss by
-    the number of replicas themselves and keep clean slot names under a distribution strategy.""",
+    """Name -> Rule. An update runs on one device, with a gradient that is the same on all.""",
 )
+# The kind of a variable, which decides on weight decay, by the end of its name.
+_KINDS = {'kernel': 'kernel', 'bias': 'bias', 'gamma': 'norm', 'beta': 'norm'}
 
 
-@OPTIMIZERS.register('momentum')
-def momentum(learning_rate: tf.Tensor, config: OptimizerConfig):
-    return v1.train.MomentumOptimizer(learning_rate, config.momentum)
+class Update(NamedTuple):
+    """What a rule is told besides the weight and its gradient.
+
+    Attributes:
+        rate: Learning rate, float32 [].
+        count: Updates that were made before this one, float32 [].
+        config: The optimiser.
+    """
+
+    rate: tf.Tensor
+    count: tf.Tensor
+    config: OptimizerConfig
 
 
-@OPTIMIZERS.register('adam')
-def adam(learning_rate: tf.Tensor, config: OptimizerConfig):
-    """Kingma & Ba 2015, with optimizer.momentum as beta_1."""
-    return v1.train.AdamOptimizer(learning_rate, beta1=config.momentum)
+class Rule(NamedTuple):
+    """How a gradient moves a weight.
+
+    Attributes:
+        slots: Names of the variables that are kept for each weight, of its shape, 0 at first.
+        move: f(weight, gradient, slots, update) -> the operation.
+        options: The fields of OptimizerConfig that only some rules use and this one does.
+        decoupled: Weights shrink by themselves (Loshchilov & Hutter 2019) and not by an L2 loss.
+    """
+
+    slots: tuple[str, ...]
+    move: Callable[..., tf.Operation]
+    options: tuple[str, ...]
+    decoupled: bool = False
+
+
+def _momentum(weight, gradient, slots, update: Update) -> tf.Operation:
+    """m <- momentum m + g;  w <- w - rate m, or with Nesterov w - rate (g + momentum m)."""
+    return tf.raw_ops.ResourceApplyMomentum(
+        var=weight.handle,
+        accum=slots[0].handle,
+        lr=update.rate,
+        grad=gradient,
+        momentum=update.config.momentum,
+        use_nesterov=update.config.nesterov,
+    )
+
+
+def _adam(weight, gradient, slots, update: Update) -> tf.Operation:
+    """Kingma & Ba 2015, in the form at the end of their section 2, optimizer.momentum as beta_1.
+
+    The powers that correct for the start follow from the count, and need no variables.
+    """
+    beta_1, beta_2 = update.config.momentum, update.config.beta_2
+    return tf.raw_ops.ResourceApplyAdam(
+        var=weight.handle,
+        m=slots[0].handle,
+        v=slots[1].handle,
+        beta1_power=beta_1 ** (update.count + 1),
+        beta2_power=beta_2 ** (update.count + 1),
+        lr=update.rate,
+        beta1=beta_1,
+        beta2=beta_2,
+        epsilon=update.config.epsilon,
+        grad=gradient,
+    )
+
+
+_SGD = Rule(('Momentum',), _momentum, ('nesterov',))
+_ADAM = Rule(('Adam', 'Adam_1'), _adam, ('beta_2', 'epsilon'))
+OPTIMIZERS.register('momentum')(_SGD)
+OPTIMIZERS.register('adam')(_ADAM)
+OPTIMIZERS.register('sgdw')(_SGD._replace(decoupled=True))
+OPTIMIZERS.register('adamw')(_ADAM._replace(decoupled=True))
+
+
+def check_optimizer(config: OptimizerConfig) -> None:
+    """Refuses an optimiser that is not known, and settings that it does not use.
+
+    Raises:
+        ValueError: So it is; names the setting.
+    """
+    own = OPTIMIZERS.get(config.name).options
+    rules = {name: OPTIMIZERS.get(name) for name in OPTIMIZERS.names()}
+    for field in dataclasses.fields(config):
+        users = [name for name, rule in rules.items() if field.name in rule.options]
+        value = getattr(config, field.name)
+        if users and field.name not in own and value != field.default:
+            raise ValueError(
+                f'optimizer.{field.name}={value!r}: optimizer.name={config.name!r} has no use for '
+                f'it; {" and ".join(users)} have'
+            )
 
 
 def training_step(
     loss: tf.Tensor, rate: tf.Tensor, variables: Sequence, config: OptimizerConfig
 ) -> tuple[tf.Tensor, tf.Operation]:
-    """One update of the weights, of the batch-norm statistics and of the global step.
+    """One step: of the weights (with optimizer.accumulate perhaps later), of the batch-norm
+    statistics and of the global step.
 
     Args:
         loss: float32 [], without weight decay.
@@ -42,19 +130,164 @@ def training_step(
     Returns:
         What is minimised, float32 []; the op that does all updates.
     """
-    if config.weight_decay:
+    if config.weight_decay and not OPTIMIZERS.get(config.name).decoupled:
         loss += weight_decay_loss(config, variables)
-    optimizer = OPTIMIZERS.get(config.name)(rate, config)
+    replicas = tf.distribute.get_strategy().num_replicas_in_sync
+    gradients = tf.gradients(loss / replicas, variables, gate_gradients=True)
+    pairs = [(g, v) for g, v in zip(gradients, variables) if g is not None]
+
+    def across_replicas(strategy, pairs, rate):
+        return _Updater(strategy, pairs, rate, config).step()
+
     with tf.control_dependencies(v1.get_collection(v1.GraphKeys.UPDATE_OPS)):
-        return loss, optimizer.minimize(loss, v1.train.get_or_create_global_step())
+        context = tf.distribute.get_replica_context()
+        return loss, context.merge_call(across_replicas, args=(pairs, rate))
+
+
+def decays(config: OptimizerConfig, variable) -> bool:
+    """Whether weight decay applies: by the kind of the variable, which its last name tells."""
+    last = variable.name.split(':')[0].split('/')[-1]
+    kinds = [kind for end, kind in _KINDS.items() if last.endswith(end)]
+    return bool(config.weight_decay) and bool(set(kinds) & set(config.decay_kinds))
 
 
 def weight_decay_loss(config: OptimizerConfig, variables) -> tf.Tensor:
-    """weight_decay times the sum of squares / 2 over the kernels; biases and norms are left out."""
-    kernels = [v for v in variables if is_kernel(v)]
-    return config.weight_decay * tf.add_n([tf.nn.l2_loss(v) for v in kernels])
+    """weight_decay times the sum of squares / 2 over the variables that decay."""
+    losses = [tf.nn.l2_loss(v) for v in variables if decays(config, v)]
+    return config.weight_decay * tf.add_n(losses) if losses else tf.constant(0.0)
 
 
-def is_kernel(variable) -> bool:
-    """Whether weight decay applies: by the kind of the variable, which its last name tells."""
-    return variable.name.split(':')[0].split('/')[-1].endswith('kernel')
+def updates_before(step, config: OptimizerConfig):
+    """How many updates were made in the first `step` steps."""
+    return step // config.accumulate
+
+
+class _Updater:
+    """The changes of one step, in the cross-replica context.
+
+    Args:
+        strategy: tf.distribute's; its default one on a single device.
+        pairs: A gradient of each replica with its variable; gradients are summed over the replicas.
+        rate: Learning rate of each replica, all the same.
+        config: The optimiser.
+    """
+
+    def __init__(self, strategy, pairs, rate, config: OptimizerConfig):
+        self._strategy, self._config = strategy, config
+        self._rule = OPTIMIZERS.get(config.name)
+        self._weights = [weight for _, weight in pairs]
+        self._gradients = strategy.extended.batch_reduce_to(tf.distribute.ReduceOp.SUM, pairs)
+        self._step = v1.train.get_or_create_global_step()
+        self._steps_before = self._step.read_value()
+        self._count = updates_before(self._steps_before, config)
+        self._rate = self._local(rate)
+        # Of the whole variable: those of further replicas have other names.
+        shrinks = self._rule.decoupled
+        self._shrinks = [shrinks and decays(config, weight) for weight in self._weights]
+        # Made here, because within tf.cond they would be made anew.
+        self._slots = [self._make(name) for name in self._rule.slots]
+        self._slow = self._make('Lookahead') if config.lookahead_steps else []
+        self._sums = self._make('Gradient') if config.accumulate > 1 else []
+
+    def step(self) -> tf.Operation:
+        """All changes, and then the global step's."""
+        with tf.control_dependencies([self._accumulate()]):
+            return self._strategy.extended.update(
+                self._step, lambda step: step.assign_add(1, read_value=False)
+            )
+
+    def _accumulate(self):
+        """An update by the mean gradient of config.accumulate steps, on the last of them."""
+        number = self._config.accumulate
+        if number == 1:
+            return self._update(self._gradients)
+
+        def add(_, total, gradient):
+            return total.assign_add(gradient / number, read_value=False)
+
+        def clear(_, total):
+            return total.assign(tf.zeros_like(total), read_value=False)
+
+        def update_and_clear():
+            with tf.control_dependencies([self._update(self._sums)]):
+                return self._each(clear, self._sums)
+
+        with tf.control_dependencies([self._each(add, self._sums, self._gradients)]):
+            # Not ==, which in a graph asks whether two tensors are one.
+            last = tf.equal(self._steps_before % number, number - 1)
+            return self._when(last, update_and_clear)
+
+    def _update(self, gradients: Sequence):
+        """One update of the weights, and with Lookahead what comes before and after it."""
+        config = self._config
+        scale = self._scale(gradients)
+        update = Update(self._rate, tf.cast(self._count, tf.float32), config)
+
+        def move(weight, shrinks, gradient, *slots):
+            gradient = scale * gradient
+            if not shrinks:
+                return self._rule.move(weight, gradient, slots, update)
+            # Once there is a gradient, all that it comes from has read the weight.
+            with tf.control_dependencies([gradient]):
+                shrunk = update.rate * config.weight_decay * weight
+                shrink = weight.assign_sub(shrunk, read_value=False)
+            with tf.control_dependencies([shrink]):
+                return self._rule.move(weight, gradient, slots, update)
+
+        def remember(weight, slow):
+            return slow.assign(weight, read_value=False)
+
+        def go_back(weight, slow):
+            middle = slow + config.lookahead_alpha * (weight - slow)
+            return tf.group(*[v.assign(middle, read_value=False) for v in (slow, weight)])
+
+        lists = (self._shrinks, gradients, *self._slots)
+        if not self._slow:
+            return self._each(move, *lists)
+        first = tf.equal(self._count, 0)
+        remembered = self._when(first, lambda: self._each(remember, self._slow))
+        with tf.control_dependencies([remembered]):
+            moved = self._each(move, *lists)
+        with tf.control_dependencies([moved]):
+            last = tf.equal((self._count + 1) % config.lookahead_steps, 0)
+            return self._when(last, lambda: self._each(go_back, self._slow))
+
+    def _scale(self, gradients: Sequence):
+        """What the gradients are multiplied by, so that they are no longer than clip_norm."""
+        limit = self._config.clip_norm
+        if not limit:
+            return 1.0
+        norm = tf.linalg.global_norm([tf.convert_to_tensor(self._local(g)) for g in gradients])
+        return limit / tf.maximum(norm, limit)
+
+    def _each(self, change: Callable, *lists: Sequence) -> tf.Operation:
+        """change(weight, *values) for all weights, with the values that the lists hold for them."""
+        update = self._strategy.extended.update
+        rows = zip(self._weights, *lists)
+        return tf.group(*[update(weight, change, args=tuple(values)) for weight, *values in rows])
+
+    def _when(self, condition: tf.Tensor, change: Callable[[], tf.Operation]):
+        return tf.cond(condition, change, tf.no_op)
+
+    def _local(self, value):
+        """The value of one replica, of a value that is the same on all."""
+        return self._strategy.experimental_local_results(value)[0]
+
+    def _make(self, name: str) -> list:
+        """A variable 'weight/name' for each weight, of its shape, 0 at first."""
+
+        def make(weight):
+            with tf.name_scope(weight.name.split(':')[0] + '/'):
+                return v1.Variable(
+                    lambda: tf.zeros(weight.shape, weight.dtype),
+                    name=name,
+                    trainable=False,
+                    use_resource=True,
+                )
+
+        colocated = self._strategy.extended.colocate_vars_with
+        made = []
+        for weight in self._weights:
+            with colocated(weight):
+                made.append(make(weight))
+        return made

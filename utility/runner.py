@@ -33,9 +33,7 @@ def train_main(experiment: Experiment) -> None:
 
     def main(positional):
         command_line.no_positional(positional)
-        final = experiment
-        for assignment in flags.FLAGS.set:
-            final = final.override(assignment)
+        final = experiment.override(*flags.FLAGS.set)
         if final.data.category != experiment.data.category:
             raise ValueError('--set data.category: the networks are chosen with --category')
         train(final, training_flags.options(flags.FLAGS))
@@ -50,6 +48,7 @@ def train(experiment: Experiment, options: RunOptions) -> None:
         ValueError: A setting, a path or a category is wrong, or model_dir holds another experiment.
     """
     from utility import pretrained, runs, training_data
+    from utility.plan import make_plan
 
     categories = training_data.categories(experiment, options.data_dir, options.category)
     folders = {os.path.join(options.model_dir, category): category for category in categories}
@@ -61,52 +60,36 @@ def train(experiment: Experiment, options: RunOptions) -> None:
         own = dataclasses.replace(experiment, network=adopted[folder])
         networks[folder] = own.override(f'data.category={category}')
         runs.check_folder(folder, networks[folder])
+        make_plan(networks[folder], options.data_dir, 1)
     with pretrained.for_runs(folders, path, experiment.network.backbone) as weights:
         for folder, own in networks.items():
             _train_one(own, folder, options, weights)
-
-
-def evaluation_steps(epochs: float, epochs_per_eval: float, steps_per_epoch: float) -> list[int]:
-    """The global steps at which a training stops to evaluate; the last one ends it.
-
-    No epoch is dropped: the last stretch is as long as it takes.
-    """
-    total = max(1, round(epochs * steps_per_epoch))
-    stretch = max(1.0, epochs_per_eval * steps_per_epoch)
-    stops = {round(i * stretch) for i in range(1, int(total / stretch) + 1)}
-    return sorted({stop for stop in stops if 0 < stop < total} | {total})
 
 
 def _train_one(experiment: Experiment, model_dir: str, options: RunOptions, weights) -> None:
     """Trains one network, `weights` first if any, with evaluations in between; or goes on."""
     import tensorflow as tf
 
-    from preprocessing.datasets import DATASETS
     from preprocessing.tables import write_bytes
     from utility import strategies, training_data
     from utility.model_fn import Task, make_model_fn
-    from utility.schedules import Length
+    from utility.plan import make_plan
 
-    data = experiment.data
-    schema = DATASETS.get(data.dataset).schema.subset(data.category)
-    counts = training_data.count(options.data_dir, experiment)
-    num_train, num_val = (training_data.num_records(counts[s], schema) for s in ('train', 'val'))
     strategy, replicas = strategies.make_strategy(options.strategy)
-    steps_per_epoch = num_train / (data.batch_size * replicas)
-    stops = evaluation_steps(experiment.epochs, experiment.epochs_per_eval, steps_per_epoch)
+    plan = make_plan(experiment, options.data_dir, replicas)
     task = Task(
         experiment=experiment,
-        schema=schema,
-        length=Length(stops[-1], steps_per_epoch),
+        schema=plan.schema,
+        length=plan.length,
         eval_dir=os.path.join(model_dir, 'eval'),
-        eval_categories=tuple(name for name in schema.categories if counts['val'].get(name)),
+        eval_categories=plan.eval_categories,
         weights=weights,
         allow_partial_init=options.allow_partial_init,
         log_every=options.log_every,
     )
     # Given a step, of training; made for the evaluations at once, so that mistakes show at once.
-    input_of = functools.partial(training_data.input_fn, experiment, schema, options.data_dir)
-    eval_input = input_of() if num_val else None
+    input_of = functools.partial(training_data.input_fn, experiment, plan.schema, options.data_dir)
+    eval_input = input_of() if plan.num_val else None
     write_bytes(os.path.join(model_dir, config.EXPERIMENT_FILE), experiment.to_json().encode())
     estimator = tf.estimator.Estimator(
         make_model_fn(task),
@@ -119,25 +102,23 @@ def _train_one(experiment: Experiment, model_dir: str, options: RunOptions, weig
             train_distribute=strategy,
         ),
     )
-    logging.info(
-        '%s: %d pictures of %s, batch %d x %d, %d steps in all',
-        model_dir, num_train, data.category, data.batch_size, replicas, stops[-1],
-    )  # fmt: skip
-    _alternate(estimator, input_of, eval_input, stops, _reactions(experiment, model_dir))
+    logging.info('%s: %s', model_dir, plan)
+    _alternate(estimator, input_of, eval_input, plan.stops, _reactions(experiment, model_dir))
 
 
 def _reactions(experiment: Experiment, model_dir: str) -> list[evaluations.Reaction]:
     """Who is told of each evaluation of a network, in this order."""
+    from utility import plateau
     from utility.best_checkpoint import BestCheckpoint
 
-    return [BestCheckpoint(model_dir)]
+    return [BestCheckpoint(model_dir), plateau.make_reaction(experiment, model_dir)]
 
 
 def _alternate(
     estimator,
     train_input,
     eval_input,
-    stops: list[int],
+    stops: Sequence[int],
     reactions: Sequence[evaluations.Reaction] = (),
 ) -> None:
     """Trains to each stop that is ahead, evaluates there and tells the reactions.
@@ -150,7 +131,7 @@ def _alternate(
         estimator: Of the network.
         train_input: Global step -> input_fn of the training from there on.
         eval_input: An input_fn, or None where there is nothing to evaluate on.
-        stops: Global steps, from evaluation_steps.
+        stops: Global steps, those of a Plan.
         reactions: To the results; see utility/evaluations.py.
     """
     newest = estimator.latest_checkpoint()

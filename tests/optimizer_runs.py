@@ -1,0 +1,96 @@
+"""A regression trained in a graph, over the devices that there are, with any optimiser.
+
+As a program it trains with two devices: `python -m tests.optimizer_runs CASES`, where CASES is a
+JSON list of pairs: the settings of the optimiser and the other arguments of `train`.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import sys
+
+import numpy as np
+import tensorflow as tf
+
+from config import OptimizerConfig
+from settings import from_values
+from utility import optimizers, strategies
+
+v1 = tf.compat.v1
+
+RATES = np.array([0.1, 0.05, 0.2, 0.1, 0.01, 0.3], np.float32)
+FEATURES = np.random.default_rng(0).normal(size=(8, 3)).astype(np.float32)
+LABELS = np.random.default_rng(1).normal(size=(8, 2)).astype(np.float32)
+START = {
+    'head/kernel': np.random.default_rng(2).normal(size=(3, 2)).astype(np.float32),
+    'head/bias': np.array([0.5, -2.0], np.float32),
+    'head/norm/gamma': np.array([1.0, 3.0], np.float32),
+}
+
+
+def _variables() -> list:
+    made = []
+    for path, value in START.items():
+        scope, _, name = path.rpartition('/')
+        with tf.name_scope(scope + '/'):
+            initial = functools.partial(tf.constant, value)
+            made.append(v1.Variable(initial, name=name, use_resource=True, trainable=True))
+    return made
+
+
+def train(config: OptimizerConfig, path: str, steps=6, strategy=None, batch=8, start='') -> None:
+    """Trains for `steps` steps, their rates in turn those of RATES, with optimizer.accumulate each
+    for so many steps.
+
+    Args:
+        config: The optimiser.
+        path: Of the checkpoint to write.
+        steps: To take.
+        strategy: Replicas get consecutive batches; None: a single device.
+        batch: Rows of FEATURES that a replica sees in a step; after the last comes the first.
+        start: Checkpoint to go on from, or ''.
+    """
+    strategy = strategy or tf.distribute.get_strategy()
+
+    def replica():
+        index = tf.distribute.get_replica_context().replica_id_in_sync_group
+        step = v1.train.get_or_create_global_step()
+        first = batch * (step * strategy.num_replicas_in_sync + tf.cast(index, tf.int64))
+        rows = (first + tf.range(batch, dtype=tf.int64)) % len(FEATURES)
+        kernel, bias, gamma = variables = _variables()
+        outputs = (tf.gather(FEATURES, rows) @ kernel + bias) * gamma
+        loss = tf.reduce_mean((outputs - tf.gather(LABELS, rows)) ** 2)
+        rate = tf.gather(RATES, optimizers.updates_before(step, config))
+        return optimizers.training_step(loss, rate, variables, config)[1]
+
+    with tf.Graph().as_default(), strategy.scope(), v1.Session() as session:
+        update = strategy.extended.call_for_each_replica(
+            tf.autograph.experimental.do_not_convert(replica)
+        )
+        saver = v1.train.Saver()
+        session.run(v1.global_variables_initializer())
+        if start:
+            saver.restore(session, start)
+        for _ in range(steps):
+            session.run(strategy.experimental_local_results(update))
+        saver.save(session, path, write_meta_graph=False, write_state=False)
+
+
+def load(path: str) -> dict[str, np.ndarray]:
+    """All that a checkpoint holds, by name."""
+    reader = tf.train.load_checkpoint(path)
+    return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
+
+
+def main(cases: str) -> None:
+    tf.config.set_logical_device_configuration(
+        tf.config.list_physical_devices('CPU')[0], [tf.config.LogicalDeviceConfiguration()] * 2
+    )
+    strategy, _ = strategies.make_strategy('mirrored')
+    for settings, arguments in json.loads(cases):
+        train(from_values(OptimizerConfig, settings, ''), strategy=strategy, **arguments)
+
+
+if __name__ == '__main__':
+    main(*sys.argv[1:])
