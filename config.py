@@ -16,6 +16,7 @@ from typing import Any
 from sections import (
     IMAGENET_MEAN,
     IMAGENET_STD,
+    AveragingConfig,
     DataConfig,
     LossConfig,
     NetworkConfig,
@@ -31,6 +32,7 @@ __all__ = [
     'EXPERIMENT_FILE',
     'IMAGENET_MEAN',
     'IMAGENET_STD',
+    'AveragingConfig',
     'DataConfig',
     'Experiment',
     'LossConfig',
@@ -101,6 +103,7 @@ class Experiment:
     loss: LossConfig = LossConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     schedule: ScheduleConfig = ScheduleConfig()
+    averaging: AveragingConfig = AveragingConfig()
     epochs: float = 28.0
     epochs_per_eval: float = 7.0
     refine: str = 'dark'

@@ -223,3 +223,31 @@ class ScheduleConfig:
         if len(factors) != len(epochs) + 1:
             allowed = f'one longer than schedule.decay_epochs={epochs!r}'
             raise ValueError(f'schedule.decay_factors={factors!r}: must be {allowed}')
+
+
+@dataclasses.dataclass(frozen=True)
+class AveragingConfig:
+    """The average of the weights over the training, which is evaluated in place of the last ones.
+
+    Attributes:
+        kind: 'none'; 'ema', an exponential moving average over all steps (Polyak & Juditsky 1992);
+            'swa', the plain mean of some steps' weights (Izmailov et al. 2018).
+        decay: Of 'ema': the share of the average that a step keeps.
+        start_epoch: Epochs before the averaging begins.
+        period_epochs: Of 'swa': epochs between two weights that enter the mean, the first of them
+            so many after start_epoch; 0: those at the ends of the cycles of the schedule 'cyclic'.
+        statistics_batches: Training batches over which the batch-norm statistics of averaged
+            weights are estimated; 0: those of the last weights are used.
+    """
+
+    kind: str = 'none'
+    decay: float = 0.999
+    start_epoch: float = 0.0
+    period_epochs: float = 0.0
+    statistics_batches: int = 100
+
+    def __post_init__(self):
+        require(self, 'averaging.', *one_of(('none', 'ema', 'swa')), 'kind')
+        require(self, 'averaging.', 'in (0, 1)', lambda value: 0 < value < 1, 'decay')
+        numbers = ('start_epoch', 'period_epochs', 'statistics_batches')
+        require(self, 'averaging.', *NOT_NEGATIVE, *numbers)

@@ -11,6 +11,8 @@ import os
 import re
 from collections.abc import Collection, Mapping, Sequence
 
+import numpy as np
+
 # The last layers of every head: they depend on the schema, all others do not.
 HEATMAP_LAYERS = 'head/heatmaps'
 BACKBONE = 'backbone/'
@@ -131,6 +133,22 @@ def open_checkpoint(path: str):
         raise ValueError(f'{prefix!r} is not a readable checkpoint: {error}') from error
 
 
+def save(prefix: str, tensors: Mapping[str, np.ndarray]) -> None:
+    """Writes a name-based checkpoint, which init_from_checkpoint restores under any strategy.
+
+    In eager mode: a graph would hold all tensors as constants.
+    """
+    import tensorflow as tf
+
+    with tf.device('CPU:0'):
+        tf.raw_ops.SaveV2(
+            prefix=prefix,
+            tensor_names=list(tensors),
+            shape_and_slices=[''] * len(tensors),
+            tensors=[tf.constant(tensor) for tensor in tensors.values()],
+        )
+
+
 def _name(variable) -> str:
     return variable.name.split(':')[0]
 
@@ -138,7 +156,7 @@ def _name(variable) -> str:
 def is_state(name: str) -> bool:
     """Whether a stored name is an optimiser's or a counter's rather than the network's."""
     return not name.startswith(('backbone/', 'head/')) or name.endswith(
-        ('/Momentum', '/Adam', '/Adam_1')
+        ('/Momentum', '/Adam', '/Adam_1', '/Lookahead', '/Gradient')
     )
 
 

@@ -11,6 +11,7 @@ from config import Experiment
 from nets import HEADS, build_network
 from preprocessing.schema import KeypointSchema
 from utility import (
+    averaging,
     checkpoints,
     losses,
     optimizers,
@@ -194,6 +195,9 @@ def _train_spec(task: Task, network, loss, output_losses, error, pictures):
     rate = schedules.learning_rate(experiment.optimizer, experiment.schedule, step, task.length)
     total, train_op = optimizers.training_step(
         loss, rate, network.trainable_variables, experiment.optimizer
+    )
+    train_op = averaging.averaging_step(
+        train_op, network.trainable_variables, experiment, task.length
     )
     errors, scored = error
     batch_error = tf.math.divide_no_nan(

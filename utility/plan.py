@@ -7,7 +7,7 @@ import dataclasses
 from config import Experiment
 from preprocessing.datasets import DATASETS
 from preprocessing.schema import KeypointSchema
-from utility import optimizers, schedules, training_data
+from utility import averaging, optimizers, schedules, training_data
 from utility.schedules import Length
 
 
@@ -72,13 +72,15 @@ def make_plan(experiment: Experiment, data_dir: str, replicas: int) -> Plan:
     stops = evaluation_steps(
         experiment.epochs, experiment.epochs_per_eval, steps_per_epoch / number
     )
+    length = Length(number * stops[-1], steps_per_epoch)
+    averaging.check_averaging(experiment, length)
     return Plan(
         schema=schema,
         num_train=num_train,
         num_val=num_val,
         eval_categories=tuple(name for name in schema.categories if counts['val'].get(name)),
         replicas=replicas,
-        length=Length(number * stops[-1], steps_per_epoch),
+        length=length,
         stops=tuple(number * stop for stop in stops),
         batch_size=data.batch_size,
         accumulate=number,

@@ -65,13 +65,7 @@ def replace(folder: str, step: int, weights: Mapping[str, np.ndarray]) -> str:
     stem = next(s for s in _STEMS if os.path.basename(current) != f'{s}-{step}')
     name = f'{stem}-{step}'
     prefix = os.path.join(folder, name)
-    tensors = {**weights, GLOBAL_STEP: np.int64(step)}
-    tf.raw_ops.SaveV2(
-        prefix=prefix,
-        tensor_names=list(tensors),
-        shape_and_slices=[''] * len(tensors),
-        tensors=[tf.constant(tensor) for tensor in tensors.values()],
-    )
+    checkpoints.save(prefix, {**weights, GLOBAL_STEP: np.int64(step)})
     # From here on it is the new one. The name is relative: the folder may be moved.
     pointer = f'model_checkpoint_path: "{name}"\nall_model_checkpoint_paths: "{name}"\n'
     write_bytes(os.path.join(folder, _POINTER), pointer.encode())

@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 from config import EXPERIMENT_FILE, NetworkConfig
 from utility import checkpoints
@@ -72,26 +72,10 @@ def describe(path: str, backbone: str = '', save_as: str = '') -> Weights:
         shapes = {name: source.shape(file.shapes) for name, source in sources.items()}
         usable = {name: source for name, source in sources.items() if shapes[name] is not None}
         if save_as and usable:
-            _save(file, usable, save_as)
+            tensors = {n: s.convert(*map(file.read, s.names)) for n, s in usable.items()}
+            checkpoints.save(save_as, tensors)
         unknown = tuple(origin.unused(file.shapes, sources))
         return Weights(path, origin.name, shapes, unknown, origin.backbones, save_as)
-
-
-def _save(file: WeightFile, sources: Mapping[str, Source], prefix: str) -> None:
-    """Writes a name-based checkpoint, which init_from_checkpoint restores under any strategy.
-
-    In eager mode: a graph would hold all weights as constants.
-    """
-    import tensorflow as tf
-
-    with tf.device('CPU:0'):
-        tensors = [tf.constant(s.convert(*map(file.read, s.names))) for s in sources.values()]
-        tf.raw_ops.SaveV2(
-            prefix=prefix,
-            tensor_names=list(sources),
-            shape_and_slices=[''] * len(tensors),
-            tensors=tensors,
-        )
 
 
 @contextlib.contextmanager
