@@ -73,7 +73,7 @@ def taken_updates(experiment: Experiment, length: Length) -> tuple[int, ...]:
         ends = schedules.cycle_ends(experiment.schedule, length)
     else:
         raise ValueError(
-            'averaging.period_epochs=0.0: stands for the cycles of schedule.name=\'cyclic\', but it '
+            "averaging.period_epochs=0.0: stands for the cycles of schedule.name='cyclic', but it "
             f'is {experiment.schedule.name!r}; give the epochs between two weights to average'
         )
     taken = tuple(end for end in ends if start < end <= length.total_steps)
