@@ -1,0 +1,194 @@
+"""What each ingredient of a training brings at equal steps: averages, schedules, losses, regimes.
+
+    python -m benchmarks.ingredients --data_dir=RECORDS --work_dir=WORK [--output=ingredients.md]
+                                     [--epochs=12] [--set key=value]... [--init_checkpoint=PRE/all]
+                                     [--only=EMA,cosine]
+
+Trains a small network once for each ingredient and scores it on RECORDS/val. A run that was stopped
+goes on where it was; what is trained is not trained again.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from typing import Any, NamedTuple
+
+from absl import flags, logging
+
+from benchmarks import ledger
+from benchmarks.isolated import describe_machine
+from utility import command_line
+
+SCRIPT = 'train_resnet18_dhn.py'
+_BASE = (
+    'network.image_size=128,128',
+    'network.heatmap_size=32,32',
+    'network.backbone_options.width=32',
+    'network.head_options.channels=48',
+    'loss.sigmas=1.25',
+    'loss.points=annotated',
+    'optimizer.learning_rate=3e-3',
+)
+_HEADER = ('training', 'settings', 'NE %', '95 % interval', 'difference to base', 'p')
+_ABOUT = """# What each ingredient of a training brings
+
+Made by `{command}`.
+A ResNet-18 of width 32 with deconvolutions at 128 px; every training takes {steps} steps of 16
+pictures (those of one network a category: together). {images} validation pictures, {points} points, no
+test-time augmentation. {machine}.
+
+- The **interval** is that of a bootstrap over pictures; **difference** and **p** compare with the
+  base on the same pictures (sign flips): negative is better. None of it knows how much another
+  seed would change: that is what the lines *base, seed ...* are for.
+
+"""
+
+
+class Arm(NamedTuple):
+    """One training.
+
+    Attributes:
+        name: What it adds to the base.
+        settings: Of the experiment, for --set; {epochs} is the length of the training.
+        category: For --category.
+    """
+
+    name: str
+    settings: tuple[str, ...] = ()
+    category: str = 'all'
+
+
+BASE = Arm('base')
+_SWA = ('averaging.kind=swa', 'schedule.name=cyclic', 'schedule.cycle_epochs={cycle}')
+_LATE_SWA = (*_SWA, 'averaging.start_epoch={half}')
+_COSINE = ('schedule.name=cosine',)
+ARMS = (
+    BASE,
+    Arm('base, seed 1', ('seed=1',)),
+    Arm('base, seed 2', ('seed=2',)),
+    Arm('EMA', ('averaging.kind=ema', 'averaging.decay=0.99')),
+    Arm('SWA', _LATE_SWA),
+    Arm('SWA without the batch-norm pass', (*_LATE_SWA, 'averaging.statistics_batches=0')),
+    Arm('cosine', _COSINE),
+    Arm('cosine, EMA', (*_COSINE, 'averaging.kind=ema', 'averaging.decay=0.99')),
+    Arm('AdamW', ('optimizer.name=adamw', 'optimizer.weight_decay=0.05')),
+    Arm('OHKM', ('loss.ohkm=0.5',)),
+    Arm('AdaptiveWing', ('loss.kind=adaptive_wing',)),
+    Arm('each category', (), 'each'),
+    Arm('all, then each', (), 'all_then_each'),
+)
+
+
+def settings_of(arm: Arm, epochs: float) -> list[str]:
+    """The values for --set of an arm, the base's first."""
+    schedule = (
+        f'epochs={epochs:g}',
+        f'epochs_per_eval={epochs:g}',
+        f'schedule.decay_epochs={0.65 * epochs:g},{0.87 * epochs:g}',
+    )
+    lengths = {'cycle': f'{epochs / 12:g}', 'half': f'{epochs / 2:g}'}
+    return [*_BASE, *schedule, *(text.format(**lengths) for text in arm.settings)]
+
+
+def run_dir(work_dir: str, arm: Arm) -> str:
+    return os.path.join(work_dir, re.sub(r'\W+', '_', arm.name))
+
+
+def command(arm: Arm, values) -> list[str]:
+    """The command that trains an arm; `values` are the flags."""
+    settings = [*settings_of(arm, values.epochs), *values.set]
+    start = values.init_checkpoint
+    return [
+        sys.executable,
+        SCRIPT,
+        f'--data_dir={values.data_dir}',
+        f'--model_dir={run_dir(values.work_dir, arm)}',
+        f'--category={arm.category}',
+        '--log_every=200',
+        *(f'--set={setting}' for setting in settings),
+        *([f'--init_checkpoint={start}'] if start else []),
+    ]
+
+
+def score(arm: Arm, values, answers, schema) -> dict[str, Any]:
+    """A row: the arm and its scored distances [N, K]."""
+    from utility import metrics, predictor
+    from utility.prediction import PredictOptions
+
+    split = os.path.join(values.data_dir, 'val')
+    found = predictor.predict_split([run_dir(values.work_dir, arm)], split, PredictOptions())
+    predicted = answers._replace(keypoints=found.keypoints)
+    return {'arm': arm, 'distances': metrics.distances_to(answers, predicted, schema, 'error')[0]}
+
+
+def cells(row: dict[str, Any], base: dict[str, Any]) -> tuple[str, ...]:
+    """A line of the table."""
+    from utility import statistics
+
+    arm = row['arm']
+    value, low, high = (100 * end for end in statistics.ne_interval(row['distances']))
+    settings = [*arm.settings, *([f'--category={arm.category}'] if arm.category != 'all' else [])]
+    line = [arm.name, '<br>'.join(settings), f'{value:.2f}', f'[{low:.2f}, {high:.2f}]']
+    if row is base:
+        return (*line, '', '')
+    comparison = statistics.compare(row['distances'], base['distances'])
+    return (*line, f'{100 * comparison.difference.value:+.2f}', f'{comparison.p_value:.4f}')
+
+
+def page(rows: list[dict[str, Any]], steps: int, made_by: str) -> str:
+    """The Markdown page; the first row is the base."""
+    import numpy as np
+
+    scored = np.isfinite(rows[0]['distances'])
+    about = _ABOUT.format(
+        command=made_by,
+        steps=steps,
+        images=int(scored.any(axis=1).sum()),
+        points=int(scored.sum()),
+        machine=describe_machine(),
+    )
+    return about + ledger.markdown_table(_HEADER, [cells(row, rows[0]) for row in rows])
+
+
+def main(positional: list[str]) -> None:
+    command_line.no_positional(positional)
+    values = flags.FLAGS
+    if not (values.data_dir and values.work_dir):
+        raise ValueError('--data_dir and --work_dir are needed')
+    known = {arm.name: arm for arm in ARMS}
+    for name in values.only:
+        if name not in known:
+            raise ValueError(f'--only={name}: there are {", ".join(known)}')
+    arms = [arm for arm in ARMS if not values.only or arm is BASE or arm.name in values.only]
+    for arm in arms:
+        logging.info('training: %s', arm.name)
+        if subprocess.run(command(arm, values), check=False).returncode:
+            raise RuntimeError(f'the training of {arm.name!r} failed; see above')
+
+    import tensorflow as tf
+
+    from utility import runs
+    from utility.answers import annotations_of
+
+    base_dir = run_dir(values.work_dir, BASE)
+    schema = runs.schema_of(base_dir)
+    answers, _ = annotations_of(os.path.join(values.data_dir, 'val'), schema)
+    answers = answers._replace(image_ids=answers.lines)  # one picture may lie in two splits
+    rows = [score(arm, values, answers, schema) for arm in arms]
+    newest = tf.train.latest_checkpoint(os.path.join(base_dir, 'all'))
+    made_by = 'python -m benchmarks.ingredients ' + ' '.join(sys.argv[1:])
+    ledger.publish(page(rows, int(newest.rsplit('-', 1)[1]), made_by), values.output)
+
+
+if __name__ == '__main__':
+    flags.DEFINE_string('data_dir', None, 'Records with the splits train and val.')
+    flags.DEFINE_string('work_dir', None, 'Where the runs are kept.')
+    flags.DEFINE_float('epochs', 12.0, 'Of every training.', 1.0)
+    flags.DEFINE_multi_string('set', [], 'key=value for all of them, repeatable.')
+    flags.DEFINE_string('init_checkpoint', None, 'Weights that all of them start from.')
+    flags.DEFINE_list('only', [], 'Ingredients to try; none: all.')
+    flags.DEFINE_string('output', None, 'Markdown file for the table, too.')
+    command_line.run(main, __doc__)
