@@ -119,8 +119,11 @@ def test_a_broken_checkpoint_is_told(saved, tmp_path):
 
 
 def test_a_folder_has_a_checkpoint_or_not(saved, tmp_path):
-    assert not checkpoints.has_checkpoint(str(tmp_path))
+    assert checkpoints.has_checkpoint(str(tmp_path))
     assert not checkpoints.has_checkpoint(str(tmp_path / 'absent'))
+    # One in pieces is still the sign of a training.
+    (tmp_path / 'model.ckpt-7.index').unlink()
+    assert not checkpoints.has_checkpoint(str(tmp_path))
     (tmp_path / 'checkpoint').write_text('model_checkpoint_path: "model.ckpt-7"\n')
     assert checkpoints.has_checkpoint(str(tmp_path))
 

@@ -12,6 +12,7 @@ import tensorflow as tf
 from config import DataConfig, Experiment, NetworkConfig
 from preprocessing.datasets import DATASETS
 from preprocessing.datasets.fashionai import SCHEMA
+from tests.tiny_checkpoints import write_checkpoint
 from tests.tiny_records import write_records
 from utility import evaluations, model_fn, runner, training_data
 from utility.training_flags import RunOptions
@@ -201,8 +202,7 @@ def test_a_later_network_that_cannot_be_trained_stops_the_first(data_dir, tmp_pa
     folder = tmp_path / 'dress'
     folder.mkdir()
     (folder / 'experiment.json').write_text(Experiment().to_json())
-    (folder / 'checkpoint').write_text('model_checkpoint_path: "model.ckpt-1"\n')
-    (folder / 'model.ckpt-1.index').write_bytes(b'')
+    write_checkpoint(folder / 'model.ckpt-1', {'global_step': np.int64(1)})
     with pytest.raises(ValueError, match='dress holds another experiment.*data.batch_size: 2 / 10'):
         runner.train(EXPERIMENT, RunOptions(data_dir, str(tmp_path), 'skirt,dress'))
     assert not (tmp_path / 'skirt').exists()

@@ -5,10 +5,9 @@ from __future__ import annotations
 import dataclasses
 import os
 
-import tensorflow as tf
 from absl import logging
 
-from utility import best_checkpoint, checkpoints, evaluations, snapshots
+from utility import best_checkpoint, checkpoint_files, checkpoints, evaluations, snapshots
 
 LAST = 'last'
 # Where there is no best one, as in a training without validation, what comes closest.
@@ -34,7 +33,8 @@ class CheckpointChoice:
 
 def has_any(folder: str) -> bool:
     """Whether there are weights of this network to choose from."""
-    return any(_newest(folder, name) for name in (snapshots.BEST, *_INSTEAD_OF_BEST))
+    names = (snapshots.BEST, *_INSTEAD_OF_BEST)
+    return any(checkpoints.has_checkpoint(_place(folder, name)) for name in names)
 
 
 def choose(folder: str, choice: CheckpointChoice) -> str:
@@ -58,8 +58,17 @@ def choose(folder: str, choice: CheckpointChoice) -> str:
     return prefix
 
 
+def _place(folder: str, name: str) -> str:
+    return folder if name == LAST else os.path.join(folder, name)
+
+
 def _newest(folder: str, name: str) -> str | None:
-    return tf.train.latest_checkpoint(folder if name == LAST else os.path.join(folder, name))
+    """The newest checkpoint of that name that can be read."""
+    try:
+        return checkpoint_files.usable(_place(folder, name))
+    except ValueError as error:
+        logging.warning('%s', error)
+        return None
 
 
 def _best(folder: str) -> str:

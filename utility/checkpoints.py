@@ -13,6 +13,8 @@ from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
+from utility import checkpoint_files
+
 # The last layers of every head: they depend on the schema, all others do not.
 HEATMAP_LAYERS = 'head/heatmaps'
 BACKBONE = 'backbone/'
@@ -93,13 +95,15 @@ def _percent(share: float) -> str:
 def resolve(path: str) -> str:
     """The checkpoint's prefix, for a prefix or for a directory that holds checkpoints.
 
+    Of a directory it is the newest that can be read.
+
     Raises:
         ValueError: There is none.
     """
     import tensorflow as tf
 
     if tf.io.gfile.isdir(path):
-        newest = tf.train.latest_checkpoint(path)
+        newest = checkpoint_files.usable(path)
         if newest is None:
             # A run keeps its networks in folders of their own.
             inner = sorted(tf.io.gfile.glob(os.path.join(path, '*', 'checkpoint')))
@@ -112,10 +116,8 @@ def resolve(path: str) -> str:
 
 
 def has_checkpoint(folder: str) -> bool:
-    """Whether a training has saved anything in this folder."""
-    import tensorflow as tf
-
-    return tf.io.gfile.exists(folder) and tf.train.latest_checkpoint(folder) is not None
+    """Whether a training has saved anything in this folder, whole or not."""
+    return bool(checkpoint_files.candidates(folder))
 
 
 def open_checkpoint(path: str):

@@ -47,11 +47,13 @@ def train(experiment: Experiment, options: RunOptions) -> None:
     Raises:
         ValueError: A setting, a path or a category is wrong, or model_dir holds another experiment.
     """
-    from utility import pretrained, runs, training_data
+    from utility import checkpoint_files, pretrained, runs, training_data
     from utility.plan import make_plan
 
     categories = training_data.categories(experiment, options.data_dir, options.category)
     folders = {os.path.join(options.model_dir, category): category for category in categories}
+    for folder in folders:
+        checkpoint_files.recover(folder)
     path, partial = options.init_checkpoint, options.allow_partial_init
     adopted = pretrained.adopt_for_runs(experiment.network, folders, path, partial)
     networks = {}

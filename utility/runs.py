@@ -14,7 +14,7 @@ import tensorflow as tf
 from config import EXPERIMENT_FILE, Experiment
 from preprocessing.datasets import DATASETS
 from preprocessing.schema import KeypointSchema
-from utility import checkpoint_choice
+from utility import checkpoint_choice, checkpoints
 
 
 def load_experiment(folder: str) -> Experiment:
@@ -41,7 +41,7 @@ def check_folder(folder: str, experiment: Experiment) -> None:
     Raises:
         ValueError: The checkpoints there are of another experiment; names what differs.
     """
-    if not (tf.io.gfile.exists(folder) and tf.train.latest_checkpoint(folder)):
+    if not checkpoints.has_checkpoint(folder):
         return
     differences = experiment.differences(load_experiment(folder))
     if differences:

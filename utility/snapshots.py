@@ -54,7 +54,7 @@ def read_weights(prefix: str) -> dict[str, np.ndarray]:
     names = (n for n in reader.get_variable_to_shape_map() if not checkpoints.is_state(n))
     try:
         return {name: reader.get_tensor(name) for name in sorted(names)}
-    except (tf.errors.OpError, RuntimeError) as error:
+    except (tf.errors.OpError, RuntimeError, IndexError) as error:
         raise ValueError(f'{prefix!r} is not a readable checkpoint: {error}') from error
 
 

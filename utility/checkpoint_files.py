@@ -1,0 +1,102 @@
+"""The checkpoints of a folder on disk: which is the newest that can be read in full.
+
+A disk that is full or failing, or a copy that was cut short, leaves a newest checkpoint, or the
+file that points to it, in pieces. Then the one before is as good as ever.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+
+from absl import logging
+
+
+def candidates(folder: str) -> list[str]:
+    """Prefixes of the checkpoints of a folder, whole or not, the newest first.
+
+    Those that the folder's `checkpoint` file lists come in its order, before all others.
+    """
+    import tensorflow as tf
+
+    if not tf.io.gfile.isdir(folder):
+        return []
+    steps = {}
+    for name in tf.io.gfile.listdir(folder):
+        found = re.fullmatch(r'(.*ckpt-(\d+))\.index', name)
+        if found:
+            steps[os.path.join(folder, found.group(1))] = int(found.group(2))
+    others = sorted(steps, key=lambda prefix: (steps[prefix], prefix), reverse=True)
+    return list(dict.fromkeys([*_listed(folder), *others]))
+
+
+def _listed(folder: str) -> list[str]:
+    """What the `checkpoint` file of a folder lists, the newest first; nothing if it is broken."""
+    import tensorflow as tf
+
+    try:
+        state = tf.train.get_checkpoint_state(folder)
+    except ValueError:  # no text, or no checkpoint named in it
+        state = None
+    if state is None:
+        return []
+    return [state.model_checkpoint_path, *reversed(state.all_model_checkpoint_paths)]
+
+
+def problem(prefix: str) -> str | None:
+    """Why a checkpoint cannot be read in full, or None.
+
+    Every tensor is read and its checksum compared: about a second a gigabyte.
+    """
+    import tensorflow as tf
+
+    try:
+        reader = tf.train.load_checkpoint(prefix)
+        for name in reader.get_variable_to_shape_map():
+            reader.get_tensor(name)
+    except (tf.errors.OpError, RuntimeError, ValueError, IndexError) as error:
+        return str(error).split('\n')[0]
+    return None
+
+
+def usable(folder: str) -> str | None:
+    """The newest checkpoint of a folder that can be read; None if there is none at all.
+
+    Says which newer ones it passed over, and why.
+
+    Raises:
+        ValueError: There are checkpoints, but not one of them can be read.
+    """
+    passed = {}
+    for prefix in candidates(folder):
+        reason = problem(prefix)
+        if reason is None:
+            for broken, why in passed.items():
+                logging.warning('%s cannot be read (%s); using %s', broken, why, prefix)
+            return prefix
+        passed[prefix] = reason
+    if passed:
+        told = '; '.join(f'{os.path.basename(prefix)}: {why}' for prefix, why in passed.items())
+        raise ValueError(f'{folder!r}: none of its checkpoints can be read ({told})')
+    return None
+
+
+def recover(folder: str) -> None:
+    """Has the `checkpoint` file of a folder point to the newest checkpoint that can be read.
+
+    Raises:
+        ValueError: There are checkpoints, but not one of them can be read.
+    """
+    import tensorflow as tf
+
+    try:
+        prefix = usable(folder)
+    except ValueError as error:
+        raise ValueError(f'{error}; bring one back, or remove the folder to start anew') from error
+    if prefix is None or _listed(folder)[:1] == [prefix]:
+        return
+    known = candidates(folder)
+    # Relative, so that the folder may be moved.
+    names = [os.path.basename(one) for one in known[known.index(prefix) :]]
+    tf.compat.v1.train.update_checkpoint_state(folder, names[0], names[::-1])
+    logging.warning('%s goes on from %s', folder, prefix)
