@@ -46,7 +46,7 @@ def test_later_steps_are_forgotten(tmp_path, caplog):
 @pytest.mark.parametrize('text', ['a,b\n1,2\n', 'step,loss\n1,x\n', 'step,loss\nx,1\n'])
 def test_another_file_of_that_name_is_refused(tmp_path, text):
     (tmp_path / evaluations.FILE).write_text(text)
-    with pytest.raises(ValueError, match='evaluations.csv: not a table of evaluations'):
+    with pytest.raises(ValueError, match='evaluations.csv: not a table of numbers by step'):
         evaluations.read(str(tmp_path))
 
 

@@ -12,6 +12,7 @@ from utility.metrics import normalized_error
 from utility.model_fn import Task, make_model_fn
 from utility.prediction import PredictOptions
 from utility.schedules import Length
+from utility.training_log import Watch
 
 SIZE = 64
 SKIRT = SCHEMA.subset('skirt')
@@ -54,9 +55,11 @@ def _data(count, seed=0):
     return features, labels
 
 
-def _estimator(model_dir, **task):
+def _estimator(model_dir, save_summary_steps=100, **task):
     task = Task(EXPERIMENT, SKIRT, length=Length(1000, 1.0), eval_categories=('skirt',), **task)
-    config = tf.estimator.RunConfig(tf_random_seed=1, log_step_count_steps=None)
+    config = tf.estimator.RunConfig(
+        tf_random_seed=1, log_step_count_steps=None, save_summary_steps=save_summary_steps
+    )
     return tf.estimator.Estimator(make_model_fn(task), str(model_dir), config)
 
 
@@ -134,13 +137,30 @@ def test_the_flip_test_makes_prediction_symmetric(trained):
 def test_pictures_of_the_evaluation_are_written(trained, tmp_path):
     estimator = _estimator(trained[0], eval_dir=str(tmp_path))
     estimator.evaluate(_input_fn(trained[1], 2))
-    [path] = tmp_path.iterdir()
-    tags = [
-        value.tag
-        for event in tf.compat.v1.train.summary_iterator(str(path))
-        for value in event.summary.value
-    ]
-    assert any(tag.startswith('pictures') for tag in tags)
+    assert {tag.split('/')[0] for tag, _ in _summaries(tmp_path)} == {'pictures', 'heatmaps'}
+
+
+def _summaries(folder) -> list[tuple[str, tf.compat.v1.Summary.Value]]:
+    [path] = folder.glob('events*')
+    serialized = tf.data.TFRecordDataset(str(path)).as_numpy_iterator()
+    events = map(tf.compat.v1.Event.FromString, serialized)
+    return [(value.tag, value) for event in events for value in event.summary.value]
+
+
+@pytest.mark.parametrize('histograms', [False, True])
+def test_a_training_writes_scalars_pictures_and_on_demand_histograms(tmp_path, histograms):
+    watch = Watch(every=2, folder=str(tmp_path), histograms=histograms)
+    estimator = _estimator(tmp_path, save_summary_steps=2, watch=watch)
+    estimator.train(_input_fn(_data(4), 2, repeat=None), max_steps=4)
+    found = _summaries(tmp_path)
+    scalars = {tag for tag, value in found if value.HasField('simple_value')}
+    assert scalars >= {'loss', 'loss/output_0', 'normalized_error', 'learning_rate'}
+    assert scalars >= {'images_per_second', 'waiting'}
+    assert {'pictures/image/0', 'heatmaps/image/0'} <= {tag for tag, _ in found}
+    weights = {tag for tag, value in found if value.HasField('histo')}
+    names = {f'weights/{name}' for name in estimator.get_variable_names()}
+    trained = {name for name in names if name.endswith(('kernel', 'bias', 'gamma', 'beta'))}
+    assert weights == (trained if histograms else set())
 
 
 def test_equal_seeds_give_equal_losses(tmp_path):

@@ -30,7 +30,7 @@ from absl import logging as absl_logging
 
 from preprocessing.datasets.fashionai import SCHEMA
 from preprocessing.tables import read_table
-from utility import checkpoints, predictor
+from utility import checkpoints, predictor, run_log, step_tables, training_log
 from utility.metrics import normalizers
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -210,9 +210,24 @@ def test_a_killed_training_goes_on_from_its_checkpoint(folder, interrupted):
     assert 3 <= step < total
     assert checkpoint_step(folder / 'second' / 'all') == total
     taken = [int(number) for number in re.findall(r' step (\d+)/', log)]
-    # The first step of a run starts the clock and is not reported.
-    assert taken == list(range(step + 2, total + 1))
+    assert taken == list(range(step + 1, total + 1))
     assert set(printed_errors(log)) >= {'all'}
+
+
+def test_the_table_and_the_log_of_a_killed_training_are_whole(folder, interrupted):
+    step, log = interrupted
+    run = folder / 'second'
+    rows = step_tables.read(str(run / 'all' / training_log.FILE))
+    assert list(rows) == list(range(1, num_steps(folder, epochs=INTERRUPTED_EPOCHS) + 1))
+    columns = {'epoch', 'loss', 'loss/output_0', 'normalized_error', 'learning_rate'}
+    assert all(row.keys() >= columns for row in rows.values())
+    # Of the first step of each process no speed is known.
+    assert [n for n, row in rows.items() if 'waiting' not in row] == [1, step + 1]
+    lines = (run / run_log.FILE).read_text().splitlines()
+    assert [line.partition(' ')[2] for line in lines[-log.count('\n') :]] == log.splitlines()
+    taken = [int(number) for number in re.findall(r' step (\d+)/', '\n'.join(lines))]
+    # The file may lack what the terminal showed right before the kill.
+    assert taken[:4] == [1, 2, 3, 4] and set(taken) == set(rows)
 
 
 @pytest.mark.parametrize(('category', 'num_keypoints'), [('skirt', 4), ('trousers', 7)])

@@ -1,4 +1,4 @@
-"""Points in the pictures for TensorBoard: which pixels are coloured."""
+"""Points and heat maps in the pictures for TensorBoard: which pixels are coloured."""
 
 from __future__ import annotations
 
@@ -58,3 +58,20 @@ def test_predicted_points_lie_over_true_ones_and_absent_points_are_left_out():
         assert picture[3, 11].tolist() == green
         assert picture[11, 3].tolist() == red
         assert picture[11, 11].tolist() == plain
+
+
+def test_heat_maps_shine_where_they_are_high_and_the_picture_has_the_point():
+    images = tf.fill([6, 8, 8, 3], tf.constant(100, tf.uint8))
+    maps = np.zeros([6, 4, 4, 3], np.float32)
+    maps[:, 0, 0, 0] = 1.5  # more than sure
+    maps[:, 0, 3, 1] = -1.0
+    maps[:, 3, 3, 2] = 1.0
+    labels = {'visibility': tf.tile([[1, 0, -1]], [6, 1])}
+    pictures = summaries.pictures_with_heatmaps(images, tf.constant(maps), labels).numpy()
+    assert pictures.shape == (summaries.MAX_PICTURES, 8, 8, 3) and pictures.dtype == np.uint8
+    dark = [50, 50, 50]
+    for picture in pictures:
+        assert picture[0, 0].tolist() == [255, 48, 48]
+        assert picture[0, 7].tolist() == picture[7, 7].tolist() == picture[4, 4].tolist() == dark
+        # Half way between two cells, bilinear: 0.25 of 1.5 and 0.75 * 0.25 of it in a corner.
+        assert picture[0, 2].tolist() == [int(50 + 0.375 * 205), 49, 49]

@@ -1,17 +1,22 @@
-"""What the training tells of itself: the arithmetic, and on which steps."""
+"""What the training tells of itself: the arithmetic, on which steps, and how long it waited."""
 
 from __future__ import annotations
 
 import io
+import time
 import types
 
+import numpy as np
 import pytest
 import tensorflow as tf
 
-from utility import training_log
+from utility import step_tables, training_log
 from utility.schedules import Length
+from utility.training_log import Watch
 
+v1 = tf.compat.v1
 VALUES = {'loss': 0.0123456, 'normalized_error': 0.0625, 'learning_rate': 3e-4}
+TOLD = 'loss 0.01235  NE 6.25 %  lr 0.0003'
 
 
 class _Clock:
@@ -21,6 +26,9 @@ class _Clock:
 
     def monotonic(self):
         return self.now
+
+    def time(self):
+        return self.now - 7.0
 
 
 @pytest.fixture
@@ -33,50 +41,71 @@ def clock(monkeypatch):
 @pytest.fixture
 def lines(monkeypatch):
     lines = []
-    info = lambda text, *values: lines.append(text % values)  # noqa: E731
+    info = lambda text, *values, **_: lines.append(text % values)  # noqa: E731
     monkeypatch.setattr(training_log.logging, 'info', info)
     return lines
 
 
-def _hook(start=20, total=40, every=5):
+def _hook(start=20, total=40, values=None, **watch):
     """A hook whose session has taken `start` steps."""
     with tf.Graph().as_default():
-        tf.compat.v1.train.get_or_create_global_step()
+        v1.train.get_or_create_global_step()
         hook = training_log.TrainingLog(
-            VALUES, length=Length(total, 10.0), batch_size=8, every=every
+            values or VALUES,
+            None,
+            length=Length(total, 10.0),
+            batch_size=8,
+            watch=Watch(**{'every': 5, **watch}),
         )
         hook.begin()
     hook.after_create_session(types.SimpleNamespace(run=lambda tensor: start), None)
     return hook
 
 
-def _take_steps(hook, clock, count, seconds):
+def _take_steps(hook, clock, count, seconds, waited=0.0):
     """Takes steps; returns on which of them, from 1, the values were fetched."""
     fetched = []
     for i in range(1, count + 1):
-        arguments = hook.before_run(None)
+        results = {**hook.before_run(None).fetches, 'arrival': clock.time() + waited}
         clock.now += seconds
-        if arguments is not None:
+        if len(results) > 1:
             fetched.append(i)
-        results = arguments and arguments.fetches
         hook.after_run(None, types.SimpleNamespace(results=results))
     return fetched
 
 
 def test_a_line_tells_speed_and_time_left_without_the_first_step(clock, lines):
     hook = _hook()
-    _take_steps(hook, clock, 1, seconds=100.0)
-    _take_steps(hook, clock, 4, seconds=2.0)
-    assert lines == [
-        'step 25/40  epoch 2.50  loss 0.01235  NE 6.25 %  lr 0.0003  4.0 images/s  0:00:30 left'
-    ]
+    _take_steps(hook, clock, 1, seconds=100.0, waited=90.0)
+    _take_steps(hook, clock, 4, seconds=2.0, waited=0.5)
+    speed = '4.0 images/s  waiting 25 %  0:00:30 left'
+    assert lines == [f'step 25/40  epoch 2.50  {TOLD}  {speed}']
 
 
-def test_speed_is_the_mean_since_the_start(clock, lines):
+def test_speed_and_waiting_are_those_since_the_report_before(clock, lines):
     hook = _hook()
-    _take_steps(hook, clock, 5, seconds=2.0)
-    _take_steps(hook, clock, 5, seconds=1.0)  # 9 steps in 13 s
-    assert lines[-1].endswith('5.5 images/s  0:00:14 left')
+    _take_steps(hook, clock, 5, seconds=2.0, waited=2.0)
+    _take_steps(hook, clock, 5, seconds=1.0)  # 9 steps in 13 s, 10 left
+    assert lines[-1].endswith('8.0 images/s  waiting 0 %  0:00:14 left')
+
+
+def test_what_passes_between_steps_is_not_waited(clock, lines):
+    hook = _hook()
+    _take_steps(hook, clock, 1, seconds=1.0)
+    clock.now += 12.0  # a checkpoint
+    _take_steps(hook, clock, 4, seconds=2.0, waited=1.0)
+    assert 'waiting 20 %' in lines[0]
+
+
+def test_a_clock_that_is_set_back_makes_no_negative_share(clock, lines):
+    _take_steps(_hook(), clock, 5, seconds=1.0, waited=-3600.0)
+    assert 'waiting 0 %' in lines[0]
+
+
+def test_the_loss_of_each_output_is_told_where_there_are_several(clock, lines):
+    outputs = {'loss/output_0': 0.25, 'loss/output_1': 1e-5}
+    _take_steps(_hook(values={**VALUES, **outputs}), clock, 5, seconds=1.0)
+    assert 'loss 0.01235 (0.25, 1e-05)  NE' in lines[0]
 
 
 def test_more_than_a_day_is_told(clock, lines):
@@ -99,19 +128,83 @@ def test_a_session_that_is_made_anew_starts_the_clock_again(clock, lines):
     assert lines[-1].startswith('step 25/40') and '4.0 images/s' in lines[-1]
 
 
-def test_a_terminal_gets_a_bar(monkeypatch, lines):
+def test_a_terminal_gets_a_bar(monkeypatch, lines, clock):
     class Terminal(io.StringIO):
         def isatty(self):
             return True
 
     terminal = Terminal()
     monkeypatch.setattr('sys.stderr', terminal)
+    aside = []
+    monkeypatch.setattr(training_log.run_log, 'log_aside', lambda *words: aside.append(words))
     hook = _hook()
-    for _ in range(20):
-        arguments = hook.before_run(None)
-        results = arguments and arguments.fetches
-        hook.after_run(None, types.SimpleNamespace(results=results))
+    _take_steps(hook, clock, 20, seconds=1.0)
     hook.end(None)
     assert '40/40' in terminal.getvalue()
     assert 'NE 6.25 %' in terminal.getvalue()
     assert lines == []
+    assert [words[1] for words in aside] == [25, 30, 35, 40]
+
+
+def test_each_report_is_a_row(clock, lines, tmp_path):
+    values = {**VALUES, 'loss': np.float32(0.1), 'extra': 2}
+    hook = _hook(start=4, values=values, folder=str(tmp_path))
+    _take_steps(hook, clock, 6, seconds=2.0, waited=1.5)
+    rows = step_tables.read(str(tmp_path / training_log.FILE))
+    # Step 5 is the first of its session: nothing is known of its speed.
+    known = {'loss': 0.100000001, 'normalized_error': 0.0625, 'learning_rate': 3e-4, 'extra': 2}
+    speed = {'images_per_second': 4.0, 'waiting': 0.75}
+    assert rows == {5: {'epoch': 0.5, **known}, 10: {'epoch': 1.0, **known, **speed}}
+    assert np.float32(rows[5]['loss']) == np.float32(0.1)
+
+
+def test_a_training_that_goes_on_drops_the_rows_of_later_steps(clock, lines, tmp_path):
+    _take_steps(_hook(0, folder=str(tmp_path)), clock, 20, seconds=1.0)
+    hook = _hook(12, folder=str(tmp_path))
+    rows = step_tables.read(str(tmp_path / training_log.FILE))
+    assert list(rows) == [5, 10]
+    _take_steps(hook, clock, 8, seconds=1.0)
+    assert list(step_tables.read(str(tmp_path / training_log.FILE))) == [5, 10, 15, 20]
+
+
+def _sleeping(seconds):
+    """f(x) -> x, that takes so long in the graph."""
+
+    def sleep(value):
+        time.sleep(seconds)
+        return value
+
+    return lambda x: tf.ensure_shape(tf.numpy_function(sleep, [x], x.dtype), x.shape)
+
+
+@pytest.mark.parametrize(
+    ('input_seconds', 'step_seconds', 'least', 'most'),
+    [
+        (0.03, 0.0, 0.7, 1.0),  # a slow input
+        (0.0, 0.03, 0.0, 0.2),  # a slow step
+        (0.03, 0.03, 0.0, 0.4),  # both at once: the input works beside the step
+        (0.06, 0.03, 0.25, 0.75),  # an input that takes twice as long
+    ],
+)
+def test_the_share_of_waiting_tells_what_is_slow(
+    tmp_path, input_seconds, step_seconds, least, most
+):
+    with tf.Graph().as_default():
+        step = v1.train.get_or_create_global_step()
+        batches = tf.data.Dataset.range(10**6).map(_sleeping(input_seconds)).prefetch(2)
+        batch = v1.data.make_one_shot_iterator(batches).get_next()
+        work = _sleeping(step_seconds)(batch)
+        with tf.control_dependencies([work]):
+            train = v1.assign_add(step, 1)
+        hook = training_log.TrainingLog(
+            {name: tf.constant(value) for name, value in VALUES.items()},
+            training_log.arrival(batch),
+            length=Length(21, 10.0),
+            batch_size=8,
+            watch=Watch(every=21, folder=str(tmp_path)),
+        )
+        with v1.train.MonitoredSession(hooks=[hook]) as session:
+            for _ in range(21):
+                session.run(train)
+    share = step_tables.read(str(tmp_path / training_log.FILE))[21]['waiting']
+    assert least <= share <= most

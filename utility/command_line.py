@@ -37,12 +37,15 @@ _WRONG_PATH_IN_TENSORFLOW = ('NotFoundError', 'PermissionDeniedError')
 _FRAMEWORKS = ('keras', 'tensorflow', 'tensorflow_addons', 'tensorflow_estimator')
 
 
-class _LineFormatter(logging.Formatter):
+class LineFormatter(logging.Formatter):
     """The time, the level where it is more than INFO, the message and any traceback."""
+
+    def __init__(self, time_format: str = '%H:%M:%S'):
+        super().__init__(datefmt=time_format)
 
     def format(self, record: logging.LogRecord) -> str:
         level = f'{record.levelname.lower()}: ' if record.levelno > logging.INFO else ''
-        return f'{self.formatTime(record, "%H:%M:%S")} {level}{super().format(record)}'
+        return f'{self.formatTime(record, self.datefmt)} {level}{super().format(record)}'
 
 
 def run(main: Callable[[list[str]], None], doc: str) -> None:
@@ -58,7 +61,7 @@ def run(main: Callable[[list[str]], None], doc: str) -> None:
     """
     _quiet_tensorflow()
     absl_logging.use_absl_handler()
-    absl_logging.get_absl_handler().setFormatter(_LineFormatter())
+    absl_logging.get_absl_handler().setFormatter(LineFormatter())
     flags.FLAGS.set_default('verbosity', absl_logging.INFO)
     try:
         main(_parse(sys.argv, doc))

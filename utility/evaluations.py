@@ -8,18 +8,15 @@ utility/runner.py.
 
 from __future__ import annotations
 
-import csv
-import io
 import os
 from collections.abc import Callable, Iterable, Mapping
 from typing import Optional
 
 from absl import logging
 
-from preprocessing import tables
+from utility import step_tables
 
 FILE = 'evaluations.csv'
-STEP = 'step'
 
 # Metric name -> value: 'normalized_error' (a fraction), 'normalized_error/<category>', 'loss'.
 Metrics = Mapping[str, float]
@@ -40,49 +37,24 @@ def read(folder: str, up_to: int | None = None) -> dict[int, dict[str, float]]:
     Raises:
         ValueError: The file is not what `keep` writes.
     """
-    import tensorflow as tf
-
-    path = os.path.join(folder, FILE)
-    if not tf.io.gfile.exists(path):
-        return {}
-    (header, *rows), _ = tables.read_rows(path)
-    results = {}
-    for row in rows:
-        cells = dict(zip(header, row))
-        try:
-            step = int(cells.pop(STEP))
-            results[step] = {name: float(cell) for name, cell in cells.items() if cell}
-        except (KeyError, ValueError) as error:
-            raise ValueError(f'{path}: not a table of evaluations: {error}') from error
-    return {step: results[step] for step in sorted(results) if up_to is None or step <= up_to}
+    return step_tables.read(os.path.join(folder, FILE), up_to)
 
 
 def keep(folder: str, step: int, metrics: Metrics) -> None:
     """Adds the line of a step, in the place of an earlier one of the same step if there is any."""
     own = {n: float(value) for n, value in metrics.items() if n != 'global_step'}
-    _write(folder, {**read(folder), step: own})
+    step_tables.write(os.path.join(folder, FILE), {**read(folder), step: own})
 
 
 def forget_after(folder: str, step: int) -> None:
     """Drops the lines of later steps: of a training that goes on from an earlier checkpoint."""
-    results, left = read(folder), read(folder, up_to=step)
-    if len(left) < len(results):
-        dropped = ', '.join(str(one) for one in results if one not in left)
-        logging.warning('%s: the evaluations at step %s are made again', folder, dropped)
-        _write(folder, left)
+    dropped = step_tables.forget_after(os.path.join(folder, FILE), step)
+    if dropped:
+        again = ', '.join(map(str, dropped))
+        logging.warning('%s: the evaluations at step %s are made again', folder, again)
 
 
 def react(reactions: Iterable[Reaction], step: int, metrics: Metrics) -> list[str]:
     """Tells all reactions of a result; the reasons of those that ask to end the training."""
     answers = [reaction(step, metrics) for reaction in reactions]
     return [answer for answer in answers if answer is not None]
-
-
-def _write(folder: str, results: Mapping[int, Metrics]) -> None:
-    names = sorted({name for metrics in results.values() for name in metrics})
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator='\n')
-    writer.writerow([STEP, *names])
-    for step in sorted(results):
-        writer.writerow([step, *(results[step].get(name, '') for name in names)])
-    tables.write_bytes(os.path.join(folder, FILE), text.getvalue().encode())

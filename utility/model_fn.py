@@ -20,11 +20,12 @@ from utility import (
     pretrained,
     schedules,
     summaries,
+    training_log,
 )
 from utility.heatmaps import HeatmapCodec
 from utility.prediction import PredictOptions
 from utility.schedules import Length
-from utility.training_log import TrainingLog
+from utility.training_log import TrainingLog, Watch
 
 v1 = tf.compat.v1
 
@@ -44,7 +45,7 @@ class Task:
             other networks; None: points.
         weights: That a training starts from, in a checkpoint, or None.
         allow_partial_init: Whether these may fill the backbone in part.
-        log_every: Steps between two lines of the training log.
+        watch: What of a training is watched.
     """
 
     experiment: Experiment
@@ -56,7 +57,7 @@ class Task:
     heatmap_size: tuple[int, int] | None = None
     weights: checkpoints.Weights | None = None
     allow_partial_init: bool = False
-    log_every: int = 20
+    watch: Watch = Watch()
 
     def __post_init__(self):
         head = self.experiment.network.head
@@ -95,18 +96,27 @@ def _spec(task: Task, features, labels, mode: str, model_dir: str):
     loss, output_losses = losses.heatmap_loss(
         outputs, labels, task.experiment.loss, task.experiment.network.image_size
     )
-    predicted, _ = task.codec.decode(losses.to_heatmaps(outputs[-1], task.experiment.loss))
+    maps = losses.to_heatmaps(outputs[-1], task.experiment.loss)
+    predicted, _ = task.codec.decode(maps)
     error = normalized_errors(predicted, features, labels)
-    pictures = summaries.pictures_with_points(features['image'], predicted, labels)
+    shown = {
+        'pictures': summaries.pictures_with_points(features['image'], predicted, labels),
+        'heatmaps': summaries.pictures_with_heatmaps(
+            features['image'], maps / task.experiment.loss.target_scale, labels
+        ),
+    }
     if mode == tf.estimator.ModeKeys.EVAL:
-        return _eval_spec(task, features, loss, error, pictures)
+        return _eval_spec(task, features, loss, error, shown)
     # A run that has a checkpoint of its own goes on from there.
     if not tf.train.latest_checkpoint(model_dir):
         _start(task, network)
     # The evaluations so far; this graph is made anew after each.
     drops = plateau.drops(task.experiment.schedule, plateau.errors_so_far(model_dir))
     task = dataclasses.replace(task, length=dataclasses.replace(task.length, drops=drops))
-    return _train_spec(task, network, loss, output_losses, error, pictures)
+    watched = {'loss': loss, 'normalized_error': _batch_error(*error)}
+    watched.update({f'loss/output_{i}': value for i, value in enumerate(output_losses)})
+    _show(shown)
+    return _train_spec(task, network, watched, training_log.arrival(features['image']))
 
 
 def normalized_errors(predicted, features, labels) -> tuple[tf.Tensor, tf.Tensor]:
@@ -159,7 +169,7 @@ def mean_where(mask: tf.Tensor, values: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor
     return total / count, update_total / update_count
 
 
-def _eval_spec(task: Task, features, loss, error, pictures):
+def _eval_spec(task: Task, features, loss, error, shown):
     errors, scored = error
     metrics = {'normalized_error': mean_where(scored, errors)}
     for category in task.eval_categories:
@@ -167,11 +177,10 @@ def _eval_spec(task: Task, features, loss, error, pictures):
         metrics[f'normalized_error/{category}'] = mean_where(own, errors)
     hooks = []
     if task.eval_dir:
-        summary = v1.summary.image('pictures', pictures, max_outputs=summaries.MAX_PICTURES)
         # One summary an evaluation: the first batch.
         hooks = [
             v1.train.SummarySaverHook(
-                save_steps=10**9, output_dir=task.eval_dir, summary_op=summary
+                save_steps=10**9, output_dir=task.eval_dir, summary_op=_show(shown)
             )
         ]
     return tf.estimator.EstimatorSpec(
@@ -189,37 +198,43 @@ def _start(task: Task, network) -> None:
     pretrained.check_frozen(config, variables, restored)
 
 
-def _train_spec(task: Task, network, loss, output_losses, error, pictures):
+def _batch_error(errors: tf.Tensor, scored: tf.Tensor) -> tf.Tensor:
+    """The mean of errors [B, K] over the scored points [B, K]; 0 where there are none."""
+    total = tf.reduce_sum(tf.where(scored, errors, 0.0))
+    return tf.math.divide_no_nan(total, tf.reduce_sum(tf.cast(scored, tf.float32)))
+
+
+def _show(pictures) -> tf.Tensor:
+    """The summary for TensorBoard of tag -> pictures, uint8 [B, H, W, 3]."""
+    most = summaries.MAX_PICTURES
+    return v1.summary.merge([v1.summary.image(t, p, max_outputs=most) for t, p in pictures.items()])
+
+
+def _train_spec(task: Task, network, watched, arrived: tf.Tensor):
+    """`watched` has the loss, which is minimised, and what else is reported of a step."""
     experiment = task.experiment
     step = v1.train.get_or_create_global_step()
     rate = schedules.learning_rate(experiment.optimizer, experiment.schedule, step, task.length)
     total, train_op = optimizers.training_step(
-        loss, rate, network.trainable_variables, experiment.optimizer
+        watched['loss'], rate, network.trainable_variables, experiment.optimizer
     )
     train_op = averaging.averaging_step(
         train_op, network.trainable_variables, experiment, task.length
     )
-    errors, scored = error
-    batch_error = tf.math.divide_no_nan(
-        tf.reduce_sum(tf.where(scored, errors, 0.0)), tf.reduce_sum(tf.cast(scored, tf.float32))
-    )
-    watched = {'loss': loss, 'normalized_error': batch_error, 'learning_rate': rate}
+    watched = {**watched, 'learning_rate': rate}
     for name, value in watched.items():
         v1.summary.scalar(name, value)
-    for i, value in enumerate(output_losses):
-        v1.summary.scalar(f'loss/output_{i}', value)
-    v1.summary.image('pictures', pictures, max_outputs=summaries.MAX_PICTURES)
+    if task.watch.histograms:
+        for variable in network.trainable_variables:
+            v1.summary.histogram(f'weights/{variable.name.split(":")[0]}', variable)
+    replicas = tf.distribute.get_strategy().num_replicas_in_sync
+    hook = TrainingLog(
+        watched,
+        arrived,
+        length=task.length,
+        batch_size=experiment.data.batch_size * replicas,
+        watch=task.watch,
+    )
     return tf.estimator.EstimatorSpec(
-        tf.estimator.ModeKeys.TRAIN,
-        loss=total,
-        train_op=train_op,
-        training_hooks=[
-            TrainingLog(
-                watched,
-                length=task.length,
-                batch_size=experiment.data.batch_size
-                * tf.distribute.get_strategy().num_replicas_in_sync,
-                every=task.log_every,
-            )
-        ],
+        tf.estimator.ModeKeys.TRAIN, loss=total, train_op=train_op, training_hooks=[hook]
     )

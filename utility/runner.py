@@ -17,7 +17,7 @@ from absl import flags, logging
 
 import config
 from config import Experiment
-from utility import command_line, evaluations, training_flags
+from utility import command_line, evaluations, run_log, training_flags
 from utility.training_flags import RunOptions
 
 
@@ -47,6 +47,12 @@ def train(experiment: Experiment, options: RunOptions) -> None:
     Raises:
         ValueError: A setting, a path or a category is wrong, or model_dir holds another experiment.
     """
+    with run_log.kept() as keep_log_in:
+        _train_all(experiment, options, keep_log_in)
+
+
+def _train_all(experiment: Experiment, options: RunOptions, keep_log_in) -> None:
+    """As `train`; calls keep_log_in(model_dir) when nothing is wrong with what was asked for."""
     from utility import checkpoint_files, pretrained, runs, training_data
     from utility.plan import make_plan
 
@@ -64,6 +70,7 @@ def train(experiment: Experiment, options: RunOptions) -> None:
         runs.check_folder(folder, networks[folder])
         make_plan(networks[folder], options.data_dir, 1)
     with pretrained.for_runs(folders, path, experiment.network.backbone) as weights:
+        keep_log_in(options.model_dir)
         for folder, own in networks.items():
             _train_one(own, folder, options, weights)
 
@@ -76,6 +83,7 @@ def _train_one(experiment: Experiment, model_dir: str, options: RunOptions, weig
     from utility import strategies, training_data
     from utility.model_fn import Task, make_model_fn
     from utility.plan import make_plan
+    from utility.training_log import Watch
 
     strategy, replicas = strategies.make_strategy(options.strategy)
     plan = make_plan(experiment, options.data_dir, replicas)
@@ -87,7 +95,7 @@ def _train_one(experiment: Experiment, model_dir: str, options: RunOptions, weig
         eval_categories=plan.eval_categories,
         weights=weights,
         allow_partial_init=options.allow_partial_init,
-        log_every=options.log_every,
+        watch=Watch(options.log_every, model_dir, options.histograms),
     )
     # Given a step, of training; made for the evaluations at once, so that mistakes show at once.
     input_of = functools.partial(training_data.input_fn, experiment, plan.schema, options.data_dir)
@@ -98,7 +106,7 @@ def _train_one(experiment: Experiment, model_dir: str, options: RunOptions, weig
         model_dir,
         tf.estimator.RunConfig(
             tf_random_seed=experiment.seed,
-            save_summary_steps=100,
+            save_summary_steps=options.summary_every,
             save_checkpoints_steps=options.save_every,
             log_step_count_steps=None,
             train_distribute=strategy,

@@ -1,4 +1,4 @@
-"""Pictures with points for TensorBoard, drawn in the graph."""
+"""Pictures with points and with heat maps for TensorBoard, drawn in the graph."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ _PREDICTED_COLOR = (255.0, 48.0, 48.0)
 _TRUE_COLOR = (48.0, 255.0, 48.0)
 # Of the picture's width; a point is seen on a thumbnail and does not hide what it marks.
 _RADIUS = 1 / 96
+_DARK = 0.5  # how bright a picture is under its heat maps
 
 
 def mark_points(images: tf.Tensor, points: tf.Tensor, shown: tf.Tensor, color) -> tf.Tensor:
@@ -48,3 +49,21 @@ def pictures_with_points(images: tf.Tensor, predicted: tf.Tensor, labels) -> tf.
     pictures = mark_points(pictures, labels['keypoints'][:MAX_PICTURES], present, _TRUE_COLOR)
     pictures = mark_points(pictures, predicted[:MAX_PICTURES], present, _PREDICTED_COLOR)
     return tf.cast(pictures, tf.uint8)
+
+
+def pictures_with_heatmaps(images: tf.Tensor, maps: tf.Tensor, labels) -> tf.Tensor:
+    """The batch's first pictures, dark, with the heat maps of the points that they have, bright.
+
+    Args:
+        images: uint8 [B, H, W, 3].
+        maps: float32 [B, h, w, K], 1 where the network is sure of a point.
+        labels: 'visibility' [B, K].
+
+    Returns:
+        uint8 [min(B, MAX_PICTURES), H, W, 3].
+    """
+    present = labels['visibility'][:MAX_PICTURES, tf.newaxis, tf.newaxis, :] >= 0
+    highest = tf.reduce_max(tf.where(present, maps[:MAX_PICTURES], 0.0), axis=-1, keepdims=True)
+    share = tf.clip_by_value(tf.image.resize(highest, images.shape[1:3]), 0.0, 1.0)
+    dark = _DARK * tf.cast(images[:MAX_PICTURES], tf.float32)
+    return tf.cast(dark + share * (tf.constant(_PREDICTED_COLOR) - dark), tf.uint8)

@@ -22,7 +22,9 @@ class RunOptions:
         init_checkpoint: Weights to start from, of any kind that utility/pretrained.py reads.
         allow_partial_init: Whether these may fill a part of the backbone only.
         strategy: 'none' or 'mirrored'.
-        log_every: Steps between two lines of the log.
+        log_every: Steps between two lines of the log, and rows of metrics.csv.
+        summary_every: Steps between two summaries for TensorBoard.
+        histograms: Whether these hold histograms of the weights.
         save_every: Steps between two checkpoints.
     """
 
@@ -33,6 +35,8 @@ class RunOptions:
     allow_partial_init: bool = False
     strategy: str = 'none'
     log_every: int = 20
+    summary_every: int = 100
+    histograms: bool = False
     save_every: int = 1000
 
 
@@ -57,6 +61,8 @@ def define(default_model_dir: str) -> None:
     flags.DEFINE_boolean('run_on_cloud', False, 'Look up --init_checkpoint beside the data.')
     flags.DEFINE_enum('strategy', 'none', STRATEGIES, 'mirrored: all GPUs of this machine.')
     flags.DEFINE_integer('log_every', 20, 'Steps between two lines of the log.', lower_bound=1)
+    flags.DEFINE_integer('summary_every', 100, 'Steps between two summaries for TensorBoard.', 1)
+    flags.DEFINE_boolean('histograms', False, 'Histograms of the weights in TensorBoard.')
     flags.DEFINE_integer('save_every', 1000, 'Steps between two checkpoints.', lower_bound=1)
 
 

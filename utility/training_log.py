@@ -1,8 +1,14 @@
-"""The progress of a training: a bar on a terminal, plain lines otherwise."""
+"""The progress of a training: a bar on a terminal, plain lines otherwise, and a row of metrics.csv.
+
+How long a step waits for its input is measured in the graph: TensorFlow reads the clock when the
+batch is there, and the hook when it asks for the step.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
+import os
 import sys
 import time
 from collections.abc import Mapping
@@ -11,79 +17,169 @@ import tensorflow as tf
 from absl import logging
 from tqdm import tqdm
 
+from utility import run_log, step_tables
 from utility.schedules import Length
 
 v1 = tf.compat.v1
 
+FILE = 'metrics.csv'
+EPOCH, RATE, WAITING = 'epoch', 'images_per_second', 'waiting'
+LOSS, ERROR, LEARNING_RATE = 'loss', 'normalized_error', 'learning_rate'
+OUTPUT_LOSS = 'loss/output_'  # and its number
+_ARRIVAL = 'arrival'
+
+
+@dataclasses.dataclass(frozen=True)
+class Watch:
+    """What of a training is watched.
+
+    Attributes:
+        every: Steps between two reports.
+        folder: Of the network: reports go into its metrics.csv and TensorBoard; None: nowhere.
+        histograms: Whether TensorBoard gets histograms of the weights.
+    """
+
+    every: int = 20
+    folder: str | None = None
+    histograms: bool = False
+
+
+def arrival(batch: tf.Tensor) -> tf.Tensor:
+    """When a batch is there, by the clock of time.time(), s: float64 []."""
+    with tf.control_dependencies([batch]):
+        return tf.timestamp()
+
+
+class _Speed:
+    """Steps per second and the share of time that they waited, since `restart`."""
+
+    def __init__(self):
+        self.restart()
+
+    def restart(self) -> None:
+        self._start, self._steps, self._waited = time.monotonic(), 0, 0.0
+
+    def add(self, waited: float) -> None:
+        self._steps += 1
+        self._waited += waited
+
+    def read(self) -> tuple[float, float]:
+        seconds = max(1e-9, time.monotonic() - self._start)
+        return self._steps / seconds, min(1.0, self._waited / seconds)
+
 
 class TrainingLog(v1.train.SessionRunHook):
-    """Reports step, epoch, loss, NE, learning rate, images/s and time left every few steps.
+    """Reports step, epoch, loss, NE, learning rate, images/s, waiting and time left.
 
-    The watched tensors are fetched on those steps only. Speed is the mean since the start of this
-    stretch of the training; time left is without the evaluations.
+    The watched tensors are fetched on reported steps only. Speed and waiting are those since the
+    report before; time left goes by the mean speed of this stretch of the training and is without
+    evaluations. The first step of a session, which pays for building the graph, counts for neither.
 
     Args:
-        watched: 'loss', 'normalized_error' (a fraction) and 'learning_rate', scalars.
+        watched: 'loss', 'normalized_error' (a fraction), 'learning_rate', 'loss/output_<i>' and
+            whatever else is to be a column of metrics.csv; scalars.
+        arrived: Of `arrival`.
         length: Of the training.
         batch_size: Pictures of one step, over all replicas.
-        every: Steps between two reports.
+        watch: What is watched.
     """
 
     def __init__(
         self,
         watched: Mapping[str, tf.Tensor],
+        arrived: tf.Tensor,
         *,
         length: Length,
         batch_size: int,
-        every: int,
+        watch: Watch,
     ):
         self._watched = dict(watched)
+        self._arrived = arrived
         self._length = length
         self._batch_size = batch_size
-        self._every = every
-        self._bar = None
+        self._watch = watch
+        self._bar = self._table = None
 
     def begin(self):
         self._step_tensor = v1.train.get_global_step()
+        folder = self._watch.folder
+        self._writer = folder and v1.summary.FileWriterCache.get(folder)
 
     def after_create_session(self, session, coord):
         self._step = int(session.run(self._step_tensor))
-        # The first step pays for building the graph: the clock starts after it.
-        self._clock_step = self._clock = None
-        if sys.stderr.isatty():
+        self._stretch = self._lately = None  # of type _Speed, once the first step is done
+        if self._watch.folder is not None:
+            path = os.path.join(self._watch.folder, FILE)
+            names = [EPOCH, *self._watched, RATE, WAITING]
+            self._table = step_tables.GrowingTable(path, names, self._step)
+        if sys.stderr.isatty() and self._bar is None:
             self._bar = tqdm(
-                total=self._length.total_steps, initial=self._step, unit='step', desc='training'
+                total=self._length.total_steps,
+                initial=self._step,
+                unit='step',
+                desc='training',
+                dynamic_ncols=True,
             )
 
     def before_run(self, run_context):
         self._step += 1
-        if self._step % self._every == 0 or self._step == self._length.total_steps:
-            return v1.train.SessionRunArgs(self._watched)
-        return None
+        is_reported = self._step % self._watch.every == 0 or self._step == self._length.total_steps
+        self._asked = time.time()
+        return v1.train.SessionRunArgs(
+            {_ARRIVAL: self._arrived, **(self._watched if is_reported else {})}
+        )
 
     def after_run(self, run_context, run_values):
+        values = dict(run_values.results)
+        waited = max(0.0, values.pop(_ARRIVAL) - self._asked)
         if self._bar is not None:
             self._bar.update(1)
-        if self._clock is None:
-            self._clock, self._clock_step = time.monotonic(), self._step
-        elif run_values.results is not None:
-            self._report(run_values.results)
+        if self._stretch is not None:
+            self._stretch.add(waited)
+            self._lately.add(waited)
+        if values:
+            # As many digits as tell any two float32 numbers apart.
+            self._report({name: float(f'{value:.9g}') for name, value in values.items()})
+        if self._stretch is None:
+            self._stretch, self._lately = _Speed(), _Speed()
 
-    def _report(self, values):
-        rate = (self._step - self._clock_step) / max(1e-9, time.monotonic() - self._clock)
-        left = datetime.timedelta(seconds=round((self._length.total_steps - self._step) / rate))
-        text = (
-            f'epoch {self._step / self._length.steps_per_epoch:.2f}'
-            f'  loss {values["loss"]:.4g}  NE {100 * values["normalized_error"]:.2f} %'
-            f'  lr {values["learning_rate"]:.3g}  {rate * self._batch_size:.1f} images/s'
-        )
+    def _report(self, values: Mapping[str, float]) -> None:
+        row = {EPOCH: round(self._step / self._length.steps_per_epoch, 4), **values}
+        text = describe(row)
+        if self._stretch is not None:
+            rate, waiting = self._lately.read()
+            row.update({RATE: round(rate * self._batch_size, 2), WAITING: round(waiting, 4)})
+            steps_left = self._length.total_steps - self._step
+            left = datetime.timedelta(seconds=round(steps_left / self._stretch.read()[0]))
+            text += f'  {row[RATE]:.1f} images/s  waiting {100 * row[WAITING]:.0f} %  {left} left'
+            self._lately.restart()
+        self._keep(row)
+        log = logging.info
         if self._bar is not None:
             self._bar.set_postfix_str(text)
-        else:
-            logging.info(
-                'step %d/%d  %s  %s left', self._step, self._length.total_steps, text, left
-            )
+            log = run_log.log_aside
+        log('step %d/%d  %s', self._step, self._length.total_steps, text)
+
+    def _keep(self, row: Mapping[str, float]) -> None:
+        if self._table is None:
+            return
+        self._table.add(self._step, row)
+        names = [name for name in (RATE, WAITING) if name in row]  # the others are in the graph
+        values = [v1.Summary.Value(tag=name, simple_value=row[name]) for name in names]
+        self._writer.add_summary(v1.Summary(value=values), self._step)
 
     def end(self, session):
         if self._bar is not None:
             self._bar.close()
+        if self._table is not None:
+            self._table.close()
+
+
+def describe(row: Mapping[str, float]) -> str:
+    """Epoch, losses, NE and learning rate in a line."""
+    outputs = [f'{value:.4g}' for name, value in row.items() if name.startswith(OUTPUT_LOSS)]
+    by_output = f' ({", ".join(outputs)})' if len(outputs) > 1 else ''
+    return (
+        f'epoch {row[EPOCH]:.2f}  loss {row[LOSS]:.4g}{by_output}'
+        f'  NE {100 * row[ERROR]:.2f} %  lr {row[LEARNING_RATE]:.3g}'
+    )
