@@ -131,7 +131,7 @@ class OptimizerConfig:
     """The optimiser.
 
     Attributes:
-        name: Name in utility.optimizers.OPTIMIZERS.
+        name: Name in utility.update_rules.OPTIMIZERS.
         learning_rate: The base rate, that the schedule multiplies.
         momentum: Of 'momentum' and 'sgdw'; beta_1 of 'adam' and 'adamw'.
         nesterov: Of 'momentum' and 'sgdw': the gradient is taken ahead (Sutskever et al. 2013).

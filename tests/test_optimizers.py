@@ -17,7 +17,7 @@ import tensorflow as tf
 
 from config import OptimizerConfig
 from tests.optimizer_runs import FEATURES, LABELS, RATES, START, load, train
-from utility import optimizers
+from utility import optimizers, update_rules
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 ALL_KINDS = ('kernel', 'bias', 'norm')
@@ -121,7 +121,7 @@ def test_weights_after_some_steps_are_those_of_the_formula(case, tmp_path):
 
 def test_every_optimizer_is_among_the_cases():
     assert {case.get('name', 'momentum') for case in CASES.values()} == set(
-        optimizers.OPTIMIZERS.names()
+        update_rules.OPTIMIZERS.names()
     )
 
 
@@ -244,5 +244,5 @@ def test_weight_decay_goes_by_the_kind_of_a_variable(name, decays):
 )
 def test_what_an_optimizer_does_not_use_is_refused(settings, message):
     with pytest.raises(ValueError) as caught:
-        optimizers.check_optimizer(OptimizerConfig(**settings))
+        update_rules.check_optimizer(OptimizerConfig(**settings))
     assert str(caught.value) == message

@@ -110,8 +110,8 @@ def _spec(task: Task, features, labels, mode: str, model_dir: str):
     # A run that has a checkpoint of its own goes on from there.
     if not tf.train.latest_checkpoint(model_dir):
         _start(task, network)
-    # The evaluations so far; this graph is made anew after each.
-    drops = plateau.drops(task.experiment.schedule, plateau.errors_so_far(model_dir))
+    # By the evaluations so far; this graph is made anew after each.
+    drops = plateau.drops_so_far(task.experiment.schedule, model_dir)
     task = dataclasses.replace(task, length=dataclasses.replace(task.length, drops=drops))
     watched = {'loss': loss, 'normalized_error': _batch_error(*error)}
     watched.update({f'loss/output_{i}': value for i, value in enumerate(output_losses)})

@@ -7,7 +7,7 @@ import dataclasses
 from config import Experiment
 from preprocessing.datasets import DATASETS
 from preprocessing.schema import KeypointSchema
-from utility import averaging, optimizers, schedules, training_data
+from utility import averaging, schedules, training_data, update_rules
 from utility.schedules import Length
 
 
@@ -53,7 +53,7 @@ def make_plan(experiment: Experiment, data_dir: str, replicas: int) -> Plan:
         ValueError: The optimiser, the schedule or the records are not fit for it.
     """
     data, optimizer, schedule = experiment.data, experiment.optimizer, experiment.schedule
-    optimizers.check_optimizer(optimizer)
+    update_rules.check_optimizer(optimizer)
     schedules.check_rates(optimizer, schedule)
     schema = DATASETS.get(data.dataset).schema.subset(data.category)
     counts = training_data.count(data_dir, experiment)

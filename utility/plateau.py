@@ -19,6 +19,11 @@ def errors_so_far(folder: str, up_to: int | None = None) -> dict[int, float]:
     return {step: metrics['normalized_error'] for step, metrics in results.items()}
 
 
+def drops_so_far(config: ScheduleConfig, folder: str) -> tuple[int, ...]:
+    """The drops that the evaluations of the network in `folder` have led to."""
+    return drops(config, errors_so_far(folder)) if config.name == 'plateau' else ()
+
+
 def drops(config: ScheduleConfig, errors: Mapping[int, float]) -> tuple[int, ...]:
     """The steps at whose evaluations the schedule 'plateau' lowers the rate; none of others.
 
