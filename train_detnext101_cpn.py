@@ -3,19 +3,14 @@
 import dataclasses
 
 import config
-from train_resnet50_cpn import EXPERIMENT as RESNET50_CPN
+from train_seresnext101_cpn import EXPERIMENT as SERESNEXT101_CPN
 from utility import runner
 
 EXPERIMENT = dataclasses.replace(
-    RESNET50_CPN,
+    SERESNEXT101_CPN,
     network=config.NetworkConfig(
         backbone='detnext101', head='cpn', backbone_options={'levels': (3, 4, 5, 6)}
     ),
-    data=config.DataConfig(batch_size=4),
-    optimizer=dataclasses.replace(RESNET50_CPN.optimizer, learning_rate=2e-4),
-    schedule=dataclasses.replace(RESNET50_CPN.schedule, decay_epochs=(15.0, 20.0)),
-    epochs=25.0,
-    epochs_per_eval=5.0,
 )
 
 if __name__ == '__main__':

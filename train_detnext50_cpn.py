@@ -2,15 +2,12 @@
 
 import dataclasses
 
-import config
-from train_resnet50_cpn import EXPERIMENT as RESNET50_CPN
+from train_detnet50_cpn import EXPERIMENT as DETNET50_CPN
 from utility import runner
 
 EXPERIMENT = dataclasses.replace(
-    RESNET50_CPN,
-    network=config.NetworkConfig(
-        backbone='detnext50', head='cpn', backbone_options={'levels': (3, 4, 5, 6)}
-    ),
+    DETNET50_CPN,
+    network=dataclasses.replace(DETNET50_CPN.network, backbone='detnext50'),
 )
 
 if __name__ == '__main__':

@@ -2,15 +2,14 @@
 
 import dataclasses
 
-import config
 from train_resnet50_cpn import EXPERIMENT as RESNET50_CPN
 from utility import runner
 
 EXPERIMENT = dataclasses.replace(
     RESNET50_CPN,
-    network=config.NetworkConfig(
+    network=dataclasses.replace(
+        RESNET50_CPN.network,
         backbone='keras/EfficientNetV2S',
-        head='cpn',
         mean=(128.0, 128.0, 128.0),
         std=(128.0, 128.0, 128.0),
     ),

@@ -2,15 +2,12 @@
 
 import dataclasses
 
-import config
 from train_hrnet_w32_hrnet import EXPERIMENT as HRNET_W32_HRNET
 from utility import runner
 
 EXPERIMENT = dataclasses.replace(
     HRNET_W32_HRNET,
-    network=config.NetworkConfig(
-        backbone='hrnet_w48', head='hrnet', backbone_options={'levels': (2,)}
-    ),
+    network=dataclasses.replace(HRNET_W32_HRNET.network, backbone='hrnet_w48'),
 )
 
 if __name__ == '__main__':

@@ -2,17 +2,14 @@
 
 import dataclasses
 
-import config
 from train_resnet152_cpn_17th_place import EXPERIMENT as RESNET152_CPN_17TH_PLACE
 from utility import runner
 
 EXPERIMENT = dataclasses.replace(
     RESNET152_CPN_17TH_PLACE,
-    network=config.NetworkConfig(
+    network=dataclasses.replace(
+        RESNET152_CPN_17TH_PLACE.network,
         backbone='keras/InceptionResNetV2',
-        head='cpn_17th_place',
-        image_size=(512, 512),
-        heatmap_size=(128, 128),
         mean=(127.5, 127.5, 127.5),
         std=(127.5, 127.5, 127.5),
     ),

@@ -2,19 +2,13 @@
 
 import dataclasses
 
-import config
-from train_resnet152_cpn_17th_place import EXPERIMENT as RESNET152_CPN_17TH_PLACE
+from train_inceptionresnetv2_cpn_17th_place import EXPERIMENT as INCEPTIONRESNETV2_CPN_17TH_PLACE
 from utility import runner
 
 EXPERIMENT = dataclasses.replace(
-    RESNET152_CPN_17TH_PLACE,
-    network=config.NetworkConfig(
-        backbone='keras/NASNetLarge',
-        head='cpn_17th_place',
-        image_size=(512, 512),
-        heatmap_size=(128, 128),
-        mean=(127.5, 127.5, 127.5),
-        std=(127.5, 127.5, 127.5),
+    INCEPTIONRESNETV2_CPN_17TH_PLACE,
+    network=dataclasses.replace(
+        INCEPTIONRESNETV2_CPN_17TH_PLACE.network, backbone='keras/NASNetLarge'
     ),
 )
 

@@ -2,13 +2,12 @@
 
 import dataclasses
 
-import config
 from train_resnet50_cpn import EXPERIMENT as RESNET50_CPN
 from utility import runner
 
 EXPERIMENT = dataclasses.replace(
     RESNET50_CPN,
-    network=config.NetworkConfig(backbone='resnet50', head='cpn_deconv'),
+    network=dataclasses.replace(RESNET50_CPN.network, head='cpn_deconv'),
 )
 
 if __name__ == '__main__':

@@ -2,13 +2,12 @@
 
 import dataclasses
 
-import config
 from train_resnet50_cpn import EXPERIMENT as RESNET50_CPN
 from utility import runner
 
 EXPERIMENT = dataclasses.replace(
     RESNET50_CPN,
-    network=config.NetworkConfig(backbone='seresnet50', head='cpn'),
+    network=dataclasses.replace(RESNET50_CPN.network, backbone='seresnet50'),
 )
 
 if __name__ == '__main__':

@@ -2,13 +2,12 @@
 
 import dataclasses
 
-import config
-from train_resnet50_cpn import EXPERIMENT as RESNET50_CPN
+from train_seresnext50_cpn import EXPERIMENT as SERESNEXT50_CPN
 from utility import runner
 
 EXPERIMENT = dataclasses.replace(
-    RESNET50_CPN,
-    network=config.NetworkConfig(backbone='seresnext50_32x4d', head='cpn_seresnext'),
+    SERESNEXT50_CPN,
+    network=dataclasses.replace(SERESNEXT50_CPN.network, head='cpn_seresnext'),
 )
 
 if __name__ == '__main__':

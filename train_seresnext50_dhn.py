@@ -2,18 +2,12 @@
 
 import dataclasses
 
-import config
 from train_seresnext101_dhn import EXPERIMENT as SERESNEXT101_DHN
 from utility import runner
 
 EXPERIMENT = dataclasses.replace(
     SERESNEXT101_DHN,
-    network=config.NetworkConfig(
-        backbone='seresnext50_32x4d',
-        head='dhn',
-        heatmap_size=(192, 192),
-        backbone_options={'output_stride': 16},
-    ),
+    network=dataclasses.replace(SERESNEXT101_DHN.network, backbone='seresnext50_32x4d'),
 )
 
 if __name__ == '__main__':
