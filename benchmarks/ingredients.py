@@ -37,8 +37,8 @@ _ABOUT = """# What each ingredient of a training brings
 
 Made by `{command}`.
 A ResNet-18 of width 32 with deconvolutions at 128 px; every training takes {steps} steps of 16
-pictures (those of one network a category: together). {images} validation pictures, {points} points, no
-test-time augmentation. {machine}.
+pictures (those of one network a category: together). {images} validation pictures, {points} points,
+no test-time augmentation. {machine}.
 
 - The **interval** is that of a bootstrap over pictures; **difference** and **p** compare with the
   base on the same pictures (sign flips): negative is better. None of it knows how much another
