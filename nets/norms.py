@@ -48,6 +48,20 @@ def normalized_by(chosen: Normalization) -> Iterator[None]:
         _CHOSEN.reset(token)
 
 
+# Whether batch norm remembers no batch but the last; of the thread too.
+_FORGETS: contextvars.ContextVar[bool] = contextvars.ContextVar('forgets')
+
+
+@contextlib.contextmanager
+def without_memory() -> Iterator[None]:
+    """Within it, batch norm that is called in training keeps its last batch's statistics alone."""
+    token = _FORGETS.set(True)
+    try:
+        yield
+    finally:
+        _FORGETS.reset(token)
+
+
 def norm(
     path: str,
     zero_gamma: bool = False,
@@ -118,8 +132,9 @@ class BatchNorm(_ScaleShift):
             inputs, gamma, self.beta, mean, variance, self.epsilon, is_training=training
         )
         if training:
+            momentum = 0.0 if _FORGETS.get(False) else self.momentum
             for variable, value in zip(moving, batch):
-                update = variable.assign_sub((variable - value) * (1 - self.momentum))
+                update = variable.assign_sub((variable - value) * (1 - momentum))
                 if not v1.executing_eagerly_outside_functions():
                     v1.add_to_collection(v1.GraphKeys.UPDATE_OPS, update)
         return outputs

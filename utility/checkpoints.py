@@ -151,7 +151,7 @@ def save(prefix: str, tensors: Mapping[str, np.ndarray]) -> None:
         )
 
 
-def _name(variable) -> str:
+def variable_name(variable) -> str:
     return variable.name.split(':')[0]
 
 
@@ -176,7 +176,7 @@ def own_weights(path: str) -> Weights | None:
 
 def compare(weights: Weights, variables: Sequence) -> WarmStart:
     """What `weights` give to a network of these variables, batch-norm statistics included."""
-    names = {_name(v): tuple(v.shape.as_list()) for v in variables}
+    names = {variable_name(v): tuple(v.shape.as_list()) for v in variables}
     shapes = weights.shapes
     missing = [n for n in names if n not in shapes]
     mismatched = [n for n, shape in names.items() if n in shapes and shapes[n] != shape]
@@ -216,7 +216,7 @@ def apply_warm_start(report: WarmStart, variables: Sequence) -> None:
     """Makes the weights the initial values. In a graph, before initialisation."""
     import tensorflow as tf
 
-    names = {_name(v): v for v in variables}
+    names = {variable_name(v): v for v in variables}
     tf.compat.v1.train.init_from_checkpoint(
         report.weights.checkpoint, {n: names[n] for n in report.restored}
     )
