@@ -95,19 +95,30 @@ class DataConfig:
         require(self, 'data.', *POSITIVE, 'batch_size', 'shuffle_buffer')
 
 
+LOSS_KINDS = ('mse', 'balanced_l1', 'adaptive_wing', 'offset', 'cross_entropy')
+
+
 @dataclasses.dataclass(frozen=True)
 class LossConfig:
     """The loss over the heat maps. Tuples have one entry per output; the last entry is repeated.
 
     Attributes:
-        kind: 'mse': squared error of heat maps. 'cross_entropy': the outputs are logits over the
-            cells of a map, compared as a distribution with the target's (simcc heads).
+        kind: 'mse': squared error of heat maps. 'balanced_l1': absolute error, foreground and
+            background weighing alike. 'adaptive_wing': of Wang et al. 2019, with its weighted map.
+            'offset': squared error of a disk around the point and, inside, of the way to it in x
+            and y, which the heat map for decoding, with the last of the sigmas, is made of.
+            'cross_entropy': the outputs are logits over the cells of a map, compared as a
+            distribution with the target's (simcc heads).
         points: Which points enter the loss: 'visible' (v = 1) or 'annotated' (v >= 0).
         target_scale: Peak of the target heat maps.
         sigmas: Standard deviation of the targets, cells, coarse output to final.
         weights: Weight of each output, coarse to final.
-        ohkm: Online hard keypoint mining on the last output: the share of an image's valid points
+        ohkm: Online hard keypoint mining on the last output: the share of the points that count
             that is kept, those of largest loss (Chen et al. 2018, CPN, section 3.2). 1 = all.
+        ohkm_over: Of which points that share is: of each 'image', of the 'batch', or of the
+            keypoints in the batch, 'keypoint', each with all its points.
+        offset_radius: Of the disk of 'offset', cells.
+        offset_weight: Of the offsets, next to the disk's.
     """
 
     kind: str = 'mse'
@@ -116,13 +127,16 @@ class LossConfig:
     sigmas: tuple[float, ...] = (2.0,)
     weights: tuple[float, ...] = (1.0,)
     ohkm: float = 0.5
+    ohkm_over: str = 'image'
+    offset_radius: float = 3.5
+    offset_weight: float = 1.0
 
     def __post_init__(self):
-        kinds, points = ('mse', 'cross_entropy'), ('visible', 'annotated')
-        require(self, 'loss.', ' or '.join(kinds), kinds.__contains__, 'kind')
-        require(self, 'loss.', ' or '.join(points), points.__contains__, 'points')
-        require(self, 'loss.', *POSITIVE, 'target_scale', 'sigmas')
-        require(self, 'loss.', *NOT_NEGATIVE, 'weights')
+        require(self, 'loss.', *one_of(LOSS_KINDS), 'kind')
+        require(self, 'loss.', *one_of(('visible', 'annotated')), 'points')
+        require(self, 'loss.', *one_of(('image', 'batch', 'keypoint')), 'ohkm_over')
+        require(self, 'loss.', *POSITIVE, 'target_scale', 'sigmas', 'offset_radius')
+        require(self, 'loss.', *NOT_NEGATIVE, 'weights', 'offset_weight')
         require(self, 'loss.', *_SHARE, 'ohkm')
 
 

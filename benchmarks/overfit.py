@@ -2,6 +2,7 @@
 
     python -m benchmarks.overfit [--scripts=train_a.py,train_b.py] [--output=docs/overfit.md]
                                  [--json=overfit.json]
+                                 [--set key=value]...
 
 Each network runs in a process of its own. With --json a run that was interrupted, or restricted to
 some scripts, is completed by the next. Ends with 1 if a network did not learn.
@@ -9,6 +10,7 @@ some scripts, is completed by the next. Ends with 1 if a network did not learn.
 
 from __future__ import annotations
 
+import functools
 import sys
 import time
 from collections.abc import Iterator
@@ -48,6 +50,11 @@ class Options(NamedTuple):
     max_steps: int = 1000
     learning_rate: float = 1e-3
     dtype: str = 'bfloat16'
+    set: tuple[str, ...] = ()
+
+    def changed(self, experiment: Experiment) -> Experiment:
+        """A recipe with what is set otherwise."""
+        return functools.reduce(Experiment.override, self.set, experiment)
 
 
 def _define_flags() -> None:
@@ -56,6 +63,7 @@ def _define_flags() -> None:
     flags.DEFINE_float('fall', default.fall, 'How many times lower the loss must get.', 1.0)
     flags.DEFINE_integer('max_steps', default.max_steps, 'After which it has not.', 1)
     flags.DEFINE_float('learning_rate', default.learning_rate, 'Of Adam.', 0.0)
+    flags.DEFINE_multi_string('set', [], 'key=value of every recipe, repeatable.')
     flags.DEFINE_enum('dtype', default.dtype, _DTYPES, 'What networks compute in.')
 
 
@@ -66,7 +74,7 @@ def main(positional: list[str]) -> None:
     book = ledger.Ledger(values.json, options._asdict())
     chosen = recipes.select(values.scripts)
     for name in chosen:
-        experiment = recipes.load(name)
+        experiment = options.changed(recipes.load(name))
         if values.again or book.is_missing(name, experiment):
             book.add(name, experiment, overfit(name, options))
             logging.info(' '.join(_cells(name, book.rows[name])))
@@ -101,7 +109,7 @@ def train(name: str, options: Options) -> Iterator[dict[str, Any]]:
     import tensorflow as tf
 
     v1 = tf.compat.v1
-    graph, size, fetched = _smallest(recipes.load(name), options)
+    graph, size, fetched = _smallest(options.changed(recipes.load(name)), options)
     with v1.Session(graph=graph, config=_unoptimised()) as session:
         with graph.as_default():
             session.run(v1.global_variables_initializer())
@@ -156,7 +164,8 @@ def _step(experiment: Experiment, pictures: tuple, options: Options):
     v1 = tf.compat.v1
     tf.random.set_seed(experiment.seed)
     image_size, (images, labels) = experiment.network.image_size, pictures
-    network = build_network(experiment.network, labels['keypoints'].shape[1], options.dtype)
+    num_maps = labels['keypoints'].shape[1] * losses.maps_per_point(experiment.loss)
+    network = build_network(experiment.network, num_maps, options.dtype)
     # Not a constant, with which TensorFlow would compute before the first step.
     outputs = network(v1.placeholder_with_default(images, images.shape), True)
     total, each = losses.heatmap_loss(outputs, labels, experiment.loss, image_size)
@@ -193,7 +202,8 @@ def page(rows: dict[str, dict[str, Any]], options: Options) -> str:
     """The table and what it says of itself, Markdown."""
     about = _ABOUT.format(sizes=', '.join(map(str, _SIZES)), **options._asdict())
     table = ledger.markdown_table(_HEADER, [_cells(*item) for item in rows.items()])
-    return about + ledger.machines(rows) + table
+    changes = f'Other than in the recipes: `{" ".join(options.set)}`.\n\n' if options.set else ''
+    return about + changes + ledger.machines(rows) + table
 
 
 def _cells(name: str, row: dict[str, Any]) -> list[str]:

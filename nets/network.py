@@ -84,7 +84,7 @@ def build_network(
 
     Args:
         config: Names, sizes, options and standardisation.
-        num_keypoints: K.
+        num_keypoints: K; of a loss that needs several maps a point, that many times as many.
         dtype: What the network computes in, one of COMPUTE_DTYPES; weights and heat maps are
             float32 in any case.
 

@@ -1,22 +1,18 @@
 """The heat-map loss against NumPy: which points count, hard ones, sizes, precision, gradients."""
 
-import math
+import itertools
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
+import sections
 from config import LossConfig
+from tests import loss_oracles
+from utility.hard_points import hard_points, mean_over
 from utility.heatmaps import HeatmapCodec, flip_heatmaps
-from utility.losses import (
-    LOSSES,
-    OVER_LOGITS,
-    divergences,
-    hard_points,
-    heatmap_loss,
-    mean_over,
-    to_heatmaps,
-)
+from utility.loss_kinds import LOSSES, divergences
+from utility.losses import heatmap_loss, maps_per_point, to_heatmaps
 
 IMAGE_SIZE = (32, 48)
 SIZES = ((4, 6), (8, 12), (8, 12))
@@ -25,29 +21,16 @@ VISIBILITY = np.array(
 )
 
 
-def _outputs_and_labels(seed=0, sizes=SIZES):
+def _outputs_and_labels(seed=0, sizes=SIZES, kind='mse'):
     random = np.random.default_rng(seed)
     batch, num_keypoints = VISIBILITY.shape
+    num_maps = num_keypoints * maps_per_point(LossConfig(kind=kind))
     keypoints = random.uniform(0, 1, (batch, num_keypoints, 2)) * IMAGE_SIZE[::-1]
-    outputs = [random.normal(size=(batch, *s, num_keypoints)).astype(np.float32) for s in sizes]
+    outputs = [random.normal(size=(batch, *s, num_maps)).astype(np.float32) for s in sizes]
     return outputs, {'keypoints': keypoints.astype(np.float32), 'visibility': VISIBILITY}
 
 
-def _squared_error(output, target):
-    return np.square(output - target).mean()
-
-
-def _divergence(output, target):
-    """Kullback-Leibler, in nats, from the normalised target to the softmax of the output."""
-    output, target = output.astype(np.float64), target.astype(np.float64)
-    share = target / target.sum()
-    log_output = output - np.log(np.exp(output).sum())
-    positive = share > 0
-    return (share[positive] * (np.log(share[positive]) - log_output[positive])).sum()
-
-
-ERRORS = {'mse': _squared_error, 'cross_entropy': _divergence}
-KINDS = sorted(ERRORS)
+KINDS = sorted(loss_oracles.ERRORS)
 
 
 def _oracle(outputs, labels, config):
@@ -56,41 +39,34 @@ def _oracle(outputs, labels, config):
     losses = []
     for index, output in enumerate(outputs):
         sigma = config.sigmas[min(index, len(config.sigmas) - 1)]
-        codec = HeatmapCodec(IMAGE_SIZE, output.shape[1:3])
-        target = config.target_scale * codec.encode(labels['keypoints'], sigma).numpy()
-        kept = []
-        for b in range(len(output)):
-            errors = [
-                ERRORS[config.kind](output[b, :, :, k], target[b, :, :, k])
-                for k in np.flatnonzero(counts[b])
-            ]
-            if errors and index == len(outputs) - 1:
-                number = max(1, math.ceil(config.ohkm * len(errors) - 1e-9))
-                errors = sorted(errors, reverse=True)[:number]
-            kept += errors
-        losses.append(np.mean(kept) if kept else 0.0)
+        errors = loss_oracles.errors(output, labels['keypoints'], sigma, IMAGE_SIZE, config)
+        is_last = index == len(outputs) - 1
+        kept = loss_oracles.hard_errors(errors, counts, config) if is_last else errors[counts]
+        losses.append(np.mean(kept) if len(kept) else 0.0)
     return losses
 
 
 def test_every_kind_that_the_settings_allow_is_here_and_has_an_oracle():
-    assert LOSSES.names() == KINDS
-    assert {LossConfig(kind=kind).kind for kind in LOSSES.names()} == set(KINDS)
-    assert set(OVER_LOGITS) <= set(KINDS)
+    assert LOSSES.names() == KINDS == sorted(sections.LOSS_KINDS)
 
 
 @pytest.mark.parametrize('kind', KINDS)
 @pytest.mark.parametrize('points', ['visible', 'annotated'])
-@pytest.mark.parametrize('ohkm', [1.0, 0.5, 0.01])
-def test_loss_is_the_numpy_one(kind, points, ohkm):
+@pytest.mark.parametrize(
+    ('ohkm', 'over'),
+    [(1.0, 'image'), (0.5, 'image'), (0.01, 'image'), (0.5, 'batch'), (0.5, 'keypoint')],
+)
+def test_loss_is_the_numpy_one(kind, points, ohkm, over):
     config = LossConfig(
         kind=kind,
         points=points,
         ohkm=ohkm,
+        ohkm_over=over,
         target_scale=3.0,
         sigmas=(1.0, 2.0),
         weights=(0.5, 0.25, 1.0),
     )
-    outputs, labels = _outputs_and_labels()
+    outputs, labels = _outputs_and_labels(kind=kind)
     total, losses = heatmap_loss([tf.constant(o) for o in outputs], labels, config, IMAGE_SIZE)
     expected = _oracle(outputs, labels, config)
     np.testing.assert_allclose([float(loss) for loss in losses], expected, rtol=1e-5)
@@ -105,6 +81,24 @@ def test_mining_with_share_one_is_the_plain_mean():
     _, mined = heatmap_loss(same, labels, LossConfig(ohkm=0.5), IMAGE_SIZE)
     assert float(mined[0]) == pytest.approx(float(losses[0]), rel=1e-6)
     assert float(mined[1]) > float(losses[1])
+
+
+def test_the_ladder_of_sigmas_neither_moves_nor_enlarges_the_targets():
+    point, sigmas = np.array([74.0, 58.0], np.float32), (3.0, 2.0, 1.25)  # the centre of a cell
+    outputs = [tf.Variable(tf.zeros([1, 32, 32, 1])) for _ in sigmas]
+    labels = {'keypoints': point[None, None], 'visibility': np.array([[1]], np.int32)}
+    config = LossConfig(sigmas=sigmas, target_scale=255.0)
+    with tf.GradientTape() as tape:
+        total, _ = heatmap_loss(outputs, labels, config, (128, 128))
+    y, x = np.indices((32, 32)) * 4 + 2
+    for sigma, gradient in zip(sigmas, tape.gradient(total, outputs)):
+        target = -gradient[0, :, :, 0] * 32 * 32 / 2  # of a mean square at 0
+        mass = target / target.numpy().sum()
+        centroid = np.array([(mass * x).numpy().sum(), (mass * y).numpy().sum()])
+        np.testing.assert_allclose(centroid, point, atol=1e-3)
+        assert target.numpy().max() == pytest.approx(255.0, rel=1e-5)
+        variance = (mass * (x - point[0]) ** 2).numpy().sum() / 4**2
+        assert variance == pytest.approx(sigma**2, rel=1e-2)
 
 
 def test_perfect_output_has_no_loss():
@@ -139,18 +133,21 @@ def test_cross_entropy_of_a_sum_is_the_sum_along_both_axes():
     columns, rows = random.normal(size=12), random.normal(size=8)
     target = HeatmapCodec(IMAGE_SIZE, (8, 12), sigma=1.5).encode([[[31.0, 2.0]]])[0, :, :, 0]
     marginals = target.numpy().sum(axis=0), target.numpy().sum(axis=1)
-    along = sum(_divergence(o, t) for o, t in zip((columns, rows), marginals))
+    along = sum(loss_oracles.divergence(o, t) for o, t in zip((columns, rows), marginals))
     output = (rows[:, None] + columns)[None, :, :, None]
-    error = divergences(tf.constant(output, tf.float32), target[None, :, :, None])
+    error = divergences(tf.constant(output, tf.float32), target[None, :, :, None], LossConfig())
     np.testing.assert_allclose(error, [[along]], rtol=1e-5)
 
 
-@pytest.mark.parametrize('size', [1e2, 1e6, 1e30])
-def test_cross_entropy_and_its_gradient_are_finite_for_extreme_logits(size):
-    outputs, labels = _outputs_and_labels(sizes=((8, 12),))
+@pytest.mark.parametrize(
+    ('kind', 'size'),
+    [('cross_entropy', 1e30), *itertools.product(KINDS, [0.0, 1e-30, 1e2, 1e15])],
+)
+def test_losses_and_their_gradients_are_finite_for_extreme_outputs(kind, size):
+    outputs, labels = _outputs_and_labels(sizes=((8, 12),), kind=kind)
     output = tf.Variable(size * outputs[0])
     with tf.GradientTape() as tape:
-        total, _ = heatmap_loss([output], labels, LossConfig(kind='cross_entropy'), IMAGE_SIZE)
+        total, _ = heatmap_loss([output], labels, LossConfig(kind=kind), IMAGE_SIZE)
     gradient = tape.gradient(total, output).numpy()
     assert np.isfinite(float(total))
     assert np.isfinite(gradient).all()
@@ -162,7 +159,7 @@ def test_the_gradient_of_cross_entropy_is_softmax_minus_target():
     output = tf.Variable(outputs[0][:1, :, :, :1])
     target = HeatmapCodec(IMAGE_SIZE, (8, 12)).encode(labels['keypoints'])[:1, :, :, :1].numpy()
     with tf.GradientTape() as tape:
-        error = divergences(output, target)
+        error = divergences(output, target, LossConfig())
     probability = np.exp(output) / np.exp(output).sum()
     expected = probability - target / target.sum()
     np.testing.assert_allclose(tape.gradient(error, output), expected, atol=1e-6)
@@ -188,7 +185,7 @@ def test_heat_maps_of_mirrored_logits_are_the_mirrored_heat_maps():
 @pytest.mark.parametrize('points', ['visible', 'annotated'])
 @pytest.mark.parametrize('absent', [np.nan, np.inf, -1.0, 1e30])
 def test_points_that_do_not_count_have_no_part_in_loss_or_gradient(kind, points, absent):
-    outputs, labels = _outputs_and_labels()
+    outputs, labels = _outputs_and_labels(kind=kind)
     counts = VISIBILITY == 1 if points == 'visible' else VISIBILITY >= 0
     outputs = [tf.Variable(output) for output in outputs]
     config = LossConfig(kind=kind, points=points, ohkm=1.0)
@@ -199,12 +196,13 @@ def test_points_that_do_not_count_have_no_part_in_loss_or_gradient(kind, points,
     assert float(total) == pytest.approx(float(expected), rel=1e-6)
     for gradient in tape.gradient(total, outputs):
         by_map = np.abs(gradient.numpy()).max(axis=(1, 2))
-        np.testing.assert_array_equal(by_map > 0, counts)
+        by_point = by_map.reshape(len(by_map), -1, counts.shape[1]).max(axis=1)
+        np.testing.assert_array_equal(by_point > 0, counts)
 
 
 @pytest.mark.parametrize('kind', KINDS)
 def test_a_batch_without_points_has_loss_and_gradient_zero(kind):
-    outputs, labels = _outputs_and_labels()
+    outputs, labels = _outputs_and_labels(kind=kind)
     outputs = [tf.Variable(output) for output in outputs]
     empty = {
         'keypoints': np.full((4, 5, 2), np.nan, np.float32),
@@ -242,6 +240,33 @@ def test_number_of_hard_points_is_a_share_of_those_that_count(share, numbers):
         assert errors[b][kept[b]].min() >= errors[b][counts[b] & ~kept[b]].max(initial=0.0)
 
 
+def test_hard_points_of_the_batch_are_its_largest_wherever_they_are():
+    errors = np.array([[9, 8, 7], [1, 2, 3], [4, 5, 6]], np.float32)
+    counts = np.array([[True, True, False], [True] * 3, [False, True, True]])
+    kept = hard_points(tf.constant(errors), tf.constant(counts), 0.5, 'batch').numpy()
+    np.testing.assert_array_equal(kept, [[True, True, False], [False] * 3, [False, True, True]])
+
+
+def test_hard_keypoints_are_those_of_largest_mean_error_with_all_their_points():
+    errors = np.array([[9, 1, 5, 7], [1, 2, np.nan, 7], [1, 2, 4, 7]], np.float32)
+    counts = np.array([[True, True, True, False], [True] * 2 + [False] * 2, [True] * 3 + [False]])
+    # Means 11 / 3, 5 / 3 and 4.5; the last does not occur: two of three.
+    kept = hard_points(tf.constant(errors), tf.constant(counts), 0.5, 'keypoint').numpy()
+    np.testing.assert_array_equal(kept, counts & [True, False, True, False])
+
+
+@pytest.mark.parametrize('over', ['image', 'batch', 'keypoint'])
+def test_no_points_have_no_hard_ones_and_nothing_flows_through_the_choice(over):
+    errors = tf.Variable(np.ones((2, 5), np.float32))
+    assert not hard_points(errors, tf.zeros([2, 5], tf.bool), 0.5, over).numpy().any()
+    with tf.GradientTape() as tape:
+        total = mean_over(errors, hard_points(errors, tf.ones([2, 5], tf.bool), 0.4, over))
+    # Of equal errors the first are kept, as many as the share says.
+    kept = {'image': [[1, 1, 0, 0, 0]] * 2, 'batch': [[1] * 4 + [0], [0] * 5]}
+    expected = np.array(kept.get(over, kept['image'])) / 4
+    np.testing.assert_allclose(tape.gradient(total, errors), expected)
+
+
 def test_equal_errors_and_rounding_do_not_raise_the_number_of_hard_points():
     kept = hard_points(tf.zeros([2, 25]), tf.ones([2, 25], tf.bool), 0.6)
     np.testing.assert_array_equal(tf.reduce_sum(tf.cast(kept, tf.int32), axis=1), [15, 15])
@@ -255,7 +280,7 @@ def test_mean_over_does_not_touch_what_is_left_out():
 @pytest.mark.parametrize('kind', KINDS)
 @pytest.mark.parametrize('dtype', [tf.bfloat16, tf.float16])
 def test_half_precision_outputs_have_a_float32_loss(kind, dtype):
-    outputs, labels = _outputs_and_labels(sizes=((8, 12),))
+    outputs, labels = _outputs_and_labels(kind=kind, sizes=((8, 12),))
     rounded = tf.cast(100 * outputs[0], dtype)
     config = LossConfig(kind=kind, target_scale=255.0)
     total, losses = heatmap_loss([rounded], labels, config, IMAGE_SIZE)

@@ -17,7 +17,8 @@ import nets
 from config import Experiment, LossConfig, NetworkConfig
 from preprocessing.datasets.fashionai import SCHEMA
 from utility.heatmaps import HeatmapCodec
-from utility.losses import heatmap_loss, log_softmax, to_heatmaps
+from utility.loss_kinds import log_softmax
+from utility.losses import heatmap_loss, to_heatmaps
 from utility.model_fn import Task, make_model_fn
 from utility.prediction import PredictOptions
 

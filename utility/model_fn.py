@@ -89,7 +89,8 @@ def make_model_fn(task: Task) -> Callable:
 
 
 def _spec(task: Task, features, labels, mode: str, model_dir: str):
-    network = build_network(task.experiment.network, task.schema.num_keypoints)
+    num_maps = task.schema.num_keypoints * losses.maps_per_point(task.experiment.loss)
+    network = build_network(task.experiment.network, num_maps)
     if mode == tf.estimator.ModeKeys.PREDICT:
         return _predict_spec(task, network, features)
     outputs = network(features['image'], mode == tf.estimator.ModeKeys.TRAIN)
