@@ -111,8 +111,9 @@ def _input_fn(records_dir, batch_size):
 
 def _print_ids(records_dir: str, batch_size: int) -> None:
     """The ids of the first global batch, from replica to replica, as JSON."""
-    strategy, replicas = strategies.make_strategy('mirrored')
-    assert replicas == REPLICAS
+    distribution = strategies.start('mirrored', REPLICAS)
+    assert distribution.replicas == REPLICAS
+    strategy = distribution.strategy
     batches = strategy.distribute_datasets_from_function(_input_fn(records_dir, batch_size))
     features, _ = next(iter(batches))
     local = strategy.experimental_local_results(features['image_id'])
@@ -120,15 +121,13 @@ def _print_ids(records_dir: str, batch_size: int) -> None:
 
 
 def _main(records_dir: str, model_dir: str, strategy: str, batch_size: str) -> None:
-    tf.config.set_logical_device_configuration(
-        tf.config.list_physical_devices('CPU')[0],
-        [tf.config.LogicalDeviceConfiguration()] * REPLICAS,
-    )
     logging.set_verbosity(logging.INFO)
     if model_dir.endswith('ids'):
         _print_ids(records_dir, int(batch_size))
     else:
-        options = RunOptions(records_dir, model_dir, 'skirt', strategy=strategy, save_every=1)
+        cpus = REPLICAS if strategy == 'mirrored' else 0
+        devices = {'strategy': strategy, 'logical_cpus': cpus}
+        options = RunOptions(records_dir, model_dir, 'skirt', save_every=1, **devices)
         runner.train(_experiment(int(batch_size)), options)
 
 

@@ -53,11 +53,11 @@ def _experiment(category='skirt', schedule=PLAIN, **optimizer):
 @pytest.mark.parametrize(
     ('replicas', 'accumulate', 'steps_per_epoch', 'stops', 'batch'),
     [
-        (1, 1, 3.5, (14, 21), '2 pictures x 1 replicas'),
-        (2, 1, 1.75, (7, 10), '2 pictures x 2 replicas'),
+        (1, 1, 3.5, (14, 21), '2'),
+        (2, 1, 1.75, (7, 10), '2 x 2 replicas = 4'),
         # Whole updates: 10.5 of them are 10, and none is left without its last steps.
-        (1, 2, 3.5, (14, 20), '2 pictures x 1 replicas x 2 steps an update'),
-        (2, 3, 1.75, (6, 12), '2 pictures x 2 replicas x 3 steps an update'),
+        (1, 2, 3.5, (14, 20), '2 x 2 steps an update = 4'),
+        (2, 3, 1.75, (6, 12), '2 x 2 replicas x 3 steps an update = 12'),
     ],
 )
 def test_a_training_takes_whole_updates(

@@ -97,12 +97,18 @@ def _quiet_tensorflow() -> None:
     os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
     # Gradients of grouped convolutions on a CPU exist in oneDNN only.
     os.environ.setdefault('TF_ENABLE_ONEDNN_OPTS', '1')
-    dropped = 'is deprecated and will be removed in a future version'
+    dropped = (
+        'is deprecated and will be removed in a future version',
+        # In a cluster the Estimator trains only; the run loop evaluates.
+        '`eval_strategy` is not passed in',
+    )
     tensorflow_logger = logging.getLogger('tensorflow')
-    tensorflow_logger.addFilter(lambda record: dropped not in record.getMessage())
+    tensorflow_logger.addFilter(lambda record: not any(d in record.getMessage() for d in dropped))
     # What the Estimator says of its every step, the run loop says better.
     tensorflow_logger.setLevel(logging.WARNING)
     warnings.filterwarnings('ignore', message=r'\s*TensorFlow Addons \(TFA\) has ended development')
+    # Of its own code, when a strategy hands out the batches inside an Estimator.
+    warnings.filterwarnings('ignore', message='To make it possible to preserve tf.data options')
 
 
 def _parse(argv: list[str], doc: str) -> list[str]:

@@ -37,9 +37,13 @@ class Plan:
     accumulate: int
 
     def __str__(self) -> str:
-        sizes = f'{self.batch_size} pictures x {self.replicas} replicas'
+        sizes = f'{self.batch_size}'
+        if self.replicas > 1:
+            sizes += f' x {self.replicas} replicas'
         if self.accumulate > 1:
             sizes += f' x {self.accumulate} steps an update'
+        if ' ' in sizes:
+            sizes += f' = {self.batch_size * self.replicas * self.accumulate}'
         return f'{self.num_train} pictures, batch {sizes}, {self.length.total_steps} steps in all'
 
 

@@ -6,18 +6,20 @@ work starts, so that `--help` and mistakes in a flag answer at once.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import gc
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from absl import flags, logging
 
 import config
 from config import Experiment
-from utility import command_line, evaluations, run_log, training_flags
+from utility import cluster, command_line, evaluations, run_log, training_flags
+from utility.agreement import Agreement
 from utility.training_flags import RunOptions
 
 
@@ -53,10 +55,13 @@ def train(experiment: Experiment, options: RunOptions) -> None:
 
 def _train_all(experiment: Experiment, options: RunOptions, keep_log_in) -> None:
     """As `train`; calls keep_log_in(model_dir) when nothing is wrong with what was asked for."""
-    from utility import checkpoint_files, pretrained, runs, training_data
+    from utility import checkpoint_files, pretrained, runs, strategies, training_data
     from utility.plan import make_plan
 
+    # First, because a strategy must be made before anything else of TensorFlow runs.
+    distribution = strategies.start(options.strategy, options.logical_cpus)
     categories = training_data.categories(experiment, options.data_dir, options.category)
+    distribution.check_networks(categories)
     folders = {os.path.join(options.model_dir, category): category for category in categories}
     for folder in folders:
         checkpoint_files.recover(folder)
@@ -68,25 +73,26 @@ def _train_all(experiment: Experiment, options: RunOptions, keep_log_in) -> None
         own = dataclasses.replace(experiment, network=adopted[folder])
         networks[folder] = own.override(f'data.category={category}')
         runs.check_folder(folder, networks[folder])
-        make_plan(networks[folder], options.data_dir, 1)
+        make_plan(networks[folder], options.data_dir, distribution.replicas)
     with pretrained.for_runs(folders, path, experiment.network.backbone) as weights:
-        keep_log_in(options.model_dir)
+        if distribution.is_chief:
+            keep_log_in(options.model_dir)
         for folder, own in networks.items():
-            _train_one(own, folder, options, weights)
+            _train_one(own, folder, options, weights, distribution)
 
 
-def _train_one(experiment: Experiment, model_dir: str, options: RunOptions, weights) -> None:
+def _train_one(
+    experiment: Experiment, model_dir: str, options: RunOptions, weights, distribution
+) -> None:
     """Trains one network, `weights` first if any, with evaluations in between; or goes on."""
-    import tensorflow as tf
-
     from preprocessing.tables import write_bytes
-    from utility import strategies, training_data
-    from utility.model_fn import Task, make_model_fn
+    from utility import training_data
+    from utility.model_fn import Task
     from utility.plan import make_plan
     from utility.training_log import Watch
 
-    strategy, replicas = strategies.make_strategy(options.strategy)
-    plan = make_plan(experiment, options.data_dir, replicas)
+    plan = make_plan(experiment, options.data_dir, distribution.replicas)
+    watched_in = model_dir if distribution.is_chief else None
     task = Task(
         experiment=experiment,
         schema=plan.schema,
@@ -95,25 +101,78 @@ def _train_one(experiment: Experiment, model_dir: str, options: RunOptions, weig
         eval_categories=plan.eval_categories,
         weights=weights,
         allow_partial_init=options.allow_partial_init,
-        watch=Watch(options.log_every, model_dir, options.histograms),
+        watch=Watch(options.log_every, watched_in, options.histograms),
     )
     # Given a step, of training; made for the evaluations at once, so that mistakes show at once.
     input_of = functools.partial(training_data.input_fn, experiment, plan.schema, options.data_dir)
     eval_input = input_of() if plan.num_val else None
-    write_bytes(os.path.join(model_dir, config.EXPERIMENT_FILE), experiment.to_json().encode())
-    estimator = tf.estimator.Estimator(
-        make_model_fn(task),
-        model_dir,
-        tf.estimator.RunConfig(
-            tf_random_seed=experiment.seed,
+    if distribution.is_chief:
+        write_bytes(os.path.join(model_dir, config.EXPERIMENT_FILE), experiment.to_json().encode())
+    logging.info('%s: %s', model_dir, plan)
+    agreement = Agreement(model_dir, distribution.cluster)
+    agreement.await_turn()
+    with _estimator(task, agreement, options, distribution.strategy) as estimator:
+        reactions = _reactions(experiment, model_dir)
+        _alternate(estimator, input_of, eval_input, plan.stops, reactions, agreement)
+
+
+@contextlib.contextmanager
+def _estimator(task, agreement: Agreement, options: RunOptions, strategy) -> Iterator:
+    """The Estimator of a network, or what is used as one where a cluster trains it."""
+    import tensorflow as tf
+
+    from utility.model_fn import make_model_fn
+    from utility.watchdog import Watchdog
+
+    def make(strategy=None):
+        settings = tf.estimator.RunConfig(
+            tf_random_seed=task.experiment.seed,
             save_summary_steps=options.summary_every,
             save_checkpoints_steps=options.save_every,
             log_step_count_steps=None,
             train_distribute=strategy,
-        ),
-    )
-    logging.info('%s: %s', model_dir, plan)
-    _alternate(estimator, input_of, eval_input, plan.stops, _reactions(experiment, model_dir))
+        )
+        return tf.estimator.Estimator(make_model_fn(task), agreement.folder, settings)
+
+    together = make(strategy)
+    if agreement.cluster is None:
+        yield together
+        return
+    with cluster.hidden():
+        alone = make()
+    watchdog = Watchdog(options.stall_minutes)
+    try:
+        yield _InCluster(together, alone, agreement, watchdog)
+    finally:
+        watchdog.stop()
+
+
+class _InCluster:
+    """The Estimator of a network that the processes of a cluster train together.
+
+    The chief evaluates it alone. The other processes do not: they wait for its result.
+    """
+
+    def __init__(self, together, alone, agreement: Agreement, watchdog):
+        self._together, self._alone = together, alone
+        self._agreement, self._watchdog = agreement, watchdog
+        self.model_dir = together.model_dir
+        self.latest_checkpoint = together.latest_checkpoint
+
+    def train(self, input_fn, max_steps: int) -> None:
+        import tensorflow as tf
+
+        # Of all there is in the Estimator, only this trains in a cluster. It evaluates nothing:
+        # that would be the work of a process of its own.
+        tf.estimator.train_and_evaluate(
+            self._together,
+            tf.estimator.TrainSpec(input_fn, max_steps, [self._watchdog]),
+            tf.estimator.EvalSpec(input_fn),
+        )
+        self._agreement.remove_copies()
+
+    def evaluate(self, input_fn) -> evaluations.Metrics:
+        return self._alone.evaluate(input_fn, hooks=[self._watchdog])
 
 
 def _reactions(experiment: Experiment, model_dir: str) -> list[evaluations.Reaction]:
@@ -130,6 +189,7 @@ def _alternate(
     eval_input,
     stops: Sequence[int],
     reactions: Sequence[evaluations.Reaction] = (),
+    agreement: Agreement | None = None,
 ) -> None:
     """Trains to each stop that is ahead, evaluates there and tells the reactions.
 
@@ -143,10 +203,13 @@ def _alternate(
         eval_input: An input_fn, or None where there is nothing to evaluate on.
         stops: Global steps, those of a Plan.
         reactions: To the results; see utility/evaluations.py.
+        agreement: With the other processes that train the network; None: there are none.
     """
-    newest = estimator.latest_checkpoint()
-    done = int(newest.rsplit('-', 1)[1]) if newest else 0
-    evaluations.forget_after(estimator.model_dir, done)
+    agreement = agreement or Agreement(estimator.model_dir)
+    done = _trained_steps(estimator)
+    if agreement.is_chief:
+        evaluations.forget_after(estimator.model_dir, done)
+        agreement.forget_after(done)
     if done >= stops[-1]:
         logging.info('%s is trained already: %d steps', estimator.model_dir, done)
     for stop in stops:
@@ -155,14 +218,27 @@ def _alternate(
         if stop > done:
             estimator.train(train_input(done), max_steps=stop)
             gc.collect()
-            done = stop
+            # Workers at their own pace go a few steps beyond.
+            done = max(stop, _trained_steps(estimator))
         if eval_input is None:
-            logging.info('step %d: no validation pictures, no NE', stop)
+            logging.info('step %d: no validation pictures, no NE', done)
             continue
-        reasons = evaluations.react(reactions, stop, _evaluate_once(estimator, eval_input, stop))
+        judge = functools.partial(_judge, estimator, eval_input, reactions, done)
+        reasons = agreement.settle(done, judge)
         if reasons:
-            logging.info('step %d: the training ends here: %s', stop, '; '.join(reasons))
+            logging.info('step %d: the training ends here: %s', done, '; '.join(reasons))
             return
+
+
+def _trained_steps(estimator) -> int:
+    """The global step of the newest checkpoint, 0 if there is none."""
+    newest = estimator.latest_checkpoint()
+    return int(newest.rsplit('-', 1)[1]) if newest else 0
+
+
+def _judge(estimator, eval_input, reactions, step: int) -> list[str]:
+    """Evaluates the newest checkpoint and tells the reactions; why the training is to end."""
+    return evaluations.react(reactions, step, _evaluate_once(estimator, eval_input, step))
 
 
 def _evaluate_once(estimator, eval_input, step: int) -> evaluations.Metrics:

@@ -21,7 +21,9 @@ class RunOptions:
         category: 'each', 'all' or a comma list of categories.
         init_checkpoint: Weights to start from, of any kind that utility/pretrained.py reads.
         allow_partial_init: Whether these may fill a part of the backbone only.
-        strategy: 'none' or 'mirrored'.
+        strategy: One of strategies.STRATEGIES.
+        logical_cpus: Devices to make of the CPU, to try 'mirrored' without GPUs; 0: one.
+        stall_minutes: After which a process of a cluster ends that has completed no step.
         log_every: Steps between two lines of the log, and rows of metrics.csv.
         summary_every: Steps between two summaries for TensorBoard.
         histograms: Whether these hold histograms of the weights.
@@ -34,6 +36,8 @@ class RunOptions:
     init_checkpoint: str | None = None
     allow_partial_init: bool = False
     strategy: str = 'none'
+    logical_cpus: int = 0
+    stall_minutes: float = 30.0
     log_every: int = 20
     summary_every: int = 100
     histograms: bool = False
@@ -59,7 +63,16 @@ def define(default_model_dir: str) -> None:
     flags.DEFINE_string('init_checkpoint', None, weights)
     flags.DEFINE_boolean('allow_partial_init', False, 'Accept weights that cover a part.')
     flags.DEFINE_boolean('run_on_cloud', False, 'Look up --init_checkpoint beside the data.')
-    flags.DEFINE_enum('strategy', 'none', STRATEGIES, 'mirrored: all GPUs of this machine.')
+    strategy = (
+        'mirrored: all GPUs of this machine; multi_worker, parameter_server: of all machines that '
+        'TF_CONFIG names (docs/cloud.md).'
+    )
+    flags.DEFINE_enum('strategy', 'none', STRATEGIES, strategy)
+    cpus = 'Devices to make of the CPU, to try --strategy=mirrored without GPUs.'
+    flags.DEFINE_integer('logical_cpus', 0, cpus, lower_bound=0)
+    stall = 'Minutes after which a process of a cluster ends that has completed no step; longer '
+    stall += 'than an evaluation takes.'
+    flags.DEFINE_float('stall_minutes', 30.0, stall, lower_bound=0.01)
     flags.DEFINE_integer('log_every', 20, 'Steps between two lines of the log.', lower_bound=1)
     flags.DEFINE_integer('summary_every', 100, 'Steps between two summaries for TensorBoard.', 1)
     flags.DEFINE_boolean('histograms', False, 'Histograms of the weights in TensorBoard.')
