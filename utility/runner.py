@@ -177,10 +177,14 @@ class _InCluster:
 
 def _reactions(experiment: Experiment, model_dir: str) -> list[evaluations.Reaction]:
     """Who is told of each evaluation of a network, in this order."""
-    from utility import plateau
+    from utility import curves, plateau
     from utility.best_checkpoint import BestCheckpoint
 
-    return [BestCheckpoint(model_dir), plateau.make_reaction(experiment, model_dir)]
+    return [
+        BestCheckpoint(model_dir),
+        plateau.make_reaction(experiment, model_dir),
+        curves.make_reaction(model_dir),
+    ]
 
 
 def _alternate(
