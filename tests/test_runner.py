@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import types
 
 import numpy as np
@@ -39,8 +40,9 @@ class _Estimator:
         self.calls.append(('train', input_fn, max_steps))
         self.step = max_steps
 
-    def evaluate(self, input_fn):
-        self.calls.append(('evaluate', input_fn, self.step))
+    def evaluate(self, input_fn, checkpoint_path=None, name=None):
+        what = [part for part in (checkpoint_path, name) if part]
+        self.calls.append(('evaluate', input_fn, self.step, *what))
         return {'loss': 1.0, 'normalized_error': 0.25, 'normalized_error/skirt': 0.5}
 
 
@@ -48,8 +50,9 @@ class _Estimator:
 END = [('train', 10, 15), ('evaluate', 'val', 15)]
 
 
-def _alternate(estimator, reactions=(), val='val'):
-    runner._alternate(estimator, lambda step: step, val, [10, 15], reactions)
+def _alternate(estimator, reactions=(), val='val', average=lambda step: None):
+    evaluate = functools.partial(runner._evaluate, estimator, val, average)
+    runner._alternate(estimator, lambda step: step, evaluate, [10, 15], reactions)
     return estimator.calls
 
 
@@ -105,9 +108,32 @@ def test_a_reaction_is_told_after_the_result_is_kept_and_may_end_the_training(tm
     assert _alternate(_Estimator(10, tmp_path), [lambda *_: None]) == END
 
 
+def test_averaged_weights_are_evaluated_and_the_last_ones_besides(tmp_path):
+    averaged = {15: 'averaged/model.ckpt-15'}
+    estimator = _Estimator(10, tmp_path)
+    assert _alternate(estimator, average=averaged.get) == [
+        ('evaluate', 'val', 10),  # no weights have entered the average yet
+        ('train', 10, 15),
+        ('evaluate', 'val', 15, 'last'),
+        ('evaluate', 'val', 15, 'averaged/model.ckpt-15'),
+    ]
+    results = evaluations.read(str(tmp_path))
+    assert [m.get(evaluations.LAST_ERROR) for m in results.values()] == [None, 0.25]
+    assert evaluations.describe({**results[15], evaluations.ERROR: 0.125}) == (
+        'averaged weights: validation NE 12.50 %  (skirt 50.00); last weights: 25.00 %'
+    )
+
+
+def test_weights_are_averaged_where_nothing_is_validated_too(tmp_path):
+    asked = []
+    _alternate(_Estimator(0, tmp_path), val=None, average=asked.append)
+    assert asked == [10, 15]
+    assert evaluations.read(str(tmp_path)) == {}
+
+
 def test_an_evaluation_is_told_in_percent():
     result = _Estimator(0, '').evaluate(None)
-    assert runner._describe(result) == 'validation NE 25.00 %  (skirt 50.00)'
+    assert evaluations.describe(result) == 'validation NE 25.00 %  (skirt 50.00)'
 
 
 @pytest.mark.parametrize(

@@ -1,169 +1,193 @@
-"""Averages of weights: over the steps of a training, in its graph, and over checkpoints.
+"""Averages the last or the best checkpoints of a run's networks.
 
-In the graph every trainable variable `NAME` has its average `averaging/NAME`, and
-`averaging/count` tells how many weights have entered it. They are kept in the checkpoints, so that
-a resumed training goes on averaging as if it had never stopped.
+    python -m utility.averaging RUN --last=5 --data_dir=RECORDS
 
-    EMA    average += (1 - decay) (weights - average)      decay = min(d, (1 + n) / (10 + n))
-    SWA    average += (weights - average) / (n + 1)        at the end of each period or cycle
-
-where n weights have entered before; the first of them begin the average. Sources: Polyak & Juditsky
-1992, and for the growing decay the documentation of tf.train.ExponentialMovingAverage; Izmailov et
-al. 2018, Averaging Weights Leads to Wider Optima and Better Generalization.
+writes RUN/<category>/average_last_5, a checkpoint like any other: the eval scripts take it with
+--checkpoint=average_last_5, the train scripts with --init_checkpoint=RUN/<category>/average_last_5.
+With RECORDS its batch-norm statistics are estimated on training pictures; without, only averaged.
 """
 
 from __future__ import annotations
 
+import atexit
+import functools
+import os
+import shutil
+import tempfile
 from collections.abc import Sequence
 
 import numpy as np
-import tensorflow as tf
+from absl import flags, logging
 
-from config import AveragingConfig, Experiment
-from settings import check
-from utility import checkpoints, schedules, snapshots
-from utility.schedules import Length
-
-v1 = tf.compat.v1
-
-SCOPE = 'averaging/'
-COUNT = SCOPE + 'count'
+from config import Experiment
 
 
-def check_averaging(experiment: Experiment, length: Length) -> None:
-    """Refuses settings that would average nothing, or that have no effect.
-
-    Raises:
-        ValueError: So it is; names the setting.
-    """
-    config = experiment.averaging
-    unused = {'none': ('decay', 'start_epoch', 'period_epochs'), 'ema': ('period_epochs',)}
-    for name in unused.get(config.kind, ('decay',)):
-        value = getattr(config, name)
-        if value != getattr(AveragingConfig(), name):
-            raise ValueError(
-                f'averaging.{name}={value!r}: averaging.kind={config.kind!r} has no use for it'
-            )
-    if config.kind == 'swa':
-        taken_updates(experiment, length)
-    epochs = length.total_steps / length.steps_per_epoch
-    check('averaging.', 'start_epoch', config.start_epoch, *_below(epochs))
-
-
-def _below(epochs: float):
-    return f'below the {epochs:g} epochs of the training', lambda value: value < epochs
-
-
-def taken_updates(experiment: Experiment, length: Length) -> tuple[int, ...]:
-    """The updates after which SWA takes the weights, counted from 1, in increasing order.
+def save_running(folder: str, experiment: Experiment, data_dir: str, step: int) -> str | None:
+    """Saves the average that a training keeps, with batch-norm statistics of its own.
 
     Args:
-        experiment: Its averaging and its schedule tell them.
-        length: Of the training, in steps.
-
-    Raises:
-        ValueError: There are none.
-    """
-    config, length = experiment.averaging, length.in_updates(experiment.optimizer.accumulate)
-    start, period = (e * length.steps_per_epoch for e in (config.start_epoch, config.period_epochs))
-    if config.period_epochs:
-        count = max(0, int((length.total_steps - start) / max(1.0, period)) + 1)
-        ends = [round(start + i * max(1.0, period)) for i in range(1, count + 1)]
-    elif experiment.schedule.name == 'cyclic':
-        ends = schedules.cycle_ends(experiment.schedule, length)
-    else:
-        raise ValueError(
-            "averaging.period_epochs=0.0: stands for the cycles of schedule.name='cyclic', but it "
-            f'is {experiment.schedule.name!r}; give the epochs between two weights to average'
-        )
-    taken = tuple(end for end in ends if start < end <= length.total_steps)
-    if not taken:
-        raise ValueError(
-            f'averaging.start_epoch={config.start_epoch:g}: no period or cycle ends between it and '
-            f'the end of the training, {length.total_steps / length.steps_per_epoch:g} epochs; '
-            'nothing would be averaged'
-        )
-    return taken
-
-
-def averaging_step(
-    train_op: tf.Operation, variables: Sequence, experiment: Experiment, length: Length
-) -> tf.Operation:
-    """The step of a training, and after it that of the average.
-
-    Args:
-        train_op: Moves the weights and the global step.
-        variables: The network's trainable ones.
+        folder: Of the network, which has a checkpoint of this step.
         experiment: What is trained.
-        length: Of the training, in steps.
-    """
-    config = experiment.averaging
-    if config.kind == 'none':
-        return train_op
-    count = _variable(COUNT, [], tf.int64)
-    averages = [_variable(SCOPE + v.name.split(':')[0], v.shape, v.dtype) for v in variables]
-    with tf.control_dependencies([train_op]):
-        taken = _is_taken(experiment, length, v1.train.get_or_create_global_step().read_value())
-        entered = count.read_value()
-        share = tf.where(taken, _share_of_new(config, tf.cast(entered, tf.float32)), 0.0)
-        moves = [
-            average.assign_add((variable.read_value() - average.read_value()) * share)
-            for variable, average in zip(variables, averages)
-        ]
-    with tf.control_dependencies([entered, *moves]):
-        return tf.group(count.assign_add(tf.cast(taken, tf.int64)))
-
-
-def _variable(name: str, shape, dtype: tf.DType):
-    """A variable of the training's state that all replicas change alike, 0 at first."""
-    scope, _, last = name.rpartition('/')
-    with tf.name_scope(scope + '/'):
-        return v1.Variable(
-            lambda: tf.zeros(shape, dtype),
-            name=last,
-            trainable=False,
-            use_resource=True,
-            aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
-        )
-
-
-def _is_taken(experiment: Experiment, length: Length, steps: tf.Tensor) -> tf.Tensor:
-    """Whether the weights after so many steps enter the average: bool []."""
-    accumulate, config = experiment.optimizer.accumulate, experiment.averaging
-    updates = steps // accumulate
-    if config.kind == 'swa':
-        taken = tf.constant(taken_updates(experiment, length), tf.int64)
-        enters = tf.reduce_any(tf.equal(updates, taken))
-    else:
-        enters = steps > round(config.start_epoch * length.steps_per_epoch)
-    return enters & tf.equal(steps % accumulate, 0)
-
-
-def _share_of_new(config: AveragingConfig, entered: tf.Tensor) -> tf.Tensor:
-    """What share of the average the weights get that enter after so many others: float32 []."""
-    if config.kind == 'swa':
-        return 1.0 / (entered + 1.0)
-    decay = tf.minimum(config.decay, (1.0 + entered) / (10.0 + entered))
-    return tf.where(entered > 0, 1.0 - decay, 1.0)
-
-
-def averaged_weights(prefix: str) -> dict[str, np.ndarray] | None:
-    """The network's tensors with the averages that a checkpoint of a training holds in them.
-
-    Batch-norm statistics are those of the last weights.
-
-    Args:
-        prefix: Of the checkpoint.
+        data_dir: Its records.
+        step: Of the training.
 
     Returns:
-        None if no weights have entered an average yet.
+        The prefix of the only checkpoint in FOLDER/averaged; None if nothing is averaged, or no
+        weights have entered the average yet.
+    """
+    if experiment.averaging.kind == 'none':
+        return None
+    from utility import running_average, snapshots
+
+    weights = running_average.averaged_weights(os.path.join(folder, f'model.ckpt-{step}'))
+    if weights is None:
+        logging.info('step %d: the average begins later', step)
+        return None
+    weights = with_statistics(weights, experiment, data_dir)
+    return snapshots.replace(os.path.join(folder, snapshots.AVERAGED), step, weights)
+
+
+def with_statistics(weights, experiment: Experiment, data_dir: str) -> dict[str, np.ndarray]:
+    """The weights with the batch-norm statistics that they have on the training pictures.
+
+    Args:
+        weights: Tensors of the network, by name.
+        experiment: What was trained; averaging.statistics_batches says on how many batches.
+        data_dir: Its records.
+    """
+    from preprocessing.datasets import DATASETS
+    from utility import batch_statistics, training_data
+
+    number = experiment.averaging.statistics_batches
+    if not number:
+        return weights
+    schema = DATASETS.get(experiment.data.dataset).schema.subset(experiment.data.category)
+    return batch_statistics.reestimated(
+        weights,
+        experiment.network,
+        schema.num_keypoints,
+        training_data.input_fn(experiment, schema, data_dir, 0),
+        number,
+    )
+
+
+def last_checkpoints(folder: str, count: int) -> list[str]:
+    """The prefixes of the last `count` checkpoints of a training, the newest first.
 
     Raises:
-        ValueError: The checkpoint is damaged.
+        ValueError: There are fewer.
     """
-    reader, _ = checkpoints.open_checkpoint(prefix)
-    if not (reader.has_tensor(COUNT) and reader.get_tensor(COUNT)):
-        return None
-    weights = snapshots.read_weights(prefix)
-    averaged = {name: SCOPE + name for name in weights if reader.has_tensor(SCOPE + name)}
-    return {**weights, **{n: reader.get_tensor(average) for n, average in averaged.items()}}
+    return _first(folder, _trained(folder), count, 'checkpoints')
+
+
+def best_checkpoints(folder: str, count: int) -> list[str]:
+    """Those `count` checkpoints, of those that are kept, that had the lowest NE, the best first.
+
+    Raises:
+        ValueError: There are fewer that were evaluated.
+    """
+    from utility import evaluations, snapshots
+
+    results = evaluations.read(folder)
+    # Where averaged weights were evaluated, the checkpoints hold the last ones.
+    errors = {s: m.get(evaluations.LAST_ERROR, m[evaluations.ERROR]) for s, m in results.items()}
+    known = [p for p in _trained(folder) if not np.isnan(errors.get(snapshots.step_of(p), np.nan))]
+    known.sort(key=lambda prefix: errors[snapshots.step_of(prefix)])
+    return _first(folder, known, count, 'evaluated checkpoints')
+
+
+def _trained(folder: str) -> list[str]:
+    """The checkpoints of a folder after at least one step, the newest first."""
+    from utility import checkpoint_files, snapshots
+
+    return [p for p in checkpoint_files.candidates(folder) if snapshots.step_of(p)]
+
+
+def _first(folder: str, prefixes: Sequence[str], count: int, what: str) -> list[str]:
+    if len(prefixes) < count:
+        raise ValueError(
+            f'{folder!r} has {len(prefixes)} {what}, not {count} to average; --keep_checkpoints of '
+            'the train scripts tells how many are kept'
+        )
+    return list(prefixes[:count])
+
+
+def mean_weights(prefixes: Sequence[str]) -> dict[str, np.ndarray]:
+    """The mean of each tensor of the network over the checkpoints, statistics included.
+
+    Raises:
+        ValueError: A checkpoint is damaged, or they are not of one network.
+    """
+    from utility import snapshots
+
+    totals: dict[str, np.ndarray] = {}
+    for prefix in prefixes:
+        weights = snapshots.read_weights(prefix)
+        shapes = {name: value.shape for name, value in weights.items()}
+        if totals and shapes != {name: total.shape for name, total in totals.items()}:
+            raise ValueError(f'{prefix!r} is of another network than {prefixes[0]!r}')
+        for name, value in weights.items():
+            totals[name] = totals.get(name, 0.0) + value.astype(np.float64)
+    return {name: (total / len(prefixes)).astype(np.float32) for name, total in totals.items()}
+
+
+def save_mean(folder: str, prefixes: Sequence[str], data_dir: str | None, output: str) -> str:
+    """Saves the mean of checkpoints of a network.
+
+    Args:
+        folder: Of the network.
+        prefixes: The checkpoints.
+        data_dir: Records whose training pictures give the batch-norm statistics; None: those of the
+            checkpoints are averaged, and the log says so.
+        output: A folder, whose only checkpoint it becomes.
+
+    Returns:
+        Its prefix.
+    """
+    from utility import runs, snapshots
+
+    weights = mean_weights(prefixes)
+    if data_dir:
+        weights = with_statistics(weights, runs.load_experiment(folder), data_dir)
+    else:
+        logging.warning(
+            '%s: no training records were given, so batch-norm statistics are averaged only; the '
+            'network may be worse than each of the checkpoints',
+            folder,
+        )
+    step = max(map(snapshots.step_of, prefixes))
+    prefix = snapshots.replace(output, step, weights)
+    logging.info('mean of %s: %s', ', '.join(map(os.path.basename, prefixes)), prefix)
+    return prefix
+
+
+@functools.cache
+def temporary_mean(folder: str, prefixes: tuple[str, ...], data_dir: str | None) -> str:
+    """As save_mean; it is made once, and kept until the process ends."""
+    directory = tempfile.mkdtemp(prefix='averaged_')
+    atexit.register(shutil.rmtree, directory, ignore_errors=True)
+    return save_mean(folder, prefixes, data_dir, directory)
+
+
+def _main(positional: list[str]) -> None:
+    values = flags.FLAGS
+    if len(positional) != 1 or bool(values.last) == bool(values.best):
+        raise ValueError('give one run, and either --last=NUMBER or --best=NUMBER')
+    from utility import runs
+
+    kind, count = ('last', values.last) if values.last else ('best', values.best)
+    find = {'last': last_checkpoints, 'best': best_checkpoints}[kind]
+    folders = runs.networks(positional[0]).values()
+    # What is missing in the last network is told before the first one takes its time.
+    for folder, prefixes in [(folder, find(folder, count)) for folder in folders]:
+        output = os.path.join(folder, f'average_{kind}_{count}')
+        print(save_mean(folder, prefixes, values.data_dir, output))
+
+
+if __name__ == '__main__':
+    from utility import command_line
+
+    flags.DEFINE_integer('last', 0, 'Average so many of the last checkpoints.', lower_bound=0)
+    flags.DEFINE_integer('best', 0, 'Average so many of those with the lowest validation NE.')
+    flags.DEFINE_string('data_dir', None, 'Records, whose training pictures give the statistics.')
+    command_line.run(_main, __doc__)

@@ -11,12 +11,10 @@ from absl import logging
 
 from utility import evaluations, snapshots
 
-METRIC = 'normalized_error'
-
 
 def best_step(results: Mapping[int, evaluations.Metrics]) -> int | None:
     """The step of the lowest NE, the earliest of several; None if no evaluation had one."""
-    errors = {step: metrics.get(METRIC, math.nan) for step, metrics in results.items()}
+    errors = {step: metrics.get(evaluations.ERROR, math.nan) for step, metrics in results.items()}
     known = [step for step, error in errors.items() if not math.isnan(error)]
     return min(known, key=lambda step: (errors[step], step), default=None)
 
@@ -36,4 +34,4 @@ class BestCheckpoint:
             return
         weights = snapshots.read_weights(snapshots.evaluated(self.folder, step))
         path = snapshots.replace(os.path.join(self.folder, snapshots.BEST), step, weights)
-        logging.info('%s: the best up to now, NE %.2f %%', path, 100 * metrics[METRIC])
+        logging.info('%s: the best up to now, NE %.2f %%', path, 100 * metrics[evaluations.ERROR])

@@ -7,7 +7,8 @@ import os
 
 from absl import logging
 
-from utility import best_checkpoint, checkpoint_files, checkpoints, evaluations, snapshots
+from settings import NOT_NEGATIVE, check
+from utility import averaging, checkpoint_files, checkpoints, evaluations, snapshots
 
 LAST = 'last'
 # Where there is no best one, as in a training without validation, what comes closest.
@@ -22,9 +23,25 @@ class CheckpointChoice:
         which: 'best', by the NE of the training's evaluations; 'last'; a name in the network's
             folder, such as 'averaged' or 'model.ckpt-1000'; or, with a '/', the path of a
             checkpoint, for one network only.
+        average_last, average_best: The mean of so many checkpoints instead, of the last ones or of
+            those with the lowest NE; 0: none.
+        data_dir: Records whose training pictures give the mean its batch-norm statistics, or None.
     """
 
     which: str = snapshots.BEST
+    average_last: int = 0
+    average_best: int = 0
+    data_dir: str | None = None
+
+    def __post_init__(self):
+        numbers = {name: getattr(self, name) for name in ('average_last', 'average_best')}
+        for name, number in numbers.items():
+            check('', name, number, *NOT_NEGATIVE)
+        if sum(map(bool, [*numbers.values(), self.which != snapshots.BEST])) > 1:
+            raise ValueError(
+                f'checkpoint={self.which!r}, average_last={self.average_last}, average_best='
+                f'{self.average_best}: give one of them'
+            )
 
     @property
     def is_path(self) -> bool:
@@ -47,6 +64,8 @@ def choose(folder: str, choice: CheckpointChoice) -> str:
     Raises:
         ValueError: There is no such checkpoint.
     """
+    if choice.average_last or choice.average_best:
+        return _mean(folder, choice)
     if choice.which == snapshots.BEST:
         return _best(folder)
     if choice.which == LAST:
@@ -56,6 +75,14 @@ def choose(folder: str, choice: CheckpointChoice) -> str:
     prefix = checkpoints.resolve(path)
     logging.info('weights: %s', prefix)
     return prefix
+
+
+def _mean(folder: str, choice: CheckpointChoice) -> str:
+    if choice.average_last:
+        prefixes = averaging.last_checkpoints(folder, choice.average_last)
+    else:
+        prefixes = averaging.best_checkpoints(folder, choice.average_best)
+    return averaging.temporary_mean(folder, tuple(prefixes), choice.data_dir)
 
 
 def _place(folder: str, name: str) -> str:
@@ -92,5 +119,5 @@ def _of_which(folder: str, step: int) -> str:
     results = evaluations.read(folder)
     if step not in results:
         return ''
-    error = 100 * results[step][best_checkpoint.METRIC]
+    error = 100 * results[step][evaluations.ERROR]
     return f' of {len(results)} evaluated on the validation split, NE {error:.2f} %'

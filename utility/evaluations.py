@@ -8,6 +8,7 @@ utility/runner.py.
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Callable, Iterable, Mapping
 from typing import Optional
@@ -18,7 +19,10 @@ from utility import step_tables
 
 FILE = 'evaluations.csv'
 
-# Metric name -> value: 'normalized_error' (a fraction), 'normalized_error/<category>', 'loss'.
+ERROR = 'normalized_error'
+# Of the last weights, where averaged ones are what was evaluated.
+LAST_ERROR = 'last_normalized_error'
+# Metric name -> value: ERROR (a fraction), ERROR/<category>, 'loss'.
 Metrics = Mapping[str, float]
 # f(step, metrics) -> why the training is to end here, or None. The step's checkpoint is the newest
 # one and the step's line is in the file. A run that was interrupted calls it again for the step it
@@ -58,3 +62,29 @@ def react(reactions: Iterable[Reaction], step: int, metrics: Metrics) -> list[st
     """Tells all reactions of a result; the reasons of those that ask to end the training."""
     answers = [reaction(step, metrics) for reaction in reactions]
     return [answer for answer in answers if answer is not None]
+
+
+def once(folder: str, step: int, evaluate: Callable[[], Metrics]) -> Metrics:
+    """The result at a step: that kept by an earlier run, or else a new one, which is kept.
+
+    Args:
+        folder: Of the network.
+        step: Of its newest checkpoint.
+        evaluate: Gives the result; nothing where there is nothing to evaluate on.
+    """
+    if step not in read(folder):
+        result = evaluate()
+        # Graphs that are done with lie in cycles, and Python would let hundreds of MB add up.
+        gc.collect()
+        if not result:
+            return {}
+        keep(folder, step, result)
+    return read(folder)[step]
+
+
+def describe(result: Metrics) -> str:
+    """The NE of an evaluation, over all and by category, in one line."""
+    parts = [f'{k.split("/")[1]} {100 * v:.2f}' for k, v in sorted(result.items()) if '/' in k]
+    text = f'validation NE {100 * result[ERROR]:.2f} %  ({", ".join(parts)})'
+    last = result.get(LAST_ERROR)
+    return text if last is None else f'averaged weights: {text}; last weights: {100 * last:.2f} %'

@@ -11,13 +11,13 @@ from config import Experiment
 from nets import HEADS, build_network
 from preprocessing.schema import KeypointSchema
 from utility import (
-    averaging,
     checkpoints,
     losses,
     optimizers,
     plateau,
     prediction,
     pretrained,
+    running_average,
     schedules,
     summaries,
     training_log,
@@ -219,7 +219,7 @@ def _train_spec(task: Task, network, watched, arrived: tf.Tensor):
     total, train_op = optimizers.training_step(
         watched['loss'], rate, network.trainable_variables, experiment.optimizer
     )
-    train_op = averaging.averaging_step(
+    train_op = running_average.averaging_step(
         train_op, network.trainable_variables, experiment, task.length
     )
     watched = {**watched, 'learning_rate': rate}

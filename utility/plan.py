@@ -7,7 +7,7 @@ import dataclasses
 from config import Experiment
 from preprocessing.datasets import DATASETS
 from preprocessing.schema import KeypointSchema
-from utility import averaging, schedules, training_data, update_rules
+from utility import running_average, schedules, training_data, update_rules
 from utility.schedules import Length
 
 
@@ -77,7 +77,7 @@ def make_plan(experiment: Experiment, data_dir: str, replicas: int) -> Plan:
         experiment.epochs, experiment.epochs_per_eval, steps_per_epoch / number
     )
     length = Length(number * stops[-1], steps_per_epoch)
-    averaging.check_averaging(experiment, length)
+    running_average.check_averaging(experiment, length)
     return Plan(
         schema=schema,
         num_train=num_train,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from absl import flags
 
 _FUSIONS = ('heatmaps', 'keypoints')
@@ -32,6 +34,14 @@ def define(flip_test: bool = False) -> None:
         "Weights of each network: 'best' by validation NE, 'last', a name in its folder, such as "
         "'averaged' or 'model.ckpt-1000', or, with a '/', the path of a checkpoint.",
     )
+    flags.DEFINE_integer('average_last', 0, 'Use the mean of so many of the last checkpoints.')
+    flags.DEFINE_integer('average_best', 0, 'Or of those, of the kept ones, with the lowest NE.')
+    flags.DEFINE_string(
+        'statistics_from',
+        None,
+        'Records whose training pictures give that mean its batch-norm statistics; default: those '
+        'that --data_dir is a split of.',
+    )
 
 
 def refuse() -> None:
@@ -50,6 +60,17 @@ def _numbers(flag: str, text: str) -> tuple[float, ...]:
         return tuple(float(part) for part in text.split(','))
     except ValueError as error:
         raise ValueError(f'--{flag}={text}: must be numbers with commas') from error
+
+
+def _records_of(values) -> str | None:
+    """The records that --data_dir is a split of, if there are training pictures in them."""
+    split_dir = values['data_dir'].value if 'data_dir' in values else None
+    if not split_dir:
+        return None
+    import tensorflow as tf
+
+    root = os.path.dirname(os.path.abspath(split_dir) if '://' not in split_dir else split_dir)
+    return root if tf.io.gfile.isdir(os.path.join(root, 'train')) else None
 
 
 def options(values):
@@ -77,5 +98,10 @@ def options(values):
         fuse=values.fuse,
         outputs=named[outputs] if outputs in named else _numbers('outputs', outputs),
         smoothing=values.smoothing,
-        checkpoint=CheckpointChoice(values.checkpoint),
+        checkpoint=CheckpointChoice(
+            values.checkpoint,
+            values.average_last,
+            values.average_best,
+            values.statistics_from or _records_of(values),
+        ),
     )

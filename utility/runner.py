@@ -12,7 +12,7 @@ import functools
 import gc
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 from absl import flags, logging
 
@@ -62,6 +62,7 @@ def _train_all(experiment: Experiment, options: RunOptions, keep_log_in) -> None
     distribution = strategies.start(options.strategy, options.logical_cpus)
     categories = training_data.categories(experiment, options.data_dir, options.category)
     distribution.check_networks(categories)
+    distribution.check_averaging(experiment.averaging.kind)
     folders = {os.path.join(options.model_dir, category): category for category in categories}
     for folder in folders:
         checkpoint_files.recover(folder)
@@ -86,7 +87,7 @@ def _train_one(
 ) -> None:
     """Trains one network, `weights` first if any, with evaluations in between; or goes on."""
     from preprocessing.tables import write_bytes
-    from utility import training_data
+    from utility import averaging, training_data
     from utility.model_fn import Task
     from utility.plan import make_plan
     from utility.training_log import Watch
@@ -112,8 +113,10 @@ def _train_one(
     agreement = Agreement(model_dir, distribution.cluster)
     agreement.await_turn()
     with _estimator(task, agreement, options, distribution.strategy) as estimator:
+        average = functools.partial(averaging.save_running, model_dir, experiment, options.data_dir)
+        evaluate = functools.partial(_evaluate, estimator, eval_input, average)
         reactions = _reactions(experiment, model_dir)
-        _alternate(estimator, input_of, eval_input, plan.stops, reactions, agreement)
+        _alternate(estimator, input_of, evaluate, plan.stops, reactions, agreement)
 
 
 @contextlib.contextmanager
@@ -129,6 +132,7 @@ def _estimator(task, agreement: Agreement, options: RunOptions, strategy) -> Ite
             tf_random_seed=task.experiment.seed,
             save_summary_steps=options.summary_every,
             save_checkpoints_steps=options.save_every,
+            keep_checkpoint_max=options.keep_checkpoints,
             log_step_count_steps=None,
             train_distribute=strategy,
         )
@@ -171,8 +175,32 @@ class _InCluster:
         )
         self._agreement.remove_copies()
 
-    def evaluate(self, input_fn) -> evaluations.Metrics:
-        return self._alone.evaluate(input_fn, hooks=[self._watchdog])
+    def evaluate(self, input_fn, **which) -> evaluations.Metrics:
+        return self._alone.evaluate(input_fn, hooks=[self._watchdog], **which)
+
+
+def _evaluate(estimator, eval_input, average, step: int) -> evaluations.Metrics:
+    """Evaluates the newest checkpoint, and the average of the weights where there is one.
+
+    Args:
+        estimator: Of the network.
+        eval_input: An input_fn, or None where there is nothing to evaluate on.
+        average: Step -> prefix of the checkpoint of the averaged weights, or None.
+        step: Of the newest checkpoint.
+
+    Returns:
+        The results of the averaged weights if there are any, and the NE of the last ones besides;
+        nothing if there is nothing to evaluate on.
+    """
+    prefix = average(step)
+    if eval_input is None:
+        return {}
+    if prefix is None:
+        return estimator.evaluate(eval_input)
+    last = estimator.evaluate(eval_input, name='last')[evaluations.ERROR]
+    gc.collect()
+    result = estimator.evaluate(eval_input, checkpoint_path=prefix)
+    return {**result, evaluations.LAST_ERROR: last}
 
 
 def _reactions(experiment: Experiment, model_dir: str) -> list[evaluations.Reaction]:
@@ -190,7 +218,7 @@ def _reactions(experiment: Experiment, model_dir: str) -> list[evaluations.React
 def _alternate(
     estimator,
     train_input,
-    eval_input,
+    evaluate,
     stops: Sequence[int],
     reactions: Sequence[evaluations.Reaction] = (),
     agreement: Agreement | None = None,
@@ -204,7 +232,8 @@ def _alternate(
     Args:
         estimator: Of the network.
         train_input: Global step -> input_fn of the training from there on.
-        eval_input: An input_fn, or None where there is nothing to evaluate on.
+        evaluate: Step of the newest checkpoint -> results; none where there is nothing to evaluate
+            on.
         stops: Global steps, those of a Plan.
         reactions: To the results; see utility/evaluations.py.
         agreement: With the other processes that train the network; None: there are none.
@@ -224,10 +253,7 @@ def _alternate(
             gc.collect()
             # Workers at their own pace go a few steps beyond.
             done = max(stop, _trained_steps(estimator))
-        if eval_input is None:
-            logging.info('step %d: no validation pictures, no NE', done)
-            continue
-        judge = functools.partial(_judge, estimator, eval_input, reactions, done)
+        judge = functools.partial(_judge, estimator.model_dir, evaluate, reactions, done)
         reasons = agreement.settle(done, judge)
         if reasons:
             logging.info('step %d: the training ends here: %s', done, '; '.join(reasons))
@@ -240,24 +266,11 @@ def _trained_steps(estimator) -> int:
     return int(newest.rsplit('-', 1)[1]) if newest else 0
 
 
-def _judge(estimator, eval_input, reactions, step: int) -> list[str]:
+def _judge(model_dir: str, evaluate, reactions, step: int) -> list[str]:
     """Evaluates the newest checkpoint and tells the reactions; why the training is to end."""
-    return evaluations.react(reactions, step, _evaluate_once(estimator, eval_input, step))
-
-
-def _evaluate_once(estimator, eval_input, step: int) -> evaluations.Metrics:
-    """The result at the step of the newest checkpoint: an earlier run's if it kept one."""
-    kept = evaluations.read(estimator.model_dir)
-    if step not in kept:
-        evaluations.keep(estimator.model_dir, step, estimator.evaluate(eval_input))
-        # Graphs that are done with lie in cycles, and Python would let hundreds of MB add up.
-        gc.collect()
-        kept = evaluations.read(estimator.model_dir)
-    logging.info('step %d: %s', step, _describe(kept[step]))
-    return kept[step]
-
-
-def _describe(result: Mapping[str, float]) -> str:
-    """The NE of an evaluation, over all and by category, in one line."""
-    parts = [f'{k.split("/")[1]} {100 * v:.2f}' for k, v in sorted(result.items()) if '/' in k]
-    return f'validation NE {100 * result["normalized_error"]:.2f} %  ({", ".join(parts)})'
+    result = evaluations.once(model_dir, step, functools.partial(evaluate, step))
+    if not result:
+        logging.info('step %d: no validation pictures, no NE', step)
+        return []
+    logging.info('step %d: %s', step, evaluations.describe(result))
+    return evaluations.react(reactions, step, result)

@@ -45,6 +45,19 @@ class Distribution:
         """Whether this process evaluates and writes."""
         return self.cluster is None or self.cluster.is_chief
 
+    def check_averaging(self, kind: str) -> None:
+        """Refuses averaging.kind where the weights never are those after a certain step.
+
+        Raises:
+            ValueError: As said.
+        """
+        if kind != 'none' and self.cluster and clusters.SERVER in self.cluster.jobs:
+            raise ValueError(
+                f'averaging.kind={kind!r}: with --strategy=parameter_server other workers move the '
+                'weights while they are averaged; average checkpoints instead (--average_last of '
+                'the eval scripts, python -m utility.averaging)'
+            )
+
     def check_networks(self, names: Sequence[str]) -> None:
         """Refuses several networks where the weights are with parameter servers.
 

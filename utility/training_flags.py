@@ -28,6 +28,7 @@ class RunOptions:
         summary_every: Steps between two summaries for TensorBoard.
         histograms: Whether these hold histograms of the weights.
         save_every: Steps between two checkpoints.
+        keep_checkpoints: How many of the last ones are kept, besides the best one.
     """
 
     data_dir: str
@@ -42,6 +43,7 @@ class RunOptions:
     summary_every: int = 100
     histograms: bool = False
     save_every: int = 1000
+    keep_checkpoints: int = 5
 
 
 def define(default_model_dir: str) -> None:
@@ -77,6 +79,9 @@ def define(default_model_dir: str) -> None:
     flags.DEFINE_integer('summary_every', 100, 'Steps between two summaries for TensorBoard.', 1)
     flags.DEFINE_boolean('histograms', False, 'Histograms of the weights in TensorBoard.')
     flags.DEFINE_integer('save_every', 1000, 'Steps between two checkpoints.', lower_bound=1)
+    flags.DEFINE_integer(
+        'keep_checkpoints', 5, 'How many of the last ones to keep, besides the best.', lower_bound=1
+    )
 
 
 def options(values) -> RunOptions:
