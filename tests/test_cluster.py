@@ -137,6 +137,14 @@ def test_parameter_servers_train_one_network():
     strategies.Distribution(None, Cluster(JOBS, 'chief', 0)).check_networks(['blouse', 'skirt'])
 
 
+def test_weights_are_not_averaged_where_others_move_them_meanwhile():
+    servers = strategies.Distribution(None, Cluster(SERVERS, 'chief', 0))
+    servers.check_averaging('none')
+    with pytest.raises(ValueError, match="averaging.kind='ema'.*--average_last"):
+        servers.check_averaging('ema')
+    strategies.Distribution(None, Cluster(JOBS, 'chief', 0)).check_averaging('ema')
+
+
 def test_cpus_are_divided_for_mirrored_only():
     with pytest.raises(ValueError, match='--logical_cpus=2: is for --strategy=mirrored only'):
         strategies.start('none', logical_cpus=2)
