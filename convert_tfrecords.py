@@ -148,10 +148,6 @@ def _without_validation(info: dict) -> list[str]:
 
 def inspect(records_dir: str) -> None:
     """Tells what records hold; exits with 1 if they are not as many as dataset.json says."""
-    if not records_dir:
-        raise ValueError(
-            '--inspect= is empty; it must be a directory that this command has written'
-        )
     from utility import inspection, progress
 
     experiment = config.Experiment()

@@ -48,7 +48,7 @@ def read_annotations(split_dirs: list[str]):
         width), px, and the preprocessing.schema.KeypointSchema.
 
     Raises:
-        ValueError: One is not a labelled split, or they are of different data sets.
+        ValueError: One is not a labelled split or given twice, or they are of different data sets.
     """
     import numpy as np
 
@@ -57,6 +57,9 @@ def read_annotations(split_dirs: list[str]):
     from preprocessing.tables import KeypointTable
     from utility import answers
 
+    twice = [path for n, path in enumerate(split_dirs) if path in split_dirs[:n]]
+    if twice:
+        raise ValueError(f'--data_dir: {twice[0]!r} is given twice')
     parents = [posixpath.dirname(path.rstrip('/')) or '.' for path in split_dirs]
     names = {records.load_dataset_info(parent)['dataset'] for parent in parents}
     if len(names) > 1:

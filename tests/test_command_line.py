@@ -82,6 +82,8 @@ def test_flags_and_positional_arguments_in_any_order(run_script):
         ('--num_workers=two', 'num_workers'),
         ('--refine=best', '<argmax|dark>'),
         ('--model_dir', 'Missing value for flag --model_dir'),
+        ('--model_dir=', '--model_dir= is empty; give it a value or leave it out'),
+        ('--splits=', '--splits= is empty'),
     ],
 )
 def test_mistakes_in_flags_are_one_line(run_script, argument, message):
@@ -145,6 +147,7 @@ def test_help_is_fast(run_script):
         ('raise ValueError', 'ValueError'),
         ("open('/nonexistent/a.csv')", '/nonexistent/a.csv: No such file or directory'),
         ("open('/')", '/: Is a directory'),
+        ("raise OSError(21, 'Is a directory', 'a.partial', None, 'a')", 'a: Is a directory'),
         ("raise OSError('broken.jpg: not a picture')", 'broken.jpg: not a picture'),
         ('command_line.no_positional(["blouse"])', "unexpected argument 'blouse'"),
     ],

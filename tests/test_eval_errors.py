@@ -82,6 +82,14 @@ def test_a_submission_without_pictures(folder):
     assert any(re.fullmatch('skirt 2.jpg .*: hemline_right 238.0 %', alt) for alt in pictures)
 
 
+def test_without_an_error_there_is_nothing_to_fix(folder):
+    write_skirts(folder, prediction=ANSWERS)
+    result = run(folder, *CSVS)
+    assert (result.returncode, result.stderr) == (0, '')
+    report = json.loads((folder / 'errors' / 'errors.json').read_text())
+    assert report['normalized_error'] == 0
+
+
 def _records(tmp_path):
     """Records of two splits, and the CSVs of one: exact but for a skirt turned upside down."""
     root = write_records(tmp_path / 'records', {'val': COUNTS, 'test_0': COUNTS}, SIZE)

@@ -121,11 +121,16 @@ def _parse(argv: list[str], doc: str) -> list[str]:
     # Without it absl would take all that follows the first positional argument for positional.
     flags.FLAGS.set_gnu_getopt(True)
     try:
-        return flags.FLAGS(argv)[1:]
+        positional = flags.FLAGS(argv)[1:]
     except flags.UnrecognizedFlagError as error:
         _fail(_unknown_flag(error.flagname))
     except flags.Error as error:
         _fail(str(error))
+    for flag in _defined_flags():
+        # What a variable of the shell that is not set leaves; not the same as no flag.
+        if flag.present and flag.value in ('', []):
+            _fail(f'--{flag.name}= is empty; give it a value or leave it out')
+    return positional
 
 
 def _defined_flags(with_absl: bool = False) -> list[flags.Flag]:
@@ -177,8 +182,9 @@ def _mistake(error: Exception) -> str | None:
         return None if _raised_by(error) in _FRAMEWORKS else str(error) or type(error).__name__
     # Readers of pictures and of gzip raise an OSError without a number on a broken file.
     if isinstance(error, _WRONG_PATH) or (isinstance(error, OSError) and error.errno is None):
-        named = error.filename is not None and error.strerror
-        return f'{error.filename}: {error.strerror}' if named else str(error)
+        # What is renamed has two names, of which the user knows the one that is meant.
+        name = error.filename if error.filename2 is None else error.filename2
+        return f'{name}: {error.strerror}' if name is not None and error.strerror else str(error)
     for kind in type(error).__mro__:
         if kind.__module__.startswith('tensorflow.') and kind.__name__ in _WRONG_PATH_IN_TENSORFLOW:
             first_line = error.message.strip().split('\n')[0]

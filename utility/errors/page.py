@@ -149,7 +149,8 @@ def _kinds_table(report: Mapping) -> html_page.Table:
     rows.append(['All', str(report['points']), '', _percent(total), ''])
     parts = [row['normalized_error'] for row in report['kinds'].values()]
     head = ['kind', 'points', '% of points', 'NE %', 'NE % if fixed']
-    return html_page.Table('What NE consists of', head, rows, [part / total for part in parts])
+    shares = [part / total for part in parts] if total else ()
+    return html_page.Table('What NE consists of', head, rows, shares)
 
 
 def _parts_table(group: str, report: Mapping) -> html_page.Table:
