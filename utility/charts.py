@@ -1,4 +1,6 @@
-"""Line charts for pages: numbers over steps as inline SVG, which needs no script and no network.
+"""Line charts for pages: numbers over steps, or over another quantity.
+
+They are inline SVG, which needs no script and no network.
 
 TEMPLATE is the source of 'charts.html', with the macro show_chart, of what `draw` gives.
 """
@@ -47,7 +49,7 @@ tick.label }}</text>
 tick.label }}</text>
 {% endfor %}
 <text x="{{ (chart.left + chart.right) / 2 }}" y="{{ chart.height - 6 }}" text-anchor="middle"
-  fill="var(--muted)">step</text>
+  fill="var(--muted)">{{ chart.x_name }}</text>
 {% for line in chart.lines %}
 {% if line.band %}
 <polygon points="{{ line.band }}" fill="{{ line.color }}" fill-opacity="0.16"/>
@@ -64,12 +66,29 @@ tick.label }}</text>
 """
 
 
+class Scale(NamedTuple):
+    """The horizontal axis.
+
+    Attributes:
+        name: Of what is along it.
+        low: Where it begins.
+        is_log: Whether places are by the logarithm.
+    """
+
+    name: str = 'step'
+    low: float = 0.0
+    is_log: bool = False
+
+
+STEPS = Scale()
+
+
 class Line(NamedTuple):
     """Numbers over steps.
 
     Attributes:
         name: What they are.
-        steps: [N], increasing.
+        steps: [N], increasing: steps, or what else the horizontal axis shows.
         values: [N]; those that are not finite are left out.
     """
 
@@ -103,6 +122,7 @@ class Chart(NamedTuple):
     """What show_chart shows; places are in units of the chart."""
 
     words: str
+    x_name: str
     x_ticks: list[Tick]
     y_ticks: list[Tick]
     lines: list[DrawnLine]
@@ -183,13 +203,14 @@ def thin(steps, values, most: int = MOST_POINTS) -> tuple[np.ndarray, ...]:
     return tuple(np.array([f(of[group]) for group in groups]) for of, f in reductions)
 
 
-def draw(title: str, lines: Sequence[Line], last_step: float) -> Chart | None:
+def draw(title: str, lines: Sequence[Line], last_step: float, scale: Scale = STEPS) -> Chart | None:
     """A chart of the lines that have a finite number; None if none has.
 
     Args:
         title: What is shown, for those who hear the page.
         lines: The lines.
-        last_step: Where the axis of steps ends; not 0.
+        last_step: Where the axis of steps ends; not where it begins.
+        scale: The axis of steps, or of what stands in their place.
     """
     thinned = {line.name: thin(line.steps, line.values) for line in lines}
     thinned = {name: parts for name, parts in thinned.items() if len(parts[0])}
@@ -198,20 +219,20 @@ def draw(title: str, lines: Sequence[Line], last_step: float) -> Chart | None:
     lows, highs = (np.concatenate(parts) for parts in list(zip(*thinned.values()))[2:])
     low, high = lows.min(), highs.max()
     is_log = bool(low > 0 and high / low >= _LOG_RATIO)
-    x_axis = Axis(0.0, last_step, _LEFT, WIDTH - _RIGHT)
+    x_axis = Axis(scale.low, last_step, _LEFT, WIDTH - _RIGHT, scale.is_log)
     y_axis = Axis(low, high, HEIGHT - _BOTTOM, _TOP, is_log)
     last = {name: f'{parts[1][-1]:.4g}' for name, parts in thinned.items()}
     drawn = [
-        _drawn(name, last[name], parts, (x_axis, y_axis), number)
+        _drawn(name, last[name], parts, (x_axis, y_axis, scale.name), number)
         for number, (name, parts) in enumerate(thinned.items())
     ]
     ends = ', '.join(f'{name} {value}' for name, value in last.items())
-    words = f'{title}, up to step {last_step:g}. At the end: {ends}.'
-    return Chart(words, x_axis.ticks(), y_axis.ticks(), drawn)
+    words = f'{title}, up to {scale.name} {last_step:g}. At the end: {ends}.'
+    return Chart(words, scale.name, x_axis.ticks(), y_axis.ticks(), drawn)
 
 
-def _drawn(name: str, last: str, parts, axes: tuple[Axis, Axis], number: int) -> DrawnLine:
-    x_axis, y_axis = axes
+def _drawn(name: str, last: str, parts, axes: tuple[Axis, Axis, str], number: int) -> DrawnLine:
+    x_axis, y_axis, x_name = axes
     steps, values, lows, highs = parts
 
     def points(heights) -> list[str]:
@@ -226,5 +247,7 @@ def _drawn(name: str, last: str, parts, axes: tuple[Axis, Axis], number: int) ->
         dash=_DASHES[number // len(_COLORS) % len(_DASHES)],
         path=' '.join(points(values)),
         band=' '.join(points(lows) + points(highs)[::-1]) if is_averaged else '',
-        dots=[Dot(x_axis.place(x), y_axis.place(y), f'step {x:g}: {y:.6g}') for x, y in marked],
+        dots=[
+            Dot(x_axis.place(x), y_axis.place(y), f'{x_name} {x:.6g}: {y:.6g}') for x, y in marked
+        ],
     )

@@ -64,8 +64,9 @@ def _train_all(experiment: Experiment, options: RunOptions, keep_log_in) -> None
     distribution.check_networks(categories)
     distribution.check_averaging(experiment.averaging.kind)
     folders = {os.path.join(options.model_dir, category): category for category in categories}
-    for folder in folders:
-        checkpoint_files.recover(folder)
+    if not options.is_rehearsal:
+        for folder in folders:
+            checkpoint_files.recover(folder)
     path, partial = options.init_checkpoint, options.allow_partial_init
     adopted = pretrained.adopt_for_runs(experiment.network, folders, path, partial)
     networks = {}
@@ -75,6 +76,11 @@ def _train_all(experiment: Experiment, options: RunOptions, keep_log_in) -> None
         networks[folder] = own.override(f'data.category={category}')
         runs.check_folder(folder, networks[folder])
         make_plan(networks[folder], options.data_dir, distribution.replicas)
+    if options.is_rehearsal:
+        from utility import rehearsals
+
+        rehearsals.rehearse(networks, options, distribution.replicas)
+        return
     with pretrained.for_runs(folders, path, experiment.network.backbone) as weights:
         if distribution.is_chief:
             keep_log_in(options.model_dir)

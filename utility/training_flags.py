@@ -29,6 +29,8 @@ class RunOptions:
         histograms: Whether these hold histograms of the weights.
         save_every: Steps between two checkpoints.
         keep_checkpoints: How many of the last ones are kept, besides the best one.
+        dry_run: Tell what the training would be, and do not train.
+        find_learning_rate: Try rising learning rates, and do not train.
     """
 
     data_dir: str
@@ -44,6 +46,23 @@ class RunOptions:
     histograms: bool = False
     save_every: int = 1000
     keep_checkpoints: int = 5
+    dry_run: bool = False
+    find_learning_rate: bool = False
+
+    def __post_init__(self):
+        if self.find_learning_rate and self.dry_run:
+            raise ValueError('--find_learning_rate --dry_run: give one of them')
+        if self.find_learning_rate and self.strategy != 'none':
+            raise ValueError(
+                f'--find_learning_rate --strategy={self.strategy}: it tries rates on one device; '
+                'leave --strategy out, and give --set optimizer.accumulate=N for the batch of N '
+                'devices'
+            )
+
+    @property
+    def is_rehearsal(self) -> bool:
+        """Whether nothing is to be trained."""
+        return self.dry_run or self.find_learning_rate
 
 
 def define(default_model_dir: str) -> None:
@@ -81,6 +100,17 @@ def define(default_model_dir: str) -> None:
     flags.DEFINE_integer('save_every', 1000, 'Steps between two checkpoints.', lower_bound=1)
     flags.DEFINE_integer(
         'keep_checkpoints', 5, 'How many of the last ones to keep, besides the best.', lower_bound=1
+    )
+    flags.DEFINE_boolean(
+        'dry_run',
+        False,
+        'Print the experiment, its schedule, variables, steps and memory; train and write nothing.',
+    )
+    flags.DEFINE_boolean(
+        'find_learning_rate',
+        False,
+        'Try rising learning rates for some steps, write a page and a table of the losses, and '
+        'suggest a rate; train nothing.',
     )
 
 
