@@ -118,3 +118,15 @@ def test_the_drawing_is_well_formed_and_says_in_words_what_it_shows():
         '<a>,\nstep 1: 0.25',
         '<a>,\nstep 2: 0.5',
     ]
+
+
+def test_another_quantity_than_steps_may_be_along_a_logarithmic_axis():
+    rates = np.geomspace(1e-3, 10, 5)
+    scale = charts.Scale('learning rate', rates[0], is_log=True)
+    chart = charts.draw('Loss', [Line('loss', rates, [3, 2, 1, 2, 3])], rates[-1], scale)
+    (line,) = chart.lines
+    places = [float(point.split(',')[0]) for point in line.path.split()]
+    np.testing.assert_allclose(np.diff(places), (chart.right - chart.left) / 4, atol=0.11)
+    assert [tick.label for tick in chart.x_ticks] == ['0.001', '0.01', '0.1', '1', '10']
+    assert line.dots[0].words == 'learning rate 0.001: 3'
+    assert chart.words == 'Loss, up to learning rate 10. At the end: loss 3.'
