@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 from absl import logging
 
-from preprocessing import corrections, dataset_info, pictures, records
+from preprocessing import corrections, dataset_info, integrity, pictures, records
 from preprocessing.conversion_settings import Settings
 from preprocessing.dataset_info import Part
 from preprocessing.datasets import DATASETS, Annotation, Split
@@ -186,15 +186,24 @@ def _num_shards(num_records: int, settings: Settings) -> int:
 
 def _shards(parts: Mapping[str, Part], settings: Settings) -> list[_Shard]:
     shards = []
-    for name, categories in parts.items():
-        for category, entries in categories.items():
-            count = _num_shards(len(entries), settings)
-            for shard in range(count):
+    for name, part in parts.items():
+        for category, paths in _paths(name, part, settings).items():
+            entries, count = part[category], len(paths)
+            for shard, path in enumerate(paths):
                 start, stop = (len(entries) * s // count for s in (shard, shard + 1))
-                directory = posixpath.join(settings.records_dir, name)
-                path = records.shard_path(directory, category, shard, count)
                 shards.append(_Shard(path, entries[start:stop]))
     return shards
+
+
+def _paths(name: str, part: Part, settings: Settings) -> dict[str, list[str]]:
+    """Category -> the files of an output split."""
+    directory = posixpath.join(settings.records_dir, name)
+    paths = {}
+    for category, entries in part.items():
+        count = _num_shards(len(entries), settings)
+        shards = range(count)
+        paths[category] = [records.shard_path(directory, category, i, count) for i in shards]
+    return paths
 
 
 def _write_shards(
@@ -235,10 +244,12 @@ def _describe(
 ) -> dict[str, Any]:
     entries = [entry for part in parts.values() for one in part.values() for entry in one]
     labelled = [split.name for split in splits if split.labelled]
+    written = {name: _paths(name, part, settings) for name, part in parts.items()}
     outputs = {
         name: {
             **dataset_info.describe_part(part, name in (TRAIN, VAL), schema),
-            'shards': {c: _num_shards(len(members), settings) for c, members in part.items()},
+            'shards': {c: len(paths) for c, paths in written[name].items()},
+            integrity.SIZES: {c: integrity.sizes(paths) for c, paths in written[name].items()},
         }
         for name, part in parts.items()
     }

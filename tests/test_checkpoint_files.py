@@ -132,3 +132,13 @@ def test_a_damaged_best_one_is_told_and_the_last_is_used(folder, caplog):
     _truncate(folder / f'best/model.ckpt-20{DATA}')
     assert checkpoint_choice.choose(str(folder), CheckpointChoice()).endswith('/model.ckpt-30')
     assert "/best': none of its checkpoints can be read (model.ckpt-20" in caplog.text
+
+
+def test_what_a_killed_process_left_half_written_is_removed(folder):
+    before = sorted(path.name for path in folder.iterdir())
+    (folder / 'model.ckpt-40_temp').mkdir()
+    (folder / 'model.ckpt-40_temp/part-00000-of-00001.data-00000-of-00001.tempstate1').touch()
+    (folder / f'model.ckpt-40.meta.tmp{"0a" * 16}').touch()
+    (folder / 'checkpoint.tmp').touch()  # of somebody else
+    checkpoint_files.recover(str(folder))
+    assert sorted(path.name for path in folder.iterdir()) == sorted([*before, 'checkpoint.tmp'])

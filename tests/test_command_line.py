@@ -171,7 +171,6 @@ def test_traceback_of_a_mistake_on_demand(run_script):
     [
         'raise RuntimeError("broken")',
         '1 / 0',
-        'import errno; raise OSError(errno.ENOSPC, "No space left on device", "x")',
         'raise ConnectionResetError(104, "Connection reset by peer")',
         'raise KeyError("name")',
     ],
@@ -180,6 +179,21 @@ def test_failures_at_run_time_keep_their_traceback(run_script, body):
     done = run_script(body)
     assert done.returncode == 1
     assert 'Traceback' in done.stderr
+
+
+@pytest.mark.parametrize(
+    ('body', 'message'),
+    [
+        ('raise command_line.RunError("step 3:\\n the loss is nan")', 'step 3: the loss is nan'),
+        ('raise OSError(28, "No space left on device", "a/b")', 'a/b: No space left on device; '),
+        ('open("/dev/full", "w").write("x" * 99999)', 'a file: No space left on device; '),
+    ],
+)
+def test_failures_that_are_understood_are_one_line(run_script, body, message):
+    done = run_script(body)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f'error: {message}')
+    assert done.stderr.count('\n') == 1
 
 
 def test_interrupt_is_told_in_a_word(run_script):
@@ -238,6 +252,15 @@ def test_wrong_paths_in_tensorflow_are_mistakes(tmp_path):
         assert message == f'{missing}; No such file or directory'
     forbidden = tf.errors.PermissionDeniedError(None, None, 'x: Permission denied\nat node y')
     assert command_line._mistake(forbidden) == 'x: Permission denied'
+
+
+def test_a_full_disk_in_tensorflow_is_understood():
+    import tensorflow as tf
+
+    full = "Graph error:\n\n'/run/model.ckpt-8_temp/part'; No space left on device\n\t [[save]]"
+    error = tf.errors.ResourceExhaustedError(None, None, full)
+    assert command_line._failure(error).startswith('/run/model.ckpt-8_temp/part: No space left on ')
+    assert command_line._failure(tf.errors.ResourceExhaustedError(None, None, 'OOM')) is None
 
 
 def test_errors_of_a_graph_are_no_mistakes_of_the_user():

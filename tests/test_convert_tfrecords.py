@@ -144,6 +144,8 @@ def test_dataset_json_counts_what_is_there(data, tmp_path):
             assert count == records.count_records(str(tmp_path / 'out' / split), category)
             if count:
                 assert count == len(read(tmp_path / 'out', split, category))
+            files = sorted((tmp_path / 'out' / split).glob(f'{category}-*'))
+            assert info['splits'][split]['bytes'][category] == [f.stat().st_size for f in files]
     labelled = read(tmp_path / 'out', 'train') + read(tmp_path / 'out', 'val')
     own = [one['visibility'][list(SCHEMA.indices(one['category'].decode()))] for one in labelled]
     points = [info['splits'][split]['points'] for split in ('train', 'val')]

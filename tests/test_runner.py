@@ -15,7 +15,7 @@ from preprocessing.datasets import DATASETS
 from preprocessing.datasets.fashionai import SCHEMA
 from tests.tiny_checkpoints import write_checkpoint
 from tests.tiny_records import write_records
-from utility import evaluations, model_fn, runner, training_data
+from utility import evaluations, model_fn, runner, training_data, training_loop
 from utility.training_flags import RunOptions
 
 SIZE = 32
@@ -52,7 +52,7 @@ END = [('train', 10, 15), ('evaluate', 'val', 15)]
 
 def _alternate(estimator, reactions=(), val='val', average=lambda step: None):
     evaluate = functools.partial(runner._evaluate, estimator, val, average)
-    runner._alternate(estimator, lambda step: step, evaluate, [10, 15], reactions)
+    training_loop.alternate(estimator, lambda step: step, evaluate, [10, 15], reactions)
     return estimator.calls
 
 

@@ -84,6 +84,8 @@ def usable(folder: str) -> str | None:
 def recover(folder: str) -> None:
     """Has the `checkpoint` file of a folder point to the newest checkpoint that can be read.
 
+    Removes what a process that was killed left half written; nobody else may write there.
+
     Raises:
         ValueError: There are checkpoints, but not one of them can be read.
     """
@@ -93,6 +95,7 @@ def recover(folder: str) -> None:
         prefix = usable(folder)
     except ValueError as error:
         raise ValueError(f'{error}; bring one back, or remove the folder to start anew') from error
+    _remove_leftovers(folder)
     if prefix is None or _listed(folder)[:1] == [prefix]:
         return
     known = candidates(folder)
@@ -100,3 +103,15 @@ def recover(folder: str) -> None:
     names = [os.path.basename(one) for one in known[known.index(prefix) :]]
     tf.compat.v1.train.update_checkpoint_state(folder, names[0], names[::-1])
     logging.warning('%s goes on from %s', folder, prefix)
+
+
+def _remove_leftovers(folder: str) -> None:
+    import tensorflow as tf
+
+    if tf.io.gfile.isdir(folder):
+        for name in tf.io.gfile.listdir(folder):
+            path = os.path.join(folder, name)
+            if re.fullmatch(r'.*ckpt-\d+_temp/?', name):
+                tf.io.gfile.rmtree(path)
+            elif re.fullmatch(r'.*\.tmp[0-9a-f]{32}', name):
+                tf.io.gfile.remove(path)

@@ -1,13 +1,14 @@
 """What all commands share: flags, `--help`, exit codes, and a quiet TensorFlow.
 
-Exit codes: 0 success; 2 a mistake of the user, told in one line; 1 a failure at run time, with its
-traceback. Imports neither TensorFlow nor anything else that is slow, so that help and mistakes in
-flags answer at once.
+Exit codes: 0 success; 2 a mistake of the user, told in one line; 1 a failure at run time, told in
+one line where it is known what it means, and with its traceback otherwise. Imports neither
+TensorFlow nor anything else that is slow, so that help and mistakes in flags answer at once.
 """
 
 from __future__ import annotations
 
 import difflib
+import errno
 import logging
 import os
 import re
@@ -37,6 +38,14 @@ _WRONG_PATH_IN_TENSORFLOW = ('NotFoundError', 'PermissionDeniedError')
 _FRAMEWORKS = ('keras', 'tensorflow', 'tensorflow_addons', 'tensorflow_estimator')
 
 
+# A disk that is full, a quota or a limit on the size of a file that is reached.
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+class RunError(Exception):
+    """A failure at run time whose message tells all there is to know; exit code 1."""
+
+
 class LineFormatter(logging.Formatter):
     """The time, the level where it is more than INFO, the message and any traceback."""
 
@@ -53,7 +62,8 @@ def run(main: Callable[[list[str]], None], doc: str) -> None:
 
     Flags and positional arguments may come in any order; all after '--' is positional. An absent or
     forbidden path, and a ValueError that does not come from within TensorFlow, is taken for a
-    mistake in what the user gave; anything else keeps its traceback.
+    mistake in what the user gave; a RunError and a full disk are told in one line, too; anything
+    else keeps its traceback.
 
     Args:
         main: The work; imports what is slow inside.
@@ -74,12 +84,14 @@ def run(main: Callable[[list[str]], None], doc: str) -> None:
         print('interrupted', file=sys.stderr)
         sys.exit(1)
     except Exception as error:
-        message = _mistake(error)
+        message, code = _mistake(error), 2
+        if message is None:
+            message, code = _failure(error), 1
         if message is None:
             raise
         if os.environ.get(_TRACEBACK_VARIABLE):
             traceback.print_exc()
-        _fail(message)
+        _fail(message, code)
 
 
 def no_positional(positional: list[str]) -> None:
@@ -193,12 +205,30 @@ def _mistake(error: Exception) -> str | None:
     return None
 
 
+def _failure(error: Exception) -> str | None:
+    """What to tell of a failure at run time; None if only the traceback tells it."""
+    if isinstance(error, RunError):
+        return str(error)
+    if not (isinstance(error, OSError) or type(error).__module__.startswith('tensorflow.')):
+        return None
+    # TensorFlow gives the words and not the number, in one of many lines.
+    reasons = '|'.join(map(os.strerror, _NO_SPACE))
+    found = re.search(rf'^.*({reasons}).*$', getattr(error, 'message', str(error)), re.MULTILINE)
+    if found is None:
+        return None
+    path = re.search(r"[^\s;:'\"]*/[^\s;:'\"]*", found.group())
+    return (
+        f'{path.group() if path else "a file"}: {found.group(1)}; what was complete before is '
+        'still there; make room and run the same command again'
+    )
+
+
 def _raised_by(error: Exception) -> str:
     """The top-level package that raised the error."""
     *_, (frame, _) = traceback.walk_tb(error.__traceback__)
     return frame.f_globals.get('__name__', '').split('.')[0]
 
 
-def _fail(message: str) -> None:
+def _fail(message: str, code: int = 2) -> None:
     print('error: ' + ' '.join(message.split()), file=sys.stderr)
-    sys.exit(2)
+    sys.exit(code)

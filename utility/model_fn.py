@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable
 
 import tensorflow as tf
@@ -12,6 +13,7 @@ from nets import HEADS, build_network
 from preprocessing.schema import KeypointSchema
 from utility import (
     checkpoints,
+    guards,
     losses,
     optimizers,
     plateau,
@@ -117,7 +119,8 @@ def _spec(task: Task, features, labels, mode: str, model_dir: str):
     watched = {'loss': loss, 'normalized_error': _batch_error(*error)}
     watched.update({f'loss/output_{i}': value for i, value in enumerate(output_losses)})
     _show(shown)
-    return _train_spec(task, network, watched, training_log.arrival(features['image']))
+    arrived = training_log.arrival(features['image'])
+    return _train_spec(task, network, watched, arrived, features['image_id'], outputs[-1])
 
 
 def normalized_errors(predicted, features, labels) -> tuple[tf.Tensor, tf.Tensor]:
@@ -211,13 +214,14 @@ def _show(pictures) -> tf.Tensor:
     return v1.summary.merge([v1.summary.image(t, p, max_outputs=most) for t, p in pictures.items()])
 
 
-def _train_spec(task: Task, network, watched, arrived: tf.Tensor):
+def _train_spec(task: Task, network, watched, arrived: tf.Tensor, image_ids, heatmaps):
     """`watched` has the loss, which is minimised, and what else is reported of a step."""
     experiment = task.experiment
     step = v1.train.get_or_create_global_step()
     rate = schedules.learning_rate(experiment.optimizer, experiment.schedule, step, task.length)
+    check = functools.partial(guards.stop_unless_finite, watched['loss'], image_ids)
     total, train_op = optimizers.training_step(
-        watched['loss'], rate, network.trainable_variables, experiment.optimizer
+        watched['loss'], rate, network.trainable_variables, experiment.optimizer, check
     )
     train_op = running_average.averaging_step(
         train_op, network.trainable_variables, experiment, task.length
@@ -229,13 +233,17 @@ def _train_spec(task: Task, network, watched, arrived: tf.Tensor):
         for variable in network.trainable_variables:
             v1.summary.histogram(f'weights/{variable.name.split(":")[0]}', variable)
     replicas = tf.distribute.get_strategy().num_replicas_in_sync
-    hook = TrainingLog(
+    log = TrainingLog(
         watched,
         arrived,
         length=task.length,
         batch_size=experiment.data.batch_size * replicas,
         watch=task.watch,
     )
+    flat_maps = guards.FlatMaps(heatmaps, experiment.loss.target_scale, task.watch.every)
     return tf.estimator.EstimatorSpec(
-        tf.estimator.ModeKeys.TRAIN, loss=total, train_op=train_op, training_hooks=[hook]
+        tf.estimator.ModeKeys.TRAIN,
+        loss=total,
+        train_op=train_op,
+        training_hooks=[log, flat_maps],
     )

@@ -23,7 +23,11 @@ _KINDS = {'kernel': 'kernel', 'bias': 'bias', 'gamma': 'norm', 'beta': 'norm'}
 
 
 def training_step(
-    loss: tf.Tensor, rate: tf.Tensor, variables: Sequence, config: OptimizerConfig
+    loss: tf.Tensor,
+    rate: tf.Tensor,
+    variables: Sequence,
+    config: OptimizerConfig,
+    check: Callable[[Sequence], tf.Operation] | None = None,
 ) -> tuple[tf.Tensor, tf.Operation]:
     """One step: of the weights (with optimizer.accumulate perhaps later), of the batch-norm
     statistics and of the global step.
@@ -33,6 +37,7 @@ def training_step(
         rate: Learning rate, float32 [].
         variables: The network's trainable ones.
         config: The optimiser.
+        check: f([(gradient, variable)]) -> an op that the update waits for, and may fail.
 
     Returns:
         What is minimised, float32 []; the op that does all updates.
@@ -46,7 +51,8 @@ def training_step(
     def across_replicas(strategy, pairs, rate):
         return _Updater(strategy, pairs, rate, config).step()
 
-    with tf.control_dependencies(v1.get_collection(v1.GraphKeys.UPDATE_OPS)):
+    checks = [check(pairs)] if check else []
+    with tf.control_dependencies([*v1.get_collection(v1.GraphKeys.UPDATE_OPS), *checks]):
         context = tf.distribute.get_replica_context()
         return loss, context.merge_call(across_replicas, args=(pairs, rate))
 

@@ -9,6 +9,7 @@ import contextlib
 import logging
 import logging.handlers
 import os
+import sys
 from collections.abc import Callable, Iterator
 
 from absl import logging as absl_logging
@@ -21,6 +22,18 @@ _DATE = '%Y-%m-%d %H:%M:%S'
 _ASIDE = 'for_the_file_only'  # an attribute of a record
 # More lines than are logged before a run has its directory.
 _WAITING = 10_000
+
+
+class _ToFile(logging.StreamHandler):
+    """Says once, in a line, that the file cannot be written; lines go to the terminal as ever."""
+
+    _has_failed = False
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802, the name is logging's
+        if not self._has_failed:
+            self._has_failed = True
+            error = sys.exc_info()[1]
+            print(f'warning: {FILE} lacks lines: {error}', file=sys.stderr)
 
 
 @contextlib.contextmanager
@@ -41,7 +54,7 @@ def kept() -> Iterator[Callable[[str], None]]:
         def begin(directory: str) -> None:
             stream = stack.enter_context(_opened(os.path.join(directory, FILE)))
             stack.callback(keeper.close)
-            keeper.setTarget(logging.StreamHandler(stream))
+            keeper.setTarget(_ToFile(stream))
             keeper.target.setFormatter(LineFormatter(_DATE))
             keeper.flushLevel = logging.NOTSET  # from now on every line is written at once
             keeper.flush()

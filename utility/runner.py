@@ -12,7 +12,7 @@ import functools
 import gc
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from absl import flags, logging
 
@@ -21,6 +21,7 @@ from config import Experiment
 from utility import cluster, command_line, evaluations, run_log, training_flags
 from utility.agreement import Agreement
 from utility.training_flags import RunOptions
+from utility.training_loop import alternate
 
 
 def train_main(experiment: Experiment) -> None:
@@ -56,7 +57,9 @@ def train(experiment: Experiment, options: RunOptions) -> None:
 def _train_all(experiment: Experiment, options: RunOptions, keep_log_in) -> None:
     """As `train`; calls keep_log_in(model_dir) when nothing is wrong with what was asked for."""
     from utility import checkpoint_files, pretrained, runs, strategies, training_data
+    from utility.failures import explained
     from utility.plan import make_plan
+    from utility.preemption import at_once
 
     # First, because a strategy must be made before anything else of TensorFlow runs.
     distribution = strategies.start(options.strategy, options.logical_cpus)
@@ -64,7 +67,7 @@ def _train_all(experiment: Experiment, options: RunOptions, keep_log_in) -> None
     distribution.check_networks(categories)
     distribution.check_averaging(experiment.averaging.kind)
     folders = {os.path.join(options.model_dir, category): category for category in categories}
-    if not options.is_rehearsal:
+    if distribution.is_chief and not options.is_rehearsal:
         for folder in folders:
             checkpoint_files.recover(folder)
     path, partial = options.init_checkpoint, options.allow_partial_init
@@ -76,6 +79,7 @@ def _train_all(experiment: Experiment, options: RunOptions, keep_log_in) -> None
         networks[folder] = own.override(f'data.category={category}')
         runs.check_folder(folder, networks[folder])
         make_plan(networks[folder], options.data_dir, distribution.replicas)
+        training_data.check_records(networks[folder], options.data_dir)
     if options.is_rehearsal:
         from utility import rehearsals
 
@@ -85,7 +89,9 @@ def _train_all(experiment: Experiment, options: RunOptions, keep_log_in) -> None
         if distribution.is_chief:
             keep_log_in(options.model_dir)
         for folder, own in networks.items():
-            _train_one(own, folder, options, weights, distribution)
+            check = functools.partial(training_data.check_records, own, options.data_dir, True)
+            with at_once(), explained(folder, check):
+                _train_one(own, folder, options, weights, distribution)
 
 
 def _train_one(
@@ -122,7 +128,7 @@ def _train_one(
         average = functools.partial(averaging.save_running, model_dir, experiment, options.data_dir)
         evaluate = functools.partial(_evaluate, estimator, eval_input, average)
         reactions = _reactions(experiment, model_dir)
-        _alternate(estimator, input_of, evaluate, plan.stops, reactions, agreement)
+        alternate(estimator, input_of, evaluate, plan.stops, reactions, agreement)
 
 
 @contextlib.contextmanager
@@ -146,7 +152,7 @@ def _estimator(task, agreement: Agreement, options: RunOptions, strategy) -> Ite
 
     together = make(strategy)
     if agreement.cluster is None:
-        yield together
+        yield _Alone(together)
         return
     with cluster.hidden():
         alone = make()
@@ -155,6 +161,24 @@ def _estimator(task, agreement: Agreement, options: RunOptions, strategy) -> Ite
         yield _InCluster(together, alone, agreement, watchdog)
     finally:
         watchdog.stop()
+
+
+class _Alone:
+    """The Estimator of a network that this process trains alone."""
+
+    def __init__(self, estimator):
+        self._estimator = estimator
+        self.model_dir = estimator.model_dir
+        self.latest_checkpoint = estimator.latest_checkpoint
+        self.evaluate = estimator.evaluate
+
+    def train(self, input_fn, max_steps: int) -> None:
+        from utility.guards import SaveOnlyFinite
+        from utility.preemption import after_saving
+
+        # In a cluster the Estimator takes no listeners, and cannot stop in one process only.
+        with after_saving() as hook:
+            self._estimator.train(input_fn, [hook], None, max_steps, [SaveOnlyFinite()])
 
 
 class _InCluster:
@@ -219,64 +243,3 @@ def _reactions(experiment: Experiment, model_dir: str) -> list[evaluations.React
         plateau.make_reaction(experiment, model_dir),
         curves.make_reaction(model_dir),
     ]
-
-
-def _alternate(
-    estimator,
-    train_input,
-    evaluate,
-    stops: Sequence[int],
-    reactions: Sequence[evaluations.Reaction] = (),
-    agreement: Agreement | None = None,
-) -> None:
-    """Trains to each stop that is ahead, evaluates there and tells the reactions.
-
-    At a stop that was reached in an earlier run, as the last thing it did, the result is taken from
-    that run if it had the time to keep it; the reactions are told again, and a training that one of
-    them had ended has ended.
-
-    Args:
-        estimator: Of the network.
-        train_input: Global step -> input_fn of the training from there on.
-        evaluate: Step of the newest checkpoint -> results; none where there is nothing to evaluate
-            on.
-        stops: Global steps, those of a Plan.
-        reactions: To the results; see utility/evaluations.py.
-        agreement: With the other processes that train the network; None: there are none.
-    """
-    agreement = agreement or Agreement(estimator.model_dir)
-    done = _trained_steps(estimator)
-    if agreement.is_chief:
-        evaluations.forget_after(estimator.model_dir, done)
-        agreement.forget_after(done)
-    if done >= stops[-1]:
-        logging.info('%s is trained already: %d steps', estimator.model_dir, done)
-    for stop in stops:
-        if stop < done:
-            continue
-        if stop > done:
-            estimator.train(train_input(done), max_steps=stop)
-            gc.collect()
-            # Workers at their own pace go a few steps beyond.
-            done = max(stop, _trained_steps(estimator))
-        judge = functools.partial(_judge, estimator.model_dir, evaluate, reactions, done)
-        reasons = agreement.settle(done, judge)
-        if reasons:
-            logging.info('step %d: the training ends here: %s', done, '; '.join(reasons))
-            return
-
-
-def _trained_steps(estimator) -> int:
-    """The global step of the newest checkpoint, 0 if there is none."""
-    newest = estimator.latest_checkpoint()
-    return int(newest.rsplit('-', 1)[1]) if newest else 0
-
-
-def _judge(model_dir: str, evaluate, reactions, step: int) -> list[str]:
-    """Evaluates the newest checkpoint and tells the reactions; why the training is to end."""
-    result = evaluations.once(model_dir, step, functools.partial(evaluate, step))
-    if not result:
-        logging.info('step %d: no validation pictures, no NE', step)
-        return []
-    logging.info('step %d: %s', step, evaluations.describe(result))
-    return evaluations.react(reactions, step, result)

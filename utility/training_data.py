@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from absl import logging
 
 from config import Experiment
-from preprocessing import make_input_fn, records
+from preprocessing import integrity, make_input_fn, records
 from preprocessing.datasets import DATASETS
 from preprocessing.stream import Order
 
@@ -50,6 +50,18 @@ def count(data_dir: str, experiment: Experiment) -> dict[str, dict[str, int]]:
 def num_records(counts: Mapping[str, int], schema) -> int:
     """How many pictures of `counts` belong to the categories of the schema."""
     return sum(counts.get(category, 0) for category in schema.categories)
+
+
+def check_records(experiment: Experiment, data_dir: str, reads: bool = False) -> None:
+    """Looks for record files that are missing or in pieces; see preprocessing/integrity.py.
+
+    Raises:
+        ValueError: There are some; names the first.
+    """
+    for split, counts in count(data_dir, experiment).items():
+        if counts:
+            split_dir = os.path.join(data_dir, split)
+            integrity.check_split(split_dir, experiment.data.category, reads)
 
 
 def input_fn(experiment: Experiment, schema, data_dir: str, step: int | None = None):

@@ -1,0 +1,81 @@
+"""Whether the files of a split are those that dataset.json tells of."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections.abc import Mapping, Sequence
+
+import tensorflow as tf
+
+from preprocessing import records
+
+SIZES = 'bytes'  # in dataset.json: of a split by category, those of its files
+_AGAIN = 'copy the records or run convert_tfrecords.py again'
+
+
+def sizes(paths: Sequence[str]) -> list[int]:
+    return [tf.io.gfile.stat(path).length for path in paths]
+
+
+def check_split(split_dir: str, category: str, reads: bool = False) -> None:
+    """Looks for files of a split that are missing, too many, or in pieces.
+
+    Names and sizes take no time. Records are read only on demand: where dataset.json is of a time
+    before it told the sizes, a file in pieces may be found by that alone.
+
+    Args:
+        split_dir: RECORDS/<split>.
+        category: As in records.count_by_category.
+        reads: Whether to read all records, which takes as long as it takes to copy them.
+
+    Raises:
+        ValueError: A file is not as it should be; names it.
+    """
+    records_dir, split = posixpath.split(split_dir.rstrip('/'))
+    told = records.load_dataset_info(records_dir or '.')['splits'].get(split, {})
+    for name, count in records.count_by_category(split_dir, category).items():
+        if count:
+            paths = _whole_set(split_dir, name)
+            _check_sizes(paths, told.get(SIZES, {}).get(name, ()))
+            if reads:
+                _check_count(paths, count)
+
+
+def _whole_set(split_dir: str, category: str) -> list[str]:
+    """The files of a category, in order."""
+    found = records.record_files(records.split_patterns(split_dir, category))
+    number = max(int(re.search(r'-of-(\d+)\.tfrecord$', path).group(1)) for path in found)
+    paths = [records.shard_path(split_dir, category, i, number) for i in range(number)]
+    for path in paths:
+        if path not in found:
+            raise ValueError(f'{path} is missing; {_AGAIN}')
+    for path in found:
+        if path not in paths:
+            raise ValueError(f'{path} is of another conversion than {paths[-1]}; {_AGAIN}')
+    return paths
+
+
+def _check_sizes(paths: Sequence[str], expected: Sequence[int]) -> None:
+    for path, size, there in zip(paths, expected, sizes(paths)):
+        if size != there:
+            by = f'{size} by {records.DATASET_FILE}'
+            raise ValueError(f'{path} has {there} bytes, but {by}: cut off or altered; {_AGAIN}')
+
+
+def _check_count(paths: Sequence[str], count: int) -> None:
+    found: Mapping[str, int] = {path: _num_records(path) for path in paths}
+    total = sum(found.values())
+    if total != count:
+        parts = ', '.join(f'{path} {number}' for path, number in found.items())
+        raise ValueError(f'{total} records ({parts}), but {count} by {records.DATASET_FILE}')
+
+
+def _num_records(path: str) -> int:
+    number = 0
+    try:
+        for _ in tf.data.TFRecordDataset(path):
+            number += 1
+    except tf.errors.DataLossError as error:
+        raise ValueError(f'{path}: record {number + 1} is cut off or damaged; {_AGAIN}') from error
+    return number
