@@ -9,6 +9,7 @@ import time
 
 import pytest
 
+from config import OptimizerConfig
 from utility import agreement, cluster, strategies
 from utility.agreement import Agreement
 from utility.cluster import Cluster
@@ -143,6 +144,16 @@ def test_weights_are_not_averaged_where_others_move_them_meanwhile():
     with pytest.raises(ValueError, match="averaging.kind='ema'.*--average_last"):
         servers.check_averaging('ema')
     strategies.Distribution(None, Cluster(JOBS, 'chief', 0)).check_averaging('ema')
+
+
+@pytest.mark.parametrize('field', ['accumulate', 'lookahead_steps'])
+def test_updates_are_not_counted_where_workers_do_not_wait_for_each_other(field):
+    config = OptimizerConfig(**{field: 2})
+    servers = strategies.Distribution(None, Cluster(SERVERS, 'chief', 0))
+    servers.check_optimizer(OptimizerConfig())
+    with pytest.raises(ValueError, match=f'optimizer.{field}=2: with --strategy=parameter_server'):
+        servers.check_optimizer(config)
+    strategies.Distribution(None, Cluster(JOBS, 'chief', 0)).check_optimizer(config)
 
 
 def test_cpus_are_divided_for_mirrored_only():

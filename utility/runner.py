@@ -66,6 +66,7 @@ def _train_all(experiment: Experiment, options: RunOptions, keep_log_in) -> None
     categories = training_data.categories(experiment, options.data_dir, options.category)
     distribution.check_networks(categories)
     distribution.check_averaging(experiment.averaging.kind)
+    distribution.check_optimizer(experiment.optimizer)
     folders = {os.path.join(options.model_dir, category): category for category in categories}
     if distribution.is_chief and not options.is_rehearsal:
         for folder in folders:

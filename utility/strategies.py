@@ -17,6 +17,7 @@ from typing import Any
 
 from absl import logging
 
+from config import OptimizerConfig
 from utility import cluster as clusters
 from utility.cluster import Cluster
 
@@ -57,6 +58,21 @@ class Distribution:
                 'weights while they are averaged; average checkpoints instead (--average_last of '
                 'the eval scripts, python -m utility.averaging)'
             )
+
+    def check_optimizer(self, optimizer: OptimizerConfig) -> None:
+        """Refuses what counts updates where workers make them each at its own pace.
+
+        Raises:
+            ValueError: As said.
+        """
+        for name, off in (('accumulate', 1), ('lookahead_steps', 0)):
+            value = getattr(optimizer, name)
+            if value != off and self.cluster and clusters.SERVER in self.cluster.jobs:
+                raise ValueError(
+                    f'optimizer.{name}={value}: with --strategy=parameter_server every worker '
+                    'makes updates of its own between those that are counted; leave it out or '
+                    'take --strategy=multi_worker'
+                )
 
     def check_networks(self, names: Sequence[str]) -> None:
         """Refuses several networks where the weights are with parameter servers.
