@@ -18,12 +18,13 @@ from sections import (
     IMAGENET_STD,
     AveragingConfig,
     DataConfig,
+    FinetuneConfig,
     LossConfig,
     NetworkConfig,
     OptimizerConfig,
     ScheduleConfig,
 )
-from settings import POSITIVE, flatten, from_values, literal, require, unknown
+from settings import POSITIVE, flatten, from_values, literal, one_of, require, unknown
 
 __all__ = [
     'DEFAULT_DATA_DIR',
@@ -35,6 +36,7 @@ __all__ = [
     'AveragingConfig',
     'DataConfig',
     'Experiment',
+    'FinetuneConfig',
     'LossConfig',
     'NetworkConfig',
     'OptimizerConfig',
@@ -96,6 +98,8 @@ class Experiment:
         epochs_per_eval: Epochs between two evaluations; the last epoch is always evaluated.
         refine: How heat maps become points: a refine mode of utility.heatmaps.
         seed: Of the weights, the order of the records and the augmentation.
+        starts_from: 'all' where the network of a category goes on from the one for all; set by
+            --category=all_then_each.
     """
 
     network: NetworkConfig = NetworkConfig()
@@ -104,13 +108,16 @@ class Experiment:
     optimizer: OptimizerConfig = OptimizerConfig()
     schedule: ScheduleConfig = ScheduleConfig()
     averaging: AveragingConfig = AveragingConfig()
+    finetune: FinetuneConfig = FinetuneConfig()
     epochs: float = 28.0
     epochs_per_eval: float = 7.0
     refine: str = 'dark'
     seed: int = 20180417
+    starts_from: str = ''
 
     def __post_init__(self):
         require(self, '', *POSITIVE, 'epochs', 'epochs_per_eval')
+        require(self, '', *one_of(('', 'all')), 'starts_from')
 
     def resolved_ops(self, ops: str) -> str:
         """An op string of `data` with the network's picture size put in."""

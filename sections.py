@@ -265,3 +265,25 @@ class AveragingConfig:
         require(self, 'averaging.', 'in (0, 1)', lambda value: 0 < value < 1, 'decay')
         numbers = ('start_epoch', 'period_epochs', 'statistics_batches')
         require(self, 'averaging.', *NOT_NEGATIVE, *numbers)
+
+
+@dataclasses.dataclass(frozen=True)
+class FinetuneConfig:
+    """How the network of a category goes on from the one for all: --category=all_then_each.
+
+    Attributes:
+        epochs: Passes over the pictures of the category.
+        learning_rate_factor: On optimizer.learning_rate.
+        schedule: In place of that of the network for all.
+        heatmap_layers: The layers that depend on the keypoints are 'copied', as far as they are of
+            the category's keypoints, or start 'fresh'. All other layers are copied.
+    """
+
+    epochs: float = 28.0
+    learning_rate_factor: float = 1.0
+    schedule: ScheduleConfig = ScheduleConfig()
+    heatmap_layers: str = 'copied'
+
+    def __post_init__(self):
+        require(self, 'finetune.', *POSITIVE, 'epochs', 'learning_rate_factor')
+        require(self, 'finetune.', *one_of(('copied', 'fresh')), 'heatmap_layers')

@@ -65,6 +65,13 @@ BASE = Arm('base')
 _SWA = ('averaging.kind=swa', 'schedule.name=cyclic', 'schedule.cycle_epochs={cycle}')
 _LATE_SWA = (*_SWA, 'averaging.start_epoch={half}')
 _COSINE = ('schedule.name=cosine',)
+# As many steps as all others: half of them for the network of all.
+_HALF_AND_HALF = (
+    'epochs={half}',
+    'schedule.decay_epochs={half_decay}',
+    'finetune.epochs={half}',
+    'finetune.schedule.decay_epochs={half_decay}',
+)
 ARMS = (
     BASE,
     Arm('base, seed 1', ('seed=1',)),
@@ -78,7 +85,7 @@ ARMS = (
     Arm('OHKM', ('loss.ohkm=0.5',)),
     Arm('AdaptiveWing', ('loss.kind=adaptive_wing',)),
     Arm('each category', (), 'each'),
-    Arm('all, then each', (), 'all_then_each'),
+    Arm('all, then each', _HALF_AND_HALF, 'all_then_each'),
 )
 
 
@@ -89,7 +96,11 @@ def settings_of(arm: Arm, epochs: float) -> list[str]:
         f'epochs_per_eval={epochs:g}',
         f'schedule.decay_epochs={0.65 * epochs:g},{0.87 * epochs:g}',
     )
-    lengths = {'cycle': f'{epochs / 12:g}', 'half': f'{epochs / 2:g}'}
+    lengths = {
+        'cycle': f'{epochs / 12:g}',
+        'half': f'{epochs / 2:g}',
+        'half_decay': f'{0.65 * epochs / 2:g},{0.87 * epochs / 2:g}',
+    }
     return [*_BASE, *schedule, *(text.format(**lengths) for text in arm.settings)]
 
 

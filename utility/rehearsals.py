@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Sequence
 
 from absl import logging
 
-from config import Experiment
-from utility import dry_run, learning_rate_finder
+from utility import dry_run, learning_rate_finder, regimes
 from utility.plan import make_plan
 from utility.training_flags import RunOptions
 from utility.weights.loading import as_checkpoint
 
 
-def rehearse(networks: Mapping[str, Experiment], options: RunOptions, replicas: int) -> None:
+def rehearse(networks: Sequence[regimes.Training], options: RunOptions, replicas: int) -> None:
     """The dry run of the networks or, if that is asked for, the search for their rates.
 
     Args:
-        networks: Folder of a network -> its experiment.
+        networks: Of the command.
         options: Of the training.
         replicas: That a training would have.
 
@@ -26,17 +25,21 @@ def rehearse(networks: Mapping[str, Experiment], options: RunOptions, replicas: 
         ValueError: A setting is wrong.
     """
     if options.dry_run:
-        for folder, experiment in networks.items():
-            plan = make_plan(experiment, options.data_dir, replicas)
-            print(f'\n{folder}\n')
-            for line in dry_run.describe(experiment, plan, options.data_dir):
+        for network in networks:
+            plan = make_plan(network.experiment, options.data_dir, replicas)
+            print(f'\n{network.folder}\n')
+            for line in dry_run.describe(network.experiment, plan, options.data_dir):
                 print(line)
         return
     path = options.init_checkpoint
-    backbone = next(iter(networks.values())).network.backbone
-    with as_checkpoint(path, backbone) if path else contextlib.nullcontext() as weights:
-        for folder, experiment in networks.items():
+    backbone = networks[0].experiment.network.backbone
+    with as_checkpoint(path, backbone) if path else contextlib.nullcontext() as given:
+        for network in networks:
+            experiment, folder = network.experiment, network.folder
             plan = make_plan(experiment, options.data_dir, replicas)
-            found = learning_rate_finder.run(experiment, plan, options.data_dir, folder, weights)
+            with regimes.starting_weights(network, given) as weights:
+                found = learning_rate_finder.run(
+                    experiment, plan, options.data_dir, folder, weights
+                )
             print(f'{folder}: {found}')
             logging.info('%s/%s shows the losses', folder, learning_rate_finder.PAGE)

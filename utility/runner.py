@@ -7,7 +7,6 @@ work starts, so that `--help` and mistakes in a flag answer at once.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import functools
 import gc
 import os
@@ -20,7 +19,7 @@ import config
 from config import Experiment
 from utility import cluster, command_line, evaluations, run_log, training_flags
 from utility.agreement import Agreement
-from utility.training_flags import RunOptions
+from utility.training_flags import ALL_THEN_EACH, RunOptions
 from utility.training_loop import alternate
 
 
@@ -37,11 +36,22 @@ def train_main(experiment: Experiment) -> None:
     def main(positional):
         command_line.no_positional(positional)
         final = experiment.override(*flags.FLAGS.set)
-        if final.data.category != experiment.data.category:
-            raise ValueError('--set data.category: the networks are chosen with --category')
+        _check_settings(experiment, final, flags.FLAGS.category)
         train(final, training_flags.options(flags.FLAGS))
 
     command_line.run(main, sys.modules['__main__'].__doc__ or '')
+
+
+def _check_settings(script: Experiment, final: Experiment, category: str) -> None:
+    """Refuses settings that would be overruled, or ignored."""
+    if final.data.category != script.data.category:
+        raise ValueError('--set data.category: the networks are chosen with --category')
+    if final.starts_from != script.starts_from:
+        raise ValueError('--set starts_from: it is set by --category')
+    if final.finetune != script.finetune and category != ALL_THEN_EACH:
+        raise ValueError(
+            f'--set finetune...: is for --category={ALL_THEN_EACH}, not for {category!r}'
+        )
 
 
 def train(experiment: Experiment, options: RunOptions) -> None:
@@ -56,10 +66,8 @@ def train(experiment: Experiment, options: RunOptions) -> None:
 
 def _train_all(experiment: Experiment, options: RunOptions, keep_log_in) -> None:
     """As `train`; calls keep_log_in(model_dir) when nothing is wrong with what was asked for."""
-    from utility import checkpoint_files, pretrained, runs, strategies, training_data
-    from utility.failures import explained
+    from utility import checkpoint_files, pretrained, regimes, runs, strategies, training_data
     from utility.plan import make_plan
-    from utility.preemption import at_once
 
     # First, because a strategy must be made before anything else of TensorFlow runs.
     distribution = strategies.start(options.strategy, options.logical_cpus)
@@ -67,32 +75,49 @@ def _train_all(experiment: Experiment, options: RunOptions, keep_log_in) -> None
     distribution.check_networks(categories)
     distribution.check_averaging(experiment.averaging.kind)
     distribution.check_optimizer(experiment.optimizer)
-    folders = {os.path.join(options.model_dir, category): category for category in categories}
     if distribution.is_chief and not options.is_rehearsal:
-        for folder in folders:
-            checkpoint_files.recover(folder)
-    path, partial = options.init_checkpoint, options.allow_partial_init
-    adopted = pretrained.adopt_for_runs(experiment.network, folders, path, partial)
-    networks = {}
+        for category in categories:
+            checkpoint_files.recover(os.path.join(options.model_dir, category))
+    networks = regimes.trainings(experiment, categories, options)
     # What is wrong with a later network is told before the first one has taken its hours.
-    for folder, category in folders.items():
-        own = dataclasses.replace(experiment, network=adopted[folder])
-        networks[folder] = own.override(f'data.category={category}')
-        runs.check_folder(folder, networks[folder])
-        make_plan(networks[folder], options.data_dir, distribution.replicas)
-        training_data.check_records(networks[folder], options.data_dir)
+    for network in networks:
+        runs.check_folder(network.folder, network.experiment)
+        make_plan(network.experiment, options.data_dir, distribution.replicas)
+        training_data.check_records(network.experiment, options.data_dir)
     if options.is_rehearsal:
         from utility import rehearsals
 
         rehearsals.rehearse(networks, options, distribution.replicas)
         return
-    with pretrained.for_runs(folders, path, experiment.network.backbone) as weights:
+    first = [network.folder for network in networks if not network.source]
+    path = options.init_checkpoint
+    with pretrained.for_runs(first, path, experiment.network.backbone) as given:
         if distribution.is_chief:
             keep_log_in(options.model_dir)
-        for folder, own in networks.items():
-            check = functools.partial(training_data.check_records, own, options.data_dir, True)
-            with at_once(), explained(folder, check):
-                _train_one(own, folder, options, weights, distribution)
+        for network in networks:
+            _train_or_explain(network, options, given, distribution)
+
+
+def _train_or_explain(network, options: RunOptions, given, distribution) -> None:
+    """Trains one of the networks of a command; what stops it is told in words.
+
+    Args:
+        network: A regimes.Training.
+        options: Of the command.
+        given: The weights of --init_checkpoint, or None.
+        distribution: Of the command.
+    """
+    from utility import checkpoints, regimes, training_data
+    from utility.failures import explained
+    from utility.preemption import at_once
+
+    # One that has a checkpoint is past its start, and the weights may be gone.
+    is_started = checkpoints.has_checkpoint(network.folder)
+    start = contextlib.nullcontext() if is_started else regimes.starting_weights(network, given)
+    experiment = network.experiment
+    check = functools.partial(training_data.check_records, experiment, options.data_dir, True)
+    with start as weights, at_once(), explained(network.folder, check):
+        _train_one(experiment, network.folder, options, weights, distribution)
 
 
 def _train_one(

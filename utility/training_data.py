@@ -11,6 +11,7 @@ from config import Experiment
 from preprocessing import integrity, make_input_fn, records
 from preprocessing.datasets import DATASETS
 from preprocessing.stream import Order
+from utility.training_flags import ALL_THEN_EACH
 
 _SPLITS = ('train', 'val')
 
@@ -18,16 +19,19 @@ _SPLITS = ('train', 'val')
 def categories(experiment: Experiment, data_dir: str, asked: str) -> list[str]:
     """The networks that `asked` stands for: 'each' category that has records, 'all', or a list.
 
+    'all_then_each' is 'all' and each category that has records.
+
     Raises:
         ValueError: One of them has no records to train with.
     """
     schema = DATASETS.get(experiment.data.dataset).schema
     counts = count(data_dir, experiment)['train']
-    if asked == 'each':
+    if asked in ('each', ALL_THEN_EACH):
         names = [name for name in schema.categories if counts.get(name)]
         absent = [name for name in schema.categories if name not in names]
         if absent and names:
             logging.warning('%s has no %s', data_dir, ', '.join(absent))
+        names = ['all', *names] if asked == ALL_THEN_EACH else names
     else:
         names = [name.strip() for name in asked.split(',')]
     for name in names or ['all']:

@@ -10,6 +10,8 @@ from absl import flags
 import config
 from utility.strategies import STRATEGIES
 
+ALL_THEN_EACH = 'all_then_each'  # of --category
+
 
 @dataclasses.dataclass(frozen=True)
 class RunOptions:
@@ -18,7 +20,7 @@ class RunOptions:
     Attributes:
         data_dir: Records, as convert_tfrecords.py wrote them.
         model_dir: The run; each network is kept in a folder of its own in it.
-        category: 'each', 'all' or a comma list of categories.
+        category: 'each', 'all', 'all_then_each' or a comma list of categories.
         init_checkpoint: Weights to start from, of any kind that utility/pretrained.py reads.
         allow_partial_init: Whether these may fill a part of the backbone only.
         strategy: One of strategies.STRATEGIES.
@@ -76,8 +78,9 @@ def define(default_model_dir: str) -> None:
     flags.DEFINE_string(
         'category',
         'each',
-        "'each': a network per category, one after the other; 'all': one network for all; or a "
-        'comma list of categories.',
+        "'each': a network per category, one after the other; 'all': one network for all; "
+        f"'{ALL_THEN_EACH}': that, then one per category that goes on from it; or a comma list of "
+        'categories.',
     )
     flags.DEFINE_multi_string('set', [], 'key=value of the experiment, repeatable.')
     weights = 'Weights to start from; `python -m utility.pretrained --list` says where to get some.'
