@@ -137,10 +137,7 @@ class DropSamples(layers.Layer):
     def call(self, inputs, training):
         if not training:
             return inputs
-        # In float32: a rate of bfloat16 would be coarse.
-        share = tf.random.uniform([tf.shape(inputs)[0], 1, 1, 1])
-        factor = tf.cast(share >= self.rate, tf.float32) / (1.0 - self.rate)
-        return inputs * tf.cast(factor, inputs.dtype)
+        return self.drop(inputs, self.rate, [tf.shape(inputs)[0], 1, 1, 1])
 
 
 def _pad(config, inputs):

@@ -66,3 +66,27 @@ class Layer(tf.Module):
         if variable.name != full_name + ':0':
             raise ValueError(f'the graph has a variable {full_name!r} already')
         return variable
+
+    def drop(self, inputs: tf.Tensor, rate: float, shape: Sequence) -> tf.Tensor:
+        """`inputs`, zero at a random share `rate` of the places of `shape`, the others scaled so
+        that the expected sum stays. `shape` is that of the inputs, or 1 where places go together.
+        """
+        # In float32: a rate of bfloat16 would be coarse.
+        factor = tf.cast(self._draw(shape) >= rate, tf.float32) / (1.0 - rate)
+        return inputs * tf.cast(factor, inputs.dtype)
+
+    def _draw(self, shape: Sequence) -> tf.Tensor:
+        """Numbers in [0, 1), float32 of the shape.
+
+        In a training they depend on the seed of the graph, the layer's path, the global step and
+        the replica alone, so that one which goes on from a checkpoint draws what it would have
+        drawn. Without a global step, every call draws others.
+        """
+        seed, step = zlib.crc32(self.path.encode()), v1.train.get_global_step()
+        if step is None:
+            return tf.random.uniform(shape, seed=seed)
+        replica = tf.distribute.get_replica_context().replica_id_in_sync_group
+        seed = tf.constant(v1.get_seed(seed), tf.int64)
+        for part in (step, replica):
+            seed = tf.random.experimental.stateless_fold_in(seed, tf.cast(part, tf.int64))
+        return tf.random.stateless_uniform(shape, seed)

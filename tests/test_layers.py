@@ -261,3 +261,31 @@ def test_under_mirrored_strategy_names_are_clean_and_statistics_are_means():
     ]
     # Pictures of ones on one replica and threes on the other.
     np.testing.assert_allclose(moving_mean, [0.2, 0.2], rtol=1e-5)
+
+
+class Dropping(layers.Layer):
+    def call(self, inputs):
+        return self.drop(inputs, 0.25, tf.shape(inputs))
+
+
+def _dropped(graph_seed, first_step, num_steps, path='drop'):
+    """What a training that begins at a step draws in so many steps."""
+    with tf.Graph().as_default(), v1.Session() as session:
+        tf.random.set_seed(graph_seed)
+        step = v1.train.get_or_create_global_step()
+        drawn = Dropping(path)(tf.ones([1000]))
+        with tf.control_dependencies([drawn]):
+            advance = step.assign_add(1)
+        session.run(v1.global_variables_initializer())
+        session.run(step.assign(first_step))
+        return [session.run([drawn, advance])[0] for _ in range(num_steps)]
+
+
+def test_what_is_dropped_is_a_function_of_the_seed_the_path_and_the_step():
+    whole = _dropped(5, 0, 4)
+    np.testing.assert_array_equal(whole[2:], _dropped(5, 2, 2))
+    others = [*whole, *_dropped(6, 0, 1), *_dropped(5, 0, 1, 'other')]
+    assert len({one.tobytes() for one in others}) == 6
+    for one in others:
+        assert set(np.unique(one)) == {0, np.float32(4 / 3)}
+        assert abs(one.mean() - 1) < 0.1

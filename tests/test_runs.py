@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import os
 
+import numpy as np
 import pytest
 
 from config import DataConfig, Experiment
 from preprocessing.datasets.fashionai import SCHEMA
+from tests.tiny_checkpoints import write_checkpoint
 from utility import runs
 
 
@@ -36,6 +40,49 @@ def test_a_folder_keeps_its_experiment(tmp_path):
 def test_an_experiment_that_has_trained_nothing_may_be_replaced(tmp_path):
     experiment = _add_network(tmp_path / 'run', 'skirt', trained=False)
     runs.check_folder(str(tmp_path / 'run'), dataclasses.replace(experiment, seed=1))
+
+
+def _train(folder, init_checkpoint):
+    """What a training does in its folder, up to its first checkpoint."""
+    experiment = Experiment(data=DataConfig(category='skirt'))
+    runs.check_folder(str(folder), experiment, init_checkpoint)
+    runs.keep_experiment(str(folder), experiment, init_checkpoint)
+    write_checkpoint(folder / 'model.ckpt-0', {'global_step': np.int64(0)})
+
+
+def test_a_training_goes_on_with_the_weights_it_started_from_or_without_the_flag(tmp_path):
+    for path in ('weights.pth', os.path.abspath('weights.pth'), None, 'weights.pth'):
+        _train(tmp_path, path)
+    start = json.loads((tmp_path / 'provenance.json').read_text())
+    assert start == {'init_checkpoint': os.path.abspath('weights.pth')}
+
+
+@pytest.mark.parametrize(
+    ('started', 'told'), [(None, 'started without one'), ('a.pth', r'started from /.*a\.pth')]
+)
+def test_other_weights_than_a_training_started_from_are_not_ignored(tmp_path, started, told):
+    _train(tmp_path, started)
+    with pytest.raises(ValueError, match=rf'^--init_checkpoint=/.*b.pth: .*{told} and would go on'):
+        _train(tmp_path, 'b.pth')
+
+
+def test_weights_may_be_changed_until_something_was_trained(tmp_path):
+    experiment = Experiment()
+    runs.keep_experiment(str(tmp_path), experiment, 'a.pth')
+    runs.check_folder(str(tmp_path), experiment, 'gs://bucket/b.pth')
+    runs.keep_experiment(str(tmp_path), experiment, 'gs://bucket/b.pth')
+    start = json.loads((tmp_path / 'provenance.json').read_text())
+    assert start == {'init_checkpoint': 'gs://bucket/b.pth'}
+
+
+def test_of_a_run_that_does_not_tell_its_start_the_weights_are_warned_of(tmp_path, caplog):
+    _train(tmp_path, 'a.pth')
+    (tmp_path / 'provenance.json').unlink()
+    _train(tmp_path, 'b.pth')
+    assert 'goes on from its own checkpoint, not from /' in caplog.text
+    (tmp_path / 'provenance.json').write_text('{')
+    with pytest.raises(ValueError, match='provenance.json is broken'):
+        _train(tmp_path, 'b.pth')
 
 
 def test_checkpoints_without_experiment_are_not_touched(tmp_path):

@@ -6,6 +6,7 @@ output of their own: TensorFlow takes longer to import than they take.
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import csv
 import io
@@ -228,6 +229,17 @@ def test_the_table_and_the_log_of_a_killed_training_are_whole(folder, interrupte
     taken = [int(number) for number in re.findall(r' step (\d+)/', '\n'.join(lines))]
     # The file may lack what the terminal showed right before the kill.
     assert taken[:4] == [1, 2, 3, 4] and set(taken) == set(rows)
+
+
+def test_steps_that_are_taken_again_repeat_their_losses_and_rates(folder, interrupted):
+    lines = (folder / 'second' / run_log.FILE).read_text().splitlines()
+    told = collections.defaultdict(set)
+    for line in lines:
+        found = re.search(r' step (\d+)/\d+  (epoch .*  loss .*  lr [^ ]+)', line)
+        if found:
+            told[int(found.group(1))].add(found.group(2))
+    assert set(map(len, told.values())) == {1}
+    assert len([line for line in lines if ' step 4/' in line]) == 2  # saved at 3, killed at 5
 
 
 @pytest.mark.parametrize(('category', 'num_keypoints'), [('skirt', 4), ('trousers', 7)])

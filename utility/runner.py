@@ -35,7 +35,7 @@ def train_main(experiment: Experiment) -> None:
 
     def main(positional):
         command_line.no_positional(positional)
-        final = experiment.override(*flags.FLAGS.set)
+        final = experiment.override(*training_flags.assignments(flags.FLAGS))
         _check_settings(experiment, final, flags.FLAGS.category)
         train(final, training_flags.options(flags.FLAGS))
 
@@ -81,7 +81,8 @@ def _train_all(experiment: Experiment, options: RunOptions, keep_log_in) -> None
     networks = regimes.trainings(experiment, categories, options)
     # What is wrong with a later network is told before the first one has taken its hours.
     for network in networks:
-        runs.check_folder(network.folder, network.experiment)
+        path = None if network.source else options.init_checkpoint
+        runs.check_folder(network.folder, network.experiment, path)
         make_plan(network.experiment, options.data_dir, distribution.replicas)
         training_data.check_records(network.experiment, options.data_dir)
     if options.is_rehearsal:
@@ -124,8 +125,7 @@ def _train_one(
     experiment: Experiment, model_dir: str, options: RunOptions, weights, distribution
 ) -> None:
     """Trains one network, `weights` first if any, with evaluations in between; or goes on."""
-    from preprocessing.tables import write_bytes
-    from utility import averaging, training_data
+    from utility import averaging, runs, training_data
     from utility.model_fn import Task
     from utility.plan import make_plan
     from utility.training_log import Watch
@@ -146,7 +146,7 @@ def _train_one(
     input_of = functools.partial(training_data.input_fn, experiment, plan.schema, options.data_dir)
     eval_input = input_of() if plan.num_val else None
     if distribution.is_chief:
-        write_bytes(os.path.join(model_dir, config.EXPERIMENT_FILE), experiment.to_json().encode())
+        runs.keep_experiment(model_dir, experiment, weights and weights.path)
     logging.info('%s: %s', model_dir, plan)
     agreement = Agreement(model_dir, distribution.cluster)
     agreement.await_turn()

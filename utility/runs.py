@@ -6,15 +6,21 @@ itself the folder of one network. The folder of a network holds experiment.json 
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterable
 
 import tensorflow as tf
+from absl import logging
 
 from config import EXPERIMENT_FILE, Experiment
 from preprocessing.datasets import DATASETS
 from preprocessing.schema import KeypointSchema
+from preprocessing.tables import read_bytes, write_bytes
 from utility import checkpoint_choice, checkpoints
+
+# Beside the experiment: what no setting tells, from which weights the training started.
+PROVENANCE_FILE = 'provenance.json'
 
 
 def load_experiment(folder: str) -> Experiment:
@@ -33,13 +39,26 @@ def load_experiment(folder: str) -> Experiment:
             raise ValueError(f'{path}: {error}') from error
 
 
-def check_folder(folder: str, experiment: Experiment) -> None:
-    """Refuses to train in the folder of another network.
+def keep_experiment(folder: str, experiment: Experiment, init_checkpoint: str | None) -> None:
+    """Writes what is trained in a folder, and once, before the first checkpoint, from what."""
+    write_bytes(os.path.join(folder, EXPERIMENT_FILE), experiment.to_json().encode())
+    if not checkpoints.has_checkpoint(folder):
+        start = json.dumps({'init_checkpoint': _whole_path(init_checkpoint)}, indent=2) + '\n'
+        write_bytes(os.path.join(folder, PROVENANCE_FILE), start.encode())
+
+
+def _whole_path(path: str | None) -> str | None:
+    return path if path is None or '://' in path else os.path.abspath(path)
+
+
+def check_folder(folder: str, experiment: Experiment, init_checkpoint: str | None = None) -> None:
+    """Refuses to train in the folder of another network, or of one with another start.
 
     An experiment without a checkpoint has stopped at a mistake, and may be replaced.
 
     Raises:
-        ValueError: The checkpoints there are of another experiment; names what differs.
+        ValueError: The checkpoints there are of another experiment, or come from other weights;
+            names what differs.
     """
     if not checkpoints.has_checkpoint(folder):
         return
@@ -48,6 +67,27 @@ def check_folder(folder: str, experiment: Experiment) -> None:
         raise ValueError(
             f'{folder} holds another experiment (now / there): {"; ".join(differences)}; '
             'give another --model_dir or the same settings'
+        )
+    if init_checkpoint is not None:
+        _check_start(folder, _whole_path(init_checkpoint))
+
+
+def _check_start(folder: str, path: str) -> None:
+    """Refuses weights that a training would ignore, because it goes on from its own."""
+    provenance = os.path.join(folder, PROVENANCE_FILE)
+    if not tf.io.gfile.exists(provenance):  # of a time before there was one
+        logging.warning('%s goes on from its own checkpoint, not from %s', folder, path)
+        return
+    try:
+        start = json.loads(read_bytes(provenance))['init_checkpoint']
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f'{provenance} is broken ({type(error).__name__}: {error})') from error
+    if start != path:
+        raise ValueError(
+            f'--init_checkpoint={path}: {folder} was started '
+            + (f'from {start}' if start else 'without one')
+            + ' and would go on from its own checkpoint; leave the flag out to go on, or give '
+            'another --model_dir'
         )
 
 

@@ -83,6 +83,9 @@ def define(default_model_dir: str) -> None:
         'categories.',
     )
     flags.DEFINE_multi_string('set', [], 'key=value of the experiment, repeatable.')
+    flags.DEFINE_integer(
+        'seed', None, 'Short for --set seed=: of the weights, the order and the augmentation.'
+    )
     weights = 'Weights to start from; `python -m utility.pretrained --list` says where to get some.'
     flags.DEFINE_string('init_checkpoint', None, weights)
     flags.DEFINE_boolean('allow_partial_init', False, 'Accept weights that cover a part.')
@@ -115,6 +118,11 @@ def define(default_model_dir: str) -> None:
         'Try rising learning rates for some steps, write a page and a table of the losses, and '
         'suggest a rate; train nothing.',
     )
+
+
+def assignments(values) -> list[str]:
+    """What the flags change in the experiment, in order: key=value."""
+    return [*values.set, *([] if values.seed is None else [f'seed={values.seed}'])]
 
 
 def options(values) -> RunOptions:

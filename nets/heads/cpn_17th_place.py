@@ -49,7 +49,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import zlib
 
 import tensorflow as tf
 
@@ -130,7 +129,7 @@ class ChannelDropout(layers.Layer):
         if not (training and self.rate):
             return inputs
         shape = [tf.shape(inputs)[0], 1, 1, inputs.shape[-1]]
-        return tf.nn.dropout(inputs, self.rate, shape, seed=zlib.crc32(self.path.encode()))
+        return self.drop(inputs, self.rate, shape)
 
 
 class HeatmapBottleneck(Bottleneck):
