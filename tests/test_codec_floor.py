@@ -9,6 +9,7 @@ from config import DataConfig, Experiment, LossConfig, NetworkConfig
 from preprocessing import make_input_fn, records
 from preprocessing.datasets import Annotation
 from preprocessing.datasets.fashionai import SCHEMA
+from tests.tiny_checkpoints import write_network
 from tests.tiny_records import write_records
 from utility import ensembling, predictor
 from utility.answers import annotations_of
@@ -26,14 +27,10 @@ def split(tmp_path):
 
 def _run(folder, side=32, cells=8, refine='argmax', category='all', sigma=1.5):
     """The folder of a network that looks at `side` x `side` px."""
-    path = folder / category
-    path.mkdir(parents=True)
     network = NetworkConfig(image_size=(side, side), heatmap_size=(cells, cells))
     data, loss = DataConfig(category=category), LossConfig(sigmas=(sigma,))
     experiment = Experiment(network, data, loss, refine=refine)
-    (path / 'experiment.json').write_text(experiment.to_json())
-    (path / 'checkpoint').write_text('model_checkpoint_path: "model.ckpt-1"\n')
-    (path / 'model.ckpt-1.index').write_bytes(b'')
+    write_network(folder / category, experiment)
     return str(folder)
 
 

@@ -14,6 +14,7 @@ from config import DataConfig, Experiment, NetworkConfig
 from preprocessing.datasets.fashionai import SCHEMA
 from preprocessing.tables import KeypointTable, write_table
 from tests import commands
+from tests.tiny_checkpoints import write_network
 from tests.tiny_records import write_records
 from tests.tiny_tables import write_skirts
 from utility.answers import annotations_of
@@ -198,13 +199,9 @@ def run_dir(tmp_path, monkeypatch):
     assert tf.estimator.Estimator  # loads lazily, and would load over what is put in its place
     monkeypatch.setattr(tf.estimator, 'Estimator', _Oracle)
     monkeypatch.setattr(_Oracle, 'wild', {})
-    path = tmp_path / 'run' / 'all'
-    path.mkdir(parents=True)
     network = NetworkConfig(image_size=(32, 32), heatmap_size=(8, 8))
     experiment = Experiment(network, DataConfig(category='all'), refine='argmax')
-    (path / 'experiment.json').write_text(experiment.to_json())
-    (path / 'checkpoint').write_text('model_checkpoint_path: "model.ckpt-1"\n')
-    (path / 'model.ckpt-1.index').write_bytes(b'')
+    write_network(tmp_path / 'run' / 'all', experiment)
     return str(tmp_path / 'run')
 
 

@@ -13,9 +13,11 @@ from config import DataConfig, Experiment, NetworkConfig
 from preprocessing.datasets.fashionai import SCHEMA
 from preprocessing.pictures import Picture
 from preprocessing.records import first_examples
+from tests.tiny_checkpoints import write_network
 from tests.tiny_records import write_records
-from utility import predictor
+from utility import predictor, snapshots
 from utility.answers import annotations_of
+from utility.checkpoint_choice import CheckpointChoice
 from utility.prediction import PredictOptions
 from utility.predictor import confident_box
 
@@ -53,13 +55,9 @@ def run_dir(tmp_path, monkeypatch):
     monkeypatch.setattr(tf.estimator, 'Estimator', _Oracle)
     monkeypatch.setattr(_Oracle, 'seen', [])
     for category in ('all', 'skirt'):
-        folder = tmp_path / 'run' / category
-        folder.mkdir(parents=True)
         network = NetworkConfig(image_size=(32, 32), heatmap_size=(8, 8))
         experiment = Experiment(network, DataConfig(category=category))
-        (folder / 'experiment.json').write_text(experiment.to_json())
-        (folder / 'checkpoint').write_text('model_checkpoint_path: "model.ckpt-1"\n')
-        (folder / 'model.ckpt-1.index').write_bytes(b'')
+        write_network(tmp_path / 'run' / category, experiment)
     return str(tmp_path / 'run')
 
 
@@ -122,6 +120,27 @@ def test_the_second_pass_looks_at_the_box_around_the_points_of_each_picture(run_
     assert not np.allclose(first, second)
     present = (first != first.min()).all(-1)
     assert ((second[present] > 0) & (second[present] < 32)).all()
+
+
+def test_a_path_cannot_be_the_checkpoint_of_several_networks(run_dir, records_dir):
+    options = PredictOptions(checkpoint=CheckpointChoice(f'{run_dir}/all/model.ckpt-1'))
+    with pytest.raises(ValueError, match='is a path, of one network, but there are .*all, .*skirt'):
+        predictor.predict_split([run_dir], f'{records_dir}/val', options)
+    predictor.predict_split([f'{run_dir}/all'], f'{records_dir}/val', options)
+
+
+@pytest.mark.parametrize(('split', 'warned'), [('val', True), ('test_0', False)])
+def test_weights_that_were_chosen_on_the_split_that_is_scored_are_told(
+    run_dir, records_dir, caplog, split, warned
+):
+    for category in ('all', 'skirt'):
+        snapshots.replace(f'{run_dir}/{category}/best', 1, {})
+    predictor.predict_split([run_dir], f'{records_dir}/{split}', PredictOptions())
+    assert ('were chosen by their NE on' in caplog.text) == warned
+    caplog.clear()
+    last = PredictOptions(checkpoint=CheckpointChoice('last'))
+    predictor.predict_split([run_dir], f'{records_dir}/{split}', last)
+    assert 'were chosen' not in caplog.text
 
 
 def test_records_that_are_lost_are_told(run_dir, records_dir, tmp_path):

@@ -11,18 +11,14 @@ import pytest
 
 from config import DataConfig, Experiment
 from preprocessing.datasets.fashionai import SCHEMA
-from tests.tiny_checkpoints import write_checkpoint
+from tests.tiny_checkpoints import write_checkpoint, write_network
 from utility import runs
 
 
 def _add_network(folder, category, trained=True):
     """The folder of a network, as far as it is looked at."""
-    folder.mkdir(parents=True)
     experiment = Experiment(data=DataConfig(category=category))
-    (folder / 'experiment.json').write_text(experiment.to_json())
-    if trained:
-        (folder / 'checkpoint').write_text('model_checkpoint_path: "model.ckpt-1"\n')
-        (folder / 'model.ckpt-1.index').write_bytes(b'')
+    write_network(folder, experiment, trained)
     return experiment
 
 

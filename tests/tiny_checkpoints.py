@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+import pathlib
 from collections.abc import Mapping
 
+import numpy as np
 import tensorflow as tf
+
+from config import Experiment
 
 
 def write_checkpoint(prefix: os.PathLike | str, values: Mapping[str, object]) -> str:
@@ -17,3 +21,12 @@ def write_checkpoint(prefix: os.PathLike | str, values: Mapping[str, object]) ->
         tensors=[tf.constant(value) for value in values.values()],
     )
     return str(prefix)
+
+
+def write_network(folder: pathlib.Path, experiment: Experiment, trained: bool = True) -> None:
+    """Makes the folder of a network, as far as those look at it who do not restore its weights."""
+    folder.mkdir(parents=True)
+    (folder / 'experiment.json').write_text(experiment.to_json())
+    if trained:
+        write_checkpoint(folder / 'model.ckpt-1', {'global_step': np.int64(1)})
+        (folder / 'checkpoint').write_text('model_checkpoint_path: "model.ckpt-1"\n')

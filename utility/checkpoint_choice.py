@@ -54,6 +54,11 @@ def has_any(folder: str) -> bool:
     return any(checkpoints.has_checkpoint(_place(folder, name)) for name in names)
 
 
+def is_best(prefix: str, choice: CheckpointChoice) -> bool:
+    """Whether what `choose` gave was selected by its NE on the validation split."""
+    return bool(choice.average_best) or prefix.split('/')[-2:-1] == [snapshots.BEST]
+
+
 def choose(folder: str, choice: CheckpointChoice) -> str:
     """The prefix of the checkpoint to use; the log says which it is.
 

@@ -10,7 +10,7 @@ import dataclasses
 import itertools
 import queue
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -59,6 +59,41 @@ def load_network(folder: str, options: PredictOptions) -> TrainedNetwork:
     checkpoint = checkpoint_choice.choose(folder, options.checkpoint)
     schema = full.subset(experiment.data.category)
     return TrainedNetwork(folder, checkpoint, experiment, full, schema)
+
+
+def networks_of_runs(
+    run_dirs: Sequence[str], categories: Iterable[str]
+) -> dict[tuple[str, ...], list[str]]:
+    """Which networks, one of each run, predict which categories: folders -> categories."""
+    categories = list(categories)
+    by_category: dict[str, list[str]] = {category: [] for category in categories}
+    for run_dir in run_dirs:
+        for folder, own in runs.networks_for(run_dir, categories).items():
+            for category in own:
+                by_category[category].append(folder)
+    chosen: dict[tuple[str, ...], list[str]] = {}
+    for category, folders in by_category.items():
+        chosen.setdefault(tuple(folders), []).append(category)
+    return chosen
+
+
+def trained_networks(
+    run_dirs: Sequence[str], categories: Iterable[str], options: PredictOptions
+) -> list[tuple[list[TrainedNetwork], list[str]]]:
+    """What networks_of_runs finds, ready to predict.
+
+    Raises:
+        ValueError: One has no such checkpoint, or a path would stand for those of several.
+    """
+    found = networks_of_runs(run_dirs, categories)
+    folders = sorted({folder for together in found for folder in together})
+    if options.checkpoint.is_path and len(folders) > 1:
+        raise ValueError(
+            f'checkpoint={options.checkpoint.which!r} is a path, of one network, but there are '
+            f'{", ".join(folders)}; give a name that each of these folders holds'
+        )
+    loaded = {folder: load_network(folder, options) for folder in folders}
+    return [([loaded[folder] for folder in together], own) for together, own in found.items()]
 
 
 def common_heatmap_size(networks: Sequence[TrainedNetwork]) -> tuple[int, int]:

@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import os
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -18,7 +18,7 @@ from preprocessing.datasets import Annotation
 from preprocessing.pictures import Picture
 from preprocessing.schema import KeypointSchema
 from preprocessing.tables import KeypointTable
-from utility import ensembling, runs
+from utility import checkpoint_choice, ensembling, runs
 from utility.model_fn import Task, make_model_fn
 from utility.prediction import PredictOptions
 from utility.progress import track
@@ -29,6 +29,7 @@ _CONFIDENT = 0.5
 # Nor does one of the less sure half that lies farther from the box of all others than this share
 # of its longer side: of 33,000 annotated points of 3,332 pictures 11 do.
 _FAR = 0.75
+_VALIDATION = 'val'  # the split that trainings evaluate on
 _FEWEST_POINTS = 4  # to tell which of them is far from the others
 
 
@@ -93,7 +94,9 @@ def predict_split(
     """
     counts = categories_of(split_dir)
     parts = []
-    for networks, categories in trained_networks(run_dirs, counts, options):
+    chosen = ensembling.trained_networks(run_dirs, counts, options)
+    _warn_of_selection(split_dir, chosen, options)
+    for networks, categories in chosen:
         files = records.split_patterns(split_dir, ','.join(categories))
         count = sum(counts[c] for c in categories)
         parts.append(_predict(networks, files, count, options, on_row))
@@ -102,39 +105,15 @@ def predict_split(
     return Predictions(*(values[order] for values in _arrays(joined)))
 
 
-def networks_of_runs(
-    run_dirs: Sequence[str], categories: Iterable[str]
-) -> dict[tuple[str, ...], list[str]]:
-    """Which networks, one of each run, predict which categories: folders -> categories."""
-    categories = list(categories)
-    by_category: dict[str, list[str]] = {category: [] for category in categories}
-    for run_dir in run_dirs:
-        for folder, own in runs.networks_for(run_dir, categories).items():
-            for category in own:
-                by_category[category].append(folder)
-    chosen: dict[tuple[str, ...], list[str]] = {}
-    for category, folders in by_category.items():
-        chosen.setdefault(tuple(folders), []).append(category)
-    return chosen
-
-
-def trained_networks(
-    run_dirs: Sequence[str], categories: Iterable[str], options: PredictOptions
-) -> list[tuple[list[ensembling.TrainedNetwork], list[str]]]:
-    """What networks_of_runs finds, ready to predict.
-
-    Raises:
-        ValueError: One has no such checkpoint, or a path would stand for those of several.
-    """
-    found = networks_of_runs(run_dirs, categories)
-    folders = sorted({folder for together in found for folder in together})
-    if options.checkpoint.is_path and len(folders) > 1:
-        raise ValueError(
-            f'checkpoint={options.checkpoint.which!r} is a path, of one network, but there are '
-            f'{", ".join(folders)}; give a name that each of these folders holds'
+def _warn_of_selection(split_dir: str, chosen, options: PredictOptions) -> None:
+    """Says so where weights are to be scored on the pictures that they were chosen by."""
+    prefixes = {network.checkpoint for networks, _ in chosen for network in networks}
+    selected = any(checkpoint_choice.is_best(one, options.checkpoint) for one in prefixes)
+    if selected and os.path.basename(split_dir.rstrip('/')) == _VALIDATION:
+        logging.warning(
+            'the weights were chosen by their NE on %s itself: NE on other pictures is higher',
+            split_dir,
         )
-    loaded = {folder: ensembling.load_network(folder, options) for folder in folders}
-    return [([loaded[folder] for folder in together], own) for together, own in found.items()]
 
 
 def predict_pictures(
@@ -162,7 +141,8 @@ def predict_pictures(
     nowhere = np.zeros((schema.num_keypoints, 2), np.float32)
     rows, parts = [], []
     with tempfile.TemporaryDirectory() as directory:
-        for networks, own in trained_networks(run_dirs, sorted(set(categories)), options):
+        present = sorted(set(categories))
+        for networks, own in ensembling.trained_networks(run_dirs, present, options):
             path = os.path.join(directory, f'{len(parts)}.tfrecord')
             chosen = np.flatnonzero(np.isin(categories, own))
             with records.shard_writer(path) as write:

@@ -261,11 +261,12 @@ def _evaluate(estimator, eval_input, average, step: int) -> evaluations.Metrics:
 
 def _reactions(experiment: Experiment, model_dir: str) -> list[evaluations.Reaction]:
     """Who is told of each evaluation of a network, in this order."""
-    from utility import curves, plateau
+    from utility import curves, memory, plateau
     from utility.best_checkpoint import BestCheckpoint
 
     return [
         BestCheckpoint(model_dir),
+        memory.tell,
         plateau.make_reaction(experiment, model_dir),
         curves.make_reaction(model_dir),
     ]

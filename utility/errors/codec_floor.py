@@ -45,7 +45,7 @@ def evidence_of(
     decoded = answers.keypoints.copy()
     seen = np.zeros(answers.visibility.shape, bool)
     counts = predictor.categories_of(split_dir)
-    for networks, categories in predictor.trained_networks(run_dirs, counts, options):
+    for networks, categories in ensembling.trained_networks(run_dirs, counts, options):
         for category in categories:
             rows = np.flatnonzero(answers.categories == category)
             cells = np.ix_(rows, networks[0].full_schema.indices(category))
