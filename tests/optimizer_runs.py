@@ -84,10 +84,7 @@ def load(path: str) -> dict[str, np.ndarray]:
 
 
 def main(cases: str) -> None:
-    tf.config.set_logical_device_configuration(
-        tf.config.list_physical_devices('CPU')[0], [tf.config.LogicalDeviceConfiguration()] * 2
-    )
-    strategy, _ = strategies.make_strategy('mirrored')
+    strategy = strategies.start('mirrored', logical_cpus=2).strategy
     for settings, arguments in json.loads(cases):
         train(from_values(OptimizerConfig, settings, ''), strategy=strategy, **arguments)
 
