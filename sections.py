@@ -9,7 +9,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from settings import NOT_NEGATIVE, POSITIVE, one_of, require
+from settings import NOT_NEGATIVE, POSITIVE, one_of, require, within
 
 # Published with the ImageNet weights of torchvision, in units of a 0..255 picture.
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
@@ -76,6 +76,8 @@ class DataConfig:
         dataset: Name in preprocessing.DATASETS; gives the keypoint schema.
         category: One category of the schema, or 'all'.
         train_ops, eval_ops: Op strings; {height} and {width} stand for network.image_size.
+        late_ops: Op string in place of train_ops in the later part of the training; '': none.
+        late_from: Share of the training after which late_ops come.
         batch_size: Pictures per step and replica.
         shuffle_buffer: Records held in memory, still compressed, to shuffle from.
     """
@@ -88,11 +90,14 @@ class DataConfig:
         '|color(brightness=0.125,contrast=0.5,saturation=0.5,hue=0.1)'
     )
     eval_ops: str = 'letterbox({height},{width})|warp'
+    late_ops: str = ''
+    late_from: float = 0.5
     batch_size: int = 10
     shuffle_buffer: int = 2000
 
     def __post_init__(self):
         require(self, 'data.', *POSITIVE, 'batch_size', 'shuffle_buffer')
+        require(self, 'data.', *within(0, 1), 'late_from')
 
 
 LOSS_KINDS = ('mse', 'balanced_l1', 'adaptive_wing', 'offset', 'cross_entropy')

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
+import functools
 import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -13,7 +15,7 @@ import tensorflow as tf
 from preprocessing.ops import OPS, Example, Op, Stage
 from preprocessing.records import decode_example, record_files
 from preprocessing.schema import KeypointSchema
-from preprocessing.stream import Order, in_order, shuffled
+from preprocessing.stream import Order, in_order, pictures_per_step, shuffled
 
 PARALLEL_CALLS = tf.data.AUTOTUNE
 PREFETCHED_BATCHES = 2
@@ -109,6 +111,19 @@ def to_uint8(image: tf.Tensor) -> tf.Tensor:
     return tf.saturate_cast(tf.round(image), tf.uint8)
 
 
+@dataclasses.dataclass(frozen=True)
+class LateOps:
+    """What takes the place of a training's op string in its later part.
+
+    Attributes:
+        ops: Op string, of pictures of the same size.
+        from_step: Global step whose batch is the first of them.
+    """
+
+    ops: str
+    from_step: int
+
+
 def make_input_fn(
     file_pattern: str | Sequence[str],
     schema: KeypointSchema,
@@ -118,6 +133,7 @@ def make_input_fn(
     training: bool,
     seed: int = 0,
     order: Order | None = None,
+    late: LateOps | None = None,
     boxes: np.ndarray | None = None,
 ) -> Callable[..., tf.data.Dataset]:
     """Makes the input_fn of a training, an evaluation or a prediction.
@@ -136,6 +152,7 @@ def make_input_fn(
         training: Whether to shuffle and repeat.
         seed: Of the order and of the augmentation.
         order: Of the records in training, and where to start; None: Order().
+        late: In training, what takes the place of the op string later on.
         boxes: float32 [N, 4], original px, in place of the records' boxes. Not in training.
 
     Returns:
@@ -146,29 +163,42 @@ def make_input_fn(
         ValueError: An argument is out of range, the op string is wrong, or no file matches.
     """
     views = [ops] if isinstance(ops, str) else list(ops)
-    for view in views:
+    for view in [*views, *([late.ops] if late else [])]:
         parse_ops(view)
     _check_positive(views=len(views), batch_size=batch_size)
     boxes = _checked_boxes(boxes, training)
     files = record_files(file_pattern)
     order, seed = order or Order(), seed % 2**31
 
-    @_without_autograph
-    def prepare(index, serialized):
-        example = dict(decode_example(serialized, schema))
-        if boxes is not None:
-            example['box'] = _row(boxes, index)
-        parts = _seen(views, schema, example, (seed, index))
-        return parts[0] if isinstance(ops, str) else _together(parts)
+    prepare = _preparation(ops, late, schema, seed, boxes)
 
     def input_fn(input_context=None):
-        records = in_order(files, input_context)
+        records, first_late = in_order(files, input_context), None
         if training:
             records = shuffled(files, seed, order, batch_size, input_context)
-        batches = records.map(prepare, PARALLEL_CALLS).batch(batch_size, drop_remainder=training)
+        if late:
+            first_late = late.from_step * pictures_per_step(batch_size, input_context)
+        mapped = records.map(functools.partial(prepare, first_late=first_late), PARALLEL_CALLS)
+        batches = mapped.batch(batch_size, drop_remainder=training)
         return batches.prefetch(PREFETCHED_BATCHES).with_options(_options())
 
     return input_fn
+
+
+def _preparation(ops, late: LateOps | None, schema: KeypointSchema, seed: int, boxes) -> Callable:
+    """(index, serialized record, index of the first late record) -> (features, labels)."""
+
+    @_without_autograph
+    def prepare(index, serialized, first_late):
+        example = dict(decode_example(serialized, schema))
+        if boxes is not None:
+            example['box'] = _row(boxes, index)
+        see = functools.partial(_seen, schema, example, (seed, index))
+        if late is None:
+            return see(ops)
+        return tf.cond(index < first_late, lambda: see(ops), lambda: see(late.ops))
+
+    return prepare
 
 
 def _check_positive(**numbers: int) -> None:
@@ -205,17 +235,16 @@ def _features_and_labels(example: Example) -> tuple[dict[str, tf.Tensor], dict[s
     return {'image': to_uint8(example['image']), **features}, labels
 
 
-def _seen(views: Sequence[str], schema: KeypointSchema, example: Example, seed: tuple) -> list:
-    """The (features, labels) of each view."""
+def _seen(schema: KeypointSchema, example: Example, seed: tuple, ops: str | Sequence[str]):
+    """(features, labels) of a view or, of several, their image [B, V, H, W, 3] and to_crop
+    [B, V, 3, 3], and all else of the first."""
+    views = [ops] if isinstance(ops, str) else ops
     seeds = [tf.stack([seed[0] + number, seed[1]]) for number in range(len(views))]
     seen = [apply_ops(view, schema, example, own) for view, own in zip(views, seeds)]
-    return [*map(_features_and_labels, seen)]
-
-
-def _together(parts):
-    """The (features, labels) of several views: image is [B, V, H, W, 3], to_crop [B, V, 3, 3], and
-    all else that of the first view."""
+    parts = [_features_and_labels(view) for view in seen]
     features, labels = parts[0]
+    if isinstance(ops, str):
+        return features, labels
     stacked = {n: tf.stack([view[n] for view, _ in parts]) for n in ('image', 'to_crop')}
     return {**features, **stacked}, labels
 

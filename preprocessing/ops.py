@@ -15,7 +15,8 @@ int32 or int64 [2] of its own, so that equal seeds give equal pictures in any th
 
 A geometric op only replaces the frame and multiplies `to_crop`: it moves no pixels, so what a crop
 leaves out comes back into view if a later rotation or letter-box has room for it. One letterbox
-fixes the size, one warp resamples, pixel ops follow. Crops: crops.py, colours: color_ops.py.
+fixes the size, one warp resamples, pixel ops follow. Crops: crops.py, colours: color_ops.py,
+what hides: drop_ops.py.
 AutoGraph is off: an op decides by tf.where or tf.cond, not by `if` on a tensor.
 """
 
@@ -70,6 +71,16 @@ def check_number(argument: str, value: Any, low: float, high: float = math.inf) 
     if not (number and low <= value <= high and math.isfinite(value)):
         bounds = f'of at least {low}' if high == math.inf else f'from {low} to {high}'
         raise ValueError(f'{argument}={value!r}: must be a number {bounds}')
+
+
+def check_color(argument: str, value: float | Sequence[float]) -> list[float]:
+    """[red, green, blue] of a grey or of three numbers, in 0..255."""
+    color = value if isinstance(value, (tuple, list)) else (value,) * 3
+    if len(color) != 3:
+        raise ValueError(f'{argument}={value!r}: must be one number or three')
+    for part in color:
+        check_number(argument, part, 0, 255)
+    return list(map(float, color))
 
 
 def draw(seed: tf.Tensor, count: int) -> list[tf.Tensor]:
@@ -195,11 +206,7 @@ def warp(fill: float | Sequence[float] = IMAGENET_MEAN) -> Op:
         fill: Where there is no picture: grey in 0..255, or (red, green, blue). The default is what
             the network's standardisation takes to zero.
     """
-    colour = fill if isinstance(fill, (tuple, list)) else (fill,) * 3
-    if len(colour) != 3:
-        raise ValueError(f'fill={fill!r}: must be one number or three')
-    for value in colour:
-        check_number('fill', value, 0, 255)
+    color = check_color('fill', fill)
 
     def op(example, seed):
         del seed  # Nothing is random here.
@@ -214,7 +221,7 @@ def warp(fill: float | Sequence[float] = IMAGENET_MEAN) -> Op:
         inside = (keypoints >= -tolerance) & (keypoints <= width_height(rest) + tolerance)
         return {
             **rest,
-            'image': geometry.warp_image(image, to_crop, out_size, list(map(float, colour))),
+            'image': geometry.warp_image(image, to_crop, out_size, color),
             'keypoints': keypoints,
             'visibility': tf.where(tf.reduce_all(inside, axis=1), rest['visibility'], -1),
         }
@@ -222,4 +229,4 @@ def warp(fill: float | Sequence[float] = IMAGENET_MEAN) -> Op:
     return op
 
 
-from preprocessing import color_ops, crops  # noqa: E402, F401  register their ops
+from preprocessing import color_ops, crops, drop_ops  # noqa: E402, F401  register their ops

@@ -49,6 +49,12 @@ def share_of(input_context: Any) -> tuple[int, int]:
     return input_context.num_input_pipelines, input_context.input_pipeline_id
 
 
+def pictures_per_step(batch_size: int, input_context: Any) -> int:
+    """How many records of the stream a step consumes; batch_size is that of a replica."""
+    replicas = 1 if input_context is None else input_context.num_replicas_in_sync
+    return replicas * batch_size
+
+
 def in_order(files: list[str], input_context: Any = None) -> tf.data.Dataset:
     """(index, serialized record) of a pipeline's share, once."""
     return tf.data.TFRecordDataset(files).enumerate().shard(*share_of(input_context))
@@ -66,8 +72,7 @@ def shuffled(
 
     To start at a step reads the records of its epoch that come before, at most one epoch.
     """
-    replicas = 1 if input_context is None else input_context.num_replicas_in_sync
-    first = order.start_step * replicas * batch_size
+    first = order.start_step * pictures_per_step(batch_size, input_context)
     epoch, position = divmod(first, order.num_records) if first else (0, 0)
     epochs = tf.data.Dataset.counter(epoch)
     stream = epochs.flat_map(lambda number: _epoch(files, seed, order, number)).skip(position)

@@ -7,9 +7,12 @@ import pytest
 import tensorflow as tf
 
 import nets
-from config import LossConfig, NetworkConfig
+from config import AveragingConfig, DataConfig, Experiment, LossConfig, NetworkConfig
 from preprocessing import geometry
-from utility import prediction
+from preprocessing.datasets.fashionai import SCHEMA
+from tests.tiny_records import write_records
+from utility import averaging, prediction
+from utility.checkpoints import variable_name
 from utility.heatmaps import HeatmapCodec
 from utility.losses import heatmap_loss, maps_per_point, to_heatmaps
 from utility.offset_maps import offset_target
@@ -95,3 +98,21 @@ def test_a_head_gives_offset_maps_from_its_heat_map_layers():
         dependent = [v.name for v in network.variables if 3 * K in v.shape]
     assert dependent
     assert all(name.startswith('head/heatmaps') for name in dependent)
+
+
+def test_statistics_of_averaged_weights_are_those_of_the_network_with_all_maps(tmp_path):
+    records_dir = write_records(tmp_path, {'train': {'skirt': 4}}, 32)
+    experiment = Experiment(
+        network=NetworkConfig('resnet18', 'dhn', (32, 32), (8, 8), {'width': 8}, {'channels': 8}),
+        data=DataConfig(category='skirt', batch_size=2),
+        loss=CONFIG,
+        averaging=AveragingConfig('ema', statistics_batches=2),
+    )
+    with tf.Graph().as_default():
+        num_maps = SCHEMA.subset('skirt').num_keypoints * maps_per_point(CONFIG)
+        network = nets.build_network(experiment.network, num_maps)
+        network(tf.zeros([1, 32, 32, 3]), False)
+        weights = {variable_name(v): np.ones(v.shape, np.float32) for v in network.variables}
+    found = averaging.with_statistics(weights, experiment, records_dir)
+    assert found['head/heatmaps/bias'].shape == (12,)
+    assert np.all(found['backbone/conv1/norm/moving_mean'] != 1)

@@ -79,6 +79,12 @@ def described(data_dir):
     return '\n'.join(dry_run.describe(EXPERIMENT, plan, data_dir)).split('\n')
 
 
+def test_a_dry_run_asks_nothing_of_the_weights_to_start_from(data_dir):
+    frozen = EXPERIMENT.override('network.norm=frozen')
+    lines = dry_run.describe(frozen, make_plan(frozen, data_dir, 1), data_dir)
+    assert any('moving_mean' in line for line in lines)
+
+
 def test_a_dry_run_begins_with_the_experiment(described):
     assert Experiment.from_json('\n'.join(described[: described.index('')])) == EXPERIMENT
 

@@ -56,7 +56,7 @@ def with_statistics(weights, experiment: Experiment, data_dir: str) -> dict[str,
         data_dir: Its records.
     """
     from preprocessing.datasets import DATASETS
-    from utility import batch_statistics, training_data
+    from utility import batch_statistics, losses, training_data
 
     number = experiment.averaging.statistics_batches
     if not number:
@@ -65,7 +65,7 @@ def with_statistics(weights, experiment: Experiment, data_dir: str) -> dict[str,
     return batch_statistics.reestimated(
         weights,
         experiment.network,
-        schema.num_keypoints,
+        schema.num_keypoints * losses.maps_per_point(experiment.loss),
         training_data.input_fn(experiment, schema, data_dir, 0),
         number,
     )

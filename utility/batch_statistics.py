@@ -35,7 +35,7 @@ def reestimated(
     Args:
         weights: All tensors of the network, by name.
         config: Of the network.
-        num_keypoints: Of its schema.
+        num_keypoints: Of its schema, times the maps of a point.
         input_fn: Gives batches as a training reads them, at least num_batches.
         num_batches: Over how many, at least 1.
     """

@@ -131,10 +131,12 @@ def _is_network(variable) -> bool:
 def _training_graph(experiment: Experiment, plan: Plan, data_dir: str) -> tf.Graph:
     """The graph of a step on one device, as the model function makes it."""
     for step in (0, *([None] if plan.num_val else [])):
-        batches = training_data.input_fn(experiment, plan.schema, data_dir, step)
+        batches = training_data.input_fn(
+            experiment, plan.schema, data_dir, step, plan.length.total_steps
+        )
         if step == 0:
             specs = batches().element_spec
-    task = Task(experiment, plan.schema, plan.length)
+    task = Task(experiment, plan.schema, plan.length, has_start=False)
     with tf.Graph().as_default() as graph, tempfile.TemporaryDirectory() as empty:
         features, labels = tf.nest.map_structure(
             lambda spec: v1.placeholder(spec.dtype, [experiment.data.batch_size, *spec.shape[1:]]),

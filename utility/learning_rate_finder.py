@@ -115,7 +115,7 @@ def make_ramp(experiment: Experiment, plan: Plan, data_dir: str, weights=None) -
     trained, number = rising(experiment), experiment.optimizer.accumulate
     length = Length(UPDATES * number, plan.length.steps_per_epoch)
     task = Task(trained, plan.schema, length, weights=weights, allow_partial_init=True)
-    batches = training_data.input_fn(trained, plan.schema, data_dir, 0)
+    batches = training_data.input_fn(trained, plan.schema, data_dir, 0, plan.length.total_steps)
     losses = []
     with tf.Graph().as_default(), tempfile.TemporaryDirectory() as empty, v1.Session() as session:
         tf.random.set_seed(experiment.seed)

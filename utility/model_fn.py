@@ -47,6 +47,7 @@ class Task:
             other networks; None: points.
         weights: That a training starts from, in a checkpoint, or None.
         allow_partial_init: Whether these may fill the backbone in part.
+        has_start: Whether the weights are known; a dry run asks nothing of them.
         watch: What of a training is watched.
     """
 
@@ -59,6 +60,7 @@ class Task:
     heatmap_size: tuple[int, int] | None = None
     weights: checkpoints.Weights | None = None
     allow_partial_init: bool = False
+    has_start: bool = True
     watch: Watch = Watch()
 
     def __post_init__(self):
@@ -111,7 +113,7 @@ def _spec(task: Task, features, labels, mode: str, model_dir: str):
     if mode == tf.estimator.ModeKeys.EVAL:
         return _eval_spec(task, features, loss, error, shown)
     # A run that has a checkpoint of its own goes on from there.
-    if not tf.train.latest_checkpoint(model_dir):
+    if task.has_start and not tf.train.latest_checkpoint(model_dir):
         _start(task, network)
     # By the evaluations so far; this graph is made anew after each.
     drops = plateau.drops_so_far(task.experiment.schedule, model_dir)

@@ -143,7 +143,13 @@ def _train_one(
         watch=Watch(options.log_every, watched_in, options.histograms),
     )
     # Given a step, of training; made for the evaluations at once, so that mistakes show at once.
-    input_of = functools.partial(training_data.input_fn, experiment, plan.schema, options.data_dir)
+    input_of = functools.partial(
+        training_data.input_fn,
+        experiment,
+        plan.schema,
+        options.data_dir,
+        total_steps=plan.length.total_steps,
+    )
     eval_input = input_of() if plan.num_val else None
     if distribution.is_chief:
         runs.keep_experiment(model_dir, experiment, weights and weights.path)

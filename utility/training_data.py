@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from absl import logging
 
 from config import Experiment
 from preprocessing import integrity, make_input_fn, records
 from preprocessing.datasets import DATASETS
+from preprocessing.input_fn import LateOps
 from preprocessing.stream import Order
 from utility.training_flags import ALL_THEN_EACH
 
@@ -68,30 +70,50 @@ def check_records(experiment: Experiment, data_dir: str, reads: bool = False) ->
             integrity.check_split(split_dir, experiment.data.category, reads)
 
 
-def input_fn(experiment: Experiment, schema, data_dir: str, step: int | None = None):
+def input_fn(
+    experiment: Experiment, schema, data_dir: str, step: int | None = None, total_steps: int = 0
+):
     """The input_fn of a training from the global step `step` on; None: of the evaluations.
 
     Wherever a training begins or goes on, the batch of a step is the same.
 
+    Args:
+        experiment: What is trained.
+        schema: Its keypoints.
+        data_dir: Of the records.
+        step: Batches of each replica before the first.
+        total_steps: Of the training, of which data.late_from is a share; 0: data.late_ops, if there
+            are any, hold from the start.
+
     Raises:
         ValueError: An op string is wrong, or its pictures do not fit the network.
     """
-    data, image_size = experiment.data, tuple(experiment.network.image_size)
+    data = experiment.data
     split, ops = ('val', data.eval_ops) if step is None else ('train', data.train_ops)
     split_dir = os.path.join(data_dir, split)
-    num_records = records.count_records(split_dir, data.category)
-    batches = make_input_fn(
+    make = functools.partial(
+        make_input_fn,
         records.split_patterns(split_dir, data.category),
         schema,
-        experiment.resolved_ops(ops),
-        data.batch_size,
+        batch_size=data.batch_size,
         training=step is not None,
         seed=experiment.seed,
-        order=Order(data.shuffle_buffer, num_records, step or 0),
+        order=Order(
+            data.shuffle_buffer, records.count_records(split_dir, data.category), step or 0
+        ),
     )
-    size = tuple(batches().element_spec[0]['image'].shape[1:3])
+    late_ops = data.late_ops if step is not None else ''
+    for one in filter(None, (ops, late_ops)):
+        _check_size(one, make(experiment.resolved_ops(one)), experiment.network.image_size)
+    late = None
+    if late_ops:
+        late = LateOps(experiment.resolved_ops(late_ops), round(data.late_from * total_steps))
+    return make(experiment.resolved_ops(ops), late=late)
+
+
+def _check_size(ops: str, batches, image_size: Sequence[int]) -> None:
+    size, image_size = tuple(batches().element_spec[0]['image'].shape[1:3]), tuple(image_size)
     if size != image_size:
         raise ValueError(
             f'op string {ops!r} gives pictures of {size}, but network.image_size={image_size}'
         )
-    return batches

@@ -1,0 +1,90 @@
+"""Ops that come late in a training: from which picture on, wherever the training begins."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from config import DataConfig, Experiment, NetworkConfig
+from preprocessing.datasets.fashionai import SCHEMA
+from tests.tiny_records import write_records
+from utility import training_data
+
+SIZE, BATCH = 32, 2
+# A grey frame tells which ops a picture has seen.
+EARLY = 'flip|scale(0.5,0.5)|letterbox({height},{width})|warp(10)'
+LATE = 'flip|scale(0.5,0.5)|letterbox({height},{width})|warp(200)'
+EXPERIMENT = Experiment(
+    network=NetworkConfig('resnet18', 'dhn', (SIZE, SIZE), (8, 8)),
+    data=DataConfig(train_ops=EARLY, batch_size=BATCH, late_ops=LATE, late_from=0.5),
+)
+TOTAL = 10
+
+
+@pytest.fixture(scope='module')
+def data_dir(tmp_path_factory):
+    splits = {'train': {'skirt': 5}, 'val': {'skirt': 1}}
+    return write_records(tmp_path_factory.mktemp('records'), splits, SIZE)
+
+
+def _batches(data_dir, step=0, experiment=EXPERIMENT, total_steps=TOTAL, context=None):
+    input_fn = training_data.input_fn(experiment, SCHEMA, data_dir, step, total_steps)
+    return list(input_fn(context).take(TOTAL - (step or 0)).as_numpy_iterator())
+
+
+@pytest.fixture(scope='module')
+def whole(data_dir):
+    """The batches of a training without a break."""
+    return _batches(data_dir)
+
+
+def _frames(batches):
+    """The grey of the corner of each picture, batch by batch."""
+    return [features['image'][:, 0, 0, 0].tolist() for features, _ in batches]
+
+
+def test_late_ops_come_with_the_step_after_their_share(data_dir, whole):
+    assert _frames(whole) == [[10] * BATCH] * 5 + [[200] * BATCH] * 5
+    for late_from, first in ((0.0, 200), (1.0, 10)):
+        experiment = EXPERIMENT.override(f'data.late_from={late_from}')
+        assert _frames(_batches(data_dir, experiment=experiment)) == [[first] * BATCH] * TOTAL
+
+
+@pytest.mark.parametrize('step', [3, 7])
+def test_a_training_that_goes_on_sees_what_one_without_a_break_would(data_dir, whole, step):
+    rest = _batches(data_dir, step)
+    tf.nest.map_structure(np.testing.assert_array_equal, whole[step:], rest)
+
+
+def test_without_late_ops_the_early_pictures_are_the_same(data_dir, whole):
+    plain = EXPERIMENT.override('data.late_ops=')
+    early = _batches(data_dir, experiment=plain)[:5]
+    tf.nest.map_structure(np.testing.assert_array_equal, early, whole[:5])
+
+
+def test_the_step_counts_for_several_replicas_of_one_pipeline(data_dir):
+    context = tf.distribute.InputContext(1, 0, 2)
+    # A step takes two batches.
+    frames = _frames(_batches(data_dir, total_steps=4, context=context))
+    assert frames == [[10] * BATCH] * 4 + [[200] * BATCH] * 6
+
+
+def test_evaluation_knows_no_late_ops(data_dir):
+    (features, _), *_ = _batches(data_dir, step=None)
+    plain = EXPERIMENT.override('data.late_ops=')
+    (expected, _), *_ = _batches(data_dir, None, plain)
+    np.testing.assert_array_equal(features['image'], expected['image'])
+
+
+@pytest.mark.parametrize(
+    ('assignment', 'message'),
+    [
+        ('data.late_ops=letterbox(16,32)|warp', r'gives pictures of \(16, 32\), but network'),
+        ('data.late_ops=flip|warp', 'letterbox 0 times'),
+        ('data.late_from=1.5', 'data.late_from=1.5: must be from 0 to 1'),
+    ],
+)
+def test_mistakes_in_late_ops_are_told_before_training(data_dir, assignment, message):
+    with pytest.raises(ValueError, match=message):
+        training_data.input_fn(EXPERIMENT.override(assignment), SCHEMA, data_dir, 0, TOTAL)
