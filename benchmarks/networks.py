@@ -141,7 +141,7 @@ def measurements(name: str, options: Options) -> Iterator[Any]:
     experiment = _experiment(name, options)
     actions, flops, parameters = {}, {}, 0
     for mode in (_TRAIN, _INFER):
-        actions[mode], flops[mode], parameters = _step(experiment, mode, options.batch_size)
+        actions[mode], flops[mode], parameters = step(experiment, mode, options.batch_size)
         actions[mode]()
     machine = isolated.describe_machine()
     network = experiment.network
@@ -159,12 +159,23 @@ def measurements(name: str, options: Options) -> Iterator[Any]:
         yield runs, isolated.peak_memory()
 
 
-def _step(experiment: Experiment, mode: str, batch_size: int) -> tuple[Callable[[], Any], int, int]:
-    """A step of the model function on pictures of noise; its FLOPs; the network's parameters."""
+def step(
+    experiment: Experiment, mode: str, batch_size: int, precision: str = 'float32', settings=None
+) -> tuple[Callable[[], Any], int, int]:
+    """A step of the model function on pictures of noise; its FLOPs; the network's parameters.
+
+    Args:
+        experiment: What is trained.
+        mode: 'train' or 'infer'.
+        batch_size: Pictures of the step.
+        precision: As in Compute.
+        settings: Of the session, a ConfigProto, or None.
+    """
     import tensorflow as tf
 
     from benchmarks.multiplications import count_flops
     from preprocessing.datasets import DATASETS
+    from utility.compute import Compute
     from utility.model_fn import Task, make_model_fn
 
     v1 = tf.compat.v1
@@ -172,10 +183,10 @@ def _step(experiment: Experiment, mode: str, batch_size: int) -> tuple[Callable[
     with tf.Graph().as_default():
         tf.random.set_seed(experiment.seed)
         features, labels = _noise(experiment, batch_size, schema.num_keypoints)
-        model_fn = make_model_fn(Task(experiment, schema))
+        model_fn = make_model_fn(Task(experiment, schema, compute=Compute(precision)))
         spec = model_fn(features, labels, mode, SimpleNamespace(model_dir=''))
         points = (spec.predictions or {}).get('keypoints')
-        session = v1.Session()
+        session = v1.Session(config=settings)
         session.run(v1.global_variables_initializer())
         parameters = sum(v.shape.num_elements() for v in v1.trainable_variables())
         fetched = [spec.train_op, spec.loss] if mode == _TRAIN else [points]

@@ -14,7 +14,7 @@ from nets.heads import HEADS
 from nets.norms import Normalization, normalized_by
 from settings import check, one_of
 
-COMPUTE_DTYPES = ('float32', 'bfloat16')
+COMPUTE_DTYPES = ('float32', 'bfloat16', 'float16')
 
 
 class Network(tf.Module):

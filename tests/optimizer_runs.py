@@ -6,6 +6,7 @@ JSON list of pairs: the settings of the optimiser and the other arguments of `tr
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import json
 import sys
@@ -15,7 +16,7 @@ import tensorflow as tf
 
 from config import OptimizerConfig
 from settings import from_values
-from utility import optimizers, strategies
+from utility import loss_scaling, optimizers, strategies
 
 v1 = tf.compat.v1
 
@@ -39,7 +40,26 @@ def _variables() -> list:
     return made
 
 
-def train(config: OptimizerConfig, path: str, steps=6, strategy=None, batch=8, start='') -> None:
+@dataclasses.dataclass(frozen=True)
+class Overflow:
+    """A loss scale, in a training in which the gradient of one step is not finite.
+
+    Attributes:
+        step: That step, from 0; -1: none is.
+    """
+
+    step: int = -1
+
+
+def train(
+    config: OptimizerConfig,
+    path: str,
+    steps=6,
+    strategy=None,
+    batch=8,
+    start='',
+    overflow: Overflow | None = None,
+) -> None:
     """Trains for `steps` steps, their rates in turn those of RATES, with optimizer.accumulate each
     for so many steps.
 
@@ -50,6 +70,7 @@ def train(config: OptimizerConfig, path: str, steps=6, strategy=None, batch=8, s
         strategy: Replicas get consecutive batches; None: a single device.
         batch: Rows of FEATURES that a replica sees in a step; after the last comes the first.
         start: Checkpoint to go on from, or ''.
+        overflow: Trains with a loss scale, as said there; None: without.
     """
     strategy = strategy or tf.distribute.get_strategy()
 
@@ -62,7 +83,11 @@ def train(config: OptimizerConfig, path: str, steps=6, strategy=None, batch=8, s
         outputs = (tf.gather(FEATURES, rows) @ kernel + bias) * gamma
         loss = tf.reduce_mean((outputs - tf.gather(LABELS, rows)) ** 2)
         rate = tf.gather(RATES, optimizers.updates_before(step, config))
-        return optimizers.training_step(loss, rate, variables, config)[1]
+        loss_scale = None
+        if overflow:
+            loss_scale = loss_scaling.LossScale()
+            loss *= tf.where(tf.equal(step, overflow.step), np.inf, 1.0)
+        return optimizers.training_step(loss, rate, variables, config, loss_scale)[1]
 
     with tf.Graph().as_default(), strategy.scope(), v1.Session() as session:
         update = strategy.extended.call_for_each_replica(
@@ -86,6 +111,8 @@ def load(path: str) -> dict[str, np.ndarray]:
 def main(cases: str) -> None:
     strategy = strategies.start('mirrored', logical_cpus=2).strategy
     for settings, arguments in json.loads(cases):
+        if 'overflow' in arguments:
+            arguments['overflow'] = Overflow(arguments['overflow'])
         train(from_values(OptimizerConfig, settings, ''), strategy=strategy, **arguments)
 
 

@@ -70,6 +70,24 @@ def test_a_step_that_is_not_finite_is_stopped_before_the_weights_change(training
     assert training.read() == [0.0, -0.5, 2]
 
 
+@pytest.mark.parametrize(
+    ('loss', 'gradient', 'forgives', 'is_right'),
+    [(1.0, np.inf, True, True), (1.0, np.inf, False, False), (np.nan, 1.0, True, False)],
+)
+def test_gradients_that_will_not_be_used_may_be_anything(loss, gradient, forgives, is_right):
+    with tf.Graph().as_default(), v1.Session() as session:
+        v1.train.get_or_create_global_step()
+        weight = v1.Variable(1.0, use_resource=True)
+        pairs, forgiven = [(tf.constant(gradient), weight)], tf.constant(forgives)
+        check = guards.stop_unless_finite(tf.constant(loss), tf.constant(IDS), pairs, forgiven)
+        session.run(v1.global_variables_initializer())
+        if is_right:
+            session.run(check)
+        else:
+            with pytest.raises(tf.errors.InvalidArgumentError):
+                session.run(check)
+
+
 def test_weights_that_are_not_finite_are_named(training):
     training.session.run(training.weights[1].assign(np.nan))
     with pytest.raises(tf.errors.InvalidArgumentError) as caught:

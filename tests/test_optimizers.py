@@ -16,9 +16,10 @@ import pytest
 import tensorflow as tf
 
 from config import OptimizerConfig
-from tests.optimizer_runs import FEATURES, LABELS, RATES, START, load, train
-from utility import optimizers, update_rules
+from tests.optimizer_runs import FEATURES, LABELS, RATES, START, Overflow, load, train
+from utility import loss_scaling, optimizers, update_rules
 
+v1 = tf.compat.v1
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 ALL_KINDS = ('kernel', 'bias', 'norm')
 CASES = {
@@ -69,8 +70,11 @@ def _moves(config, name, gradient, slots, count):
     return correction * first / (np.sqrt(second) + config.epsilon)
 
 
-def _expected(config, steps=6, batch=8):
-    """The weights after so many steps, by the formulas of the papers, in float64."""
+def _expected(config, steps=6, batch=8, skipped=-1):
+    """The weights after so many steps, by the formulas of the papers, in float64.
+
+    The gradient of the step `skipped`, from 0, changes nothing.
+    """
     weights = {name: value.astype(np.float64) for name, value in START.items()}
     kinds = {'kernel': 'kernel', 'bias': 'bias', 'gamma': 'norm'}
     decay = {
@@ -81,7 +85,11 @@ def _expected(config, steps=6, batch=8):
     slots, slow = {}, dict(weights)
     for count in range(steps // config.accumulate):
         gradients = dict.fromkeys(weights, 0.0)
+        if config.accumulate == 1 and count == skipped:
+            continue
         for i in range(config.accumulate):
+            if count * config.accumulate + i == skipped:
+                continue
             first = batch * (count * config.accumulate + i)
             rows = np.arange(first, first + batch) % len(FEATURES)
             for name, gradient in _gradients(weights, rows).items():
@@ -179,6 +187,8 @@ def two_devices(tmp_path_factory):
     resumed = {'path': str(folder / 'resumed'), 'start': str(folder / 'single'), 'batch': 4}
     runs.append((everything, {**resumed, 'steps': 3}))
     runs.append((everything, {'path': str(folder / 'half'), 'batch': 4, 'steps': 3}))
+    overflown = {'path': str(folder / 'overflown'), 'batch': 4, 'overflow': 2}
+    runs.append((CASES['adamw'], overflown))
     done = subprocess.run(
         [sys.executable, '-m', 'tests.optimizer_runs', json.dumps(runs)],
         cwd=ROOT,
@@ -246,3 +256,44 @@ def test_what_an_optimizer_does_not_use_is_refused(settings, message):
     with pytest.raises(ValueError) as caught:
         update_rules.check_optimizer(OptimizerConfig(**settings))
     assert str(caught.value) == message
+
+
+@pytest.mark.slow
+def test_all_devices_skip_a_step_together(two_devices):
+    values = load(str(two_devices / 'overflown'))
+    _assert_weights(values, _expected(OptimizerConfig(**CASES['adamw']), skipped=2))
+    assert values['loss_scale/scale'] == loss_scaling.INITIAL / 2
+    assert not [name for name in values if 'replica' in name]
+
+
+@pytest.mark.parametrize('case', ['momentum', 'adamw', 'clipped', 'accumulated', 'everything'])
+@pytest.mark.parametrize('step', [-1, 0, 3])
+def test_a_loss_scale_changes_nothing_but_skips_what_is_not_finite(tmp_path, case, step):
+    config = OptimizerConfig(**CASES[case])
+    train(config, str(tmp_path / 'a'), overflow=Overflow(step))
+    values = load(str(tmp_path / 'a'))
+    _assert_weights(values, _expected(config, skipped=step))
+    assert values['global_step'] == 6
+    halved = 1 if step < 0 else 2
+    assert values['loss_scale/scale'] == loss_scaling.INITIAL / halved
+    assert values['loss_scale/good_steps'] == (6 if step < 0 else 5 - step)
+
+
+def test_a_loss_scale_doubles_after_many_good_steps_and_is_resumed(tmp_path, monkeypatch):
+    monkeypatch.setattr(loss_scaling, 'GROWTH_STEPS', 4)
+    config, half = OptimizerConfig(**CASES['momentum']), str(tmp_path / 'half')
+    train(config, half, steps=3, overflow=Overflow())
+    assert load(half)['loss_scale/good_steps'] == 3
+    train(config, str(tmp_path / 'b'), steps=3, start=half, overflow=Overflow())
+    values = load(str(tmp_path / 'b'))
+    assert values['loss_scale/scale'] == 2 * loss_scaling.INITIAL
+    assert values['loss_scale/good_steps'] == 2
+    _assert_weights(values, _expected(config))
+
+
+def test_a_training_of_another_precision_has_no_loss_scale(tmp_path):
+    train(OptimizerConfig(**CASES['momentum']), str(tmp_path / 'model.ckpt-6'), steps=1)
+    v1.train.update_checkpoint_state(str(tmp_path), str(tmp_path / 'model.ckpt-6'))
+    assert loss_scaling.for_precision('bfloat16', str(tmp_path)) is None
+    with pytest.raises(ValueError, match='model.ckpt-6 was trained in another precision'):
+        loss_scaling.for_precision('float16', str(tmp_path))

@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from config import Experiment
 from utility import checkpoints, optimizers, schedules, text_chart, training_data
+from utility.compute import FLOAT32, Compute
 from utility.html_page import Table
 from utility.model_fn import Task, make_model_fn
 from utility.plan import Plan
@@ -43,13 +44,16 @@ class Memory(NamedTuple):
     activations: int
 
 
-def describe(experiment: Experiment, plan: Plan, data_dir: str) -> Iterator[str]:
+def describe(
+    experiment: Experiment, plan: Plan, data_dir: str, compute: Compute = FLOAT32
+) -> Iterator[str]:
     """The lines that a dry run prints of the training of one network.
 
     Args:
         experiment: As it would be trained.
         plan: Its length on the records.
         data_dir: The records.
+        compute: How it would be computed.
 
     Raises:
         ValueError: The network, the loss or an op string is wrong.
@@ -59,7 +63,7 @@ def describe(experiment: Experiment, plan: Plan, data_dir: str) -> Iterator[str]
     yield from _lengths(plan)
     yield ''
     yield from _schedule(experiment, plan)
-    graph = _training_graph(experiment, plan, data_dir)
+    graph = _training_graph(experiment, plan, data_dir, compute)
     network = [v for v in graph.get_collection(v1.GraphKeys.GLOBAL_VARIABLES) if _is_network(v)]
     trainable = {v.name for v in graph.get_collection(v1.GraphKeys.TRAINABLE_VARIABLES)}
     yield ''
@@ -128,7 +132,7 @@ def _is_network(variable) -> bool:
     return not checkpoints.is_state(variable.name.split(':')[0])
 
 
-def _training_graph(experiment: Experiment, plan: Plan, data_dir: str) -> tf.Graph:
+def _training_graph(experiment: Experiment, plan: Plan, data_dir: str, compute) -> tf.Graph:
     """The graph of a step on one device, as the model function makes it."""
     for step in (0, *([None] if plan.num_val else [])):
         batches = training_data.input_fn(
@@ -136,7 +140,7 @@ def _training_graph(experiment: Experiment, plan: Plan, data_dir: str) -> tf.Gra
         )
         if step == 0:
             specs = batches().element_spec
-    task = Task(experiment, plan.schema, plan.length, has_start=False)
+    task = Task(experiment, plan.schema, plan.length, has_start=False, compute=compute)
     with tf.Graph().as_default() as graph, tempfile.TemporaryDirectory() as empty:
         features, labels = tf.nest.map_structure(
             lambda spec: v1.placeholder(spec.dtype, [experiment.data.batch_size, *spec.shape[1:]]),

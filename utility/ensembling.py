@@ -18,7 +18,7 @@ import tensorflow as tf
 from config import Experiment
 from preprocessing.datasets import DATASETS
 from preprocessing.schema import KeypointSchema
-from utility import checkpoint_choice, prediction, runs, views
+from utility import checkpoint_choice, compute, prediction, runs, views
 from utility.heatmaps import HeatmapCodec
 from utility.prediction import PredictOptions
 
@@ -83,8 +83,10 @@ def trained_networks(
     """What networks_of_runs finds, ready to predict.
 
     Raises:
-        ValueError: One has no such checkpoint, or a path would stand for those of several.
+        ValueError: One has no such checkpoint, a path would stand for those of several, or this
+            machine cannot compute as options.compute asks.
     """
+    compute.check(options.compute)
     found = networks_of_runs(run_dirs, categories)
     folders = sorted({folder for together in found for folder in together})
     if options.checkpoint.is_path and len(folders) > 1:

@@ -23,7 +23,10 @@ _STOPPED = re.compile(r'assertion failed: \[(step \d+: the loss is .*?)\]\n', re
 
 
 def stop_unless_finite(
-    loss: tf.Tensor, image_ids: tf.Tensor, pairs: Sequence[tuple[tf.Tensor, tf.Variable]]
+    loss: tf.Tensor,
+    image_ids: tf.Tensor,
+    pairs: Sequence[tuple[tf.Tensor, tf.Variable]],
+    forgives: tf.Tensor | bool = False,
 ) -> tf.Operation:
     """An op that fails where the loss or a gradient is not finite; to run before the update.
 
@@ -31,6 +34,7 @@ def stop_unless_finite(
         loss: float [].
         image_ids: string [B], of the batch.
         pairs: (gradient, weight).
+        forgives: Whether gradients may be anything, because they would then not be used.
     """
     gradients, weights = zip(*pairs)
     names = [weight.name.split(':')[0] for weight in weights]
@@ -47,7 +51,8 @@ def stop_unless_finite(
         )  # fmt: skip
         return tf.group(tf.debugging.Assert(False, [message], summarize=1))
 
-    is_right = tf.reduce_all(tf.stack(_finite([loss, *gradients])))
+    are_right = tf.reduce_all(tf.stack(_finite(gradients))) | forgives
+    is_right = tf.math.is_finite(loss) & are_right
     return tf.cond(is_right, tf.no_op, fail)
 
 

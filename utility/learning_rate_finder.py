@@ -18,6 +18,7 @@ import tensorflow as tf
 
 from config import AveragingConfig, Experiment, ScheduleConfig
 from utility import charts, html_page, progress, schedules, step_tables, training_data
+from utility.compute import FLOAT32, Compute, apply
 from utility.model_fn import Task, make_model_fn
 from utility.plan import Plan
 from utility.schedules import Length
@@ -77,7 +78,14 @@ class Finding(NamedTuple):
         )
 
 
-def run(experiment: Experiment, plan: Plan, data_dir: str, folder: str, weights=None) -> Finding:
+def run(
+    experiment: Experiment,
+    plan: Plan,
+    data_dir: str,
+    folder: str,
+    weights=None,
+    compute: Compute = FLOAT32,
+) -> Finding:
     """Finds a rate and writes TABLE and PAGE into the folder of the network.
 
     Args:
@@ -86,8 +94,9 @@ def run(experiment: Experiment, plan: Plan, data_dir: str, folder: str, weights=
         data_dir: The records.
         folder: Where a training would keep the network.
         weights: That a training would start from, in a checkpoint, or None.
+        compute: How the network is computed.
     """
-    ramp = make_ramp(experiment, plan, data_dir, weights)
+    ramp = make_ramp(experiment, plan, data_dir, weights, compute)
     finding = read_ramp(ramp)
     smoothed = [{'smoothed': value} for value in finding.smoothed]
     smoothed += [{}] * (len(ramp.losses) - len(smoothed))
@@ -110,14 +119,20 @@ def rising(experiment: Experiment) -> Experiment:
     )
 
 
-def make_ramp(experiment: Experiment, plan: Plan, data_dir: str, weights=None) -> Ramp:
+def make_ramp(
+    experiment: Experiment, plan: Plan, data_dir: str, weights=None, compute: Compute = FLOAT32
+) -> Ramp:
     """Trains for UPDATES updates on one device, or until the loss is no longer finite."""
     trained, number = rising(experiment), experiment.optimizer.accumulate
     length = Length(UPDATES * number, plan.length.steps_per_epoch)
-    task = Task(trained, plan.schema, length, weights=weights, allow_partial_init=True)
+    options = {'weights': weights, 'allow_partial_init': True, 'compute': compute}
+    task = Task(trained, plan.schema, length, **options)
+    settings = v1.ConfigProto()
+    apply(compute, settings)
     batches = training_data.input_fn(trained, plan.schema, data_dir, 0, plan.length.total_steps)
     losses = []
-    with tf.Graph().as_default(), tempfile.TemporaryDirectory() as empty, v1.Session() as session:
+    folder, session = tempfile.TemporaryDirectory(), v1.Session(graph=tf.Graph(), config=settings)
+    with folder as empty, session.graph.as_default(), session:
         tf.random.set_seed(experiment.seed)
         iterator = v1.data.make_initializable_iterator(batches())
         spec = make_model_fn(task)(*iterator.get_next(), 'train', SimpleNamespace(model_dir=empty))

@@ -14,6 +14,7 @@ from preprocessing.schema import KeypointSchema
 from utility import (
     checkpoints,
     guards,
+    loss_scaling,
     losses,
     optimizers,
     plateau,
@@ -24,6 +25,7 @@ from utility import (
     summaries,
     training_log,
 )
+from utility.compute import Compute
 from utility.heatmaps import HeatmapCodec
 from utility.prediction import PredictOptions
 from utility.schedules import Length
@@ -49,6 +51,7 @@ class Task:
         allow_partial_init: Whether these may fill the backbone in part.
         has_start: Whether the weights are known; a dry run asks nothing of them.
         watch: What of a training is watched.
+        compute: How the network is computed.
     """
 
     experiment: Experiment
@@ -62,6 +65,7 @@ class Task:
     allow_partial_init: bool = False
     has_start: bool = True
     watch: Watch = Watch()
+    compute: Compute = Compute()
 
     def __post_init__(self):
         head = self.experiment.network.head
@@ -94,7 +98,7 @@ def make_model_fn(task: Task) -> Callable:
 
 def _spec(task: Task, features, labels, mode: str, model_dir: str):
     num_maps = task.schema.num_keypoints * losses.maps_per_point(task.experiment.loss)
-    network = build_network(task.experiment.network, num_maps)
+    network = build_network(task.experiment.network, num_maps, task.compute.precision)
     if mode == tf.estimator.ModeKeys.PREDICT:
         return _predict_spec(task, network, features)
     outputs = network(features['image'], mode == tf.estimator.ModeKeys.TRAIN)
@@ -121,8 +125,10 @@ def _spec(task: Task, features, labels, mode: str, model_dir: str):
     watched = {'loss': loss, 'normalized_error': _batch_error(*error)}
     watched.update({f'loss/output_{i}': value for i, value in enumerate(output_losses)})
     _show(shown)
-    arrived = training_log.arrival(features['image'])
-    return _train_spec(task, network, watched, arrived, features['image_id'], outputs[-1])
+    loss_scale = loss_scaling.for_precision(task.compute.precision, model_dir)
+    if loss_scale:
+        watched['loss_scale'] = loss_scale.value
+    return _train_spec(task, network, watched, features, outputs[-1], loss_scale)
 
 
 def normalized_errors(predicted, features, labels) -> tuple[tf.Tensor, tf.Tensor]:
@@ -216,14 +222,24 @@ def _show(pictures) -> tf.Tensor:
     return v1.summary.merge([v1.summary.image(t, p, max_outputs=most) for t, p in pictures.items()])
 
 
-def _train_spec(task: Task, network, watched, arrived: tf.Tensor, image_ids, heatmaps):
+def _train_spec(task: Task, network, watched, features, heatmaps, loss_scale):
     """`watched` has the loss, which is minimised, and what else is reported of a step."""
     experiment = task.experiment
     step = v1.train.get_or_create_global_step()
     rate = schedules.learning_rate(experiment.optimizer, experiment.schedule, step, task.length)
-    check = functools.partial(guards.stop_unless_finite, watched['loss'], image_ids)
+    check = functools.partial(
+        guards.stop_unless_finite,
+        watched['loss'],
+        features['image_id'],
+        forgives=loss_scale.can_fall if loss_scale else False,
+    )
     total, train_op = optimizers.training_step(
-        watched['loss'], rate, network.trainable_variables, experiment.optimizer, check
+        watched['loss'],
+        rate,
+        network.trainable_variables,
+        experiment.optimizer,
+        check,
+        loss_scale,
     )
     train_op = running_average.averaging_step(
         train_op, network.trainable_variables, experiment, task.length
@@ -237,7 +253,7 @@ def _train_spec(task: Task, network, watched, arrived: tf.Tensor, image_ids, hea
     replicas = tf.distribute.get_strategy().num_replicas_in_sync
     log = TrainingLog(
         watched,
-        arrived,
+        training_log.arrival(features['image']),
         length=task.length,
         batch_size=experiment.data.batch_size * replicas,
         watch=task.watch,

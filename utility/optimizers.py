@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 import tensorflow as tf
 
 from config import OptimizerConfig
+from utility.loss_scaling import LossScale
 from utility.update_rules import OPTIMIZERS, Update
 
 v1 = tf.compat.v1
@@ -28,6 +29,7 @@ def training_step(
     variables: Sequence,
     config: OptimizerConfig,
     check: Callable[[Sequence], tf.Operation] | None = None,
+    loss_scale: LossScale | None = None,
 ) -> tuple[tf.Tensor, tf.Operation]:
     """One step: of the weights (with optimizer.accumulate perhaps later), of the batch-norm
     statistics and of the global step.
@@ -38,6 +40,7 @@ def training_step(
         variables: The network's trainable ones.
         config: The optimiser.
         check: f([(gradient, variable)]) -> an op that the update waits for, and may fail.
+        loss_scale: Of a network in float16.
 
     Returns:
         What is minimised, float32 []; the op that does all updates.
@@ -45,11 +48,12 @@ def training_step(
     if config.weight_decay and not OPTIMIZERS.get(config.name).decoupled:
         loss += weight_decay_loss(config, variables)
     replicas = tf.distribute.get_strategy().num_replicas_in_sync
-    gradients = tf.gradients(loss / replicas, variables, gate_gradients=True)
+    gradients_of = loss_scale.gradients if loss_scale else tf.gradients
+    gradients = gradients_of(loss / replicas, variables, gate_gradients=True)
     pairs = [(g, v) for g, v in zip(gradients, variables) if g is not None]
 
     def across_replicas(strategy, pairs, rate):
-        return _Updater(strategy, pairs, rate, config).step()
+        return _Updater(strategy, pairs, rate, config, loss_scale).step()
 
     checks = [check(pairs)] if check else []
     with tf.control_dependencies([*v1.get_collection(v1.GraphKeys.UPDATE_OPS), *checks]):
@@ -83,10 +87,12 @@ class _Updater:
         pairs: A gradient of each replica with its variable; gradients are summed over the replicas.
         rate: Learning rate of each replica, all the same.
         config: The optimiser.
+        loss_scale: Or None; where a gradient is not finite, this step then changes no weight.
     """
 
-    def __init__(self, strategy, pairs, rate, config: OptimizerConfig):
+    def __init__(self, strategy, pairs, rate, config: OptimizerConfig, loss_scale):
         self._strategy, self._config = strategy, config
+        self._loss_scale = loss_scale
         self._rule = OPTIMIZERS.get(config.name)
         self._weights = [weight for _, weight in pairs]
         self._gradients = strategy.extended.batch_reduce_to(tf.distribute.ReduceOp.SUM, pairs)
@@ -104,7 +110,11 @@ class _Updater:
 
     def step(self) -> tf.Operation:
         """All changes, and then the global step's."""
-        with tf.control_dependencies([self._accumulate()]):
+        changes = [self._accumulate()]
+        if self._loss_scale:
+            with tf.control_dependencies(changes):
+                changes.append(self._loss_scale.adapt(self._strategy, self._is_finite()))
+        with tf.control_dependencies(changes):
             return self._strategy.extended.update(
                 self._step, lambda step: step.assign_add(1, read_value=False)
             )
@@ -113,7 +123,7 @@ class _Updater:
         """An update by the mean gradient of config.accumulate steps, on the last of them."""
         number = self._config.accumulate
         if number == 1:
-            return self._update(self._gradients)
+            return self._where_finite(lambda: self._update(self._gradients))
 
         def add(_, total, gradient):
             return total.assign_add(gradient / number, read_value=False)
@@ -125,10 +135,19 @@ class _Updater:
             with tf.control_dependencies([self._update(self._sums)]):
                 return self._each(clear, self._sums)
 
-        with tf.control_dependencies([self._each(add, self._sums, self._gradients)]):
+        added = self._where_finite(lambda: self._each(add, self._sums, self._gradients))
+        with tf.control_dependencies([added]):
             # Not ==, which in a graph asks whether two tensors are one.
             last = tf.equal(self._steps_before % number, number - 1)
             return self._when(last, update_and_clear)
+
+    def _where_finite(self, change: Callable[[], tf.Operation]):
+        """The change, with a loss scale only where no gradient has overflowed."""
+        return self._when(self._is_finite(), change) if self._loss_scale else change()
+
+    def _is_finite(self) -> tf.Tensor:
+        values = [tf.convert_to_tensor(self._local(g)) for g in self._gradients]
+        return tf.reduce_all([tf.reduce_all(tf.math.is_finite(value)) for value in values])
 
     def _update(self, gradients: Sequence):
         """One update of the weights, and with Lookahead what comes before and after it."""

@@ -11,6 +11,7 @@ from preprocessing import geometry
 from settings import check, one_of, require, within
 from utility import losses, views
 from utility.checkpoint_choice import CheckpointChoice
+from utility.compute import Compute
 from utility.heatmaps import HeatmapCodec, flip_heatmaps
 from utility.refinements import REFINEMENTS
 from utility.views import ViewOptions
@@ -35,6 +36,7 @@ class PredictOptions:
         smoothing: Standard deviation, cells, of a Gaussian over the heat maps before they are
             decoded; 0: none.
         checkpoint: Which weights of each network.
+        compute: How networks are computed.
     """
 
     flip_test: bool = False
@@ -46,6 +48,7 @@ class PredictOptions:
     outputs: tuple[float, ...] = ()
     smoothing: float = 0.0
     checkpoint: CheckpointChoice = CheckpointChoice()
+    compute: Compute = Compute()
 
     def __post_init__(self):
         require(self, '', '1 or 2', (1, 2).__contains__, 'passes')

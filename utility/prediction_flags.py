@@ -6,6 +6,8 @@ import os
 
 from absl import flags
 
+from utility.compute import PRECISION_HELP, PRECISIONS, XLA_HELP, Compute
+
 _FUSIONS = ('heatmaps', 'keypoints')
 
 
@@ -42,6 +44,8 @@ def define(flip_test: bool = False) -> None:
         'Records whose training pictures give that mean its batch-norm statistics; default: those '
         'that --data_dir is a split of.',
     )
+    flags.DEFINE_enum('precision', 'float32', PRECISIONS, PRECISION_HELP)
+    flags.DEFINE_boolean('xla', False, XLA_HELP)
 
 
 def refuse() -> None:
@@ -104,4 +108,5 @@ def options(values):
             values.average_best,
             values.statistics_from or _records_of(values),
         ),
+        compute=Compute(values.precision, values.xla),
     )

@@ -18,7 +18,7 @@ from preprocessing.datasets import Annotation
 from preprocessing.pictures import Picture
 from preprocessing.schema import KeypointSchema
 from preprocessing.tables import KeypointTable
-from utility import checkpoint_choice, ensembling, runs
+from utility import checkpoint_choice, compute, ensembling, runs
 from utility.model_fn import Task, make_model_fn
 from utility.prediction import PredictOptions
 from utility.progress import track
@@ -210,11 +210,15 @@ def _rows(network: ensembling.TrainedNetwork, files, options, heatmap_size, boxe
     """What starts the rows of Estimator.predict of a network."""
     experiment = network.experiment
     task = Task(
-        experiment=experiment, schema=network.schema, options=options, heatmap_size=heatmap_size
+        experiment=experiment,
+        schema=network.schema,
+        options=options,
+        heatmap_size=heatmap_size,
+        compute=options.compute,
     )
-    estimator = tf.estimator.Estimator(
-        make_model_fn(task), network.folder, tf.estimator.RunConfig(log_step_count_steps=None)
-    )
+    settings = tf.estimator.RunConfig(log_step_count_steps=None)
+    estimator = tf.estimator.Estimator(make_model_fn(task), network.folder, settings)
+    compute.apply(options.compute, estimator.config.session_config)
     ops = pass_ops(experiment, is_second=boxes is not None)
     input_fn = make_input_fn(
         files,

@@ -28,7 +28,9 @@ def rehearse(networks: Sequence[regimes.Training], options: RunOptions, replicas
         for network in networks:
             plan = make_plan(network.experiment, options.data_dir, replicas)
             print(f'\n{network.folder}\n')
-            for line in dry_run.describe(network.experiment, plan, options.data_dir):
+            for line in dry_run.describe(
+                network.experiment, plan, options.data_dir, options.compute
+            ):
                 print(line)
         return
     path = options.init_checkpoint
@@ -39,7 +41,7 @@ def rehearse(networks: Sequence[regimes.Training], options: RunOptions, replicas
             plan = make_plan(experiment, options.data_dir, replicas)
             with regimes.starting_weights(network, given) as weights:
                 found = learning_rate_finder.run(
-                    experiment, plan, options.data_dir, folder, weights
+                    experiment, plan, options.data_dir, folder, weights, options.compute
                 )
             print(f'{folder}: {found}')
             logging.info('%s/%s shows the losses', folder, learning_rate_finder.PAGE)

@@ -17,7 +17,7 @@ from absl import flags, logging
 
 import config
 from config import Experiment
-from utility import cluster, command_line, evaluations, run_log, training_flags
+from utility import cluster, command_line, compute, evaluations, run_log, training_flags
 from utility.agreement import Agreement
 from utility.training_flags import ALL_THEN_EACH, RunOptions
 from utility.training_loop import alternate
@@ -71,6 +71,7 @@ def _train_all(experiment: Experiment, options: RunOptions, keep_log_in) -> None
 
     # First, because a strategy must be made before anything else of TensorFlow runs.
     distribution = strategies.start(options.strategy, options.logical_cpus)
+    compute.check(options.compute)
     categories = training_data.categories(experiment, options.data_dir, options.category)
     distribution.check_networks(categories)
     distribution.check_averaging(experiment.averaging.kind)
@@ -141,6 +142,7 @@ def _train_one(
         weights=weights,
         allow_partial_init=options.allow_partial_init,
         watch=Watch(options.log_every, watched_in, options.histograms),
+        compute=options.compute,
     )
     # Given a step, of training; made for the evaluations at once, so that mistakes show at once.
     input_of = functools.partial(
@@ -180,7 +182,9 @@ def _estimator(task, agreement: Agreement, options: RunOptions, strategy) -> Ite
             log_step_count_steps=None,
             train_distribute=strategy,
         )
-        return tf.estimator.Estimator(make_model_fn(task), agreement.folder, settings)
+        estimator = tf.estimator.Estimator(make_model_fn(task), agreement.folder, settings)
+        compute.apply(task.compute, estimator.config.session_config)
+        return estimator
 
     together = make(strategy)
     if agreement.cluster is None:

@@ -8,6 +8,7 @@ import os
 from absl import flags
 
 import config
+from utility.compute import PRECISION_HELP, PRECISIONS, XLA_HELP, Compute
 from utility.strategies import STRATEGIES
 
 ALL_THEN_EACH = 'all_then_each'  # of --category
@@ -33,6 +34,7 @@ class RunOptions:
         keep_checkpoints: How many of the last ones are kept, besides the best one.
         dry_run: Tell what the training would be, and do not train.
         find_learning_rate: Try rising learning rates, and do not train.
+        precision, xla: As in Compute.
     """
 
     data_dir: str
@@ -50,6 +52,8 @@ class RunOptions:
     keep_checkpoints: int = 5
     dry_run: bool = False
     find_learning_rate: bool = False
+    precision: str = 'float32'
+    xla: bool = False
 
     def __post_init__(self):
         if self.find_learning_rate and self.dry_run:
@@ -65,6 +69,10 @@ class RunOptions:
     def is_rehearsal(self) -> bool:
         """Whether nothing is to be trained."""
         return self.dry_run or self.find_learning_rate
+
+    @property
+    def compute(self) -> Compute:
+        return Compute(self.precision, self.xla)
 
 
 def define(default_model_dir: str) -> None:
@@ -118,6 +126,8 @@ def define(default_model_dir: str) -> None:
         'Try rising learning rates for some steps, write a page and a table of the losses, and '
         'suggest a rate; train nothing.',
     )
+    flags.DEFINE_enum('precision', 'float32', PRECISIONS, PRECISION_HELP)
+    flags.DEFINE_boolean('xla', False, XLA_HELP)
 
 
 def assignments(values) -> list[str]:

@@ -1,0 +1,84 @@
+"""How a machine computes a network: in which precision, and whether XLA compiles it.
+
+Weights, heat maps, loss, metric and decoding are float32 in any case; only what is between the
+picture and the heat maps is computed in the precision asked for. Imports nothing that is slow.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+
+PRECISIONS = ('float32', 'bfloat16', 'float16')
+PRECISION_HELP = 'What the network computes in; weights and all around it stay float32.'
+XLA_HELP = 'Compile the network with XLA; on GPUs.'
+
+_CPU_FEATURES = ('avx512_bf16', 'amx_bf16')  # as Linux calls instructions on bfloat16 numbers
+
+
+@dataclasses.dataclass(frozen=True)
+class Compute:
+    """How networks are computed.
+
+    Attributes:
+        precision: One of PRECISIONS.
+        xla: Whether XLA compiles what it can.
+    """
+
+    precision: str = 'float32'
+    xla: bool = False
+
+
+FLOAT32 = Compute()
+
+
+def check(compute: Compute) -> None:
+    """Refuses what this machine cannot do, or what would only make it slower.
+
+    Raises:
+        ValueError: The precision is not known, or so it is.
+    """
+    import settings
+
+    settings.check('--', 'precision', compute.precision, *settings.one_of(PRECISIONS))
+    if compute == FLOAT32 or _has_gpu():
+        return
+    if compute.precision == 'float16':
+        raise ValueError(
+            '--precision=float16: needs a GPU; a CPU takes many times as long as in float32 '
+            '(docs/training.md). On CPUs of recent years --precision=bfloat16 is faster'
+        )
+    if compute.precision == 'bfloat16' and not _computes_bfloat16():
+        raise ValueError(
+            '--precision=bfloat16: this CPU has no instructions for it (none of '
+            f'{", ".join(_CPU_FEATURES)}), and would be slower than in float32'
+        )
+    if compute.xla:
+        raise ValueError(
+            '--xla: needs a GPU; on a CPU TensorFlow 2.15 compiles no session, and where it is '
+            'forced to (TF_XLA_FLAGS), steps take longer (docs/training.md)'
+        )
+
+
+def apply(compute: Compute, session_config) -> None:
+    """Puts into the settings of a session, a ConfigProto, what Compute asks of it."""
+    if compute.xla:
+        options = session_config.graph_options.optimizer_options
+        options.global_jit_level = options.ON_1
+
+
+def _has_gpu() -> bool:
+    import tensorflow as tf
+
+    return bool(tf.config.list_physical_devices('GPU'))
+
+
+def _computes_bfloat16() -> bool:
+    """Whether the processor does; True where it does not say."""
+    info = pathlib.Path('/proc/cpuinfo')
+    flags = [
+        line.partition(':')[2].split()
+        for line in (info.read_text().splitlines() if info.exists() else [])
+        if line.startswith('flags')
+    ]
+    return not flags or any(feature in flags[0] for feature in _CPU_FEATURES)
