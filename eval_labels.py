@@ -181,7 +181,8 @@ def main(positional: list[str]) -> None:
     path = posixpath.join(values.output_dir, CORRECTIONS_FILE)
     corrections.write_corrections(path, rows)
     page = posixpath.join(values.output_dir, PAGE_FILE)
-    files = [f for split in values.data_dir for f in records.record_files(_patterns(split))]
+    patterns = [records.split_patterns(path, 'all') for path in values.data_dir]
+    files = [file for split in patterns for file in records.record_files(split)]
     audit = audit_page.Audit(table, schema, shown, len(found), lines, CORRECTIONS_FILE)
     audit_page.write_page(page, audit, files)
     if values.output_json:
@@ -189,12 +190,6 @@ def main(positional: list[str]) -> None:
     print(format_counts(found, table, schema))
     print(f'{len(found)} suspicions in {len(table.image_ids)} pictures, {len(shown)} written')
     print(f'{path}: {len(rows)} points\n{page}')
-
-
-def _patterns(split_dir: str) -> list[str]:
-    from preprocessing import records
-
-    return records.split_patterns(split_dir, 'all')
 
 
 if __name__ == '__main__':

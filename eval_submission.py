@@ -6,6 +6,8 @@
 With several runs their heat maps are averaged (--fuse=heatmaps), or their points are.
 """
 
+from __future__ import annotations
+
 import os
 import sys
 
@@ -25,7 +27,7 @@ def _define_flags() -> None:
     prediction_flags.define()
 
 
-def _runs_and_output(values) -> tuple:
+def _runs_and_output(values) -> tuple[list[str], str]:
     """The runs to predict with and the path to write."""
     if not values.data_dir:
         raise ValueError('--data_dir is missing: the records of a test split')
@@ -39,7 +41,7 @@ def _runs_and_output(values) -> tuple:
     return values.model_dir, values.output_csv
 
 
-def main(positional: list) -> None:
+def main(positional: list[str]) -> None:
     command_line.no_positional(positional)
     values = flags.FLAGS
     run_dirs, output = _runs_and_output(values)

@@ -25,7 +25,8 @@ class SqueezeExcite(Layer):
     def build(self, inputs):
         channels = inputs.shape[-1]
         if channels < self.reduction:
-            raise ValueError(f'{self.path}: {channels} channels are below {self.reduction}')
+            needed = f'squeeze and excitation needs at least {self.reduction}'
+            raise ValueError(f'{self.path}: {channels} channels; {needed}, so a larger width')
         self.squeeze = Conv(f'{self.path}/squeeze', channels // self.reduction, use_bias=True)
         self.excite = Conv(f'{self.path}/excite', channels, use_bias=True)
 
@@ -38,7 +39,7 @@ class SqueezeExcite(Layer):
 
 class Residual(Layer):
     """relu(branch(x) + x) (He et al. 2016); x is projected by a convolution and batch norm where
-    the shapes differ.
+    the shapes differ: [B, H, W, C] -> [B, H / stride, W / stride, filters].
 
     Args:
         branch: Layers called in turn, each with (inputs, training).
@@ -130,7 +131,7 @@ class Bottleneck(Residual):
 
 
 class NormConv(Layer):
-    """Norm, ReLU and only then the convolution, without bias."""
+    """Norm, ReLU and only then the convolution, without bias; shapes as of Conv."""
 
     def __init__(self, path: str, filters: int, window=POINTWISE):
         super().__init__(path)
@@ -144,7 +145,8 @@ class NormConv(Layer):
 class PreactivationBottleneck(Layer):
     """branch(x) + x, where the branch normalises and activates first and nothing follows the sum
     (He et al., Identity Mappings in Deep Residual Networks, ECCV 2016): 1x1 to half of `filters`,
-    3x3, and 1x1 to `filters` channels; x is projected by a 1x1 where its channels differ.
+    3x3, and 1x1 to `filters` channels; x is projected by a 1x1 where its channels differ:
+    [B, H, W, C] -> [B, H, W, filters].
     """
 
     def __init__(self, path: str, filters: int):

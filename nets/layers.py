@@ -126,6 +126,7 @@ class Conv(Layer):
         return outputs
 
     def convolve(self, inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+        """[B, H, W, C] and a kernel of kernel_shape -> what the class promises, without bias."""
         window, padding = self.window, 'SAME'
         if window.stride > 1:
             inputs, padding = _pad(inputs, window, 0.0), 'VALID'
@@ -168,4 +169,6 @@ class ConvNorm(Layer):
 
 
 class DeconvNorm(ConvNorm):
+    """ConvNorm with a transposed convolution."""
+
     convolution = Deconv

@@ -121,8 +121,9 @@ def _check_option(owner: str, defaults: Mapping[str, Any], option: str, value: A
         raise ValueError(f'{owner} has no option {option!r}; it has: {", ".join(defaults)}')
     kind = type(defaults[option])
     allowed = {float: (int, float), tuple: (tuple, list)}.get(kind, (kind,))
-    if defaults[option] is not None and type(value) not in allowed:
-        raise ValueError(f'{owner}: {option}={value!r} must be of type {kind.__name__}')
+    if defaults[option] is not None:
+        type_named = f'of type {kind.__name__}'
+        check(f'{owner}: ', option, value, type_named, lambda value: type(value) in allowed)
 
 
 def _check_division(config: NetworkConfig, features: Mapping[str, tf.Tensor]) -> None:

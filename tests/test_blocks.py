@@ -73,7 +73,7 @@ def test_squeeze_excite_equals_numpy():
     logits = np.maximum(hidden, 0) @ excite.kernel.numpy()[0, 0] + excite.bias.numpy()
     expected = images / (1 + np.exp(-logits))[:, None, None]
     np.testing.assert_allclose(layer(images, True), expected, atol=1e-5)
-    with pytest.raises(ValueError, match='se: 8 channels are below 16'):
+    with pytest.raises(ValueError, match='se: 8 channels; .* at least 16'):
         blocks.SqueezeExcite('se')(images, True)
 
 

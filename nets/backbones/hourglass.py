@@ -41,6 +41,10 @@ class HourglassStem(layers.Layer):
 
 @BACKBONES.register('hourglass_stem')
 def hourglass_stem(width=64):
-    """Args: width: See the module's docstring."""
+    """The backbone of the module's docstring, which tells the option.
+
+    Raises:
+        ValueError: width is not positive.
+    """
     check_width(width)
     return HourglassStem(width)

@@ -28,6 +28,8 @@ HEADS = Registry(
 SECTION = 'network.head_options: '
 # Xiao et al. 2018: heat maps start near zero, which most of every target is.
 HEATMAP_STDDEV = 0.001
+# From a stride of 32 up to the picture's own size.
+MOST_DECONVOLUTIONS = 5
 
 
 def heatmap_layer(name: str, num_keypoints: int, size: int) -> layers.Conv:

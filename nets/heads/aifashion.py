@@ -32,13 +32,11 @@ from __future__ import annotations
 import tensorflow as tf
 
 from nets import layers
-from nets.heads import HEADS, SECTION, heatmap_layer, num_doublings
+from nets.heads import HEADS, MOST_DECONVOLUTIONS, SECTION, heatmap_layer, num_doublings
 from nets.layers import POINTWISE, Window
 from nets.norms import norm
 from settings import POSITIVE, check, multiple_of
 
-# From a stride of 32 up to the picture's own size.
-MOST_DECONVOLUTIONS = 5
 # Levels of the global net have all channels, half, and from the third on a quarter of them.
 MOST_HALVINGS = 2
 DILATED = Window(3, dilation=2)

@@ -77,13 +77,17 @@ class CpnOptions:
         require(self, SECTION, allowed, test, 'channels')
 
     @property
+    def width(self) -> int:
+        """Channels inside a bottleneck."""
+        return self.channels // 2
+
+    @property
     def bottleneck(self) -> tuple[int, int, Window, BottleneckStyle]:
         """Arguments of a Bottleneck of RefineNet: width, filters, window, style."""
-        width = self.channels // 2
         if self.refine_block == 'bottleneck':
-            return width, self.channels, SQUARE, BottleneckStyle()
-        window = Window(3, groups=width // GROUP_SIZE)
-        return width, self.channels, window, BottleneckStyle(reduction=REDUCTION)
+            return self.width, self.channels, SQUARE, BottleneckStyle()
+        window = Window(3, groups=self.width // GROUP_SIZE)
+        return self.width, self.channels, window, BottleneckStyle(reduction=REDUCTION)
 
 
 def level_doublings(
@@ -144,10 +148,9 @@ class Join(Bottleneck):
     """Bottleneck of levels resized to one size and concatenated; its input is their list."""
 
     def __init__(self, path: str, size: tuple[int, int], options: CpnOptions):
-        width, *others = options.bottleneck
-        super().__init__(path, width, *others)
+        super().__init__(path, *options.bottleneck)
         self.size = size
-        self.branch[0] = ResizedConvNorm(f'{path}/conv1', width, size)
+        self.branch[0] = ResizedConvNorm(f'{path}/conv1', options.width, size)
 
     def build(self, levels):
         self.shortcut = ResizedConvNorm(f'{self.path}/shortcut', self.filters, self.size, None)

@@ -99,9 +99,11 @@ class Design:
         return layers.Deconv(path, self.channels, Window(2 * stride, stride), use_bias=True)
 
     def bottleneck(self, path: str) -> Bottleneck:
+        """A quarter as wide inside as the levels."""
         return Bottleneck(path, self.channels // 4, self.channels)
 
     def activate(self, inputs: tf.Tensor) -> tf.Tensor:
+        """[B, h, w, C] -> the same shape."""
         return tf.nn.relu(inputs) if self.has_relu else inputs
 
 

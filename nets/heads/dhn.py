@@ -23,11 +23,16 @@ which batch norm divides out anyway.
 from __future__ import annotations
 
 from nets import layers
-from nets.heads import HEADS, SECTION, deconvolutions, heatmap_layer, num_doublings
+from nets.heads import (
+    HEADS,
+    MOST_DECONVOLUTIONS,
+    SECTION,
+    deconvolutions,
+    heatmap_layer,
+    num_doublings,
+)
 from settings import POSITIVE, check, one_of
 
-# From a stride of 32 up to the picture's own size.
-MOST_DECONVOLUTIONS = 5
 # The paper also tries 3 (table 2), which has no middle between the four cells it gives.
 KERNEL_SIZES = (2, 4)
 

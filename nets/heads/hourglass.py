@@ -38,11 +38,15 @@ import tensorflow as tf
 
 from nets import layers
 from nets.blocks import PreactivationBottleneck
-from nets.heads import HEADS, SECTION, deconvolutions, heatmap_layer, num_doublings
+from nets.heads import (
+    HEADS,
+    MOST_DECONVOLUTIONS,
+    SECTION,
+    deconvolutions,
+    heatmap_layer,
+    num_doublings,
+)
 from settings import POSITIVE, multiple_of, require
-
-# From a stride of 32 up to the picture's own size.
-MOST_DECONVOLUTIONS = 5
 
 
 @dataclasses.dataclass(frozen=True)

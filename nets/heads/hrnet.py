@@ -56,6 +56,14 @@ HEADS.register('hrnet')(FinestHead)
 
 @HEADS.register('hrnetv2')
 def hrnetv2(num_keypoints, heatmap_size, channels=0):
-    """Args: as of HEADS; channels: Of the first 1x1; 0: as many as are joined, as published."""
+    """The second head of the module's docstring.
+
+    Args:
+        num_keypoints, heatmap_size: As of HEADS.
+        channels: Of the first 1x1; 0: as many as are joined, as published.
+
+    Raises:
+        ValueError: channels is negative.
+    """
     check(SECTION, 'channels', channels, *NOT_NEGATIVE)
     return JoinedHead(num_keypoints, heatmap_size, channels)
