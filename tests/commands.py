@@ -10,7 +10,9 @@ import sys
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 
-def run(script: str, *arguments, folder=ROOT, **environment: str) -> subprocess.CompletedProcess:
+def run(
+    script: str, *arguments, folder=ROOT, timeout=400, **environment: str
+) -> subprocess.CompletedProcess:
     """Runs `python script arguments` in a folder; the path of the script is below the root."""
     return subprocess.run(
         [sys.executable, str(ROOT / script), *map(str, arguments)],
@@ -18,7 +20,7 @@ def run(script: str, *arguments, folder=ROOT, **environment: str) -> subprocess.
         env={**os.environ, **environment},
         capture_output=True,
         text=True,
-        timeout=400,
+        timeout=timeout,
         check=False,
     )
 

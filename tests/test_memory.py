@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import gc
 import re
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
+from config import DataConfig, Experiment, NetworkConfig
 from tests.commands import run
 from tests.tiny_records import write_records
-from utility import memory
+from utility import memory, runner
+from utility.training_flags import RunOptions
 
 
 def test_memory_in_use_grows_with_what_is_held():
@@ -33,9 +37,34 @@ def test_ten_evaluations_in_a_row_do_not_make_it_grow(tmp_path):
         f'--model_dir={tmp_path / "run"}',
         '--category=skirt',
         *(part for setting in settings for part in ('--set', setting)),
+        timeout=2000,
     )
     assert done.returncode == 0, done.stderr
     used = [float(mb) for mb in re.findall(r'([\d.]+) MB of memory in use', done.stderr)]
     assert len(used) == 12
-    # A graph of this small network is 10 MB and more; the first ones still load TensorFlow.
     assert max(used[2:]) - used[1] < 30, used
+
+
+@pytest.mark.slow
+def test_no_graph_outlives_its_training_or_evaluation(tmp_path):
+    records_dir = write_records(
+        tmp_path / 'records', {'train': {'skirt': 4}, 'val': {'skirt': 2}}, 32
+    )
+    experiment = Experiment(
+        NetworkConfig('resnet18', 'dhn', (32, 32), (8, 8), {'width': 4}, {'channels': 8}),
+        DataConfig(batch_size=4),
+        epochs=2.0,
+        epochs_per_eval=1.0,
+    ).override('averaging.kind=ema', 'averaging.statistics_batches=1')
+
+    def num_graphs():
+        return sum(isinstance(one, tf.Graph) for one in gc.get_objects())
+
+    gc.collect()
+    before = num_graphs()
+    gc.disable()  # or it would be left to chance
+    try:
+        runner.train(experiment, RunOptions(records_dir, str(tmp_path / 'run'), 'skirt'))
+        assert num_graphs() <= before + 1
+    finally:
+        gc.enable()

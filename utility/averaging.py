@@ -14,7 +14,7 @@ import functools
 import os
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from absl import flags, logging
@@ -22,13 +22,13 @@ from absl import flags, logging
 from config import Experiment
 
 
-def save_running(folder: str, experiment: Experiment, data_dir: str, step: int) -> str | None:
+def save_running(folder: str, experiment: Experiment, input_of: Callable, step: int) -> str | None:
     """Saves the average that a training keeps, with batch-norm statistics of its own.
 
     Args:
         folder: Of the network, which has a checkpoint of this step.
         experiment: What is trained.
-        data_dir: Its records.
+        input_of: Global step -> input_fn of the training from there on.
         step: Of the training.
 
     Returns:
@@ -43,32 +43,25 @@ def save_running(folder: str, experiment: Experiment, data_dir: str, step: int) 
     if weights is None:
         logging.info('step %d: the average begins later', step)
         return None
-    weights = with_statistics(weights, experiment, data_dir)
+    weights = _with_statistics(weights, experiment, input_of(step))
     return snapshots.replace(os.path.join(folder, snapshots.AVERAGED), step, weights)
 
 
-def with_statistics(weights, experiment: Experiment, data_dir: str) -> dict[str, np.ndarray]:
-    """The weights with the batch-norm statistics that they have on the training pictures.
-
-    Args:
-        weights: Tensors of the network, by name.
-        experiment: What was trained; averaging.statistics_batches says on how many batches.
-        data_dir: Its records.
-    """
-    from preprocessing.datasets import DATASETS
-    from utility import batch_statistics, losses, training_data
+def _with_statistics(weights, experiment: Experiment, input_fn: Callable) -> dict[str, np.ndarray]:
+    """The weights with batch-norm statistics over training batches, if so many are asked for."""
+    from utility import batch_statistics
 
     number = experiment.averaging.statistics_batches
     if not number:
         return weights
-    schema = DATASETS.get(experiment.data.dataset).schema.subset(experiment.data.category)
-    return batch_statistics.reestimated(
-        weights,
-        experiment.network,
-        schema.num_keypoints * losses.maps_per_point(experiment.loss),
-        training_data.input_fn(experiment, schema, data_dir, 0),
-        number,
-    )
+    points = _schema(experiment).num_keypoints
+    return batch_statistics.reestimated(weights, experiment.network, points, input_fn, number)
+
+
+def _schema(experiment: Experiment):
+    from preprocessing.datasets import DATASETS
+
+    return DATASETS.get(experiment.data.dataset).schema.subset(experiment.data.category)
 
 
 def last_checkpoints(folder: str, count: int) -> list[str]:
@@ -144,11 +137,13 @@ def save_mean(folder: str, prefixes: Sequence[str], data_dir: str | None, output
     Returns:
         Its prefix.
     """
-    from utility import runs, snapshots
+    from utility import runs, snapshots, training_data
 
     weights = mean_weights(prefixes)
     if data_dir:
-        weights = with_statistics(weights, runs.load_experiment(folder), data_dir)
+        experiment = runs.load_experiment(folder)
+        input_fn = training_data.input_fn(experiment, _schema(experiment), data_dir, 0)
+        weights = _with_statistics(weights, experiment, input_fn)
     else:
         logging.warning(
             '%s: no training records were given, so batch-norm statistics are averaged only; the '

@@ -159,7 +159,7 @@ def _train_one(
     agreement = Agreement(model_dir, distribution.cluster)
     agreement.await_turn()
     with _estimator(task, agreement, options, distribution.strategy) as estimator:
-        average = functools.partial(averaging.save_running, model_dir, experiment, options.data_dir)
+        average = functools.partial(averaging.save_running, model_dir, experiment, input_of)
         evaluate = functools.partial(_evaluate, estimator, eval_input, average)
         reactions = _reactions(experiment, model_dir)
         alternate(estimator, input_of, evaluate, plan.stops, reactions, agreement)
