@@ -11,6 +11,7 @@ they are killed, and all start again from the last checkpoint. For the GPUs of o
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import socket
@@ -29,6 +30,9 @@ from utility.cluster import CHIEF, SERVER, WORKER, Cluster
 _HOST = '127.0.0.1'
 _POLL_SECONDS = 0.2
 _MISTAKE = 2  # the exit code of a mistake of the user, which another try repeats
+# On Linux a process can ask to be killed when the one that has started it dies.
+_PR_SET_PDEATHSIG = 1
+_LIBC = ctypes.CDLL(None) if sys.platform == 'linux' else None
 
 
 def make_jobs(workers: int, servers: int) -> dict[str, tuple[str, ...]]:
@@ -46,6 +50,11 @@ def make_jobs(workers: int, servers: int) -> dict[str, tuple[str, ...]]:
     return {job: own for job, own in jobs.items() if own}
 
 
+def _die_with_parent() -> None:
+    if _LIBC is not None:
+        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
 class _Process:
     """One process of a cluster. What it prints is passed on, with its name unless it is chief."""
 
@@ -55,6 +64,7 @@ class _Process:
             [*command],
             env={**os.environ, clusters.VARIABLE: clusters.to_json(cluster)},
             start_new_session=True,  # a group that can be killed, and is not by Ctrl-C
+            preexec_fn=_die_with_parent,
             **(
                 {} if cluster.is_chief else {'stdout': subprocess.PIPE, 'stderr': subprocess.STDOUT}
             ),

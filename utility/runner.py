@@ -76,7 +76,8 @@ def _train_all(experiment: Experiment, options: RunOptions, keep_log_in) -> None
     distribution.check_networks(categories)
     distribution.check_averaging(experiment.averaging.kind)
     distribution.check_optimizer(experiment.optimizer)
-    if distribution.is_chief and not options.is_rehearsal:
+    # All that begin together: they must agree on where to go on, and find the same.
+    if (distribution.is_chief or distribution.is_in_step) and not options.is_rehearsal:
         for category in categories:
             checkpoint_files.recover(os.path.join(options.model_dir, category))
     networks = regimes.trainings(experiment, categories, options)

@@ -46,13 +46,18 @@ class Distribution:
         """Whether this process evaluates and writes."""
         return self.cluster is None or self.cluster.is_chief
 
+    @property
+    def is_in_step(self) -> bool:
+        """Whether all processes begin, and take every step, together."""
+        return self.cluster is None or clusters.SERVER not in self.cluster.jobs
+
     def check_averaging(self, kind: str) -> None:
         """Refuses averaging.kind where the weights never are those after a certain step.
 
         Raises:
             ValueError: As said.
         """
-        if kind != 'none' and self.cluster and clusters.SERVER in self.cluster.jobs:
+        if kind != 'none' and not self.is_in_step:
             raise ValueError(
                 f'averaging.kind={kind!r}: with --strategy=parameter_server other workers move the '
                 'weights while they are averaged; average checkpoints instead (--average_last of '
@@ -67,7 +72,7 @@ class Distribution:
         """
         for name, off in (('accumulate', 1), ('lookahead_steps', 0)):
             value = getattr(optimizer, name)
-            if value != off and self.cluster and clusters.SERVER in self.cluster.jobs:
+            if value != off and not self.is_in_step:
                 raise ValueError(
                     f'optimizer.{name}={value}: with --strategy=parameter_server every worker '
                     'makes updates of its own between those that are counted; leave it out or '
@@ -80,7 +85,7 @@ class Distribution:
         Raises:
             ValueError: As said.
         """
-        if len(names) > 1 and self.cluster and clusters.SERVER in self.cluster.jobs:
+        if len(names) > 1 and not self.is_in_step:
             raise ValueError(
                 f'--strategy=parameter_server: trains one network, not {", ".join(names)}: the '
                 'servers would give the next one the weights of the last; start it for each '
