@@ -24,6 +24,7 @@ def _define_flags() -> None:
         'backbone', None, 'Short for --model_dir=logs/NAME --output_csv=NAME_sub.csv.'
     )
     flags.DEFINE_string('output_csv', None, 'The submission.')
+    flags.DEFINE_boolean('run_on_cloud', False, 'Copy it into the (first) --model_dir as well.')
     prediction_flags.define()
 
 
@@ -46,7 +47,7 @@ def main(positional: list[str]) -> None:
     values = flags.FLAGS
     run_dirs, output = _runs_and_output(values)
 
-    from preprocessing import records
+    from preprocessing import records, tables
     from utility import predictor, runs, submissions
 
     options = prediction_flags.options(values)
@@ -66,6 +67,10 @@ def main(positional: list[str]) -> None:
         expected_ids=predictions.image_ids,
     )
     print(f'{output}: {len(predictions.image_ids)} pictures')
+    if values.run_on_cloud:
+        copy = os.path.join(run_dirs[0], os.path.basename(output))
+        tables.write_bytes(copy, tables.read_bytes(output))
+        print(f'{copy}: a copy')
     num_rejected = records.count_rejected(values.data_dir)
     if num_rejected:
         print(

@@ -292,6 +292,7 @@ def write_bytes(path: str | os.PathLike, data: bytes) -> None:
     import tensorflow as tf  # here, because it takes seconds
 
     try:
+        tf.io.gfile.makedirs(os.path.dirname(partial))
         with tf.io.gfile.GFile(partial, 'wb') as file:
             file.write(data)
         tf.io.gfile.rename(partial, os.fspath(path), overwrite=True)

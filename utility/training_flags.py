@@ -97,7 +97,8 @@ def define(default_model_dir: str) -> None:
     weights = 'Weights to start from; `python -m utility.pretrained --list` says where to get some.'
     flags.DEFINE_string('init_checkpoint', None, weights)
     flags.DEFINE_boolean('allow_partial_init', False, 'Accept weights that cover a part.')
-    flags.DEFINE_boolean('run_on_cloud', False, 'Look up --init_checkpoint beside the data.')
+    beside = 'Look up --init_checkpoint beside the data, at DATA_DIR/NAME.'
+    flags.DEFINE_boolean('run_on_cloud', False, beside)
     strategy = (
         'mirrored: all GPUs of this machine; multi_worker, parameter_server: of all machines that '
         'TF_CONFIG names (docs/cloud.md).'
@@ -139,7 +140,7 @@ def options(values) -> RunOptions:
     """What the flags stand for."""
     names = [field.name for field in dataclasses.fields(RunOptions)]
     chosen = RunOptions(**{name: values[name].value for name in names})
-    if chosen.init_checkpoint and values.run_on_cloud:
-        beside_data = os.path.join(chosen.data_dir, chosen.init_checkpoint)
-        return dataclasses.replace(chosen, init_checkpoint=beside_data)
+    given = chosen.init_checkpoint
+    if given and values.run_on_cloud and '://' not in given:
+        return dataclasses.replace(chosen, init_checkpoint=os.path.join(chosen.data_dir, given))
     return chosen
