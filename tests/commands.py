@@ -13,9 +13,11 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 def run(
     script: str, *arguments, folder=ROOT, timeout=400, **environment: str
 ) -> subprocess.CompletedProcess:
-    """Runs `python script arguments` in a folder; the path of the script is below the root."""
+    """Runs `python script arguments` in a folder; the path of the script is below the root, or
+    the script is '-m' and the first argument a module.
+    """
     return subprocess.run(
-        [sys.executable, str(ROOT / script), *map(str, arguments)],
+        [sys.executable, script if script == '-m' else ROOT / script, *map(str, arguments)],
         cwd=folder,
         env={**os.environ, **environment},
         capture_output=True,

@@ -8,7 +8,6 @@ import io
 import json
 import os
 import pathlib
-import subprocess
 import sys
 
 import numpy as np
@@ -18,7 +17,7 @@ import tensorflow as tf
 
 import nets
 from config import DataConfig, Experiment, NetworkConfig
-from tests.commands import rerun_test
+from tests.commands import check_mistake, rerun_test, run
 from tests.test_weight_names import official_resnet, torchvision_resnet18
 from tests.tiny_checkpoints import write_checkpoint
 from tests.tiny_records import write_records
@@ -26,7 +25,6 @@ from utility import pretrained, runner
 from utility.training_flags import RunOptions
 from utility.weights import published
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
 WIDTH, SIZE = 8, 32
 NETWORK = NetworkConfig('resnet18', 'dhn', (SIZE, SIZE), (8, 8), {'width': WIDTH}, {'channels': 8})
 EXPERIMENT = Experiment(network=NETWORK, data=DataConfig(batch_size=2), epochs=1, epochs_per_eval=1)
@@ -383,11 +381,22 @@ def test_a_file_is_reported_without_training(tmp_path):
     assert 'fills the backbones: resnet18\n' in shown
 
 
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        ([], 'give either --list or one file of weights'),
+        (['--list', 'x'], 'give either --list or one file of weights'),
+        (['x', 'y'], 'give either --list or one file of weights'),
+        (['--list', '--backbone=resnet18'], '--backbone is for a file of weights'),
+        (['x', '--allow_partial_init'], '--allow_partial_init needs --backbone'),
+    ],
+)
+def test_flags_that_would_be_ignored_are_refused(arguments, message):
+    check_mistake(run('-m', 'utility.pretrained', *arguments), message)
+
+
 def test_weights_of_another_backbone_are_one_line(keras_resnet50):
-    command = [sys.executable, '-m', 'utility.pretrained', keras_resnet50[0]]
-    done = subprocess.run(
-        [*command, '--backbone=resnet18'], cwd=ROOT, capture_output=True, text=True, timeout=300
-    )
+    done = run('-m', 'utility.pretrained', keras_resnet50[0], '--backbone=resnet18')
     assert done.returncode == 2
     [line] = [line for line in done.stderr.splitlines() if 'needs it' not in line]
     assert line.startswith('error: ') and 'These look like resnet50.' in line

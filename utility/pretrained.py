@@ -223,12 +223,16 @@ def _show(path: str, backbone: str, allow_partial: bool) -> None:
 
 def _main(positional: list[str]) -> None:
     values = flags.FLAGS
-    if values.list and not positional:
-        print('\n'.join(_listing()))
-    elif len(positional) == 1 and not values.list:
-        _show(positional[0], values.backbone, values.allow_partial_init)
-    else:
+    if values.list == bool(positional) or len(positional) > 1:
         raise ValueError('give either --list or one file of weights')
+    if values.list and values.backbone:
+        raise ValueError('--backbone is for a file of weights; --list tells of all backbones')
+    if values.allow_partial_init and not values.backbone:
+        raise ValueError('--allow_partial_init needs --backbone, which the weights are a part of')
+    if values.list:
+        print('\n'.join(_listing()))
+    else:
+        _show(positional[0], values.backbone, values.allow_partial_init)
 
 
 if __name__ == '__main__':
