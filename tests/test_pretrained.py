@@ -21,7 +21,7 @@ from tests.commands import check_mistake, rerun_test, run
 from tests.test_weight_names import official_resnet, torchvision_resnet18
 from tests.tiny_checkpoints import write_checkpoint
 from tests.tiny_records import write_records
-from utility import pretrained, runner
+from utility import pretrained, runner, snapshots
 from utility.training_flags import RunOptions
 from utility.weights import published
 
@@ -256,7 +256,8 @@ def own_run(tmp_path):
 
 def test_a_run_of_this_project_hands_on_its_network(own_run):
     folder, saved = own_run
-    for path in (folder, folder / 'model.ckpt-1'):
+    snapshots.replace(str(folder / 'best'), 1, snapshots.read_weights(str(folder / 'model.ckpt-1')))
+    for path in (folder, folder / 'model.ckpt-1', folder / 'best'):
         bare = dataclasses.replace(NETWORK, backbone_options={})
         network = pretrained.adopt(bare, str(path))
         assert (network.mean, network.backbone_options) == (saved.mean, saved.backbone_options)

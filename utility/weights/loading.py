@@ -30,15 +30,19 @@ def own_weights(path: str) -> Weights | None:
 
 
 def saved_network(path: str) -> NetworkConfig | None:
-    """The network that a checkpoint of this project is of, if its experiment is beside it."""
+    """The network that a checkpoint of this project is of, if its experiment is there to tell.
+
+    It stands beside the checkpoints of a training, and above the folders of its best ones.
+    """
     import tensorflow as tf
 
     from utility import runs
 
     folder = os.path.dirname(checkpoints.resolve(path))
-    if not tf.io.gfile.exists(os.path.join(folder, EXPERIMENT_FILE)):
-        return None
-    return runs.load_experiment(folder).network
+    for place in (folder, os.path.dirname(folder)):
+        if tf.io.gfile.exists(os.path.join(place, EXPERIMENT_FILE)):
+            return runs.load_experiment(place).network
+    return None
 
 
 @contextlib.contextmanager
