@@ -62,11 +62,16 @@ def _hook(start=20, total=40, values=None, **watch):
     return hook
 
 
-def _take_steps(hook, clock, count, seconds, waited=0.0):
-    """Takes steps; returns on which of them, from 1, the values were fetched."""
+def _take_steps(hook, clock, count, seconds, waited=0.0, read=0):
+    """Takes steps; returns on which of them, from 1, the values were fetched.
+
+    `read` is what is read of the global step meanwhile.
+    """
     fetched = []
     for i in range(1, count + 1):
         results = {**hook.before_run(None).fetches, 'arrival': clock.time() + waited}
+        if 'global_step' in results:
+            results['global_step'] = read
         clock.now += seconds
         if len(results) > 1:
             fetched.append(i)
@@ -80,6 +85,15 @@ def test_a_line_tells_speed_and_time_left_without_the_first_step(clock, lines):
     _take_steps(hook, clock, 4, seconds=2.0, waited=0.5)
     speed = '4.0 images/s  waiting 25 %  0:00:30 left'
     assert lines == [f'step 25/40  epoch 2.50  {TOLD}  {speed}']
+
+
+def test_steps_of_other_workers_count(clock, lines):
+    hook = _hook(start=20, total=40)
+    _take_steps(hook, clock, 5, seconds=1.0, read=24)  # before the own step was counted
+    _take_steps(hook, clock, 5, seconds=1.0, read=39)
+    _take_steps(hook, clock, 1, seconds=1.0, read=41)
+    assert [line.split()[1] for line in lines] == ['25/40', '39/40', '41/40']
+    assert lines[-1].endswith('0:00:00 left')
 
 
 def test_speed_and_waiting_are_those_since_the_report_before(clock, lines):

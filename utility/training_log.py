@@ -27,6 +27,7 @@ EPOCH, RATE, WAITING = 'epoch', 'images_per_second', 'waiting'
 LOSS, ERROR, LEARNING_RATE = 'loss', 'normalized_error', 'learning_rate'
 OUTPUT_LOSS = 'loss/output_'  # and its number
 _ARRIVAL = 'arrival'
+_STEP = 'global_step'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,8 +127,11 @@ class TrainingLog(v1.train.SessionRunHook):
         is_reported = self._step % self._watch.every == 0 or self._step == self._length.total_steps
         self._asked = time.time()
         return v1.train.SessionRunArgs(
-            {_ARRIVAL: self._arrived, **(self._watched if is_reported else {})}
+            {_ARRIVAL: self._arrived, **(self._reported() if is_reported else {})}
         )
+
+    def _reported(self):
+        return {**self._watched, _STEP: self._step_tensor}
 
     def after_run(self, run_context, run_values):
         values = dict(run_values.results)
@@ -138,6 +142,9 @@ class TrainingLog(v1.train.SessionRunHook):
             self._stretch.add(waited)
             self._lately.add(waited)
         if values:
+            # Ahead of the own count where other workers take steps at their own pace; read while
+            # this step is taken, so perhaps one behind it otherwise.
+            self._step = max(self._step, int(values.pop(_STEP)))
             # As many digits as tell any two float32 numbers apart.
             self._report({name: float(f'{value:.9g}') for name, value in values.items()})
         if self._stretch is None:
@@ -149,7 +156,7 @@ class TrainingLog(v1.train.SessionRunHook):
         if self._stretch is not None:
             rate, waiting = self._lately.read()
             row.update({RATE: round(rate * self._batch_size, 2), WAITING: round(waiting, 4)})
-            steps_left = self._length.total_steps - self._step
+            steps_left = max(0, self._length.total_steps - self._step)
             left = datetime.timedelta(seconds=round(steps_left / self._stretch.read()[0]))
             text += f'  {row[RATE]:.1f} images/s  waiting {100 * row[WAITING]:.0f} %  {left} left'
             self._lately.restart()
