@@ -81,7 +81,8 @@ def _run(command: list[str]) -> str:
 @pytest.fixture(scope='module')
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp('scale')
-    write_records(folder / 'records', {'train': {'skirt': 13}, 'val': {'skirt': 5}}, SIZE)
+    # The loss of an evaluation is the mean over its batches: six pictures fill them, of any size.
+    write_records(folder / 'records', {'train': {'skirt': 13}, 'val': {'skirt': 6}}, SIZE)
     return folder
 
 
@@ -117,7 +118,7 @@ def _check_equal(results, expected) -> None:
     expected_tensors, expected_metrics = expected
     assert list(metrics) == list(expected_metrics) == STOPS
     for step in STOPS:
-        assert metrics[step] == pytest.approx(expected_metrics[step], rel=1e-3)
+        assert metrics[step] == pytest.approx(expected_metrics[step], rel=1e-4)
     first = expected_tensors[0]
     assert tensors[0].keys() == first.keys()
     for name, value in first.items():
@@ -127,7 +128,7 @@ def _check_equal(results, expected) -> None:
             part[STOPS[-1]][name] - first[name] for part in (tensors, expected_tensors)
         )
         assert np.linalg.norm(expected_move) > 0, name
-        assert np.linalg.norm(moved - expected_move) < 0.02 * np.linalg.norm(expected_move), name
+        assert np.linalg.norm(moved - expected_move) < 1e-3 * np.linalg.norm(expected_move), name
 
 
 @pytest.mark.parametrize('name', SPREADS)
