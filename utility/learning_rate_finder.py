@@ -59,22 +59,22 @@ class Finding(NamedTuple):
 
     Attributes:
         smoothed: [M], losses averaged over neighbours, up to where they shoot up; M <= N.
-        lowest: The rate of the lowest of these.
+        lowest: The rate of the lowest of these: with a warm-up, a base rate to try.
         steepest: The rate before it where they fall most steeply over the logarithm of the rate.
-        suggestion: A base rate to try: a tenth of `lowest`. None where the losses do not fall.
+        falls: Whether the losses fall at all.
     """
 
     smoothed: np.ndarray
     lowest: float
     steepest: float
-    suggestion: float | None
+    falls: bool
 
     def __str__(self) -> str:
-        if self.suggestion is None:
+        if not self.falls:
             return 'no suggestion: the loss does not fall at any rate'
         return (
-            f'try optimizer.learning_rate={self.suggestion:.1g}: the loss is lowest at '
-            f'{self.lowest:.2g} and falls most steeply at {self.steepest:.2g}'
+            f'try optimizer.learning_rate={self.lowest:.1g} after a warm-up: the loss is lowest '
+            f'at {self.lowest:.2g} and falls most steeply at {self.steepest:.2g}'
         )
 
 
@@ -161,10 +161,10 @@ def read_ramp(ramp: Ramp) -> Finding:
     low = int(np.argmin(smoothed))
     lowest = float(ramp.rates[low])
     if low == 0:
-        return Finding(smoothed, lowest, lowest, None)
+        return Finding(smoothed, lowest, lowest, falls=False)
     slopes = np.diff(smoothed[: low + 1]) / np.diff(np.log(ramp.rates[: low + 1]))
     steepest = float(ramp.rates[int(np.argmin(slopes))])
-    return Finding(smoothed, lowest, steepest, lowest / 10)
+    return Finding(smoothed, lowest, steepest, falls=True)
 
 
 def _smooth(losses: np.ndarray) -> np.ndarray:
