@@ -253,7 +253,7 @@ def _train_spec(task: Task, network, watched, features, heatmaps, loss_scale):
     replicas = tf.distribute.get_strategy().num_replicas_in_sync
     log = TrainingLog(
         watched,
-        training_log.arrival(features['image']),
+        training_log.waiting_time(features['image']),
         length=task.length,
         batch_size=experiment.data.batch_size * replicas,
         watch=task.watch,

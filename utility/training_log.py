@@ -1,7 +1,8 @@
 """The progress of a training: a bar on a terminal, plain lines otherwise, and a row of metrics.csv.
 
-How long a step waits for its input is measured in the graph: TensorFlow reads the clock when the
-batch is there, and the hook when it asks for the step.
+How long a step waits for its input is measured in the graph, from when it begins until the batch is
+there. From outside, what TensorFlow does before it begins, such as to plan a step that fetches more
+than the last, would look like waiting.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ FILE = 'metrics.csv'
 EPOCH, RATE, WAITING = 'epoch', 'images_per_second', 'waiting'
 LOSS, ERROR, LEARNING_RATE = 'loss', 'normalized_error', 'learning_rate'
 OUTPUT_LOSS = 'loss/output_'  # and its number
-_ARRIVAL = 'arrival'
+_WAITED = 'waited'
 _STEP = 'global_step'
 
 
@@ -45,10 +46,12 @@ class Watch:
     histograms: bool = False
 
 
-def arrival(batch: tf.Tensor) -> tf.Tensor:
-    """When a batch is there, by the clock of time.time(), s: float64 []."""
+def waiting_time(batch: tf.Tensor) -> tf.Tensor:
+    """How long the graph is run before a batch is there, s: float64 []."""
+    begun = tf.timestamp()
     with tf.control_dependencies([batch]):
-        return tf.timestamp()
+        # Where the batch is there at once the clock may be read in any order.
+        return tf.maximum(tf.timestamp() - begun, 0.0)
 
 
 class _Speed:
@@ -79,7 +82,7 @@ class TrainingLog(v1.train.SessionRunHook):
     Args:
         watched: 'loss', 'normalized_error' (a fraction), 'learning_rate', 'loss/output_<i>' and
             whatever else is to be a column of metrics.csv; scalars.
-        arrived: Of `arrival`.
+        waited: Of `waiting_time`.
         length: Of the training.
         batch_size: Pictures of one step, over all replicas.
         watch: What is watched.
@@ -88,14 +91,14 @@ class TrainingLog(v1.train.SessionRunHook):
     def __init__(
         self,
         watched: Mapping[str, tf.Tensor],
-        arrived: tf.Tensor,
+        waited: tf.Tensor,
         *,
         length: Length,
         batch_size: int,
         watch: Watch,
     ):
         self._watched = dict(watched)
-        self._arrived = arrived
+        self._waited = waited
         self._length = length
         self._batch_size = batch_size
         self._watch = watch
@@ -125,9 +128,8 @@ class TrainingLog(v1.train.SessionRunHook):
     def before_run(self, run_context):
         self._step += 1
         is_reported = self._step % self._watch.every == 0 or self._step == self._length.total_steps
-        self._asked = time.time()
         return v1.train.SessionRunArgs(
-            {_ARRIVAL: self._arrived, **(self._reported() if is_reported else {})}
+            {_WAITED: self._waited, **(self._reported() if is_reported else {})}
         )
 
     def _reported(self):
@@ -135,7 +137,7 @@ class TrainingLog(v1.train.SessionRunHook):
 
     def after_run(self, run_context, run_values):
         values = dict(run_values.results)
-        waited = max(0.0, values.pop(_ARRIVAL) - self._asked)
+        waited = float(values.pop(_WAITED))
         if self._bar is not None:
             self._bar.update(1)
         if self._stretch is not None:
