@@ -57,10 +57,11 @@ def read_annotations(split_dirs: list[str]):
     from preprocessing.tables import KeypointTable
     from utility import answers
 
+    split_dirs = [path.rstrip('/') for path in split_dirs]
     twice = [path for n, path in enumerate(split_dirs) if path in split_dirs[:n]]
     if twice:
         raise ValueError(f'--data_dir: {twice[0]!r} is given twice')
-    parents = [posixpath.dirname(path.rstrip('/')) or '.' for path in split_dirs]
+    parents = [posixpath.dirname(path) or '.' for path in split_dirs]
     names = {records.load_dataset_info(parent)['dataset'] for parent in parents}
     if len(names) > 1:
         raise ValueError(

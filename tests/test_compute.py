@@ -11,6 +11,7 @@ import tensorflow as tf
 from config import Experiment, LossConfig, NetworkConfig, OptimizerConfig, ScheduleConfig
 from nets import build_network
 from preprocessing.datasets.fashionai import SCHEMA
+from tests.tiny_batches import skirts
 from utility import compute, loss_scaling, losses, step_tables
 from utility.compute import Compute
 from utility.model_fn import Task, make_model_fn
@@ -88,24 +89,6 @@ def test_xla_is_a_setting_of_the_session_and_off_unless_asked_for():
     assert options.global_jit_level == options.ON_1 and settings.allow_soft_placement
 
 
-def _data(count=4):
-    rng = np.random.default_rng(0)
-    features = {
-        'image': rng.integers(0, 255, (count, SIZE, SIZE, 3)).astype(np.uint8),
-        'image_id': np.array([f'{i}.jpg' for i in range(count)]),
-        'category': np.full(count, 'skirt'),
-        'image_size': np.full((count, 2), SIZE, np.int32),
-        'to_crop': np.tile(np.eye(3, dtype=np.float32), (count, 1, 1)),
-    }
-    shape = (count, SKIRT.num_keypoints)
-    labels = {
-        'keypoints': rng.uniform(2, SIZE - 2, (*shape, 2)).astype(np.float32),
-        'visibility': np.ones(shape, np.int32),
-        'normalizer': np.full(count, 20.0, np.float32),
-    }
-    return features, labels
-
-
 @pytest.mark.parametrize(
     ('mode', 'precision'),
     [('train', 'bfloat16'), ('train', 'float16'), ('eval', 'bfloat16'), ('infer', 'float16')],
@@ -115,7 +98,7 @@ def test_only_what_is_between_picture_and_heat_maps_is_in_low_precision(mode, pr
     with tf.Graph().as_default() as graph:
         model_fn = make_model_fn(Task(EXPERIMENT, SKIRT, compute=Compute(precision)))
         placed = tf.nest.map_structure(
-            lambda value: v1.placeholder_with_default(value, value.shape), _data()
+            lambda value: v1.placeholder_with_default(value, value.shape), skirts(4, (SIZE, SIZE))
         )
         spec = model_fn(*placed, mode, types.SimpleNamespace(model_dir=''))
         operations = graph.get_operations()
@@ -137,7 +120,7 @@ def test_only_what_is_between_picture_and_heat_maps_is_in_low_precision(mode, pr
 def _gradients(precision: str, scale: float = 1.0) -> tuple[float, np.ndarray]:
     """The loss of a batch, and its gradients, of a freshly initialised network."""
     tf.random.set_seed(5)
-    features, labels = _data(8)
+    features, labels = skirts(8, (SIZE, SIZE))
     network = build_network(EXPERIMENT.network, SKIRT.num_keypoints, precision)
     network(features['image'], True)
     with tf.GradientTape() as tape:
@@ -185,7 +168,7 @@ def _estimator(model_dir, precision):
 
 
 def _input_fn():
-    return tf.data.Dataset.from_tensor_slices(_data()).repeat().batch(4)
+    return tf.data.Dataset.from_tensor_slices(skirts(4, (SIZE, SIZE))).repeat().batch(4)
 
 
 @pytest.mark.slow

@@ -218,7 +218,7 @@ def test_predictions_of_folds_are_used_and_count_limits_what_is_written(made, tm
         (['--data_dir=RECORDS/train', '--predictions=OTHER'], 'not one of the pictures'),
         (['--data_dir=RECORDS/train', '--min_confidence=1'], 'min_confidence=1.0: must be'),
         (['--data_dir=RECORDS/train', '--count=0'], 'count'),
-        (['--data_dir=RECORDS/train,RECORDS/train'], "'RECORDS/train' is given twice"),
+        (['--data_dir=RECORDS/train,RECORDS/train/'], "'RECORDS/train' is given twice"),
         (['--data_dir=RECORDS/train', '--scales=1,2'], '--scales is for predicting with --model'),
     ],
 )

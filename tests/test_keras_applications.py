@@ -27,6 +27,7 @@ from nets.backbones import keras_applications
 from nets.keras_description import Description, Node, describe
 from preprocessing.datasets.fashionai import SCHEMA
 from tests.commands import rerun_test
+from tests.tiny_batches import skirts
 from utility.model_fn import Task, make_model_fn
 from utility.schedules import Length
 
@@ -462,24 +463,8 @@ EXPERIMENT = Experiment(
 )
 
 
-def _data(count=4):
-    rng, skirt = np.random.default_rng(0), SCHEMA.subset('skirt')
-    points = (count, skirt.num_keypoints)
-    features = {
-        'image': rng.integers(0, 255, (count, 64, 64, 3)).astype(np.uint8),
-        'category': np.full(count, 'skirt'),
-        'to_crop': np.tile(np.eye(3, dtype=np.float32), (count, 1, 1)),
-    }
-    labels = {
-        'keypoints': rng.uniform(8, 56, (*points, 2)).astype(np.float32),
-        'visibility': np.ones(points, np.int32),
-        'normalizer': np.full(count, 40.0, np.float32),
-    }
-    return features, labels
-
-
 def _batches(batch_size):
-    return tf.data.Dataset.from_tensor_slices(_data()).repeat().batch(batch_size)
+    return tf.data.Dataset.from_tensor_slices(skirts(4, (64, 64))).repeat().batch(batch_size)
 
 
 def _estimator(model_dir, strategy=None):

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from config import Experiment, LossConfig, NetworkConfig, OptimizerConfig, ScheduleConfig
 from preprocessing.datasets.fashionai import SCHEMA
+from tests.tiny_batches import skirts
 from utility.metrics import normalized_error
 from utility.model_fn import Task, make_model_fn
 from utility.prediction import PredictOptions
@@ -36,23 +37,16 @@ EXPERIMENT = Experiment(
 
 
 def _data(count, seed=0):
-    """Noise pictures of skirts, twice reduced from 2 * SIZE, with some points that do not count."""
+    """Pictures that were twice reduced, with some points that do not count."""
+    features, labels = skirts(count, (SIZE, SIZE), seed)
+    features['image_size'] *= 2
+    features['to_crop'][:, :2] /= 2
     rng = np.random.default_rng(seed)
-    visibility = rng.choice([1, 1, 1, 0, -1], (count, SKIRT.num_keypoints)).astype(np.int32)
+    visibility = rng.choice([1, 1, 1, 0, -1], labels['visibility'].shape)
     visibility[:, 0] = 1
-    keypoints = rng.uniform(0, SIZE, (count, SKIRT.num_keypoints, 2)).astype(np.float32)
-    keypoints[visibility < 0] = -1
-    normalizer = rng.uniform(20, 60, count).astype(np.float32)
-    normalizer[1] = 0
-    features = {
-        'image': rng.integers(0, 255, (count, SIZE, SIZE, 3)).astype(np.uint8),
-        'image_id': np.array([f'{i}.jpg' for i in range(count)]),
-        'category': np.full(count, 'skirt'),
-        'image_size': np.full((count, 2), 2 * SIZE, np.int32),
-        'to_crop': np.tile(np.diag([0.5, 0.5, 1.0]).astype(np.float32), (count, 1, 1)),
-    }
-    labels = {'keypoints': keypoints, 'visibility': visibility, 'normalizer': normalizer}
-    return features, labels
+    labels['keypoints'][visibility < 0] = -1
+    labels['normalizer'][1] = 0
+    return features, {**labels, 'visibility': visibility.astype(np.int32)}
 
 
 def _estimator(model_dir, save_summary_steps=100, **task):

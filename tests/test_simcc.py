@@ -16,6 +16,7 @@ import tensorflow as tf
 import nets
 from config import Experiment, LossConfig, NetworkConfig
 from preprocessing.datasets.fashionai import SCHEMA
+from tests.tiny_batches import skirts
 from utility.heatmaps import HeatmapCodec
 from utility.loss_kinds import log_softmax
 from utility.losses import heatmap_loss, to_heatmaps
@@ -95,23 +96,10 @@ def test_half_precision_features_give_float32_logits():
     assert logits.dtype == tf.float32
 
 
-def _data(count=4):
-    """Noise pictures with points somewhere in each; one does not count."""
-    random = np.random.default_rng(0)
-    visibility = np.ones((count, K), np.int32)
-    visibility[0, 0] = -1
-    features = {
-        'image': random.integers(0, 256, (count, *SIZE, 3)).astype(np.uint8),
-        'image_id': np.array([f'{i}.jpg' for i in range(count)]),
-        'category': np.full(count, 'skirt'),
-        'image_size': np.full((count, 2), SIZE, np.int32),
-        'to_crop': np.tile(np.eye(3, dtype=np.float32), (count, 1, 1)),
-    }
-    labels = {
-        'keypoints': random.uniform(8, 56, (count, K, 2)).astype(np.float32),
-        'visibility': visibility,
-        'normalizer': np.full(count, 32, np.float32),
-    }
+def _data():
+    """Four pictures; one point of them does not count."""
+    features, labels = skirts(4, SIZE)
+    labels['visibility'][0, 0] = -1
     return features, labels
 
 
