@@ -111,7 +111,7 @@ class Experiment:
     finetune: FinetuneConfig = FinetuneConfig()
     epochs: float = 28.0
     epochs_per_eval: float = 7.0
-    refine: str = 'dark'
+    refine: str = 'gaussian'
     seed: int = 20180417
     starts_from: str = ''
 

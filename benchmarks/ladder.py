@@ -20,7 +20,7 @@ from utility import command_line
 _HEADER = (
     'prediction', 'NE %', '95 % interval', 'against', 'difference', 'p', 'pictures/s',
 )  # fmt: skip
-_PLAIN = 'DARK'
+_PLAIN = 'Gaussian fit'
 _ABOUT = """# From the largest cell to an ensemble
 
 Made by `python -m benchmarks.ladder --data_dir={data_dir} --model_dir={runs}`.
@@ -56,10 +56,10 @@ def rungs(num_runs: int) -> list[Rung]:
     ladder = [
         Rung('argmax', '', {'refine': 'argmax'}),
         Rung('quarter step', 'argmax', {'refine': 'quarter'}),
-        Rung(_PLAIN, 'quarter step', {'refine': 'dark'}),
-        Rung('Gaussian fit', _PLAIN, {'refine': 'gaussian'}),
+        Rung('DARK', 'quarter step', {'refine': 'dark'}),
+        Rung(_PLAIN, 'DARK', {'refine': 'gaussian'}),
         Rung('centroid', _PLAIN, {'refine': 'centroid'}),
-        Rung('DARK, smoothed by 1 cell', _PLAIN, {'refine': 'dark', 'smoothing': 1.0}),
+        Rung(f'{_PLAIN}, smoothed by 1 cell', _PLAIN, {'refine': 'gaussian', 'smoothing': 1.0}),
         Rung('mean of all outputs', _PLAIN, {'outputs': (1.0,)}),
         Rung('+ flip', _PLAIN, flip),
         Rung('+ flip, points averaged', '+ flip', {**flip, 'fuse': 'keypoints'}),
@@ -109,7 +109,7 @@ def predict_options(rung: Rung, batch_size: int):
 
     options = dict(rung.options)
     views = ViewOptions(**options.pop('views', {}))
-    return PredictOptions(**{'refine': 'dark', **options}, views=views, batch_size=batch_size)
+    return PredictOptions(**{'refine': 'gaussian', **options}, views=views, batch_size=batch_size)
 
 
 def climb(data_dir: str, run_dirs: Sequence[str], batch_size: int) -> list[dict[str, Any]]:

@@ -31,6 +31,7 @@ class _Oracle:
     seen: list[np.ndarray] = []
 
     def __init__(self, model_fn, model_dir, config):
+        self.config = config
         self.score = len(model_dir.rsplit('/', 1)[1])
 
     def predict(self, input_fn, checkpoint_path):
