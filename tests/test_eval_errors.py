@@ -169,7 +169,7 @@ class _Oracle:
     wild: dict = {}  # category -> offset of the last of its points in the first pass, crop px
 
     def __init__(self, model_fn, model_dir, config):
-        pass
+        self.config = config
 
     def predict(self, input_fn, checkpoint_path):
         for features, labels in input_fn():

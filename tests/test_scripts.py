@@ -504,7 +504,10 @@ TRAIN_ALL = (TRAIN, '--data_dir={records}', '--model_dir={broken}/new', '--categ
         ((SUBMISSION, TEST, '--backbone=resnet0'), "'logs/resnet0' holds no trained network"),
         ((SUBMISSION, '--data_dir={records}/test_9', RUN, OUT), "unknown split 'test_9'"),
         ((SUBMISSION, TEST, RUN, OUT, '--passes=0'), 'passes=0: must be 1 or 2'),
-        ((SUBMISSION, TEST, RUN, OUT, '--refine='), "unknown refine mode ''"),
+        (
+            (SUBMISSION, TEST, RUN, OUT, '--refine='),
+            '--refine= is empty; give it a value or leave it out',
+        ),
         ((SUBMISSION, TEST, RUN + ',{few}', OUT), "'{few}' has no network for "),
         ((SUBMISSION, TEST, RUN + ',{broken}/empty', OUT), 'holds no trained network'),
         ((DRAW,), '--model_dir and --output_dir are needed'),
