@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import pathlib
@@ -115,7 +116,9 @@ def test_who_ends_the_launcher_ends_all(tmp_path, number):
     script = _script(tmp_path, FOREVER, size=2)
     command = [sys.executable, '-m', 'utility.launch_local', '--', *script]
     silent = {'stdout': subprocess.DEVNULL, 'stderr': subprocess.DEVNULL}
-    with subprocess.Popen(command, cwd=ROOT, **silent) as launcher:
+    # What is started in the background of a shell ignores SIGINT, and so would its children.
+    restore = functools.partial(signal.signal, signal.SIGINT, signal.default_int_handler)
+    with subprocess.Popen(command, cwd=ROOT, preexec_fn=restore, **silent) as launcher:
         deadline = time.monotonic() + 60
         while len(_lives_so_far(script)) < 2 and time.monotonic() < deadline:
             time.sleep(0.05)
