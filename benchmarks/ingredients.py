@@ -72,6 +72,15 @@ _HALF_AND_HALF = (
     'finetune.epochs={half}',
     'finetune.schedule.decay_epochs={half_decay}',
 )
+# The network for all takes one half of the steps, those of the categories the other.
+_HALVES = (
+    'epochs={half}',
+    'epochs_per_eval={half}',
+    'schedule.decay_epochs={decays_of_half}',
+    'finetune.epochs={half}',
+    'finetune.learning_rate_factor=0.3',
+    'finetune.schedule.name=cosine',
+)
 ARMS = (
     BASE,
     Arm('base, seed 1', ('seed=1',)),
@@ -87,6 +96,11 @@ ARMS = (
     Arm('each category', (), 'each'),
     Arm('all, then each', _HALF_AND_HALF, 'all_then_each'),
 )
+
+
+def _decays(epochs: float) -> str:
+    """Of the schedule 'step', over so many epochs."""
+    return f'{0.65 * epochs:g},{0.87 * epochs:g}'
 
 
 def settings_of(arm: Arm, epochs: float) -> list[str]:
