@@ -132,6 +132,7 @@ def test_a_damaged_best_one_is_told_and_the_last_is_used(folder, caplog):
     _truncate(folder / f'best/model.ckpt-20{DATA}')
     assert checkpoint_choice.choose(str(folder), CheckpointChoice()).endswith('/model.ckpt-30')
     assert "/best': none of its checkpoints can be read (model.ckpt-20" in caplog.text
+    assert 'model.ckpt-30, the last one: the best one cannot be read' in caplog.text
 
 
 def test_what_a_killed_process_left_half_written_is_removed(folder):

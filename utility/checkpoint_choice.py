@@ -110,12 +110,12 @@ def _best(folder: str) -> str:
             'weights: %s, the best one%s', best, _of_which(folder, snapshots.step_of(best))
         )
         return best
+    is_there = checkpoints.has_checkpoint(_place(folder, snapshots.BEST))
+    reason = 'the best one cannot be read' if is_there else 'no evaluation has chosen a best one'
     for name in _INSTEAD_OF_BEST:
         prefix = _newest(folder, name)
         if prefix:
-            logging.info(
-                'weights: %s, the %s one: no evaluation has chosen a best one', prefix, name
-            )
+            logging.info('weights: %s, the %s one: %s', prefix, name, reason)
             return prefix
     return checkpoints.resolve(folder)  # which tells that there is none
 

@@ -96,7 +96,7 @@ class SaveOnlyFinite(v1.train.CheckpointSaverListener):
 
 
 class FlatMaps(v1.train.SessionRunHook):
-    """Warns once if every heat map of a batch is constant, or nearly so.
+    """Warns once a session if every heat map of a batch is constant, or nearly so.
 
     Args:
         heatmaps: float32 [B, h, w, K], the last output.
@@ -128,9 +128,9 @@ class FlatMaps(v1.train.SessionRunHook):
             return
         self._has_warned = True
         logging.warning(
-            'step %d: every heat map of the batch is flat: the highest value of none is more than '
-            '%.2g above its lowest, but the targets peak at %g. Usual causes: a learning rate that '
-            'is too high (optimizer.learning_rate, optimizer.clip_norm), targets of less than a '
-            'cell (loss.sigmas), few points that count (loss.points), or inputs that are all alike',
+            'step %d: every heat map of the batch is flat: none rises more than %.2g above its '
+            'lowest value, but the targets peak at %g. Usual causes: a learning rate that is too '
+            'high (optimizer.learning_rate, optimizer.clip_norm), targets of less than a cell '
+            '(loss.sigmas), few points that count (loss.points), or inputs that are all alike',
             self._step, height, self._peak,
         )  # fmt: skip
