@@ -90,8 +90,10 @@ def _typed(value: Any, kind: Any, key: str) -> Any:
     if dataclasses.is_dataclass(kind):
         return from_values(kind, value, key + '.')
     if origin is tuple:
-        parts = value if isinstance(value, (tuple, list)) else (value,)
         kinds = typing.get_args(kind)
+        if kinds[0] is str and isinstance(value, str):  # a,b is no literal, as 1,2 is
+            value = [word.strip() for word in value.split(',')]
+        parts = value if isinstance(value, (tuple, list)) else (value,)
         if kinds[-1] is Ellipsis:
             kinds = kinds[:1] * len(parts)
         if len(kinds) == len(parts):
