@@ -11,7 +11,7 @@ from config import AveragingConfig, DataConfig, Experiment, LossConfig, NetworkC
 from preprocessing import geometry
 from preprocessing.datasets.fashionai import SCHEMA
 from tests.tiny_records import write_records
-from utility import averaging, prediction
+from utility import averaging, prediction, training_data
 from utility.checkpoints import variable_name
 from utility.heatmaps import HeatmapCodec
 from utility.losses import heatmap_loss, maps_per_point, to_heatmaps
@@ -113,6 +113,7 @@ def test_statistics_of_averaged_weights_are_those_of_the_network_with_all_maps(t
         network = nets.build_network(experiment.network, num_maps)
         network(tf.zeros([1, 32, 32, 3]), False)
         weights = {variable_name(v): np.ones(v.shape, np.float32) for v in network.variables}
-    found = averaging.with_statistics(weights, experiment, records_dir)
+    input_fn = training_data.input_fn(experiment, SCHEMA.subset('skirt'), records_dir, 0)
+    found = averaging.with_statistics(weights, experiment, input_fn)
     assert found['head/heatmaps/bias'].shape == (12,)
     assert np.all(found['backbone/conv1/norm/moving_mean'] != 1)

@@ -43,19 +43,20 @@ def save_running(folder: str, experiment: Experiment, input_of: Callable, step: 
     if weights is None:
         logging.info('step %d: the average begins later', step)
         return None
-    weights = _with_statistics(weights, experiment, input_of(step))
+    weights = with_statistics(weights, experiment, input_of(step))
     return snapshots.replace(os.path.join(folder, snapshots.AVERAGED), step, weights)
 
 
-def _with_statistics(weights, experiment: Experiment, input_fn: Callable) -> dict[str, np.ndarray]:
+def with_statistics(weights, experiment: Experiment, input_fn: Callable) -> dict[str, np.ndarray]:
     """The weights with batch-norm statistics over training batches, if so many are asked for."""
     from utility import batch_statistics
+    from utility.losses import maps_per_point
 
     number = experiment.averaging.statistics_batches
     if not number:
         return weights
-    points = _schema(experiment).num_keypoints
-    return batch_statistics.reestimated(weights, experiment.network, points, input_fn, number)
+    num_maps = _schema(experiment).num_keypoints * maps_per_point(experiment.loss)
+    return batch_statistics.reestimated(weights, experiment.network, num_maps, input_fn, number)
 
 
 def _schema(experiment: Experiment):
@@ -143,7 +144,7 @@ def save_mean(folder: str, prefixes: Sequence[str], data_dir: str | None, output
     if data_dir:
         experiment = runs.load_experiment(folder)
         input_fn = training_data.input_fn(experiment, _schema(experiment), data_dir, 0)
-        weights = _with_statistics(weights, experiment, input_fn)
+        weights = with_statistics(weights, experiment, input_fn)
     else:
         logging.warning(
             '%s: no training records were given, so batch-norm statistics are averaged only; the '
