@@ -10,6 +10,7 @@ some scripts, is completed by the next.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -22,6 +23,8 @@ from config import Experiment
 from utility import command_line
 
 _TRAIN, _INFER = 'train', 'infer'  # the modes of a model function
+# It has no products that would be counted with those of the network.
+_DECODER = 'dark'
 # Below this share of the machine's memory no further network is held beside those that wait.
 _SHARE_FREE = 0.6
 _HEADER = (
@@ -38,7 +41,7 @@ Made by `python -m benchmarks.networks --output=docs/networks.md`: every train s
   (ResNet-50 at 224 px has 8.2.) What only training needs, such as coarse heat maps, is left out.
 - **Training step**: {batch_size} pictures in float32: forward, loss, gradients, optimiser and
   moving statistics, the graph that the train script runs; without reading and augmenting pictures.
-- **Inference**: the same number of pictures, to points in original pixels.
+- **Inference**: the same number of pictures, to points in original pixels, by DARK.
 - Medians of up to {repeats} steps, after one that is not counted; ± is half the distance between
   the quartiles, and what had time for a single step has none. Networks take turns, step by step.
 - **Share**: achieved FLOP/s, those of the gradients included, over that of a product of two
@@ -179,6 +182,7 @@ def step(
     from utility.model_fn import Task, make_model_fn
 
     v1 = tf.compat.v1
+    experiment = dataclasses.replace(experiment, refine=_DECODER)
     schema = DATASETS.get(experiment.data.dataset).schema
     with tf.Graph().as_default():
         tf.random.set_seed(experiment.seed)
