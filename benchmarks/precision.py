@@ -18,13 +18,13 @@ from benchmarks import interleaved, isolated, ledger, networks, recipes
 from benchmarks.interleaved import summarise
 from utility import command_line
 
-_HEADER = ('network', 'way', 'training step, s', 'against float32', 'inference, ms/picture', 'x')
+_HEADER = ('network', 'way', 'training step, s', 'ratio', 'inference, ms/picture', 'ratio')
 _FLOAT32 = 'float32'
 _ABOUT = """Made by `{command}`: {size} px, batches of {batch_size}.
 {machine}.
 
 - Medians of up to {repeats} steps, after one that is not counted, ± half the distance between the
-  quartiles. Ratios are those of medians: below 1 is faster than float32.
+  quartiles. Ratios are to the median of float32: below 1 is faster.
 - **rewritten**: float32 networks whose graph TensorFlow rewrites
   (auto_mixed_precision_onednn_bfloat16); `--precision=bfloat16` needs none.
 - **xla**: what `--xla` is refused for on a CPU: TF_XLA_FLAGS=--tf_xla_cpu_global_jit.
@@ -113,15 +113,12 @@ def cells(name: str, title: str, row: dict[str, Any], base: dict[str, Any], batc
 
 
 def _command(values) -> str:
-    told = ('scripts', 'ways', 'image_size', 'batch_size')
-    given = [name for name in told if values[name].value != values[name].default]
-    texts = [(name, values[name].value) for name in given]
-    return ' '.join(
-        [
-            'python -m benchmarks.precision',
-            *(f'--{name}={",".join(v) if isinstance(v, list) else v}' for name, v in texts),
-        ]
-    )
+    words = ['python -m benchmarks.precision']
+    for name in ('scripts', 'ways', 'image_size', 'batch_size'):
+        value = values[name].value
+        if value != values[name].default:
+            words.append(f'--{name}={",".join(value) if isinstance(value, list) else value}')
+    return ' '.join(words)
 
 
 def main(positional: list[str]) -> None:
@@ -130,12 +127,14 @@ def main(positional: list[str]) -> None:
     for title in values.ways:
         if title not in WAYS:
             raise ValueError(f'--ways: {title!r} is none of: {", ".join(WAYS)}')
+    if _FLOAT32 not in values.ways:
+        raise ValueError(f'--ways: {_FLOAT32} must be among them, to compare with')
     lines, machine = [], ''
     chosen = recipes.select(values.scripts)
     for name in chosen:
         rows, machine = measure(name, values)
-        if ledger.FAILURE in rows.get(_FLOAT32, {ledger.FAILURE: ''}):
-            raise RuntimeError(f'{name}: float32 could not be measured: {rows.get(_FLOAT32)}')
+        if ledger.FAILURE in rows[_FLOAT32]:
+            raise command_line.RunError(f'{name}, {_FLOAT32}: {rows[_FLOAT32][ledger.FAILURE]}')
         lines += [
             cells(name, title, row, rows[_FLOAT32], values.batch_size)
             for title, row in rows.items()

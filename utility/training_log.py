@@ -28,6 +28,8 @@ EPOCH, RATE, WAITING = 'epoch', 'images_per_second', 'waiting'
 LOSS, ERROR, LEARNING_RATE = 'loss', 'normalized_error', 'learning_rate'
 OUTPUT_LOSS = 'loss/output_'  # and its number
 _WAITED = 'waited'
+# What matters most comes first: a narrow terminal shows the beginning.
+_BAR = '{percentage:3.0f} %|{bar:8}| {n_fmt}/{total_fmt}{postfix}'
 _STEP = 'global_step'
 
 
@@ -120,8 +122,7 @@ class TrainingLog(v1.train.SessionRunHook):
             self._bar = tqdm(
                 total=self._length.total_steps,
                 initial=self._step,
-                unit='step',
-                desc='training',
+                bar_format=_BAR,
                 dynamic_ncols=True,
             )
 
@@ -154,7 +155,7 @@ class TrainingLog(v1.train.SessionRunHook):
 
     def _report(self, values: Mapping[str, float]) -> None:
         row = {EPOCH: round(self._step / self._length.steps_per_epoch, 4), **values}
-        text = describe(row)
+        text = _describe(row)
         if self._stretch is not None:
             rate, waiting = self._lately.read()
             row.update({RATE: round(rate * self._batch_size, 2), WAITING: round(waiting, 4)})
@@ -162,6 +163,7 @@ class TrainingLog(v1.train.SessionRunHook):
             left = datetime.timedelta(seconds=round(steps_left / self._stretch.read()[0]))
             text += f'  {row[RATE]:.1f} images/s  waiting {100 * row[WAITING]:.0f} %  {left} left'
             self._lately.restart()
+        text += _describe_outputs(row)
         self._keep(row)
         log = logging.info
         if self._bar is not None:
@@ -184,11 +186,15 @@ class TrainingLog(v1.train.SessionRunHook):
             self._table.close()
 
 
-def describe(row: Mapping[str, float]) -> str:
-    """Epoch, losses, NE and learning rate in a line."""
-    outputs = [f'{value:.4g}' for name, value in row.items() if name.startswith(OUTPUT_LOSS)]
-    by_output = f' ({", ".join(outputs)})' if len(outputs) > 1 else ''
+def _describe(row: Mapping[str, float]) -> str:
+    """Epoch, loss, NE and learning rate."""
     return (
-        f'epoch {row[EPOCH]:.2f}  loss {row[LOSS]:.4g}{by_output}'
-        f'  NE {100 * row[ERROR]:.2f} %  lr {row[LEARNING_RATE]:.3g}'
+        f'epoch {row[EPOCH]:.2f}  loss {row[LOSS]:.4g}  NE {100 * row[ERROR]:.2f} %  '
+        f'lr {row[LEARNING_RATE]:.3g}'
     )
+
+
+def _describe_outputs(row: Mapping[str, float]) -> str:
+    """The loss of each output, where there are several."""
+    outputs = [f'{value:.4g}' for name, value in row.items() if name.startswith(OUTPUT_LOSS)]
+    return f'  losses {", ".join(outputs)}' if len(outputs) > 1 else ''
