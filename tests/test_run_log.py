@@ -5,17 +5,16 @@ from __future__ import annotations
 import re
 
 import pytest
-from absl import logging
+from absl import flags, logging
 
 from utility import run_log
 
 
 @pytest.fixture(autouse=True)
 def _levels():
-    before = logging.get_verbosity()
     logging.set_verbosity(logging.INFO)
     yield
-    logging.set_verbosity(before)
+    flags.FLAGS['verbosity'].unparse()  # the default of a script holds again
 
 
 def _messages(folder) -> list[str]:

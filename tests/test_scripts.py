@@ -373,9 +373,9 @@ def test_refinements_stay_near_each_other(folder, first, refine, cells):
     assert 0 < distance <= cells * STRIDE * scale + 1
 
 
-def test_dark_is_what_was_trained_with(folder, first):
-    dark = submission(folder, 'dark.csv', '--refine=dark', '--batch_size=3')
-    assert np.abs(points(dark) - points(first)).max() <= 1
+def test_the_decoder_of_the_network_is_the_default(folder, first):
+    gaussian = submission(folder, 'gaussian.csv', '--refine=gaussian', '--batch_size=3')
+    assert np.abs(points(gaussian) - points(first)).max() <= 1
 
 
 def test_flip_test_and_second_pass_change_points(folder, first):
