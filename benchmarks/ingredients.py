@@ -64,6 +64,12 @@ class Arm(NamedTuple):
 BASE = Arm('base')
 _SWA = ('averaging.kind=swa', 'schedule.name=cyclic', 'schedule.cycle_epochs={cycle}')
 _LATE_SWA = (*_SWA, 'averaging.start_epoch={half}')
+# The weights of the base's low rates.
+_SWA_OF_STEPS = (
+    'averaging.kind=swa',
+    'averaging.start_epoch={low}',
+    'averaging.period_epochs={cycle}',
+)
 _COSINE = ('schedule.name=cosine',)
 # As many steps as all others: half of them for the network of all.
 _HALF_AND_HALF = (
@@ -72,15 +78,6 @@ _HALF_AND_HALF = (
     'finetune.epochs={half}',
     'finetune.schedule.decay_epochs={half_decay}',
 )
-# The network for all takes one half of the steps, those of the categories the other.
-_HALVES = (
-    'epochs={half}',
-    'epochs_per_eval={half}',
-    'schedule.decay_epochs={decays_of_half}',
-    'finetune.epochs={half}',
-    'finetune.learning_rate_factor=0.3',
-    'finetune.schedule.name=cosine',
-)
 ARMS = (
     BASE,
     Arm('base, seed 1', ('seed=1',)),
@@ -88,6 +85,7 @@ ARMS = (
     Arm('EMA', ('averaging.kind=ema', 'averaging.decay=0.99')),
     Arm('SWA', _LATE_SWA),
     Arm('SWA without the batch-norm pass', (*_LATE_SWA, 'averaging.statistics_batches=0')),
+    Arm('SWA of the last third', _SWA_OF_STEPS),
     Arm('cosine', _COSINE),
     Arm('cosine, EMA', (*_COSINE, 'averaging.kind=ema', 'averaging.decay=0.99')),
     Arm('AdamW', ('optimizer.name=adamw', 'optimizer.weight_decay=0.05')),
@@ -96,11 +94,6 @@ ARMS = (
     Arm('each category', (), 'each'),
     Arm('all, then each', _HALF_AND_HALF, 'all_then_each'),
 )
-
-
-def _decays(epochs: float) -> str:
-    """Of the schedule 'step', over so many epochs."""
-    return f'{0.65 * epochs:g},{0.87 * epochs:g}'
 
 
 def settings_of(arm: Arm, epochs: float) -> list[str]:
@@ -113,6 +106,7 @@ def settings_of(arm: Arm, epochs: float) -> list[str]:
     lengths = {
         'cycle': f'{epochs / 12:g}',
         'half': f'{epochs / 2:g}',
+        'low': f'{0.65 * epochs:g}',
         'half_decay': f'{0.65 * epochs / 2:g},{0.87 * epochs / 2:g}',
     }
     return [*_BASE, *schedule, *(text.format(**lengths) for text in arm.settings)]

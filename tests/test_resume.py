@@ -177,6 +177,13 @@ def test_killed_at_any_moment_a_training_goes_on(folder, undisturbed, place, num
     _assert_equal(_results(folder, run), undisturbed)
 
 
+def test_a_training_made_longer_is_one_that_was_as_long_from_the_start(folder, undisturbed):
+    half = _succeed(folder, 'longer', f'--set=epochs={STEPS / PICTURES}')
+    assert f' {STEPS // 2} steps in all' in half
+    assert ' step 1/' not in _succeed(folder, 'longer')
+    _assert_equal(_results(folder, 'longer'), undisturbed)
+
+
 def _until(process: subprocess.Popen, text: str) -> None:
     for line in process.stderr:
         if text in line:

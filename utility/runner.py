@@ -66,7 +66,8 @@ def train(experiment: Experiment, options: RunOptions) -> None:
 
 def _train_all(experiment: Experiment, options: RunOptions, keep_log_in) -> None:
     """As `train`; calls keep_log_in(model_dir) when nothing is wrong with what was asked for."""
-    from utility import checkpoint_files, pretrained, regimes, runs, strategies, training_data
+    from utility import checkpoint_files, extension, pretrained, regimes, runs, strategies
+    from utility import training_data
     from utility.plan import make_plan
 
     # First, because a strategy must be made before anything else of TensorFlow runs.
@@ -85,7 +86,8 @@ def _train_all(experiment: Experiment, options: RunOptions, keep_log_in) -> None
     for network in networks:
         path = None if network.source else options.init_checkpoint
         runs.check_folder(network.folder, network.experiment, path)
-        make_plan(network.experiment, options.data_dir, distribution.replicas)
+        plan = make_plan(network.experiment, options.data_dir, distribution.replicas)
+        extension.check(network.folder, network.experiment, plan, options.data_dir)
         training_data.check_records(network.experiment, options.data_dir)
     if options.is_rehearsal:
         from utility import rehearsals

@@ -6,6 +6,7 @@ itself the folder of one network. The folder of a network holds experiment.json 
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 from collections.abc import Iterable
@@ -54,7 +55,8 @@ def _whole_path(path: str | None) -> str | None:
 def check_folder(folder: str, experiment: Experiment, init_checkpoint: str | None = None) -> None:
     """Refuses to train in the folder of another network, or of one with another start.
 
-    An experiment without a checkpoint has stopped at a mistake, and may be replaced.
+    An experiment without a checkpoint has stopped at a mistake, and may be replaced. Whether a
+    training may become longer depends on its records, too: see utility.extension.
 
     Raises:
         ValueError: The checkpoints there are of another experiment, or come from other weights;
@@ -62,7 +64,8 @@ def check_folder(folder: str, experiment: Experiment, init_checkpoint: str | Non
     """
     if not checkpoints.has_checkpoint(folder):
         return
-    differences = experiment.differences(load_experiment(folder))
+    there = load_experiment(folder)
+    differences = dataclasses.replace(experiment, epochs=there.epochs).differences(there)
     if differences:
         raise ValueError(
             f'{folder} holds another experiment (now / there): {"; ".join(differences)}; '

@@ -1,0 +1,93 @@
+"""A training is made longer only where the steps that it has taken stay what they are."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from config import Experiment
+from tests.tiny_checkpoints import write_checkpoint
+from tests.tiny_records import write_records
+from utility import extension, runs
+from utility.plan import make_plan
+
+SIZE = 32
+EXPERIMENT = Experiment(epochs=2, epochs_per_eval=1).override(
+    'data.category=skirt',
+    'data.batch_size=2',
+    'schedule.warmup_steps=3',
+    'schedule.decay_epochs=1,3',
+    'schedule.decay_factors=1,0.1,0.01',
+)
+
+
+@pytest.fixture(scope='module')
+def records(tmp_path_factory):
+    folder = tmp_path_factory.mktemp('records')
+    write_records(folder, {'train': {'skirt': 20}, 'val': {'skirt': 1}}, SIZE)
+    return str(folder)
+
+
+def _extend(folder, records, epochs, *settings, taken=20):
+    """Plans other epochs where `taken` of 20 steps, 10 an epoch, are trained."""
+    trained = EXPERIMENT.override(*settings)
+    runs.keep_experiment(str(folder), trained, None)
+    write_checkpoint(folder / f'model.ckpt-{taken}', {'global_step': np.int64(taken)})
+    longer = dataclasses.replace(trained, epochs=epochs)
+    runs.check_folder(str(folder), longer)
+    extension.check(str(folder), longer, make_plan(longer, records, 1), records)
+
+
+@pytest.mark.parametrize(
+    ('settings', 'epochs'),
+    [
+        ((), 2),
+        ((), 20),
+        (('schedule.name=constant',), 3),
+        (('schedule.name=cyclic', 'schedule.cycle_epochs=1'), 4),
+        (('schedule.name=plateau', 'schedule.stop_patience=2'), 4),
+        (('schedule.name=cosine',), 2),
+    ],
+)
+def test_what_does_not_depend_on_the_length_goes_on(tmp_path, records, settings, epochs):
+    _extend(tmp_path, records, epochs, *settings)
+
+
+def test_it_may_become_shorter_down_to_where_it_stands(tmp_path, records):
+    _extend(tmp_path, records, 1, taken=10)
+    with pytest.raises(ValueError, match='stands at step 11; .* ended at step 10'):
+        _extend(tmp_path, records, 1, taken=11)
+
+
+@pytest.mark.parametrize('name', ['cosine', 'polynomial'])
+def test_another_learning_rate_is_refused(tmp_path, records, name):
+    words = rf"rate of schedule.name='{name}' after step 1 would have been .*--init_checkpoint="
+    with pytest.raises(ValueError, match=words):
+        _extend(tmp_path, records, 3, f'schedule.name={name}')
+
+
+def test_a_flat_cosine_may_become_longer_while_it_is_flat(tmp_path, records):
+    settings = ('schedule.name=flat_cosine', 'schedule.flat=0.5')
+    _extend(tmp_path, records, 4, *settings, taken=11)
+    with pytest.raises(ValueError, match='after step 11 would have been'):
+        _extend(tmp_path, records, 4, *settings, taken=12)
+
+
+def test_late_augmentation_that_would_come_at_another_step_is_refused(tmp_path, records):
+    late = 'data.late_ops=letterbox({height},{width})|warp'
+    _extend(tmp_path, records, 4, late, taken=10)
+    with pytest.raises(ValueError, match='late_ops would have come after step 20, not 10'):
+        _extend(tmp_path, records, 4, late, taken=11)
+
+
+def test_an_evaluation_that_decides_must_be_one_of_both(tmp_path, records):
+    every = 'epochs_per_eval=1.5'
+    _extend(tmp_path, records, 4, every)
+    with pytest.raises(ValueError, match='step 20 would not be evaluated in both'):
+        _extend(tmp_path, records, 4, every, 'schedule.stop_patience=2')
+
+
+def test_a_new_folder_has_nothing_to_lose(tmp_path, records):
+    extension.check(str(tmp_path), EXPERIMENT, make_plan(EXPERIMENT, records, 1), records)
