@@ -1,6 +1,6 @@
 """A training made longer: the same command with more `epochs` goes on where the shorter one ended.
 
-Only where that is exact: what was trained is what the longer training would have trained up to there.
+Only where that is exact: the longer training would have taken the very same steps.
 """
 
 from __future__ import annotations

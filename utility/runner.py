@@ -66,9 +66,7 @@ def train(experiment: Experiment, options: RunOptions) -> None:
 
 def _train_all(experiment: Experiment, options: RunOptions, keep_log_in) -> None:
     """As `train`; calls keep_log_in(model_dir) when nothing is wrong with what was asked for."""
-    from utility import checkpoint_files, extension, pretrained, regimes, runs, strategies
-    from utility import training_data
-    from utility.plan import make_plan
+    from utility import checkpoint_files, pretrained, regimes, strategies, training_data
 
     # First, because a strategy must be made before anything else of TensorFlow runs.
     distribution = strategies.start(options.strategy, options.logical_cpus)
@@ -84,11 +82,7 @@ def _train_all(experiment: Experiment, options: RunOptions, keep_log_in) -> None
     networks = regimes.trainings(experiment, categories, options)
     # What is wrong with a later network is told before the first one has taken its hours.
     for network in networks:
-        path = None if network.source else options.init_checkpoint
-        runs.check_folder(network.folder, network.experiment, path)
-        plan = make_plan(network.experiment, options.data_dir, distribution.replicas)
-        extension.check(network.folder, network.experiment, plan, options.data_dir)
-        training_data.check_records(network.experiment, options.data_dir)
+        _check_network(network, options, distribution.replicas)
     if options.is_rehearsal:
         from utility import rehearsals
 
@@ -101,6 +95,24 @@ def _train_all(experiment: Experiment, options: RunOptions, keep_log_in) -> None
             keep_log_in(options.model_dir)
         for network in networks:
             _train_or_explain(network, options, given, distribution)
+
+
+def _check_network(network, options: RunOptions, replicas: int) -> None:
+    """Refuses what would be found wrong with a network when its turn comes.
+
+    Args:
+        network: A regimes.Training.
+        options: Of the command.
+        replicas: That each read a batch in every step.
+    """
+    from utility import extension, runs, training_data
+    from utility.plan import make_plan
+
+    folder, experiment = network.folder, network.experiment
+    runs.check_folder(folder, experiment, None if network.source else options.init_checkpoint)
+    plan = make_plan(experiment, options.data_dir, replicas)
+    extension.check(folder, experiment, plan, options.data_dir)
+    training_data.check_records(experiment, options.data_dir)
 
 
 def _train_or_explain(network, options: RunOptions, given, distribution) -> None:
