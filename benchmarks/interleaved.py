@@ -16,6 +16,7 @@ from benchmarks.isolated import FailedError
 
 _REFERENCE_SIDE = 1024
 _REFERENCE_SECONDS = 0.1
+_never = object()  # what no function returns
 
 
 class Run(NamedTuple):
@@ -44,6 +45,13 @@ def summarise(values: list[float]) -> Summary:
         return Summary(values[0], 0.0, 1)
     low, median, high = statistics.quantiles(values, n=4, method='inclusive')
     return Summary(median, (high - low) / 2, len(values))
+
+
+def text(summary: Summary, factor: float = 1.0) -> str:
+    """A summary times a factor, such as '12.3 ± 0.4', in about three digits."""
+    median, spread = summary.median * factor, summary.spread * factor
+    digits = 0 if median >= 100 else 1 if median >= 10 else 2
+    return f'{median:.{digits}f}' + (f' ± {spread:.{digits}f}' if summary.count > 1 else '')
 
 
 def matrix_product() -> Callable[[], float]:
@@ -77,6 +85,21 @@ def beside_reference(
         runs[name] = Run(seconds, (before + after) / 2)
         before = after
     return runs
+
+
+def rounds(
+    actions: Mapping[str, Callable[[], Any]], repeats: int, max_seconds: float
+) -> dict[str, list]:
+    """As `interleave`, of functions in this process: what each returned, time after time.
+
+    Raises:
+        FailedError: One of them failed.
+    """
+    members = {name: iter(action, _never) for name, action in actions.items()}
+    taken, failures = interleave(members, repeats, max_seconds)
+    for name, reason in failures.items():
+        raise FailedError(f'{name}: {reason}')
+    return taken
 
 
 def interleave(

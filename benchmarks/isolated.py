@@ -34,13 +34,20 @@ class Remote:
     Args:
         generate: A generator function of a module.
         arguments: Its arguments, which must survive pickling, as must what it yields.
+        has_children: Whether it starts processes of its own. Such a process must be closed, or this
+            one does not end.
     """
 
-    def __init__(self, generate: Callable[..., Iterator[Any]], *arguments: Any):
+    def __init__(
+        self,
+        generate: Callable[..., Iterator[Any]],
+        *arguments: Any,
+        has_children: bool = False,
+    ):
         context = multiprocessing.get_context('spawn')  # the threads of this process do not matter
         self._connection, other_end = context.Pipe()
         self._process = context.Process(
-            target=_serve, args=(other_end, generate, arguments), daemon=True
+            target=_serve, args=(other_end, generate, arguments), daemon=not has_children
         )
         self._process.start()
         other_end.close()  # or its end would not be noticed
@@ -68,6 +75,16 @@ class Remote:
         self._process.kill()
         self._process.join()
         self._connection.close()
+
+
+def call(function: Callable[..., Any], *arguments: Any) -> Any:
+    """What a function of a module returns, from a process of its own. Raises FailedError."""
+    with contextlib.closing(Remote(_once, function, *arguments)) as remote:
+        return next(remote)
+
+
+def _once(function: Callable[..., Any], *arguments: Any) -> Iterator[Any]:
+    yield function(*arguments)
 
 
 def _exit_reason(code: int | None) -> str:

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from absl import flags, logging
 
 from benchmarks import interleaved, isolated, ledger, recipes
-from benchmarks.interleaved import Run, summarise
+from benchmarks.interleaved import Run, Summary, summarise
 from config import Experiment
 from utility import command_line
 
@@ -253,19 +253,13 @@ def _cells(name: str, row: dict[str, Any], options: Options) -> list[str]:
         name, row['backbone'], row['head'], *sizes,
         f'{row["parameters"] / 1e6:.2f}',
         f'{row["flops"][_INFER] / pictures / 1e9:.1f}',
-        _seconds(train['seconds'], 1.0),
+        interleaved.text(Summary(**train['seconds'])),
         f'{pictures / train["seconds"]["median"]:.2f}',
         f'{train["share"]["median"]:.0%}',
-        _seconds(infer['seconds'], 1000.0 / pictures),
+        interleaved.text(Summary(**infer['seconds']), 1000.0 / pictures),
         f'{infer["share"]["median"]:.0%}',
         f'{row["memory"]:.1f}',
     ]  # fmt: skip
-
-
-def _seconds(summary: dict[str, float], factor: float) -> str:
-    median, spread = summary['median'] * factor, summary['spread'] * factor
-    digits = 0 if median >= 100 else 2
-    return f'{median:.{digits}f}' + (f' ± {spread:.{digits}f}' if summary['count'] > 1 else '')
 
 
 if __name__ == '__main__':

@@ -8,9 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import simulated_models
 
-from benchmarks import ensembles
+from benchmarks import ensembles, simulated_models
 from preprocessing.datasets.fashionai import SCHEMA
 from utility.ensembles.choice import distances_of
 from utility.ensembles.combination import combine

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 
 import pytest
-import simulated_models
 
+from benchmarks import simulated_models
 from preprocessing.datasets.fashionai import SCHEMA
 from preprocessing.tables import read_table
 from tests import commands

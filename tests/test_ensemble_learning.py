@@ -6,8 +6,8 @@ import json
 
 import numpy as np
 import pytest
-from simulated_models import answers, model, predictions, truth
 
+from benchmarks.simulated_models import answers, model, predictions, truth
 from preprocessing.datasets.fashionai import SCHEMA
 from preprocessing.tables import KeypointTable
 from utility.ensembles import corrections, files, learning, report, votes

@@ -1,6 +1,8 @@
-"""Pictures of skirts and trousers with answers, and models that predict them more or less well."""
+"""Tables of garments with answers, and of models that predict them more or less well."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -10,26 +12,35 @@ from utility.ensembles.combination import Predictions
 from utility.ensembles.corrections import Truth, truth_of
 
 SIZE = 512  # px
-_SHAPES = {  # of a garment 1 wide, in the order of the schema
+CATEGORIES = ('skirt', 'trousers')
+_SHAPES = {  # of a garment 1 wide, in the order of the schema; of others it does not matter
     'skirt': [(-0.5, 0), (0.5, 0), (-0.9, 1.6), (0.9, 1.6)],
     'trousers': [(-0.5, 0), (0.5, 0), (0, 0.9), (-0.2, 3), (-0.8, 3), (0.2, 3), (0.8, 3)],
 }
 
 
-def answers(seed: int, count: int) -> KeypointTable:
-    """Annotations of as many skirts as trousers; one in ten points is occluded."""
+def answers(seed: int, count: int, categories: Sequence[str] = CATEGORIES) -> KeypointTable:
+    """Annotations of as many garments of each category; one in ten points is occluded."""
     generator = np.random.default_rng(seed)
-    categories = np.array(list(_SHAPES))[np.arange(count) % 2]
+    categories = np.array(categories)[np.arange(count) % len(categories)]
     own = own_points(categories, SCHEMA)
     points = np.full([count, SCHEMA.num_keypoints, 2], -0.5)
     for row, category in enumerate(categories):
         width, place = generator.uniform(50, 110), generator.uniform((150, 30), (350, 120))
-        shape = np.array(_SHAPES[category]) + generator.normal(0, 0.05, [own[row].sum(), 2])
+        shape = _shape(category) + generator.normal(0, 0.05, [own[row].sum(), 2])
         points[row, own[row]] = place + width * shape
     visibility = np.where(generator.random(own.shape) < 0.1, 0, 1)
     ids = np.array([f'Images/{name}/{row}.jpg' for row, name in enumerate(categories)], object)
     visibility = np.where(own, visibility, -1)
     return KeypointTable(ids, categories, np.floor(points) + 0.5, visibility, np.arange(count) + 2)
+
+
+def _shape(category: str) -> np.ndarray:
+    """Points [n, 2] of a garment of the category; on a circle where none are given."""
+    if category in _SHAPES:
+        return np.array(_SHAPES[category])
+    angles = np.linspace(0, 2 * np.pi, len(SCHEMA.categories[category]), endpoint=False)
+    return np.stack([np.cos(angles), np.sin(angles) + 1], axis=1)
 
 
 def model(

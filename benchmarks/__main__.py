@@ -1,0 +1,51 @@
+"""Measures how fast everything is, on one page: input, step, prediction and what is around them.
+
+python -m benchmarks [--only=submissions,startup] [--repeats=5] [--output=PAGE.md]
+
+Beside --output its numbers are written as JSON. A part that fails is told on the page, and the
+command exits with 1.
+"""
+
+from __future__ import annotations
+
+from absl import flags
+
+import settings
+from benchmarks import report
+from utility import command_line
+
+# Modules of this package, each a part as benchmarks.report describes it; in the order of the page.
+PARTS = ('submissions',)
+
+
+def _select(names: list[str]) -> list[str]:
+    """The parts of these names, in the order of the page; none given: all."""
+    for name in names:
+        if name not in PARTS:
+            raise settings.unknown('part', f'--only={name}', name, PARTS)
+    return [name for name in PARTS if not names or name in names]
+
+
+def main(positional: list[str]) -> None:
+    command_line.no_positional(positional)
+    values = flags.FLAGS
+    results = {
+        name: report.measure(f'benchmarks.{name}', values.repeats) for name in _select(values.only)
+    }
+    report.publish(_command(values), results, values.output)
+    failed = [result.title for result in results.values() if result.failure]
+    if failed:
+        raise command_line.RunError(f'not measured: {", ".join(failed)}')
+
+
+def _command(values) -> str:
+    words = ['python -m benchmarks']
+    words += [f'--only={",".join(values.only)}'] if values.only else []
+    return ' '.join(words + [f'--repeats={values.repeats}'] * values['repeats'].present)
+
+
+if __name__ == '__main__':
+    flags.DEFINE_list('only', [], f'Parts to measure, of {", ".join(PARTS)}; none: all.')
+    flags.DEFINE_integer('repeats', 5, 'How often what is compared is run.', lower_bound=1)
+    flags.DEFINE_string('output', None, 'Markdown file for the page; its JSON is written beside.')
+    command_line.run(main, __doc__)

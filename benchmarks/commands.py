@@ -1,0 +1,71 @@
+"""Commands as users run them, timed from their start to their end."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from benchmarks.interleaved import Summary, summarise
+from benchmarks.isolated import FailedError
+from benchmarks.recipes import ROOT
+
+
+class Cost(NamedTuple):
+    """What a command took.
+
+    Attributes:
+        seconds: From its start to its end.
+        memory: GiB, the most that it or one of its processes had. Linux counts what the caller had
+            when it started the command, so that a caller should be small.
+        out: What it printed.
+    """
+
+    seconds: float
+    memory: float
+    out: str
+
+
+def run(*words: str, environment: Mapping[str, str] | None = None) -> Cost:
+    """Runs `python WORDS...` in the root of the project.
+
+    Args:
+        words: Such as 'ensemble_from_csv.py', 'A.csv'.
+        environment: Variables besides those of this process.
+
+    Raises:
+        FailedError: It exits with something else than 0; tells the last line of what it said.
+    """
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        start = time.perf_counter()
+        process = subprocess.Popen(
+            [sys.executable, *words],
+            cwd=ROOT,
+            env={**os.environ, **(environment or {})},
+            stdout=out,
+            stderr=err,
+        )
+        _, status, usage = os.wait4(process.pid, 0)
+        seconds = time.perf_counter() - start
+        process.returncode = os.waitstatus_to_exitcode(status)
+        texts = []
+        for file in (out, err):
+            file.seek(0)
+            texts.append(file.read().decode(errors='replace'))
+    if process.returncode:
+        last = (texts[1].strip() or '-').splitlines()[-1]
+        raise FailedError(f'{" ".join(words)}: exit code {process.returncode}: {last}')
+    return Cost(seconds, usage.ru_maxrss / 2**20, texts[0])
+
+
+def seconds_of(costs: Sequence[Cost]) -> Summary:
+    return summarise([cost.seconds for cost in costs])
+
+
+def memory_of(costs: Sequence[Cost]) -> float:
+    """GiB, the most of several."""
+    return max(cost.memory for cost in costs)

@@ -1,0 +1,79 @@
+"""Submissions as large as the data set: how long it takes to combine them and to score one.
+
+The commands are those that a user gives, from their start to their end.
+"""
+
+from __future__ import annotations
+
+import functools
+import tempfile
+from pathlib import Path
+
+from benchmarks import commands, interleaved, isolated
+from benchmarks.report import MET, NO_TARGET, TARGET, Table, Target
+
+NAME = 'Submissions: combining and scoring'
+NUM_PICTURES = 54_444
+NUM_MODELS = 10
+_NOISE = 6.0  # px; what a good model is wrong by
+_MAX_SECONDS = 20.0  # on each command
+_ANSWERS = 'answers'
+_TARGETS = {
+    'mean of 2': Target(at_most=4, unit='s'),
+    'mean of 10': Target(at_most=15, unit='s'),
+    'NE with intervals': Target(at_most=10, unit='s'),
+}
+
+
+def write_csvs(folder: str, num_pictures: int, num_models: int) -> None:
+    """Writes answers.csv and what models say of them, 0.csv and so on."""
+    from benchmarks import simulated_models
+    from preprocessing.datasets.fashionai import SCHEMA
+
+    table = simulated_models.answers(0, num_pictures, list(SCHEMA.categories))
+    simulated_models.write(Path(folder), answers=table)
+    for number in range(num_models):
+        model = simulated_models.model(table, 1 + number, _NOISE)
+        simulated_models.write(Path(folder), **{str(number): model})
+
+
+def command_lines(folder: str, num_models: int = NUM_MODELS) -> dict[str, list[str]]:
+    """The commands that are timed, by name, for the files of write_csvs."""
+    csvs = [f'{folder}/{number}.csv' for number in range(num_models)]
+    combine = ['ensemble_from_csv.py', f'--output_csv={folder}/ensemble.csv']
+    score = ['eval_metrics.py', f'--prediction={csvs[0]}', f'--answers={folder}/{_ANSWERS}.csv']
+    return {
+        'mean of 2': [*combine, *csvs[:2]],
+        f'mean of {num_models}': [*combine, *csvs],
+        f'median of {num_models}': [*combine, *csvs, '--method=median'],
+        'NE': score,
+        'NE with intervals': [*score, '--confidence'],
+        'check': ['ensemble_from_csv.py', f'--check={csvs[0]}'],
+    }
+
+
+def measure(repeats: int) -> list[Table]:
+    """Writes the CSVs and times the commands on them, in turn."""
+    with tempfile.TemporaryDirectory() as folder:
+        isolated.call(write_csvs, folder, NUM_PICTURES, NUM_MODELS)
+        lines = command_lines(folder)
+        actions = {name: functools.partial(commands.run, *words) for name, words in lines.items()}
+        taken = interleaved.rounds(actions, repeats, _MAX_SECONDS)
+    rows, numbers = [], {}
+    for name, costs in taken.items():
+        seconds, memory = commands.seconds_of(costs), commands.memory_of(costs)
+        judged = _TARGETS[name].cells(seconds.median) if name in _TARGETS else NO_TARGET
+        script = lines[name][0]
+        rows.append((name, script, interleaved.text(seconds), f'{memory:.2f}', *judged))
+        numbers[name] = {'seconds': seconds._asdict(), 'memory': memory}
+    header = ('what', 'command', 's', 'memory, GiB', TARGET, MET)
+    return [Table(NAME, header, rows, _NOTES, numbers)]
+
+
+_NOTES = (
+    f'CSVs of {NUM_PICTURES:,} pictures of all categories, 16 MB each; whole commands with their '
+    'start-up.',
+    'The system this is measured against took 406 s for two such files.',
+    'Intervals: `--confidence`, 2,000 samples of the bootstrap over all, and as many for each '
+    'category.',
+)

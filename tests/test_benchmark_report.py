@@ -1,0 +1,102 @@
+"""The page of all measurements: parts in processes of their own, targets, failures, two files."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from benchmarks import __main__, isolated, report
+from benchmarks.interleaved import Summary, text
+from benchmarks.report import MET, NO_TARGET, TARGET, Result, Table, Target
+from tests.test_scripts import call
+
+NAME = 'A part'  # this module is one
+
+
+def measure(repeats):
+    row = ('a', str(repeats), *Target(at_most=4, unit='s').cells(3.5))
+    return [Table('Few', ('what', 's', TARGET, MET), [row], ['a note'], {'a': repeats})]
+
+
+FAST = Result('Fast', measure(2) + [Table('Fast', ('b',), [('c',)])], seconds=60.0, memory=0.25)
+SLOW = Result('Slow', [Table('T', ('n', TARGET, MET), [('d', '', '**no**'), ('e', *NO_TARGET)])])
+BROKEN = Result('Broken', failure='ValueError: no', seconds=30.0)
+
+
+def test_a_part_is_measured_in_a_process_of_its_own():
+    result = report.measure(__name__, 7)
+    assert (result.title, result.failure) == (NAME, None)
+    (table,) = result.tables
+    assert table == measure(7)[0]
+    assert table.rows == [('a', '7', 'at most 4 s', 'yes')]
+    assert 0.01 < result.memory < isolated.available_memory()[1]
+    assert result.seconds > 0
+
+
+def test_a_part_that_fails_is_told():
+    result = report.measure('tests.no_such_part', 1)
+    assert result[:3] == (
+        'tests.no_such_part',
+        (),
+        "ModuleNotFoundError: No module named 'tests.no_such_part'",
+    )
+
+
+def test_targets():
+    assert Target(at_least=1.3, unit='x').cells(1.3) == ('at least 1.3 x', 'yes')
+    assert Target(at_least=1.3).cells(1.29) == ('at least 1.3', '**no**')
+    assert Target(at_most=0.0).cells(0.1) == ('at most 0', '**no**')
+    assert (
+        report.targets_in_words({'f': FAST, 's': SLOW, 'b': BROKEN})
+        == '1 of 2 targets are met; not met: d (T).'
+    )
+    assert report.targets_in_words({'f': FAST}) == '1 of 1 targets are met.'
+
+
+def test_the_page_and_its_numbers(tmp_path, monkeypatch, capsys):
+    where = {'machine': 'a machine', 'versions': 'numpy 1', 'revision': 'abc'}
+    monkeypatch.setattr(report, 'surroundings', lambda: where)
+    path = tmp_path / 'new' / 'page.md'
+    report.publish('python -m x', {'f': FAST, 'b': BROKEN}, str(path))
+    page = path.read_text()
+    assert capsys.readouterr().out == page + '\n'
+    assert 'Made by `python -m x` in 1.5 minutes.\n\na machine, numpy 1; revision abc.' in page
+    assert '## Fast\n\n### Few\n\n| what | s | target | met |\n' in page
+    assert '| a | 2 | at most 4 s | yes |\n\n- a note\n\n| b |\n' in page  # no title is said twice
+    assert '## Broken\n\nFailed: ValueError: no\n' in page
+    assert '| Fast | 60 | 0.2 |\n| Broken | 30 |  |\n' in page
+    numbers = json.loads(path.with_suffix('.json').read_text())
+    assert numbers['revision'] == 'abc'
+    assert numbers['parts']['f']['tables'][0]['numbers'] == {'a': 2}
+    assert numbers['parts']['b']['failure'] == 'ValueError: no'
+
+
+def test_what_json_cannot_hold_leaves_no_file(tmp_path, monkeypatch):
+    where = {'machine': '', 'versions': '', 'revision': ''}
+    monkeypatch.setattr(report, 'surroundings', lambda: where)
+    wrong = Result('Wrong', [Table('T', ('n',), [], numbers={'n': {1}})])
+    with pytest.raises(TypeError, match='set is not JSON serializable'):
+        report.publish('x', {'w': wrong}, str(tmp_path / 'page.md'))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_where_it_was_measured():
+    where = report.surroundings()
+    assert 'TensorFlow 2.15' in where['machine']
+    assert 'Python 3' in where['versions'] and 'numpy 1' in where['versions']
+    assert where['revision']
+
+
+def test_parts_are_chosen_by_name_and_come_in_the_order_of_the_page(monkeypatch):
+    monkeypatch.setattr(__main__, 'PARTS', ('a', 'b', 'c'))
+    assert __main__._select([]) == ['a', 'b', 'c']
+    assert __main__._select(['c', 'a']) == ['a', 'c']
+    result = call('benchmarks/__main__.py', '--only=nothing')
+    assert result.code == 2 and "unknown part '--only=nothing'; there are: " in result.err
+
+
+def test_medians_are_told_in_about_three_digits():
+    assert text(Summary(0.012, 0.004, 3), 100) == '1.20 ± 0.40'
+    assert text(Summary(123.4, 5.0, 3)) == '123 ± 5'
+    assert text(Summary(12.34, 0.0, 1)) == '12.3'
