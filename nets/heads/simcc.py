@@ -12,7 +12,7 @@ The output is the sum of both logits in every cell. Its softmax over the cells i
 softmaxes over columns and rows, and its cross-entropy with a Gaussian, which is such a product as
 well, the sum of the two cross-entropies of the paper. Hence the general loss: loss.kind
 'cross_entropy', and network.heatmap_size is the number of bins in (y, x). The authors' settings for
-COCO have two bins a pixel of a 256 x 192 picture, and Gaussians with a standard deviation of 4 or 6
+COCO have two bins a pixel of a 256 x 192 picture, and Gaussians with a standard deviation of 4
 bins; mmpose's of RTMPose (Jiang et al., arXiv:2303.07399) follow sqrt(bins / 16).
 
 Departures:
