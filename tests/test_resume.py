@@ -13,6 +13,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -195,6 +196,18 @@ def _start(command) -> subprocess.Popen:
     return subprocess.Popen(
         [sys.executable, *command], cwd=ROOT, stderr=subprocess.PIPE, text=True, bufsize=1
     )
+
+
+def test_killed_again_and_again_at_random_moments_a_training_goes_on(folder, undisturbed):
+    random = np.random.default_rng(0)
+    for _ in range(6):
+        process = _start(_command(folder, 'random'))
+        _until(process, 'steps in all')
+        time.sleep(random.uniform(0, 8))
+        process.kill()
+        process.communicate()
+    _succeed(folder, 'random')
+    _assert_equal(_results(folder, 'random'), undisturbed)
 
 
 def test_ended_by_sigterm_a_training_has_saved_its_last_step(folder, undisturbed):
