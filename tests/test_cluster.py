@@ -130,6 +130,13 @@ def test_a_cluster_of_one_is_none(monkeypatch, value):
     assert 'TF_CONFIG' not in os.environ
 
 
+def test_a_rehearsal_does_not_wait_for_other_processes(monkeypatch):
+    strategies.check_rehearsal('multi_worker')
+    _set(monkeypatch, _config(JOBS, 'chief'))
+    with pytest.raises(ValueError, match='--dry_run.*names 3 processes'):
+        strategies.check_rehearsal('multi_worker')
+
+
 def test_parameter_servers_train_one_network():
     several = strategies.Distribution(None, Cluster(SERVERS, 'chief', 0))
     several.check_networks(['all'])

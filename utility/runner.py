@@ -68,6 +68,8 @@ def _train_all(experiment: Experiment, options: RunOptions, keep_log_in) -> None
     """As `train`; calls keep_log_in(model_dir) when nothing is wrong with what was asked for."""
     from utility import checkpoint_files, pretrained, regimes, strategies, training_data
 
+    if options.is_rehearsal:
+        strategies.check_rehearsal(options.strategy)
     # First, because a strategy must be made before anything else of TensorFlow runs.
     distribution = strategies.start(options.strategy, options.logical_cpus)
     compute.check(options.compute)

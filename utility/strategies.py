@@ -121,6 +121,21 @@ def find_cluster(name: str) -> Cluster | None:
     return cluster
 
 
+def check_rehearsal(name: str) -> None:
+    """Refuses to rehearse in a cluster, where a process would wait for all others first.
+
+    Raises:
+        ValueError: As said, or as find_cluster.
+    """
+    cluster = find_cluster(name)
+    if cluster is not None:
+        raise ValueError(
+            f'--dry_run, --find_learning_rate: TF_CONFIG names {cluster.num_processes} processes, '
+            'and these are for one; unset it, and give --strategy=mirrored or none. A step of the '
+            'cluster is a batch of each device of all its workers'
+        )
+
+
 def start(name: str, logical_cpus: int = 0) -> Distribution:
     """Makes the strategy; before anything else of TensorFlow runs.
 
