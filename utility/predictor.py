@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import os
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -187,17 +187,14 @@ def _predict_pass(
     heatmap_size = ensembling.common_heatmap_size(networks) if averages_maps else None
     sources = [_rows(network, files, options, heatmap_size, boxes) for network in networks]
     name = ' + '.join(os.path.basename(network.folder) for network in networks)
-    rows = []
-    for row in track(ensembling.together(sources, networks, options), count, name):
-        rows.append(row)
-        if on_row:
-            on_row(len(rows) - 1)
-    if len(rows) != count:
+    rows = track(ensembling.together(sources, networks, options), count, name)
+    found, number = _collect(rows, count, networks[0].full_schema, on_row)
+    if number != count:
         raise ValueError(
-            f'{", ".join(files)}: {len(rows)} records, but {count} by {records.DATASET_FILE}; '
+            f'{", ".join(files)}: {number} records, but {count} by {records.DATASET_FILE}; '
             'run convert_tfrecords.py again'
         )
-    return _collect(rows, networks[0].full_schema)
+    return found
 
 
 def pass_ops(experiment: Experiment, is_second: bool) -> str:
@@ -231,20 +228,31 @@ def _rows(network: ensembling.TrainedNetwork, files, options, heatmap_size, boxe
     return functools.partial(estimator.predict, input_fn, checkpoint_path=network.checkpoint)
 
 
-def _collect(rows: list[dict], schema: KeypointSchema) -> Predictions:
-    """Rows over the full schema as arrays."""
-    categories = np.array([row['category'].decode() for row in rows], str)
-    visibility = np.full((len(rows), schema.num_keypoints), -1, np.int32)
-    for category in set(categories):
+def _collect(
+    rows: Iterable[dict], count: int, schema: KeypointSchema, on_row=None
+) -> tuple[Predictions, int]:
+    """The first `count` rows, over the full schema, as arrays; and how many rows there were.
+
+    No row is held: a network gives arrays of whole batches, which parts of them would keep.
+    """
+    image_ids, categories = np.full(count, '', object), np.full(count, '', object)
+    image_sizes = np.zeros([count, 2], np.int32)
+    keypoints = np.zeros([count, schema.num_keypoints, 2], np.float32)
+    scores = np.zeros([count, schema.num_keypoints], np.float32)
+    number = 0
+    for number, row in enumerate(rows, 1):
+        if number <= count:
+            place = number - 1
+            image_ids[place], categories[place] = row['image_id'].decode(), row['category'].decode()
+            image_sizes[place] = row['image_size']
+            keypoints[place], scores[place] = row['keypoints'], row['scores']
+        if on_row:
+            on_row(number - 1)
+    visibility = np.full([count, schema.num_keypoints], -1, np.int32)
+    for category in set(categories) - {''}:
         visibility[np.ix_(categories == category, schema.indices(category))] = 1
-    return Predictions(
-        image_ids=np.array([row['image_id'].decode() for row in rows], object),
-        categories=categories,
-        image_sizes=np.stack([row['image_size'] for row in rows]),
-        keypoints=np.stack([row['keypoints'] for row in rows]),
-        scores=np.stack([row['scores'] for row in rows]),
-        visibility=visibility,
-    )
+    arrays = (image_ids, categories.astype(str), image_sizes, keypoints, scores, visibility)
+    return Predictions(*arrays), number
 
 
 def confident_box(keypoints: np.ndarray, scores: np.ndarray, visibility: np.ndarray) -> np.ndarray:

@@ -1,0 +1,263 @@
+"""Prediction: pictures per second against the system this project starts from, and memory.
+
+python -m benchmarks.prediction [--pictures=50000]
+
+tells of the memory alone. What the networks see is noise: only time and memory matter here.
+"""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import io
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from absl import flags
+
+from benchmarks import interleaved, isolated, recipes, synthetic_runs
+from benchmarks.interleaved import summarise
+from benchmarks.ladder import Stopwatch
+from benchmarks.report import MET, TARGET, Table, Target
+from utility import command_line
+
+NAME = 'Prediction'
+NUM_PICTURES = 50_000  # for the memory; about as many as a test set of the contest has
+_RECIPE, _SIZE = 'resnet50_cpn', 256
+_PICTURE_SIZE = 512  # px, as in the contest
+_BATCH_SIZE = 8
+_TIMED = 2 * _BATCH_SIZE  # pictures a measurement; the first batch is not timed
+_TIMED_SEED = 6
+_MAX_SECONDS = 45.0  # on each member
+_FLAT = Target(at_most=64, unit='MB')
+TINY = {
+    'network.backbone_options.width': '4',
+    'network.head_options.channels': '8',
+    'network.image_size': '32,32',
+    'network.heatmap_size': '8,8',
+}
+_TINY_PICTURE_SIZE = 48  # px
+_SHARES = (0.1, 0.25, 0.5, 0.75, 1.0)  # of the pictures, after which the memory is looked at
+
+
+class Way(NamedTuple):
+    """How much is looked at; see PredictOptions."""
+
+    flip_test: bool = False
+    passes: int = 1
+
+
+WAYS = {
+    'plain': Way(),
+    'flip': Way(flip_test=True),
+    'flip, two passes': Way(flip_test=True, passes=2),
+}
+
+
+def measure(repeats: int) -> list[Table]:
+    """All measurements, as tables."""
+    return [compare(repeats), norms_table(), remember(NUM_PICTURES)]
+
+
+# Speed.
+
+
+def write_inputs(folder: str, num_pictures: int, picture_size: int, experiment) -> None:
+    """Writes FOLDER/records and FOLDER/run."""
+    synthetic_runs.write_split(os.path.join(folder, 'records'), num_pictures, picture_size)
+    synthetic_runs.write_run(os.path.join(folder, 'run'), experiment)
+
+
+def _paths(folder: str) -> tuple[str, str]:
+    return os.path.join(folder, 'run'), os.path.join(folder, 'records', synthetic_runs.SPLIT)
+
+
+def ours(folder: str, way: Way, batch_size: int) -> Iterator[dict[str, float]]:
+    """In a process of its own: seconds a picture, and those before and between, again and again."""
+    from utility import predictor
+    from utility.prediction import PredictOptions
+
+    run_dir, split_dir = _paths(folder)
+    options = PredictOptions(batch_size=batch_size, **way._asdict())
+    count = sum(predictor.categories_of(split_dir).values())
+    while True:
+        watch, start = Stopwatch(batch_size), time.perf_counter()
+        with contextlib.redirect_stderr(io.StringIO()):  # the lines of progress
+            predictor.predict_split([run_dir], split_dir, options, watch)
+        seconds, picture = time.perf_counter() - start, 1 / watch.rate()
+        yield {'picture': picture, 'start': seconds - count * picture}
+
+
+def seed(folder: str, way: Way) -> Iterator[dict[str, float]]:
+    """In a process of its own: seconds a picture, in the way of the system compared with."""
+    from benchmarks import seed_prediction
+
+    measured = seed_prediction.seconds_per_picture(*_paths(folder), *way, _TIMED_SEED)
+    for seconds in measured:
+        yield {'picture': seconds}
+
+
+def compare(repeats: int) -> Table:
+    """Pictures per second of each of WAYS, ours and the other, in turn."""
+    experiment = recipes.resized(recipes.load(_RECIPE), _SIZE)
+    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
+        isolated.call(write_inputs, folder, _BATCH_SIZE + _TIMED, _PICTURE_SIZE, experiment)
+        members = {}
+        for name, way in WAYS.items():
+            members[name, 'ours'] = isolated.Remote(ours, folder, way, _BATCH_SIZE)
+            members[name, 'seed'] = isolated.Remote(seed, folder, way)
+        for member in members.values():
+            stack.callback(member.close)
+            next(member)  # loads TensorFlow and builds
+        taken, failures = interleaved.interleave(members, repeats, _MAX_SECONDS)
+    for name, reason in failures.items():
+        raise isolated.FailedError(f'{" ".join(name)}: {reason}')
+    pairs = {name: (taken[name, 'ours'], taken[name, 'seed']) for name in WAYS}
+    return speed_table(pairs)
+
+
+def speed_table(pairs: dict[str, tuple[list, list]]) -> Table:
+    """The table of what `compare` measured: way -> ours, seed's, round by round."""
+    rows, numbers = [], {}
+    for name, (mine, theirs) in pairs.items():
+        rates = [summarise([1 / one['picture'] for one in measured]) for measured in (mine, theirs)]
+        ratio = summarise([s['picture'] / o['picture'] for o, s in zip(mine, theirs)])
+        start = statistics.median(one['start'] for one in mine)
+        rows.append((name, *map(interleaved.text, rates), interleaved.text(ratio), f'{start:.1f}'))
+        numbers[name] = {'ours': rates[0], 'seed': rates[1], 'ratio': ratio, 'start': start}
+    header = ('looks', 'pictures/s', "the seed's way", 'ratio', 'start, s')
+    return Table(
+        f'{_RECIPE} at {_SIZE} px, batches of {_BATCH_SIZE}', header, rows, _NOTES, numbers
+    )
+
+
+_NOTES = (
+    f'Pictures of {_PICTURE_SIZE} px, from records to points, in float32; the same network and '
+    'weights for both.',
+    "The seed's way (benchmarks/seed_prediction.py): one picture at a time, maps decoded one after "
+    'the other, the network twice in the graph for two passes.',
+    '**Ratio**: of times, round by round.',
+    '**Start**: graphs, sessions and weights of all passes together, once a command and network; '
+    'not in the rates.',
+)
+
+
+# Batch norm.
+
+
+def norms_table() -> Table:
+    """Of some recipes, how many batch norms the graph that runs still has."""
+    rows = []
+    for name in _RECIPES_OF_NORMS:
+        total, left = isolated.call(count_norms, name)
+        groups = collections.Counter('/'.join(path.split('/')[:2]) for path in left)
+        where = ', '.join(f'{count} in {group}' for group, count in groups.items())
+        rows.append((name, f'{total}', f'{total - len(left)}', f'{len(left)}', where))
+    header = ('network', 'batch norms', 'folded', 'left', 'where')
+    return Table('Batch norm folded for inference', header, rows, _NORMS_NOTES)
+
+
+def count_norms(name: str) -> tuple[int, list[str]]:
+    """In a process of its own: fused_norms.count of a recipe."""
+    from benchmarks import fused_norms
+    from preprocessing.datasets.fashionai import SCHEMA
+
+    network = recipes.resized(recipes.load(name), _SIZE_OF_NORMS).network
+    return fused_norms.count(network, SCHEMA.num_keypoints)
+
+
+_RECIPES_OF_NORMS = (
+    'resnet50_cpn',
+    'seresnext50_cpn',
+    'hrnet_w32_hrnet',
+    'hourglass_stem_hourglass',
+)
+_SIZE_OF_NORMS = 128  # px
+_NORMS_NOTES = (
+    'Counted in the graph that TensorFlow runs on this machine, in float32: folded ones are among '
+    'the `fused_ops` of a convolution. What follows no convolution cannot be folded.',
+)
+
+
+# Memory.
+
+
+def remember(num_pictures: int) -> Table:
+    """Memory while so many small pictures are predicted and scored, by a tiny network."""
+    settings = [f'{key}={value}' for key, value in TINY.items()]
+    experiment = recipes.load('resnet18_dhn').override(*settings)
+    with tempfile.TemporaryDirectory() as folder:
+        isolated.call(write_inputs, folder, num_pictures, _TINY_PICTURE_SIZE, experiment)
+        found = isolated.call(watch_memory, folder, num_pictures)
+    return memory_table(found, num_pictures)
+
+
+def watch_memory(folder: str, num_pictures: int) -> dict[str, Any]:
+    """In a process of its own: predicts, by flip and two passes, and scores.
+
+    Returns:
+        'passes': MB after each share of the pictures, of each pass; 'scored': MB after the score;
+        'seconds' of the prediction.
+    """
+    from preprocessing.datasets.fashionai import SCHEMA
+    from utility import memory, metrics, predictor
+    from utility.answers import annotations_of
+    from utility.prediction import PredictOptions
+
+    run_dir, split_dir = _paths(folder)
+    places = {round(share * num_pictures) - 1 for share in _SHARES}
+    sizes = []
+
+    def look(row):
+        if row in places:
+            sizes.append(memory.resident_mb())
+
+    options = PredictOptions(batch_size=64, **WAYS['flip, two passes']._asdict())
+    start = time.perf_counter()
+    with contextlib.redirect_stderr(io.StringIO()):
+        predicted = predictor.predict_split([run_dir], split_dir, options, look)
+    seconds = time.perf_counter() - start
+    answers, _ = annotations_of(split_dir, SCHEMA)
+    metrics.score(predicted.table(), answers, SCHEMA)
+    middle = len(_SHARES)
+    return {
+        'passes': [sizes[:middle], sizes[middle:]],
+        'scored': memory.resident_mb(),
+        'seconds': seconds,
+    }
+
+
+def memory_table(found: dict[str, Any], num_pictures: int) -> Table:
+    """The table of what `watch_memory` found."""
+    header = ('memory after', *(f'{share * num_pictures:,.0f}' for share in _SHARES), 'growth')
+    rows = []
+    for number, sizes in enumerate(found['passes'], 1):
+        growth = sizes[-1] - sizes[0]
+        cells = (f'{size:.0f}' for size in sizes)
+        rows.append((f'pass {number}, MB', *cells, f'{growth:+.0f}', *_FLAT.cells(growth)))
+    rate = num_pictures / found['seconds']
+    notes = (
+        f'{num_pictures:,} pictures of {_TINY_PICTURE_SIZE} px and a network of 32 px, flip and '
+        f'two passes: {rate:.0f} pictures/s.',
+        'A pass holds its results from the start: 24 points of two coordinates, a score and a '
+        f'visibility each, {num_pictures * 24 * 16 / 2**20:.0f} MB; names are added one by one.',
+        f'After scoring them, with the answers: {found["scored"]:.0f} MB.',
+    )
+    return Table('Memory', (*header, TARGET, MET), rows, notes, found)
+
+
+def main(positional: list[str]) -> None:
+    command_line.no_positional(positional)
+    table = remember(flags.FLAGS.pictures)
+    from benchmarks import ledger
+
+    ledger.publish(ledger.markdown_table(table.header, table.rows), None)
+
+
+if __name__ == '__main__':
+    flags.DEFINE_integer('pictures', NUM_PICTURES, 'How many are predicted.', lower_bound=64)
+    command_line.run(main, __doc__)

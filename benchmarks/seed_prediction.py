@@ -1,0 +1,132 @@
+"""How the first public system for this contest predicts, to compare with.
+
+One picture at a time, warped with a plain resize; all maps decoded one by one; for the second pass
+the network is in the graph a second time. With any network and weights of this project. What it
+does to its answers does not matter here, only what it costs; so its margins are not explained.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import tensorflow as tf
+
+from preprocessing import records
+from preprocessing.datasets import DATASETS
+from utility import runs
+
+v1 = tf.compat.v1
+
+_STEP = 0.25  # cells, towards the second largest cell; px, towards the mirrored picture's point
+_MARGIN = (100.0, 80.0)  # px around the points of the first pass, in x and in y
+
+
+def predictions(
+    run_dir: str, split_dir: str, flip_test: bool, passes: int
+) -> Iterator[dict[str, tf.Tensor]]:
+    """Predicts the pictures of a split over and over; yields one row a picture.
+
+    Args:
+        run_dir: Of one network of all categories.
+        split_dir: Of records.
+        flip_test: Whether to look at the mirrored picture too.
+        passes: 1, or 2 to look again at the box around the points.
+    """
+    from nets import build_network
+
+    experiment = runs.load_experiment(run_dir)
+    schema = DATASETS.get(experiment.data.dataset).schema
+    with tf.Graph().as_default(), v1.Session() as session:
+        files = records.record_files(records.split_patterns(split_dir, 'all'))
+        dataset = records.decoded(tf.data.TFRecordDataset(files).repeat(), schema)
+        decode = tf.autograph.experimental.do_not_convert(_with_picture)
+        dataset = dataset.map(decode, tf.data.AUTOTUNE).prefetch(64)
+        example = v1.data.make_one_shot_iterator(dataset).get_next()
+        network = build_network(experiment.network, schema.num_keypoints)
+        permutation = schema.flip_permutation if flip_test else None
+
+        def look(picture):
+            return _points(network, picture, experiment.network.image_size, permutation)
+
+        points = look(example['image'])
+        if passes == 2:
+            points = _second_look(look, example['image'], points)
+        v1.train.Saver(network.variables).restore(session, tf.train.latest_checkpoint(run_dir))
+        fetched = {'image_id': example['image_id'], 'points': points}
+        run = session.make_callable(fetched)
+        while True:
+            yield run()
+
+
+def seconds_per_picture(
+    run_dir: str, split_dir: str, flip_test: bool, passes: int, count: int
+) -> Iterator[float]:
+    """Of `count` pictures, time after time; the building of the graph does not count.
+
+    A row a picture is added to a table, as the system does.
+    """
+    import pandas as pd
+
+    rows = predictions(run_dir, split_dir, flip_test, passes)
+    next(rows)
+    while True:
+        start = time.perf_counter()
+        table = None
+        for number in range(count):
+            row = next(rows)
+            cells = [row['image_id'].decode(), *(f'{x:.0f}_{y:.0f}_1' for x, y in row['points'])]
+            if table is None:
+                table = pd.DataFrame(columns=range(len(cells)))
+            table.loc[number] = cells
+        yield (time.perf_counter() - start) / count
+
+
+def _with_picture(example):
+    return {**example, 'image': tf.io.decode_jpeg(example['encoded'], channels=3)}
+
+
+def _points(network, picture: tf.Tensor, size, permutation) -> tf.Tensor:
+    """[K, 2] px of a picture [H, W, 3]; `permutation`: of the flip test, or None."""
+    resized = v1.image.resize_bilinear(picture[tf.newaxis], size)
+    looks = [resized] if permutation is None else [resized, resized[:, :, ::-1]]
+    maps = tf.transpose(network(tf.concat(looks, axis=0), False)[-1], [0, 3, 1, 2])
+    frame = tf.cast(tf.shape(picture)[:2], tf.float32)
+    points = _decoded(maps[0], frame)
+    if permutation is None:
+        return points
+    mirrored = tf.map_fn(lambda one: one[:, ::-1], tf.gather(maps[1], list(permutation)))
+    return points + _short_step(points, _decoded(mirrored, frame))
+
+
+def _decoded(maps: tf.Tensor, frame: tf.Tensor) -> tf.Tensor:
+    """Maps [K, h, w], one after the other -> points [K, 2], px of a frame (height, width)."""
+    height, width = maps.shape[1:]
+
+    def cell(index):
+        return tf.cast(tf.stack([index % width, index // width]), tf.float32)
+
+    def decode(one):
+        values = tf.reshape(one, [-1])
+        first = tf.argmax(values, output_type=tf.int32)
+        others = values * (1.0 - tf.one_hot(first, height * width))
+        second = tf.argmax(others, output_type=tf.int32)
+        return cell(first) + _short_step(cell(first), cell(second))
+
+    return tf.map_fn(decode, maps) * tf.reverse(frame, [0]) / tf.constant([width, height], tf.float32)
+
+
+def _short_step(start: tf.Tensor, end: tf.Tensor) -> tf.Tensor:
+    """A step of fixed length from points [.., 2] towards others."""
+    way = end - start
+    return _STEP * tf.math.divide_no_nan(way, tf.norm(way, axis=-1, keepdims=True))
+
+
+def _second_look(look, picture: tf.Tensor, points: tf.Tensor) -> tf.Tensor:
+    """The points of the box around those of a first look, in px of the whole picture."""
+    last = tf.cast(tf.reverse(tf.shape(picture)[:2], [0]) - 1, tf.float32)
+    low = tf.maximum(tf.floor(tf.reduce_min(points, axis=0)) - _MARGIN, 0.0)
+    high = tf.minimum(tf.floor(tf.reduce_max(points, axis=0)) + _MARGIN, last)
+    (left, top), (right, bottom) = (tf.unstack(tf.cast(end, tf.int32)) for end in (low, high))
+    crop = picture[top:bottom, left:right]
+    return look(crop) + low

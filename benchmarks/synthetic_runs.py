@@ -1,0 +1,87 @@
+"""A split of records and a run to predict it with, both of noise: what speed and memory need."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import numpy as np
+
+from config import Experiment
+
+SPLIT = 'val'
+CATEGORY = 'blouse'
+_NUM_DISTINCT = 64  # pictures, after which they repeat
+_CELLS = 24  # of colour, along each side of a picture
+_NOISE = 4.0  # standard deviation, of 255; with it, files are about as large as photographs'
+_JPEG_QUALITY = 92
+
+
+def write_split(records_dir: str, num_pictures: int, size: int) -> str:
+    """Writes a labelled split of square pictures.
+
+    Args:
+        records_dir: Where dataset.json is written, too.
+        num_pictures: All with ids of their own; of so many the pictures repeat.
+        size: Of the pictures, px.
+
+    Returns:
+        The folder of the split.
+    """
+    from preprocessing import records
+    from preprocessing.datasets import Annotation
+    from preprocessing.datasets.fashionai import SCHEMA
+    from preprocessing.tables import write_bytes
+
+    split_dir = os.path.join(records_dir, SPLIT)
+    os.makedirs(split_dir)
+    own = list(SCHEMA.indices(CATEGORY))
+    visibility = np.full(SCHEMA.num_keypoints, -1, np.int32)
+    visibility[own] = 1
+    jpegs = [_jpeg(seed, size) for seed in range(min(num_pictures, _NUM_DISTINCT))]
+    points = np.random.default_rng(0).uniform(0, size, [len(jpegs), SCHEMA.num_keypoints, 2])
+    with records.shard_writer(records.shard_path(split_dir, CATEGORY, 0, 1)) as write:
+        for number in range(num_pictures):
+            name, which = f'{CATEGORY}/{number}.jpg', number % len(jpegs)
+            annotation = Annotation(name, name, CATEGORY, points[which], visibility)
+            write(records.encode_example(jpegs[which], annotation, (size, size)))
+    info = {
+        'dataset': SCHEMA.name,
+        'schema': {'keypoints': list(SCHEMA.keypoints)},
+        'splits': {SPLIT: {'labelled': True, 'records': {CATEGORY: num_pictures}}},
+    }
+    write_bytes(os.path.join(records_dir, records.DATASET_FILE), json.dumps(info).encode())
+    return split_dir
+
+
+def _jpeg(seed: int, size: int) -> bytes:
+    import cv2
+
+    rng = np.random.default_rng(seed)
+    colors = rng.integers(0, 256, [_CELLS, _CELLS, 3]).astype(np.float32)
+    picture = cv2.resize(colors, (size, size), interpolation=cv2.INTER_CUBIC)
+    picture = np.clip(picture + rng.normal(0, _NOISE, picture.shape), 0, 255).astype(np.uint8)
+    _, encoded = cv2.imencode('.jpg', picture, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
+    return encoded.tobytes()
+
+
+def write_run(folder: str, experiment: Experiment) -> str:
+    """Writes a run whose one network, of all categories, has its initial weights; its folder."""
+    import tensorflow as tf
+
+    from nets import build_network
+    from preprocessing.datasets import DATASETS
+    from utility import runs, snapshots
+    from utility.checkpoints import variable_name
+
+    v1 = tf.compat.v1
+    num_keypoints = DATASETS.get(experiment.data.dataset).schema.num_keypoints
+    with tf.Graph().as_default(), v1.Session() as session:
+        tf.random.set_seed(experiment.seed)
+        network = build_network(experiment.network, num_keypoints)
+        network(tf.zeros([1, *experiment.network.image_size, 3]), False)
+        session.run(v1.global_variables_initializer())
+        weights = {variable_name(v): session.run(v) for v in network.variables}
+    runs.keep_experiment(folder, experiment, None)
+    snapshots.replace(folder, 1, weights)
+    return folder
