@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from benchmarks.interleaved import Summary, summarise
@@ -30,12 +30,8 @@ class Cost(NamedTuple):
     out: str
 
 
-def run(*words: str, environment: Mapping[str, str] | None = None) -> Cost:
+def run(*words: str) -> Cost:
     """Runs `python WORDS...` in the root of the project.
-
-    Args:
-        words: Such as 'ensemble_from_csv.py', 'A.csv'.
-        environment: Variables besides those of this process.
 
     Raises:
         FailedError: It exits with something else than 0; tells the last line of what it said.
@@ -45,7 +41,6 @@ def run(*words: str, environment: Mapping[str, str] | None = None) -> Cost:
         process = subprocess.Popen(
             [sys.executable, *words],
             cwd=ROOT,
-            env={**os.environ, **(environment or {})},
             stdout=out,
             stderr=err,
         )
@@ -60,6 +55,34 @@ def run(*words: str, environment: Mapping[str, str] | None = None) -> Cost:
         last = (texts[1].strip() or '-').splitlines()[-1]
         raise FailedError(f'{" ".join(words)}: exit code {process.returncode}: {last}')
     return Cost(seconds, usage.ru_maxrss / 2**20, texts[0])
+
+
+def seconds_until(text: str, *words: str) -> float:
+    """Runs `python WORDS...` until a line of its standard error holds a text, and ends it.
+
+    Returns:
+        Seconds from its start to that line.
+
+    Raises:
+        FailedError: It ends before; tells the last line.
+    """
+    line, start = '-', time.perf_counter()
+    process = subprocess.Popen(
+        [sys.executable, *words],
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        for line in process.stderr:
+            if text in line:
+                return time.perf_counter() - start
+    finally:
+        process.kill()
+        process.wait()
+        process.stderr.close()
+    raise FailedError(f'{" ".join(words)}: ends before {text!r}: {line.strip()}')
 
 
 def seconds_of(costs: Sequence[Cost]) -> Summary:

@@ -154,6 +154,8 @@ def targets_in_words(results: Mapping[str, Result]) -> str:
         for row in table.rows
         if row[-1]
     ]
+    if not judged:
+        return 'None of the parts has targets.'
     missed = [f'{row[0]} ({title})' for title, row in judged if row[-1] != _YES]
     words = f'{len(judged) - len(missed)} of {len(judged)} targets are met'
     return f'{words}; not met: {"; ".join(missed)}.' if missed else f'{words}.'

@@ -43,6 +43,11 @@ def _shape(category: str) -> np.ndarray:
     return np.stack([np.cos(angles), np.sin(angles) + 1], axis=1)
 
 
+def scaled(table: KeypointTable, side: int) -> KeypointTable:
+    """The same of pictures of another side, px."""
+    return table._replace(keypoints=np.floor(table.keypoints * side / SIZE) + 0.5)
+
+
 def model(
     table: KeypointTable,
     seed: int,

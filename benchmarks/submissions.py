@@ -15,9 +15,10 @@ from benchmarks.report import MET, NO_TARGET, TARGET, Table, Target
 NAME = 'Submissions: combining and scoring'
 NUM_PICTURES = 54_444
 NUM_MODELS = 10
+SIDE = 512  # px
 _NOISE = 6.0  # px; what a good model is wrong by
 _MAX_SECONDS = 20.0  # on each command
-_ANSWERS = 'answers'
+ANSWERS = 'answers'
 _TARGETS = {
     'mean of 2': Target(at_most=4, unit='s'),
     'mean of 10': Target(at_most=15, unit='s'),
@@ -25,23 +26,24 @@ _TARGETS = {
 }
 
 
-def write_csvs(folder: str, num_pictures: int, num_models: int) -> None:
-    """Writes answers.csv and what models say of them, 0.csv and so on."""
+def write_csvs(folder: str, num_pictures: int, num_models: int, side: int = SIDE) -> None:
+    """Writes answers.csv of pictures of some side, px, and what models say: 0.csv and so on."""
     from benchmarks import simulated_models
     from preprocessing.datasets.fashionai import SCHEMA
 
     table = simulated_models.answers(0, num_pictures, list(SCHEMA.categories))
-    simulated_models.write(Path(folder), answers=table)
+    tables = {ANSWERS: table}
     for number in range(num_models):
-        model = simulated_models.model(table, 1 + number, _NOISE)
-        simulated_models.write(Path(folder), **{str(number): model})
+        tables[str(number)] = simulated_models.model(table, 1 + number, _NOISE)
+    for name, one in tables.items():
+        simulated_models.write(Path(folder), **{name: simulated_models.scaled(one, side)})
 
 
 def command_lines(folder: str, num_models: int = NUM_MODELS) -> dict[str, list[str]]:
     """The commands that are timed, by name, for the files of write_csvs."""
     csvs = [f'{folder}/{number}.csv' for number in range(num_models)]
     combine = ['ensemble_from_csv.py', f'--output_csv={folder}/ensemble.csv']
-    score = ['eval_metrics.py', f'--prediction={csvs[0]}', f'--answers={folder}/{_ANSWERS}.csv']
+    score = ['eval_metrics.py', f'--prediction={csvs[0]}', f'--answers={folder}/{ANSWERS}.csv']
     return {
         'mean of 2': [*combine, *csvs[:2]],
         f'mean of {num_models}': [*combine, *csvs],

@@ -101,11 +101,16 @@ def _check(data: bytes) -> Picture:
                 f'{width}x{height} px; a side must be at least {MIN_SIDE},'
                 f' the area at most {MAX_PIXELS}'
             )
+        if not _changes(image):
+            # Not decoded twice: the decoder of training refuses whatever this one does.
+            try:
+                _check_for_tensorflow(data, (height, width))
+            except BadPictureError:
+                image.load()  # mostly tells what is wrong
+                raise
+            return Picture(data, (height, width), ())
         image.load()
         changes = _changes(image)
-        if not changes:
-            _check_for_tensorflow(data, (height, width))
-            return Picture(data, (height, width), ())
         upright = _to_rgb(_turned(image))
     buffer = io.BytesIO()
     upright.save(buffer, 'JPEG', quality=JPEG_QUALITY, subsampling=0)

@@ -10,8 +10,6 @@ import csv
 import io
 from collections.abc import Iterable, Mapping
 
-from preprocessing import tables
-
 STEP = 'step'
 
 Row = Mapping[str, float]
@@ -28,6 +26,8 @@ def read(path: str, up_to: int | None = None) -> dict[int, dict[str, float]]:
         ValueError: The file is no such table.
     """
     import tensorflow as tf
+
+    from preprocessing import tables
 
     if not tf.io.gfile.exists(path):
         return {}
@@ -50,6 +50,8 @@ def write(path: str, rows: Mapping[int, Row], names: Iterable[str] = ()) -> None
         rows: Step -> name -> number.
         names: Of the first columns; the others follow in the order of the alphabet.
     """
+    from preprocessing import tables  # here, because NumPy would slow down `--help`
+
     names = list(names)
     names += sorted({name for row in rows.values() for name in row} - set(names))
     lines = [_line([STEP, *names]), *(_row_line(step, rows[step], names) for step in sorted(rows))]

@@ -1,0 +1,94 @@
+"""Conversion to records, with every picture checked, against a plain copy of the files."""
+
+from __future__ import annotations
+
+import functools
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from benchmarks import commands, interleaved, isolated, synthetic_data
+from benchmarks.commands import Cost
+from benchmarks.report import Table
+
+NAME = 'Conversion'
+NUM_PICTURES = 4_000
+SIDE = 512  # px
+_MAX_SECONDS = 30.0  # on each way
+_COPY = 'a plain copy of the files'
+_DECODE = 'decoding each once, one thread'
+_WAYS = {'conversion, 1 process': 1, 'conversion, 2 processes': 2}
+_HEADER = ('what', 's', 'pictures/s', 'times the copy', 'memory, GiB')
+
+
+def copy(source: str, target: str) -> Cost:
+    """Copies a data set. The files are in memory, as they are for the conversions."""
+    start = time.perf_counter()
+    shutil.copytree(source, target)
+    seconds = time.perf_counter() - start
+    shutil.rmtree(target)
+    return Cost(seconds, isolated.peak_memory(), '')
+
+
+def decodings(folder: str) -> Iterator[Cost]:
+    """In a process of its own: again and again the time to decode all pictures of a data set."""
+    import tensorflow as tf
+
+    tf.config.threading.set_inter_op_parallelism_threads(1)
+    paths = sorted(Path(folder).glob(f'{synthetic_data.SPLIT}/Images/*/*.jpg'))
+    while True:
+        start = time.perf_counter()
+        for path in paths:
+            tf.io.decode_jpeg(path.read_bytes(), channels=3)
+        yield Cost(time.perf_counter() - start, isolated.peak_memory(), '')
+
+
+def convert(source: str, target: str, num_workers: int) -> Cost:
+    """Converts a data set by the user's command."""
+    flags = (f'--data_dir={source}', f'--records_dir={target}', f'--num_workers={num_workers}')
+    cost = commands.run('convert_tfrecords.py', *flags)
+    shutil.rmtree(target)
+    return cost
+
+
+def measure(repeats: int) -> list[Table]:
+    """Writes a data set and times what is done with it, in turn."""
+    with tempfile.TemporaryDirectory() as folder:
+        source, target = f'{folder}/data', f'{folder}/out'
+        isolated.call(synthetic_data.write, source, NUM_PICTURES, SIDE)
+        size = sum(path.stat().st_size for path in Path(source).rglob('*.jpg'))
+        actions = {_COPY: functools.partial(copy, source, target)}
+        for name, num_workers in _WAYS.items():
+            actions[name] = functools.partial(convert, source, target, num_workers)
+        decoder = isolated.Remote(decodings, source)
+        try:
+            actions[_DECODE] = functools.partial(next, decoder)
+            taken = interleaved.rounds(actions, repeats, _MAX_SECONDS)
+        finally:
+            decoder.close()
+    summaries = {name: commands.seconds_of(costs) for name, costs in taken.items()}
+    memory = {name: commands.memory_of(costs) for name, costs in taken.items()}
+    rows = [
+        (
+            name,
+            interleaved.text(seconds),
+            f'{NUM_PICTURES / seconds.median:.0f}',
+            f'{seconds.median / summaries[_COPY].median:.1f}',
+            f'{memory[name]:.2f}',
+        )
+        for name, seconds in summaries.items()
+    ]
+    numbers = {
+        name: {'seconds': seconds._asdict(), 'memory': memory[name]}
+        for name, seconds in summaries.items()
+    }
+    notes = (
+        f'{NUM_PICTURES:,} JPEGs of {SIDE} x {SIDE} px, {size / NUM_PICTURES / 1e3:.0f} kB each, '
+        'which the system holds in memory. Conversions are whole commands; each process imports '
+        'TensorFlow first.',
+        'The check decodes every picture as training does, and hashes its bytes; then the file is '
+        'read again to be written. Memory is that of the largest process.',
+    )
+    return [Table(NAME, _HEADER, rows, notes, numbers)]

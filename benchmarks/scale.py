@@ -1,0 +1,153 @@
+"""What each part costs from 100 to 50,000 pictures: time should be linear, memory flat."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from absl import logging
+
+from benchmarks import commands, isolated, submissions, synthetic_data
+from benchmarks.commands import Cost
+from benchmarks.report import MET, TARGET, Table, Target
+
+NAME = 'Scale'
+SIZES = (100, 1_000, 10_000, 50_000)
+SIDE = 32  # px; the work on a picture is that on its pixels, and measured elsewhere
+_BATCH_SIZE = 16
+# Of the time beyond that for the fewest pictures: 1 is linear, 2 quadratic.
+_EXPONENT = Target(at_most=1.15)
+# Tables are held: of 24 points with coordinates, visibility and the text they were read from.
+_MEMORY = Target(at_most=10, unit='kB')
+
+
+class Paths(NamedTuple):
+    """Where a data set of some size is, with predictions of it."""
+
+    data: str
+    records: str
+    csvs: str
+    out: str
+
+
+def write(paths: Paths, num_pictures: int) -> None:
+    """Writes a data set, and what two models say of its pictures."""
+    synthetic_data.write(paths.data, num_pictures, SIDE)
+    Path(paths.csvs).mkdir()
+    submissions.write_csvs(paths.csvs, num_pictures, 2, SIDE)
+
+
+def read_epoch(records_dir: str, num_pictures: int) -> Cost:
+    """Reads, shuffles, decodes and augments every picture once, as a training does."""
+    import config
+    from preprocessing import make_input_fn, records
+    from preprocessing.datasets.fashionai import SCHEMA
+    from preprocessing.stream import Order
+
+    experiment = config.Experiment().override(
+        f'network.image_size={SIDE},{SIDE}', f'network.heatmap_size={SIDE // 4},{SIDE // 4}'
+    )
+    batches = make_input_fn(
+        records.split_patterns(f'{records_dir}/train', 'all'),
+        SCHEMA,
+        experiment.resolved_ops(experiment.data.train_ops),
+        _BATCH_SIZE,
+        training=True,
+        order=Order(experiment.data.shuffle_buffer, num_pictures),
+    )
+    start = time.perf_counter()
+    for _ in itertools.islice(batches(), num_pictures // _BATCH_SIZE):
+        pass
+    return Cost(time.perf_counter() - start, isolated.peak_memory(), '')
+
+
+def costs(paths: Paths, num_pictures: int) -> Iterator[tuple[str, Cost]]:
+    """What each part costs on a data set; each is run once."""
+    train, csvs = f'{paths.records}/train', [f'{paths.csvs}/{number}.csv' for number in range(2)]
+    records_dir = f'--records_dir={paths.records}'
+    convert = [f'--data_dir={paths.data}', records_dir, '--val_fraction=0', '--num_workers=1']
+    yield 'conversion', commands.run('convert_tfrecords.py', *convert)
+    yield 'an epoch of training pictures', isolated.call(read_epoch, paths.records, num_pictures)
+    inspect = ['convert_tfrecords.py', f'--inspect={paths.records}']
+    yield 'inspection of the records', commands.run(*inspect, f'--output_dir={paths.out}')
+    labels = ['eval_labels.py', f'--data_dir={train}', f'--output_dir={paths.out}']
+    yield 'statistics of the labels', commands.run(*labels)
+    answers = f'--answers={paths.csvs}/{submissions.ANSWERS}.csv'
+    score = ['eval_metrics.py', f'--prediction={csvs[0]}', answers, '--confidence']
+    yield 'scoring with intervals', commands.run(*score)
+    output = f'--output_csv={paths.out}/ensemble.csv'
+    yield 'ensemble of two', commands.run('ensemble_from_csv.py', *csvs, output)
+    check = ['ensemble_from_csv.py', f'--check={csvs[0]}', f'--data_dir={train}']
+    yield 'check of a submission', commands.run(*check)
+
+
+def measure(repeats: int) -> list[Table]:
+    """Measures each size once: `repeats` is for what is short."""
+    taken: dict[str, list[Cost]] = {}
+    for size in SIZES:
+        with tempfile.TemporaryDirectory() as folder:
+            paths = Paths(*(f'{folder}/{name}' for name in Paths._fields))
+            isolated.call(write, paths, size)
+            for name, cost in costs(paths, size):
+                logging.info('%d pictures, %s: %.1f s', size, name, cost.seconds)
+                taken.setdefault(name, []).append(cost)
+    return tables(taken)
+
+
+def tables(taken: dict[str, list[Cost]]) -> list[Table]:
+    """Seconds and memory of each part, by SIZES."""
+    sizes = [f'{size:,}' for size in SIZES]
+    times, memories = [], []
+    for name, row in taken.items():
+        seconds, memory = [cost.seconds for cost in row], [cost.memory for cost in row]
+        power, held = exponent(seconds), kilobytes_each(memory)
+        rate = (SIZES[-1] - SIZES[-2]) / max(1e-9, seconds[-1] - seconds[-2])
+        cells = [*(f'{one:.1f}' for one in seconds), f'{rate:,.0f}', f'{power:.2f}']
+        times.append([name, *cells, *_EXPONENT.cells(power)])
+        cells = [*(f'{one:.2f}' for one in memory), f'{held:.1f}']
+        memories.append([name, *cells, *_MEMORY.cells(held)])
+    numbers = {
+        name: {'pictures': SIZES, 'costs': [cost._replace(out='')._asdict() for cost in row]}
+        for name, row in taken.items()
+    }
+    rate, power = 'pictures/s, of the last 40,000', 'exponent'
+    return [
+        Table('Seconds', ('part', *sizes, rate, power, TARGET, MET), times, _NOTES, numbers),
+        Table(
+            'Memory, GiB',
+            ('part', *sizes, 'kB a picture, of the last 40,000', TARGET, MET),
+            memories,
+            _MEMORY_NOTES,
+        ),
+    ]
+
+
+def exponent(seconds: list[float]) -> float:
+    """The power of the number of pictures by which time grows, from the last two of SIZES.
+
+    What starting takes, the time for the fewest pictures, is taken off.
+    """
+    before, after = (max(1e-3, one - seconds[0]) for one in seconds[-2:])
+    return math.log(after / before) / math.log(SIZES[-1] / SIZES[-2])
+
+
+def kilobytes_each(memory: list[float]) -> float:
+    """By how much memory grows for each picture between the last two of SIZES, from GiB."""
+    return (memory[-1] - memory[-2]) * 2**30 / 1e3 / (SIZES[-1] - SIZES[-2])
+
+
+_NOTES = (
+    f'Pictures of {SIDE} px, so that what is done for each picture shows beside its pixels. Whole '
+    'commands with their start-up, each run once; of the epoch, only the reading.',
+    'Exponent: the power of the number of pictures by which the time grows from 10,000 to 50,000, '
+    'that for 100 taken off: 1 is linear.',
+)
+_MEMORY_NOTES = (
+    'Of the largest process. What commands hold of each picture is its annotation or its '
+    'predictions, never pixels; a training holds `data.shuffle_buffer` records, and no more.',
+)

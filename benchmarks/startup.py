@@ -1,0 +1,145 @@
+"""Start-up: of `--help`, and of a training until its first step, and where the time goes."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import tempfile
+import time
+from collections.abc import Iterator
+from types import SimpleNamespace
+
+from benchmarks import commands, interleaved, isolated, recipes, synthetic_data
+from benchmarks.interleaved import Summary, summarise
+from benchmarks.report import MET, TARGET, Table, Target
+
+NAME = 'Start-up'
+_NETWORKS = ('resnet18_dhn', 'resnet50_cpn')
+_OTHERS = ('convert_*.py', 'ensemble_*.py', 'eval_*.py', 'demos/draw_*.py')
+_TRAIN = 'the slowest of the train scripts'
+_HELP_TARGET = Target(at_most=0.5, unit='s')
+_NUM_PICTURES = 100
+_SIDE = 512  # px
+_BATCH = 'data.batch_size=2'  # that steps are short beside what comes before them
+_MAX_SECONDS = 25.0  # on each way to start
+_WHOLE = 'from the command to the end of the first step'
+_REST = 'all else: hooks, summaries, the first checkpoint'
+# Those that come before the first step has ended, and those that come later.
+_BEFORE = (
+    'importing TensorFlow', 'importing the project', 'looking through the records', 'graph',
+    'session and weights', 'first batch', 'first step',
+)  # fmt: skip
+_LATER = ('second step', 'an evaluation, until its first batch is done')
+
+
+def phases(name: str, data_dir: str) -> Iterator[dict[str, float]]:
+    """In a process of its own: the seconds of each of _BEFORE and _LATER, once."""
+    laps = [time.perf_counter()]
+    import tensorflow as tf
+
+    laps.append(time.perf_counter())
+    from preprocessing.datasets import DATASETS
+    from utility import training_data
+    from utility.model_fn import Task, make_model_fn
+
+    v1 = tf.compat.v1
+    laps.append(time.perf_counter())
+    experiment = recipes.load(name).override(_BATCH)
+    schema = DATASETS.get(experiment.data.dataset).schema
+    model_fn = make_model_fn(Task(experiment, schema))
+    for mode, step in (('train', 0), ('eval', None)):
+        with tf.Graph().as_default():
+            input_fn = training_data.input_fn(experiment, schema, data_dir, step)
+            laps.append(time.perf_counter())
+            v1.train.create_global_step()
+            batches = v1.data.make_initializable_iterator(input_fn())
+            features, labels = batches.get_next()
+            spec = model_fn(features, labels, mode, SimpleNamespace(model_dir=''))
+            fetched = spec.train_op if mode == 'train' else spec.loss
+            laps.append(time.perf_counter())
+            with v1.Session() as session:
+                session.run([v1.global_variables_initializer(), v1.local_variables_initializer()])
+                laps.append(time.perf_counter())
+                session.run(batches.initializer)
+                session.run(features)
+                laps.append(time.perf_counter())
+                for _ in range(2):
+                    session.run(fetched)
+                    laps.append(time.perf_counter())
+    lasted = [after - before for before, after in zip(laps, laps[1:])]
+    evaluation = sum(lasted[len(_BEFORE) + 1 : -1])
+    yield dict(zip((*_BEFORE, *_LATER), [*lasted[: len(_BEFORE) + 1], evaluation]))
+
+
+def first_step(name: str, data_dir: str) -> float:
+    """Seconds from the command of a training to the report of its first step."""
+    with tempfile.TemporaryDirectory() as folder:
+        return commands.seconds_until(
+            'step 1/', f'train_{name}.py', f'--data_dir={data_dir}', f'--model_dir={folder}',
+            '--category=all', '--log_every=1', f'--set={_BATCH}',
+        )  # fmt: skip
+
+
+def measure(repeats: int) -> list[Table]:
+    """Times `--help` of every script, and the starts of trainings."""
+    with tempfile.TemporaryDirectory() as folder:
+        isolated.call(synthetic_data.write, folder, _NUM_PICTURES, _SIDE)
+        records = f'{folder}/tfrecords'
+        flags = (f'--data_dir={folder}', f'--records_dir={records}', '--val_fraction=0.2')
+        commands.run('convert_tfrecords.py', *flags)
+        return [_help(repeats), _first_steps(records, repeats)]
+
+
+def _help(repeats: int) -> Table:
+    others = [str(p.relative_to(recipes.ROOT)) for one in _OTHERS for p in recipes.ROOT.glob(one)]
+    scripts = [*sorted(others), *(f'train_{name}.py' for name in recipes.names())]
+    actions = {name: functools.partial(commands.run, name, '--help') for name in scripts}
+    taken = interleaved.rounds(actions, repeats, _MAX_SECONDS)
+    summaries = {name: commands.seconds_of(costs) for name, costs in taken.items()}
+    shown = {name: summaries[name] for name in sorted(others)}
+    train = [summaries[name] for name in summaries if name not in shown]
+    shown[_TRAIN] = max(train, key=lambda one: one.median)
+    rows = [
+        (name, f'{one.median:.3f} ± {one.spread:.3f}', *_HELP_TARGET.cells(one.median))
+        for name, one in shown.items()
+    ]
+    numbers = {name: one._asdict() for name, one in summaries.items()}
+    return Table('`--help`', ('command', 's', TARGET, MET), rows, numbers=numbers)
+
+
+def _first_steps(data_dir: str, repeats: int) -> Table:
+    actions = {}
+    for name in _NETWORKS:
+        actions[name, _WHOLE] = functools.partial(first_step, name, data_dir)
+        actions[name, ''] = functools.partial(_phases_once, name, data_dir)
+    taken = interleaved.rounds(actions, repeats, _MAX_SECONDS)
+    columns = {name: _column(taken[name, _WHOLE], taken[name, '']) for name in _NETWORKS}
+    rows = [
+        (phase, *(interleaved.text(columns[name][phase]) for name in _NETWORKS))
+        for phase in (*_BEFORE, _REST, _WHOLE, *_LATER)
+    ]
+    numbers = {
+        name: {phase: one._asdict() for phase, one in column.items()}
+        for name, column in columns.items()
+    }
+    notes = (
+        f'Seconds; the recipes with `--set {_BATCH}`, on {_NUM_PICTURES} pictures of {_SIDE} px. '
+        'Phases are timed in a process of their own, one after the other; in a '
+        'training the first batch is made beside the graph.',
+        'The Estimator makes graph and session anew for each evaluation and for the training after '
+        'it; `epochs_per_eval` says how often. The kernels and the compiled project stay.',
+    )
+    return Table('Until the first step', ('what', *_NETWORKS), rows, notes, numbers)
+
+
+def _phases_once(name: str, data_dir: str) -> dict[str, float]:
+    with contextlib.closing(isolated.Remote(phases, name, data_dir)) as remote:
+        return next(remote)
+
+
+def _column(wholes: list[float], rounds: list[dict[str, float]]) -> dict[str, Summary]:
+    column = {phase: summarise([one[phase] for one in rounds]) for phase in (*_BEFORE, *_LATER)}
+    column[_WHOLE] = summarise(wholes)
+    known = sum(column[phase].median for phase in _BEFORE)
+    column[_REST] = Summary(column[_WHOLE].median - known, 0.0, 1)
+    return column
