@@ -113,7 +113,8 @@ def _decoded(maps: tf.Tensor, frame: tf.Tensor) -> tf.Tensor:
         second = tf.argmax(others, output_type=tf.int32)
         return cell(first) + _short_step(cell(first), cell(second))
 
-    return tf.map_fn(decode, maps) * tf.reverse(frame, [0]) / tf.constant([width, height], tf.float32)
+    cells = tf.constant([width, height], tf.float32)
+    return tf.map_fn(decode, maps) * tf.reverse(frame, [0]) / cells
 
 
 def _short_step(start: tf.Tensor, end: tf.Tensor) -> tf.Tensor:
