@@ -2,7 +2,7 @@
 
     python -m benchmarks.ingredients --data_dir=RECORDS --work_dir=WORK [--output=ingredients.md]
                                      [--epochs=12] [--set key=value]... [--init_checkpoint=PRE/all]
-                                     [--only=EMA,cosine]
+                                     [--only=EMA,cosine] [--script=train_resnet18_cpn.py]
 
 Trains a small network once for each ingredient and scores it on RECORDS/val. A run that was stopped
 goes on where it was; what is trained is not trained again.
@@ -22,21 +22,25 @@ from benchmarks import ledger
 from benchmarks.isolated import describe_machine
 from utility import command_line
 
-SCRIPT = 'train_resnet18_dhn.py'
+# The networks, with settings of their own.
+SCRIPTS = {
+    'train_resnet18_dhn.py': ('loss.sigmas=1.25',),
+    'train_resnet18_cpn.py': ('loss.sigmas=2,1.5,1.25,1.25,1.25',),
+}
 _BASE = (
     'network.image_size=128,128',
     'network.heatmap_size=32,32',
     'network.backbone_options.width=32',
     'network.head_options.channels=48',
-    'loss.sigmas=1.25',
     'loss.points=annotated',
+    'loss.ohkm=1',
     'optimizer.learning_rate=3e-3',
 )
 _HEADER = ('training', 'settings', 'NE %', '95 % interval', 'difference to base', 'p')
 _ABOUT = """# What each ingredient of a training brings
 
 Made by `{command}`.
-A ResNet-18 of width 32 with deconvolutions at 128 px; every training takes {steps} steps of 16
+`{script}` at 128 px, of width 32; every training takes {steps} steps of 16
 pictures (those of one network a category: together). {images} validation pictures, {points} points,
 no test-time augmentation. {machine}.
 
@@ -103,13 +107,18 @@ def settings_of(arm: Arm, epochs: float) -> list[str]:
         f'epochs_per_eval={epochs:g}',
         f'schedule.decay_epochs={0.65 * epochs:g},{0.87 * epochs:g}',
     )
+    return [*_BASE, *schedule, *added_by(arm, epochs)]
+
+
+def added_by(arm: Arm, epochs: float) -> list[str]:
+    """The values for --set of an arm in which it differs from the base."""
     lengths = {
         'cycle': f'{epochs / 12:g}',
         'half': f'{epochs / 2:g}',
         'low': f'{0.65 * epochs:g}',
         'half_decay': f'{0.65 * epochs / 2:g},{0.87 * epochs / 2:g}',
     }
-    return [*_BASE, *schedule, *(text.format(**lengths) for text in arm.settings)]
+    return [text.format(**lengths) for text in arm.settings]
 
 
 def run_dir(work_dir: str, arm: Arm) -> str:
@@ -118,11 +127,11 @@ def run_dir(work_dir: str, arm: Arm) -> str:
 
 def command(arm: Arm, values) -> list[str]:
     """The command that trains an arm; `values` are the flags."""
-    settings = [*settings_of(arm, values.epochs), *values.set]
+    settings = [*settings_of(arm, values.epochs), *SCRIPTS[values.script], *values.set]
     start = values.init_checkpoint
     return [
         sys.executable,
-        SCRIPT,
+        values.script,
         f'--data_dir={values.data_dir}',
         f'--model_dir={run_dir(values.work_dir, arm)}',
         f'--category={arm.category}',
@@ -133,23 +142,25 @@ def command(arm: Arm, values) -> list[str]:
 
 
 def score(arm: Arm, values, answers, schema) -> dict[str, Any]:
-    """A row: the arm and its scored distances [N, K]."""
+    """A row: the arm, what it adds, and its scored distances [N, K]."""
     from utility import metrics, predictor
     from utility.prediction import PredictOptions
 
     split = os.path.join(values.data_dir, 'val')
     found = predictor.predict_split([run_dir(values.work_dir, arm)], split, PredictOptions())
     predicted = answers._replace(keypoints=found.keypoints)
-    return {'arm': arm, 'distances': metrics.distances_to(answers, predicted, schema, 'error')[0]}
+    distances = metrics.distances_to(answers, predicted, schema, 'error')[0]
+    settings = added_by(arm, values.epochs)
+    settings += [f'--category={arm.category}'] if arm.category != 'all' else []
+    return {'arm': arm, 'settings': settings, 'distances': distances}
 
 
 def cells(row: dict[str, Any], base: dict[str, Any]) -> tuple[str, ...]:
     """A line of the table."""
     from utility import statistics
 
-    arm = row['arm']
+    arm, settings = row['arm'], row['settings']
     value, low, high = (100 * end for end in statistics.ne_interval(row['distances']))
-    settings = [*arm.settings, *([f'--category={arm.category}'] if arm.category != 'all' else [])]
     line = [arm.name, '<br>'.join(settings), f'{value:.2f}', f'[{low:.2f}, {high:.2f}]']
     if row is base:
         return (*line, '', '')
@@ -157,13 +168,14 @@ def cells(row: dict[str, Any], base: dict[str, Any]) -> tuple[str, ...]:
     return (*line, f'{100 * comparison.difference.value:+.2f}', f'{comparison.p_value:.4f}')
 
 
-def page(rows: list[dict[str, Any]], steps: int, made_by: str) -> str:
+def page(rows: list[dict[str, Any]], script: str, steps: int, made_by: str) -> str:
     """The Markdown page; the first row is the base."""
     import numpy as np
 
     scored = np.isfinite(rows[0]['distances'])
     about = _ABOUT.format(
         command=made_by,
+        script=script,
         steps=steps,
         images=int(scored.any(axis=1).sum()),
         points=int(scored.sum()),
@@ -199,12 +211,14 @@ def main(positional: list[str]) -> None:
     rows = [score(arm, values, answers, schema) for arm in arms]
     newest = tf.train.latest_checkpoint(os.path.join(base_dir, 'all'))
     made_by = 'python -m benchmarks.ingredients ' + ' '.join(sys.argv[1:])
-    ledger.publish(page(rows, int(newest.rsplit('-', 1)[1]), made_by), values.output)
+    steps = int(newest.rsplit('-', 1)[1])
+    ledger.publish(page(rows, values.script, steps, made_by), values.output)
 
 
 if __name__ == '__main__':
     flags.DEFINE_string('data_dir', None, 'Records with the splits train and val.')
     flags.DEFINE_string('work_dir', None, 'Where the runs are kept.')
+    flags.DEFINE_enum('script', next(iter(SCRIPTS)), list(SCRIPTS), 'What is trained.')
     flags.DEFINE_float('epochs', 12.0, 'Of every training.', 1.0)
     flags.DEFINE_multi_string('set', [], 'key=value for all of them, repeatable.')
     flags.DEFINE_string('init_checkpoint', None, 'Weights that all of them start from.')

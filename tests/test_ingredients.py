@@ -14,18 +14,24 @@ from config import Experiment
 EPOCHS = 8.0
 
 
-def _experiment(arm: ingredients.Arm) -> Experiment:
-    script = ingredients.SCRIPT[len('train_') : -len('.py')]
-    return recipes.load(script).override(*ingredients.settings_of(arm, EPOCHS))
+def _experiment(arm: ingredients.Arm, script: str) -> Experiment:
+    settings = [*ingredients.settings_of(arm, EPOCHS), *ingredients.SCRIPTS[script]]
+    return recipes.load(script[len('train_') : -len('.py')]).override(*settings)
 
 
+@pytest.mark.parametrize('script', ingredients.SCRIPTS)
 @pytest.mark.parametrize('arm', ingredients.ARMS, ids=lambda arm: arm.name)
-def test_every_arm_takes_the_steps_of_the_base_and_differs_from_it(arm):
-    own, base = _experiment(arm), _experiment(ingredients.BASE)
+def test_every_arm_takes_the_steps_of_the_base_and_differs_from_it(arm, script):
+    own, base = _experiment(arm, script), _experiment(ingredients.BASE, script)
     goes_on = arm.category == 'all_then_each'
     assert own.epochs + (own.finetune.epochs if goes_on else 0) == base.epochs == EPOCHS
     assert own.data.batch_size == base.data.batch_size
     assert arm is ingredients.BASE or own != base or arm.category != ingredients.BASE.category
+
+
+def test_lengths_are_shares_of_that_of_the_training():
+    arm = ingredients.Arm('any', ('a={cycle}', 'b={half}', 'c={low}', 'd={half_decay}'))
+    assert ingredients.added_by(arm, 10) == ['a=0.833333', 'b=5', 'c=6.5', 'd=3.25,4.35']
 
 
 def test_every_arm_has_a_folder_of_its_own():
@@ -38,10 +44,14 @@ def test_a_line_tells_the_difference_to_the_base():
     random = np.random.default_rng(0)
     worse = random.uniform(0.1, 0.3, (40, 4))
     rows = [
-        {'arm': ingredients.BASE, 'distances': worse},
-        {'arm': ingredients.Arm('better', ('loss.ohkm=0.5',), 'each'), 'distances': worse - 0.05},
+        {'arm': ingredients.BASE, 'settings': [], 'distances': worse},
+        {
+            'arm': ingredients.Arm('better'),
+            'settings': ['loss.ohkm=0.5', '--category=each'],
+            'distances': worse - 0.05,
+        },
     ]
-    text = ingredients.page(rows, 900, 'python -m benchmarks.ingredients')
+    text = ingredients.page(rows, 'train_resnet18_dhn.py', 900, 'python -m benchmarks.ingredients')
     line = text.strip().splitlines()[-1]
     assert line.startswith('| better | loss.ohkm=0.5<br>--category=each |')
     assert '| -5.00 |' in line
