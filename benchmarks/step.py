@@ -1,0 +1,132 @@
+"""A training step of ours beside one of tf.fashionAI's graph of the same network, on two cores."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+from benchmarks import interleaved, isolated, networks, recipes
+from benchmarks.report import MET, NO_TARGET, TARGET, Table, Target
+
+NAME = 'The training step'
+IMAGE_SIZE, BATCH_SIZE = 256, 4
+GROUPS = {'resnet50_cpn': 1, 'seresnext50_cpn': 32}  # recipe -> groups of its backbone's 3x3
+_MAX_SECONDS = 60.0
+_LEAST_RATIO = Target(at_least=1.3)
+_SEED, _OURS = 'tf.fashionAI', 'ours'
+
+
+def measure(repeats: int) -> list[Table]:
+    """Networks one after the other, each in a process of its own; the two graphs of it in turn."""
+    rows, numbers = [], {}
+    for recipe in GROUPS:
+        numbers[recipe] = isolated.call(compare, recipe, repeats)
+        rows += _rows(recipe, numbers[recipe])
+    header = ('network', 'graph', 'pictures/s', 'GFLOP a picture', 'share', 'ratio', TARGET, MET)
+    return [Table(NAME, header, rows, _NOTES, numbers)]
+
+
+def compare(recipe: str, repeats: int) -> dict[str, Any]:
+    """Graph -> FLOPs of a step, seconds and share; and the ratio of the seconds, of each round."""
+    steps = {_SEED: seed_step(recipe), _OURS: our_step(recipe)}
+    reference = interleaved.matrix_product()
+    actions = {
+        name: functools.partial(_timed, name, action, reference)
+        for name, (action, _) in steps.items()
+    }
+    for name in actions:
+        actions[name]()  # the first step also optimises its graph
+    taken = interleaved.rounds(actions, repeats, _MAX_SECONDS)
+    result: dict[str, Any] = {}
+    for name, (_, flops) in steps.items():
+        shares = [flops / run.seconds / run.reference for run in taken[name]]
+        result[name] = {
+            'flops': flops,
+            'rate': _summary([BATCH_SIZE / run.seconds for run in taken[name]]),
+            'share': _summary(shares),
+        }
+    pairs = zip(taken[_SEED], taken[_OURS])
+    result['ratio'] = _summary([seed.seconds / ours.seconds for seed, ours in pairs])
+    return result
+
+
+def _timed(name: str, action: Callable[[], Any], reference) -> interleaved.Run:
+    return interleaved.beside_reference({name: action}, reference)[name]
+
+
+def _summary(values) -> dict[str, float]:
+    return interleaved.summarise(values)._asdict()
+
+
+def our_step(recipe: str) -> tuple[Callable[[], Any], int]:
+    """A step of the recipe with the optimiser of tf.fashionAI, and its FLOPs."""
+    import dataclasses
+
+    from config import OptimizerConfig
+
+    experiment = recipes.resized(recipes.load(recipe), IMAGE_SIZE)
+    optimizer = OptimizerConfig(name='momentum', momentum=0.9, weight_decay=1e-5)
+    experiment = dataclasses.replace(experiment, optimizer=optimizer)
+    return networks.step(experiment, 'train', BATCH_SIZE)[:2]
+
+
+def seed_step(recipe: str) -> tuple[Callable[[], Any], int]:
+    """A step of tf.fashionAI's graph on pictures of noise, and its FLOPs."""
+    import numpy as np
+    import tensorflow as tf
+
+    from benchmarks import seed_networks
+    from benchmarks.multiplications import count_flops
+    from preprocessing.datasets.fashionai import SCHEMA
+
+    v1 = tf.compat.v1
+    rng = np.random.default_rng(0)
+    shape, cells = [BATCH_SIZE, SCHEMA.num_keypoints], IMAGE_SIZE // 4
+
+    def given(value):
+        return v1.placeholder_with_default(value, value.shape)
+
+    def build(draw):
+        with tf.Graph().as_default():
+            v1.set_random_seed(0)
+            images = rng.uniform(-0.67, 0.33, [BATCH_SIZE, IMAGE_SIZE, IMAGE_SIZE, 3])
+            visibility = np.ones(shape, np.int32)
+            return v1.get_default_graph(), seed_networks.training_step(
+                given(images.astype(np.float32)), draw(), given(visibility), GROUPS[recipe]
+            )
+
+    # Loops in the graph cannot be counted, and drawing has no products.
+    _, fetched = build(lambda: given(np.zeros([*shape, cells, cells], np.float32)))
+    flops = sum(count_flops(*fetched).values())
+    points = rng.uniform(1, cells - 1, [*shape, 2]).astype(np.float32)
+    graph, fetched = build(lambda: seed_networks.targets(given(points), (cells, cells)))
+    with graph.as_default():
+        session = v1.Session()
+        session.run(v1.global_variables_initializer())
+        return session.make_callable(fetched), flops
+
+
+def _rows(recipe: str, result: dict[str, Any]) -> list[tuple[str, ...]]:
+    rows = []
+    for name in (_SEED, _OURS):
+        of = result[name]
+        rate = interleaved.text(interleaved.Summary(**of['rate']))
+        picture = f'{of["flops"] / BATCH_SIZE / 1e9:.1f}'
+        is_ours = name == _OURS
+        ratio = interleaved.text(interleaved.Summary(**result['ratio'])) if is_ours else ''
+        judged = _LEAST_RATIO.cells(result['ratio']['median']) if is_ours else NO_TARGET
+        share = f'{of["share"]["median"]:.0%}'
+        rows.append((recipe, name, rate, picture, share, ratio, *judged))
+    return rows
+
+
+_NOTES = (
+    f'Batches of {BATCH_SIZE}, {IMAGE_SIZE} px, 24 keypoints, float32: forward, loss, gradients, '
+    'update by momentum with weight decay, and moving statistics.',
+    'tf.fashionAI: its graph, written anew from its description (benchmarks/seed_networks.py); 24 '
+    'maps a picture are drawn in Python. Ours: the graph that the train script runs, with that '
+    'optimiser.',
+    'Share: achieved FLOP/s of convolutions, those of the gradients included, over that of a '
+    'product of two 1024 x 1024 matrices right before and after. Ratio: of the times of a round.',
+)

@@ -1,0 +1,61 @@
+"""The graph that our training step is compared with is that of tf.fashionAI."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from benchmarks import seed_networks
+
+v1 = tf.compat.v1
+# groups -> parameters, variables and elements of moving statistics that its description gives.
+PUBLISHED = {1: (27_085_248, 239, 60_672), 32: (29_088_240, 305, 75_904)}
+
+
+def size(variables):
+    return sum(variable.shape.num_elements() for variable in variables)
+
+
+@pytest.mark.parametrize('groups', PUBLISHED)
+def test_parameters_are_the_published_ones(groups):
+    with tf.Graph().as_default():
+        images = tf.zeros([1, 64, 64, 3])
+        outputs = seed_networks.heatmaps(seed_networks.backbone(images, groups), 24, (16, 16))
+        assert [output.shape.as_list() for output in outputs] == [[1, 16, 16, 24]] * 5
+        trained = v1.trainable_variables()
+        moving = [v for v in v1.global_variables() if 'moving' in v.name]
+        assert (size(trained), len(trained), size(moving)) == PUBLISHED[groups]
+        assert len(v1.get_collection(v1.GraphKeys.UPDATE_OPS)) == len(moving)
+
+
+def test_a_group_is_a_convolution_each_and_equals_the_native_one():
+    with tf.Graph().as_default() as graph:
+        v1.set_random_seed(1)
+        inputs = tf.random.stateless_normal([1, 6, 6, 8], [1, 2])
+        outputs = seed_networks.convolution(inputs, 16, 3, stride=2, groups=4)
+        assert len([op for op in graph.get_operations() if op.type == 'Conv2D']) == 4
+        (kernel,) = v1.trainable_variables()
+        padded = tf.pad(inputs, [[0, 0], [1, 1], [1, 1], [0, 0]])
+        native = tf.nn.conv2d(padded, kernel, 2, 'VALID')
+        with v1.Session() as session:
+            session.run(v1.global_variables_initializer())
+            np.testing.assert_allclose(*session.run([outputs, native]), rtol=1e-5, atol=1e-6)
+
+
+def test_resizes_are_legacy_ones():
+    row = tf.reshape([0.0, 1.0, 2.0, 3.0], [1, 1, 4, 1])
+    resized = seed_networks.resize(row, (1, 8))
+    np.testing.assert_allclose(resized[0, 0, :, 0], [0, 0.5, 1, 1.5, 2, 2.5, 3, 3])
+
+
+def test_targets_are_drawn_point_by_point():
+    points = tf.constant([[[5.2, 3.0], [0.4, 3.0]]])
+    with tf.Graph().as_default() as graph:
+        drawn = seed_networks.targets(tf.constant(points.numpy()), (8, 10))
+        with v1.Session(graph=graph) as session:
+            first, outside = session.run(drawn)[0]
+    assert (first.shape, first[3, 5], first.argmax()) == ((8, 10), 1.0, 3 * 10 + 5)
+    np.testing.assert_allclose(first[4, 7], np.exp(-2.5), rtol=1e-6)
+    assert first[3, 9] == 0.0  # beyond three standard deviations
+    assert not outside.any()
