@@ -15,7 +15,7 @@ from benchmarks import report
 from utility import command_line
 
 # Modules of this package, each a part as benchmarks.report describes it; in the order of the page.
-PARTS = ('step', 'submissions', 'conversion', 'startup', 'scale')
+PARTS = ('step', 'prediction', 'submissions', 'conversion', 'startup', 'scale')
 
 
 def _select(names: list[str]) -> list[str]:

@@ -16,6 +16,7 @@ from benchmarks.scaling import Gpu, Network, Place
 from preprocessing.datasets import DATASETS
 from preprocessing.datasets.fashionai import SCHEMA
 from preprocessing.tables import read_table
+from tests import tiny_records
 from tests.test_scripts import call, succeed
 
 
@@ -100,6 +101,16 @@ def test_the_rest_of_a_start_is_what_the_phases_do_not_tell():
     column = startup._column([10.0, 11.0, 12.0], rounds)
     assert column[startup._WHOLE].median == 11.0
     assert column[startup._REST].median == 11.0 - len(startup._BEFORE)
+
+
+@pytest.mark.slow
+def test_the_phases_of_a_start_are_timed(tmp_path):
+    counts = dict.fromkeys(SCHEMA.categories, 4)
+    data_dir = tiny_records.write_records(tmp_path, {'train': counts, 'val': counts}, 64)
+    (phases,) = startup.phases('resnet18_dhn', data_dir)
+    assert list(phases) == [*startup._BEFORE, *startup._LATER]
+    assert all(seconds >= 0 for seconds in phases.values())
+    assert phases['second step'] < phases['first step'] < 100
 
 
 NETWORK = Network('n', parameters=25e6, flops=50e9)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import inspect
 import json
 
 import pytest
@@ -41,6 +43,13 @@ def test_a_part_that_fails_is_told():
         (),
         "ModuleNotFoundError: No module named 'tests.no_such_part'",
     )
+
+
+@pytest.mark.parametrize('name', __main__.PARTS)
+def test_every_part_can_be_measured(name):
+    part = importlib.import_module(f'benchmarks.{name}')
+    assert isinstance(part.NAME, str)
+    assert list(inspect.signature(part.measure).parameters) == ['repeats']
 
 
 def test_targets():

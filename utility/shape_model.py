@@ -45,13 +45,19 @@ class Conditional(NamedTuple):
     @property
     def log_areas(self) -> np.ndarray:
         """float64 [N, n]: log of px^2, of the unit ellipses of `covariance`, but for pi."""
-        (xx, xy), (yx, yy) = np.moveaxis(self.covariance, (2, 3), (0, 1))
-        return np.log(xx * yy - xy * yx) / 2
+        return np.log(self._determinants) / 2
 
     def squared_distances(self, points: np.ndarray) -> np.ndarray:
         """float64 [N, n]: of points [N, n, 2] from the predicted ones, in units of `covariance`."""
-        offsets = points - self.predicted
-        return np.einsum('nki,nkij,nkj->nk', offsets, np.linalg.inv(self.covariance), offsets)
+        x, y = np.moveaxis(points - self.predicted, -1, 0)
+        (xx, xy), (yx, yy) = np.moveaxis(self.covariance, (2, 3), (0, 1))
+        # By hand: there are many matrices of 2 x 2, for each of which a library takes long.
+        return (yy * x * x - (xy + yx) * x * y + xx * y * y) / self._determinants
+
+    @property
+    def _determinants(self) -> np.ndarray:
+        (xx, xy), (yx, yy) = np.moveaxis(self.covariance, (2, 3), (0, 1))
+        return xx * yy - xy * yx
 
 
 @dataclasses.dataclass(frozen=True)
