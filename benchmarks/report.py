@@ -39,6 +39,7 @@ class Table:
         rows: Cells; each row is as long as the header.
         notes: What one must know to read it: a list below the table.
         numbers: The raw numbers, of which JSON can be made.
+        in_short: What README says of it, or nothing: whole sentences.
     """
 
     title: str
@@ -46,6 +47,7 @@ class Table:
     rows: Sequence[Sequence[str]]
     notes: Sequence[str] = ()
     numbers: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    in_short: str = ''
 
 
 class Target(NamedTuple):
@@ -135,6 +137,8 @@ def page(command: str, where: Mapping[str, str], results: Mapping[str, Result]) 
         ' turn, round by round, so that a slow minute slows all of it alike.\n',
         f'{targets_in_words(results)}\n',
     ]
+    said = [table.in_short for one in results.values() for table in one.tables if table.in_short]
+    lines += [f'**In short.** {" ".join(said)}\n'] if said else []
     for result in results.values():
         lines.append(f'## {result.title}\n')
         if result.failure:

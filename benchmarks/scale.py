@@ -73,8 +73,6 @@ def costs(paths: Paths, num_pictures: int) -> Iterator[tuple[str, Cost]]:
     convert = [f'--data_dir={paths.data}', records_dir, '--val_fraction=0', '--num_workers=1']
     yield 'conversion', commands.run('convert_tfrecords.py', *convert)
     yield 'an epoch of training pictures', isolated.call(read_epoch, paths.records, num_pictures)
-    inspect = ['convert_tfrecords.py', f'--inspect={paths.records}']
-    yield 'inspection of the records', commands.run(*inspect, f'--output_dir={paths.out}')
     labels = ['eval_labels.py', f'--data_dir={train}', f'--output_dir={paths.out}']
     yield 'statistics of the labels', commands.run(*labels)
     answers = f'--answers={paths.csvs}/{submissions.ANSWERS}.csv'
@@ -116,8 +114,15 @@ def tables(taken: dict[str, list[Cost]]) -> list[Table]:
         for name, row in taken.items()
     }
     rate, power = 'pictures/s, of the last 40,000', 'exponent'
+    most = max(kilobytes_each([cost.memory for cost in row]) for row in taken.values())
+    in_short = (
+        f'From {SIZES[-2]:,} to {SIZES[-1]:,} pictures no part needs more than {most:.0f} kB of '
+        'memory for each further one.'
+    )
     return [
-        Table('Seconds', ('part', *sizes, rate, power, TARGET, MET), times, _NOTES, numbers),
+        Table(
+            'Seconds', ('part', *sizes, rate, power, TARGET, MET), times, _NOTES, numbers, in_short
+        ),
         Table(
             'Memory, GiB',
             ('part', *sizes, 'kB a picture, of the last 40,000', TARGET, MET),

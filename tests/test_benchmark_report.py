@@ -18,7 +18,9 @@ NAME = 'A part'  # this module is one
 
 def measure(repeats):
     row = ('a', str(repeats), *Target(at_most=4, unit='s').cells(3.5))
-    return [Table('Few', ('what', 's', TARGET, MET), [row], ['a note'], {'a': repeats})]
+    return [
+        Table('Few', ('what', 's', TARGET, MET), [row], ['a note'], {'a': repeats}, 'A is fast.')
+    ]
 
 
 FAST = Result('Fast', measure(2) + [Table('Fast', ('b',), [('c',)])], seconds=60.0, memory=0.25)
@@ -71,6 +73,7 @@ def test_the_page_and_its_numbers(tmp_path, monkeypatch, capsys):
     page = path.read_text()
     assert capsys.readouterr().out == page + '\n'
     assert 'Made by `python -m x` in 1.5 minutes.\n\na machine, numpy 1; revision abc.' in page
+    assert 'targets are met.\n\n**In short.** A is fast.\n\n## Fast' in page
     assert '## Fast\n\n### Few\n\n| what | s | target | met |\n' in page
     assert '| a | 2 | at most 4 s | yes |\n\n- a note\n\n| b |\n' in page  # no title is said twice
     assert '## Broken\n\nFailed: ValueError: no\n' in page
