@@ -31,7 +31,8 @@ _RECIPE, _SIZE = 'resnet50_cpn', 256
 _PICTURE_SIZE = 512  # px, as in the contest
 _BATCH_SIZE = 8
 _TIMED = 2 * _BATCH_SIZE  # pictures a measurement; the first batch is not timed
-_TIMED_SEED = 6
+_TIMED_SEED = 10
+_ALONE = 'the network alone'
 _MAX_SECONDS = 45.0  # on each member
 _FLAT = Target(at_most=64, unit='MB')
 TINY = {
@@ -49,6 +50,11 @@ class Way(NamedTuple):
 
     flip_test: bool = False
     passes: int = 1
+
+    @property
+    def looks(self) -> int:
+        """At each picture."""
+        return (1 + self.flip_test) * self.passes
 
 
 WAYS = {
@@ -77,13 +83,17 @@ def _paths(folder: str) -> tuple[str, str]:
 
 
 def ours(folder: str, way: Way, batch_size: int) -> Iterator[dict[str, float]]:
-    """In a process of its own: seconds a picture, and those before and between, again and again."""
+    """In a process of its own: seconds a picture, and those that all else takes, again and again.
+
+    Nothing in the first row: then TensorFlow is loaded.
+    """
     from utility import predictor
     from utility.prediction import PredictOptions
 
     run_dir, split_dir = _paths(folder)
     options = PredictOptions(batch_size=batch_size, **way._asdict())
     count = sum(predictor.categories_of(split_dir).values())
+    yield {}
     while True:
         watch, start = Stopwatch(batch_size), time.perf_counter()
         with contextlib.redirect_stderr(io.StringIO()):  # the lines of progress
@@ -93,43 +103,68 @@ def ours(folder: str, way: Way, batch_size: int) -> Iterator[dict[str, float]]:
 
 
 def seed(folder: str, way: Way) -> Iterator[dict[str, float]]:
-    """In a process of its own: seconds a picture, in the way of the system compared with."""
+    """In a process of its own: seconds a picture in the way of the system compared with.
+
+    Nothing in the first row: then the graph is built.
+    """
     from benchmarks import seed_prediction
 
     measured = seed_prediction.seconds_per_picture(*_paths(folder), *way, _TIMED_SEED)
+    next(measured)
+    yield {}
     for seconds in measured:
         yield {'picture': seconds}
 
 
+def alone(size: int, batch_size: int) -> Iterator[dict[str, float]]:
+    """In a process of its own: seconds a picture of the network and its decoding, without reading.
+
+    Nothing in the first row: then the graph is built.
+    """
+    from benchmarks import networks
+
+    step = networks.step(recipes.resized(recipes.load(_RECIPE), size), 'infer', batch_size)[0]
+    step()
+    yield {}
+    while True:
+        start = time.perf_counter()
+        step()
+        yield {'picture': (time.perf_counter() - start) / batch_size}
+
+
 def compare(repeats: int) -> Table:
-    """Pictures per second of each of WAYS, ours and the other, in turn."""
+    """Pictures per second of each of WAYS, ours and the other, in turn; and of the network."""
     experiment = recipes.resized(recipes.load(_RECIPE), _SIZE)
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
         isolated.call(write_inputs, folder, _BATCH_SIZE + _TIMED, _PICTURE_SIZE, experiment)
-        members = {}
+        members = {(_ALONE, ''): isolated.Remote(alone, _SIZE, _BATCH_SIZE)}
         for name, way in WAYS.items():
             members[name, 'ours'] = isolated.Remote(ours, folder, way, _BATCH_SIZE)
             members[name, 'seed'] = isolated.Remote(seed, folder, way)
         for member in members.values():
             stack.callback(member.close)
-            next(member)  # loads TensorFlow and builds
+            next(member)
         taken, failures = interleaved.interleave(members, repeats, _MAX_SECONDS)
     for name, reason in failures.items():
         raise isolated.FailedError(f'{" ".join(name)}: {reason}')
     pairs = {name: (taken[name, 'ours'], taken[name, 'seed']) for name in WAYS}
-    return speed_table(pairs)
+    return speed_table(pairs, taken[_ALONE, ''])
 
 
-def speed_table(pairs: dict[str, tuple[list, list]]) -> Table:
-    """The table of what `compare` measured: way -> ours, seed's, round by round."""
-    rows, numbers = [], {}
+def speed_table(pairs: dict[str, tuple[list, list]], limit: list[dict[str, float]]) -> Table:
+    """The table of what `compare` measured: way -> ours, seed's, and the network, by rounds."""
+    bound = summarise([1 / one['picture'] for one in limit])
+    rows, numbers = [], {_ALONE: bound}
     for name, (mine, theirs) in pairs.items():
         rates = [summarise([1 / one['picture'] for one in measured]) for measured in (mine, theirs)]
         ratio = summarise([s['picture'] / o['picture'] for o, s in zip(mine, theirs)])
         start = statistics.median(one['start'] for one in mine)
-        rows.append((name, *map(interleaved.text, rates), interleaved.text(ratio), f'{start:.1f}'))
+        share = rates[0].median * WAYS[name].looks / bound.median
+        texts = [interleaved.text(value) for value in (*rates, ratio)]
+        rows.append((name, *texts, f'{share:.0%}', f'{start:.1f}'))
         numbers[name] = {'ours': rates[0], 'seed': rates[1], 'ratio': ratio, 'start': start}
-    header = ('looks', 'pictures/s', "the seed's way", 'ratio', 'start, s')
+    rows.append((_ALONE, interleaved.text(bound), *[''] * 4))
+    header = ('looks', 'pictures/s', "the seed's way", 'ratio', 'of the network', 'start, s')
     return Table(
         f'{_RECIPE} at {_SIZE} px, batches of {_BATCH_SIZE}', header, rows, _NOTES, numbers
     )
@@ -141,6 +176,8 @@ _NOTES = (
     "The seed's way (benchmarks/seed_prediction.py): one picture at a time, maps decoded one after "
     'the other, the network twice in the graph for two passes.',
     '**Ratio**: of times, round by round.',
+    '**Of the network**: the share that looks per second have of those of the network alone, its '
+    'decoding included: what reading, warping and all around it leave.',
     '**Start**: graphs, sessions and weights of all passes together, once a command and network; '
     'not in the rates.',
 )
@@ -154,8 +191,8 @@ def norms_table() -> Table:
     rows = []
     for name in _RECIPES_OF_NORMS:
         total, left = isolated.call(count_norms, name)
-        groups = collections.Counter('/'.join(path.split('/')[:2]) for path in left)
-        where = ', '.join(f'{count} in {group}' for group, count in groups.items())
+        groups = collections.Counter(path.split('/')[0] for path in left)
+        where = ', '.join(f'{count} in the {group}' for group, count in groups.items())
         rows.append((name, f'{total}', f'{total - len(left)}', f'{len(left)}', where))
     header = ('network', 'batch norms', 'folded', 'left', 'where')
     return Table('Batch norm folded for inference', header, rows, _NORMS_NOTES)
@@ -243,8 +280,8 @@ def memory_table(found: dict[str, Any], num_pictures: int) -> Table:
     notes = (
         f'{num_pictures:,} pictures of {_TINY_PICTURE_SIZE} px and a network of 32 px, flip and '
         f'two passes: {rate:.0f} pictures/s.',
-        'A pass holds its results from the start: 24 points of two coordinates, a score and a '
-        f'visibility each, {num_pictures * 24 * 16 / 2**20:.0f} MB; names are added one by one.',
+        'What grows are the results: 24 points of two coordinates, a score and a visibility each, '
+        f'{num_pictures * 24 * 16 / 2**20:.0f} MB, and the names of the pictures.',
         f'After scoring them, with the answers: {found["scored"]:.0f} MB.',
     )
     return Table('Memory', (*header, TARGET, MET), rows, notes, found)

@@ -7,14 +7,12 @@ import os
 
 import numpy as np
 
+from benchmarks import synthetic_data
 from config import Experiment
 
 SPLIT = 'val'
 CATEGORY = 'blouse'
 _NUM_DISTINCT = 64  # pictures, after which they repeat
-_CELLS = 24  # of colour, along each side of a picture
-_NOISE = 4.0  # standard deviation, of 255; with it, files are about as large as photographs'
-_JPEG_QUALITY = 92
 
 
 def write_split(records_dir: str, num_pictures: int, size: int) -> str:
@@ -38,7 +36,7 @@ def write_split(records_dir: str, num_pictures: int, size: int) -> str:
     own = list(SCHEMA.indices(CATEGORY))
     visibility = np.full(SCHEMA.num_keypoints, -1, np.int32)
     visibility[own] = 1
-    jpegs = [_jpeg(seed, size) for seed in range(min(num_pictures, _NUM_DISTINCT))]
+    jpegs = [synthetic_data.picture(seed, size) for seed in range(min(num_pictures, _NUM_DISTINCT))]
     points = np.random.default_rng(0).uniform(0, size, [len(jpegs), SCHEMA.num_keypoints, 2])
     with records.shard_writer(records.shard_path(split_dir, CATEGORY, 0, 1)) as write:
         for number in range(num_pictures):
@@ -52,17 +50,6 @@ def write_split(records_dir: str, num_pictures: int, size: int) -> str:
     }
     write_bytes(os.path.join(records_dir, records.DATASET_FILE), json.dumps(info).encode())
     return split_dir
-
-
-def _jpeg(seed: int, size: int) -> bytes:
-    import cv2
-
-    rng = np.random.default_rng(seed)
-    colors = rng.integers(0, 256, [_CELLS, _CELLS, 3]).astype(np.float32)
-    picture = cv2.resize(colors, (size, size), interpolation=cv2.INTER_CUBIC)
-    picture = np.clip(picture + rng.normal(0, _NOISE, picture.shape), 0, 255).astype(np.uint8)
-    _, encoded = cv2.imencode('.jpg', picture, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
-    return encoded.tobytes()
 
 
 def write_run(folder: str, experiment: Experiment) -> str:

@@ -34,9 +34,11 @@ def test_the_way_compared_with_finds_the_largest_cell_and_steps_to_the_next():
 def test_ratios_are_of_the_same_round():
     mine = [{'picture': 0.1, 'start': 3.0}, {'picture': 0.2, 'start': 5.0}]
     theirs = [{'picture': 0.2}, {'picture': 0.4}]
-    table = prediction.speed_table({'flip': (mine, theirs)})
+    table = prediction.speed_table({'flip': (mine, theirs)}, [{'picture': 1 / 20}])
     assert table.numbers['flip']['ratio'][0] == pytest.approx(2.0)
-    assert table.rows == [('flip', '7.50 ± 1.25', '3.75 ± 0.62', '2.00 ± 0.00', '4.0')]
+    rates = ('flip', '7.50 ± 1.25', '3.75 ± 0.62', '2.00 ± 0.00')
+    assert table.rows[0] == (*rates, '75%', '4.0')  # two looks at 7.5 pictures of 20
+    assert table.rows[1][:2] == ('the network alone', '20.0')
 
 
 @pytest.mark.parametrize(('last', 'met'), [(464, 'yes'), (465, '**no**')])
@@ -54,8 +56,10 @@ def test_both_ways_predict_and_memory_is_looked_at_in_both_passes(tmp_path):
     experiment = recipes.load('resnet18_dhn').override(*settings)
     prediction.write_inputs(str(tmp_path), 64, 48, experiment)
     for way in prediction.WAYS.values():
-        assert 0 < next(prediction.ours(str(tmp_path), way, 16))['picture'] < 1
-        assert 0 < next(prediction.seed(str(tmp_path), way))['picture'] < 1
+        for rows in (prediction.ours(str(tmp_path), way, 16), prediction.seed(str(tmp_path), way)):
+            assert next(rows) == {}
+            assert 0 < next(rows)['picture'] < 1
+            rows.close()
     found = prediction.watch_memory(str(tmp_path), 64)
     assert [len(sizes) for sizes in found['passes']] == [5, 5]
     assert min(found['passes'][0]) > 100
