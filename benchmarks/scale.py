@@ -6,7 +6,7 @@ import itertools
 import math
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,6 +20,7 @@ NAME = 'Scale'
 SIZES = (100, 1_000, 10_000, 50_000)
 SIDE = 32  # px; the work on a picture is that on its pixels, and measured elsewhere
 _BATCH_SIZE = 16
+_MOST_REPEATS = 3  # of what is short
 # Of the time beyond that for the fewest pictures: 1 is linear, 2 quadratic.
 _EXPONENT = Target(at_most=1.15)
 # Tables are held: of 24 points with coordinates, visibility and the text they were read from.
@@ -66,8 +67,8 @@ def read_epoch(records_dir: str, num_pictures: int) -> Cost:
     return Cost(time.perf_counter() - start, isolated.peak_memory(), '')
 
 
-def costs(paths: Paths, num_pictures: int) -> Iterator[tuple[str, Cost]]:
-    """What each part costs on a data set; each is run once."""
+def costs(paths: Paths, num_pictures: int, repeats: int) -> Iterator[tuple[str, Cost]]:
+    """What each part costs on a data set; what is short is run `repeats` times."""
     train, csvs = f'{paths.records}/train', [f'{paths.csvs}/{number}.csv' for number in range(2)]
     records_dir = f'--records_dir={paths.records}'
     convert = [f'--data_dir={paths.data}', records_dir, '--val_fraction=0', '--num_workers=1']
@@ -77,21 +78,26 @@ def costs(paths: Paths, num_pictures: int) -> Iterator[tuple[str, Cost]]:
     yield 'statistics of the labels', commands.run(*labels)
     answers = f'--answers={paths.csvs}/{submissions.ANSWERS}.csv'
     score = ['eval_metrics.py', f'--prediction={csvs[0]}', answers, '--confidence']
-    yield 'scoring with intervals', commands.run(*score)
+    yield 'scoring with intervals', _median([commands.run(*score) for _ in range(repeats)])
     output = f'--output_csv={paths.out}/ensemble.csv'
-    yield 'ensemble of two', commands.run('ensemble_from_csv.py', *csvs, output)
+    combine = ['ensemble_from_csv.py', *csvs, output]
+    yield 'ensemble of two', _median([commands.run(*combine) for _ in range(repeats)])
     check = ['ensemble_from_csv.py', f'--check={csvs[0]}', f'--data_dir={train}']
     yield 'check of a submission', commands.run(*check)
 
 
+def _median(runs: Sequence[Cost]) -> Cost:
+    return Cost(commands.seconds_of(runs).median, commands.memory_of(runs), '')
+
+
 def measure(repeats: int) -> list[Table]:
-    """Measures each size once: `repeats` is for what is short."""
+    """Measures one size after the other."""
     taken: dict[str, list[Cost]] = {}
     for size in SIZES:
         with tempfile.TemporaryDirectory() as folder:
             paths = Paths(*(f'{folder}/{name}' for name in Paths._fields))
             isolated.call(write, paths, size)
-            for name, cost in costs(paths, size):
+            for name, cost in costs(paths, size, min(repeats, _MOST_REPEATS)):
                 logging.info('%d pictures, %s: %.1f s', size, name, cost.seconds)
                 taken.setdefault(name, []).append(cost)
     return tables(taken)
@@ -148,7 +154,8 @@ def kilobytes_each(memory: list[float]) -> float:
 
 _NOTES = (
     f'Pictures of {SIDE} px, so that what is done for each picture shows beside its pixels. Whole '
-    'commands with their start-up, each run once; of the epoch, only the reading.',
+    'commands with their start-up, run once, but for scoring and ensemble, of which medians of a '
+    'few runs are given; of the epoch, only the reading.',
     'Exponent: the power of the number of pictures by which the time grows from 10,000 to 50,000, '
     'that for 100 taken off: 1 is linear.',
 )
