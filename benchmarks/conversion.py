@@ -14,7 +14,7 @@ from benchmarks.commands import Cost
 from benchmarks.report import Table
 
 NAME = 'Conversion'
-NUM_PICTURES = 4_000
+NUM_PICTURES = 8_000
 SIDE = 512  # px
 _MAX_SECONDS = 20.0  # on each way
 _COPY = 'a plain copy of the files'

@@ -38,7 +38,7 @@ REJECTED_FILE = 'rejected.csv'
 # 60 to 150 MB of pictures of 512 px. A constant, so that shards do not depend on the machine.
 PICTURES_PER_SHARD = 2000
 # Starting a process, with its TensorFlow, takes as long as checking about so many pictures.
-PICTURES_PER_WORKER = 1000
+PICTURES_PER_WORKER = 2500
 
 _SHARD_NAME = re.compile(r'-\d{5}-of-\d{5}\.tfrecord(\.partial)?$')
 
