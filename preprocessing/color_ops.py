@@ -25,8 +25,14 @@ def _color_matrix(saturation: tf.Tensor, turns: tf.Tensor) -> tf.Tensor:
 
 
 def _recolored(example: Example, matrix: tf.Tensor, offset: Any = 0.0) -> Example:
-    image = tf.tensordot(example['image'], matrix, [[2], [1]]) + offset
-    return {**example, 'image': image}
+    """`matrix` [3, 3] on each colour, and `offset`, [3] or one number, added."""
+    # The factor is there because XLA does not look through a matrix product: else it would work out
+    # the numbers of the matrix, sines and all, for each pixel anew.
+    matrix = matrix @ tf.eye(3)
+    # Written as products and sums to be compiled into one loop; as a matrix product it is slower.
+    channels = tf.unstack(example['image'], axis=-1)
+    changed = [sum(row[c] * channels[c] for c in range(3)) for row in tf.unstack(matrix)]
+    return {**example, 'image': tf.stack(changed, axis=-1) + offset}
 
 
 @register(Stage.PIXELS)
@@ -59,7 +65,7 @@ def color(
         change = tf.where(u < probability, (2 * tf.stack(draws) - 1) * strengths, 0.0)
         added, contrast_change, saturation_change, turns = tf.unstack(change)
         matrix = _color_matrix(1 + saturation_change, turns)
-        mean = tf.reduce_mean(example['image'], axis=[0, 1])
+        mean = tf.stack([tf.reduce_mean(c) for c in tf.unstack(example['image'], axis=-1)])
         offset = 255 * added - contrast_change * tf.linalg.matvec(matrix, mean)
         return _recolored(example, (1 + contrast_change) * matrix, offset)
 

@@ -102,10 +102,10 @@ def warp_image(
     single = image.shape.rank == 3
     images, matrices = (image[None], from_to[None]) if single else (image, from_to)
     to_from = tf.linalg.inv(matrices)
-    factor = _reduction(to_from, tf.shape(images)[1:3])
+    factor = tf.reduce_min(reduction(to_from, tf.shape(images)[1:3]))
     # The op truncates integer pixels instead of rounding them, hence sees float32 only.
     reduced = tf.cond(
-        factor > 1, lambda: _average(images, factor), lambda: tf.cast(images, tf.float32)
+        factor > 1, lambda: average(images, factor), lambda: tf.cast(images, tf.float32)
     )
     # Its fill is one number: a colour needs zeros around the difference to that colour.
     warped = tf.raw_ops.ImageProjectiveTransformV3(
@@ -131,14 +131,22 @@ def _index_transforms(to_from: tf.Tensor) -> tf.Tensor:
     return tf.pad(tf.reshape(rows, [-1, 6]), [[0, 0], [0, 2]])
 
 
-def _reduction(to_from: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
-    """The whole number of times, at least 1, by which every map of the batch shrinks: int32 []."""
+def reduction(to_from: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
+    """The whole number of times, at least 1, by which a map shrinks a picture.
+
+    Args:
+        to_from: float32 [.., 3, 3], the inverse of the map.
+        size: int32 [2], of the picture; no side is averaged to less than a pixel.
+
+    Returns:
+        int32 [..].
+    """
     # The small number keeps a map of exactly 1 / n, as computed in float32, on the right side.
-    times = tf.cast(tf.reduce_min(magnification(to_from)) + 1e-3, tf.int32)
+    times = tf.cast(magnification(to_from) + 1e-3, tf.int32)
     return tf.clip_by_value(times, 1, tf.maximum(tf.reduce_min(size), 1))
 
 
-def _average(images: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
+def average(images: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
     """Means over factor x factor pixels, which divides coordinates by `factor` exactly.
 
     [B, H, W, C] -> float32 [B, ceil(H / factor), ceil(W / factor), C]; sides that are no multiple

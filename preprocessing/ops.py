@@ -4,7 +4,8 @@ An op is a function (example, seed) -> example that changes nothing but its resu
 int32 or int64 [2] of its own, so that equal seeds give equal pictures in any thread. The example:
 
     encoded         string [], the JPEG; gone after `warp`
-    image           float32 [H, W, 3], RGB in 0..255 and perhaps beyond; there after `warp`
+    canvas, canvas_size, crop_to_canvas, fill  what `warp` leaves to be sampled (op_strings)
+    image           float32 [H, W, 3], RGB in 0..255 and perhaps beyond; what pixel ops change
     image_size      int32 [2], (height, width) of the original, px
     keypoints       float32 [K, 2], original px until `warp`, crop px after it
     visibility      int32 [K]; -1 absent
@@ -17,6 +18,8 @@ A geometric op only replaces the frame and multiplies `to_crop`: it moves no pix
 leaves out comes back into view if a later rotation or letter-box has room for it. One letterbox
 fixes the size, one warp resamples, pixel ops follow. Crops: crops.py, colours: color_ops.py,
 what hides: drop_ops.py.
+Pixel ops change `image` and may look at keypoints, visibility and to_crop. They are compiled, or
+run for a batch on an accelerator: no shape of theirs may depend on a number.
 AutoGraph is off: an op decides by tf.where or tf.cond, not by `if` on a tensor.
 """
 
@@ -30,7 +33,7 @@ from typing import Any
 import tensorflow as tf
 
 from config import IMAGENET_MEAN, Registry
-from preprocessing import geometry
+from preprocessing import geometry, rendering
 
 Example = Mapping[str, tf.Tensor]
 Op = Callable[[Example, tf.Tensor], Example]
@@ -50,6 +53,13 @@ OPS = Registry(
     """Name -> factory: literal arguments -> Op. A factory checks its arguments (ValueError), and
     carries its `stage`; @register(stage) sees to that.""",
 )
+
+# The generator of random integers; by default it would depend on the device.
+RANDOM_NUMBERS = 'philox'
+
+# Height and width of a view together, px: what is decoded for one is then less than 2^24 pixels,
+# which is as far as rendering.sample counts.
+MAX_HEIGHT_AND_WIDTH = 2880
 
 # Original px. Annotations are whole numbers from 0 to the width inclusive, read as n + 0.5: one on
 # the right edge lies half a pixel outside the picture, and must not be lost.
@@ -84,8 +94,13 @@ def check_color(argument: str, value: float | Sequence[float]) -> list[float]:
 
 
 def draw(seed: tf.Tensor, count: int) -> list[tf.Tensor]:
-    """`count` independent numbers, uniform in [0, 1)."""
-    return tf.unstack(tf.random.stateless_uniform([count], seed))
+    """`count` independent numbers, uniform in [0, 1), the same on every device, compiled or not.
+
+    They are made of the lower bits of integers, as TensorFlow's kernels do it: of the same integers
+    XLA makes other fractions.
+    """
+    bits = tf.random.stateless_uniform([count], seed, None, None, tf.int32, alg=RANDOM_NUMBERS)
+    return tf.unstack(tf.cast(bits & (2**23 - 1), tf.float32) * 2.0**-23)
 
 
 def between(u: tf.Tensor, low: Any, high: Any) -> tf.Tensor:
@@ -186,6 +201,9 @@ def letterbox(height: int, width: int) -> Op:
     for argument, value in (('height', height), ('width', width)):
         if type(value) is not int or value < 1:
             raise ValueError(f'{argument}={value!r}: must be a positive whole number')
+    if height + width > MAX_HEIGHT_AND_WIDTH:
+        largest = f'of at most {MAX_HEIGHT_AND_WIDTH} px together'
+        raise ValueError(f'height={height}, width={width}: must be {largest}')
 
     def op(example, seed):
         del seed  # Nothing is random here.
@@ -198,7 +216,7 @@ def letterbox(height: int, width: int) -> Op:
 
 @register(Stage.WARP)
 def warp(fill: float | Sequence[float] = IMAGENET_MEAN) -> Op:
-    """Decodes the picture, resamples it once, and maps the points by the same matrix.
+    """Decodes the picture, has it resampled once, and maps the points by the same matrix.
 
     Points outside the crop by more than EDGE_TOLERANCE become absent.
 
@@ -211,17 +229,17 @@ def warp(fill: float | Sequence[float] = IMAGENET_MEAN) -> Op:
     def op(example, seed):
         del seed  # Nothing is random here.
         rest = dict(example)
-        # The default decoder is off by a grey level or two on the average, and no faster.
-        image = tf.io.decode_jpeg(rest.pop('encoded'), channels=3, dct_method='INTEGER_ACCURATE')
-        to_crop, frame_size = rest['to_crop'], rest['frame_size']
+        to_crop, size = rest['to_crop'], width_height(rest)
         # A constant from `letterbox`: known while the graph is built, hence a static shape.
-        out_size = tf.get_static_value(frame_size).astype(int)
+        out_size = tf.get_static_value(rest['frame_size']).astype(int).tolist()
         keypoints = geometry.transform_points(rest['keypoints'], to_crop)
         tolerance = EDGE_TOLERANCE * geometry.magnification(to_crop)
-        inside = (keypoints >= -tolerance) & (keypoints <= width_height(rest) + tolerance)
+        inside = (keypoints >= -tolerance) & (keypoints <= size + tolerance)
+        jpeg, image_size = rest.pop('encoded'), rest['image_size']
         return {
             **rest,
-            'image': geometry.warp_image(image, to_crop, out_size, color),
+            **rendering.decode_to_canvas(jpeg, image_size, to_crop, out_size),
+            'fill': tf.constant(color, tf.float32),
             'keypoints': keypoints,
             'visibility': tf.where(tf.reduce_all(inside, axis=1), rest['visibility'], -1),
         }

@@ -16,10 +16,12 @@ def run(
     """Runs `python script arguments` in a folder; the path of the script is below the root, or
     the script is '-m' and the first argument a module.
     """
+    # Of what TensorFlow logs the command decides, as it does for its users.
+    inherited = {k: v for k, v in os.environ.items() if k != 'TF_CPP_MIN_LOG_LEVEL'}
     return subprocess.run(
         [sys.executable, script if script == '-m' else ROOT / script, *map(str, arguments)],
         cwd=folder,
-        env={**os.environ, **environment},
+        env={**inherited, **environment},
         capture_output=True,
         text=True,
         timeout=timeout,

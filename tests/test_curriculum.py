@@ -7,6 +7,7 @@ import pytest
 import tensorflow as tf
 
 from config import DataConfig, Experiment, NetworkConfig
+from preprocessing import op_strings
 from preprocessing.datasets.fashionai import SCHEMA
 from tests.tiny_records import write_records
 from utility import training_data
@@ -88,3 +89,12 @@ def test_evaluation_knows_no_late_ops(data_dir):
 def test_mistakes_in_late_ops_are_told_before_training(data_dir, assignment, message):
     with pytest.raises(ValueError, match=message):
         training_data.input_fn(EXPERIMENT.override(assignment), SCHEMA, data_dir, 0, TOTAL)
+
+
+def test_a_device_makes_late_pictures_of_late_steps(data_dir, whole):
+    batches = training_data.input_fn(EXPERIMENT, SCHEMA, data_dir, 3, TOTAL, 'device')()
+    ops = [EXPERIMENT.resolved_ops(one) for one in (EARLY, LATE)]
+    pairs = zip(whole[3:7], batches)
+    for (features, _), (canvases, labels) in pairs:
+        image = op_strings.painted_batch(ops, canvases, labels).numpy().astype(int)
+        assert np.abs(image - features['image']).max() <= 1

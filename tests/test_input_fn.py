@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 import preprocessing
-from preprocessing import geometry, input_fn, make_input_fn
+from preprocessing import geometry, input_fn, make_input_fn, op_strings
 from preprocessing.datasets import Annotation
 from preprocessing.ops import OPS, Stage
 from preprocessing.records import encode_example
@@ -164,6 +164,20 @@ def test_replicas_of_several_pipelines_see_the_pictures_of_one_device(pattern):
             np.testing.assert_array_equal(share[name], single[name][position::3])
 
 
+def test_a_device_makes_the_pictures_that_the_host_would_make(pattern):
+    (host, host_labels), *_ = read(pattern, 1, seed=3)
+    (device, labels), *_ = read(pattern, 1, seed=3, augment_on='device')
+    tf.nest.map_structure(np.testing.assert_array_equal, labels, host_labels)
+    assert 'image' not in device and device['canvas'].dtype == np.uint8
+    # Canvases are as large as what they show of a picture.
+    assert device['canvas'].shape[1] == device['canvas_size'].prod(axis=1).max()
+    image = op_strings.painted_batch([TRAIN_OPS], device, labels).numpy()
+    assert image.dtype == np.uint8 and image.std() > 20
+    assert np.abs(image.astype(int) - host['image']).max() <= 1
+    for name in ('image_id', 'category', 'image_size', 'to_crop'):
+        np.testing.assert_array_equal(device[name], host[name])
+
+
 def test_seed_may_be_any_integer(pattern):
     for seed in (2**40 + 1, -1):
         assert len(ids_of(read(pattern, 1, seed=seed))) == 4
@@ -218,6 +232,9 @@ def test_fewer_boxes_than_records_are_an_error(pattern):
         ({'boxes': np.zeros((12, 4)), 'training': True}, 'None in training'),
         ({'boxes': np.zeros((12, 3))}, r'boxes of shape \[12, 3\]'),
         ({'ops': 'flop'}, "unknown op 'flop'"),
+        ({'augment_on': 'gpu'}, "augment_on='gpu': must be host or device"),
+        ({'augment_on': 'device'}, 'training with one op string'),
+        ({'augment_on': 'device', 'training': True, 'ops': [EVAL_OPS] * 2}, 'one op string'),
         ({'file_pattern': '/nowhere/*.tfrecord'}, '/nowhere'),
     ],
 )
@@ -234,7 +251,9 @@ def test_a_session_reads_the_same_as_eager_mode_without_leaving_the_graph(patter
         first = session.run(batch)
         functions = graph.as_graph_def().library.function
         used = {node.op for function in functions for node in function.node_def}
-    assert 'ImageProjectiveTransformV3' in used and not [op for op in used if 'PyFunc' in op]
+    assert 'DecodeAndCropJpeg' in used and not [op for op in used if 'PyFunc' in op]
+    # What moves the pixels is compiled.
+    assert [function for function in functions if function.attr['_XlaMustCompile'].b]
     assert_equal_batches([first], evaluate(pattern, batch_size=5)[:1])
 
 

@@ -55,9 +55,11 @@ def _experiment(batch_size: int) -> Experiment:
     )
 
 
-def _run(folder: pathlib.Path, name: str, strategy: str, batch_size: int) -> str:
+def _run(
+    folder: pathlib.Path, name: str, strategy: str, batch_size: int, augment_on: str = 'host'
+) -> str:
     """Trains folder/name, or prints the ids of a batch, in a process with two devices."""
-    arguments = [folder / 'records', folder / name, strategy, batch_size]
+    arguments = [folder / 'records', folder / name, strategy, batch_size, augment_on]
     return rerun_test(__file__, *arguments)
 
 
@@ -86,6 +88,15 @@ def test_weights_move_as_on_one_device_with_the_double_batch(folder):
             moves = [weights[name] - first[name] for weights in (mirrored, single)]
             assert np.linalg.norm(moves[1]) > 0, name
             assert np.linalg.norm(moves[0] - moves[1]) < 0.05 * np.linalg.norm(moves[1]), name
+
+
+def test_replicas_make_the_pictures_that_the_host_would_make(folder):
+    _run(folder, 'device', 'mirrored', PICTURES // REPLICAS, 'device')
+    first = _weights(folder, 'device', 0)
+    host, device = (_weights(folder, name, 3) for name in ('mirrored', 'device'))
+    for name in (name for name in first if name.endswith(('kernel', 'moving_mean'))):
+        moves = [weights[name] - first[name] for weights in (host, device)]
+        assert np.linalg.norm(moves[0] - moves[1]) < 0.05 * np.linalg.norm(moves[0]), name
 
 
 def test_checkpoints_name_no_replica(folder):
@@ -120,13 +131,15 @@ def _print_ids(records_dir: str, batch_size: int) -> None:
     print(json.dumps([i.decode() for part in local for i in part.numpy()]))
 
 
-def _main(records_dir: str, model_dir: str, strategy: str, batch_size: str) -> None:
+def _main(
+    records_dir: str, model_dir: str, strategy: str, batch_size: str, augment_on: str
+) -> None:
     logging.set_verbosity(logging.INFO)
     if model_dir.endswith('ids'):
         _print_ids(records_dir, int(batch_size))
     else:
         cpus = REPLICAS if strategy == 'mirrored' else 0
-        devices = {'strategy': strategy, 'logical_cpus': cpus}
+        devices = {'strategy': strategy, 'logical_cpus': cpus, 'augment_on': augment_on}
         options = RunOptions(records_dir, model_dir, 'skirt', save_every=1, **devices)
         runner.train(_experiment(int(batch_size)), options)
 

@@ -11,7 +11,7 @@ import nets
 from benchmarks import overfit, recipes
 from config import Experiment
 from preprocessing.datasets import DATASETS
-from preprocessing.input_fn import parse_ops
+from preprocessing.op_strings import parse_ops
 from utility import losses
 from utility.heatmaps import HeatmapCodec
 from utility.optimizers import OPTIMIZERS

@@ -174,6 +174,31 @@ def test_a_later_stretch_of_a_training_goes_on_where_the_earlier_ended(data_dir)
     assert len(set(ids[:7])) == 7 and set(ids[7:]) < set(ids[:7])
 
 
+def _first_losses(data_dir, augment_on):
+    """Of the step 0 of a training with colours, and of the evaluation."""
+    data = dataclasses.replace(
+        EXPERIMENT.data, train_ops=f'flip|rotate(30)|{EXPERIMENT.data.eval_ops}|color'
+    )
+    experiment = dataclasses.replace(EXPERIMENT, data=data)
+    make_spec = model_fn.make_model_fn(model_fn.Task(experiment, SCHEMA))
+    losses = []
+    for step, mode in ((0, 'train'), (None, 'eval')):
+        with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+            tf.compat.v1.set_random_seed(1)
+            batches = training_data.input_fn(experiment, SCHEMA, data_dir, step, 9, augment_on)()
+            features, labels = tf.compat.v1.data.make_one_shot_iterator(batches).get_next()
+            config = tf.estimator.RunConfig(model_dir=data_dir + '/none')
+            loss = make_spec(features, labels, mode, config).loss
+            session.run(tf.compat.v1.global_variables_initializer())
+            losses.append(session.run(loss))
+    return losses
+
+
+def test_where_pictures_are_made_does_not_change_a_training(data_dir):
+    host, device = (_first_losses(data_dir, where) for where in ('host', 'device'))
+    np.testing.assert_allclose(host, device, rtol=2e-3)
+
+
 def test_evaluation_reads_the_validation_split_once(data_dir):
     input_fn = training_data.input_fn(EXPERIMENT, SCHEMA, data_dir)
     ids = [features['image_id'].tolist() for features, _ in input_fn().as_numpy_iterator()]

@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from preprocessing import geometry
-from preprocessing.input_fn import parse_ops
+from preprocessing.op_strings import parse_ops
 from utility import views
 from utility.heatmaps import HeatmapCodec, flip_heatmaps
 from utility.views import ViewOptions

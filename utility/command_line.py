@@ -106,7 +106,9 @@ def no_positional(positional: list[str]) -> None:
 
 def _quiet_tensorflow() -> None:
     """Drops start-up chatter and notices of deprecation by message; other warnings stay."""
-    os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
+    # From 2 down XLA complains of the CPU whenever one more thread augments pictures. What stops
+    # the work is raised in Python, too.
+    os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
     # Gradients of grouped convolutions on a CPU exist in oneDNN only.
     os.environ.setdefault('TF_ENABLE_ONEDNN_OPTS', '1')
     dropped = (

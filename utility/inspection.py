@@ -18,9 +18,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from preprocessing import records
+from preprocessing import op_strings, records, rendering
 from preprocessing.datasets import DATASETS
-from preprocessing.input_fn import PARALLEL_CALLS, apply_ops, parse_ops, to_uint8
 from preprocessing.schema import KeypointSchema
 from preprocessing.screening import Track
 from preprocessing.tables import write_bytes
@@ -62,8 +61,8 @@ class Settings:
     num_pictures: int = 2000
 
     def __post_init__(self):
-        parse_ops(self.train_ops)
-        parse_ops(self.eval_ops)
+        op_strings.parse_ops(self.train_ops)
+        op_strings.parse_ops(self.eval_ops)
 
 
 def inspect(settings: Settings, track: Track) -> dict[str, Any]:
@@ -137,7 +136,7 @@ def _measured(
         dataset = tf.data.TFRecordDataset(path).enumerate(num_before)
         dataset = dataset.map(
             lambda index, record: _measure(record, schema, is_sampled(index, num_pictures, total)),
-            PARALLEL_CALLS,
+            tf.data.AUTOTUNE,
         )
         try:
             for row in dataset.as_numpy_iterator():
@@ -286,7 +285,8 @@ def views(
     examples: Iterable[Row], ops: Sequence[str], schema: KeypointSchema
 ) -> Iterator[np.ndarray]:
     """uint8 [H, W, 3] RGB: each picture after each of the op strings, with its points."""
-    functions = {one: tf.function(functools.partial(apply_ops, one, schema)) for one in ops}
+    apply = op_strings.apply_ops
+    functions = {one: tf.function(functools.partial(apply, one, schema)) for one in ops}
     for row, example in enumerate(examples):
         tensors = {name: tf.constant(value) for name, value in example.items()}
         for column, one in enumerate(ops):
@@ -296,5 +296,5 @@ def views(
                 fault = 'is in the records, but cannot be decoded'
                 raise ValueError(f'{example["image_id"].decode()} {fault}') from error
             points, visibility = view['keypoints'].numpy(), view['visibility'].numpy()
-            image = to_uint8(view['image']).numpy()
+            image = rendering.to_uint8(view['image']).numpy()
             yield draw_keypoints(image, points, visibility, schema, style=DrawStyle(limbs=True))

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from config import Experiment
 from nets import HEADS, build_network
+from preprocessing import op_strings
 from preprocessing.schema import KeypointSchema
 from utility import (
     checkpoints,
@@ -101,6 +102,7 @@ def _spec(task: Task, features, labels, mode: str, model_dir: str):
     network = build_network(task.experiment.network, num_maps, task.compute.precision)
     if mode == tf.estimator.ModeKeys.PREDICT:
         return _predict_spec(task, network, features)
+    features = _with_pictures(task, features, labels)
     outputs = network(features['image'], mode == tf.estimator.ModeKeys.TRAIN)
     loss, output_losses = losses.heatmap_loss(
         outputs, labels, task.experiment.loss, task.experiment.network.image_size
@@ -129,6 +131,15 @@ def _spec(task: Task, features, labels, mode: str, model_dir: str):
     if loss_scale:
         watched['loss_scale'] = loss_scale.value
     return _train_spec(task, network, watched, features, outputs[-1], loss_scale)
+
+
+def _with_pictures(task: Task, features, labels):
+    """The features of a batch with 'image', which is made here where the host only decoded it."""
+    if 'canvas' not in features:
+        return features
+    data, resolved = task.experiment.data, task.experiment.resolved_ops
+    ops = [resolved(one) for one in (data.train_ops, data.late_ops) if one]
+    return {**features, 'image': op_strings.painted_batch(ops, features, labels)}
 
 
 def normalized_errors(predicted, features, labels) -> tuple[tf.Tensor, tf.Tensor]:
@@ -253,7 +264,7 @@ def _train_spec(task: Task, network, watched, features, heatmaps, loss_scale):
     replicas = tf.distribute.get_strategy().num_replicas_in_sync
     log = TrainingLog(
         watched,
-        training_log.waiting_time(features['image']),
+        training_log.waiting_time(features['image_id']),
         length=task.length,
         batch_size=experiment.data.batch_size * replicas,
         watch=task.watch,

@@ -1,4 +1,4 @@
-"""What a train script does instead of training: the dry run and the learning-rate finder."""
+"""What a train script does instead of training: dry run, profile of the input, rate finder."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from collections.abc import Sequence
 
 from absl import logging
 
-from utility import dry_run, learning_rate_finder, regimes
+from utility import dry_run, input_profile, learning_rate_finder, regimes
 from utility.plan import make_plan
 from utility.training_flags import RunOptions
 from utility.weights.loading import as_checkpoint
 
 
 def rehearse(networks: Sequence[regimes.Training], options: RunOptions, replicas: int) -> None:
-    """The dry run of the networks or, if that is asked for, the search for their rates.
+    """The dry run of the networks, the profile of their input, or the search for their rates.
 
     Args:
         networks: Of the command.
@@ -24,14 +24,17 @@ def rehearse(networks: Sequence[regimes.Training], options: RunOptions, replicas
     Raises:
         ValueError: A setting is wrong.
     """
-    if options.dry_run:
+    if options.dry_run or options.profile_input:
         for network in networks:
             plan = make_plan(network.experiment, options.data_dir, replicas)
             print(f'\n{network.folder}\n')
-            for line in dry_run.describe(
-                network.experiment, plan, options.data_dir, options.compute
-            ):
-                print(line)
+            told = network.experiment, plan, options.data_dir, options.compute
+            if options.dry_run:
+                lines = dry_run.describe(*told)
+            else:
+                lines = input_profile.describe(*told, options.augment_on)
+            for line in lines:
+                print(line, flush=True)
         return
     path = options.init_checkpoint
     backbone = networks[0].experiment.network.backbone

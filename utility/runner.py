@@ -179,7 +179,8 @@ def _train_one(
         average = functools.partial(averaging.save_running, model_dir, experiment, input_of)
         evaluate = functools.partial(_evaluate, estimator, eval_input, average)
         reactions = _reactions(experiment, model_dir)
-        alternate(estimator, input_of, evaluate, plan.stops, reactions, agreement)
+        train_input = functools.partial(input_of, augment_on=options.augment_on)
+        alternate(estimator, train_input, evaluate, plan.stops, reactions, agreement)
 
 
 @contextlib.contextmanager

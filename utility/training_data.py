@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import functools
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from absl import logging
 
 from config import Experiment
-from preprocessing import integrity, make_input_fn, records
+from preprocessing import integrity, make_input_fn, op_strings, records
 from preprocessing.datasets import DATASETS
 from preprocessing.input_fn import LateOps
 from preprocessing.stream import Order
@@ -71,7 +70,12 @@ def check_records(experiment: Experiment, data_dir: str, reads: bool = False) ->
 
 
 def input_fn(
-    experiment: Experiment, schema, data_dir: str, step: int | None = None, total_steps: int = 0
+    experiment: Experiment,
+    schema,
+    data_dir: str,
+    step: int | None = None,
+    total_steps: int = 0,
+    augment_on: str = 'host',
 ):
     """The input_fn of a training from the global step `step` on; None: of the evaluations.
 
@@ -84,35 +88,37 @@ def input_fn(
         step: Batches of each replica before the first.
         total_steps: Of the training, of which data.late_from is a share; 0: data.late_ops, if there
             are any, hold from the start.
+        augment_on: Where the pictures of a training are made; those of evaluations: on the host.
 
     Raises:
         ValueError: An op string is wrong, or its pictures do not fit the network.
     """
-    data = experiment.data
-    split, ops = ('val', data.eval_ops) if step is None else ('train', data.train_ops)
-    split_dir = os.path.join(data_dir, split)
-    make = functools.partial(
-        make_input_fn,
+    data, training = experiment.data, step is not None
+    split, ops = ('train', data.train_ops) if training else ('val', data.eval_ops)
+    split_dir, late_ops = os.path.join(data_dir, split), data.late_ops if training else ''
+    for one in filter(None, (ops, late_ops)):
+        _check_size(one, experiment)
+    late = None
+    if late_ops:
+        late = LateOps(experiment.resolved_ops(late_ops), round(data.late_from * total_steps))
+    return make_input_fn(
         records.split_patterns(split_dir, data.category),
         schema,
-        batch_size=data.batch_size,
-        training=step is not None,
+        experiment.resolved_ops(ops),
+        data.batch_size,
+        training=training,
         seed=experiment.seed,
         order=Order(
             data.shuffle_buffer, records.count_records(split_dir, data.category), step or 0
         ),
+        late=late,
+        augment_on=augment_on if training else 'host',
     )
-    late_ops = data.late_ops if step is not None else ''
-    for one in filter(None, (ops, late_ops)):
-        _check_size(one, make(experiment.resolved_ops(one)), experiment.network.image_size)
-    late = None
-    if late_ops:
-        late = LateOps(experiment.resolved_ops(late_ops), round(data.late_from * total_steps))
-    return make(experiment.resolved_ops(ops), late=late)
 
 
-def _check_size(ops: str, batches, image_size: Sequence[int]) -> None:
-    size, image_size = tuple(batches().element_spec[0]['image'].shape[1:3]), tuple(image_size)
+def _check_size(ops: str, experiment: Experiment) -> None:
+    size = op_strings.picture_size(experiment.resolved_ops(ops))
+    image_size = tuple(experiment.network.image_size)
     if size != image_size:
         raise ValueError(
             f'op string {ops!r} gives pictures of {size}, but network.image_size={image_size}'

@@ -12,6 +12,8 @@ from utility.compute import PRECISION_HELP, PRECISIONS, XLA_HELP, Compute
 from utility.strategies import STRATEGIES
 
 ALL_THEN_EACH = 'all_then_each'  # of --category
+# Flags that ask for something else than a training.
+_REHEARSALS = ('find_learning_rate', 'dry_run', 'profile_input')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,6 +27,7 @@ class RunOptions:
         init_checkpoint: Weights to start from, of any kind that utility/pretrained.py reads.
         allow_partial_init: Whether these may fill a part of the backbone only.
         strategy: One of strategies.STRATEGIES.
+        augment_on: 'host', or 'device': there pictures are warped and coloured by the batch.
         logical_cpus: Devices to make of the CPU, to try 'mirrored' without GPUs; 0: one.
         stall_minutes: After which a process of a cluster ends that has completed no step.
         log_every: Steps between two lines of the log, and rows of metrics.csv.
@@ -33,6 +36,7 @@ class RunOptions:
         save_every: Steps between two checkpoints.
         keep_checkpoints: How many of the last ones are kept, besides the best one.
         dry_run: Tell what the training would be, and do not train.
+        profile_input: Tell how fast each stage of the input is, and do not train.
         find_learning_rate: Try rising learning rates, and do not train.
         precision, xla: As in Compute.
     """
@@ -43,6 +47,7 @@ class RunOptions:
     init_checkpoint: str | None = None
     allow_partial_init: bool = False
     strategy: str = 'none'
+    augment_on: str = 'host'
     logical_cpus: int = 0
     stall_minutes: float = 30.0
     log_every: int = 20
@@ -51,13 +56,15 @@ class RunOptions:
     save_every: int = 1000
     keep_checkpoints: int = 5
     dry_run: bool = False
+    profile_input: bool = False
     find_learning_rate: bool = False
     precision: str = 'float32'
     xla: bool = False
 
     def __post_init__(self):
-        if self.find_learning_rate and self.dry_run:
-            raise ValueError('--find_learning_rate --dry_run: give one of them')
+        asked = [f'--{name}' for name in _REHEARSALS if getattr(self, name)]
+        if len(asked) > 1:
+            raise ValueError(f'{" ".join(asked)}: give one of them')
         if self.find_learning_rate and self.strategy != 'none':
             raise ValueError(
                 f'--find_learning_rate --strategy={self.strategy}: it tries rates on one device; '
@@ -68,7 +75,7 @@ class RunOptions:
     @property
     def is_rehearsal(self) -> bool:
         """Whether nothing is to be trained."""
-        return self.dry_run or self.find_learning_rate
+        return any(getattr(self, name) for name in _REHEARSALS)
 
     @property
     def compute(self) -> Compute:
@@ -104,6 +111,8 @@ def define(default_model_dir: str) -> None:
         'TF_CONFIG names (docs/cloud.md).'
     )
     flags.DEFINE_enum('strategy', 'none', STRATEGIES, strategy)
+    where = 'device: the host only decodes; the step warps and colours (docs/speed.md).'
+    flags.DEFINE_enum('augment_on', 'host', ['host', 'device'], where)
     cpus = 'Devices to make of the CPU, to try --strategy=mirrored without GPUs.'
     flags.DEFINE_integer('logical_cpus', 0, cpus, lower_bound=0)
     stall = 'Minutes after which a process of a cluster ends that has completed no step; longer '
@@ -121,6 +130,9 @@ def define(default_model_dir: str) -> None:
         False,
         'Print the experiment, its schedule, variables, steps and memory; train and write nothing.',
     )
+    profile = 'Print pictures/s of each stage of the input and of the training step, and which one '
+    profile += 'limits; train and write nothing.'
+    flags.DEFINE_boolean('profile_input', False, profile)
     flags.DEFINE_boolean(
         'find_learning_rate',
         False,

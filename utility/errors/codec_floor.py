@@ -8,7 +8,8 @@ import numpy as np
 import tensorflow as tf
 
 from preprocessing import geometry, records
-from preprocessing.input_fn import PARALLEL_CALLS, apply_ops
+from preprocessing.input_fn import PARALLEL_CALLS
+from preprocessing.op_strings import apply_ops
 from preprocessing.ops import EDGE_TOLERANCE
 from preprocessing.tables import KeypointTable
 from utility import ensembling, predictor

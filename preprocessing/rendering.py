@@ -1,0 +1,223 @@
+"""The one resampling of a picture, in two steps: decoding to a canvas, and sampling the canvas.
+
+The first step is for the host. It decodes the part of the picture that will be seen, averages where
+the view shrinks it twice or more, and lays the pixels in a row: a *canvas*. The second step is
+arithmetic on tensors of fixed shapes: XLA makes one loop of it, or an accelerator takes a batch of
+canvases.
+
+Sampling is bilinear. The three channels of a pixel are summed as one integer of 64 bits, of which
+each has 21: eight for the value and 13 for the weight, so that a weight is rounded by 1 / 16384 and
+a channel errs by 0.06 grey levels at most. A pixel is then gathered once and not three times.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from absl import logging
+
+from preprocessing import geometry
+
+# Pixels of a canvas that is given to compiled functions; each is another compilation.
+CANVAS_LENGTHS = np.array([2**n for n in range(10, 27)], np.int32)
+_STDERR = 2  # its file
+_LANE = 21  # bits of a channel in a sum
+_WEIGHT = 1 << 13  # of a pixel that is hit exactly
+
+
+def to_uint8(image: tf.Tensor) -> tf.Tensor:
+    """Rounds and clips a picture in 0..255."""
+    return tf.saturate_cast(tf.round(image), tf.uint8)
+
+
+def decode_to_canvas(
+    jpeg: tf.Tensor, image_size: tf.Tensor, to_crop: tf.Tensor, out_size: Sequence[int]
+) -> dict[str, tf.Tensor]:
+    """Decodes what a view shows of a picture.
+
+    Where the view shrinks the picture n times or more, n >= 2, n x n pixels are averaged, so that
+    nothing is skipped between the samples.
+
+    Args:
+        jpeg: string [], of any size.
+        image_size: int32 [2], (height, width) in the pixels of `to_crop`.
+        to_crop: float32 [3, 3], picture -> view.
+        out_size: (height, width) of the view, px.
+
+    Returns:
+        canvas: uint8 [P, 3], rows of pixels one after the other.
+        canvas_size: int32 [2], (height, width) of what is on it.
+        crop_to_canvas: float32 [3, 3], view -> canvas.
+    """
+    stored = tf.io.extract_jpeg_shape(jpeg)[:2]
+    ratio = tf.cast(stored / image_size, tf.float32)
+    crop_to_stored = geometry.scaling(ratio[1], ratio[0]) @ tf.linalg.inv(to_crop)
+    factor = geometry.reduction(crop_to_stored, stored)
+    shrink = 1 / tf.cast(factor, tf.float32)
+    crop_to_reduced = geometry.scaling(shrink, shrink) @ crop_to_stored
+    low, high = _seen(crop_to_reduced, out_size, -(-stored // factor))
+    window = tf.concat([low * factor, tf.minimum(high * factor, stored) - low * factor], axis=0)
+    # The default method is off by a grey level or two on the average, and no faster.
+    image = tf.io.decode_and_crop_jpeg(
+        jpeg, window, channels=3, dct_method='INTEGER_ACCURATE', fancy_upscaling=True
+    )
+    image = tf.cond(factor > 1, lambda: _averaged(image, factor), lambda: image)
+    corner = tf.cast(low, tf.float32)
+    return {
+        'canvas': tf.reshape(image, [-1, 3]),
+        'canvas_size': tf.shape(image)[:2],
+        'crop_to_canvas': geometry.translation(-corner[1], -corner[0]) @ crop_to_reduced,
+    }
+
+
+def _seen(
+    crop_to: tf.Tensor, out_size: Sequence[int], size: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """The part of a picture of `size` that a view samples: int32 [2], (y, x) of its two corners."""
+    height, width = map(float, out_size)
+    corners = tf.constant([[0, 0], [width, 0], [width, height], [0, height]], tf.float32)
+    corners = tf.reverse(geometry.transform_points(corners, crop_to), axis=[1])
+    low = tf.cast(tf.floor(tf.reduce_min(corners, axis=0)), tf.int32) - 1
+    high = tf.cast(tf.math.ceil(tf.reduce_max(corners, axis=0)), tf.int32) + 1
+    low = tf.clip_by_value(low, 0, size - 1)
+    return low, tf.clip_by_value(high, low + 1, size)
+
+
+def _averaged(image: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
+    return to_uint8(geometry.average(image[tf.newaxis], factor)[0])
+
+
+def lengthened(canvas: tf.Tensor) -> tf.Tensor:
+    """uint8 [P, 3] with zeros at the end: P is then the first of CANVAS_LENGTHS that suffices."""
+    number, lengths = tf.shape(canvas)[0], tf.constant(CANVAS_LENGTHS)
+    length = tf.gather(lengths, tf.searchsorted(lengths, number[tf.newaxis])[0])
+    return tf.concat([canvas, tf.zeros([length - number, 3], tf.uint8)], axis=0)
+
+
+def sample(
+    canvas: tf.Tensor, size: tf.Tensor, crop_to_canvas: tf.Tensor, out_size: Sequence[int]
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Samples a canvas at the centres of a view's pixels.
+
+    Args:
+        canvas, size, crop_to_canvas: From decode_to_canvas; the canvas may be longer.
+        out_size: (h, w) of the view, px.
+
+    Returns:
+        sums: int64 [h, w], for `colours`.
+        covered: float32 [h, w], how much of the pixel is picture, in [0, 1].
+    """
+    x, y = _sample_places(crop_to_canvas, out_size)
+    height, width = tf.unstack(tf.cast(size, tf.float32))
+    left, top = tf.floor(x), tf.floor(y)
+    to_left, to_right = _axis_weights(x - left, left, width)
+    to_top, to_bottom = _axis_weights(y - top, top, height)
+    # Float32 is exact up to 2^24, and unlike int32 it is counted where an accelerator counts.
+    first = top * width + left
+    channels = tf.cast(canvas, tf.int32)
+    packed = channels[:, 0] + (channels[:, 1] * (1 << 8) + channels[:, 2] * (1 << 16))
+    last = tf.cast(tf.shape(canvas)[0] - 1, tf.float32)
+
+    def weighted(place, weight):
+        pixel = tf.gather(packed, tf.cast(tf.clip_by_value(place, 0.0, last), tf.int32))
+        weight = tf.cast(tf.cast(weight * _WEIGHT + 0.5, tf.int32), tf.int64)
+        return _spread(tf.cast(pixel, tf.int64)) * weight
+
+    sums = (
+        weighted(first, to_left * to_top)
+        + weighted(first + 1, to_right * to_top)
+        + weighted(first + width, to_left * to_bottom)
+        + weighted(first + width + 1, to_right * to_bottom)
+    )
+    return sums, (to_left + to_right) * (to_top + to_bottom)
+
+
+def _sample_places(
+    crop_to_canvas: tf.Tensor, out_size: Sequence[int]
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """x and y of the centre of each pixel of a view, float32 [h, w], in indices of the canvas.
+
+    Index i is coordinate i + 0.5.
+    """
+    height, width = out_size
+    x = tf.range(width, dtype=tf.float32) + 0.5
+    y = tf.range(height, dtype=tf.float32)[:, tf.newaxis] + 0.5
+    rows = tf.unstack(crop_to_canvas[:2])
+    return tuple(row[0] * x + row[1] * y + (row[2] - 0.5) for row in rows)
+
+
+def _axis_weights(
+    fraction: tf.Tensor, first: tf.Tensor, size: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Weights along an axis of the pixels `first` and `first` + 1; 0 for what is no pixel."""
+    return (
+        tf.where((first >= 0) & (first < size), 1 - fraction, 0.0),
+        tf.where((first >= -1) & (first < size - 1), fraction, 0.0),
+    )
+
+
+def _spread(pixel: tf.Tensor) -> tf.Tensor:
+    """The three bytes of an int64 in a lane each."""
+    green = (pixel & 0xFF00) * (1 << _LANE - 8)
+    return (pixel & 0xFF) + (green + (pixel & 0xFF0000) * (1 << 2 * (_LANE - 8)))
+
+
+def colours(sums: tf.Tensor, covered: tf.Tensor, fill: tf.Tensor) -> tf.Tensor:
+    """The picture that was sampled, with `fill`, float32 [3], where it does not cover the view.
+
+    float32 [h, w, 3], in 0..255, not rounded.
+    """
+    lanes = [
+        tf.bitwise.right_shift(sums, tf.constant(_LANE * c, tf.int64)) & ((1 << _LANE) - 1)
+        for c in range(3)
+    ]
+    values = [tf.cast(tf.cast(lane, tf.int32), tf.float32) * (1 / _WEIGHT) for lane in lanes]
+    return tf.stack([v + (1 - covered) * fill[c] for c, v in enumerate(values)], axis=-1)
+
+
+def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`function` of tensors as one kernel of XLA; as it is where TensorFlow has no XLA.
+
+    It must not depend on shapes that are not known when it is compiled.
+    """
+    if not _can_compile():
+        return function
+    return tf.function(function, autograph=False, jit_compile=True)
+
+
+@functools.cache
+def _can_compile() -> bool:
+    """Whether XLA compiles for the CPU here; tried in a graph of its own, wherever it is asked."""
+    on_cpu = tf.compat.v1.ConfigProto(device_count={'GPU': 0})
+    with tf.Graph().as_default(), tf.compat.v1.Session(config=on_cpu) as session:
+        try:
+            with _mute():
+                tried = session.run(tf.function(lambda x: x + 1, jit_compile=True)(tf.constant(1)))
+            return tried == 2
+        except tf.errors.OpError as error:
+            logging.warning('pictures are augmented without XLA, slower: %s', error.message)
+            return False
+
+
+@contextlib.contextmanager
+def _mute() -> Iterator[None]:
+    """Keeps off what TensorFlow says of a first compilation, a warning of its own log included.
+
+    It writes to the file of standard error, and heeds no level of logging.
+    """
+    sys.stderr.flush()
+    stderr, nowhere = os.dup(_STDERR), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, _STDERR)
+        yield
+    finally:
+        os.dup2(stderr, _STDERR)
+        os.close(stderr)
+        os.close(nowhere)
