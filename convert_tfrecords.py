@@ -55,6 +55,7 @@ def _define_flags() -> None:
     flags.DEFINE_string(
         'corrections', None, 'CSV of corrections of the annotations, as eval_labels.py writes it.'
     )
+    flags.DEFINE_integer('max_side', None, 'Store larger pictures with this as their longer side.')
     flags.DEFINE_integer('num_shards', None, 'Files per split and category; by default ~100 MB.', 1)
     flags.DEFINE_integer('num_workers', _default_num_workers(), 'At most so many processes.', 1)
     flags.DEFINE_enum(
@@ -99,6 +100,7 @@ def main(positional: list[str]) -> None:
         num_workers=FLAGS.num_workers,
         folds=FLAGS.folds,
         fold=FLAGS.fold,
+        max_side=FLAGS.max_side,
         corrections=FLAGS.corrections,
     )
     info = conversion.convert(settings, progress.track)

@@ -83,14 +83,14 @@ def main(positional: list[str]) -> None:
     )
     worst = error_cases.worst_of_all(errors, values.pictures_per_kind)
     rows = {row for ranked in worst.values() for row, _ in ranked}
-    sizes, jpegs = None, {}
+    sizes, pictures = None, {}
     if values.data_dir:
-        sizes, jpegs = error_cases.read_pictures(case, rows, values.data_dir)
+        sizes, pictures = error_cases.read_pictures(case, rows, values.data_dir)
     report = make_report(case, errors, missing, scale, sizes)
-    report['pictures_lacking'] = len(rows - set(jpegs))
+    report['pictures_lacking'] = len(rows - set(pictures))
     report['worst'] = error_cases.named(case, worst)
     page, numbers = (os.path.join(values.output_dir, name) for name in (PAGE_FILE, JSON_FILE))
-    error_page.write_page(page, report, error_cases.sections(case, errors, worst, jpegs))
+    error_page.write_page(page, report, error_cases.sections(case, errors, worst, pictures))
     write_bytes(numbers, (json.dumps(report, indent=2) + '\n').encode())
     print('\n\n'.join(table.text() for table in error_page.tables(report)))
     print(f'\n{page}\n{numbers}')

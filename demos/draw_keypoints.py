@@ -72,7 +72,6 @@ def _checked_picture(path: str):
 
 def draw_split(split_dir: str, model_dir: str, count: int, output_dir: str, options) -> None:
     """Draws pictures of a split on one sheet, as many of each category."""
-    import tensorflow as tf
 
     from preprocessing import pictures, records
     from utility import predictor, runs, visualization
@@ -82,13 +81,13 @@ def draw_split(split_dir: str, model_dir: str, count: int, output_dir: str, opti
     predictions = predictor.predict_pictures(
         [model_dir],
         [example['image_id'].decode() for example in examples],
-        [pictures.Picture(e['encoded'], tuple(e['image_size']), ()) for e in examples],
+        [records.picture(example) for example in examples],
         [example['category'].decode() for example in examples],
         options,
     )
     drawn = [
         visualization.draw_keypoints(
-            tf.io.decode_jpeg(example['encoded'], channels=3).numpy(),
+            pictures.pixels(records.picture(example)),
             predictions.keypoints[row],
             predictions.visibility[row],
             schema,

@@ -46,6 +46,7 @@ _SHARD_NAME = re.compile(r'-\d{5}-of-\d{5}\.tfrecord(\.partial)?$')
 class _Shard(NamedTuple):
     path: str
     entries: list[Entry]
+    max_side: int | None
 
 
 def convert(settings: Settings, track: Track) -> dict[str, Any]:
@@ -68,7 +69,8 @@ def convert(settings: Settings, track: Track) -> dict[str, Any]:
     annotations, corrected = _annotations(splits, settings, spec.schema)
     useful_workers = math.ceil(len(annotations) / PICTURES_PER_WORKER)
     with Workers(min(settings.num_workers, useful_workers)) as workers:
-        entries, rejected = screen(annotations, workers, track, settings.skip_bad_images)
+        how = settings.skip_bad_images, settings.max_side
+        entries, rejected = screen(annotations, workers, track, *how)
         _check_every_split_has_some(splits, entries, rejected)
         parts = _assign(entries, splits, settings, spec.schema)
         shards = _shards(parts, settings)
@@ -191,7 +193,7 @@ def _shards(parts: Mapping[str, Part], settings: Settings) -> list[_Shard]:
             entries, count = part[category], len(paths)
             for shard, path in enumerate(paths):
                 start, stop = (len(entries) * s // count for s in (shard, shard + 1))
-                shards.append(_Shard(path, entries[start:stop]))
+                shards.append(_Shard(path, entries[start:stop], settings.max_side))
     return shards
 
 
@@ -231,8 +233,9 @@ def _write_shard(shard: _Shard) -> None:
             data = pictures.read_picture(path)
             if digest(data) != entry.digest:
                 raise RuntimeError(f'{path} changed during the conversion; run it again')
-            jpeg = pictures.check_picture(data).jpeg if entry.changes else data
-            write(records.encode_example(jpeg, entry.annotation, entry.size))
+            if entry.changes:
+                data = pictures.check_picture(data, shard.max_side).jpeg
+            write(records.encode_example(data, entry.annotation, entry.size))
 
 
 def _describe(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
+SMALLEST_SIDE = 8  # px, of a picture that is accepted (pictures.MIN_SIDE)
+
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
@@ -24,6 +26,8 @@ class Settings:
         folds: Into how many parts of about the same size labelled pictures are split for cross
             validation, instead of val_fraction; None: into none.
         fold: Which of these is for validation, from 0 on.
+        max_side: Pictures with a longer side, px, are stored smaller, which saves reading and
+            decoding; points and sizes stay those of the original. None: as they are.
         corrections: CSV of corrections of the annotations; None: they are taken as they are.
     """
 
@@ -37,6 +41,7 @@ class Settings:
     num_workers: int = 1
     folds: int | None = None
     fold: int | None = None
+    max_side: int | None = None
     corrections: str | None = None
 
     def __post_init__(self):
@@ -44,6 +49,8 @@ class Settings:
             raise ValueError(f'val_fraction={self.val_fraction}: must be in [0, 1)')
         if self.num_shards is not None and not 1 <= self.num_shards <= 99999:
             raise ValueError(f'num_shards={self.num_shards}: must be in 1 .. 99999')
+        if self.max_side is not None and self.max_side < SMALLEST_SIDE:
+            raise ValueError(f'max_side={self.max_side}: must be at least {SMALLEST_SIDE}')
         if self.num_workers < 1:
             raise ValueError(f'num_workers={self.num_workers}: must be at least 1')
         if (self.folds is None) != (self.fold is None):
@@ -73,4 +80,5 @@ class Settings:
             'fold': self.fold,
             'num_shards': self.num_shards,
             'skip_bad_images': self.skip_bad_images,
+            'max_side': self.max_side,
         }

@@ -15,6 +15,7 @@ import io
 import warnings
 from typing import NamedTuple
 
+import numpy as np
 import tensorflow as tf
 from PIL import Image, ImageOps
 
@@ -38,10 +39,10 @@ class Picture(NamedTuple):
     """A picture fit for training.
 
     Attributes:
-        jpeg: An upright RGB JPEG.
-        size: (height, width), px.
+        jpeg: An upright RGB JPEG, perhaps with fewer pixels than the picture has.
+        size: (height, width) of the picture, px.
         changes: What was wrong with the original: 'format', 'grayscale', 'cmyk', 'color_mode',
-            'orientation'; empty where `jpeg` is the original.
+            'orientation', 'size'; empty where `jpeg` is the original.
     """
 
     jpeg: bytes
@@ -66,11 +67,12 @@ def read_picture(path: str) -> bytes:
         raise BadPictureError(f'cannot be read: {error.message}') from error
 
 
-def check_picture(data: bytes) -> Picture:
+def check_picture(data: bytes, max_side: int | None = None) -> Picture:
     """Decodes a picture completely, and encodes it anew where that is needed.
 
     Args:
         data: The content of a file that should be a picture.
+        max_side: Of the JPEG, px: a larger picture is averaged down to it. None: any.
 
     Raises:
         BadPictureError: It is empty, no picture, broken, truncated, too small or too large.
@@ -81,7 +83,7 @@ def check_picture(data: bytes) -> Picture:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter('ignore')  # hints at size and metadata; both are checked here
-            return _check(data)
+            return _check(data, max_side)
     except BadPictureError:
         raise
     except Image.UnidentifiedImageError:
@@ -93,7 +95,7 @@ def check_picture(data: bytes) -> Picture:
         raise BadPictureError(f'broken picture: {text or type(error).__name__}') from error
 
 
-def _check(data: bytes) -> Picture:
+def _check(data: bytes, max_side: int | None) -> Picture:
     with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
         width, height = image.size
         if min(width, height) < MIN_SIDE or width * height > MAX_PIXELS:
@@ -101,7 +103,7 @@ def _check(data: bytes) -> Picture:
                 f'{width}x{height} px; a side must be at least {MIN_SIDE},'
                 f' the area at most {MAX_PIXELS}'
             )
-        if not _changes(image):
+        if not _changes(image, max_side):
             # Not decoded twice: the decoder of training refuses whatever this one does.
             try:
                 _check_for_tensorflow(data, (height, width))
@@ -110,11 +112,29 @@ def _check(data: bytes) -> Picture:
                 raise
             return Picture(data, (height, width), ())
         image.load()
-        changes = _changes(image)
+        changes = _changes(image, max_side)
         upright = _to_rgb(_turned(image))
-    buffer = io.BytesIO()
+    size, buffer = (upright.height, upright.width), io.BytesIO()
+    if max_side is not None:
+        upright = _at_most(upright, max_side)
     upright.save(buffer, 'JPEG', quality=JPEG_QUALITY, subsampling=0)
-    return Picture(buffer.getvalue(), (upright.height, upright.width), changes)
+    return Picture(buffer.getvalue(), size, changes)
+
+
+def _at_most(image: Image.Image, max_side: int) -> Image.Image:
+    """The picture with its longer side averaged down to max_side, if that is longer."""
+    longer = max(image.size)
+    if longer <= max_side:
+        return image
+    width, height = (max(1, round(side * max_side / longer)) for side in image.size)
+    return image.resize((width, height), Image.Resampling.BOX)
+
+
+def pixels(picture: Picture) -> np.ndarray:
+    """A picture in its size: uint8 [H, W, 3] RGB. What was stored smaller is enlarged."""
+    with Image.open(io.BytesIO(picture.jpeg), formats=['JPEG']) as stored:
+        size = picture.size[1], picture.size[0]
+        return np.asarray(stored.resize(size, Image.Resampling.BILINEAR))
 
 
 def _check_for_tensorflow(jpeg: bytes, size: tuple[int, int]) -> None:
@@ -127,13 +147,14 @@ def _check_for_tensorflow(jpeg: bytes, size: tuple[int, int]) -> None:
         raise BadPictureError(f'broken picture: its header says {size}, its pixels are {shape[:2]}')
 
 
-def _changes(image: Image.Image) -> tuple[str, ...]:
+def _changes(image: Image.Image, max_side: int | None) -> tuple[str, ...]:
     """What keeps a picture from being used as it is."""
     modes = {'L': 'grayscale', '1': 'grayscale', 'LA': 'grayscale', 'CMYK': 'cmyk', 'RGB': None}
     found = (
         None if image.format in _JPEG_FORMATS else 'format',
         modes.get(image.mode, 'grayscale' if image.mode in _SIXTEEN_BIT_MODES else 'color_mode'),
         'orientation' if _orientation(image) != 1 else None,
+        'size' if max_side is not None and max(image.size) > max_side else None,
     )
     return tuple(change for change in found if change)
 

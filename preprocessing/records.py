@@ -3,10 +3,10 @@
 A records directory holds `dataset.json` and one directory a split, with files
 `<category>-00000-of-00002.tfrecord`. A record is a tf.train.Example:
 
-    image/encoded      bytes           RGB JPEG
+    image/encoded      bytes           RGB JPEG of the picture, perhaps with fewer pixels
     image/id           bytes           UTF-8, the key in submissions
     image/category     bytes           UTF-8
-    image/height       int64           px
+    image/height       int64           px of the picture, in which all coordinates are
     image/width        int64           px
     image/keypoints    float [2 * K]   x, y of each point of the data set's schema, continuous px of
                                        the picture; -1, -1 where absent
@@ -19,13 +19,14 @@ from __future__ import annotations
 import contextlib
 import json
 import posixpath
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from preprocessing.datasets import DATASETS, Annotation
+from preprocessing.pictures import Picture
 from preprocessing.schema import KeypointSchema
 
 DATASET_FILE = 'dataset.json'
@@ -52,7 +53,7 @@ def encode_example(jpeg: bytes, annotation: Annotation, image_size: tuple[int, i
         jpeg: The encoded picture, stored as it is.
         annotation: Of the K points of the data set's whole schema. A point with visibility -1 is
             stored at -1, -1, whatever its coordinates.
-        image_size: (height, width), px.
+        image_size: (height, width) of the picture, px.
     """
     visibility = np.asarray(annotation.visibility)
     keypoints = np.where(visibility[:, None] >= 0, annotation.keypoints, -1.0)
@@ -86,7 +87,7 @@ def decode_example(serialized: tf.Tensor, schema: KeypointSchema) -> dict[str, t
         encoded: string [], the JPEG.
         image_id: string [].
         category: string [].
-        image_size: int32 [2], (height, width), px.
+        image_size: int32 [2], (height, width) of the picture, px; the JPEG may have fewer.
         keypoints: float32 [K, 2], continuous px of the picture; -1, -1 where absent.
         visibility: int32 [K]; -1 where absent.
         normalizer: float32 [], px between the two points that scale the error of the category;
@@ -122,6 +123,12 @@ def decode_example(serialized: tf.Tensor, schema: KeypointSchema) -> dict[str, t
         'normalizer': _normalizer(category, keypoints, visibility, schema),
         'box': tf.ensure_shape(padded_box[:4], [4]),
     }
+
+
+def picture(example: Mapping[str, Any]) -> Picture:
+    """The picture of an example that decode_example gave, in NumPy."""
+    height, width = example['image_size'].tolist()
+    return Picture(example['encoded'], (height, width), ())
 
 
 def _normalizer(

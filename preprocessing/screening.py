@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
@@ -61,6 +62,7 @@ def screen(
     workers: Workers,
     track: Track,
     skip_bad_images: bool,
+    max_side: int | None = None,
 ) -> tuple[list[Entry], list[Rejected]]:
     """Checks every picture, and parts those that can be used from the rest.
 
@@ -69,6 +71,7 @@ def screen(
         workers: Do the work.
         track: (iterable, total, label) -> the same items; shows the progress.
         skip_bad_images: Whether a bad picture is listed; if not, it is an error.
+        max_side: As in pictures.check_picture.
 
     Raises:
         ValueError: A picture cannot be used, and skip_bad_images is false.
@@ -80,7 +83,8 @@ def screen(
         paths[start : start + _PICTURES_PER_TASK]
         for start in range(0, len(paths), _PICTURES_PER_TASK)
     )
-    results = (result for chunk in workers.map(_check_all, chunks) for result in chunk)
+    check_all = functools.partial(_check_all, max_side)
+    results = (result for chunk in workers.map(check_all, chunks) for result in chunk)
     # The results come first in the zip, so that they are exhausted and the progress is complete.
     for result, (source, annotation) in zip(
         track(results, len(paths), 'checking pictures'), annotations
@@ -94,14 +98,14 @@ def screen(
     return entries, rejected
 
 
-def _check_all(paths: Sequence[str]) -> list[_Checked]:
-    return [_check(path) for path in paths]
+def _check_all(max_side: int | None, paths: Sequence[str]) -> list[_Checked]:
+    return [_check(path, max_side) for path in paths]
 
 
-def _check(path: str) -> _Checked:
+def _check(path: str, max_side: int | None) -> _Checked:
     try:
         data = pictures.read_picture(path)
-        picture = pictures.check_picture(data)
+        picture = pictures.check_picture(data, max_side)
     except pictures.BadPictureError as error:
         return _Checked(b'', (0, 0), (), str(error))
     return _Checked(digest(data), picture.size, picture.changes, None)

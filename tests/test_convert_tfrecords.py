@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from preprocessing import conversion, corrections, records
+from preprocessing import conversion, corrections, make_input_fn, records
 from preprocessing.datasets.fashionai import SCHEMA
 from tests import commands
 
@@ -103,6 +103,33 @@ def tree(directory):
         for path in sorted(Path(directory).rglob('*'))
         if path.is_file()
     }
+
+
+def test_pictures_that_are_stored_smaller_are_seen_and_scored_in_original_pixels(data, tmp_path):
+    directory = data.write_tables()
+    infos = [
+        convert(directory, tmp_path / name, max_side=max_side)
+        for name, max_side in (('whole', None), ('small', 10), ('large', 20))
+    ]
+    assert [info['settings']['max_side'] for info in infos] == [None, 10, 20]
+    assert [info['encoded_anew'] for info in infos] == [{}, {'size': 2 * (40 + 6)}, {}]
+    ops = 'rotate(20)|letterbox(40,50)|warp(fill=128)'
+    whole, small, large = (
+        next(iter(make_input_fn(pattern, SCHEMA, ops, 200, training=False)()))
+        for name in ('whole', 'small', 'large')
+        for pattern in [records.split_patterns(str(tmp_path / name / 'val'), 'all')]
+    )
+    pictures = []
+    for (features, labels), (others, other_labels) in ((whole, small), (whole, large)):
+        pictures.append((features['image'].numpy().astype(int), others['image'].numpy()))
+        for name in ('image_id', 'image_size', 'to_crop'):
+            np.testing.assert_array_equal(features[name], others[name])
+        tf.nest.map_structure(np.testing.assert_array_equal, labels, other_labels)
+    assert len(pictures[0][0]) > 10
+    # Fields of 4 x 4 px in one colour are fields of 2 x 2 px then, and as bright.
+    errors = [(own - other)[:, 10:-10, 10:-10] for own, other in pictures]
+    assert np.abs(errors[0].mean(axis=(1, 2))).max() < 6 < np.abs(errors[0]).mean() < 25
+    assert not errors[1].any()
 
 
 def rejected(records_dir):
@@ -252,6 +279,7 @@ def test_the_first_fold_is_what_its_share_would_be(data, tmp_path):
 @pytest.mark.parametrize(
     ('options', 'message'),
     [
+        ({'max_side': 7}, 'max_side=7: must be at least 8'),
         ({'folds': 5}, 'folds=5, fold=None: must be given together'),
         ({'fold': 0}, 'folds=None, fold=0: must be given together'),
         ({'folds': 1, 'fold': 0}, 'folds=1: must be in 2 .. 100'),

@@ -12,6 +12,7 @@ import tensorflow as tf
 import eval_errors
 from config import DataConfig, Experiment, NetworkConfig
 from preprocessing.datasets.fashionai import SCHEMA
+from preprocessing.pictures import pixels
 from preprocessing.tables import KeypointTable, write_table
 from tests import commands
 from tests.tiny_checkpoints import write_network
@@ -125,9 +126,9 @@ def test_only_the_wanted_pictures_are_kept(tmp_path):
     case = error_cases.case_of_csvs(
         str(tmp_path / 'prediction.csv'), str(tmp_path / 'answers.csv'), 'fashionai'
     )
-    sizes, jpegs = error_cases.read_pictures(case, {row}, f'{root}/test_0')
+    sizes, pictures = error_cases.read_pictures(case, {row}, f'{root}/test_0')
     np.testing.assert_array_equal(sizes, SIZE)
-    assert list(jpegs) == [row] and tf.io.decode_jpeg(jpegs[row]).shape == (SIZE, SIZE, 3)
+    assert list(pictures) == [row] and pixels(pictures[row]).shape == (SIZE, SIZE, 3)
     case.image_ids[0] = 'unknown.jpg'
     sizes, _ = error_cases.read_pictures(case, set(), f'{root}/test_0')
     assert np.isnan(sizes[0]).all() and not np.isnan(sizes[1:]).any()

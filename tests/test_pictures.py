@@ -53,6 +53,26 @@ def test_other_colours_become_rgb(pixels):
             assert (jpeg.format, jpeg.mode) == ('JPEG', 'RGB')
 
 
+def test_a_large_picture_is_averaged_down_and_keeps_the_size_that_its_points_are_in(pixels):
+    large = np.kron(pixels, np.ones((5, 5, 1), np.uint8))
+    data = encode(Image.fromarray(large), quality=100)
+    assert pictures.check_picture(data, max_side=5 * WIDTH).jpeg == data
+    picture = pictures.check_picture(data, max_side=WIDTH)
+    assert (picture.size, picture.changes) == ((5 * HEIGHT, 5 * WIDTH), ('size',))
+    assert difference(picture.jpeg, pixels) < 2
+    enlarged = pictures.pixels(picture)
+    assert enlarged.shape == large.shape and np.abs(enlarged - large.astype(int)).mean() < 6
+    assert decode(pictures.check_picture(data, max_side=30).jpeg).shape == (18, 30, 3)
+    other = pictures.check_picture(encode(Image.fromarray(pixels), 'PNG'), max_side=WIDTH)
+    assert other.changes == ('format',) and difference(other.jpeg, pixels) < 3
+
+
+def test_the_pixels_of_a_picture_that_is_stored_as_it_is_are_those_of_its_jpeg(pixels):
+    data = encode(Image.fromarray(pixels))
+    stored = pictures.pixels(pictures.check_picture(data))
+    assert stored.dtype == np.uint8 and np.abs(stored - decode(data)).max() <= 3
+
+
 @pytest.mark.parametrize('file_format', ['PNG', 'BMP', 'TIFF'])
 def test_another_format_becomes_a_jpeg(pixels, file_format):
     picture = pictures.check_picture(encode(Image.fromarray(pixels), file_format))

@@ -9,7 +9,6 @@ import dataclasses
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-import cv2
 import numpy as np
 
 from preprocessing.datasets import DATASETS
@@ -21,6 +20,7 @@ from utility.errors.budget import Errors, Evidence, worst_pictures
 from utility.progress import track
 
 if TYPE_CHECKING:
+    from preprocessing.pictures import Picture
     from utility.prediction import PredictOptions
 
 _MOST_NAMED = 4  # points in the words beside a picture
@@ -97,7 +97,7 @@ def case_of_runs(data_dir: str, run_dirs: Sequence[str], options: PredictOptions
 
 def read_pictures(
     case: Case, rows: Collection[int], data_dir: str
-) -> tuple[np.ndarray, dict[int, bytes]]:
+) -> tuple[np.ndarray, dict[int, Picture]]:
     """Reads a split of the records once; held in memory are the pictures that are wanted.
 
     Args:
@@ -107,7 +107,7 @@ def read_pictures(
 
     Returns:
         The sizes of all pictures, float64 [N, 2], (height, width), px, NaN where a picture is not
-        in the split; and the wanted pictures: row -> JPEG.
+        in the split; and the wanted pictures by row.
 
     Raises:
         ValueError: None of the pictures is in the split.
@@ -118,7 +118,7 @@ def read_pictures(
 
     keys = zip(case.answers.categories.tolist(), case.image_ids.tolist())
     row_of = {key: row for row, key in enumerate(keys)}
-    sizes, jpegs = np.full([len(case.image_ids), 2], np.nan), {}
+    sizes, pictures = np.full([len(case.image_ids), 2], np.nan), {}
     total = records.count_records(data_dir)
     files = records.record_files(records.split_patterns(data_dir, 'all'))
     examples = records.decoded(tf.data.TFRecordDataset(files), case.schema).as_numpy_iterator()
@@ -128,10 +128,10 @@ def read_pictures(
             continue
         sizes[row] = example['image_size']
         if row in rows:
-            jpegs[row] = example['encoded']
+            pictures[row] = records.picture(example)
     if np.isnan(sizes).all():
         raise ValueError(f'{data_dir} holds none of the pictures of {case.source}')
-    return sizes, jpegs
+    return sizes, pictures
 
 
 def worst_of_all(errors: Errors, count: int) -> dict[str, list[tuple[int, float]]]:
@@ -164,19 +164,21 @@ def sections(
     case: Case,
     errors: Errors,
     worst: Mapping[str, Sequence[tuple[int, float]]],
-    jpegs: Mapping[int, bytes],
+    pictures: Mapping[int, Picture],
 ) -> list[error_page.Section]:
     """The worst pictures of each kind, drawn; on grey where there is no JPEG of the row."""
     return [
         error_page.section(
-            kind, [_figure(case, errors, kind, row, cost, jpegs.get(row)) for row, cost in rows]
+            kind, [_figure(case, errors, kind, row, cost, pictures.get(row)) for row, cost in rows]
         )
         for kind, rows in worst.items()
     ]
 
 
-def _figure(case: Case, errors: Errors, kind: str, row: int, cost: float, jpeg: bytes | None):
-    image = None if jpeg is None else decode_picture(jpeg)
+def _figure(case: Case, errors: Errors, kind: str, row: int, cost: float, picture: Picture | None):
+    from preprocessing.pictures import pixels
+
+    image = None if picture is None else pixels(picture)
     chosen = errors.of_kind(kind)[row]
     present = case.predicted.visibility[row] >= 0
     keypoints = np.where(present[:, np.newaxis], case.predicted.keypoints[row], np.nan)
@@ -186,13 +188,6 @@ def _figure(case: Case, errors: Errors, kind: str, row: int, cost: float, jpeg: 
     points = _points_in_words(errors.costs(kind)[row], chosen, case.schema)
     alt = f'{category} {image_id} with its answers and these predictions: {points}'
     return error_page.Figure(image_id, category, points, cost, html_page.picture(drawn, alt))
-
-
-def decode_picture(jpeg: bytes) -> np.ndarray:
-    """A JPEG of the records as uint8 [H, W, 3] RGB."""
-    # Records hold pictures as they lie; a tag that says otherwise is not to turn them.
-    flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
-    return cv2.cvtColor(cv2.imdecode(np.frombuffer(jpeg, np.uint8), flags), cv2.COLOR_BGR2RGB)
 
 
 def _points_in_words(costs: np.ndarray, chosen: np.ndarray, schema: KeypointSchema) -> str:

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from preprocessing import records
+from preprocessing import pictures, records
 from preprocessing.schema import KeypointSchema
 from preprocessing.tables import KeypointTable
 from utility import html_page
@@ -173,7 +173,7 @@ def _pictures(audit: Audit, files: Sequence[str]) -> Iterator[tuple[int, html_pa
             if not np.array_equal(example['keypoints'], audit.table.keypoints[one.row]):
                 continue
             if image is None:
-                image = tf.io.decode_jpeg(example['encoded'], channels=3).numpy()
+                image = pictures.pixels(records.picture(example))
             yield number, html_page.picture(_draw(image, audit, one), _alternative(audit, one))
 
 
