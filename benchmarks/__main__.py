@@ -15,7 +15,9 @@ from benchmarks import report
 from utility import command_line
 
 # Modules of this package, each a part as benchmarks.report describes it; in the order of the page.
-PARTS = ('step', 'prediction', 'submissions', 'conversion', 'startup', 'scale')
+PARTS = (
+    'input_pipeline', 'step', 'prediction', 'submissions', 'conversion', 'startup', 'scale'
+)  # fmt: skip
 
 
 def _select(names: list[str]) -> list[str]:
