@@ -96,7 +96,7 @@ def make_input_fn(
         # Canvases are as large as what they show.
         batch = mapped.batch if augment_on == 'host' else mapped.padded_batch
         batches = batch(batch_size, drop_remainder=training).prefetch(PREFETCHED_BATCHES)
-        return batches.with_options(_options())
+        return batches.with_options(_options(augment_on))
 
     return input_fn
 
@@ -200,10 +200,11 @@ def _seen(
     return {**features, **stacked}, labels
 
 
-def _options() -> tf.data.Options:
+def _options(augment_on: str) -> tf.data.Options:
     options = tf.data.Options()
     options.deterministic = True
-    options.threading.private_threadpool_size = THREADS_PER_CORE * (os.cpu_count() or 1)
+    if augment_on == 'host':
+        options.threading.private_threadpool_size = THREADS_PER_CORE * (os.cpu_count() or 1)
     # input_fn shards by itself; sharded again, records would be lost.
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
     return options

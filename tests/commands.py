@@ -10,18 +10,21 @@ import sys
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 
+def users_environment() -> dict[str, str]:
+    """This one, but of what TensorFlow logs the command decides, as it does for its users."""
+    return {k: v for k, v in os.environ.items() if k != 'TF_CPP_MIN_LOG_LEVEL'}
+
+
 def run(
     script: str, *arguments, folder=ROOT, timeout=400, **environment: str
 ) -> subprocess.CompletedProcess:
     """Runs `python script arguments` in a folder; the path of the script is below the root, or
     the script is '-m' and the first argument a module.
     """
-    # Of what TensorFlow logs the command decides, as it does for its users.
-    inherited = {k: v for k, v in os.environ.items() if k != 'TF_CPP_MIN_LOG_LEVEL'}
     return subprocess.run(
         [sys.executable, script if script == '-m' else ROOT / script, *map(str, arguments)],
         cwd=folder,
-        env={**inherited, **environment},
+        env={**users_environment(), **environment},
         capture_output=True,
         text=True,
         timeout=timeout,

@@ -25,7 +25,13 @@ def data_dir(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def short(monkeypatch):
-    for name, value in (('ROUNDS', 2), ('SECONDS', 0.01), ('PREPARED', 1), ('STEP_SECONDS', 0.0)):
+    for name, value in (
+        ('ROUNDS', 2),
+        ('SECONDS', 0.01),
+        ('PREPARED', 1),
+        ('PAUSE', 0),
+        ('STEP_SECONDS', 0),
+    ):
         monkeypatch.setattr(input_profile, name, value)
 
 

@@ -31,6 +31,7 @@ from absl import logging as absl_logging
 
 from preprocessing.datasets.fashionai import SCHEMA
 from preprocessing.tables import read_table
+from tests import commands
 from utility import checkpoints, predictor, run_log, step_tables, training_log
 from utility.metrics import normalizers
 
@@ -92,7 +93,8 @@ def succeed(script: str, *arguments) -> Result:
 def start(script: str, *arguments) -> subprocess.Popen:
     """Runs a script as a process of its own."""
     command = [sys.executable, str(ROOT / script), *map(str, arguments)]
-    return subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    env = commands.users_environment()
+    return subprocess.Popen(command, cwd=ROOT, env=env, stderr=subprocess.PIPE, text=True)
 
 
 def plan(folder, run, *arguments, epochs=EPOCHS, records='records') -> list[str]:

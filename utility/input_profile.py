@@ -32,6 +32,8 @@ ROUNDS = 7
 # Of a stage, in each round: at least so many seconds, after as many batches as may be prepared.
 SECONDS = 0.6
 PREPARED = 8
+# Before that, while the stage before fills what it prepares ahead.
+PAUSE = 0.6
 # Of the training step, in all; at least one.
 STEP_SECONDS = 30.0
 STEPS = 5
@@ -100,6 +102,7 @@ def measure(
 
 
 def _seconds_of_a_batch(iterator: Iterator) -> float:
+    time.sleep(PAUSE)
     for _ in range(PREPARED):
         next(iterator)
     start, count = time.perf_counter(), 0
