@@ -144,12 +144,15 @@ def test_weights_that_were_chosen_on_the_split_that_is_scored_are_told(
     assert 'were chosen' not in caplog.text
 
 
-def test_records_that_are_lost_are_told(run_dir, records_dir, tmp_path):
+@pytest.mark.parametrize(('more', 'message'), [(1, '5 records, but 6'), (-1, '5 records, but 4')])
+def test_another_number_of_records_than_expected_is_told(
+    run_dir, records_dir, tmp_path, more, message
+):
     path = tmp_path / 'records' / 'dataset.json'
     info = json.loads(path.read_text())
-    info['splits']['test_0']['records']['blouse'] += 1
+    info['splits']['test_0']['records']['blouse'] += more
     path.write_text(json.dumps(info))
-    with pytest.raises(ValueError, match='5 records, but 6 by dataset.json'):
+    with pytest.raises(ValueError, match=f'{message} by dataset.json'):
         predictor.predict_split([run_dir], f'{records_dir}/test_0', PredictOptions())
 
 
