@@ -163,7 +163,12 @@ def measurements(name: str, options: Options) -> Iterator[Any]:
 
 
 def step(
-    experiment: Experiment, mode: str, batch_size: int, precision: str = 'float32', settings=None
+    experiment: Experiment,
+    mode: str,
+    batch_size: int,
+    precision: str = 'float32',
+    settings=None,
+    recompute: bool = False,
 ) -> tuple[Callable[[], Any], int, int]:
     """A step of the model function on pictures of noise; its FLOPs; the network's parameters.
 
@@ -173,6 +178,7 @@ def step(
         batch_size: Pictures of the step.
         precision: As in Compute.
         settings: Of the session, a ConfigProto, or None.
+        recompute: As in Compute.
     """
     import tensorflow as tf
 
@@ -182,12 +188,13 @@ def step(
     from utility.model_fn import Task, make_model_fn
 
     v1 = tf.compat.v1
+    computed = Compute(precision, recompute=recompute)
     experiment = dataclasses.replace(experiment, refine=_DECODER)
     schema = DATASETS.get(experiment.data.dataset).schema
     with tf.Graph().as_default():
         tf.random.set_seed(experiment.seed)
         features, labels = _noise(experiment, batch_size, schema.num_keypoints)
-        model_fn = make_model_fn(Task(experiment, schema, compute=Compute(precision)))
+        model_fn = make_model_fn(Task(experiment, schema, compute=computed))
         spec = model_fn(features, labels, mode, SimpleNamespace(model_dir=''))
         points = (spec.predictions or {}).get('keypoints')
         session = v1.Session(config=settings)

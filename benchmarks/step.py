@@ -1,9 +1,13 @@
-"""A training step of ours beside one of tf.fashionAI's graph of the same network, on two cores."""
+"""A training step of ours beside one of tf.fashionAI's graph of the same network, on two cores;
+and what `--recompute` takes and spares.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import functools
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from benchmarks import interleaved, isolated, networks, recipes
@@ -14,6 +18,9 @@ IMAGE_SIZE, BATCH_SIZE = 256, 4
 GROUPS = {'resnet50_cpn': 1, 'seresnext50_cpn': 32}  # recipe -> groups of its backbone's 3x3
 _MAX_SECONDS = 60.0
 _LEAST_RATIO = Target(at_least=1.3)
+_MANY = 8  # pictures of a batch that needs memory
+_RECOMPUTE, _PLAIN = '--recompute', '(none)'
+_WAYS = {_PLAIN: False, _RECOMPUTE: True}
 _SEED, _OURS = 'tf.fashionAI', 'ours'
 
 
@@ -24,7 +31,7 @@ def measure(repeats: int) -> list[Table]:
         numbers[recipe] = isolated.call(compare, recipe, repeats)
         rows += _rows(recipe, numbers[recipe])
     header = ('network', 'graph', 'pictures/s', 'GFLOP a picture', 'share', 'ratio', TARGET, MET)
-    return [Table(NAME, header, rows, _NOTES, numbers)]
+    return [Table(NAME, header, rows, _NOTES, numbers), memory_against_time(repeats)]
 
 
 def compare(recipe: str, repeats: int) -> dict[str, Any]:
@@ -49,6 +56,44 @@ def compare(recipe: str, repeats: int) -> dict[str, Any]:
     pairs = zip(taken[_SEED], taken[_OURS])
     result['ratio'] = _summary([seed.seconds / ours.seconds for seed, ours in pairs])
     return result
+
+
+def memory_against_time(repeats: int) -> Table:
+    """Steps without and with --recompute, in turn, each in a process of its own."""
+    rows, numbers = [], {}
+    for recipe in GROUPS:
+        with contextlib.ExitStack() as stack:
+            members = {}
+            for way in _WAYS:
+                members[way] = isolated.Remote(recomputing, recipe, _WAYS[way])
+                stack.callback(members[way].close)
+            taken, failures = interleaved.interleave(members, repeats, _MAX_SECONDS)
+        for reason in failures.values():
+            raise isolated.FailedError(reason)
+        ratios = [own[0] / plain[0] for own, plain in zip(taken[_RECOMPUTE], taken[_PLAIN])]
+        for way, costs in taken.items():
+            seconds = interleaved.summarise([cost[0] for cost in costs])
+            memory = max(cost[1] for cost in costs)
+            ratio = '' if way == _PLAIN else interleaved.text(interleaved.summarise(ratios))
+            rows.append((recipe, way, interleaved.text(seconds), ratio, f'{memory:.2f}'))
+            numbers[f'{recipe} {way}'] = {'seconds': seconds._asdict(), 'memory': memory}
+    header = ('network', 'flags', 's', 'ratio', 'memory, GiB')
+    return Table('Memory against time', header, rows, _MEMORY_NOTES, numbers)
+
+
+def recomputing(recipe: str, recompute: bool) -> Iterator[tuple[float, float]]:
+    """In a process of its own: the seconds of a step and the most memory so far, again and again.
+
+    The memory is what the first step and those after it add to what is held before them.
+    """
+    experiment = recipes.resized(recipes.load(recipe), IMAGE_SIZE)
+    action = networks.step(experiment, 'train', _MANY, recompute=recompute)[0]
+    before = isolated.peak_memory()
+    action()
+    while True:
+        start = time.perf_counter()
+        action()
+        yield time.perf_counter() - start, isolated.peak_memory() - before
 
 
 def _timed(name: str, action: Callable[[], Any], reference) -> interleaved.Run:
@@ -129,4 +174,9 @@ _NOTES = (
     'optimiser.',
     'Share: achieved FLOP/s of convolutions, those of the gradients included, over that of a '
     'product of two 1024 x 1024 matrices right before and after. Ratio: of the times of a round.',
+)
+
+_MEMORY_NOTES = (
+    f'Batches of {_MANY}, {IMAGE_SIZE} px. Memory: what steps add to what the process holds before '
+    'the first, when all weights are there.',
 )

@@ -31,7 +31,9 @@ class _Training:
 
         config = OptimizerConfig(momentum=0.0, weight_decay=0.0)
         rate = tf.constant(0.5)
-        self.minimized, self.op = optimizers.training_step(loss, rate, self.weights, config, check)
+        self.minimized, self.op = optimizers.training_step(
+            loss, rate, self.weights, config, optimizers.StepOptions(check)
+        )
 
     def feed(self, loss=0.0, first=1.0, second=1.0):
         return {self.loss: loss, self.first: first, self.second: second}

@@ -11,6 +11,7 @@ import pathlib
 
 PRECISIONS = ('float32', 'bfloat16', 'float16')
 PRECISION_HELP = 'What the network computes in; weights and all around it stay float32.'
+RECOMPUTE_HELP = 'Compute parts of the network twice in a training step, which takes less memory.'
 XLA_HELP = 'Compile the network with XLA; on GPUs.'
 
 _CPU_FEATURES = ('avx512_bf16', 'amx_bf16')  # as Linux calls instructions on bfloat16 numbers
@@ -23,10 +24,12 @@ class Compute:
     Attributes:
         precision: One of PRECISIONS.
         xla: Whether XLA compiles what it can.
+        recompute: Whether a training computes again what takes memory; see recomputation.py.
     """
 
     precision: str = 'float32'
     xla: bool = False
+    recompute: bool = False
 
 
 FLOAT32 = Compute()
@@ -41,7 +44,12 @@ def check(compute: Compute) -> None:
     import settings
 
     settings.check('--', 'precision', compute.precision, *settings.one_of(PRECISIONS))
-    if compute == FLOAT32 or _has_gpu():
+    if compute.recompute and compute.xla:
+        raise ValueError(
+            '--recompute --xla: give one of them; what XLA compiles does not wait to be computed '
+            'again, so that no memory is spared'
+        )
+    if (compute.precision == 'float32' and not compute.xla) or _has_gpu():
         return
     if compute.precision == 'float16':
         raise ValueError(

@@ -249,8 +249,7 @@ def _train_spec(task: Task, network, watched, features, heatmaps, loss_scale):
         rate,
         network.trainable_variables,
         experiment.optimizer,
-        check,
-        loss_scale,
+        optimizers.StepOptions(check, loss_scale, task.compute.recompute),
     )
     train_op = running_average.averaging_step(
         train_op, network.trainable_variables, experiment, task.length

@@ -10,10 +10,12 @@ Hyper-parameters are constants of the graph, never variables: a resumed run take
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import tensorflow as tf
 
 from config import OptimizerConfig
+from utility import recomputation
 from utility.loss_scaling import LossScale
 from utility.update_rules import OPTIMIZERS, Update
 
@@ -23,13 +25,26 @@ v1 = tf.compat.v1
 _KINDS = {'kernel': 'kernel', 'bias': 'bias', 'gamma': 'norm', 'beta': 'norm'}
 
 
+class StepOptions(NamedTuple):
+    """What a step may be besides an update of the weights.
+
+    Attributes:
+        check: f([(gradient, variable)]) -> an op that the update waits for, and may fail.
+        loss_scale: Of a network in float16.
+        recompute: Whether what takes memory is computed again; see recomputation.py.
+    """
+
+    check: Callable[[Sequence], tf.Operation] | None = None
+    loss_scale: LossScale | None = None
+    recompute: bool = False
+
+
 def training_step(
     loss: tf.Tensor,
     rate: tf.Tensor,
     variables: Sequence,
     config: OptimizerConfig,
-    check: Callable[[Sequence], tf.Operation] | None = None,
-    loss_scale: LossScale | None = None,
+    options: StepOptions = StepOptions(),  # noqa: B008  it cannot change
 ) -> tuple[tf.Tensor, tf.Operation]:
     """One step: of the weights (with optimizer.accumulate perhaps later), of the batch-norm
     statistics and of the global step.
@@ -39,8 +54,7 @@ def training_step(
         rate: Learning rate, float32 [].
         variables: The network's trainable ones.
         config: The optimiser.
-        check: f([(gradient, variable)]) -> an op that the update waits for, and may fail.
-        loss_scale: Of a network in float16.
+        options: What else belongs to the step.
 
     Returns:
         What is minimised, float32 []; the op that does all updates.
@@ -48,14 +62,17 @@ def training_step(
     if config.weight_decay and not OPTIMIZERS.get(config.name).decoupled:
         loss += weight_decay_loss(config, variables)
     replicas = tf.distribute.get_strategy().num_replicas_in_sync
+    loss_scale = options.loss_scale
     gradients_of = loss_scale.gradients if loss_scale else tf.gradients
+    if options.recompute:
+        gradients_of = recomputation.recomputing(gradients_of)
     gradients = gradients_of(loss / replicas, variables, gate_gradients=True)
     pairs = [(g, v) for g, v in zip(gradients, variables) if g is not None]
 
     def across_replicas(strategy, pairs, rate):
         return _Updater(strategy, pairs, rate, config, loss_scale).step()
 
-    checks = [check(pairs)] if check else []
+    checks = [options.check(pairs)] if options.check else []
     with tf.control_dependencies([*v1.get_collection(v1.GraphKeys.UPDATE_OPS), *checks]):
         context = tf.distribute.get_replica_context()
         return loss, context.merge_call(across_replicas, args=(pairs, rate))

@@ -8,7 +8,7 @@ import os
 from absl import flags
 
 import config
-from utility.compute import PRECISION_HELP, PRECISIONS, XLA_HELP, Compute
+from utility.compute import PRECISION_HELP, PRECISIONS, RECOMPUTE_HELP, XLA_HELP, Compute
 from utility.strategies import STRATEGIES
 
 ALL_THEN_EACH = 'all_then_each'  # of --category
@@ -38,7 +38,7 @@ class RunOptions:
         dry_run: Tell what the training would be, and do not train.
         profile_input: Tell how fast each stage of the input is, and do not train.
         find_learning_rate: Try rising learning rates, and do not train.
-        precision, xla: As in Compute.
+        precision, xla, recompute: As in Compute.
     """
 
     data_dir: str
@@ -60,6 +60,7 @@ class RunOptions:
     find_learning_rate: bool = False
     precision: str = 'float32'
     xla: bool = False
+    recompute: bool = False
 
     def __post_init__(self):
         asked = [f'--{name}' for name in _REHEARSALS if getattr(self, name)]
@@ -79,7 +80,7 @@ class RunOptions:
 
     @property
     def compute(self) -> Compute:
-        return Compute(self.precision, self.xla)
+        return Compute(self.precision, self.xla, self.recompute)
 
 
 def define(default_model_dir: str) -> None:
@@ -141,6 +142,7 @@ def define(default_model_dir: str) -> None:
     )
     flags.DEFINE_enum('precision', 'float32', PRECISIONS, PRECISION_HELP)
     flags.DEFINE_boolean('xla', False, XLA_HELP)
+    flags.DEFINE_boolean('recompute', False, RECOMPUTE_HELP)
 
 
 def assignments(values) -> list[str]:
