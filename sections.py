@@ -131,7 +131,7 @@ class LossConfig:
     target_scale: float = 1.0
     sigmas: tuple[float, ...] = (2.0,)
     weights: tuple[float, ...] = (1.0,)
-    ohkm: float = 0.5
+    ohkm: float = 1.0
     ohkm_over: str = 'image'
     offset_radius: float = 3.5
     offset_weight: float = 1.0

@@ -15,7 +15,7 @@ EXPERIMENT = dataclasses.replace(
         heatmap_size=(64, 64),
         head_options={'stacks': 8},
     ),
-    loss=config.LossConfig(sigmas=(1.5,), ohkm=1.0),
+    loss=config.LossConfig(sigmas=(1.5,)),
     epochs=50.0,
 )
 

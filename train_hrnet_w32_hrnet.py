@@ -8,7 +8,7 @@ EXPERIMENT = config.Experiment(
         backbone='hrnet_w32', head='hrnet', backbone_options={'levels': (2,)}
     ),
     data=config.DataConfig(batch_size=8),
-    loss=config.LossConfig(sigmas=(2.0,), ohkm=0.5),
+    loss=config.LossConfig(sigmas=(2.0,)),
     optimizer=config.OptimizerConfig(name='adam', learning_rate=5e-4, weight_decay=0.0),
     schedule=config.ScheduleConfig(
         decay_epochs=(20.0, 26.0),

@@ -12,7 +12,7 @@ EXPERIMENT = config.Experiment(
         head_options={'channels': 128},
     ),
     data=config.DataConfig(batch_size=16),
-    loss=config.LossConfig(sigmas=(2.5, 2.0, 1.5, 1.5, 1.5), ohkm=0.5),
+    loss=config.LossConfig(sigmas=(2.5, 2.0, 1.5, 1.5, 1.5)),
     optimizer=config.OptimizerConfig(name='adam', learning_rate=1e-3, weight_decay=0.0),
     schedule=config.ScheduleConfig(
         decay_epochs=(60.0, 80.0),

@@ -8,7 +8,7 @@ EXPERIMENT = config.Experiment(
         backbone='resnet18', head='dhn', image_size=(256, 256), heatmap_size=(64, 64)
     ),
     data=config.DataConfig(batch_size=16),
-    loss=config.LossConfig(sigmas=(1.5,), ohkm=1.0),
+    loss=config.LossConfig(sigmas=(1.5,)),
     optimizer=config.OptimizerConfig(name='adam', learning_rate=1e-3, weight_decay=0.0),
     schedule=config.ScheduleConfig(
         decay_epochs=(60.0, 80.0),

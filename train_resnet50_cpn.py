@@ -6,7 +6,7 @@ from utility import runner
 EXPERIMENT = config.Experiment(
     network=config.NetworkConfig(backbone='resnet50', head='cpn'),
     data=config.DataConfig(batch_size=10),
-    loss=config.LossConfig(sigmas=(3.0, 2.5, 2.0, 2.0, 2.0), ohkm=0.5),
+    loss=config.LossConfig(sigmas=(3.0, 2.5, 2.0, 2.0, 2.0)),
     optimizer=config.OptimizerConfig(name='adam', learning_rate=5e-4, weight_decay=0.0),
     schedule=config.ScheduleConfig(
         decay_epochs=(15.0, 23.0),

@@ -8,7 +8,7 @@ EXPERIMENT = config.Experiment(
         backbone='resnet50', head='simcc', image_size=(256, 256), heatmap_size=(256, 256)
     ),
     data=config.DataConfig(batch_size=16),
-    loss=config.LossConfig(kind='cross_entropy', sigmas=(4.0,), ohkm=1.0),
+    loss=config.LossConfig(kind='cross_entropy', sigmas=(4.0,)),
     optimizer=config.OptimizerConfig(name='adam', learning_rate=5e-4, weight_decay=0.0),
     schedule=config.ScheduleConfig(
         decay_epochs=(20.0, 26.0),

@@ -11,7 +11,7 @@ EXPERIMENT = config.Experiment(
         backbone_options={'output_stride': 16},
     ),
     data=config.DataConfig(batch_size=8),
-    loss=config.LossConfig(sigmas=(4.0,), ohkm=0.5),
+    loss=config.LossConfig(sigmas=(4.0,)),
     optimizer=config.OptimizerConfig(name='adam', learning_rate=5e-4, weight_decay=0.0),
     schedule=config.ScheduleConfig(
         decay_epochs=(15.0, 20.0, 28.0),
