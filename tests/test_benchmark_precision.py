@@ -22,7 +22,7 @@ def test_a_step_and_an_inference_are_timed(monkeypatch, way):
     assert 'TensorFlow 2.15' in next(rounds)
     runs = next(rounds)
     assert runs.keys() == {'train', 'infer'}
-    assert 0 < runs['infer'].seconds < runs['train'].seconds < 60
+    assert all(0 < run.seconds < 60 and run.reference > 0 for run in runs.values())
 
 
 def test_ratios_are_to_float32():

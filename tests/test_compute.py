@@ -23,7 +23,7 @@ SIZE = 32
 SKIRT = SCHEMA.subset('skirt')
 EXPERIMENT = Experiment(
     network=NetworkConfig('resnet18', 'dhn', (SIZE, SIZE), (8, 8), {'width': 8}, {'channels': 8}),
-    loss=LossConfig(sigmas=(1.5,)),
+    loss=LossConfig(sigmas=(1.5,), ohkm=0.5),
     optimizer=OptimizerConfig(name='adam', learning_rate=3e-3, weight_decay=0.0),
     schedule=ScheduleConfig(warmup_steps=0, decay_epochs=(), decay_factors=(1.0,)),
 )

@@ -319,8 +319,8 @@ def test_a_training_starts_from_the_file_and_resumes_without_it(data_dir, tmp_pa
     ):
         np.testing.assert_array_equal(first.get_tensor(variable), tensor)
     os.remove(path)
-    again = dataclasses.replace(EXPERIMENT, epochs=2)
-    with pytest.raises(ValueError, match='epochs: 2.0 / 1.0|epochs: 2 / 1'):
+    again = dataclasses.replace(EXPERIMENT, seed=2)
+    with pytest.raises(ValueError, match='seed: 2 / '):
         runner.train(again, options)
     runner.train(EXPERIMENT, options)
     with pytest.raises(ValueError, match=r'no checkpoint at|x\.safetensors'):

@@ -199,7 +199,7 @@ def test_the_finder_writes_its_table_and_page_only(data_dir, tmp_path, monkeypat
     rates = [row['learning_rate'] for row in rows]
     np.testing.assert_allclose(rates, np.geomspace(1e-7, 10, 10), rtol=1e-4)
     losses = [row['loss'] for row in rows]
-    assert losses[-1] > 2 * losses[0] > 0  # a rate of 10 is too high for anything
+    assert losses[-1] > 1.5 * losses[0] > 0  # a rate of 10 is too high for anything
     page = after[str(folder / PAGE)].decode()
     assert 'learning rate</text>' in page and '<polyline' in page
     assert capsys.readouterr().out.startswith(f'{folder}: ')

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 
 import pytest
@@ -65,12 +66,15 @@ def test_the_log_tells_why_a_training_failed(tmp_path):
     assert text.endswith('ZeroDivisionError: division by zero\n')
 
 
-def test_a_line_aside_is_in_the_file_and_not_on_the_terminal(tmp_path, monkeypatch, capfd):
+def test_a_line_aside_is_in_the_file_and_not_on_the_terminal(tmp_path, monkeypatch):
+    terminal = io.StringIO()
     monkeypatch.setattr('logging.root.handlers', [logging.get_absl_handler()])
+    monkeypatch.setattr(logging.get_absl_handler().python_handler, 'stream', terminal)
+    monkeypatch.setattr('sys.stderr', terminal)  # where lines go before flags are parsed
     with run_log.kept() as keep_in:
         keep_in(str(tmp_path))
         run_log.log_aside('step %d', 7)
         logging.info('for all')
     assert _messages(tmp_path) == ['step 7', 'for all']
-    shown = capfd.readouterr().err
+    shown = terminal.getvalue()
     assert 'for all' in shown and 'step 7' not in shown
