@@ -11,6 +11,7 @@ from config import Experiment
 from preprocessing import integrity
 from preprocessing.datasets.fashionai import SCHEMA
 from preprocessing.records import load_dataset_info, shard_path, shard_writer
+from tests.tiny_records import write_records
 from utility import training_data
 
 COUNTS = {'skirt': (3, 2), 'dress': (4,), 'blouse': ()}  # records of each file
@@ -88,3 +89,10 @@ def test_a_training_looks_at_the_records_of_its_categories_only(split):
     training_data.check_records(Experiment().override('data.category=skirt'), data_dir)
     with pytest.raises(ValueError, match='dress'):
         training_data.check_records(Experiment().override('data.category=all'), data_dir)
+
+
+def test_a_category_needs_no_validation_pictures(tmp_path):
+    splits = {'train': {'skirt': 2, 'blouse': 2}, 'val': {'skirt': 1}}
+    data_dir = write_records(tmp_path, splits, 32)
+    for category in ('blouse', 'skirt', 'all'):
+        training_data.check_records(Experiment().override(f'data.category={category}'), data_dir)
