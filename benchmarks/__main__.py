@@ -11,7 +11,7 @@ from __future__ import annotations
 from absl import flags
 
 import settings
-from benchmarks import report
+from benchmarks import ledger, report
 from utility import command_line
 
 # Modules of this package, each a part as benchmarks.report describes it; in the order of the page.
@@ -34,20 +34,20 @@ def main(positional: list[str]) -> None:
     results = {
         name: report.measure(f'benchmarks.{name}', values.repeats) for name in _select(values.only)
     }
-    report.publish(_command(values), results, values.output)
+    told = ledger.command('python -m benchmarks', ('only', 'repeats'), values)
+    report.publish(told, results, values.output)
     failed = [result.title for result in results.values() if result.failure]
     if failed:
         raise command_line.RunError(f'not measured: {", ".join(failed)}')
 
 
-def _command(values) -> str:
-    words = ['python -m benchmarks']
-    words += [f'--only={",".join(values.only)}'] if values.only else []
-    return ' '.join(words + [f'--repeats={values.repeats}'] * values['repeats'].present)
-
-
 if __name__ == '__main__':
     flags.DEFINE_list('only', [], f'Parts to measure, of {", ".join(PARTS)}; none: all.')
     flags.DEFINE_integer('repeats', 5, 'How often what is compared is run.', lower_bound=1)
-    flags.DEFINE_string('output', None, 'Markdown file for the page; its JSON is written beside.')
+    ledger.define_output('Markdown file for the page; its JSON is written beside.')
+    flags.register_validator(
+        'output',
+        lambda path: not path or not path.endswith('.json'),
+        'the numbers get this name; give the page another, such as speed.md',
+    )
     command_line.run(main, __doc__)

@@ -44,7 +44,7 @@ def _define_flags() -> None:
     flags.DEFINE_integer('max_models', None, 'Also the best of so many submissions.', lower_bound=1)
     flags.DEFINE_integer('seed', 0, 'Of the halves.')
     flags.DEFINE_string('dataset', 'fashionai', 'Whose categories and keypoints the CSVs have.')
-    flags.DEFINE_string('output', None, 'Markdown file for the table, with what it says of itself.')
+    ledger.define_output('Markdown file for the table, with what it says of itself.')
 
 
 class Row(NamedTuple):

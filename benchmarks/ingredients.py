@@ -223,5 +223,5 @@ if __name__ == '__main__':
     flags.DEFINE_multi_string('set', [], 'key=value for all of them, repeatable.')
     flags.DEFINE_string('init_checkpoint', None, 'Weights that all of them start from.')
     flags.DEFINE_list('only', [], 'Ingredients to try; none: all.')
-    flags.DEFINE_string('output', None, 'Markdown file for the table, too.')
+    ledger.define_output('Markdown file for the table, too.')
     command_line.run(main, __doc__)

@@ -178,5 +178,5 @@ if __name__ == '__main__':
     flags.DEFINE_string('data_dir', None, 'A labelled split of the records, RECORDS/val.')
     flags.DEFINE_list('model_dir', None, 'The run, or several with commas.')
     flags.DEFINE_integer('batch_size', 16, 'Pictures at a time.', lower_bound=1)
-    flags.DEFINE_string('output', None, 'Markdown file for the table, too.')
+    ledger.define_output('Markdown file for the table, too.')
     command_line.run(main, __doc__)

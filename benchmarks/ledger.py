@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,11 +20,38 @@ FAILURE = 'failure'  # the key of a row that says why there is none
 def define_flags() -> None:
     """The flags of every command that makes such a table."""
     flags.DEFINE_list('scripts', [], 'Train scripts to measure; none: all in the root.')
-    flags.DEFINE_string('output', None, 'Markdown file for the table, with what it says of itself.')
+    define_output('Markdown file for the table, with what it says of itself.')
     flags.DEFINE_string(
         'json', None, 'Where the rows are kept: of those that are there none is measured again.'
     )
     flags.DEFINE_boolean('again', False, 'Measure also what --json holds.')
+
+
+def define_output(text: str) -> None:
+    """Defines --output, of which `text` is the help. What cannot be written is refused at once."""
+    flags.DEFINE_string('output', None, text)
+    flags.register_validator('output', _check_output)
+
+
+def _check_output(path: str | None) -> bool:
+    """Whether a file could be written: asked before it takes minutes to make what is in it."""
+    if not path or '://' in path:
+        return True
+    if Path(path).is_dir():
+        raise flags.ValidationError('is a directory')
+    folder = next(one for one in Path(path).absolute().parents if one.exists())
+    if not (folder.is_dir() and os.access(folder, os.W_OK)):
+        raise flags.ValidationError(f'{folder} is not a directory that files can be written to')
+    return True
+
+
+def command(words: str, names: Sequence[str], values: flags.FlagValues) -> str:
+    """A command as one gives it: `words`, and those of the flags of these names that are not left
+    at their defaults.
+    """
+    given = [(name, values[name].value) for name in names if not values[name].using_default_value]
+    texts = [(name, ','.join(v) if isinstance(v, list) else v) for name, v in given]
+    return ' '.join([words, *(f'--{name}={text}' for name, text in texts)])
 
 
 class Ledger:

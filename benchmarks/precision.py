@@ -20,6 +20,7 @@ from utility import command_line
 
 _HEADER = ('network', 'way', 'training step, s', 'ratio', 'inference, ms/picture', 'ratio')
 _FLOAT32 = 'float32'
+_TOLD = ('scripts', 'ways', 'image_size', 'batch_size')  # flags
 _ABOUT = """Made by `{command}`: {size} px, batches of {batch_size}.
 {machine}.
 
@@ -112,15 +113,6 @@ def cells(name: str, title: str, row: dict[str, Any], base: dict[str, Any], batc
     return (name, title, f'{train.median:.3f}{spread}', ratios[0], milliseconds, ratios[1])
 
 
-def _command(values) -> str:
-    words = ['python -m benchmarks.precision']
-    for name in ('scripts', 'ways', 'image_size', 'batch_size'):
-        value = values[name].value
-        if value != values[name].default:
-            words.append(f'--{name}={",".join(value) if isinstance(value, list) else value}')
-    return ' '.join(words)
-
-
 def main(positional: list[str]) -> None:
     command_line.no_positional(positional)
     values = flags.FLAGS
@@ -140,7 +132,7 @@ def main(positional: list[str]) -> None:
             for title, row in rows.items()
         ]
     about = _ABOUT.format(
-        command=_command(values),
+        command=ledger.command('python -m benchmarks.precision', _TOLD, values),
         size=values.image_size,
         batch_size=values.batch_size,
         repeats=values.repeats,
@@ -156,5 +148,5 @@ if __name__ == '__main__':
     flags.DEFINE_integer('batch_size', 4, 'Pictures a step.', lower_bound=1)
     flags.DEFINE_integer('repeats', 11, 'The most steps that are timed.', lower_bound=1)
     flags.DEFINE_float('max_seconds', 60.0, 'After which a way is timed no more.', 0.0)
-    flags.DEFINE_string('output', None, 'Markdown file for the table, too.')
+    ledger.define_output('Markdown file for the table, too.')
     command_line.run(main, __doc__)

@@ -21,10 +21,12 @@ RECIPES = ('resnet18_dhn', 'resnet50_cpn', 'seresnext101_cpn', 'senet154_cpn_17t
 _WORKED_GPUS = ('V100', 'A100', 'H100')
 _SAVED = 3  # variables of a checkpoint for each weight: itself and the two slots of Adam
 _DISK = 0.2e9  # bytes/s; to write checkpoints
-_NUM_VALIDATION = 10_000  # pictures
+_TOLD = ('measurements', 'networks', 'batch_size', 'share', 'output')  # flags
+_NUM_TRAIN, _NUM_VALIDATION = 40_000, 10_000  # pictures
+_NUM_CHALLENGE = 64_131  # annotated pictures of 2018, train_0 to train_3
 _ABOUT = """# One GPU, eight GPUs, eight machines: on paper
 
-Made by `python -m benchmarks.scaling_model --output=docs/scaling.md`. **Nothing here was run on a
+Made by `{command}`. **Nothing here was run on a
 GPU.** What the host does was measured ({measurements}) and so was the size of the networks
 ([networks.md](networks.md)); FLOP/s and links are from data sheets; that a step reaches {share:.0%}
 of a data sheet is a guess (`--share`). So the page tells what to look at first, and not how fast it
@@ -32,7 +34,7 @@ will be; `--profile_input` and the `waiting` of the training's log tell that.
 
 One core reads and decodes {decoding:.0f} pictures of 512 px a second. It prepares {host:.0f} a
 second for training at 384 px; with the augmentation on the device (`--augment_on=device`),
-{device:.0f}. These are halves of what {cores} cores did, and taken to grow with their number.
+{device:.0f}. These are shares of what {cores} cores did, and taken to grow with their number.
 
 With batches of b pictures ({batch_size}) on each of G GPUs of M machines:
 
@@ -48,41 +50,42 @@ With batches of b pictures ({batch_size}) on each of G GPUs of M machines:
 _CORES = """
 ## Cores that keep one GPU busy
 
-Augmentation on the host / on the device. That on the device costs it little: a warp moves about
-ten megabytes for a picture of 384 px, which takes such a GPU some ten microseconds.
+Augmentation on the host / on the device. What the device does for it is not counted: a warp and its
+colours read and write a few floats for each of 384 x 384 pixels, some ten megabytes in all, where
+the memory of such a GPU moves hundreds of gigabytes a second.
 """
 _WORKED = """
 ## Which part limits
 
 Pictures a second of all machines together. Where the host limits, take more cores, the device
 for augmenting, or pictures that are scaled down when they are converted. Storage limits because
-each machine reads everything; the 4 GB of the whole challenge are in memory after the first epoch
-where they are on a local disk, and are read again in each where they are in a bucket. Where little
-of a step computes, take larger batches.
+each machine reads everything; the {challenge:.0f} GB of the whole challenge are in memory after
+the first epoch where they are on a local disk, and are read again in each where they are in a
+bucket. Where little of a step computes, take larger batches.
 """
 _ONCE = """
 ## What comes once in a while
 
-Checkpoints hold weights and two slots of Adam, and are written at 0.2 GB/s by one machine while
-the others wait; evaluation is of 10,000 pictures, without flip, and on one GPU in any place. What
-the Estimator adds each time, a new graph and session, is in the page of measurements under
-start-up. With an evaluation each epoch of 40,000 pictures, evaluating takes a 13th of the time on
-one GPU and, since the others wait, on eight GPUs two fifths: evaluate less often there
+Checkpoints hold weights and two slots of Adam, and are written at {disk:g} GB/s by one machine
+while the others wait; evaluation is of {validation:,} pictures, without flip, and on one GPU in any
+place. What the Estimator adds each time, a new graph and session, is in the page of measurements
+under start-up. With an evaluation each epoch of {train:,} pictures, evaluating takes {one:.0%} of
+the time on one GPU and, since the others wait, {eight:.0%} on eight GPUs: evaluate less often there
 (`--set epochs_per_eval`).
 """
 
 
-def page(rates: Rates, networks: Sequence[Network], values: Mapping[str, Any]) -> str:
-    """The page, Markdown."""
+def page(rates: Rates, networks: Sequence[Network], values: Mapping[str, Any], command: str) -> str:
+    """The page, Markdown; `values` are those of the flags, `command` is what it is made by."""
     batch_size, share = values['batch_size'], values['share']
     about = _ABOUT.format(
+        command=command,
         **rates._asdict(),
         batch_size=batch_size,
         share=share,
         record=scaling.RECORD / 1e3,
         storage=scaling.STORAGE / 1e9,
         measurements=values['measurements'],
-        cores=scaling.MEASURED_CORES,
     )
     sheets = ledger.markdown_table(
         ('GPU', 'precision', 'TFLOP/s'),
@@ -106,8 +109,21 @@ def page(rates: Rates, networks: Sequence[Network], values: Mapping[str, Any]) -
         ('network', *(f'{gpu.name}' for gpu in GPUS)),
         [_cores(network, rates, share) for network in networks],
     )
-    parts = (about, '## Data sheets\n', sheets, places, _CORES, cores, _WORKED, table, _ONCE, once)
+    worked = _WORKED.format(challenge=_NUM_CHALLENGE * scaling.RECORD / 1e9)
+    seldom = _ONCE.format(
+        disk=_DISK / 1e9,
+        validation=_NUM_VALIDATION,
+        train=_NUM_TRAIN,
+        one=_share_of_evaluation(1),
+        eight=_share_of_evaluation(8),
+    )
+    parts = (about, '## Data sheets\n', sheets, places, _CORES, cores, worked, table, seldom, once)
     return '\n'.join(parts)
+
+
+def _share_of_evaluation(num_gpus: int) -> float:
+    """Of an epoch and the evaluation after it, in time; exchanging gradients is not counted."""
+    return _NUM_VALIDATION / (_NUM_VALIDATION + STEP * _NUM_TRAIN / num_gpus)
 
 
 def _rows(rates: Rates, networks, batch_size: int, share: float) -> Iterator[Sequence[str]]:
@@ -147,7 +163,8 @@ def main(positional: list[str]) -> None:
     values = flags.FLAGS
     rates = scaling.read_rates(values.measurements)
     networks = scaling.read_networks(values.networks, RECIPES)
-    ledger.publish(page(rates, networks, values.flag_values_dict()), values.output)
+    told = ledger.command('python -m benchmarks.scaling_model', _TOLD, values)
+    ledger.publish(page(rates, networks, values.flag_values_dict(), told), values.output)
 
 
 if __name__ == '__main__':
@@ -157,5 +174,5 @@ if __name__ == '__main__':
     flags.DEFINE_float(
         'share', 0.35, "Of the data sheet's FLOP/s that is reached: a guess.", 0.01, 1
     )
-    flags.DEFINE_string('output', None, 'Markdown file for the page, too.')
+    ledger.define_output('Markdown file for the page, too.')
     command_line.run(main, __doc__)

@@ -142,22 +142,42 @@ def measured(tmp_path):
     numbers = {name: {'rates': [rate, rate + 20, 1.0]} for name, rate in rates.items()}
     parts = {'input_pipeline': {'tables': [{'numbers': numbers}]}}
     path = tmp_path / 'speed.json'
-    path.write_text(json.dumps({'parts': parts}))
+    path.write_text(json.dumps({'machine': 'A processor, 4 cores, 8 GiB', 'parts': parts}))
     return path
 
 
 def test_rates_are_medians_of_a_core(measured):
-    assert scaling.read_rates(str(measured)) == (990, 200, 800)
+    assert scaling.read_rates(str(measured)) == (495, 100, 400, 4)
 
 
 def test_the_model_is_a_page(measured):
-    page = succeed('benchmarks/scaling_model.py', f'--measurements={measured}').out
-    assert 'It prepares 200 a' in page
+    flags = f'--measurements={measured}', '--share=0.5'
+    page = succeed('benchmarks/scaling_model.py', *flags).out
+    assert f'Made by `python -m benchmarks.scaling_model {" ".join(flags)}`.' in page
+    assert 'It prepares 100 a' in page and 'what 4 cores did' in page
     assert '| resnet50_cpn | A100 | eight machines of eight |' in page
+    # Beside each 3 x 40,000 that are trained on 1 or 8 GPUs 10,000 are evaluated on one.
+    assert 'takes 8% of' in page and '40% on eight GPUs' in page
 
 
-def test_measurements_without_input_are_refused(measured):
-    measured.write_text('{"parts": {}}')
+@pytest.mark.parametrize(
+    ('old', 'new'),
+    [
+        ('"parts"', '"part"'),
+        ('{', '['),
+        ('machine', 'machine\xff'),
+        ('4 cores', 'cores'),
+        ('4 cores', '0 cores'),
+        ('[400, 420, 1.0]', '[]'),
+        ('[400, 420, 1.0]', '["400"]'),
+        ('[400, 420, 1.0]', '[0]'),
+        ('[400, 420, 1.0]', '[NaN]'),
+    ],
+)
+def test_measurements_without_input_are_refused(measured, old, new):
+    text = measured.read_text()
+    assert old in text
+    measured.write_bytes(text.replace(old, new).encode('latin-1'))
     result = call('benchmarks/scaling_model.py', f'--measurements={measured}')
     assert result.code == 2
     assert 'holds no training input; make it with `python -m benchmarks --output=' in result.err
@@ -166,8 +186,10 @@ def test_measurements_without_input_are_refused(measured):
 def test_networks_are_read_from_their_table(tmp_path):
     path = tmp_path / 'networks.md'
     header = '| recipe | GFLOPs | parameters, M |\n| --- | ---: | ---: |\n'
-    path.write_text(f'# Networks\n\n{header}| a | 2.5 | 30.10 |\n| b | killed |  |\n')
+    path.write_text(
+        f'# Networks\n\n{header}| a | 2.5 | 30.10 |\n| b | killed |  |\n| d | 0 | 1 |\n'
+    )
     assert scaling.read_networks(str(path), ['a']) == [('a', 30.1e6, 2.5e9)]
-    for name in ('b', 'c'):
+    for name in ('b', 'c', 'd'):
         with pytest.raises(ValueError, match=f'has no numbers of {name}'):
             scaling.read_networks(str(path), [name])

@@ -7,8 +7,9 @@ import inspect
 import json
 
 import pytest
+from absl import flags
 
-from benchmarks import __main__, isolated, report
+from benchmarks import __main__, isolated, ledger, report
 from benchmarks.interleaved import Summary, text
 from benchmarks.report import MET, NO_TARGET, TARGET, Result, Table, Target
 from tests.test_scripts import call
@@ -106,6 +107,35 @@ def test_parts_are_chosen_by_name_and_come_in_the_order_of_the_page(monkeypatch)
     assert __main__._select(['c', 'a']) == ['a', 'c']
     result = call('benchmarks/__main__.py', '--only=nothing')
     assert result.code == 2 and "unknown part '--only=nothing'; there are: " in result.err
+
+
+@pytest.mark.parametrize(
+    ('output', 'message'),
+    [
+        ('{folder}', 'is a directory'),
+        ('{folder}/file/page.md', '/file is not a directory that files can be written to'),
+        ('{folder}/page.json', 'the numbers get this name; give the page another'),
+    ],
+)
+def test_what_cannot_be_written_is_not_measured(tmp_path, monkeypatch, output, message):
+    (tmp_path / 'file').touch()
+    monkeypatch.setattr(report, 'measure', None)
+    result = call('benchmarks/__main__.py', f'--output={output.format(folder=tmp_path)}')
+    assert result.code == 2 and result.err.count('\n') == 1
+    assert message in result.err and [path.name for path in tmp_path.iterdir()] == ['file']
+
+
+def test_a_page_may_be_written_to_a_folder_that_is_not_there(tmp_path):
+    assert ledger._check_output(str(tmp_path / 'a' / 'b' / 'page.md'))
+    assert ledger._check_output('page.md') and ledger._check_output('gs://bucket/page.md')
+
+
+def test_the_command_is_told_with_what_is_not_its_default():
+    values = flags.FlagValues()
+    flags.DEFINE_list('only', [], '', flag_values=values)
+    flags.DEFINE_integer('repeats', 5, '', flag_values=values)
+    values(['x', '--only=a,b'])
+    assert ledger.command('python -m x', ('only', 'repeats'), values) == 'python -m x --only=a,b'
 
 
 def test_medians_are_told_in_about_three_digits():
