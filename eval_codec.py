@@ -61,6 +61,9 @@ def define_flags() -> None:
     flags.DEFINE_enum(
         'refine', config.Experiment().refine, [*REFINE_MODES, ALL_MODES], 'How maps become points.'
     )
+    flags.DEFINE_float(
+        'smoothing', 0.0, 'Gaussian over the heat maps before they are decoded, cells.'
+    )
     flags.DEFINE_float('source_size', 512.0, 'Longest side of the annotated pictures, px.')
     flags.DEFINE_string('dataset', 'fashionai', 'Whose categories and keypoints the CSV has.')
     flags.DEFINE_string('output_json', None, 'Where to write the numbers too.')
@@ -181,6 +184,7 @@ def report(floors: Mapping[str, Floor], codec: HeatmapCodec, source_size: float)
         'image_size': codec.image_size,
         'heatmap_size': codec.heatmap_size,
         'sigma': codec.sigma,
+        'smoothing': codec.smoothing,
         'source_size': source_size,
         'modes': modes,
     }
@@ -205,7 +209,7 @@ def main(positional: list[str]) -> None:
 
     floors = {}
     for mode in REFINE_MODES if values.refine == ALL_MODES else (values.refine,):
-        codec = HeatmapCodec(*sizes, sigma=values.sigma, refine=mode)
+        codec = HeatmapCodec(*sizes, sigma=values.sigma, refine=mode, smoothing=values.smoothing)
         try:
             floors[mode] = codec_floor(table, schema, codec, values.source_size)
         except ValueError as error:

@@ -3,6 +3,7 @@
 python eval_metrics.py --data_dir=RECORDS/val --model_dir=RUN[,RUN2] [--flip_test] [--passes=2]
 python eval_metrics.py --prediction=SUBMISSION.csv --answers=ANNOTATIONS.csv [--missing=count]
 python eval_metrics.py --prediction=A.csv --against=B.csv --answers=ANNOTATIONS.csv
+python eval_metrics.py --data_dir=RECORDS/val --model_dir=RUN --against=RUN2
 
 --confidence adds how sure NE is; --against whether A is better than B, or too little is known.
 """
@@ -20,40 +21,60 @@ from utility import command_line, prediction_flags, scoring_flags
 def _define_flags() -> None:
     scoring_flags.define()
     flags.DEFINE_boolean('baseline', False, "Also score predicting each category's mean positions.")
-    flags.DEFINE_string('against', None, 'Another submission, to compare --prediction with.')
+    flags.DEFINE_string(
+        'against',
+        None,
+        'What to compare with on the same pictures: a submission beside that of --prediction, or '
+        'a run, or several with commas as one, beside those of --model_dir.',
+    )
     flags.DEFINE_boolean('confidence', False, 'Also give the 95 % confidence intervals of NE.')
     flags.DEFINE_string('output_json', None, 'Where to write the numbers too.')
 
 
-def score_csv(prediction: str, answers: str, dataset: str, missing: str, confidence: bool = False):
-    """Scores a submission: the utility.metrics.Score of two CSVs."""
-    from preprocessing.datasets import DATASETS
-    from preprocessing.tables import read_table
-    from utility import metrics
+def assess(predictions, answers, schema, missing: str = 'error', confidence: bool = False):
+    """Scores predictions, and compares them with others of the same pictures.
 
-    schema = DATASETS.get(dataset).schema
-    tables = [read_table(path, schema) for path in (prediction, answers)]
-    try:
-        return metrics.score(*tables, schema, missing, confidence)
-    except ValueError as error:
-        raise ValueError(f'{prediction} against {answers}: {error}') from error
+    Args:
+        predictions: One or two pairs of a name, for error messages, and a KeypointTable.
+        answers: A KeypointTable.
+        schema: Of all of them.
+        missing: As of utility.metrics.distances_to.
+        confidence: Whether to estimate how sure NE is.
 
-
-def compare_csvs(prediction: str, against: str, answers: str, dataset: str, missing: str):
-    """Whether one submission is better than another: a utility.statistics.Comparison."""
-    from preprocessing.datasets import DATASETS
-    from preprocessing.tables import read_table
+    Returns:
+        The utility.metrics.Score of the first, and its utility.statistics.Comparison with the
+        second; None without one.
+    """
     from utility import metrics, statistics
 
-    schema = DATASETS.get(dataset).schema
-    truth, distances = read_table(answers, schema), []
-    for path in (prediction, against):
+    results = []
+    for name, table in predictions:
         try:
-            predicted = read_table(path, schema)
-            distances.append(metrics.distances_to(truth, predicted, schema, missing)[0])
+            results.append(metrics.distances_to(answers, table, schema, missing))
+            if len(results) == 1:
+                score = metrics.summarize(
+                    results[0][0], answers.categories, schema, *results[0][1:], confidence
+                )
         except ValueError as error:
-            raise ValueError(f'{path} against {answers}: {error}') from error
-    return statistics.compare(*distances)
+            raise ValueError(f'{name}: {error}') from error
+    distances = [own for own, *_ in results]
+    return score, statistics.compare(*distances) if len(distances) > 1 else None
+
+
+def predict_runs(data_dir: str, run_dirs, options):
+    """What runs, as one predictor, say of a labelled split of the records, and what is true.
+
+    Returns:
+        Predictions and answers, two preprocessing.tables.KeypointTable in one order, and their
+        preprocessing.schema.KeypointSchema.
+    """
+    from utility import predictor, runs
+    from utility.answers import annotations_of
+
+    schema = runs.schema_of(run_dirs[0])
+    answers, _ = annotations_of(data_dir, schema)
+    predicted = predictor.predict_split(run_dirs, data_dir, options)
+    return *_by_place(predicted.keypoints, answers), schema
 
 
 def score_model(data_dir: str, run_dirs, options, confidence: bool = False):
@@ -65,18 +86,14 @@ def score_model(data_dir: str, run_dirs, options, confidence: bool = False):
         options: A utility.predictor.PredictOptions.
         confidence: Whether to estimate how sure NE is.
     """
-    from utility import predictor, runs
-    from utility.answers import annotations_of
+    from utility import metrics
 
-    schema = runs.schema_of(run_dirs[0])
-    answers, _ = annotations_of(data_dir, schema)
-    predicted = predictor.predict_split(run_dirs, data_dir, options)
-    return _score_by_place(predicted.keypoints, answers, schema, confidence)
+    return metrics.score(*predict_runs(data_dir, run_dirs, options), confidence=confidence)
 
 
 def score_baseline(data_dir: str, run_dir: str):
     """Scores what a network must beat: the mean positions in RECORDS/train of each category."""
-    from utility import baseline, runs
+    from utility import baseline, metrics, runs
     from utility.answers import annotations_of
 
     schema = runs.schema_of(run_dir)
@@ -87,37 +104,36 @@ def score_baseline(data_dir: str, run_dir: str):
     )
     answers, sizes = annotations_of(data_dir, schema)
     predicted = baseline.mean_position_baseline(positions, sizes, answers.categories)
-    return _score_by_place(predicted, answers, schema)
+    return metrics.score(*_by_place(predicted, answers), schema)
 
 
-def _score_by_place(keypoints, answers, schema, confidence=False):
-    """Scores keypoints [N, K, 2] that stand in the order of the answers.
+def _by_place(keypoints, answers):
+    """Keypoints [N, K, 2] that stand in the order of the answers as a table; and the answers.
 
-    Not by image_id: one picture may lie in two splits of the data set under one id.
+    Told apart by place, not by image_id: one picture may lie in two splits under one id.
     """
-    from utility import metrics
-
     answers = answers._replace(image_ids=answers.lines)
-    predicted = answers._replace(keypoints=keypoints)
-    return metrics.score(predicted, answers, schema, confidence=confidence)
+    return answers._replace(keypoints=keypoints), answers
 
 
 def format_score(score) -> str:
-    """A utility.metrics.Score as an aligned table for people, NE in percent."""
+    """A utility.metrics.Score as an aligned table for people, NE and PCK in percent."""
     groups = [
-        ({'all': score.normalized_error}, {'all': score.points}),
-        (score.per_category, score.points_per_category),
-        (score.per_keypoint, score.points_per_keypoint),
+        ({'all': score.normalized_error}, {'all': score.points}, {'all': score.pck}),
+        (score.per_category, score.points_per_category, score.pck_per_category),
+        (score.per_keypoint, score.points_per_keypoint, score.pck_per_keypoint),
     ]
-    width = max(len(name) for errors, _ in groups for name in errors)
-    lines = [f'{"":{width}} {"NE %":>9} {"points":>8}']
-    for errors, points in groups:
-        lines += [f'{n:{width}} {100 * e:9.4f} {points[n]:8d}' for n, e in errors.items()] + ['']
-    lines += [f'{f"PCK @ {t}":{width}} {100 * share:9.2f} %' for t, share in score.pck.items()]
+    width = max(len(name) for errors, _, _ in groups for name in errors)
+    titles = ''.join(f'{f"PCK@{threshold}":>10}' for threshold in score.pck)
+    lines = [f'{"":{width}} {"NE %":>9} {"points":>8}{titles}']
+    for errors, points, pck in groups:
+        for name, error in errors.items():
+            shares = ''.join(f'{100 * share:10.2f}' for share in pck[name].values())
+            lines.append(f'{name:{width}} {100 * error:9.4f} {points[name]:8d}{shares}')
+        lines.append('')
     return '\n'.join(
         [
             *lines,
-            '',
             f'{score.images} images, {score.skipped_images} of them skipped: no normalizer',
             f'{score.missing_predictions} points to score had no prediction',
         ]
@@ -155,32 +171,50 @@ def format_comparison(comparison, prediction: str, against: str) -> str:
     )
 
 
+def _of_csvs(values):
+    """What assess says of --prediction and --against."""
+    from preprocessing.datasets import DATASETS
+    from preprocessing.tables import read_table
+
+    schema = DATASETS.get(values.dataset).schema
+    answers = read_table(values.answers, schema)
+    paths = filter(None, [values.prediction, values.against])
+    named = [(f'{path} against {values.answers}', read_table(path, schema)) for path in paths]
+    return assess(named, answers, schema, values.missing, values.confidence)
+
+
+def _of_runs(values):
+    """What assess says of --model_dir and --against."""
+    from utility import predictor, runs
+
+    options = prediction_flags.options(values)
+    others = values.against.split(',') if values.against else []
+    for run_dir in others:
+        # A mistake in the last run is told before the first one has predicted for hours.
+        runs.networks_for(run_dir, predictor.categories_of(values.data_dir))
+    named = []
+    for run_dirs in filter(None, [values.model_dir, others]):
+        predicted, answers, schema = predict_runs(values.data_dir, run_dirs, options)
+        named.append((f'{",".join(run_dirs)} on {values.data_dir}', predicted))
+    return assess(named, answers, schema, confidence=values.confidence)
+
+
 def main(positional: list[str]) -> None:
     command_line.no_positional(positional)
     values = flags.FLAGS
     are_csvs = scoring_flags.are_csvs_given(values)
-    if values.against and not are_csvs:
-        raise ValueError('--against compares with --prediction, and needs --answers')
     if values.baseline and are_csvs:
         raise ValueError('--baseline needs --data_dir and --model_dir')
-    comparison = None
-    if are_csvs:
-        csvs = (values.answers, values.dataset, values.missing)
-        score = score_csv(values.prediction, *csvs, values.confidence)
-        if values.against:
-            comparison = compare_csvs(values.prediction, values.against, *csvs)
-        print(format_score(score))
-    else:
-        options = prediction_flags.options(values)
-        score = score_model(values.data_dir, values.model_dir, options, values.confidence)
-        print(format_score(score))
-        if values.baseline:
-            error = 100 * score_baseline(values.data_dir, values.model_dir[0]).normalized_error
-            print(f"baseline, each category's mean positions: NE {error:.4f} %")
+    score, comparison = (_of_csvs if are_csvs else _of_runs)(values)
+    print(format_score(score))
+    if values.baseline:
+        error = 100 * score_baseline(values.data_dir, values.model_dir[0]).normalized_error
+        print(f"baseline, each category's mean positions: NE {error:.4f} %")
     if values.confidence:
         print(f'\n{format_confidence(score)}')
     if comparison:
-        print(f'\n{format_comparison(comparison, values.prediction, values.against)}')
+        name = values.prediction or ','.join(values.model_dir)
+        print(f'\n{format_comparison(comparison, name, values.against)}')
     if values.output_json:
         from preprocessing.tables import write_bytes
 

@@ -77,7 +77,7 @@ python demos/draw_keypoints.py --model_dir="$out/resnet18_cpn" --data_dir="$reco
 step 'done'
 echo 'NE on held-out garments, percent of the normaliser, and the number of points:'
 for name in "${networks[@]}" ensemble; do
-  printf '%-14s%s\n' "$name" "$(grep '^all' "$out/$name.txt")"
+  printf '%-14s%9s%9s\n' "$name" $(awk '/^all/ {print $2, $3}' "$out/$name.txt")
 done
 cat <<END
 Tables of scores   $out/{resnet18_dhn,resnet18_cpn,ensemble}.txt, and .json

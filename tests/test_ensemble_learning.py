@@ -318,7 +318,7 @@ class TestChoice:
 
     def test_fewer_pictures_than_folds(self):
         stacked = predictions(TABLE, model(TABLE, 1)).of_pictures(np.arange(4))
-        with pytest.raises(ValueError, match='num_folds=5: there are only 4 different pictures'):
+        with pytest.raises(ValueError, match='4 different pictures with answers: to learn takes 5'):
             choose(stacked, TRUTH.of_pictures(np.arange(4)), SCHEMA)
 
     def test_answers_without_a_normaliser(self):

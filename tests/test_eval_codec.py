@@ -128,11 +128,15 @@ def test_size_that_is_none_is_refused(text):
         (['--sigma=0'], '--sigma=0.0: must be positive'),
         (['--source_size=-1'], '--source_size=-1.0: must be positive'),
         (['--answers=a.csv', '--heatmap_size=9x6'], '--heatmap_size=9x6: must be one positive'),
+        (['--answers={answers}', '--smoothing=-1'], 'smoothing=-1.0: must be not negative'),
         (['--answer=a.csv'], '--answer'),
         (['a.csv'], "unexpected argument 'a.csv'"),
     ],
 )
-def test_mistakes_are_told_in_one_line(arguments, message):
+def test_mistakes_are_told_in_one_line(tmp_path, arguments, message):
+    answers = tmp_path / 'answers.csv'
+    write_table(answers, _table(), SCHEMA)
+    arguments = [argument.format(answers=answers) for argument in arguments]
     result = commands.run('eval_codec.py', *arguments)
     commands.check_mistake(result, message)
 
@@ -142,14 +146,14 @@ def test_command_prints_and_writes_the_floors(tmp_path):
     write_table(answers, _table(), SCHEMA)
     result = commands.run(
         'eval_codec.py', f'--answers={answers}', '--image_size=384', '--heatmap_size=96',
-        '--refine=all', f'--output_json={numbers}',
+        '--refine=all', '--smoothing=0.3', f'--output_json={numbers}',
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
     assert [line.split()[0] for line in result.stdout.splitlines()[2:7]] == list(
         eval_codec.REFINE_MODES
     )
     report = json.loads(numbers.read_text())
-    assert report['refine'] == 'dark'
+    assert (report['refine'], report['smoothing']) == ('dark', 0.3)
     assert report['normalized_error'] == report['modes']['dark']['normalized_error'] < 2e-4
     assert report['modes']['argmax']['normalized_error'] == pytest.approx(
         _floor(_table(), 'argmax').score.normalized_error

@@ -51,9 +51,11 @@ def test_scores(folder, missing, error, points):
     assert values['per_keypoint']['waistband_left'] == pytest.approx(0.03)
 
     words = [line.split() for line in result.stdout.splitlines()]
-    assert ['all', f'{100 * error:.4f}', str(points)] in words
-    assert ['skirt', f'{100 * error:.4f}', str(points)] in words
-    assert ['waistband_left', '3.0000', '1'] in words
+    shares = [f'{100 * part / points:.2f}' for part in (1, 3, 4, 4)]  # of 0, 3, 4 and 10 %
+    assert words[0][:4] == ['NE', '%', 'points', 'PCK@0.02']
+    assert ['all', f'{100 * error:.4f}', str(points), *shares] in words
+    assert ['skirt', f'{100 * error:.4f}', str(points), *shares] in words
+    assert ['waistband_left', '3.0000', '1', '0.00', '100.00', '100.00', '100.00'] in words
     assert '3 images, 1 of them skipped' in result.stdout
     assert '1 points to score had no prediction' in result.stdout
 

@@ -277,6 +277,24 @@ def test_the_printed_error_is_that_of_eval_metrics(folder, trained):
     assert f'{measured["all"]:.4f}' in result.out
 
 
+def test_runs_are_compared(folder, trained, interrupted):
+    errors = {}
+    for one, other in (('run', 'second'), ('second', 'run')):
+        result = succeed(
+            'eval_metrics.py',
+            f'--data_dir={folder}/records/val',
+            f'--model_dir={folder}/{one}',
+            f'--against={folder}/{other}',
+            f'--output_json={folder}/{one}.json',
+        )
+        values = json.loads((folder / f'{one}.json').read_text())
+        errors[one] = values['normalized_error'], values['comparison']['difference']['value']
+        assert f'{folder}/{one} against {folder}/{other}: ' in result.out
+    difference = errors['run'][0] - errors['second'][0]
+    assert [errors[one][1] for one in ('run', 'second')] == pytest.approx([difference, -difference])
+    assert difference != 0
+
+
 def submission(folder, name, *arguments, run='run', split='records/test_0') -> pathlib.Path:
     """Writes folder/name and checks its format."""
     path = folder / name
@@ -494,6 +512,7 @@ TRAIN_ALL = (TRAIN, '--data_dir={records}', '--model_dir={broken}/new', '--categ
         ((METRICS, VAL, RUN, '--prediction=x.csv'), 'give either'),
         ((METRICS, TEST, RUN), 'not a labelled split'),
         ((METRICS, '--data_dir={records}', RUN), 'not a directory written by convert_tfrecords'),
+        ((METRICS, VAL, RUN, '--against={run},{broken}/no'), "'{broken}/no' holds no trained"),
         ((METRICS, VAL, RUN, '--passes=3'), 'passes=3: must be 1 or 2'),
         ((METRICS, VAL, RUN, '--refine=darc'), "did you mean 'dark'"),
         ((METRICS, VAL, RUN, '--batch_size=0'), 'batch_size'),

@@ -342,9 +342,3 @@ def test_mistakes_are_told_in_one_line(folder, arguments, message):
     (folder / 'short.csv').write_text(text[: text.index('59.jpg')])
     result = run(folder, *arguments)
     commands.check_mistake(result, message)
-
-
-def test_against_needs_a_prediction(tmp_path):
-    runs = ('--data_dir=records/val', '--model_dir=run')
-    result = commands.run('eval_metrics.py', '--against=a.csv', *runs, folder=tmp_path)
-    commands.check_mistake(result, '--against compares with --prediction')

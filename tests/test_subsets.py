@@ -98,9 +98,11 @@ def test_bins_hold_their_lower_edge_and_their_own_pictures():
     distances = np.array([[0.1, np.nan], [0.2, 0.4], [0.3, 0.3], [0.5, np.nan], [np.nan] * 2])
     values = np.array([9.9, 10, 19, np.nan, 30])
     low, middle, unknown = subsets.bins(distances, values, subset)
-    assert low == ('low', 1, 1, pytest.approx(0.1), None)
+    shares = {'0.02': 0, '0.05': 0, '0.1': 1, '0.2': 1}
+    assert low == ('low', 1, 1, pytest.approx(0.1), None, shares)
     assert middle[:4] == ('middle', 2, 4, pytest.approx(0.3))
     assert middle.interval == statistics.ne_interval(distances[1:3])[1:]
+    assert middle.pck == {'0.02': 0, '0.05': 0, '0.1': 0, '0.2': 0.25}
     assert unknown[:3] == (UNKNOWN, 1, 1)
 
 

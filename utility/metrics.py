@@ -76,6 +76,15 @@ def normalized_error(
     return float(scored.mean()) if len(scored) else float('nan')
 
 
+def pck(scored: np.ndarray) -> dict[str, float]:
+    """Threshold, a fraction of the normaliser -> share of points that are not further off.
+
+    Args:
+        scored: [P], the normalised distances of scored points, at least one.
+    """
+    return {str(t): float((scored <= t).mean()) for t in PCK_THRESHOLDS}
+
+
 @dataclasses.dataclass(frozen=True)
 class Score:
     """How good predictions are. Categories and keypoints without a scored point are left out.
@@ -90,7 +99,9 @@ class Score:
         per_keypoint: Keypoint -> NE of its points.
         points_per_category: Category -> number of its scored points.
         points_per_keypoint: Keypoint -> number of its scored points.
-        pck: Threshold, a fraction of the normaliser -> share of points that are not further off.
+        pck: Of all points, as of the function pck.
+        pck_per_category: Category -> that of its points.
+        pck_per_keypoint: Keypoint -> that of its points.
         confidence: What statistics.confidence_of says of NE, if it was asked.
     """
 
@@ -104,6 +115,8 @@ class Score:
     points_per_category: Mapping[str, int]
     points_per_keypoint: Mapping[str, int]
     pck: Mapping[str, float]
+    pck_per_category: Mapping[str, Mapping[str, float]]
+    pck_per_keypoint: Mapping[str, Mapping[str, float]]
     confidence: Mapping | None = None
 
     def to_json(self) -> str:
@@ -139,7 +152,9 @@ def summarize(
         per_keypoint={name: float(part.mean()) for name, part in of_keypoint.items()},
         points_per_category={name: len(part) for name, part in of_category.items()},
         points_per_keypoint={name: len(part) for name, part in of_keypoint.items()},
-        pck={str(t): float((scored <= t).mean()) for t in PCK_THRESHOLDS},
+        pck=pck(scored),
+        pck_per_category={name: pck(part) for name, part in of_category.items()},
+        pck_per_keypoint={name: pck(part) for name, part in of_keypoint.items()},
         confidence=confidence_of(distances, labels) if confidence else None,
     )
 

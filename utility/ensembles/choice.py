@@ -185,7 +185,11 @@ def folds_of(predictions: Predictions, truth: Truth, schema: KeypointSchema) -> 
     Raises:
         ValueError: There are fewer different pictures than folds.
     """
-    fold_of = grouped_folds(picture_groups(predictions), predictions.categories, NUM_FOLDS)
+    groups = picture_groups(predictions)
+    found = len(set(groups))
+    if found < NUM_FOLDS:
+        raise ValueError(f'{found} different pictures with answers: to learn takes {NUM_FOLDS}')
+    fold_of = grouped_folds(groups, predictions.categories, NUM_FOLDS)
     folds = []
     for fold in range(NUM_FOLDS):
         seen = np.flatnonzero(fold_of != fold)

@@ -14,6 +14,7 @@ from utility import html_page
 from utility.errors.budget import FIXED, KINDS
 from utility.errors.oracles import ORACLES
 from utility.errors.subsets import SUBSETS
+from utility.metrics import PCK_THRESHOLDS
 from utility.visualization import DrawStyle, draw_keypoints
 
 SIDE = 480  # px, the longest of a picture on the page
@@ -184,10 +185,12 @@ def _bins_table(name: str, bins: Sequence[Mapping]) -> html_page.Table:
             str(one['points']),
             _percent(one['normalized_error']),
             '[{}, {}]'.format(*map(_percent, one['interval'])) if one['interval'] else '',
+            *(_percent(share, 2) for share in one['pck'].values()),
         ]
         for one in bins
     ]
-    head = [name.replace('_', ' '), 'pictures', 'points', 'NE %', '95 % interval']
+    thresholds = [f'PCK@{threshold}' for threshold in PCK_THRESHOLDS]
+    head = [name.replace('_', ' '), 'pictures', 'points', 'NE %', '95 % interval', *thresholds]
     return html_page.Table(SUBSETS[name].title, head, rows)
 
 

@@ -1,4 +1,4 @@
-"""NE of pictures that are alike: by how much is occluded, how far they are turned, how large.
+"""NE and PCK of pictures that are alike: by how much is occluded, how far turned, how large.
 
 All is taken from the answers, so that a picture is in the same bin whatever is predicted for it.
 """
@@ -13,6 +13,7 @@ import numpy as np
 
 from preprocessing.schema import KeypointSchema
 from preprocessing.tables import KeypointTable
+from utility.metrics import pck
 from utility.statistics import ne_interval
 
 UNKNOWN = 'unknown'
@@ -53,7 +54,7 @@ SUBSETS = {
 
 
 class Bin(NamedTuple):
-    """NE of the pictures of a bin that have a scored point; errors are fractions.
+    """NE and PCK of the pictures of a bin that have a scored point; all are fractions.
 
     Attributes:
         label: Of the bin, or UNKNOWN.
@@ -61,6 +62,7 @@ class Bin(NamedTuple):
         points: How many points are scored.
         normalized_error: NE.
         interval: The ends of its confidence interval (statistics.LEVEL); None of a single picture.
+        pck: Of the points, as of metrics.pck.
     """
 
     label: str
@@ -68,6 +70,7 @@ class Bin(NamedTuple):
     points: int
     normalized_error: float
     interval: tuple[float, float] | None
+    pck: Mapping[str, float]
 
 
 def occlusions(visibility: np.ndarray) -> np.ndarray:
@@ -167,9 +170,9 @@ def bins(distances: np.ndarray, values: np.ndarray, subset: Subset) -> list[Bin]
 
 
 def _bin(label: str, distances: np.ndarray) -> Bin:
-    error = float(np.nanmean(distances))
+    scored = distances[~np.isnan(distances)]
     interval = tuple(ne_interval(distances)[1:]) if len(distances) > 1 else None
-    return Bin(label, len(distances), int((~np.isnan(distances)).sum()), error, interval)
+    return Bin(label, len(distances), len(scored), float(scored.mean()), interval, pck(scored))
 
 
 def all_bins(distances: np.ndarray, values: Mapping[str, np.ndarray]) -> dict[str, list[Bin]]:

@@ -1,0 +1,122 @@
+"""Which outputs of a network become points, views fused to points, and the flags that say so."""
+
+from __future__ import annotations
+
+import types
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from config import LossConfig
+from preprocessing import geometry
+from utility import prediction, prediction_flags
+from utility.checkpoint_choice import CheckpointChoice
+from utility.heatmaps import HeatmapCodec
+from utility.prediction import PredictOptions
+from utility.views import ViewOptions
+
+LOSS = LossConfig(target_scale=4.0)
+IMAGES = tf.zeros([1, 8, 8, 3])
+# Of three outputs, coarse to final.
+MAPS = [tf.random.stateless_uniform([1, 4, 4, 2], [seed, 0]) for seed in range(3)]
+CODEC = HeatmapCodec((96, 128), (24, 32), refine='gaussian')
+POINTS = np.array([[[50.3, 41.7], [81.2, 60.9], [64.0, 30.5]]], np.float32)  # px of the first view
+PERMUTATION = (1, 0, 2)
+
+
+def _three_outputs(images, training):
+    assert not training
+    return MAPS
+
+
+@pytest.mark.parametrize(
+    ('weights', 'expected'),
+    [
+        ((), MAPS[2]),
+        ((1.0,), (MAPS[0] + MAPS[1] + MAPS[2]) / 3),
+        ((0.0, 0.5, 2.0), (MAPS[1] + 4 * MAPS[2]) / 5),
+        ((3.0, 1.0), (3 * MAPS[0] + MAPS[1] + MAPS[2]) / 5),  # the last is repeated
+    ],
+)
+def test_the_last_output_or_a_weighted_mean_is_taken(weights, expected):
+    maps = prediction.network_heatmaps(_three_outputs, IMAGES, LOSS, weights)
+    np.testing.assert_allclose(maps, expected / LOSS.target_scale, rtol=1e-5)
+
+
+def test_more_weights_than_outputs_are_refused():
+    with pytest.raises(ValueError, match=r'outputs=.*must have at most 3 entries'):
+        prediction.network_heatmaps(_three_outputs, IMAGES, LOSS, (1.0,) * 4)
+
+
+class _Perfect:
+    """A network that knows where the points are in each view and in its mirror image."""
+
+    def __init__(self, to_views):
+        plain = [geometry.transform_points(tf.constant(POINTS), matrix) for matrix in to_views]
+        width = CODEC.image_size[1]
+        mirrored = [np.stack([width - p[..., 0], p[..., 1]], -1)[:, PERMUTATION] for p in plain]
+        self.points = tf.concat([*plain, *mirrored], axis=0)
+
+    def __call__(self, images, training):
+        return [CODEC.encode(self.points)]
+
+
+@pytest.mark.parametrize('fuse', prediction.FUSIONS)
+def test_every_fusion_brings_the_points_of_all_views_to_one_frame(fuse):
+    """Of views alone and mirrored; a picture that is turned gives the points turned with it."""
+    centre = tf.constant([64.0, 48.0])
+    to_views = [
+        tf.eye(3),
+        geometry.rotation(12, centre),
+        geometry.about(geometry.scaling(1.15, 1.15), centre),
+        geometry.translation(5.3, -3.1),
+    ]
+    options = PredictOptions(flip_test=True, fuse=fuse)
+    images = tf.zeros([1, len(to_views), *CODEC.image_size, 3])
+    maps = prediction.heatmaps_of_views(_Perfect(to_views), images, PERMUTATION, LOSS, options)
+    # The original is the first view, turned: what is found is in its px.
+    to_first = geometry.rotation(30, centre) @ geometry.scaling(0.5, 0.5)
+    to_view = tf.stack([matrix @ to_first for matrix in to_views])[tf.newaxis]
+    found, _ = prediction.points_of_views(maps, to_view, CODEC, fuse)
+    expected = geometry.transform_points(tf.constant(POINTS), tf.linalg.inv(to_first))
+    cell = 2 * CODEC.stride[0]  # original px
+    tolerance = {'heatmaps': 0.05, 'keypoints': 0.005}[fuse]  # maps are resampled
+    assert np.abs(found - expected).max() < tolerance * cell
+
+
+class _Flags(types.SimpleNamespace):
+    """Parsed flags, without --data_dir."""
+
+    def __contains__(self, name):
+        return False
+
+
+DEFAULTS = {
+    'flip_test': False, 'passes': 1, 'refine': None, 'batch_size': 16, 'scales': '1',
+    'rotations': '0', 'num_crops': 0, 'fuse': 'heatmaps', 'outputs': 'last', 'smoothing': 0.0,
+    'checkpoint': 'best', 'average_last': 0, 'average_best': 0, 'statistics_from': None,
+    'precision': 'float32', 'xla': False,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ('flags', 'fields'),
+    [
+        ({}, {}),
+        ({'flip_test': True, 'passes': 2, 'refine': 'dark'},) * 2,
+        ({'smoothing': 1.5, 'fuse': 'keypoints', 'batch_size': 3},) * 2,
+        ({'outputs': 'all'}, {'outputs': (1.0,)}),
+        ({'outputs': '0.2,0.3,1'}, {'outputs': (0.2, 0.3, 1.0)}),
+        (
+            {'scales': '0.9,1', 'rotations': '-10,0', 'num_crops': 4},
+            {'views': ViewOptions((0.9, 1.0), (-10.0, 0.0), 4)},
+        ),
+        (
+            {'average_last': 2, 'statistics_from': 'r'},
+            {'checkpoint': CheckpointChoice(average_last=2, data_dir='r')},
+        ),
+    ],
+)
+def test_each_flag_has_its_option(flags, fields):
+    assert prediction_flags.options(_Flags(**{**DEFAULTS, **flags})) == PredictOptions(**fields)
