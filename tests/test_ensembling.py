@@ -66,6 +66,24 @@ def test_mean_heat_maps_of_two_networks_have_their_peak_between_them():
     assert scores[:, SKIRT].min() > 0.7
 
 
+def test_mean_heat_maps_are_smoothed_before_they_are_decoded():
+    network, points = _network('skirt'), _points()
+    maps = HeatmapCodec(SIZE, (16, 12)).encode(points[:, network.columns]).numpy()
+    maps[:, 1, 1] = 1.5  # one cell alone, higher than the points
+
+    def source():
+        return (_row(i, heatmaps=m, to_crop=TO_CROP) for i, m in enumerate(maps))
+
+    def errors(smoothing):
+        options = PredictOptions(smoothing=smoothing)
+        rows = ensembling.together([source] * 2, [network] * 2, options)
+        found = np.stack([row['keypoints'] for row in rows])
+        return np.linalg.norm(found - _original(points), axis=-1)[:, SKIRT]
+
+    assert errors(0.0).min() > 10
+    assert errors(2.0).max() < 4
+
+
 def test_a_sure_network_pulls_harder_than_a_doubtful_one():
     networks = [_network(), _network()]
     first = _points()

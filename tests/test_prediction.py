@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from config import LossConfig
+from config import Experiment, LossConfig
 from preprocessing import geometry
+from preprocessing.datasets.fashionai import SCHEMA
 from utility import prediction, prediction_flags
 from utility.checkpoint_choice import CheckpointChoice
 from utility.heatmaps import HeatmapCodec
+from utility.model_fn import Task
 from utility.prediction import PredictOptions
 from utility.views import ViewOptions
 
@@ -42,6 +44,15 @@ def _three_outputs(images, training):
 def test_the_last_output_or_a_weighted_mean_is_taken(weights, expected):
     maps = prediction.network_heatmaps(_three_outputs, IMAGES, LOSS, weights)
     np.testing.assert_allclose(maps, expected / LOSS.target_scale, rtol=1e-5)
+
+
+def test_options_reach_the_network_and_the_codec():
+    options = PredictOptions(outputs=(1.0,), smoothing=1.5)
+    views = IMAGES[:, tf.newaxis]
+    maps = prediction.heatmaps_of_views(_three_outputs, views, (1, 0), LOSS, options)
+    np.testing.assert_allclose(maps[:, 0], sum(MAPS) / 3 / LOSS.target_scale, rtol=1e-5)
+    task = Task(Experiment(refine='quarter'), SCHEMA, options=options)
+    assert (task.codec.refine, task.codec.smoothing) == ('quarter', 1.5)
 
 
 def test_more_weights_than_outputs_are_refused():
@@ -86,10 +97,13 @@ def test_every_fusion_brings_the_points_of_all_views_to_one_frame(fuse):
 
 
 class _Flags(types.SimpleNamespace):
-    """Parsed flags, without --data_dir."""
+    """Parsed flags."""
 
     def __contains__(self, name):
-        return False
+        return hasattr(self, name)
+
+    def __getitem__(self, name):
+        return types.SimpleNamespace(value=getattr(self, name))
 
 
 DEFAULTS = {
@@ -120,3 +134,15 @@ DEFAULTS = {
 )
 def test_each_flag_has_its_option(flags, fields):
     assert prediction_flags.options(_Flags(**{**DEFAULTS, **flags})) == PredictOptions(**fields)
+
+
+@pytest.mark.parametrize('split_dirs', ['{}/val', ['{}/val', 'elsewhere/val'], ['{}/train']])
+def test_training_pictures_are_those_beside_the_split(tmp_path, split_dirs):
+    (tmp_path / 'train').mkdir()
+    one = isinstance(split_dirs, str)
+    given = split_dirs.format(tmp_path) if one else [path.format(tmp_path) for path in split_dirs]
+    options = prediction_flags.options(_Flags(**DEFAULTS, data_dir=given))
+    assert options.checkpoint.data_dir == str(tmp_path)
+    (tmp_path / 'train').rmdir()
+    options = prediction_flags.options(_Flags(**DEFAULTS, data_dir=given))
+    assert options.checkpoint.data_dir is None

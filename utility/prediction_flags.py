@@ -67,12 +67,15 @@ def _numbers(flag: str, text: str) -> tuple[float, ...]:
 
 
 def _records_of(values) -> str | None:
-    """The records that --data_dir is a split of, if there are training pictures in them."""
+    """The records that --data_dir, or the first of several, is a split of, with its training
+    pictures; None where there are none.
+    """
     split_dir = values['data_dir'].value if 'data_dir' in values else None
     if not split_dir:
         return None
     import tensorflow as tf
 
+    split_dir = split_dir if isinstance(split_dir, str) else split_dir[0]
     root = os.path.dirname(os.path.abspath(split_dir) if '://' not in split_dir else split_dir)
     return root if tf.io.gfile.isdir(os.path.join(root, 'train')) else None
 
