@@ -1,11 +1,21 @@
-"""The training step of tf.fashionAI, written from its description, as what ours is compared with.
+"""The training step of tf.fashionAI, written anew from what it does, to compare ours with.
 
-HiKapok's tf.fashionAI trains its Cascaded Pyramid Networks with TF 1's Estimator. This is that
-graph on pictures in NHWC, the layout that a CPU computes best: convolutions with a stride after an
-explicit padding, grouped ones as split, a convolution each, and concat; fused batch norm; legacy
-bilinear resizes of all channels before the 1x1 convolutions that need few of them; targets drawn
-point by point in Python, blurred by depthwise convolutions; heat maps compared in NCHW.
-Parameters: 27,085,248 on resnet50, 29,088,240 on seresnext50, for 24 keypoints.
+HiKapok's tf.fashionAI (github.com/HiKapok/tf.fashionAI) trains its Cascaded Pyramid Networks with
+TF 1's Estimator. Followed are, in its files and by the names of its variable scopes:
+
+- net/cpn.py: `backbone` on ResNet-50, whose stem has neither norm nor ReLU; `heatmaps` are its
+  feature_pyramid and global_net, the same for all of its CPNs.
+- net/seresnet_cpn.py: `backbone` with groups, SE-ResNeXt-50 32x4d; a grouped convolution is split,
+  one for each of the 32 groups, and concatenated.
+- preprocessing: `draw`, the target of a point by a py_func, in a map_fn over all points.
+- train_cpn_onebyone.py: `loss`, targets of a peak of 255 that are blurred for the coarse outputs,
+  maps compared in NCHW, OHKM over the half of the points; `training_step`, momentum and a decay
+  that spares what is called batch_normalization.
+
+Pictures are NHWC, the layout that a CPU computes best. Strides follow an explicit padding; resizes
+are legacy bilinear ones, of all channels before the 1x1 convolutions. Left out are the exchange of
+red and blue before SE-ResNeXt, summaries and metric, which could only make it slower.
+Parameters: 27,085,248 on resnet50, 29,088,240 on seresnext50, for 24 keypoints, as there.
 """
 
 from __future__ import annotations
