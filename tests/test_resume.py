@@ -159,6 +159,8 @@ def test_a_seed_gives_the_same_training_again_and_another_seed_another(folder, u
     [
         # During step 5, when its results are there.
         ('utility.training_log.TrainingLog.after_run', 5, 3),
+        # Before step 3 is in metrics.csv: it is not saved yet.
+        ('utility.training_log.TrainingLog.after_run', 3, 0),
         # While the checkpoint of step 3 is saved: it is written, but not yet pointed to.
         (f'{POINTERS}.update_checkpoint_state_internal', 2, 0),
         # Between the two evaluations at step 5, of the last weights and of the average.

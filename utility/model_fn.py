@@ -22,6 +22,7 @@ from utility import (
     prediction,
     pretrained,
     running_average,
+    saving,
     schedules,
     summaries,
     training_log,
@@ -53,6 +54,8 @@ class Task:
         has_start: Whether the weights are known; a dry run asks nothing of them.
         watch: What of a training is watched.
         compute: How the network is computed.
+        save_every: Steps between two checkpoints; None: the Estimator sees to it, as in a cluster,
+            where it takes no listeners and the chief alone is to save.
     """
 
     experiment: Experiment
@@ -67,6 +70,7 @@ class Task:
     has_start: bool = True
     watch: Watch = Watch()
     compute: Compute = Compute()
+    save_every: int | None = None
 
     def __post_init__(self):
         head = self.experiment.network.head
@@ -130,7 +134,11 @@ def _spec(task: Task, features, labels, mode: str, model_dir: str):
     loss_scale = loss_scaling.for_precision(task.compute.precision, model_dir)
     if loss_scale:
         watched['loss_scale'] = loss_scale.value
-    return _train_spec(task, network, watched, features, outputs[-1], loss_scale)
+    spec = _train_spec(task, network, watched, features, outputs[-1], loss_scale)
+    if task.save_every is None:
+        return spec
+    hooks = [*spec.training_hooks, saving.Saver(model_dir, task.save_every)]
+    return spec._replace(training_hooks=hooks)
 
 
 def _with_pictures(task: Task, features, labels):

@@ -160,6 +160,7 @@ def _train_one(
         allow_partial_init=options.allow_partial_init,
         watch=Watch(options.log_every, watched_in, options.histograms),
         compute=options.compute,
+        save_every=None if distribution.cluster else options.save_every,
     )
     # Given a step, of training; made for the evaluations at once, so that mistakes show at once.
     input_of = functools.partial(
@@ -198,6 +199,7 @@ def _estimator(task, agreement: Agreement, options: RunOptions, strategy) -> Ite
             save_checkpoints_steps=options.save_every,
             keep_checkpoint_max=options.keep_checkpoints,
             log_step_count_steps=None,
+            checkpoint_save_graph_def=False,  # TensorBoard has it from the events
             train_distribute=strategy,
         )
         estimator = tf.estimator.Estimator(make_model_fn(task), agreement.folder, settings)
@@ -227,12 +229,11 @@ class _Alone:
         self.evaluate = estimator.evaluate
 
     def train(self, input_fn, max_steps: int) -> None:
-        from utility.guards import SaveOnlyFinite
         from utility.preemption import after_saving
 
-        # In a cluster the Estimator takes no listeners, and cannot stop in one process only.
+        # In a cluster the Estimator cannot stop in one process only.
         with after_saving() as hook:
-            self._estimator.train(input_fn, [hook], None, max_steps, [SaveOnlyFinite()])
+            self._estimator.train(input_fn, [hook], max_steps=max_steps)
 
 
 class _InCluster:
@@ -283,8 +284,7 @@ def _evaluate(estimator, eval_input, average, step: int) -> evaluations.Metrics:
         return estimator.evaluate(eval_input)
     last = estimator.evaluate(eval_input, name='last')[evaluations.ERROR]
     gc.collect()
-    result = estimator.evaluate(eval_input, checkpoint_path=prefix)
-    return {**result, evaluations.LAST_ERROR: last}
+    return {**estimator.evaluate(eval_input, checkpoint_path=prefix), evaluations.LAST_ERROR: last}
 
 
 def _reactions(experiment: Experiment, model_dir: str) -> list[evaluations.Reaction]:
