@@ -199,7 +199,7 @@ def _estimator(task, agreement: Agreement, options: RunOptions, strategy) -> Ite
             save_checkpoints_steps=options.save_every,
             keep_checkpoint_max=options.keep_checkpoints,
             log_step_count_steps=None,
-            checkpoint_save_graph_def=False,  # TensorBoard has it from the events
+            checkpoint_save_graph_def=not agreement.is_chief,  # a copy's folder is made with it
             train_distribute=strategy,
         )
         estimator = tf.estimator.Estimator(make_model_fn(task), agreement.folder, settings)
