@@ -10,9 +10,9 @@ import time
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from benchmarks.interleaved import Summary, summarise
 from benchmarks.isolated import FailedError
 from benchmarks.recipes import ROOT
+from utility.medians import Summary, summarise
 
 
 class Cost(NamedTuple):

@@ -13,8 +13,8 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from benchmarks import interleaved, isolated
-from benchmarks.interleaved import summarise
 from benchmarks.report import MET, NO_TARGET, TARGET, Table, Target
+from utility.medians import summarise
 
 NAME = 'Training input'
 BATCH_SIZE = 16

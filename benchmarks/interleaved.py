@@ -7,12 +7,12 @@ be given as a share of what the machine could do at that moment. Results are med
 
 from __future__ import annotations
 
-import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from benchmarks.isolated import FailedError
+from utility.medians import Summary
 
 _REFERENCE_SIDE = 1024
 _REFERENCE_SECONDS = 0.1
@@ -29,22 +29,6 @@ class Run(NamedTuple):
 
     seconds: float
     reference: float
-
-
-class Summary(NamedTuple):
-    """Several numbers: the median, half the distance between the quartiles, how many there are."""
-
-    median: float
-    spread: float
-    count: int
-
-
-def summarise(values: list[float]) -> Summary:
-    """Of at least one number."""
-    if len(values) < 2:
-        return Summary(values[0], 0.0, 1)
-    low, median, high = statistics.quantiles(values, n=4, method='inclusive')
-    return Summary(median, (high - low) / 2, len(values))
 
 
 def text(summary: Summary, factor: float = 1.0) -> str:

@@ -18,9 +18,10 @@ from typing import Any, NamedTuple
 from absl import flags, logging
 
 from benchmarks import interleaved, isolated, ledger, recipes
-from benchmarks.interleaved import Run, Summary, summarise
+from benchmarks.interleaved import Run
 from config import Experiment
 from utility import command_line
+from utility.medians import Summary, summarise
 
 _TRAIN, _INFER = 'train', 'infer'  # the modes of a model function
 # It has no products that would be counted with those of the network.

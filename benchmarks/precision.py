@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 from absl import flags, logging
 
 from benchmarks import interleaved, isolated, ledger, networks, recipes
-from benchmarks.interleaved import summarise
 from utility import command_line
+from utility.medians import summarise
 
 _HEADER = ('network', 'way', 'training step, s', 'ratio', 'inference, ms/picture', 'ratio')
 _FLOAT32 = 'float32'

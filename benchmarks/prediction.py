@@ -20,10 +20,10 @@ from typing import Any, NamedTuple
 from absl import flags
 
 from benchmarks import interleaved, isolated, recipes, synthetic_runs
-from benchmarks.interleaved import summarise
 from benchmarks.ladder import Stopwatch
 from benchmarks.report import MET, TARGET, Table, Target
 from utility import command_line
+from utility.medians import summarise
 
 NAME = 'Prediction'
 NUM_PICTURES = 50_000  # for the memory; about as many as a test set of the contest has

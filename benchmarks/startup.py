@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from types import SimpleNamespace
 
 from benchmarks import commands, interleaved, isolated, recipes, synthetic_data
-from benchmarks.interleaved import Summary, summarise
 from benchmarks.report import MET, TARGET, Table, Target
+from utility.medians import Summary, summarise
 
 NAME = 'Start-up'
 _NETWORKS = ('resnet18_dhn', 'resnet50_cpn')

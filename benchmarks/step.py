@@ -12,6 +12,7 @@ from typing import Any
 
 from benchmarks import interleaved, isolated, networks, recipes
 from benchmarks.report import MET, NO_TARGET, TARGET, Table, Target
+from utility.medians import Summary, summarise
 
 NAME = 'The training step'
 IMAGE_SIZE, BATCH_SIZE = 256, 4
@@ -72,9 +73,9 @@ def memory_against_time(repeats: int) -> Table:
             raise isolated.FailedError(reason)
         ratios = [own[0] / plain[0] for own, plain in zip(taken[_RECOMPUTE], taken[_PLAIN])]
         for way, costs in taken.items():
-            seconds = interleaved.summarise([cost[0] for cost in costs])
+            seconds = summarise([cost[0] for cost in costs])
             memory = max(cost[1] for cost in costs)
-            ratio = '' if way == _PLAIN else interleaved.text(interleaved.summarise(ratios))
+            ratio = '' if way == _PLAIN else interleaved.text(summarise(ratios))
             rows.append((recipe, way, interleaved.text(seconds), ratio, f'{memory:.2f}'))
             numbers[f'{recipe} {way}'] = {'seconds': seconds._asdict(), 'memory': memory}
     header = ('network', 'flags', 's', 'ratio', 'memory, GiB')
@@ -101,7 +102,7 @@ def _timed(name: str, action: Callable[[], Any], reference) -> interleaved.Run:
 
 
 def _summary(values) -> dict[str, float]:
-    return interleaved.summarise(values)._asdict()
+    return summarise(values)._asdict()
 
 
 def our_step(recipe: str) -> tuple[Callable[[], Any], int]:
@@ -156,10 +157,10 @@ def _rows(recipe: str, result: dict[str, Any]) -> list[tuple[str, ...]]:
     rows = []
     for name in (_SEED, _OURS):
         of = result[name]
-        rate = interleaved.text(interleaved.Summary(**of['rate']))
+        rate = interleaved.text(Summary(**of['rate']))
         picture = f'{of["flops"] / BATCH_SIZE / 1e9:.1f}'
         is_ours = name == _OURS
-        ratio = interleaved.text(interleaved.Summary(**result['ratio'])) if is_ours else ''
+        ratio = interleaved.text(Summary(**result['ratio'])) if is_ours else ''
         judged = _LEAST_RATIO.cells(result['ratio']['median']) if is_ours else NO_TARGET
         share = f'{of["share"]["median"]:.0%}'
         rows.append((recipe, name, rate, picture, share, ratio, *judged))

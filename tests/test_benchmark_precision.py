@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from benchmarks import ledger, precision
-from benchmarks.interleaved import Summary
 from benchmarks.precision import Way
 from config import Experiment, NetworkConfig
 from tests.test_scripts import call
+from utility.medians import Summary
 
 TINY = Experiment(
     network=NetworkConfig('resnet18', 'dhn', (64, 64), (16, 16), {'width': 8}, {'channels': 8})

@@ -10,9 +10,10 @@ import pytest
 from absl import flags
 
 from benchmarks import __main__, isolated, ledger, report
-from benchmarks.interleaved import Summary, text
+from benchmarks.interleaved import text
 from benchmarks.report import MET, NO_TARGET, TARGET, Result, Table, Target
 from tests.test_scripts import call
+from utility.medians import Summary
 
 NAME = 'A part'  # this module is one
 

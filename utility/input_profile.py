@@ -8,12 +8,10 @@ slow minute slows all of them.
 from __future__ import annotations
 
 import os
-import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from types import SimpleNamespace
-from typing import NamedTuple
 
 import tensorflow as tf
 
@@ -23,6 +21,7 @@ from preprocessing.stream import Order, shuffled
 from utility import training_data
 from utility.compute import FLOAT32, Compute, apply
 from utility.html_page import Table
+from utility.medians import Summary, summarise
 from utility.model_fn import Task, make_model_fn
 from utility.plan import Plan
 
@@ -40,13 +39,6 @@ STEPS = 5
 
 _BATCH = 'batching alone'
 _STEP = 'training step'
-
-
-class Rate(NamedTuple):
-    """Pictures per second: the median of the rounds, and half the distance of the quartiles."""
-
-    median: float
-    spread: float
 
 
 def stages(
@@ -112,17 +104,9 @@ def _seconds_of_a_batch(iterator: Iterator) -> float:
     return (time.perf_counter() - start) / count
 
 
-def summarise(rates: Sequence[float]) -> Rate:
-    """Of at least one rate."""
-    if len(rates) == 1:
-        return Rate(rates[0], 0.0)
-    low, median, high = statistics.quantiles(rates, n=4, method='inclusive')
-    return Rate(median, (high - low) / 2)
-
-
 def measure_step(
     experiment: Experiment, plan: Plan, data_dir: str, compute: Compute, augment_on: str
-) -> Rate:
+) -> Summary:
     """The rate of the training step on one device, on a batch that is there already."""
     task = Task(experiment, plan.schema, plan.length, has_start=False, compute=compute)
     total, settings = plan.length.total_steps, v1.ConfigProto()
@@ -173,13 +157,13 @@ def describe(
     yield verdict(rates, own[_STEP])
 
 
-def _costs(rates: Mapping[str, Rate]) -> dict[str, float]:
+def _costs(rates: Mapping[str, Summary]) -> dict[str, float]:
     """By how many seconds each stage makes a picture longer."""
     times = [0.0, *(1 / rate.median for rate in rates.values())]
     return {name: max(0.0, after - before) for name, before, after in zip(rates, times, times[1:])}
 
 
-def verdict(rates: Mapping[str, Rate], step: Rate) -> str:
+def verdict(rates: Mapping[str, Summary], step: Summary) -> str:
     """What limits a training: the input up to its last stage, or the step.
 
     The stage that is named is the one that costs most.
