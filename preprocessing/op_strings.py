@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from preprocessing import rendering
-from preprocessing.ops import OPS, RANDOM_NUMBERS, Example, Op, Stage
+from preprocessing.ops import OPS, Example, Op, Stage, own_seed
 from preprocessing.schema import KeypointSchema
 
 # What pixel ops may look at, beside the image.
@@ -93,8 +93,7 @@ def _apply(ops: str, stages: Container[Stage], example: Example, seed: Any) -> E
     """Applies the ops of an op string that are of these stages."""
     for position, (stage, op) in enumerate(parse_ops(ops)):
         if stage in stages:
-            own = tf.random.experimental.stateless_fold_in(seed, position, alg=RANDOM_NUMBERS)
-            example = op(example, own)
+            example = op(example, own_seed(seed, position))
     return example
 
 

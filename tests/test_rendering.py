@@ -120,6 +120,9 @@ def test_draws_are_tensorflows_uniform_numbers_compiled_or_not():
     np.testing.assert_array_equal(ops.draw(seed, 5), expected)
     compiled = tf.function(lambda own: ops.draw(own, 5), jit_compile=True, autograph=False)
     np.testing.assert_array_equal(compiled(seed), expected)
+    for seed in ([3, -5], [2**31 - 1, -(2**31)]):
+        folded = tf.random.experimental.stateless_fold_in(seed, 7, alg='philox')
+        np.testing.assert_array_equal(ops.own_seed(seed, 7), folded)
 
 
 PIXEL_OPS = [name for name in ops.OPS.names() if ops.OPS.get(name).stage == ops.Stage.PIXELS]
