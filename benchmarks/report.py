@@ -77,21 +77,19 @@ class Result(NamedTuple):
         tables: Empty if it failed.
         failure: Why it failed, or None.
         seconds: It took.
-        memory: GiB, the most that its process had; processes that this one started do not count.
     """
 
     title: str
     tables: Sequence[Table] = ()
     failure: str | None = None
     seconds: float = 0.0
-    memory: float = 0.0
 
 
 def measurements(module: str, repeats: int) -> Iterator[Any]:
-    """In a process of its own: first the title of a part, then its tables and the memory, GiB."""
+    """In a process of its own: first the title of a part, then its tables."""
     part = importlib.import_module(module)
     yield part.NAME
-    yield list(part.measure(repeats)), isolated.peak_memory()
+    yield list(part.measure(repeats))
 
 
 def measure(module: str, repeats: int) -> Result:
@@ -102,8 +100,7 @@ def measure(module: str, repeats: int) -> Result:
         try:
             title = next(remote)
             logging.info('%s ...', title)
-            tables, memory = next(remote)
-            result = Result(title, tables, memory=memory)
+            result = Result(title, next(remote))
         except isolated.FailedError as error:
             result = Result(title, failure=str(error))
     seconds = time.perf_counter() - start
@@ -172,11 +169,8 @@ def _section(table: Table, title: str) -> str:
 
 
 def _costs(results: Mapping[str, Result]) -> str:
-    rows = [
-        (result.title, f'{result.seconds:.0f}', f'{result.memory:.1f}' if result.memory else '')
-        for result in results.values()
-    ]
-    return ledger.markdown_table(('part', 's', 'memory of its process, GiB'), rows)
+    rows = [(result.title, f'{result.seconds:.0f}') for result in results.values()]
+    return ledger.markdown_table(('part', 's'), rows)
 
 
 def publish(command: str, results: Mapping[str, Result], output: str | None) -> None:

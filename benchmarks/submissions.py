@@ -60,6 +60,7 @@ def measure(repeats: int) -> list[Table]:
     """Writes the CSVs and times the commands on them, in turn."""
     with tempfile.TemporaryDirectory() as folder:
         isolated.call(write_csvs, folder, NUM_PICTURES, NUM_MODELS)
+        size = Path(folder, '0.csv').stat().st_size
         lines = command_lines(folder)
         actions = {name: functools.partial(commands.run, *words) for name, words in lines.items()}
         taken = interleaved.rounds(actions, repeats, _MAX_SECONDS)
@@ -71,7 +72,7 @@ def measure(repeats: int) -> list[Table]:
         rows.append((name, script, interleaved.text(seconds), f'{memory:.2f}', *judged))
         numbers[name] = {'seconds': seconds._asdict(), 'memory': memory}
     header = ('what', 'command', 's', 'memory, GiB', TARGET, MET)
-    return [Table(NAME, header, rows, _NOTES, numbers, _in_short(numbers))]
+    return [Table(NAME, header, rows, _notes(size), numbers, _in_short(numbers))]
 
 
 def _in_short(numbers: Mapping[str, Any]) -> str:
@@ -82,10 +83,15 @@ def _in_short(numbers: Mapping[str, Any]) -> str:
     )
 
 
-_NOTES = (
-    f'CSVs of {NUM_PICTURES:,} pictures of all categories, 16 MB each; whole commands with their '
-    'start-up.',
-    'The system this is measured against took 406 s for two such files.',
-    'Intervals: `--confidence`, 2,000 samples of the bootstrap over all, and as many for each '
-    'category.',
-)
+def _notes(size: int) -> tuple[str, ...]:
+    """What one must know; `size`: of a file, bytes."""
+    from utility.statistics import NUM_SAMPLES
+
+    return (
+        f'CSVs of {NUM_PICTURES:,} pictures of all categories, {size / 1e6:.0f} MB each; whole '
+        'commands with their start-up.',
+        'tf.fashionAI, measured once on such a machine and not run here, took 406 s for two such '
+        'files.',
+        f'Intervals: `--confidence`, {NUM_SAMPLES:,} samples of the bootstrap over all, and as '
+        'many for each category.',
+    )

@@ -60,6 +60,11 @@ def test_predictions_keep_the_rules_and_are_as_far_off_as_they_should(tmp_path):
         succeed(*words)
 
 
+def test_sizes_and_samples_of_submissions_are_those_measured():
+    notes = ' '.join(submissions._notes(16_400_000))
+    assert '54,444 pictures of all categories, 16 MB each' in notes and '2,000 samples' in notes
+
+
 def test_a_command_is_timed_until_it_ends():
     cost = commands.run('-c', 'import time; x = bytearray(200 << 20); time.sleep(0.1); print(7)')
     assert 0.1 < cost.seconds < 30
