@@ -6,7 +6,7 @@ import functools
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from benchmarks import commands, interleaved, isolated, synthetic_data
@@ -68,6 +68,11 @@ def measure(repeats: int) -> list[Table]:
             taken = interleaved.rounds(actions, repeats, _MAX_SECONDS)
         finally:
             decoder.close()
+    return [table(taken, size / NUM_PICTURES)]
+
+
+def table(taken: Mapping[str, Sequence[Cost]], size: float) -> Table:
+    """The table of what was measured of each way; `size`: of a picture, bytes."""
     summaries = {name: commands.seconds_of(costs) for name, costs in taken.items()}
     memory = {name: commands.memory_of(costs) for name, costs in taken.items()}
     rows = [
@@ -85,7 +90,7 @@ def measure(repeats: int) -> list[Table]:
         for name, seconds in summaries.items()
     }
     notes = (
-        f'{NUM_PICTURES:,} JPEGs of {SIDE} x {SIDE} px, {size / NUM_PICTURES / 1e3:.0f} kB each, '
+        f'{NUM_PICTURES:,} JPEGs of {SIDE} x {SIDE} px, {size / 1e3:.0f} kB each, '
         'which the system holds in memory. Conversions are whole commands; each process imports '
         'TensorFlow first.',
         'The check decodes every picture as training does, and hashes its bytes; then the file is '
@@ -96,4 +101,4 @@ def measure(repeats: int) -> list[Table]:
         f'Conversion checks and writes {one:.0f} pictures of {SIDE} px a second by one process, '
         f'{two:.0f} by two.'
     )
-    return [Table(NAME, _HEADER, rows, notes, numbers, in_short)]
+    return Table(NAME, _HEADER, rows, notes, numbers, in_short)

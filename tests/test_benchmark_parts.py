@@ -10,7 +10,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks import commands, isolated, scale, scaling, startup, submissions, synthetic_data
+from benchmarks import (
+    commands,
+    conversion,
+    isolated,
+    scale,
+    scaling,
+    startup,
+    submissions,
+    synthetic_data,
+)
 from benchmarks.commands import Cost
 from benchmarks.scaling import Gpu, Network, Place
 from preprocessing.datasets import DATASETS
@@ -79,6 +88,19 @@ def test_a_command_is_timed_until_it_says_something():
     assert 0 < commands.seconds_until('step 1/', '-c', f'{say}; time.sleep(100)') < 30
     with pytest.raises(isolated.FailedError, match="ends before 'step 2/': step 1/7"):
         commands.seconds_until('step 2/', '-c', say)
+
+
+def test_conversions_are_compared_with_a_copy():
+    times = {conversion._COPY: 2.0, conversion._DECODE: 5.0}
+    times.update(zip(conversion._WAYS, (8.0, 4.0)))
+    taken = {name: [Cost(s, 0.25, ''), Cost(s, 0.5, '')] for name, s in times.items()}
+    table = conversion.table(taken, 71_600)
+    rows = {row[0]: row[1:] for row in table.rows}
+    assert rows['conversion, 1 process'] == ('8.00 ± 0.00', '1000', '4.0', '0.50')
+    assert rows['conversion, 2 processes'] == ('4.00 ± 0.00', '2000', '2.0', '0.50')
+    assert ', 72 kB each' in table.notes[0]
+    assert 'writes 1000 pictures of 512 px a second by one process, 2000 by two.' in table.in_short
+    json.dumps(dict(table.numbers))
 
 
 def test_growth_is_told_by_its_exponent():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from benchmarks import seed_networks
+from benchmarks import seed_networks, step
 
 v1 = tf.compat.v1
 # groups -> parameters, variables and elements of moving statistics that its description gives.
@@ -59,3 +59,16 @@ def test_targets_are_drawn_point_by_point():
     np.testing.assert_allclose(first[4, 7], np.exp(-2.5), rtol=1e-6)
     assert first[3, 9] == 0.0  # beyond three standard deviations
     assert not outside.any()
+
+
+@pytest.mark.parametrize(('ratio', 'met'), [(1.3, 'yes'), (1.29, '**no**')])
+def test_a_step_is_judged_by_its_ratio(ratio, met):
+    of = {
+        'flops': 8e9,
+        'rate': {'median': 5.0, 'spread': 0.25, 'count': 5},
+        'share': {'median': 0.625, 'spread': 0.0, 'count': 5},
+    }
+    measured = {'median': ratio, 'spread': 0.5, 'count': 5}
+    seed, ours = step._rows('net', {step._SEED: of, step._OURS: of, 'ratio': measured})
+    assert seed == ('net', 'tf.fashionAI', '5.00 ± 0.25', '2.0', '62%', '', '', '')
+    assert ours[2:5] == seed[2:5] and ours[5:] == (f'{ratio:.2f} ± 0.50', 'at least 1.3', met)
