@@ -155,8 +155,9 @@ class OptimizerConfig:
         momentum: Of 'momentum' and 'sgdw'; beta_1 of 'adam' and 'adamw'.
         nesterov: Of 'momentum' and 'sgdw': the gradient is taken ahead (Sutskever et al. 2013).
         beta_2, epsilon: Of 'adam' and 'adamw'.
-        weight_decay: Coefficient of the L2 loss of 'momentum' and 'adam'. Of 'sgdw' and 'adamw' the
-            share, times the learning rate, by which weights shrink at each update.
+        weight_decay: Of 'momentum' and 'adam' the coefficient of an L2 loss, whose gradient is
+            added; losses that are shown are without it. Of 'sgdw' and 'adamw' the share, times the
+            learning rate, by which weights shrink at each update.
         decay_kinds: What decays: 'kernel' of convolutions and products, 'bias', 'norm' (scale and
             shift of normalisations, layer scale).
         clip_norm: The gradient of all variables together, that of the L2 loss included, is scaled

@@ -170,7 +170,7 @@ def _step(experiment: Experiment, pictures: tuple, options: Options):
     outputs = network(v1.placeholder_with_default(images, images.shape), True)
     total, each = losses.heatmap_loss(outputs, labels, experiment.loss, image_size)
     adam, rate = OptimizerConfig(name='adam', weight_decay=0.0), tf.constant(options.learning_rate)
-    return each[-1], optimizers.training_step(total, rate, network.trainable_variables, adam)[1]
+    return each[-1], optimizers.training_step(total, rate, network.trainable_variables, adam)
 
 
 def garments(size: int):

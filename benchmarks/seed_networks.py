@@ -12,7 +12,8 @@ TF 1's Estimator. Followed are, in its files and by the names of its variable sc
   maps compared in NCHW, OHKM over the half of the points; `training_step`, momentum and a decay
   that spares what is called batch_normalization.
 
-Pictures are NHWC, the layout that a CPU computes best. Strides follow an explicit padding; resizes
+Its flag --data_format is channels_first by default, so that it transposes around each resize;
+channels_last is the layout that a CPU computes best. Strides follow an explicit padding; resizes
 are legacy bilinear ones, of all channels before the 1x1 convolutions. Left out are the exchange of
 red and blue before SE-ResNeXt, summaries and metric, which could only make it slower.
 Parameters: 27,085,248 on resnet50, 29,088,240 on seresnext50, for 24 keypoints, as there.
@@ -33,98 +34,119 @@ _LEARNING_RATE = 1e-4
 _CHANNELS = 256  # of the pyramid
 _REDUCTION = 16  # of squeeze and excitation
 _DEPTHS = (3, 4, 6, 3)
-_GROUPS = 32
 _TARGET_SCALE = 255.0
 _BLURS = (1.0, 1.37, 1.73, 2.4)  # standard deviations, cells, coarse to fine
 _WEIGHT_DECAY = 1e-5
+_TO_FIRST, _TO_LAST = [0, 3, 1, 2], [0, 2, 3, 1]
 
 
-def convolution(inputs, filters: int, size: int = 1, stride: int = 1, groups: int = 1, bias=False):
-    """[B, H, W, C] -> [B, H / stride, W / stride, filters]; Glorot's initial weights."""
-    padding = 'SAME'
-    if stride > 1:
-        margin = [(size - 1) // 2] * 2
-        inputs, padding = tf.pad(inputs, [[0, 0], margin, margin, [0, 0]]), 'VALID'
-    with v1.variable_scope(None, 'conv2d'):
-        shape = [size, size, inputs.shape[-1] // groups, filters]
-        kernel = v1.get_variable('kernel', shape, initializer=v1.glorot_uniform_initializer())
-        parts = zip(tf.split(inputs, groups, axis=3), tf.split(kernel, groups, axis=3))
-        convolved = [tf.nn.conv2d(part, taps, stride, padding) for part, taps in parts]
-        outputs = convolved[0] if groups == 1 else tf.concat(convolved, axis=3)
-        if not bias:
-            return outputs
-        zeros = v1.zeros_initializer()
-        return tf.nn.bias_add(outputs, v1.get_variable('bias', [filters], initializer=zeros))
+class Layers:
+    """Layers over maps in NCHW or NHWC.
 
+    Args:
+        channels_first: Which of them.
+    """
 
-def batch_norm(inputs, activation: Callable = tf.nn.relu):
-    """Fused batch norm of a training, its moving statistics in UPDATE_OPS."""
-    with v1.variable_scope(None, 'batch_normalization'):
-        make = functools.partial(v1.get_variable, shape=[inputs.shape[-1]])
-        ones, zeros = v1.ones_initializer(), v1.zeros_initializer()
-        gamma, beta = make('gamma', initializer=ones), make('beta', initializer=zeros)
-        moving = [
-            make('moving_mean', initializer=zeros, trainable=False),
-            make('moving_variance', initializer=ones, trainable=False),
-        ]
-        outputs, *batch = v1.nn.fused_batch_norm(inputs, gamma, beta, epsilon=_EPSILON)
-        for variable, value in zip(moving, batch):
-            update = variable.assign_sub((variable - value) * (1 - _MOMENTUM))
-            v1.add_to_collection(v1.GraphKeys.UPDATE_OPS, update)
-        return activation(outputs)
+    def __init__(self, channels_first: bool):
+        self.format = 'NCHW' if channels_first else 'NHWC'
+        self.channels, self.cells = (1, [2, 3]) if channels_first else (3, [1, 2])
 
+    def size(self, inputs) -> list[int]:
+        """(height, width)."""
+        return [inputs.shape[axis] for axis in self.cells]
 
-def resize(inputs, size: Sequence[int]):
-    """Legacy bilinear: a cell's corner, not its centre, is where it is."""
-    return tf.raw_ops.ResizeBilinear(images=inputs, size=list(size))
+    def convolution(self, inputs, filters: int, size=1, stride=1, groups=1, bias=False):
+        """To `filters` channels and 1 / stride of the sides; Glorot's initial weights."""
+        padding, axis = 'SAME', self.channels
+        if stride > 1:
+            margins = [[0, 0]] * 4
+            for side in self.cells:
+                margins[side] = [(size - 1) // 2] * 2
+            inputs, padding = tf.pad(inputs, margins), 'VALID'
+        with v1.variable_scope(None, 'conv2d'):
+            shape = [size, size, inputs.shape[axis] // groups, filters]
+            kernel = v1.get_variable('kernel', shape, initializer=v1.glorot_uniform_initializer())
+            parts = zip(tf.split(inputs, groups, axis=axis), tf.split(kernel, groups, axis=3))
+            convolved = [
+                tf.nn.conv2d(part, taps, stride, padding, self.format) for part, taps in parts
+            ]
+            outputs = convolved[0] if groups == 1 else tf.concat(convolved, axis=axis)
+            if not bias:
+                return outputs
+            zeros = v1.zeros_initializer()
+            biases = v1.get_variable('bias', [filters], initializer=zeros)
+            return tf.nn.bias_add(outputs, biases, self.format)
 
+    def batch_norm(self, inputs, activation: Callable = tf.nn.relu):
+        """Fused batch norm of a training, its moving statistics in UPDATE_OPS."""
+        with v1.variable_scope(None, 'batch_normalization'):
+            make = functools.partial(v1.get_variable, shape=[inputs.shape[self.channels]])
+            ones, zeros = v1.ones_initializer(), v1.zeros_initializer()
+            gamma, beta = make('gamma', initializer=ones), make('beta', initializer=zeros)
+            moving = [
+                make('moving_mean', initializer=zeros, trainable=False),
+                make('moving_variance', initializer=ones, trainable=False),
+            ]
+            outputs, *batch = v1.nn.fused_batch_norm(
+                inputs, gamma, beta, epsilon=_EPSILON, data_format=self.format
+            )
+            for variable, value in zip(moving, batch):
+                update = variable.assign_sub((variable - value) * (1 - _MOMENTUM))
+                v1.add_to_collection(v1.GraphKeys.UPDATE_OPS, update)
+            return activation(outputs)
 
-def bottleneck(inputs, width: int, filters: int, stride: int = 1, groups: int = 1, project=False):
-    """1x1, 3x3, 1x1 and a sum; with groups the block of SE-ResNeXt, which ends in an excitation."""
-    shortcut = inputs
-    if project:
-        shortcut = batch_norm(convolution(inputs, filters, stride=stride), tf.identity)
-    outputs = batch_norm(convolution(inputs, width))
-    outputs = batch_norm(convolution(outputs, width, 3, stride, groups))
-    outputs = batch_norm(convolution(outputs, filters), tf.identity)
-    if groups > 1:
-        mean = tf.reduce_mean(outputs, [1, 2], keepdims=True)
-        squeezed = tf.nn.relu(convolution(mean, filters // _REDUCTION, bias=True))
-        outputs *= tf.sigmoid(convolution(squeezed, filters, bias=True))
-    return tf.nn.relu(outputs + shortcut)
+    def resize(self, inputs, size: Sequence[int]):
+        """Legacy bilinear: a cell's corner, not its centre, is where it is."""
+        if self.format == 'NHWC':
+            return tf.raw_ops.ResizeBilinear(images=inputs, size=list(size))
+        outputs = tf.raw_ops.ResizeBilinear(images=tf.transpose(inputs, _TO_LAST), size=list(size))
+        return tf.transpose(outputs, _TO_FIRST)
 
+    def bottleneck(self, inputs, width: int, filters: int, stride=1, groups=1, project=False):
+        """1x1, 3x3, 1x1 and a sum; with groups SE-ResNeXt's, which ends in an excitation."""
+        convolution, batch_norm, shortcut = self.convolution, self.batch_norm, inputs
+        if project:
+            shortcut = batch_norm(convolution(inputs, filters, stride=stride), tf.identity)
+        outputs = batch_norm(convolution(inputs, width))
+        outputs = batch_norm(convolution(outputs, width, 3, stride, groups))
+        outputs = batch_norm(convolution(outputs, filters), tf.identity)
+        if groups > 1:
+            mean = tf.reduce_mean(outputs, self.cells, keepdims=True)
+            squeezed = tf.nn.relu(convolution(mean, filters // _REDUCTION, bias=True))
+            outputs *= tf.sigmoid(convolution(squeezed, filters, bias=True))
+        return tf.nn.relu(outputs + shortcut)
 
-def backbone(images, groups: int = 1) -> list:
-    """C2, C3, C4 and C5 of ResNet-50, or with groups of SE-ResNeXt-50 32x4d."""
-    outputs = convolution(images, 64, 7, stride=2)
-    if groups > 1:  # the ResNet there has neither norm nor ReLU in its stem
-        outputs = batch_norm(outputs)
-    outputs = tf.nn.max_pool2d(outputs, 3, 2, 'SAME')
-    levels = []
-    for stage, depth in enumerate(_DEPTHS):
-        width = (64 if groups == 1 else 128) << stage
-        for block in range(depth):
-            stride = 2 if stage and not block else 1
-            outputs = bottleneck(outputs, width, 256 << stage, stride, groups, project=not block)
-        levels.append(outputs)
-    return levels
+    def backbone(self, images, groups: int = 1) -> list:
+        """C2, C3, C4 and C5 of ResNet-50, or with groups of SE-ResNeXt-50 32x4d."""
+        outputs = self.convolution(images, 64, 7, stride=2)
+        if groups > 1:  # the ResNet there has neither norm nor ReLU in its stem
+            outputs = self.batch_norm(outputs)
+        outputs = tf.nn.max_pool2d(outputs, 3, 2, 'SAME', self.format)
+        levels = []
+        for stage, depth in enumerate(_DEPTHS):
+            width = (64 if groups == 1 else 128) << stage
+            for block in range(depth):
+                stride, project = 2 if stage and not block else 1, not block
+                outputs = self.bottleneck(outputs, width, 256 << stage, stride, groups, project)
+            levels.append(outputs)
+        return levels
 
-
-def heatmaps(levels: Sequence, num_keypoints: int, size: Sequence[int]) -> list:
-    """Of the levels, coarse to fine, and the refined ones: [B, *size, K] each."""
-    above, outputs, refined = None, [], []
-    for number, level in enumerate(reversed(levels)):
-        lateral = tf.nn.relu(convolution(level, _CHANNELS))
-        if above is not None:
-            lateral += convolution(resize(above, lateral.shape[1:3]), _CHANNELS)
-        above = lateral
-        maps = convolution(tf.nn.relu(convolution(lateral, _CHANNELS)), num_keypoints, 3)
-        outputs.append(resize(maps, size))
-        for _ in range(len(levels) - 1 - number):
-            lateral = bottleneck(lateral, _CHANNELS // 2, _CHANNELS)
-        refined.append(resize(lateral, size))
-    joined = bottleneck(tf.concat(refined, axis=3), _CHANNELS // 2, _CHANNELS, project=True)
-    return [*outputs, convolution(joined, num_keypoints, 3)]
+    def heatmaps(self, levels: Sequence, num_keypoints: int, size: Sequence[int]) -> list:
+        """Of the levels, coarse to fine, and the refined ones: [B, K, *size] each, or K last."""
+        convolution, above, outputs, refined = self.convolution, None, [], []
+        for number, level in enumerate(reversed(levels)):
+            lateral = tf.nn.relu(convolution(level, _CHANNELS))
+            if above is not None:
+                lateral += convolution(self.resize(above, self.size(lateral)), _CHANNELS)
+            above = lateral
+            maps = convolution(tf.nn.relu(convolution(lateral, _CHANNELS)), num_keypoints, 3)
+            outputs.append(self.resize(maps, size))
+            for _ in range(len(levels) - 1 - number):
+                lateral = self.bottleneck(lateral, _CHANNELS // 2, _CHANNELS)
+            refined.append(self.resize(lateral, size))
+        joined = tf.concat(refined, axis=self.channels)
+        joined = self.bottleneck(joined, _CHANNELS // 2, _CHANNELS, project=True)
+        return [*outputs, convolution(joined, num_keypoints, 3)]
 
 
 def draw(point: np.ndarray, size: Sequence[int]) -> np.ndarray:
@@ -161,16 +183,16 @@ def _blurred(maps, sigma: float):
     offsets = np.arange(size) - size / 2
     kernel = np.exp(-(offsets[np.newaxis] ** 2 + offsets[:, np.newaxis] ** 2) / (2 * sigma**2))
     kernel = np.tile(kernel[..., np.newaxis, np.newaxis], [1, 1, channels, 1]).astype(np.float32)
-    transposed = tf.transpose(maps, [0, 2, 3, 1])
+    transposed = tf.transpose(maps, _TO_LAST)
     blurred = tf.nn.depthwise_conv2d(transposed, kernel, [1, 1, 1, 1], 'SAME')
-    return tf.transpose(blurred, [0, 3, 1, 2])
+    return tf.transpose(blurred, _TO_FIRST)
 
 
 def loss(outputs: Sequence, drawn, visibility):
     """Mean squared errors of all outputs, of the last one over the hard half of the points.
 
     Args:
-        outputs: [B, h, w, K], coarse to fine, the refined one last.
+        outputs: [B, K, h, w], coarse to fine, the refined one last.
         drawn: [B, K, h, w] with peaks of 1.
         visibility: int [B, K].
     """
@@ -179,8 +201,7 @@ def loss(outputs: Sequence, drawn, visibility):
     wanted = [*(_blurred(drawn, sigma) for sigma in _BLURS), drawn]
     total = 0.0
     for number, (output, target) in enumerate(zip(outputs, wanted)):
-        maps = tf.transpose(output, [0, 3, 1, 2])
-        squares = tf.math.squared_difference(maps * counts, target * counts)
+        squares = tf.math.squared_difference(output * counts, target * counts)
         if number < len(outputs) - 1:
             total += 0.5 * tf.reduce_mean(squares)
         else:
@@ -189,7 +210,7 @@ def loss(outputs: Sequence, drawn, visibility):
     return total
 
 
-def training_step(images, drawn, visibility, groups: int = 1) -> list:
+def training_step(images, drawn, visibility, groups: int = 1, channels_first: bool = True) -> list:
     """What one step fetches: the operation of the update and the loss, float32 [].
 
     Args:
@@ -197,8 +218,13 @@ def training_step(images, drawn, visibility, groups: int = 1) -> list:
         drawn: Targets, float32 [B, K, h, w].
         visibility: int [B, K].
         groups: 1: ResNet-50, 32: SE-ResNeXt-50.
+        channels_first: How the network has its maps.
     """
-    outputs = heatmaps(backbone(images, groups), drawn.shape[1], drawn.shape[2:])
+    layers = Layers(channels_first)
+    images = tf.transpose(images, _TO_FIRST) if channels_first else images
+    outputs = layers.heatmaps(layers.backbone(images, groups), drawn.shape[1], drawn.shape[2:])
+    if not channels_first:
+        outputs = [tf.transpose(output, _TO_FIRST) for output in outputs]
     variables = v1.trainable_variables()
     total = loss(outputs, drawn, visibility)
     # Batch norm of the ResNet alone is spared, because others call theirs something else.

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-from nets.layers import POINTWISE, SQUARE, Conv, ConvNorm, Layer, Window
+from nets.layers import POINTWISE, SQUARE, Conv, ConvNorm, Layer, Window, mean_of_cells
 from nets.norms import norm
 
 
@@ -31,10 +31,8 @@ class SqueezeExcite(Layer):
         self.excite = Conv(f'{self.path}/excite', channels, use_bias=True)
 
     def call(self, inputs, training):
-        # In float32: a sum of thousands of cells stops growing in bfloat16.
-        weights = tf.reduce_mean(tf.cast(inputs, tf.float32), axis=[1, 2], keepdims=True)
-        weights = tf.cast(weights, inputs.dtype)
-        return inputs * tf.sigmoid(self.excite(tf.nn.relu(self.squeeze(weights))))
+        squeezed = tf.nn.relu(self.squeeze(mean_of_cells(inputs)))
+        return inputs * tf.sigmoid(self.excite(squeezed))
 
 
 class Residual(Layer):

@@ -14,6 +14,7 @@ from typing import Any
 import tensorflow as tf
 
 from nets import layers, norms
+from nets.convolution import conv2d
 
 v1 = tf.compat.v1
 
@@ -79,7 +80,7 @@ class Convolution(layers.Layer):
         if self.filters:
             kernel = tf.cast(self.kernel, dtype)
             kernel = kernel if self.size else kernel[tf.newaxis, tf.newaxis]
-            outputs = tf.nn.conv2d(outputs, kernel, strides, self.padding)
+            outputs = conv2d(outputs, kernel, strides, self.padding)
         if self.use_bias:
             outputs = tf.nn.bias_add(outputs, tf.cast(self.bias, dtype))
         return self.activation(outputs)
@@ -151,9 +152,8 @@ def _crop(config, inputs):
 
 
 def _mean(config, inputs):
-    # In float32: on a CPU, sums of many bfloat16 numbers are bfloat16 all the way and stop growing.
-    means = tf.reduce_mean(tf.cast(inputs, tf.float32), [1, 2], keepdims=config['keepdims'])
-    return tf.cast(means, inputs.dtype)
+    means = layers.mean_of_cells(inputs)
+    return means if config['keepdims'] else means[:, 0, 0]
 
 
 def _pool(pool, config, inputs):

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from nets.convolution import conv2d
 from nets.layer import Layer
 from nets.norms import norm
 
@@ -53,6 +54,14 @@ def max_pool(inputs: tf.Tensor, size: int = 3, stride: int = 2, ceil_mode=False)
         return tf.nn.max_pool2d(inputs, size, stride, 'SAME')
     padded = _pad(inputs, Window(size), inputs.dtype.min)
     return tf.nn.max_pool2d(padded, size, stride, 'VALID')
+
+
+def mean_of_cells(inputs: tf.Tensor) -> tf.Tensor:
+    """[B, H, W, C] -> [B, 1, 1, C] of the same dtype."""
+    # In float32: on a CPU, sums of many bfloat16 numbers are bfloat16 all the way and stop growing.
+    # Not by tf.reduce_mean, whose gradient divides every cell instead of the sums.
+    sums = tf.reduce_sum(tf.cast(inputs, tf.float32), [1, 2], keepdims=True)
+    return tf.cast(sums / math.prod(inputs.shape[1:3]), inputs.dtype)
 
 
 def resize(inputs: tf.Tensor, size: Sequence[int]) -> tf.Tensor:
@@ -130,7 +139,7 @@ class Conv(Layer):
         window, padding = self.window, 'SAME'
         if window.stride > 1:
             inputs, padding = _pad(inputs, window, 0.0), 'VALID'
-        return tf.nn.conv2d(inputs, kernel, window.stride, padding, dilations=window.dilation)
+        return conv2d(inputs, kernel, window.stride, padding, window.dilation)
 
 
 class Deconv(Conv):

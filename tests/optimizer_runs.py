@@ -89,7 +89,7 @@ def train(
             loss *= tf.where(tf.equal(step, overflow.step), np.inf, 1.0)
         return optimizers.training_step(
             loss, rate, variables, config, optimizers.StepOptions(loss_scale=loss_scale)
-        )[1]
+        )
 
     with tf.Graph().as_default(), strategy.scope(), v1.Session() as session:
         update = strategy.extended.call_for_each_replica(

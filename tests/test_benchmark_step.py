@@ -17,11 +17,14 @@ def size(variables):
     return sum(variable.shape.num_elements() for variable in variables)
 
 
+LAST = seed_networks.Layers(channels_first=False)
+
+
 @pytest.mark.parametrize('groups', PUBLISHED)
 def test_parameters_are_the_published_ones(groups):
     with tf.Graph().as_default():
         images = tf.zeros([1, 64, 64, 3])
-        outputs = seed_networks.heatmaps(seed_networks.backbone(images, groups), 24, (16, 16))
+        outputs = LAST.heatmaps(LAST.backbone(images, groups), 24, (16, 16))
         assert [output.shape.as_list() for output in outputs] == [[1, 16, 16, 24]] * 5
         trained = v1.trainable_variables()
         moving = [v for v in v1.global_variables() if 'moving' in v.name]
@@ -33,7 +36,7 @@ def test_a_group_is_a_convolution_each_and_equals_the_native_one():
     with tf.Graph().as_default() as graph:
         v1.set_random_seed(1)
         inputs = tf.random.stateless_normal([1, 6, 6, 8], [1, 2])
-        outputs = seed_networks.convolution(inputs, 16, 3, stride=2, groups=4)
+        outputs = LAST.convolution(inputs, 16, 3, stride=2, groups=4)
         assert len([op for op in graph.get_operations() if op.type == 'Conv2D']) == 4
         (kernel,) = v1.trainable_variables()
         padded = tf.pad(inputs, [[0, 0], [1, 1], [1, 1], [0, 0]])
@@ -43,9 +46,31 @@ def test_a_group_is_a_convolution_each_and_equals_the_native_one():
             np.testing.assert_allclose(*session.run([outputs, native]), rtol=1e-5, atol=1e-6)
 
 
+def _block(layers: seed_networks.Layers, groups: int):
+    """What a block and a resize make of noise, and the gradient of its kernels, channels last."""
+    with tf.Graph().as_default(), v1.Session() as session:
+        v1.set_random_seed(1)
+        inputs = tf.random.stateless_normal([2, 8, 8, 16], [1, 2])
+        inputs = tf.transpose(inputs, [0, 3, 1, 2]) if layers.format == 'NCHW' else inputs
+        outputs = layers.bottleneck(inputs, 16, 32, 2, groups, project=True)
+        outputs = layers.resize(outputs, (8, 8))
+        gradients = tf.gradients(tf.reduce_mean(outputs**2), v1.trainable_variables())
+        outputs = tf.transpose(outputs, [0, 2, 3, 1]) if layers.format == 'NCHW' else outputs
+        session.run(v1.global_variables_initializer())
+        return session.run([outputs, *gradients])
+
+
+@pytest.mark.parametrize('groups', [1, 4])
+def test_both_layouts_compute_the_same(groups):
+    first, last = (_block(seed_networks.Layers(is_first), groups) for is_first in (True, False))
+    assert first[0].shape == (2, 8, 8, 32)
+    for one, other in zip(first, last):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
+
+
 def test_resizes_are_legacy_ones():
     row = tf.reshape([0.0, 1.0, 2.0, 3.0], [1, 1, 4, 1])
-    resized = seed_networks.resize(row, (1, 8))
+    resized = LAST.resize(row, (1, 8))
     np.testing.assert_allclose(resized[0, 0, :, 0], [0, 0.5, 1, 1.5, 2, 2.5, 3, 3])
 
 

@@ -31,7 +31,7 @@ class _Training:
 
         config = OptimizerConfig(momentum=0.0, weight_decay=0.0)
         rate = tf.constant(0.5)
-        self.minimized, self.op = optimizers.training_step(
+        self.op = optimizers.training_step(
             loss, rate, self.weights, config, optimizers.StepOptions(check)
         )
 

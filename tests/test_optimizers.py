@@ -232,8 +232,10 @@ def test_weight_decay_goes_by_the_kind_of_a_variable(name, decays):
     assert optimizers.decays(OptimizerConfig(), variable) == decays
     assert optimizers.decays(OptimizerConfig(decay_kinds=ALL_KINDS), variable)
     assert not optimizers.decays(OptimizerConfig(weight_decay=0.0), variable)
-    loss = optimizers.weight_decay_loss(OptimizerConfig(weight_decay=0.1), [variable])
-    np.testing.assert_allclose(loss.numpy(), 0.1 * (4 + 1) / 2 * decays)
+    pairs = [(tf.constant([1.0, 3.0]), variable)]
+    [(gradient, same)] = optimizers.with_weight_decay(OptimizerConfig(weight_decay=0.1), pairs, 2)
+    np.testing.assert_allclose(gradient, [1 + 0.05 * 2 * decays, 3 + 0.05 * 1 * decays])
+    assert same is variable
 
 
 @pytest.mark.parametrize(

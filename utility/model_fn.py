@@ -252,7 +252,7 @@ def _train_spec(task: Task, network, watched, features, heatmaps, loss_scale):
         features['image_id'],
         forgives=loss_scale.can_fall if loss_scale else False,
     )
-    total, train_op = optimizers.training_step(
+    train_op = optimizers.training_step(
         watched['loss'],
         rate,
         network.trainable_variables,
@@ -279,7 +279,7 @@ def _train_spec(task: Task, network, watched, features, heatmaps, loss_scale):
     flat_maps = guards.FlatMaps(heatmaps, experiment.loss.target_scale, task.watch.every)
     return tf.estimator.EstimatorSpec(
         tf.estimator.ModeKeys.TRAIN,
-        loss=total,
+        loss=watched['loss'],
         train_op=train_op,
         training_hooks=[log, flat_maps],
     )

@@ -45,9 +45,9 @@ def training_step(
     variables: Sequence,
     config: OptimizerConfig,
     options: StepOptions = StepOptions(),  # noqa: B008  it cannot change
-) -> tuple[tf.Tensor, tf.Operation]:
-    """One step: of the weights (with optimizer.accumulate perhaps later), of the batch-norm
-    statistics and of the global step.
+) -> tf.Operation:
+    """The op of one step: of the weights (with optimizer.accumulate perhaps later), of the
+    batch-norm statistics and of the global step.
 
     Args:
         loss: float32 [], without weight decay.
@@ -55,19 +55,17 @@ def training_step(
         variables: The network's trainable ones.
         config: The optimiser.
         options: What else belongs to the step.
-
-    Returns:
-        What is minimised, float32 []; the op that does all updates.
     """
-    if config.weight_decay and not OPTIMIZERS.get(config.name).decoupled:
-        loss += weight_decay_loss(config, variables)
     replicas = tf.distribute.get_strategy().num_replicas_in_sync
     loss_scale = options.loss_scale
     gradients_of = loss_scale.gradients if loss_scale else tf.gradients
     if options.recompute:
         gradients_of = recomputation.recomputing(gradients_of)
-    gradients = gradients_of(loss / replicas, variables, gate_gradients=True)
+    # What is computed again must be in turn; all else is faster as it comes.
+    gradients = gradients_of(loss / replicas, variables, gate_gradients=options.recompute)
     pairs = [(g, v) for g, v in zip(gradients, variables) if g is not None]
+    if not OPTIMIZERS.get(config.name).decoupled:
+        pairs = with_weight_decay(config, pairs, replicas)
 
     def across_replicas(strategy, pairs, rate):
         return _Updater(strategy, pairs, rate, config, loss_scale).step()
@@ -75,7 +73,7 @@ def training_step(
     checks = [options.check(pairs)] if options.check else []
     with tf.control_dependencies([*v1.get_collection(v1.GraphKeys.UPDATE_OPS), *checks]):
         context = tf.distribute.get_replica_context()
-        return loss, context.merge_call(across_replicas, args=(pairs, rate))
+        return context.merge_call(across_replicas, args=(pairs, rate))
 
 
 def decays(config: OptimizerConfig, variable) -> bool:
@@ -85,10 +83,12 @@ def decays(config: OptimizerConfig, variable) -> bool:
     return bool(config.weight_decay) and bool(set(kinds) & set(config.decay_kinds))
 
 
-def weight_decay_loss(config: OptimizerConfig, variables) -> tf.Tensor:
-    """weight_decay times the sum of squares / 2 over the variables that decay."""
-    losses = [tf.nn.l2_loss(v) for v in variables if decays(config, v)]
-    return config.weight_decay * tf.add_n(losses) if losses else tf.constant(0.0)
+def with_weight_decay(config: OptimizerConfig, pairs: Sequence, replicas: int) -> list:
+    """(gradient, variable) of a loss -> of that loss and an L2 loss, weight_decay / 2 times the sum
+    of the squares of what decays, of which each replica has its share.
+    """
+    share = config.weight_decay / replicas
+    return [(g + share * v if decays(config, v) else g, v) for g, v in pairs]
 
 
 def updates_before(step, config: OptimizerConfig):

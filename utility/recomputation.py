@@ -47,7 +47,8 @@ def compute_again(forward: Sequence[tf.Operation], backward: Sequence[tf.Operati
     order = {operation: number for number, operation in enumerate(forward)}
     blocks: dict[str, _Block] = {}
     for operation in backward:
-        arrived = [t.op for t in operation.inputs if t.op not in order and _is_gradient(t)]
+        waits_for = [*(tensor.op for tensor in operation.inputs), *operation.control_inputs]
+        arrived = [one for one in waits_for if one not in order and _is_gradient(one)]
         if not arrived:
             continue
         for index, tensor in enumerate(operation.inputs):
@@ -60,8 +61,9 @@ def compute_again(forward: Sequence[tf.Operation], backward: Sequence[tf.Operati
     return sum(block.size for block in blocks.values())
 
 
-def _is_gradient(tensor: tf.Tensor) -> bool:
-    return tensor.dtype.is_floating and tensor.op.type != 'Const'
+def _is_gradient(operation: tf.Operation) -> bool:
+    is_floating = any(tensor.dtype.is_floating for tensor in operation.outputs)
+    return is_floating and operation.type != 'Const'
 
 
 def _block(operation: tf.Operation) -> str:
