@@ -171,7 +171,8 @@ def step(
     settings=None,
     recompute: bool = False,
 ) -> tuple[Callable[[], Any], int, int]:
-    """A step of the model function on pictures of noise; its FLOPs; the network's parameters.
+    """A step of the model function on pictures of noise, with the arguments options and
+    run_metadata of Session.run; its FLOPs; the network's parameters.
 
     Args:
         experiment: What is trained.
@@ -202,7 +203,8 @@ def step(
         session.run(v1.global_variables_initializer())
         parameters = sum(v.shape.num_elements() for v in v1.trainable_variables())
         fetched = [spec.train_op, spec.loss] if mode == _TRAIN else [points]
-        return session.make_callable(fetched), sum(count_flops(*fetched).values()), parameters
+        action = session.make_callable(fetched, accept_options=True)
+        return action, sum(count_flops(*fetched).values()), parameters
 
 
 def _noise(experiment: Experiment, batch_size: int, num_keypoints: int):
@@ -225,10 +227,17 @@ def _noise(experiment: Experiment, batch_size: int, num_keypoints: int):
         'visibility': np.ones(shape, np.int32),
         'normalizer': np.full(batch_size, float(min(size)), np.float32),
     }
-    # Not constants, which TensorFlow would compute with before the first step.
-    return tf.nest.map_structure(
-        lambda value: tf.compat.v1.placeholder_with_default(value, value.shape), (features, labels)
-    )
+    return tf.nest.map_structure(held, (features, labels))
+
+
+def held(value):
+    """A tensor of this value that TensorFlow does not compute with before the first step, as it
+    does with a constant and the default of a placeholder.
+    """
+    import tensorflow as tf
+
+    variable = tf.compat.v1.Variable(value, trainable=False, use_resource=True, name='held')
+    return variable.read_value()
 
 
 def page(rows: dict[str, dict[str, Any]], options: Options) -> str:
