@@ -20,6 +20,7 @@ EXPERIMENT = config.Experiment(
     ),
     epochs=90.0,
     epochs_per_eval=10.0,
+    refine='dark',
 )
 
 if __name__ == '__main__':

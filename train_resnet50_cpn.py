@@ -14,6 +14,7 @@ EXPERIMENT = config.Experiment(
     ),
     epochs=28.0,
     epochs_per_eval=4.0,
+    refine='dark',
 )
 
 if __name__ == '__main__':

@@ -193,9 +193,7 @@ def seed_step(recipe: str, channels_first: bool) -> tuple[Callable[[], Any], int
 def _rows(recipe: str, result: dict[str, Any]) -> list[tuple[str, ...]]:
     rows = []
     for name, of in result.items():
-        rate, ratio = (
-            interleaved.text(Summary(**of[key])) for key in ('rate', 'ratio')
-        )
+        rate, ratio = (interleaved.text(Summary(**of[key])) for key in ('rate', 'ratio'))
         picture, share = f'{of["flops"] / BATCH_SIZE / 1e9:.1f}', f'{of["share"]["median"]:.0%}'
         compared = ('', *NO_TARGET)
         if name != _OURS:

@@ -94,6 +94,8 @@ def test_a_step_is_judged_by_its_ratio(ratio, met):
         'share': {'median': 0.625, 'spread': 0.0, 'count': 5},
     }
     measured = {'median': ratio, 'spread': 0.5, 'count': 5}
-    seed, ours = step._rows('net', {step._SEED: of, step._OURS: of, 'ratio': measured})
-    assert seed == ('net', 'tf.fashionAI', '5.00 ± 0.25', '2.0', '62%', '', '', '')
-    assert ours[2:5] == seed[2:5] and ours[5:] == (f'{ratio:.2f} ± 0.50', 'at least 1.3', met)
+    compared = {'first': {**of, 'ratio': measured}, step._OURS: {**of, 'ratio': measured}}
+    seed, ours = step._rows('net', compared)
+    assert seed[:5] == ('net', 'first', '5.00 ± 0.25', '2.0', '62%')
+    assert seed[5:] == (f'{ratio:.2f} ± 0.50 times', 'at least 1.3', met)
+    assert ours[2:] == (*seed[2:5], '', '', '')

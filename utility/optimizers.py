@@ -71,7 +71,9 @@ def training_step(
         return _Updater(strategy, pairs, rate, config, loss_scale).step()
 
     checks = [options.check(pairs)] if options.check else []
-    with tf.control_dependencies([*v1.get_collection(v1.GraphKeys.UPDATE_OPS), *checks]):
+    # One operation to wait for: each change of a weight waits for what is named here.
+    first = tf.group(*v1.get_collection(v1.GraphKeys.UPDATE_OPS), *checks)
+    with tf.control_dependencies([first]):
         context = tf.distribute.get_replica_context()
         return context.merge_call(across_replicas, args=(pairs, rate))
 
