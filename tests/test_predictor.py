@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import numpy as np
@@ -10,6 +11,7 @@ import tensorflow as tf
 
 import eval_metrics
 from config import DataConfig, Experiment, NetworkConfig
+from nets import build_network
 from preprocessing.datasets.fashionai import SCHEMA
 from preprocessing.pictures import Picture
 from preprocessing.records import first_examples
@@ -18,6 +20,7 @@ from tests.tiny_records import write_records
 from utility import predictor, snapshots
 from utility.answers import annotations_of
 from utility.checkpoint_choice import CheckpointChoice
+from utility.checkpoints import variable_name
 from utility.prediction import PredictOptions
 from utility.predictor import confident_box
 
@@ -34,7 +37,7 @@ class _Oracle:
         self.config = config
         self.score = len(model_dir.rsplit('/', 1)[1])
 
-    def predict(self, input_fn, checkpoint_path):
+    def predict(self, input_fn, hooks, checkpoint_path):
         for features, labels in input_fn():
             to_original = np.linalg.inv(features['to_crop'].numpy()[:, 0])  # the first view
             self.seen.append(labels['keypoints'].numpy())
@@ -154,6 +157,32 @@ def test_another_number_of_records_than_expected_is_told(
     path.write_text(json.dumps(info))
     with pytest.raises(ValueError, match=f'{message} by dataset.json'):
         predictor.predict_split([run_dir], f'{records_dir}/test_0', PredictOptions())
+
+
+def _initial_weights(config):
+    """Name -> tensor of a network as it is initialised."""
+    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+        network = build_network(config, SCHEMA.num_keypoints)
+        network(tf.zeros([1, *config.image_size, 3]), False)
+        session.run(tf.compat.v1.global_variables_initializer())
+        return session.run({variable_name(v): v for v in network.variables})
+
+
+def test_weights_of_another_width_are_refused(records_dir, tmp_path):
+    network = NetworkConfig('resnet18', 'dhn', (32, 32), (8, 8), {'width': 4}, {'channels': 4})
+    weights = _initial_weights(network)
+    for name in ('right', 'edited'):
+        write_network(tmp_path / name, Experiment(network), trained=False)
+        best = snapshots.replace(str(tmp_path / name / 'best'), 1, weights)
+    run_dirs = [str(tmp_path / 'right'), str(tmp_path / 'edited')]
+    split = f'{records_dir}/train'
+    found = predictor.predict_split(run_dirs, split, PredictOptions())
+    assert len(found.image_ids) == 3
+    other = dataclasses.replace(network, backbone_options={'width': 2})
+    (tmp_path / 'edited' / 'experiment.json').write_text(Experiment(other).to_json())
+    told = rf"'{best}' holds .*: backbone/\S+ is \[.*2\] in this one, but \[.*4\] in the checkpoint"
+    with pytest.raises(ValueError, match=told):
+        predictor.predict_split(run_dirs, split, PredictOptions())
 
 
 def test_only_labelled_splits_have_annotations(records_dir):

@@ -13,6 +13,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
+from config import EXPERIMENT_FILE
 from utility import checkpoint_files
 
 # The last layers of every head: they depend on the schema, all others do not.
@@ -194,6 +195,33 @@ def compare(weights: Weights, variables: Sequence) -> WarmStart:
         coverage=_share(restored, names),
         backbone_coverage=_share(restored, {n: s for n, s in names.items() if in_backbone(n)}),
     )
+
+
+def check_fit(path: str, variables: Sequence) -> None:
+    """Refuses weights of another network than the one that is to be restored from them.
+
+    TensorFlow's Saver would not: it gives a variable the shape of what it restores.
+
+    Args:
+        path: Of the checkpoint.
+        variables: The network's; those of an optimiser and counters may be among them.
+
+    Raises:
+        ValueError: The checkpoint lacks a variable or has it in another shape, or is not readable.
+    """
+    weights = own_weights(path) or Weights(path, 'nobody', {})
+    own = {variable_name(v): v for v in variables if not is_state(variable_name(v))}
+    report = compare(weights, list(own.values()))
+    differing = sorted(report.mismatched + report.missing)
+    if differing:
+        name, stored = differing[0], weights.shapes.get(differing[0])
+        raise ValueError(
+            f'{path!r} holds the weights of another network: {name} is '
+            f'{own[name].shape.as_list()} in this one, but '
+            f'{"missing" if stored is None else list(stored)} in the checkpoint; of '
+            f'{len(own)} variables {len(report.mismatched)} have another shape and '
+            f'{len(report.missing)} are missing. Was {EXPERIMENT_FILE} edited after the training?'
+        )
 
 
 def in_backbone(name: str) -> bool:

@@ -1,7 +1,8 @@
 """What stops a training that went wrong before it costs anything, and what warns.
 
 A loss or a gradient that is not finite stops the step before it touches a weight; weights that are
-not finite are never saved. So the last checkpoint is always one to go on from.
+not finite are never saved. So the last checkpoint is always one to go on from. Weights of another
+network are not restored.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 from absl import logging
+
+from utility import checkpoints
 
 v1 = tf.compat.v1
 
@@ -94,6 +97,20 @@ class SaveOnlyFinite(v1.train.CheckpointSaverListener):
             raise NotFiniteError(
                 f'step {global_step_value}: variables that are not finite: {problems}'
             )
+
+
+class OwnWeights(v1.train.SessionRunHook):
+    """Refuses, before a session restores it, a checkpoint of another network than the graph's.
+
+    Args:
+        path: Of the checkpoint.
+    """
+
+    def __init__(self, path: str):
+        self._path = path
+
+    def begin(self):
+        checkpoints.check_fit(self._path, v1.global_variables())
 
 
 class FlatMaps(v1.train.SessionRunHook):

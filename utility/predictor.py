@@ -18,7 +18,7 @@ from preprocessing.datasets import Annotation
 from preprocessing.pictures import Picture
 from preprocessing.schema import KeypointSchema
 from preprocessing.tables import KeypointTable
-from utility import checkpoint_choice, compute, ensembling, runs
+from utility import checkpoint_choice, compute, ensembling, guards, runs
 from utility.model_fn import Task, make_model_fn
 from utility.prediction import PredictOptions
 from utility.progress import track
@@ -90,7 +90,7 @@ def predict_split(
 
     Raises:
         ValueError: A path holds no run or not the records that dataset.json tells of, a network
-            has no checkpoint yet, or heat maps cannot be averaged.
+            has no checkpoint yet or that of another, or heat maps cannot be averaged.
     """
     counts = categories_of(split_dir)
     parts = []
@@ -225,7 +225,10 @@ def _rows(network: ensembling.TrainedNetwork, files, options, heatmap_size, boxe
         training=False,
         boxes=boxes,
     )
-    return functools.partial(estimator.predict, input_fn, checkpoint_path=network.checkpoint)
+    hooks = [guards.OwnWeights(network.checkpoint)]
+    return functools.partial(
+        estimator.predict, input_fn, hooks=hooks, checkpoint_path=network.checkpoint
+    )
 
 
 def _collect(
