@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from preprocessing import faults
 from preprocessing.datasets import DATASETS, Annotation
 from preprocessing.pictures import Picture
 from preprocessing.schema import KeypointSchema
@@ -93,6 +94,10 @@ def decode_example(serialized: tf.Tensor, schema: KeypointSchema) -> dict[str, t
         normalizer: float32 [], px between the two points that scale the error of the category;
             0 where one of them is absent or the category is not one of the schema's.
         box: float32 [4], px; zeros where there is none.
+
+    Raises:
+        tf.errors.InvalidArgumentError: When it is run: the picture's size is none, or a coordinate
+            is not finite. command_line tells of it in one line.
     """
     parsed = tf.io.parse_single_example(
         serialized,
@@ -107,6 +112,7 @@ def decode_example(serialized: tf.Tensor, schema: KeypointSchema) -> dict[str, t
             'image/box': _sequence(tf.float32),
         },
     )
+    parsed = faults.checked(parsed)
     positions = tf.constant(schema.record_positions, tf.int32)
     keypoints = tf.gather(tf.reshape(parsed['image/keypoints'], [-1, 2]), positions)
     visibility = tf.cast(tf.gather(parsed['image/visibility'], positions), tf.int32)

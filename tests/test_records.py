@@ -1,6 +1,8 @@
 """Records: what is written is what is read, for the whole schema and for parts of it."""
 
 import json
+import re
+import sys
 
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ import tensorflow as tf
 
 from preprocessing import records
 from preprocessing.datasets import DATASETS, Annotation
+from utility import command_line
 
 SCHEMA = DATASETS.get('fashionai').schema
 JPEG = b'\xff\xd8 any bytes \x00\xff\xd9'
@@ -55,6 +58,35 @@ def test_round_trip_of_every_category_whole_and_alone(category, subset):
     first, second = annotation.keypoints[list(SCHEMA.normalizer_indices(category))]
     assert decoded['normalizer'] == pytest.approx(np.hypot(*(first - second)), rel=1e-6)
     np.testing.assert_array_equal(decoded['box'], np.zeros(4))
+
+
+@pytest.mark.parametrize(
+    ('size', 'x', 'box', 'told'),
+    [
+        ((0, 512), 1.0, None, 'height 0 and width 512 px, .* not finite: 0'),
+        ((400, -3), 1.0, None, 'height 400 and width -3 px'),
+        ((65536, 512), 1.0, None, 'height 65536 and .* must be 1 to 65535;'),
+        ((400, 2**40), 1.0, None, f'width {2**40} px'),
+        ((400, 512), np.nan, None, 'height 400 and width 512 px.* not finite: 1$'),
+        ((400, 512), np.inf, [0, np.nan, 9, np.inf], 'not finite: 3$'),
+        ((65535, 1), 1.0, [0, 0, 9, 9], None),
+    ],
+)
+def test_a_record_of_no_picture_or_no_points_is_named_in_one_line(
+    size, x, box, told, capsys, monkeypatch
+):
+    annotation = make_annotation(box=None if box is None else np.float32(box))
+    annotation = annotation._replace(image_id="skirt/it's[1].jpg")
+    annotation.keypoints[np.flatnonzero(annotation.visibility >= 0)[0], 0] = x
+    if told is None:
+        assert decode(annotation, size=size)['image_size'].tolist() == list(size)
+        return
+    monkeypatch.setattr(sys, 'argv', ['any.py'])
+    with pytest.raises(SystemExit) as stopped:
+        command_line.run(lambda positional: decode(annotation, size=size), '')
+    assert stopped.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert re.search(r"^error: faulty record skirt/it's\[1\]\.jpg: .*" + told, line)
 
 
 def test_box_round_trip():

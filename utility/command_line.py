@@ -34,6 +34,8 @@ _WRONG_PATH = (
     PermissionError,
 )
 _WRONG_PATH_IN_TENSORFLOW = ('NotFoundError', 'PermissionDeniedError')
+# What preprocessing/faults.py tells of a record that no conversion has written.
+_FAULTY_RECORD = re.compile(r'assertion failed: \[(faulty record .*? not finite: \d+)\]', re.DOTALL)
 # A ValueError from within these tells of a graph that does not fit together, not of a user's input.
 _FRAMEWORKS = ('keras', 'tensorflow', 'tensorflow_addons', 'tensorflow_estimator')
 
@@ -199,6 +201,9 @@ def _mistake(error: Exception) -> str | None:
         # What is renamed has two names, of which the user knows the one that is meant.
         name = error.filename if error.filename2 is None else error.filename2
         return f'{name}: {error.strerror}' if name is not None and error.strerror else str(error)
+    faulty = _FAULTY_RECORD.search(str(getattr(error, 'message', '')))
+    if faulty:
+        return re.sub(r'\\([\'"\\])', r'\1', faulty.group(1))
     for kind in type(error).__mro__:
         if kind.__module__.startswith('tensorflow.') and kind.__name__ in _WRONG_PATH_IN_TENSORFLOW:
             first_line = error.message.strip().split('\n')[0]
