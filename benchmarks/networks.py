@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
+from concurrent import futures
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
@@ -101,21 +102,34 @@ def measure(names: Sequence[str], options: Options) -> Iterator[tuple[str, dict[
         facts, members = {}, {}
         with contextlib.ExitStack() as stack:
             while waiting and len(members) < options.together and (not members or _is_roomy()):
-                name = waiting.pop(0)
-                member = isolated.Remote(measurements, name, options)
-                stack.callback(member.close)
-                try:
-                    facts[name] = next(member)
-                    members[name] = member
-                except isolated.FailedError as error:
-                    member.close()
-                    yield name, {ledger.FAILURE: str(error)}
+                made = {name: isolated.Remote(measurements, name, options) for name in waiting[:2]}
+                del waiting[:2]
+                for name, (fact, failure) in _facts(made).items():
+                    stack.callback(made[name].close)
+                    if failure:
+                        made[name].close()
+                        yield name, {ledger.FAILURE: failure}
+                    else:
+                        facts[name], members[name] = fact, made[name]
             taken, failures = interleaved.interleave(members, options.repeats, options.max_seconds)
         for name in members:
             if name in failures:
                 yield name, {ledger.FAILURE: failures[name]}
             else:
                 yield name, {**facts[name], **_timings(facts[name], taken[name])}
+
+
+def _facts(members: dict[str, isolated.Remote]) -> dict[str, tuple[Any, str]]:
+    """What each member tells first, and why it cannot; at the same time, as one core builds one."""
+
+    def first(member: isolated.Remote) -> tuple[Any, str]:
+        try:
+            return next(member), ''
+        except isolated.FailedError as error:
+            return None, str(error)
+
+    with futures.ThreadPoolExecutor(len(members)) as pool:
+        return dict(zip(members, pool.map(first, members.values())))
 
 
 def _is_roomy() -> bool:
