@@ -16,7 +16,8 @@ from utility import command_line
 
 # Modules of this package, each a part as benchmarks.report describes it; in the order of the page.
 PARTS = (
-    'input_pipeline', 'step', 'prediction', 'submissions', 'conversion', 'startup', 'scale'
+    'input_pipeline', 'step', 'every_network', 'prediction', 'submissions', 'conversion',
+    'startup', 'scale',
 )  # fmt: skip
 
 

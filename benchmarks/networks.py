@@ -29,7 +29,7 @@ _TRAIN, _INFER = 'train', 'infer'  # the modes of a model function
 _DECODER = 'dark'
 # Below this share of the machine's memory no further network is held beside those that wait.
 _SHARE_FREE = 0.6
-_HEADER = (
+HEADER = (
     'recipe', 'backbone', 'head', 'input', 'heat maps', 'parameters, M', 'GFLOPs',
     'training step, s', 'pictures/s', 'share', 'inference, ms/picture', 'share', 'memory, GiB',
 )  # fmt: skip
@@ -264,7 +264,7 @@ def page(rows: dict[str, dict[str, Any]], options: Options) -> str:
         batch_size=options.batch_size,
         repeats=max(counts, default=0),
     )
-    table = ledger.markdown_table(_HEADER, [_cells(*item, options) for item in rows.items()])
+    table = ledger.markdown_table(HEADER, [cells(*item, options) for item in rows.items()])
     return about + ledger.machines(rows) + _reference(rows) + table
 
 
@@ -275,9 +275,10 @@ def _reference(rows: dict[str, dict[str, Any]]) -> str:
     return f'The product of two matrices ran at {min(rates):.0f} to {max(rates):.0f} GFLOP/s.\n\n'
 
 
-def _cells(name: str, row: dict[str, Any], options: Options) -> list[str]:
+def cells(name: str, row: dict[str, Any], options: Options) -> list[str]:
+    """A row of the table, of what was measured of a network."""
     if ledger.FAILURE in row:
-        return [name, row[ledger.FAILURE], *[''] * (len(_HEADER) - 2)]
+        return [name, row[ledger.FAILURE], *[''] * (len(HEADER) - 2)]
     train, infer, pictures = row[_TRAIN], row[_INFER], options.batch_size
     sizes = [f'{height} x {width}' for height, width in (row['image_size'], row['heatmap_size'])]
     return [
