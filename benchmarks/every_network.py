@@ -7,7 +7,7 @@ from benchmarks.report import Table
 
 NAME = 'Every network'
 # Most of the time that a network takes is that of its graph and its first step.
-OPTIONS = networks.Options(batch_size=1, image_size=0, repeats=2, max_seconds=2.0, together=2)
+OPTIONS = networks.Options(batch_size=1, image_size=0, repeats=2, max_seconds=1.0, together=2)
 
 
 def measure(repeats: int) -> list[Table]:
