@@ -172,7 +172,8 @@ class _Oracle:
     def __init__(self, model_fn, model_dir, config):
         self.config = config
 
-    def predict(self, input_fn, checkpoint_path):
+    def predict(self, input_fn, hooks, checkpoint_path):
+        del hooks  # of a session, of which there is none
         for features, labels in input_fn():
             matrices = features['to_crop'].numpy()[:, 0]
             for row, matrix in enumerate(matrices):
