@@ -1,5 +1,5 @@
 """A training step of ours beside those of tf.fashionAI's graph of the same network, on two cores;
-and what `--recompute` takes and spares.
+what limits ours; and what `--recompute` takes and spares.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ KINDS = {
     'convolutions': ('Conv2D', 'FusedConv2D', 'MatMul', 'FusedMatMul', 'DepthwiseConv2d'),
     'batch norm': ('FusedBatchNorm',),
     'resizes': ('Resize',),
-    'optimiser': ('ResourceApply', 'ResourceAssign', 'Assign'),
+    'optimiser': ('ResourceApply', 'Assign'),
 }
 REST = 'the rest'
 _PREFIX = re.compile(r'^_?(?:Mkl)?(?:Native)?')
