@@ -8,41 +8,13 @@ What could change a published number is a field; what depends on the machine is 
 
 from __future__ import annotations
 
+import ast
 import dataclasses
+import difflib
 import json
-from collections.abc import Callable
+import typing
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
-
-from sections import (
-    IMAGENET_MEAN,
-    IMAGENET_STD,
-    AveragingConfig,
-    DataConfig,
-    FinetuneConfig,
-    LossConfig,
-    NetworkConfig,
-    OptimizerConfig,
-    ScheduleConfig,
-)
-from settings import POSITIVE, flatten, from_values, literal, one_of, require, unknown
-
-__all__ = [
-    'DEFAULT_DATA_DIR',
-    'DEFAULT_LOGS_DIR',
-    'DEFAULT_RECORDS_SUBDIR',
-    'EXPERIMENT_FILE',
-    'IMAGENET_MEAN',
-    'IMAGENET_STD',
-    'AveragingConfig',
-    'DataConfig',
-    'Experiment',
-    'FinetuneConfig',
-    'LossConfig',
-    'NetworkConfig',
-    'OptimizerConfig',
-    'Registry',
-    'ScheduleConfig',
-]
 
 DEFAULT_DATA_DIR = '../Datasets'
 DEFAULT_RECORDS_SUBDIR = 'tfrecords'
@@ -89,6 +61,402 @@ class Registry:
         return sorted(self._entries)
 
 
+# What a value must be, in words, and the test of it: arguments of `check` and `require`.
+POSITIVE = ('positive', lambda value: value > 0)
+NOT_NEGATIVE = ('not negative', lambda value: value >= 0)
+
+
+def unknown(kind: str, key: str, name: str, known: Iterable[str]) -> ValueError:
+    """The error for a `name` that is not among those known, with the closest that is."""
+    close = difflib.get_close_matches(name, known, n=1)
+    hint = f'; did you mean {close[0]!r}?' if close else ''
+    return ValueError(f'unknown {kind} {key!r}; there are: {", ".join(sorted(known))}{hint}')
+
+
+def one_of(values: Sequence[Any]) -> tuple[str, Callable[[Any], bool]]:
+    """Like POSITIVE, of a value that is one of those given."""
+    return f'one of {", ".join(map(str, values))}', list(values).__contains__
+
+
+def within(low: float, high: float) -> tuple[str, Callable[[Any], bool]]:
+    """Like POSITIVE, of a number between these two or equal to one."""
+    return f'from {low:g} to {high:g}', lambda value: low <= value <= high
+
+
+def multiple_of(number: int) -> tuple[str, Callable[[Any], bool]]:
+    """Like POSITIVE, of the number, twice the number and so on."""
+    return f'a positive multiple of {number}', lambda value: value > 0 and value % number == 0
+
+
+def check(section: str, name: str, value: Any, allowed: str, test: Callable[[Any], bool]) -> None:
+    """Refuses a value.
+
+    Args:
+        section: What stands before the name in the error, such as 'network.'.
+        name: What the value is called.
+        allowed: What the value must be, in words.
+        test: Whether it is.
+
+    Raises:
+        ValueError: The value fails the test.
+    """
+    if not test(value):
+        raise ValueError(f'{section}{name}={value!r}: must be {allowed}')
+
+
+def require(config: Any, section: str, allowed: str, test: Callable[[Any], bool], *names: str):
+    """Checks fields of `config`; each value of a tuple, which must not be empty either."""
+
+    def test_all(value):
+        values = value if isinstance(value, tuple) else (value,)
+        return bool(values) and all(map(test, values))
+
+    for name in names:
+        check(section, name, getattr(config, name), allowed, test_all)
+
+
+def flatten(values: Any, key: str = '') -> dict[str, Any]:
+    """Nested mappings as one, with dotted keys; an empty mapping is a value."""
+    if not isinstance(values, Mapping) or not values:
+        return {key: values}
+    parts = [flatten(part, f'{key}.{name}'.lstrip('.')) for name, part in values.items()]
+    return {inner: value for part in parts for inner, value in part.items()}
+
+
+def literal(text: str) -> Any:
+    """The value that a text stands for: a Python literal, true, false, or the text itself."""
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return {'true': True, 'false': False}.get(text.lower(), text)
+
+
+def _typed(value: Any, kind: Any, key: str) -> Any:
+    """`value` as type `kind`: integers pass as floats, lists and single values as tuples."""
+    origin = typing.get_origin(kind)
+    if dataclasses.is_dataclass(kind):
+        return from_values(kind, value, key + '.')
+    if origin is tuple:
+        kinds = typing.get_args(kind)
+        if kinds[0] is str and isinstance(value, str):  # a,b is no literal, as 1,2 is
+            value = [word.strip() for word in value.split(',')]
+        parts = value if isinstance(value, (tuple, list)) else (value,)
+        if kinds[-1] is Ellipsis:
+            kinds = kinds[:1] * len(parts)
+        if len(kinds) == len(parts):
+            return tuple(_typed(v, k, key) for v, k in zip(parts, kinds))
+    elif origin is not None and issubclass(origin, Mapping) and isinstance(value, Mapping):
+        return _plain(value, key)
+    elif kind is float and type(value) in (int, float) and abs(value) < 1e300:
+        return float(value)  # neither infinite nor NaN, nor an integer that no float holds
+    elif kind in (bool, int, str) and type(value) is kind:
+        return value
+    name = kind.__name__ if isinstance(kind, type) and origin is None else str(kind)
+    raise ValueError(f'{key}={value!r}: must be of type {name}')
+
+
+def _plain(options: Mapping[str, Any], key: str) -> dict[str, Any]:
+    try:
+        return json.loads(json.dumps(options, allow_nan=False))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f'{key}={options!r}: {error}') from error
+
+
+def from_values(cls: type, values: Any, prefix: str) -> Any:
+    """A dataclass from the values of its fields, nested; `prefix` is its place, for errors."""
+    if not isinstance(values, Mapping):
+        raise ValueError(f'{prefix.rstrip(".") or "experiment"}={values!r}: must be an object')
+    types = typing.get_type_hints(cls)
+    for name in values:
+        if name not in types:
+            raise unknown('setting', prefix + name, name, types)
+    return cls(**{n: _typed(v, types[n], prefix + n) for n, v in values.items()})
+
+
+# Published with the ImageNet weights of torchvision, in units of a 0..255 picture.
+IMAGENET_MEAN = (123.675, 116.28, 103.53)
+IMAGENET_STD = (58.395, 57.12, 57.375)
+# Of what weight decay can be asked for: kernels; biases; scale and shift of normalisations.
+VARIABLE_KINDS = ('kernel', 'bias', 'norm')
+_SHARE = ('in (0, 1]', lambda value: 0 < value <= 1)
+_BELOW_ONE = ('in [0, 1)', lambda value: 0 <= value < 1)
+
+NORMS = ('batch', 'frozen', 'group')
+_NO_SYNCHRONISED_NORM = (
+    'network.norm: synchronised batch norm needs a sum over replicas in the forward pass, which TF '
+    "2.15's Estimator cannot build (replica_context.all_reduce fails in it). 'group' norm does not "
+    "depend on the batch of a replica; 'frozen' keeps the statistics of pre-trained weights"
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class NetworkConfig:
+    """Which network, at which size.
+
+    Attributes:
+        backbone: Name in nets.BACKBONES.
+        head: Name in nets.HEADS.
+        image_size, heatmap_size: (height, width), px of the input and cells of the heat maps.
+        backbone_options, head_options: Keyword arguments of their factories.
+        mean, std: Of the input, RGB in 0..255; they belong to the pre-trained weights.
+        norm: What normalises features: 'batch' norm; batch norm with its statistics 'frozen' as in
+            the weights to start from, scale and shift still being learned; or 'group' norm.
+        head_norm: The same of the head; '': as norm.
+        norm_groups: Groups of channels of group norm.
+    """
+
+    backbone: str = 'resnet50'
+    head: str = 'cpn'
+    image_size: tuple[int, int] = (384, 384)
+    heatmap_size: tuple[int, int] = (96, 96)
+    backbone_options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    head_options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+    norm: str = 'batch'
+    head_norm: str = ''
+    norm_groups: int = 32
+
+    def __post_init__(self):
+        require(self, 'network.', *POSITIVE, 'image_size', 'heatmap_size', 'std', 'norm_groups')
+        for name in ('norm', 'norm_of_head'):
+            if 'sync' in getattr(self, name):
+                raise ValueError(_NO_SYNCHRONISED_NORM)
+        require(self, 'network.', *one_of(NORMS), 'norm')
+        require(self, 'network.', *one_of(('', *NORMS)), 'head_norm')
+
+    @property
+    def norm_of_head(self) -> str:
+        return self.head_norm or self.norm
+
+
+@dataclasses.dataclass(frozen=True)
+class DataConfig:
+    """What is read and how it is augmented.
+
+    Attributes:
+        dataset: Name in preprocessing.DATASETS; gives the keypoint schema.
+        category: One category of the schema, or 'all'.
+        train_ops, eval_ops: Op strings; {height} and {width} stand for network.image_size.
+        late_ops: Op string in place of train_ops in the later part of the training; '': none.
+        late_from: Share of the training after which late_ops come.
+        batch_size: Pictures per step and replica.
+        shuffle_buffer: Records held in memory, still compressed, to shuffle from.
+    """
+
+    dataset: str = 'fashionai'
+    category: str = 'all'
+    train_ops: str = (
+        'flip|rotate(30)|crop_keep(min_area=0.45)|scale(0.85,1.15)|shift(0.05)'
+        '|letterbox({height},{width})|warp'
+        '|color(brightness=0.125,contrast=0.5,saturation=0.5,hue=0.1)'
+    )
+    eval_ops: str = 'letterbox({height},{width})|warp'
+    late_ops: str = ''
+    late_from: float = 0.5
+    batch_size: int = 10
+    shuffle_buffer: int = 2000
+
+    def __post_init__(self):
+        require(self, 'data.', *POSITIVE, 'batch_size', 'shuffle_buffer')
+        require(self, 'data.', *within(0, 1), 'late_from')
+
+
+LOSS_KINDS = ('mse', 'balanced_l1', 'adaptive_wing', 'offset', 'cross_entropy')
+
+
+@dataclasses.dataclass(frozen=True)
+class LossConfig:
+    """The loss over the heat maps. Tuples have one entry per output; the last entry is repeated.
+
+    Attributes:
+        kind: 'mse': squared error of heat maps. 'balanced_l1': absolute error, foreground and
+            background weighing alike. 'adaptive_wing': of Wang et al. 2019, with its weighted map.
+            'offset': squared error of a disk around the point and, inside, of the way to it in x
+            and y, which the heat map for decoding, with the last of the sigmas, is made of.
+            'cross_entropy': the outputs are logits over the cells of a map, compared as a
+            distribution with the target's (simcc heads).
+        points: Which points enter the loss: 'visible' (v = 1) or 'annotated' (v >= 0).
+        target_scale: Peak of the target heat maps.
+        sigmas: Standard deviation of the targets, cells, coarse output to final.
+        weights: Weight of each output, coarse to final.
+        ohkm: Online hard keypoint mining on the last output: the share of the points that count
+            that is kept, those of largest loss (Chen et al. 2018, CPN, section 3.2). 1 = all.
+        ohkm_over: Of which points that share is: of each 'image', of the 'batch', or of the
+            keypoints in the batch, 'keypoint', each with all its points.
+        offset_radius: Of the disk of 'offset', cells.
+        offset_weight: Of the offsets, next to the disk's.
+    """
+
+    kind: str = 'mse'
+    points: str = 'visible'
+    target_scale: float = 1.0
+    sigmas: tuple[float, ...] = (2.0,)
+    weights: tuple[float, ...] = (1.0,)
+    ohkm: float = 1.0
+    ohkm_over: str = 'image'
+    offset_radius: float = 3.5
+    offset_weight: float = 1.0
+
+    def __post_init__(self):
+        require(self, 'loss.', *one_of(LOSS_KINDS), 'kind')
+        require(self, 'loss.', *one_of(('visible', 'annotated')), 'points')
+        require(self, 'loss.', *one_of(('image', 'batch', 'keypoint')), 'ohkm_over')
+        require(self, 'loss.', *POSITIVE, 'target_scale', 'sigmas', 'offset_radius')
+        require(self, 'loss.', *NOT_NEGATIVE, 'weights', 'offset_weight')
+        require(self, 'loss.', *_SHARE, 'ohkm')
+
+
+@dataclasses.dataclass(frozen=True)
+class OptimizerConfig:
+    """The optimiser.
+
+    Attributes:
+        name: Name in utility.optim.rules.OPTIMIZERS.
+        learning_rate: The base rate, that the schedule multiplies.
+        momentum: Of 'momentum' and 'sgdw'; beta_1 of 'adam' and 'adamw'.
+        nesterov: Of 'momentum' and 'sgdw': the gradient is taken ahead (Sutskever et al. 2013).
+        beta_2, epsilon: Of 'adam' and 'adamw'.
+        weight_decay: Of 'momentum' and 'adam' the coefficient of an L2 loss, whose gradient is
+            added; losses that are shown are without it. Of 'sgdw' and 'adamw' the share, times the
+            learning rate, by which weights shrink at each update.
+        decay_kinds: What decays: 'kernel' of convolutions and products, 'bias', 'norm' (scale and
+            shift of normalisations, layer scale).
+        clip_norm: The gradient of all variables together, that of the L2 loss included, is scaled
+            down to this length where it is longer (Pascanu et al. 2013). 0: never.
+        accumulate: Batches whose mean gradient makes one update. Each of them is a step; their
+            number of pictures is data.batch_size. Batch norm sees each on its own.
+        lookahead_steps: Updates after which the weights go back to lookahead_alpha of the way that
+            they came since the last time (Zhang et al. 2019, Lookahead; there k and alpha).
+            0: never.
+        lookahead_alpha: In (0, 1].
+    """
+
+    name: str = 'momentum'
+    learning_rate: float = 1e-4
+    momentum: float = 0.9
+    nesterov: bool = False
+    beta_2: float = 0.999
+    epsilon: float = 1e-8
+    weight_decay: float = 1e-5
+    decay_kinds: tuple[str, ...] = ('kernel',)
+    clip_norm: float = 0.0
+    accumulate: int = 1
+    lookahead_steps: int = 0
+    lookahead_alpha: float = 0.5
+
+    def __post_init__(self):
+        section = 'optimizer.'
+        require(self, section, *POSITIVE, 'learning_rate', 'epsilon', 'accumulate')
+        require(self, section, *NOT_NEGATIVE, 'weight_decay', 'clip_norm', 'lookahead_steps')
+        require(self, section, *_BELOW_ONE, 'momentum', 'beta_2')
+        require(self, section, *_SHARE, 'lookahead_alpha')
+        require(self, section, *one_of(VARIABLE_KINDS), 'decay_kinds')
+
+
+@dataclasses.dataclass(frozen=True)
+class ScheduleConfig:
+    """The learning rate over the training: a pure function of the step and the planned length.
+
+    Steps and epochs of the schedule go by updates: with optimizer.accumulate the warm-up takes as
+    many times more batches.
+
+    Attributes:
+        name: Name in utility.optim.schedules.SCHEDULES.
+        warmup_steps: Over which the rate rises linearly from warmup_learning_rate.
+        decay_epochs: Of 'step': epochs after which the next of decay_factors holds.
+        decay_factors: Of 'step': factors on the base rate, one more than decay_epochs.
+        end_learning_rate: What the rate never falls below after the warm-up; 'polynomial',
+            'cosine', 'flat_cosine' and each cycle of 'cyclic' end there.
+        power: Of 'polynomial'. 1: linear.
+        flat: Of 'flat_cosine': the share of the training before the rate begins to fall.
+        cycle_epochs: Of 'cyclic': the length of a cycle.
+        plateau_patience: Of 'plateau': evaluations without a new best NE after which the rate is
+            multiplied by plateau_factor; the training ends where it would fall below
+            end_learning_rate.
+        plateau_factor: In (0, 1).
+        stop_patience: Evaluations without a new best NE that end the training. 0: none do.
+    """
+
+    name: str = 'step'
+    warmup_steps: int = 100
+    warmup_learning_rate: float = 1e-5
+    decay_epochs: tuple[float, ...] = (10.0, 20.0)
+    decay_factors: tuple[float, ...] = (1.0, 0.5, 0.1)
+    end_learning_rate: float = 1e-6
+    power: float = 1.0
+    flat: float = 0.5
+    cycle_epochs: float = 1.0
+    plateau_patience: int = 3
+    plateau_factor: float = 0.1
+    stop_patience: int = 0
+
+    def __post_init__(self):
+        section = 'schedule.'
+        positive = ('decay_factors', 'power', 'cycle_epochs', 'plateau_patience')
+        require(self, section, *POSITIVE, *positive)
+        rates = ('warmup_steps', 'warmup_learning_rate', 'end_learning_rate', 'stop_patience')
+        require(self, section, *NOT_NEGATIVE, *rates)
+        require(self, section, *_BELOW_ONE, 'flat')
+        require(self, section, 'in (0, 1)', lambda value: 0 < value < 1, 'plateau_factor')
+        epochs, factors = self.decay_epochs, self.decay_factors
+        if sorted(epochs) != list(epochs):
+            raise ValueError(f'schedule.decay_epochs={epochs!r}: must be in increasing order')
+        if len(factors) != len(epochs) + 1:
+            allowed = f'one longer than schedule.decay_epochs={epochs!r}'
+            raise ValueError(f'schedule.decay_factors={factors!r}: must be {allowed}')
+
+
+@dataclasses.dataclass(frozen=True)
+class AveragingConfig:
+    """The average of the weights over the training, which is evaluated in place of the last ones.
+
+    Attributes:
+        kind: 'none'; 'ema', an exponential moving average over all steps (Polyak & Juditsky 1992);
+            'swa', the plain mean of some steps' weights (Izmailov et al. 2018).
+        decay: Of 'ema': the share of the average that a step keeps.
+        start_epoch: Epochs before the averaging begins.
+        period_epochs: Of 'swa': epochs between two weights that enter the mean, the first of them
+            so many after start_epoch; 0: those at the ends of the cycles of the schedule 'cyclic'.
+        statistics_batches: Training batches over which the batch-norm statistics of averaged
+            weights are estimated; 0: those of the last weights are used.
+    """
+
+    kind: str = 'none'
+    decay: float = 0.999
+    start_epoch: float = 0.0
+    period_epochs: float = 0.0
+    statistics_batches: int = 100
+
+    def __post_init__(self):
+        require(self, 'averaging.', *one_of(('none', 'ema', 'swa')), 'kind')
+        require(self, 'averaging.', 'in (0, 1)', lambda value: 0 < value < 1, 'decay')
+        numbers = ('start_epoch', 'period_epochs', 'statistics_batches')
+        require(self, 'averaging.', *NOT_NEGATIVE, *numbers)
+
+
+@dataclasses.dataclass(frozen=True)
+class FinetuneConfig:
+    """How the network of a category goes on from the one for all: --category=all_then_each.
+
+    Attributes:
+        epochs: Passes over the pictures of the category.
+        learning_rate_factor: On optimizer.learning_rate.
+        schedule: In place of that of the network for all.
+        heatmap_layers: The layers that depend on the keypoints are 'copied', as far as they are of
+            the category's keypoints, or start 'fresh'. All other layers are copied.
+    """
+
+    epochs: float = 28.0
+    learning_rate_factor: float = 1.0
+    schedule: ScheduleConfig = ScheduleConfig()
+    heatmap_layers: str = 'copied'
+
+    def __post_init__(self):
+        require(self, 'finetune.', *POSITIVE, 'epochs', 'learning_rate_factor')
+        require(self, 'finetune.', *one_of(('copied', 'fresh')), 'heatmap_layers')
+
+
 @dataclasses.dataclass(frozen=True)
 class Experiment:
     """Everything that could change a published number.
@@ -96,7 +464,7 @@ class Experiment:
     Attributes:
         epochs: Passes over the training split.
         epochs_per_eval: Epochs between two evaluations; the last epoch is always evaluated.
-        refine: How heat maps become points: a refine mode of utility.heatmaps.
+        refine: How heat maps become points: a refine mode of utility.codecs.heatmaps.
         seed: Of the weights, the order of the records and the augmentation.
         starts_from: 'all' where the network of a category goes on from the one for all; set by
             --category=all_then_each.
@@ -159,3 +527,6 @@ class Experiment:
             for key in sorted(here.keys() | there.keys())
             if here.get(key) != there.get(key)
         ]
+
+
+ALL_THEN_EACH = 'all_then_each'  # of --category

@@ -29,7 +29,7 @@ from typing import Any
 from absl import flags
 
 import config
-from utility import command_line
+from utility.command_line import scripts
 
 FLAGS = flags.FLAGS
 # Flags that make no sense without --inspect.
@@ -75,7 +75,7 @@ def _define_flags() -> None:
 
 
 def main(positional: list[str]) -> None:
-    command_line.no_positional(positional)
+    scripts.no_positional(positional)
     os.environ['CUDA_VISIBLE_DEVICES'] = '-1'  # every process would take the memory of the GPU
     if FLAGS.inspect is not None:
         inspect(FLAGS.inspect)
@@ -85,11 +85,11 @@ def main(positional: list[str]) -> None:
             raise ValueError(f'--{name} is for --inspect=RECORDS only')
     if FLAGS.folds is not None and FLAGS['val_fraction'].present:
         raise ValueError('give either --val_fraction or --folds and --fold')
-    from preprocessing import conversion
-    from utility import progress
+    from preprocessing.conversion import convert
+    from utility.command_line import progress
 
     records_dir = FLAGS.records_dir or posixpath.join(FLAGS.data_dir, config.DEFAULT_RECORDS_SUBDIR)
-    settings = conversion.Settings(
+    settings = convert.Settings(
         data_dir=FLAGS.data_dir,
         records_dir=records_dir,
         dataset=FLAGS.dataset,
@@ -103,7 +103,7 @@ def main(positional: list[str]) -> None:
         max_side=FLAGS.max_side,
         corrections=FLAGS.corrections,
     )
-    info = conversion.convert(settings, progress.track)
+    info = convert.convert(settings, progress.track)
     print(_summary(info))
     print(f'records: {records_dir}')
 
@@ -150,17 +150,18 @@ def _without_validation(info: dict) -> list[str]:
 
 def inspect(records_dir: str) -> None:
     """Tells what records hold; exits with 1 if they are not as many as dataset.json says."""
-    from utility import inspection, progress
+    from utility.command_line import progress
+    from utility.inspection import inspect_records
 
     experiment = config.Experiment()
-    settings = inspection.Settings(
+    settings = inspect_records.Settings(
         records_dir=records_dir,
-        output_dir=FLAGS.output_dir or posixpath.join(records_dir, inspection.DEFAULT_SUBDIR),
+        output_dir=FLAGS.output_dir or posixpath.join(records_dir, inspect_records.DEFAULT_SUBDIR),
         train_ops=experiment.resolved_ops(FLAGS.ops),
         eval_ops=experiment.resolved_ops(experiment.data.eval_ops),
         num_pictures=FLAGS.inspect_pictures,
     )
-    report = inspection.inspect(settings, progress.track)
+    report = inspect_records.inspect(settings, progress.track)
     print(format_inspection(report))
     print(f'\ninspection: {settings.output_dir}')
     if report['differences']:
@@ -169,7 +170,7 @@ def inspect(records_dir: str) -> None:
 
 
 def format_inspection(report: Mapping[str, Any]) -> str:
-    """The numbers of utility.inspection.inspect as aligned tables."""
+    """The numbers of utility.inspection.inspect_records.inspect as aligned tables."""
     import pandas as pd
 
     tables = {
@@ -195,4 +196,4 @@ def format_inspection(report: Mapping[str, Any]) -> str:
 
 if __name__ == '__main__':
     _define_flags()
-    command_line.run(main, __doc__)
+    scripts.run(main, __doc__)

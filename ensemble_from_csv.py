@@ -19,7 +19,7 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from utility import command_line
+from utility.command_line import scripts
 
 
 def _define_flags() -> None:
@@ -109,12 +109,12 @@ def _check_paths(values, positional: list[str]) -> None:
 def check(path: str, data_dir: str | None, dataset: str, output_json: str | None) -> bool:
     """Prints, and writes, what is wrong with a submission; whether it would be rejected."""
     from preprocessing.datasets import DATASETS
-    from preprocessing.tables import write_bytes
-    from utility.doctor import examination
+    from preprocessing.files import write_bytes
+    from utility.submissions import examine
 
     schema = DATASETS.get(dataset).schema
-    split = examination.read_split(data_dir, schema) if data_dir else None
-    report = examination.examine(path, schema, split)
+    split = examine.read_split(data_dir, schema) if data_dir else None
+    report = examine.examine(path, schema, split)
     print(report.to_text())
     if output_json:
         write_bytes(output_json, report.to_json().encode())
@@ -179,13 +179,14 @@ def learn(schema, values):
     Returns:
         A utility.ensembles.files.SavedEnsemble, and the positions of its models among --fit.
     """
-    from preprocessing.tables import read_table, write_bytes
+    from preprocessing.files import write_bytes
+    from preprocessing.tables import read_table
     from utility.ensembles import report
     from utility.ensembles.choice import LEARNED, choose
-    from utility.ensembles.corrections import truth_of
     from utility.ensembles.files import SavedEnsemble, to_json
     from utility.ensembles.selection import select_models
-    from utility.metrics import in_order_of
+    from utility.ensembles.systematic_errors import truth_of
+    from utility.metrics.normalized_error import in_order_of
 
     first, predictions = _read(values.fit, schema)
     predictions = predictions._replace(names=_short(values.fit))
@@ -212,7 +213,7 @@ def learn(schema, values):
 def main(positional: list[str]) -> None:
     values = flags.FLAGS
     if values.check:
-        command_line.no_positional(positional)
+        scripts.no_positional(positional)
         if check(values.check, values.data_dir, values.dataset, values.output_json):
             sys.stdout.flush()
             sys.exit(2)
@@ -230,7 +231,7 @@ def main(positional: list[str]) -> None:
         if read:
             combine_by(saved, read[0], read[1].of_models(models), schema, values.output_csv)
     elif values.weights_file:
-        from preprocessing.tables import read_bytes
+        from preprocessing.files import read_bytes
         from utility.ensembles.files import from_json
 
         text = read_bytes(values.weights_file).decode(errors='replace')
@@ -242,4 +243,4 @@ def main(positional: list[str]) -> None:
 
 if __name__ == '__main__':
     _define_flags()
-    command_line.run(main, __doc__)
+    scripts.run(main, __doc__)

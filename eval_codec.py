@@ -17,17 +17,17 @@ from typing import TYPE_CHECKING, NamedTuple
 from absl import flags
 
 import config
-from utility import command_line
+from utility.command_line import scripts
 
 if TYPE_CHECKING:
     import numpy as np
 
     from preprocessing.schema import KeypointSchema
     from preprocessing.tables import KeypointTable
-    from utility.heatmaps import HeatmapCodec
-    from utility.metrics import Score
+    from utility.codecs.heatmaps import HeatmapCodec
+    from utility.metrics.normalized_error import Score
 
-# From coarse to fine; the names that utility.heatmaps registers, which takes TensorFlow to ask.
+# From coarse to fine; the names of REFINEMENTS in utility/codecs, which imports TensorFlow.
 REFINE_MODES = ('argmax', 'quarter', 'centroid', 'gaussian', 'dark')
 ALL_MODES = 'all'
 # 19 MB of heat maps of 96 x 96 cells.
@@ -99,7 +99,7 @@ def codec_floor(
     """
     import numpy as np
 
-    from utility import metrics
+    from utility.metrics import normalized_error
 
     visible = table.visibility == 1
     # Annotators have clicked on pixel 512 of pictures of 512 px, the centre of the one beyond.
@@ -109,12 +109,14 @@ def codec_floor(
     predicted[visible & inside] = decoded_again(
         table.keypoints[visible & inside], codec, source_size
     )
-    normalizer = metrics.normalizers(table.keypoints, table.visibility, table.categories, schema)
-    distances = metrics.normalized_distances(
+    normalizer = normalized_error.normalizers(
+        table.keypoints, table.visibility, table.categories, schema
+    )
+    distances = normalized_error.normalized_distances(
         predicted, table.keypoints, np.where(inside, table.visibility, 0), normalizer
     )
     skipped = int(np.count_nonzero(normalizer <= 0))
-    score = metrics.summarize(distances, table.categories, schema, skipped)
+    score = normalized_error.summarize(distances, table.categories, schema, skipped)
     return Floor(score, float(np.nanmean(distances * normalizer[:, np.newaxis])), points_outside)
 
 
@@ -133,7 +135,7 @@ def decoded_again(points: np.ndarray, codec: HeatmapCodec, source_size: float) -
     import tensorflow as tf
 
     from preprocessing import geometry
-    from utility import progress
+    from utility.command_line import progress
 
     to_crop = geometry.letterbox((source_size, source_size), codec.image_size)
 
@@ -191,7 +193,7 @@ def report(floors: Mapping[str, Floor], codec: HeatmapCodec, source_size: float)
 
 
 def main(positional: list[str]) -> None:
-    command_line.no_positional(positional)
+    scripts.no_positional(positional)
     values = flags.FLAGS
     if not values.answers:
         raise ValueError('--answers is missing: the annotations, a CSV')
@@ -200,12 +202,13 @@ def main(positional: list[str]) -> None:
     import json
 
     from preprocessing.datasets import DATASETS
-    from preprocessing.tables import read_table, write_bytes
+    from preprocessing.files import write_bytes
+    from preprocessing.tables import read_table
 
     schema = DATASETS.get(values.dataset).schema
     table = read_table(values.answers, schema)
 
-    from utility.heatmaps import HeatmapCodec
+    from utility.codecs.heatmaps import HeatmapCodec
 
     floors = {}
     for mode in REFINE_MODES if values.refine == ALL_MODES else (values.refine,):
@@ -222,4 +225,4 @@ def main(positional: list[str]) -> None:
 
 if __name__ == '__main__':
     define_flags()
-    command_line.run(main, __doc__)
+    scripts.run(main, __doc__)

@@ -14,7 +14,9 @@ import os
 
 from absl import flags
 
-from utility import command_line, prediction_flags, scoring_flags
+from utility.command_line import scripts
+from utility.predict import flags as prediction_flags
+from utility.predict import scoring_flags
 
 JSON_FILE, PAGE_FILE = 'errors.json', 'errors.html'
 
@@ -63,11 +65,11 @@ def make_report(case, errors, missing: str, scale: float, image_sizes) -> dict:
 
 
 def main(positional: list[str]) -> None:
-    command_line.no_positional(positional)
+    scripts.no_positional(positional)
     values = flags.FLAGS
     are_csvs = scoring_flags.are_csvs_given(values, with_data_dir=True)
 
-    from preprocessing.tables import write_bytes
+    from preprocessing.files import write_bytes
     from utility.errors import budget as error_budget
     from utility.errors import cases as error_cases
     from utility.errors import page as error_page
@@ -98,4 +100,4 @@ def main(positional: list[str]) -> None:
 
 if __name__ == '__main__':
     _define_flags()
-    command_line.run(main, __doc__)
+    scripts.run(main, __doc__)

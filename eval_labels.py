@@ -24,7 +24,8 @@ import posixpath
 
 from absl import flags
 
-from utility import command_line, prediction_flags
+from utility.command_line import scripts
+from utility.predict import flags as prediction_flags
 
 PAGE_FILE, CORRECTIONS_FILE = 'index.html', 'corrections.csv'
 
@@ -55,7 +56,7 @@ def read_annotations(split_dirs: list[str]):
     from preprocessing import records
     from preprocessing.datasets import DATASETS
     from preprocessing.tables import KeypointTable
-    from utility import answers
+    from utility.metrics import annotations as answers
 
     split_dirs = [path.rstrip('/') for path in split_dirs]
     twice = [path for n, path in enumerate(split_dirs) if path in split_dirs[:n]]
@@ -88,7 +89,7 @@ def read_predictions(values, table, schema):
         print(f'predictions of {known} of {len(table.image_ids)} pictures')
         return combined
     if values.model_dir:
-        from utility import predictor
+        from utility.predict import predictor
 
         options = prediction_flags.options(values)
         parts = [
@@ -100,7 +101,7 @@ def read_predictions(values, table, schema):
 
 def corrections_of(suspicions, table, schema):
     """The rows of the CSV, and of each suspicion the numbers of its lines."""
-    from preprocessing.corrections import Correction, cell
+    from preprocessing.conversion.corrections import Correction, cell
 
     rows, lines = [], []
     for one in suspicions:
@@ -161,7 +162,7 @@ def to_json(suspicions, table, schema) -> str:
 
 
 def main(positional: list[str]) -> None:
-    command_line.no_positional(positional)
+    scripts.no_positional(positional)
     values = flags.FLAGS
     if not values.data_dir:
         raise ValueError('--data_dir is missing: labelled splits of the records, RECORDS/train')
@@ -169,8 +170,9 @@ def main(positional: list[str]) -> None:
         raise ValueError('give either --predictions or --model_dir')
     if not values.model_dir:
         prediction_flags.refuse()
-    from preprocessing import corrections, records
-    from preprocessing.tables import write_bytes
+    from preprocessing import records
+    from preprocessing.conversion import corrections
+    from preprocessing.files import write_bytes
     from utility.labels import audit as label_audit
     from utility.labels import page as audit_page
 
@@ -195,4 +197,4 @@ def main(positional: list[str]) -> None:
 
 if __name__ == '__main__':
     _define_flags()
-    command_line.run(main, __doc__)
+    scripts.run(main, __doc__)

@@ -15,7 +15,9 @@ import os
 
 from absl import flags
 
-from utility import command_line, prediction_flags, scoring_flags
+from utility.command_line import scripts
+from utility.predict import flags as prediction_flags
+from utility.predict import scoring_flags
 
 
 def _define_flags() -> None:
@@ -38,27 +40,28 @@ def assess(predictions, answers, schema, missing: str = 'error', confidence: boo
         predictions: One or two pairs of a name, for error messages, and a KeypointTable.
         answers: A KeypointTable.
         schema: Of all of them.
-        missing: As of utility.metrics.distances_to.
+        missing: As of utility.metrics.normalized_error.distances_to.
         confidence: Whether to estimate how sure NE is.
 
     Returns:
-        The utility.metrics.Score of the first, and its utility.statistics.Comparison with the
-        second; None without one.
+        The Score (utility.metrics.normalized_error) of the first, and its Comparison
+        (utility.statistics.bootstrap) with the second; None without one.
     """
-    from utility import metrics, statistics
+    from utility.metrics import normalized_error
+    from utility.statistics import bootstrap
 
     results = []
     for name, table in predictions:
         try:
-            results.append(metrics.distances_to(answers, table, schema, missing))
+            results.append(normalized_error.distances_to(answers, table, schema, missing))
             if len(results) == 1:
-                score = metrics.summarize(
+                score = normalized_error.summarize(
                     results[0][0], answers.categories, schema, *results[0][1:], confidence
                 )
         except ValueError as error:
             raise ValueError(f'{name}: {error}') from error
     distances = [own for own, *_ in results]
-    return score, statistics.compare(*distances) if len(distances) > 1 else None
+    return score, bootstrap.compare(*distances) if len(distances) > 1 else None
 
 
 def predict_runs(data_dir: str, run_dirs, options):
@@ -68,8 +71,9 @@ def predict_runs(data_dir: str, run_dirs, options):
         Predictions and answers, two preprocessing.tables.KeypointTable in one order, and their
         preprocessing.schema.KeypointSchema.
     """
-    from utility import predictor, runs
-    from utility.answers import annotations_of
+    from utility.checkpoints import runs
+    from utility.metrics.annotations import annotations_of
+    from utility.predict import predictor
 
     schema = runs.schema_of(run_dirs[0])
     answers, _ = annotations_of(data_dir, schema)
@@ -78,23 +82,24 @@ def predict_runs(data_dir: str, run_dirs, options):
 
 
 def score_model(data_dir: str, run_dirs, options, confidence: bool = False):
-    """Scores runs, as one predictor, on a labelled split of the records: a utility.metrics.Score.
+    """Score runs, as one predictor, on a labelled split of the records; gives a Score.
 
     Args:
         data_dir: The split, RECORDS/val.
         run_dirs: The runs, at least one.
-        options: A utility.predictor.PredictOptions.
+        options: A utility.predict.predictor.PredictOptions.
         confidence: Whether to estimate how sure NE is.
     """
-    from utility import metrics
+    from utility.metrics import normalized_error
 
-    return metrics.score(*predict_runs(data_dir, run_dirs, options), confidence=confidence)
+    return normalized_error.score(*predict_runs(data_dir, run_dirs, options), confidence=confidence)
 
 
 def score_baseline(data_dir: str, run_dir: str):
     """Scores what a network must beat: the mean positions in RECORDS/train of each category."""
-    from utility import baseline, metrics, runs
-    from utility.answers import annotations_of
+    from utility.checkpoints import runs
+    from utility.metrics import baseline, normalized_error
+    from utility.metrics.annotations import annotations_of
 
     schema = runs.schema_of(run_dir)
     train_dir = os.path.join(os.path.dirname(data_dir.rstrip('/')), 'train')
@@ -104,7 +109,7 @@ def score_baseline(data_dir: str, run_dir: str):
     )
     answers, sizes = annotations_of(data_dir, schema)
     predicted = baseline.mean_position_baseline(positions, sizes, answers.categories)
-    return metrics.score(*_by_place(predicted, answers), schema)
+    return normalized_error.score(*_by_place(predicted, answers), schema)
 
 
 def _by_place(keypoints, answers):
@@ -117,7 +122,7 @@ def _by_place(keypoints, answers):
 
 
 def format_score(score) -> str:
-    """A utility.metrics.Score as an aligned table for people, NE and PCK in percent."""
+    """Format a Score as an aligned table for people, NE and PCK in percent."""
     groups = [
         ({'all': score.normalized_error}, {'all': score.points}, {'all': score.pck}),
         (score.per_category, score.points_per_category, score.pck_per_category),
@@ -141,7 +146,7 @@ def format_score(score) -> str:
 
 
 def format_confidence(score) -> str:
-    """The confidence intervals of a utility.metrics.Score, NE in percent."""
+    """The confidence intervals of a utility.metrics.normalized_error.Score, NE in percent."""
     ends = {'all': score.confidence['normalized_error'], **score.confidence['per_category']}
     errors = {'all': score.normalized_error, **score.per_category}
     width = max(map(len, ends))
@@ -154,7 +159,7 @@ def format_confidence(score) -> str:
 
 
 def format_comparison(comparison, prediction: str, against: str) -> str:
-    """What a utility.statistics.Comparison says, in sentences."""
+    """What a utility.statistics.bootstrap.Comparison says, in sentences."""
     value, low, high = (100 * end for end in comparison.difference)
     significant = comparison.p_value < 1 - comparison.level
     verdict = f'{prediction if value < 0 else against} is better' if significant else 'not settled'
@@ -185,7 +190,8 @@ def _of_csvs(values):
 
 def _of_runs(values):
     """What assess says of --model_dir and --against."""
-    from utility import predictor, runs
+    from utility.checkpoints import runs
+    from utility.predict import predictor
 
     options = prediction_flags.options(values)
     others = values.against.split(',') if values.against else []
@@ -200,7 +206,7 @@ def _of_runs(values):
 
 
 def main(positional: list[str]) -> None:
-    command_line.no_positional(positional)
+    scripts.no_positional(positional)
     values = flags.FLAGS
     are_csvs = scoring_flags.are_csvs_given(values)
     if values.baseline and are_csvs:
@@ -216,7 +222,7 @@ def main(positional: list[str]) -> None:
         name = values.prediction or ','.join(values.model_dir)
         print(f'\n{format_comparison(comparison, name, values.against)}')
     if values.output_json:
-        from preprocessing.tables import write_bytes
+        from preprocessing.files import write_bytes
 
         report = json.loads(score.to_json())
         if comparison:
@@ -226,4 +232,4 @@ def main(positional: list[str]) -> None:
 
 if __name__ == '__main__':
     _define_flags()
-    command_line.run(main, __doc__)
+    scripts.run(main, __doc__)

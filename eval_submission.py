@@ -14,7 +14,9 @@ import sys
 from absl import flags
 
 import config
-from utility import command_line, prediction_flags
+from preprocessing import files
+from utility.command_line import scripts
+from utility.predict import flags as prediction_flags
 
 
 def _define_flags() -> None:
@@ -43,12 +45,14 @@ def _runs_and_output(values) -> tuple[list[str], str]:
 
 
 def main(positional: list[str]) -> None:
-    command_line.no_positional(positional)
+    scripts.no_positional(positional)
     values = flags.FLAGS
     run_dirs, output = _runs_and_output(values)
 
-    from preprocessing import records, tables
-    from utility import predictor, runs, submissions
+    from preprocessing import records
+    from utility.checkpoints import runs
+    from utility.predict import predictor
+    from utility.submissions import write
 
     options = prediction_flags.options(values)
     categories = predictor.categories_of(values.data_dir)
@@ -57,7 +61,7 @@ def main(positional: list[str]) -> None:
         runs.networks_for(run_dir, categories)
     schema = runs.schema_of(run_dirs[0])
     predictions = predictor.predict_split(run_dirs, values.data_dir, options)
-    submissions.write_submission(
+    write.write_submission(
         output,
         predictions.image_ids,
         predictions.categories,
@@ -69,7 +73,7 @@ def main(positional: list[str]) -> None:
     print(f'{output}: {len(predictions.image_ids)} pictures')
     if values.run_on_cloud:
         copy = os.path.join(run_dirs[0], os.path.basename(output))
-        tables.write_bytes(copy, tables.read_bytes(output))
+        files.write_bytes(copy, files.read_bytes(output))
         print(f'{copy}: a copy')
     num_rejected = records.count_rejected(values.data_dir)
     if num_rejected:
@@ -82,4 +86,4 @@ def main(positional: list[str]) -> None:
 
 if __name__ == '__main__':
     _define_flags()
-    command_line.run(main, __doc__)
+    scripts.run(main, __doc__)

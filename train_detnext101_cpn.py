@@ -4,7 +4,7 @@ import dataclasses
 
 import config
 from train_seresnext101_cpn import EXPERIMENT as SERESNEXT101_CPN
-from utility import runner
+from utility.train import runner
 
 EXPERIMENT = dataclasses.replace(
     SERESNEXT101_CPN,

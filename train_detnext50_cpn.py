@@ -3,7 +3,7 @@
 import dataclasses
 
 from train_detnet50_cpn import EXPERIMENT as DETNET50_CPN
-from utility import runner
+from utility.train import runner
 
 EXPERIMENT = dataclasses.replace(
     DETNET50_CPN,

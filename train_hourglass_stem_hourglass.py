@@ -1,7 +1,7 @@
 """Four stacked hourglasses, 384 px (Newell et al. 2016, Stacked Hourglass Networks)."""
 
 import config
-from utility import runner
+from utility.train import runner
 
 EXPERIMENT = config.Experiment(
     network=config.NetworkConfig(

@@ -4,7 +4,7 @@ import dataclasses
 
 import config
 from train_hourglass_stem_hourglass import EXPERIMENT as HOURGLASS_STEM_HOURGLASS
-from utility import runner
+from utility.train import runner
 
 EXPERIMENT = dataclasses.replace(
     HOURGLASS_STEM_HOURGLASS,

@@ -1,7 +1,7 @@
 """HRNet-W32, 384 px (Sun et al. 2019, Deep High-Resolution Representation Learning)."""
 
 import config
-from utility import runner
+from utility.train import runner
 
 EXPERIMENT = config.Experiment(
     network=config.NetworkConfig(

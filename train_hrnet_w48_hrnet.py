@@ -3,7 +3,7 @@
 import dataclasses
 
 from train_hrnet_w32_hrnet import EXPERIMENT as HRNET_W32_HRNET
-from utility import runner
+from utility.train import runner
 
 EXPERIMENT = dataclasses.replace(
     HRNET_W32_HRNET,

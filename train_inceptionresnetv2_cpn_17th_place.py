@@ -3,7 +3,7 @@
 import dataclasses
 
 from train_resnet152_cpn_17th_place import EXPERIMENT as RESNET152_CPN_17TH_PLACE
-from utility import runner
+from utility.train import runner
 
 EXPERIMENT = dataclasses.replace(
     RESNET152_CPN_17TH_PLACE,

@@ -3,7 +3,7 @@
 import dataclasses
 
 from train_inceptionresnetv2_cpn_17th_place import EXPERIMENT as INCEPTIONRESNETV2_CPN_17TH_PLACE
-from utility import runner
+from utility.train import runner
 
 EXPERIMENT = dataclasses.replace(
     INCEPTIONRESNETV2_CPN_17TH_PLACE,

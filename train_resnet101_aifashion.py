@@ -1,7 +1,7 @@
 """ResNet-101 up to stride 16 with AiFashion's global net and two refine stacks, 512 px."""
 
 import config
-from utility import runner
+from utility.train import runner
 
 EXPERIMENT = config.Experiment(
     network=config.NetworkConfig(

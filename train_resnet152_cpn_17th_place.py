@@ -1,7 +1,7 @@
 """ResNet-152 with the pyramid network of the 17th place of FashionAI 2018, 512 px."""
 
 import config
-from utility import runner
+from utility.train import runner
 
 EXPERIMENT = config.Experiment(
     network=config.NetworkConfig(

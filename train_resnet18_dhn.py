@@ -1,7 +1,7 @@
 """ResNet-18 with a deconvolution head, 256 px: a small network (Xiao et al. 2018)."""
 
 import config
-from utility import runner
+from utility.train import runner
 
 EXPERIMENT = config.Experiment(
     network=config.NetworkConfig(

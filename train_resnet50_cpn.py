@@ -1,7 +1,7 @@
 """ResNet-50 with a Cascaded Pyramid Network, 384 px (Chen et al. 2018, CPN)."""
 
 import config
-from utility import runner
+from utility.train import runner
 
 EXPERIMENT = config.Experiment(
     network=config.NetworkConfig(backbone='resnet50', head='cpn'),

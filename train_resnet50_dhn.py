@@ -1,7 +1,7 @@
 """ResNet-50 with a deconvolution head, 384 px (Xiao et al. 2018, Simple Baselines)."""
 
 import config
-from utility import runner
+from utility.train import runner
 
 EXPERIMENT = config.Experiment(
     network=config.NetworkConfig(backbone='resnet50', head='dhn'),

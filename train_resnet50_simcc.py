@@ -1,7 +1,7 @@
 """ResNet-50 that classifies coordinates, 256 px (Li et al. 2022, SimCC)."""
 
 import config
-from utility import runner
+from utility.train import runner
 
 EXPERIMENT = config.Experiment(
     network=config.NetworkConfig(

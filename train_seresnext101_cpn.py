@@ -4,7 +4,7 @@ import dataclasses
 
 import config
 from train_resnet50_cpn import EXPERIMENT as RESNET50_CPN
-from utility import runner
+from utility.train import runner
 
 EXPERIMENT = dataclasses.replace(
     RESNET50_CPN,

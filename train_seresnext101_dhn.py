@@ -1,7 +1,7 @@
 """SE-ResNeXt-101 32x4d of stride 16 with deconvolutions to half of 384 px (Xiao et al. 2018)."""
 
 import config
-from utility import runner
+from utility.train import runner
 
 EXPERIMENT = config.Experiment(
     network=config.NetworkConfig(

@@ -3,7 +3,7 @@
 import dataclasses
 
 from train_seresnext50_cpn import EXPERIMENT as SERESNEXT50_CPN
-from utility import runner
+from utility.train import runner
 
 EXPERIMENT = dataclasses.replace(
     SERESNEXT50_CPN,

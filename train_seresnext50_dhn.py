@@ -3,7 +3,7 @@
 import dataclasses
 
 from train_seresnext101_dhn import EXPERIMENT as SERESNEXT101_DHN
-from utility import runner
+from utility.train import runner
 
 EXPERIMENT = dataclasses.replace(
     SERESNEXT101_DHN,

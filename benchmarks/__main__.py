@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from absl import flags
 
-import settings
+import config
 from benchmarks import ledger, report
-from utility import command_line
+from utility.command_line import scripts
 
 # Modules of this package, each a part as benchmarks.report describes it; in the order of the page.
 PARTS = (
@@ -25,12 +25,12 @@ def _select(names: list[str]) -> list[str]:
     """The parts of these names, in the order of the page; none given: all."""
     for name in names:
         if name not in PARTS:
-            raise settings.unknown('part', f'--only={name}', name, PARTS)
+            raise config.unknown('part', f'--only={name}', name, PARTS)
     return [name for name in PARTS if not names or name in names]
 
 
 def main(positional: list[str]) -> None:
-    command_line.no_positional(positional)
+    scripts.no_positional(positional)
     values = flags.FLAGS
     results = {
         name: report.measure(f'benchmarks.{name}', values.repeats) for name in _select(values.only)
@@ -39,7 +39,7 @@ def main(positional: list[str]) -> None:
     report.publish(told, results, values.output)
     failed = [result.title for result in results.values() if result.failure]
     if failed:
-        raise command_line.RunError(f'not measured: {", ".join(failed)}')
+        raise scripts.RunError(f'not measured: {", ".join(failed)}')
 
 
 if __name__ == '__main__':
@@ -51,4 +51,4 @@ if __name__ == '__main__':
         lambda path: not path or not path.endswith('.json'),
         'the numbers get this name; give the page another, such as speed.md',
     )
-    command_line.run(main, __doc__)
+    scripts.run(main, __doc__)

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from benchmarks.isolated import FailedError
 from benchmarks.recipes import ROOT
-from utility.medians import Summary, summarise
+from utility.statistics.medians import Summary, summarise
 
 
 class Cost(NamedTuple):

@@ -18,14 +18,20 @@ from benchmarks import ledger
 from preprocessing.datasets import DATASETS
 from preprocessing.schema import KeypointSchema
 from preprocessing.tables import read_table
-from utility import command_line
+from utility.command_line import scripts
 from utility.ensembles.choice import LEARNED, Ensemble, choose, distances_of, picture_groups
 from utility.ensembles.combination import Predictions, read_tables, stack
-from utility.ensembles.corrections import Truth, truth_of
 from utility.ensembles.methods import METHODS
 from utility.ensembles.selection import select_models
-from utility.metrics import in_order_of
-from utility.statistics import LEVEL, Interval, grouped_folds, picture_sums, ratio_interval
+from utility.ensembles.systematic_errors import Truth, truth_of
+from utility.metrics.normalized_error import in_order_of
+from utility.statistics.bootstrap import (
+    LEVEL,
+    Interval,
+    grouped_folds,
+    picture_sums,
+    ratio_interval,
+)
 
 BASELINE = 'median'
 _HEADER = ('combined by', 'NE %', 'spread', f'less than {BASELINE}', f'{100 * LEVEL:g} % interval')
@@ -170,4 +176,4 @@ def _cells(row: Row) -> list[str]:
 
 if __name__ == '__main__':
     _define_flags()
-    command_line.run(main, __doc__)
+    scripts.run(main, __doc__)

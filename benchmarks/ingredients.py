@@ -20,7 +20,7 @@ from absl import flags, logging
 
 from benchmarks import ledger
 from benchmarks.isolated import describe_machine
-from utility import command_line
+from utility.command_line import scripts
 
 # The networks, with settings of their own.
 SCRIPTS = {
@@ -143,13 +143,14 @@ def command(arm: Arm, values) -> list[str]:
 
 def score(arm: Arm, values, answers, schema) -> dict[str, Any]:
     """A row: the arm, what it adds, and its scored distances [N, K]."""
-    from utility import metrics, predictor
-    from utility.prediction import PredictOptions
+    from utility.metrics import normalized_error
+    from utility.predict import predictor
+    from utility.predict.views_to_points import PredictOptions
 
     split = os.path.join(values.data_dir, 'val')
     found = predictor.predict_split([run_dir(values.work_dir, arm)], split, PredictOptions())
     predicted = answers._replace(keypoints=found.keypoints)
-    distances = metrics.distances_to(answers, predicted, schema, 'error')[0]
+    distances = normalized_error.distances_to(answers, predicted, schema, 'error')[0]
     settings = added_by(arm, values.epochs)
     settings += [f'--category={arm.category}'] if arm.category != 'all' else []
     return {'arm': arm, 'settings': settings, 'distances': distances}
@@ -157,14 +158,14 @@ def score(arm: Arm, values, answers, schema) -> dict[str, Any]:
 
 def cells(row: dict[str, Any], base: dict[str, Any]) -> tuple[str, ...]:
     """A line of the table."""
-    from utility import statistics
+    from utility.statistics import bootstrap
 
     arm, settings = row['arm'], row['settings']
-    value, low, high = (100 * end for end in statistics.ne_interval(row['distances']))
+    value, low, high = (100 * end for end in bootstrap.ne_interval(row['distances']))
     line = [arm.name, '<br>'.join(settings), f'{value:.2f}', f'[{low:.2f}, {high:.2f}]']
     if row is base:
         return (*line, '', '')
-    comparison = statistics.compare(row['distances'], base['distances'])
+    comparison = bootstrap.compare(row['distances'], base['distances'])
     return (*line, f'{100 * comparison.difference.value:+.2f}', f'{comparison.p_value:.4f}')
 
 
@@ -185,7 +186,7 @@ def page(rows: list[dict[str, Any]], script: str, steps: int, made_by: str) -> s
 
 
 def main(positional: list[str]) -> None:
-    command_line.no_positional(positional)
+    scripts.no_positional(positional)
     values = flags.FLAGS
     if not (values.data_dir and values.work_dir):
         raise ValueError('--data_dir and --work_dir are needed')
@@ -201,8 +202,8 @@ def main(positional: list[str]) -> None:
 
     import tensorflow as tf
 
-    from utility import runs
-    from utility.answers import annotations_of
+    from utility.checkpoints import runs
+    from utility.metrics.annotations import annotations_of
 
     base_dir = run_dir(values.work_dir, BASE)
     schema = runs.schema_of(base_dir)
@@ -224,4 +225,4 @@ if __name__ == '__main__':
     flags.DEFINE_string('init_checkpoint', None, 'Weights that all of them start from.')
     flags.DEFINE_list('only', [], 'Ingredients to try; none: all.')
     ledger.define_output('Markdown file for the table, too.')
-    command_line.run(main, __doc__)
+    scripts.run(main, __doc__)

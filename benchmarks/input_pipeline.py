@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from benchmarks import interleaved, isolated
 from benchmarks.report import MET, NO_TARGET, TARGET, Table, Target
-from utility.medians import summarise
+from utility.statistics.medians import summarise
 
 NAME = 'Training input'
 BATCH_SIZE = 16
@@ -95,7 +95,7 @@ class _Input:
     def with_heatmaps(self):
         import tensorflow as tf
 
-        from utility.heatmaps import HeatmapCodec
+        from utility.codecs.heatmaps import HeatmapCodec
 
         network = self.experiment.network
         codec = HeatmapCodec(
@@ -123,16 +123,17 @@ class _Input:
     def warped_whole(self, index, example):
         import tensorflow as tf
 
-        from preprocessing import geometry, op_strings
-        from preprocessing.ops import Stage
+        from preprocessing import geometry
+        from preprocessing.ops import op_string
+        from preprocessing.ops.registry import Stage
         from preprocessing.rendering import to_uint8
 
         seed = tf.stack([tf.constant(self.experiment.seed, tf.int64), index])
-        framed = op_strings.framed(self.ops, self.schema, example, seed)
-        size = op_strings.picture_size(self.ops)
+        framed = op_string.framed(self.ops, self.schema, example, seed)
+        size = op_string.picture_size(self.ops)
         warped = geometry.warp_image(_decoded(example), framed['to_crop'], size, framed['fill'])
         framed = {**framed, 'image': warped}
-        for stage, op in op_strings.parse_ops(self.ops):
+        for stage, op in op_string.parse_ops(self.ops):
             if stage == Stage.PIXELS:
                 framed = op(framed, seed)
         return to_uint8(framed['image'])
@@ -211,7 +212,7 @@ def _memory_table(data_dir: str) -> Table:
 
 def measure(repeats: int) -> list[Table]:
     """The rates of the ways, which take turns, and the memory that the input takes."""
-    from utility import input_profile
+    from utility.train.preflight import input_profile
 
     with tempfile.TemporaryDirectory() as data_dir:
         write_records(pathlib.Path(data_dir))

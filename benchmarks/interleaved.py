@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from benchmarks.isolated import FailedError
-from utility.medians import Summary
+from utility.statistics.medians import Summary
 
 _REFERENCE_SIDE = 1024
 _REFERENCE_SECONDS = 0.1

@@ -21,7 +21,7 @@ from absl import flags
 
 from preprocessing.schema import KeypointSchema
 from preprocessing.tables import KeypointTable
-from utility import command_line
+from utility.command_line import scripts
 
 SHARES = {'sides': 0.03, 'in_out': 0.03, 'place': 0.03, 'same_place': 0.03}
 CONFIDENCES = (0.5, 0.9)
@@ -50,7 +50,7 @@ def make_mistakes(
     Returns:
         The table with mistakes, and which these are by row.
     """
-    from utility.metrics import normalizers
+    from utility.metrics.normalized_error import normalizers
 
     rng = np.random.default_rng(seed)
     keypoints, visibility = table.keypoints.copy(), table.visibility.copy()
@@ -102,7 +102,7 @@ def _choose(
 
 def simulate_predictions(table: KeypointTable, schema: KeypointSchema, seed: int = 0) -> np.ndarray:
     """What a network might say of pictures with these true points: float64 [N, K, 2], px."""
-    from utility.metrics import normalizers
+    from utility.metrics.normalized_error import normalizers
 
     rng = np.random.default_rng(seed)
     lengths = normalizers(table.keypoints, table.visibility, table.categories, schema)
@@ -179,7 +179,7 @@ def format_counts(found: Mapping[str, Counts]) -> str:
 def draw_garments(count: int, size: int, seed: int) -> tuple[KeypointTable, np.ndarray]:
     """Annotations of synthetic garments, and the sizes of the pictures [N, 2]."""
     from demos.garments import dataset
-    from utility.progress import track
+    from utility.command_line.progress import track
 
     garments = dataset.GarmentSet(seed, size, {dataset.TRAIN: count})
     rows = []
@@ -200,7 +200,7 @@ def draw_garments(count: int, size: int, seed: int) -> tuple[KeypointTable, np.n
 
 
 def main(positional: list[str]) -> None:
-    command_line.no_positional(positional)
+    scripts.no_positional(positional)
     values = flags.FLAGS
     from preprocessing.datasets import DATASETS
     from preprocessing.tables import read_table
@@ -235,4 +235,4 @@ def _define_flags() -> None:
 
 if __name__ == '__main__':
     _define_flags()
-    command_line.run(main, __doc__)
+    scripts.run(main, __doc__)

@@ -15,7 +15,7 @@ from absl import flags, logging
 
 from benchmarks import ledger
 from benchmarks.isolated import describe_machine
-from utility import command_line
+from utility.command_line import scripts
 
 _HEADER = (
     'prediction', 'NE %', '95 % interval', 'against', 'difference', 'p', 'pictures/s',
@@ -103,9 +103,9 @@ class Stopwatch:
 
 
 def predict_options(rung: Rung, batch_size: int):
-    """The utility.prediction.PredictOptions of a rung."""
-    from utility.prediction import PredictOptions
-    from utility.views import ViewOptions
+    """The utility.predict.views_to_points.PredictOptions of a rung."""
+    from utility.predict.test_time_augmentation import ViewOptions
+    from utility.predict.views_to_points import PredictOptions
 
     options = dict(rung.options)
     views = ViewOptions(**options.pop('views', {}))
@@ -114,8 +114,10 @@ def predict_options(rung: Rung, batch_size: int):
 
 def climb(data_dir: str, run_dirs: Sequence[str], batch_size: int) -> list[dict[str, Any]]:
     """A row for each rung: its name, scored distances [N, K], and pictures per second."""
-    from utility import metrics, predictor, runs
-    from utility.answers import annotations_of
+    from utility.checkpoints import runs
+    from utility.metrics import normalized_error
+    from utility.metrics.annotations import annotations_of
+    from utility.predict import predictor
 
     schema = runs.schema_of(run_dirs[0])
     answers, _ = annotations_of(data_dir, schema)
@@ -126,7 +128,7 @@ def climb(data_dir: str, run_dirs: Sequence[str], batch_size: int) -> list[dict[
         options = predict_options(rung, batch_size)
         found = predictor.predict_split(run_dirs[: rung.num_runs], data_dir, options, watch)
         predicted = answers._replace(keypoints=found.keypoints)
-        distances = metrics.distances_to(answers, predicted, schema, 'error')[0]
+        distances = normalized_error.distances_to(answers, predicted, schema, 'error')[0]
         rows.append({'rung': rung, 'distances': distances, 'rate': watch.rate()})
         logging.info('%s: done', rung.name)
     return rows
@@ -134,13 +136,13 @@ def climb(data_dir: str, run_dirs: Sequence[str], batch_size: int) -> list[dict[
 
 def cells(row: dict[str, Any], others: dict[str, dict[str, Any]]) -> tuple[str, ...]:
     """A line of the table."""
-    from utility import statistics
+    from utility.statistics import bootstrap
 
-    value, low, high = (100 * end for end in statistics.ne_interval(row['distances']))
+    value, low, high = (100 * end for end in bootstrap.ne_interval(row['distances']))
     line = [row['rung'].name, f'{value:.3f}', f'[{low:.2f}, {high:.2f}]']
     against = row['rung'].against
     if against:
-        comparison = statistics.compare(row['distances'], others[against]['distances'])
+        comparison = bootstrap.compare(row['distances'], others[against]['distances'])
         line += [
             against, f'{100 * comparison.difference.value:+.3f}', f'{comparison.p_value:.4f}'
         ]  # fmt: skip
@@ -166,7 +168,7 @@ def page(rows: list[dict[str, Any]], data_dir: str, run_dirs: Sequence[str]) -> 
 
 
 def main(positional: list[str]) -> None:
-    command_line.no_positional(positional)
+    scripts.no_positional(positional)
     values = flags.FLAGS
     if not (values.data_dir and values.model_dir):
         raise ValueError('--data_dir and --model_dir are needed')
@@ -179,4 +181,4 @@ if __name__ == '__main__':
     flags.DEFINE_list('model_dir', None, 'The run, or several with commas.')
     flags.DEFINE_integer('batch_size', 16, 'Pictures at a time.', lower_bound=1)
     ledger.define_output('Markdown file for the table, too.')
-    command_line.run(main, __doc__)
+    scripts.run(main, __doc__)

@@ -12,7 +12,7 @@ from typing import Any
 from absl import flags
 
 from config import Experiment
-from preprocessing.tables import write_bytes
+from preprocessing.files import write_bytes
 
 FAILURE = 'failure'  # the key of a row that says why there is none
 

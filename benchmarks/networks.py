@@ -21,8 +21,8 @@ from absl import flags, logging
 from benchmarks import interleaved, isolated, ledger, recipes
 from benchmarks.interleaved import Run
 from config import Experiment
-from utility import command_line
-from utility.medians import Summary, summarise
+from utility.command_line import scripts
+from utility.statistics.medians import Summary, summarise
 
 _TRAIN, _INFER = 'train', 'infer'  # the modes of a model function
 # It has no products that would be counted with those of the network.
@@ -74,7 +74,7 @@ def _define_flags() -> None:
 
 
 def main(positional: list[str]) -> None:
-    command_line.no_positional(positional)
+    scripts.no_positional(positional)
     values = flags.FLAGS
     options = Options(**{name: values[name].value for name in Options._fields})
     chosen = recipes.select(values.scripts)
@@ -199,9 +199,10 @@ def step(
     import tensorflow as tf
 
     from benchmarks.multiplications import count_flops
+    from nets.precision import Compute
     from preprocessing.datasets import DATASETS
-    from utility.compute import Compute
-    from utility.model_fn import Task, make_model_fn
+    from utility.predict.model_fn import PredictTask, make_predict_fn
+    from utility.train.model_fn import Task, make_model_fn
 
     v1 = tf.compat.v1
     computed = Compute(precision, recompute=recompute)
@@ -210,8 +211,12 @@ def step(
     with tf.Graph().as_default():
         tf.random.set_seed(experiment.seed)
         features, labels = _noise(experiment, batch_size, schema.num_keypoints)
-        model_fn = make_model_fn(Task(experiment, schema, compute=computed))
-        spec = model_fn(features, labels, mode, SimpleNamespace(model_dir=''))
+        if mode == _TRAIN:
+            model_fn = make_model_fn(Task(experiment, schema, compute=computed))
+            spec = model_fn(features, labels, mode, SimpleNamespace(model_dir=''))
+        else:
+            predict_fn = make_predict_fn(PredictTask(experiment, schema, compute=computed))
+            spec = predict_fn(features, None, mode)
         points = (spec.predictions or {}).get('keypoints')
         session = v1.Session(config=settings)
         session.run(v1.global_variables_initializer())
@@ -296,4 +301,4 @@ def cells(name: str, row: dict[str, Any], options: Options) -> list[str]:
 
 if __name__ == '__main__':
     _define_flags()
-    command_line.run(main, __doc__)
+    scripts.run(main, __doc__)

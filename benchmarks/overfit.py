@@ -20,7 +20,7 @@ from absl import flags, logging
 
 from benchmarks import isolated, ledger, recipes
 from config import Experiment, OptimizerConfig
-from utility import command_line
+from utility.command_line import scripts
 
 NUM_PICTURES = 4
 # Sides of the pictures, px; the first that fits the strides of a network is taken.
@@ -68,7 +68,7 @@ def _define_flags() -> None:
 
 
 def main(positional: list[str]) -> None:
-    command_line.no_positional(positional)
+    scripts.no_positional(positional)
     values = flags.FLAGS
     options = Options(**{name: values[name].value for name in Options._fields})
     book = ledger.Ledger(values.json, options._asdict())
@@ -159,7 +159,8 @@ def _step(experiment: Experiment, pictures: tuple, options: Options):
     import tensorflow as tf
 
     from nets import build_network
-    from utility import losses, optimizers
+    from utility.losses import heatmap_loss as losses
+    from utility.optim import training_step
 
     v1 = tf.compat.v1
     tf.random.set_seed(experiment.seed)
@@ -170,7 +171,7 @@ def _step(experiment: Experiment, pictures: tuple, options: Options):
     outputs = network(v1.placeholder_with_default(images, images.shape), True)
     total, each = losses.heatmap_loss(outputs, labels, experiment.loss, image_size)
     adam, rate = OptimizerConfig(name='adam', weight_decay=0.0), tf.constant(options.learning_rate)
-    return each[-1], optimizers.training_step(total, rate, network.trainable_variables, adam)
+    return each[-1], training_step.training_step(total, rate, network.trainable_variables, adam)
 
 
 def garments(size: int):
@@ -218,4 +219,4 @@ def _cells(name: str, row: dict[str, Any]) -> list[str]:
 
 if __name__ == '__main__':
     _define_flags()
-    command_line.run(main, __doc__)
+    scripts.run(main, __doc__)

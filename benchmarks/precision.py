@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 from absl import flags, logging
 
 from benchmarks import interleaved, isolated, ledger, networks, recipes
-from utility import command_line
-from utility.medians import summarise
+from utility.command_line import scripts
+from utility.statistics.medians import summarise
 
 _HEADER = ('network', 'way', 'training step, s', 'ratio', 'inference, ms/picture', 'ratio')
 _FLOAT32 = 'float32'
@@ -114,7 +114,7 @@ def cells(name: str, title: str, row: dict[str, Any], base: dict[str, Any], batc
 
 
 def main(positional: list[str]) -> None:
-    command_line.no_positional(positional)
+    scripts.no_positional(positional)
     values = flags.FLAGS
     for title in values.ways:
         if title not in WAYS:
@@ -126,7 +126,7 @@ def main(positional: list[str]) -> None:
     for name in chosen:
         rows, machine = measure(name, values)
         if ledger.FAILURE in rows[_FLOAT32]:
-            raise command_line.RunError(f'{name}, {_FLOAT32}: {rows[_FLOAT32][ledger.FAILURE]}')
+            raise scripts.RunError(f'{name}, {_FLOAT32}: {rows[_FLOAT32][ledger.FAILURE]}')
         lines += [
             cells(name, title, row, rows[_FLOAT32], values.batch_size)
             for title, row in rows.items()
@@ -149,4 +149,4 @@ if __name__ == '__main__':
     flags.DEFINE_integer('repeats', 11, 'The most steps that are timed.', lower_bound=1)
     flags.DEFINE_float('max_seconds', 60.0, 'After which a way is timed no more.', 0.0)
     ledger.define_output('Markdown file for the table, too.')
-    command_line.run(main, __doc__)
+    scripts.run(main, __doc__)

@@ -22,8 +22,8 @@ from absl import flags
 from benchmarks import interleaved, isolated, recipes, synthetic_runs
 from benchmarks.ladder import Stopwatch
 from benchmarks.report import MET, TARGET, Table, Target
-from utility import command_line
-from utility.medians import summarise
+from utility.command_line import scripts
+from utility.statistics.medians import summarise
 
 NAME = 'Prediction'
 NUM_PICTURES = 50_000  # for the memory; about as many as a test set of the contest has
@@ -87,8 +87,8 @@ def ours(folder: str, way: Way, batch_size: int) -> Iterator[dict[str, float]]:
 
     Nothing in the first row: then TensorFlow is loaded.
     """
-    from utility import predictor
-    from utility.prediction import PredictOptions
+    from utility.predict import predictor
+    from utility.predict.views_to_points import PredictOptions
 
     run_dir, split_dir = _paths(folder)
     options = PredictOptions(batch_size=batch_size, **way._asdict())
@@ -241,9 +241,11 @@ def watch_memory(folder: str, num_pictures: int) -> dict[str, Any]:
         'seconds' of the prediction.
     """
     from preprocessing.datasets.fashionai import SCHEMA
-    from utility import memory, metrics, predictor
-    from utility.answers import annotations_of
-    from utility.prediction import PredictOptions
+    from utility.metrics import normalized_error
+    from utility.metrics.annotations import annotations_of
+    from utility.predict import predictor
+    from utility.predict.views_to_points import PredictOptions
+    from utility.train import memory
 
     run_dir, split_dir = _paths(folder)
     places = {round(share * num_pictures) - 1 for share in _SHARES}
@@ -259,7 +261,7 @@ def watch_memory(folder: str, num_pictures: int) -> dict[str, Any]:
         predicted = predictor.predict_split([run_dir], split_dir, options, look)
     seconds = time.perf_counter() - start
     answers, _ = annotations_of(split_dir, SCHEMA)
-    metrics.score(predicted.table(), answers, SCHEMA)
+    normalized_error.score(predicted.table(), answers, SCHEMA)
     middle = len(_SHARES)
     return {
         'passes': [sizes[:middle], sizes[middle:]],
@@ -288,7 +290,7 @@ def memory_table(found: dict[str, Any], num_pictures: int) -> Table:
 
 
 def main(positional: list[str]) -> None:
-    command_line.no_positional(positional)
+    scripts.no_positional(positional)
     table = remember(flags.FLAGS.pictures)
     from benchmarks import ledger
 
@@ -297,4 +299,4 @@ def main(positional: list[str]) -> None:
 
 if __name__ == '__main__':
     flags.DEFINE_integer('pictures', NUM_PICTURES, 'How many are predicted.', lower_bound=64)
-    command_line.run(main, __doc__)
+    scripts.run(main, __doc__)

@@ -7,7 +7,7 @@ import importlib
 import pathlib
 from collections.abc import Sequence
 
-import settings
+import config
 from config import Experiment
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -30,7 +30,7 @@ def select(scripts: Sequence[str]) -> list[str]:
     chosen = [name[len(_PREFIX) :] if name.startswith(_PREFIX) else name for name in chosen]
     for name in chosen:
         if name not in known:
-            raise settings.unknown('recipe', name, name, known)
+            raise config.unknown('recipe', name, name, known)
     return chosen or known
 
 

@@ -15,7 +15,7 @@ from absl import flags
 
 from benchmarks import ledger, scaling
 from benchmarks.scaling import BYTES, GPUS, PLACES, STEP, Network, Rates
-from utility import command_line
+from utility.command_line import scripts
 
 RECIPES = ('resnet18_dhn', 'resnet50_cpn', 'seresnext101_cpn', 'senet154_cpn_17th_place')
 _WORKED_GPUS = ('V100', 'A100', 'H100')
@@ -159,7 +159,7 @@ def _once(network: Network, share: float) -> Sequence[str]:
 
 
 def main(positional: list[str]) -> None:
-    command_line.no_positional(positional)
+    scripts.no_positional(positional)
     values = flags.FLAGS
     rates = scaling.read_rates(values.measurements)
     networks = scaling.read_networks(values.networks, RECIPES)
@@ -175,4 +175,4 @@ if __name__ == '__main__':
         'share', 0.35, "Of the data sheet's FLOP/s that is reached: a guess.", 0.01, 1
     )
     ledger.define_output('Markdown file for the page, too.')
-    command_line.run(main, __doc__)
+    scripts.run(main, __doc__)

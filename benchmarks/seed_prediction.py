@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from preprocessing import records
 from preprocessing.datasets import DATASETS
-from utility import runs
+from utility.checkpoints import runs
 
 v1 = tf.compat.v1
 

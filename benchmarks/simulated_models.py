@@ -9,7 +9,7 @@ import numpy as np
 from preprocessing.datasets.fashionai import SCHEMA
 from preprocessing.tables import KeypointTable, own_points, write_table
 from utility.ensembles.combination import Predictions
-from utility.ensembles.corrections import Truth, truth_of
+from utility.ensembles.systematic_errors import Truth, truth_of
 
 SIZE = 512  # px
 CATEGORIES = ('skirt', 'trousers')

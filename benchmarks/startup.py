@@ -11,7 +11,7 @@ from types import SimpleNamespace
 
 from benchmarks import commands, interleaved, isolated, recipes, synthetic_data
 from benchmarks.report import MET, TARGET, Table, Target
-from utility.medians import Summary, summarise
+from utility.statistics.medians import Summary, summarise
 
 NAME = 'Start-up'
 _NETWORKS = ('resnet18_dhn', 'resnet50_cpn')
@@ -38,9 +38,9 @@ def phases(name: str, data_dir: str) -> Iterator[dict[str, float]]:
     import tensorflow as tf
 
     laps.append(time.perf_counter())
+    from preprocessing import training_data
     from preprocessing.datasets import DATASETS
-    from utility import training_data
-    from utility.model_fn import Task, make_model_fn
+    from utility.train.model_fn import Task, make_model_fn
 
     v1 = tf.compat.v1
     laps.append(time.perf_counter())

@@ -12,7 +12,7 @@ from typing import Any
 
 from benchmarks import interleaved, isolated, networks, recipes, step_trace
 from benchmarks.report import MET, NO_TARGET, TARGET, Table, Target
-from utility.medians import Summary, summarise
+from utility.statistics.medians import Summary, summarise
 
 NAME = 'The training step'
 IMAGE_SIZE, BATCH_SIZE = 256, 4

@@ -85,7 +85,7 @@ def _in_short(numbers: Mapping[str, Any]) -> str:
 
 def _notes(size: int) -> tuple[str, ...]:
     """What one must know; `size`: of a file, bytes."""
-    from utility.statistics import NUM_SAMPLES
+    from utility.statistics.bootstrap import NUM_SAMPLES
 
     return (
         f'CSVs of {NUM_PICTURES:,} pictures of all categories, {size / 1e6:.0f} MB each; whole '

@@ -29,7 +29,7 @@ def write_split(records_dir: str, num_pictures: int, size: int) -> str:
     from preprocessing import records
     from preprocessing.datasets import Annotation
     from preprocessing.datasets.fashionai import SCHEMA
-    from preprocessing.tables import write_bytes
+    from preprocessing.files import write_bytes
 
     split_dir = os.path.join(records_dir, SPLIT)
     os.makedirs(split_dir)
@@ -58,8 +58,8 @@ def write_run(folder: str, experiment: Experiment) -> str:
 
     from nets import build_network
     from preprocessing.datasets import DATASETS
-    from utility import runs, snapshots
-    from utility.checkpoints import variable_name
+    from utility.checkpoints import runs, snapshots
+    from utility.checkpoints.variables import variable_name
 
     v1 = tf.compat.v1
     num_keypoints = DATASETS.get(experiment.data.dataset).schema.num_keypoints

@@ -16,7 +16,8 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
 from absl import flags  # noqa: E402
 
-from utility import command_line, prediction_flags  # noqa: E402
+from utility.command_line import scripts
+from utility.predict import flags as prediction_flags  # noqa: E402
 
 _COLUMNS = 8
 _CELL_SIZE = 256  # px
@@ -36,7 +37,9 @@ def draw_files(paths: list, model_dir: str, category: str, output_dir: str, opti
     import tensorflow as tf
 
     from preprocessing import tables
-    from utility import predictor, runs, visualization
+    from utility.checkpoints import runs
+    from utility.predict import predictor
+    from utility.visualization import draw
 
     schema = runs.schema_of(model_dir)
     schema.indices(category)  # before anything is drawn: an unknown category raises
@@ -46,7 +49,7 @@ def draw_files(paths: list, model_dir: str, category: str, output_dir: str, opti
     )
     stems = [pathlib.PurePath(path).stem for path in paths]
     for row, (path, stem) in enumerate(zip(paths, stems)):
-        drawn = visualization.draw_keypoints(
+        drawn = draw.draw_keypoints(
             tf.io.decode_jpeg(checked[row].jpeg, channels=3).numpy(),
             predictions.keypoints[row],
             predictions.visibility[row],
@@ -54,7 +57,7 @@ def draw_files(paths: list, model_dir: str, category: str, output_dir: str, opti
         )
         name = stem if stems.count(stem) == 1 else f'{stem}_{row}'
         output = os.path.join(output_dir, f'{name}_keypoints.jpg')
-        visualization.write_image(output, drawn)
+        draw.write_image(output, drawn)
         print(f'{path} -> {output}')
     table = os.path.join(output_dir, 'keypoints.csv')
     tables.write_table(table, predictions.table(), schema)
@@ -62,7 +65,7 @@ def draw_files(paths: list, model_dir: str, category: str, output_dir: str, opti
 
 
 def _checked_picture(path: str):
-    from preprocessing import pictures
+    from preprocessing.conversion import pictures
 
     try:
         return pictures.check_picture(pictures.read_picture(path))
@@ -73,8 +76,11 @@ def _checked_picture(path: str):
 def draw_split(split_dir: str, model_dir: str, count: int, output_dir: str, options) -> None:
     """Draws pictures of a split on one sheet, as many of each category."""
 
-    from preprocessing import pictures, records
-    from utility import predictor, runs, visualization
+    from preprocessing import records
+    from preprocessing.conversion import pictures
+    from utility.checkpoints import runs
+    from utility.predict import predictor
+    from utility.visualization import draw
 
     schema = runs.schema_of(model_dir)
     examples = records.first_examples(split_dir, schema, count)
@@ -86,7 +92,7 @@ def draw_split(split_dir: str, model_dir: str, count: int, output_dir: str, opti
         options,
     )
     drawn = [
-        visualization.draw_keypoints(
+        draw.draw_keypoints(
             pictures.pixels(records.picture(example)),
             predictions.keypoints[row],
             predictions.visibility[row],
@@ -96,7 +102,7 @@ def draw_split(split_dir: str, model_dir: str, count: int, output_dir: str, opti
         for row, example in enumerate(examples)
     ]
     output = os.path.join(output_dir, 'keypoints.jpg')
-    visualization.write_image(output, visualization.contact_sheet(drawn, _COLUMNS, _CELL_SIZE))
+    draw.write_image(output, draw.contact_sheet(drawn, _COLUMNS, _CELL_SIZE))
     print(output)
 
 
@@ -118,4 +124,4 @@ def main(positional: list) -> None:
 
 if __name__ == '__main__':
     _define_flags()
-    command_line.run(main, __doc__)
+    scripts.run(main, __doc__)

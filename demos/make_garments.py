@@ -16,7 +16,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
 from absl import flags  # noqa: E402
 
-from utility import command_line  # noqa: E402
+from utility.command_line import scripts  # noqa: E402
 
 _PLAIN_LINES = 10  # of progress where there is no terminal
 
@@ -50,12 +50,12 @@ class _Progress:
 
 
 def main(positional: list) -> None:
-    command_line.no_positional(positional)
+    scripts.no_positional(positional)
     values = flags.FLAGS
     if not values.output_dir:
         raise ValueError('--output_dir is missing: where shall the data set go?')
     from demos.garments import dataset
-    from utility import visualization
+    from utility.visualization import draw
 
     counts = {dataset.TRAIN: values.count, dataset.TEST: values.test_count}
     garments = dataset.GarmentSet(values.seed, values.size, counts)
@@ -66,10 +66,10 @@ def main(positional: list) -> None:
     print(f'{values.output_dir}: {total} pictures in {seconds:.1f} s, {total / seconds:.1f}/s')
     if values.contact_sheet:
         sheet = dataset.draw_sheet(garments, min(40, values.count))
-        visualization.write_image(values.contact_sheet, sheet)
+        draw.write_image(values.contact_sheet, sheet)
         print(values.contact_sheet)
 
 
 if __name__ == '__main__':
     _define_flags()
-    command_line.run(main, __doc__)
+    scripts.run(main, __doc__)

@@ -8,11 +8,11 @@ from typing import Any
 
 import tensorflow as tf
 
-from config import NetworkConfig, Registry
-from nets.backbones import BACKBONES, check_multiples
+from config import NetworkConfig, Registry, check, one_of
+from nets.backbones import BACKBONES
+from nets.backbones.registry import check_multiples
 from nets.heads import HEADS
 from nets.norms import Normalization, normalized_by
-from settings import check, one_of
 
 COMPUTE_DTYPES = ('float32', 'bfloat16', 'float16')
 

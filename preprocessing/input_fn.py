@@ -10,9 +10,9 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 import tensorflow as tf
 
-from preprocessing import op_strings
-from preprocessing.op_strings import parse_ops
-from preprocessing.ops import Example
+from preprocessing.ops import op_string
+from preprocessing.ops.op_string import parse_ops
+from preprocessing.ops.registry import Example
 from preprocessing.records import decode_example, record_files
 from preprocessing.schema import KeypointSchema
 from preprocessing.stream import Order, in_order, pictures_per_step, shuffled
@@ -165,13 +165,13 @@ def _features_and_labels(
 
 
 def _painted(ops: str, framed: Example, seed: tf.Tensor) -> dict[str, tf.Tensor]:
-    painter = op_strings.compiled_painter(ops)
-    return {'image': op_strings.painted(painter, framed, seed)}
+    painter = op_string.compiled_painter(ops)
+    return {'image': op_string.painted(painter, framed, seed)}
 
 
 def _canvas(ops: str, framed: Example, seed: tf.Tensor) -> dict[str, tf.Tensor]:
     del ops
-    return {**{name: framed[name] for name in op_strings.CANVAS}, 'seed': seed}
+    return {**{name: framed[name] for name in op_string.CANVAS}, 'seed': seed}
 
 
 # Place where pictures are made -> what the host makes of a frame.
@@ -191,7 +191,7 @@ def _seen(
     seeds = [tf.stack([seed[0] + number, seed[1]]) for number in range(len(views))]
     parts = []
     for view, own in zip(views, seeds):
-        framed = op_strings.framed(view, schema, example, own)
+        framed = op_string.framed(view, schema, example, own)
         parts.append(_features_and_labels(finish(view, framed, own), framed))
     features, labels = parts[0]
     if isinstance(ops, str):

@@ -26,12 +26,12 @@ import numpy as np
 import tensorflow as tf
 
 from preprocessing import faults
+from preprocessing.conversion.pictures import Picture
 from preprocessing.datasets import DATASETS, Annotation
-from preprocessing.pictures import Picture
+from preprocessing.files import written_whole
 from preprocessing.schema import KeypointSchema
 
 DATASET_FILE = 'dataset.json'
-_PARTIAL_SUFFIX = '.partial'
 _MAX_NAMES_SHOWN = 8
 
 
@@ -148,22 +148,6 @@ def _normalizer(
     first, second = tf.unstack(tf.gather(keypoints, pair))
     present = tf.reduce_all(tf.gather(visibility, pair) >= 0) & tf.reduce_any(is_category)
     return tf.where(present, tf.norm(first - second), 0.0)
-
-
-@contextlib.contextmanager
-def written_whole(path: str) -> Iterator[str]:
-    """Gives a path beside `path` to write to; renames it to `path` once the body has succeeded.
-
-    What an interrupted run left at the path beside is overwritten by the next one.
-    """
-    partial = path + _PARTIAL_SUFFIX
-    try:
-        yield partial
-    except BaseException:
-        if tf.io.gfile.exists(partial):
-            tf.io.gfile.remove(partial)
-        raise
-    tf.io.gfile.rename(partial, path, overwrite=True)
 
 
 @contextlib.contextmanager

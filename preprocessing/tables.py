@@ -13,12 +13,12 @@ import os
 import re
 import zlib
 from collections.abc import Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from absl import logging
 
+from preprocessing.files import read_bytes, write_bytes
 from preprocessing.schema import KeypointSchema
 
 IMAGE_ID = 'image_id'
@@ -263,38 +263,3 @@ def write_table(path: str | os.PathLike, table: KeypointTable, schema: KeypointS
     writer.writerows(zip(table.image_ids, table.categories, *cells.T.tolist()))
     data = buffer.getvalue().encode()
     write_bytes(path, gzip.compress(data, mtime=0) if os.fspath(path).endswith('.gz') else data)
-
-
-def read_bytes(path: str | os.PathLike) -> bytes:
-    """The content of a local or remote file. Raises OSError if it cannot be read."""
-    if '://' not in os.fspath(path):
-        return Path(path).read_bytes()
-    import tensorflow as tf  # here, because it takes seconds
-
-    try:
-        with tf.io.gfile.GFile(os.fspath(path), 'rb') as file:
-            return file.read()
-    except tf.errors.OpError as error:
-        raise OSError(f'{path}: {error.message}') from error
-
-
-def write_bytes(path: str | os.PathLike, data: bytes) -> None:
-    """Writes a local or remote file beside its name and renames it: it is complete or not there."""
-    partial = f'{os.fspath(path)}.{os.getpid()}.partial'
-    if '://' not in os.fspath(path):
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        try:
-            Path(partial).write_bytes(data)
-            Path(partial).replace(path)
-        finally:
-            Path(partial).unlink(missing_ok=True)
-        return
-    import tensorflow as tf  # here, because it takes seconds
-
-    try:
-        tf.io.gfile.makedirs(os.path.dirname(partial))
-        with tf.io.gfile.GFile(partial, 'wb') as file:
-            file.write(data)
-        tf.io.gfile.rename(partial, os.fspath(path), overwrite=True)
-    except tf.errors.OpError as error:
-        raise OSError(f'{path}: {error.message}') from error

@@ -14,9 +14,10 @@ import sys
 import numpy as np
 import tensorflow as tf
 
-from config import OptimizerConfig
-from settings import from_values
-from utility import loss_scaling, optimizers, strategies
+from config import OptimizerConfig, from_values
+from utility.distribute import strategies
+from utility.optim import loss_scale as loss_scaling
+from utility.optim import training_step
 
 v1 = tf.compat.v1
 
@@ -82,13 +83,13 @@ def train(
         kernel, bias, gamma = variables = _variables()
         outputs = (tf.gather(FEATURES, rows) @ kernel + bias) * gamma
         loss = tf.reduce_mean((outputs - tf.gather(LABELS, rows)) ** 2)
-        rate = tf.gather(RATES, optimizers.updates_before(step, config))
+        rate = tf.gather(RATES, training_step.updates_before(step, config))
         loss_scale = None
         if overflow:
             loss_scale = loss_scaling.LossScale()
             loss *= tf.where(tf.equal(step, overflow.step), np.inf, 1.0)
-        return optimizers.training_step(
-            loss, rate, variables, config, optimizers.StepOptions(loss_scale=loss_scale)
+        return training_step.training_step(
+            loss, rate, variables, config, training_step.StepOptions(loss_scale=loss_scale)
         )
 
     with tf.Graph().as_default(), strategy.scope(), v1.Session() as session:

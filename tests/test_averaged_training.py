@@ -14,7 +14,8 @@ import tensorflow as tf
 
 from tests.commands import ROOT, run
 from tests.tiny_records import write_records
-from utility import evaluations, running_average, snapshots
+from utility.checkpoints import evaluations, snapshots
+from utility.optim import weight_averaging
 
 pytestmark = pytest.mark.slow
 
@@ -87,12 +88,12 @@ def test_the_average_is_that_of_the_weights_after_each_step(folder, name):
     network = _train(folder, name)
     states = [_tensors(network, step) for step in range(1, STEPS + 1)]
     kind = name.partition('_')[0]
-    averaged = {n for n in states[-1] if n.startswith(running_average.SCOPE)}
-    averaged.remove(running_average.COUNT)
-    assert states[-1][running_average.COUNT] == {'ema': STEPS, 'swa': 2}[kind]
+    averaged = {n for n in states[-1] if n.startswith(weight_averaging.SCOPE)}
+    averaged.remove(weight_averaging.COUNT)
+    assert states[-1][weight_averaging.COUNT] == {'ema': STEPS, 'swa': 2}[kind]
     moved = 0
     for average in averaged:
-        weights = [state[average[len(running_average.SCOPE) :]] for state in states]
+        weights = [state[average[len(weight_averaging.SCOPE) :]] for state in states]
         expected = _expected(weights, kind)
         np.testing.assert_allclose(states[-1][average], expected, rtol=1e-4, atol=1e-6)
         moved += np.abs(expected - weights[-1]).max() > 1e-3
@@ -111,8 +112,8 @@ def test_averaged_weights_are_what_is_evaluated_and_kept(folder, name):
     kept = snapshots.read_weights(prefix)
     state = _tensors(network, STEPS)
     for key, value in kept.items():
-        if running_average.SCOPE + key in state:
-            np.testing.assert_array_equal(value, state[running_average.SCOPE + key])
+        if weight_averaging.SCOPE + key in state:
+            np.testing.assert_array_equal(value, state[weight_averaging.SCOPE + key])
     statistic = 'backbone/conv1/norm/moving_mean'
     assert np.abs(kept[statistic] - state[statistic]).max() > 1e-4
     best = min(results, key=lambda step: results[step][evaluations.ERROR])

@@ -8,12 +8,13 @@ import tensorflow as tf
 
 from config import DataConfig, Experiment, NetworkConfig
 from nets import build_network
+from preprocessing import training_data
 from preprocessing.datasets.fashionai import SCHEMA
 from tests.tiny_checkpoints import write_checkpoint
 from tests.tiny_records import write_records
-from utility import averaging, evaluations, snapshots, training_data
-from utility.checkpoint_choice import CheckpointChoice, choose
-from utility.checkpoints import variable_name
+from utility.checkpoints import average, evaluations, snapshots
+from utility.checkpoints.choice import CheckpointChoice, choose
+from utility.checkpoints.variables import variable_name
 
 SIZE = 32
 OPS = f'letterbox({SIZE},{SIZE})|warp'
@@ -63,7 +64,7 @@ def test_the_mean_of_the_best_checkpoints_that_are_kept(folder):
     assert _tensors(prefix)['backbone/kernel'] == [3.5, 3.5]
     # Where averaged weights were evaluated, the checkpoints have the error of the last ones.
     evaluations.keep(str(folder), 2, {'normalized_error': 0.9, 'last_normalized_error': 0.1})
-    best = averaging.best_checkpoints(str(folder), 2)
+    best = average.best_checkpoints(str(folder), 2)
     assert [snapshots.step_of(prefix) for prefix in best] == [2, 1]
 
 
@@ -79,7 +80,7 @@ def test_too_few_checkpoints_are_told(folder, choice, message):
 def test_checkpoints_of_two_networks_have_no_mean(folder, tmp_path):
     other = write_checkpoint(tmp_path / 'other-1', {'backbone/kernel': np.zeros([3], np.float32)})
     with pytest.raises(ValueError, match='is of another network than'):
-        averaging.mean_weights([str(folder / 'model.ckpt-1'), other])
+        average.mean_weights([str(folder / 'model.ckpt-1'), other])
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,8 @@ import tensorflow as tf
 from config import NetworkConfig
 from nets import build_network
 from nets.norms import BatchNorm
-from utility.batch_statistics import reestimated
-from utility.checkpoints import variable_name
+from utility.checkpoints.batch_statistics import reestimated
+from utility.checkpoints.variables import variable_name
 
 CONFIG = NetworkConfig('resnet18', 'dhn', (32, 32), (8, 8), {'width': 4}, {'channels': 4})
 KEYPOINTS = 3

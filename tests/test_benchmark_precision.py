@@ -8,7 +8,7 @@ from benchmarks import ledger, precision
 from benchmarks.precision import Way
 from config import Experiment, NetworkConfig
 from tests.test_scripts import call
-from utility.medians import Summary
+from utility.statistics.medians import Summary
 
 TINY = Experiment(
     network=NetworkConfig('resnet18', 'dhn', (64, 64), (16, 16), {'width': 8}, {'channels': 8})

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from benchmarks import prediction, recipes, seed_prediction, synthetic_runs
 from preprocessing.datasets.fashionai import SCHEMA
-from utility.answers import annotations_of
+from utility.metrics.annotations import annotations_of
 
 
 def test_a_synthetic_split_is_as_large_as_asked_and_repeats_its_pictures(tmp_path):

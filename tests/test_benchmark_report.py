@@ -13,7 +13,7 @@ from benchmarks import __main__, ledger, report
 from benchmarks.interleaved import text
 from benchmarks.report import MET, NO_TARGET, TARGET, Result, Table, Target
 from tests.test_scripts import call
-from utility.medians import Summary
+from utility.statistics.medians import Summary
 
 NAME = 'A part'  # this module is one
 

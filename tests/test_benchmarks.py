@@ -16,7 +16,7 @@ from benchmarks import interleaved, isolated, ledger, networks, overfit, recipes
 from benchmarks.interleaved import Run
 from benchmarks.multiplications import count_flops
 from config import Experiment, NetworkConfig
-from utility.medians import summarise
+from utility.statistics.medians import summarise
 
 v1 = tf.compat.v1
 

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from utility import checkpoint_choice, evaluations, snapshots
-from utility.best_checkpoint import BestCheckpoint, best_step
-from utility.checkpoint_choice import CheckpointChoice, choose
+from utility.checkpoints import evaluations, snapshots
+from utility.checkpoints.best import BestCheckpoint, best_step
+from utility.checkpoints.choice import CheckpointChoice, choose
 
 
 def _save(folder, step, value):
@@ -97,9 +97,9 @@ def test_any_checkpoint_can_be_chosen(tmp_path, which, value):
 
 def test_without_evaluations_the_averaged_or_the_last_one_is_taken(tmp_path, caplog):
     caplog.set_level('INFO', logger='absl')
-    assert not checkpoint_choice.has_any(str(tmp_path))
+    assert not snapshots.has_any(str(tmp_path))
     _save(tmp_path, 3, 3.0)
-    assert checkpoint_choice.has_any(str(tmp_path))
+    assert snapshots.has_any(str(tmp_path))
     assert _kernel(choose(str(tmp_path), CheckpointChoice())) == 3.0
     assert 'model.ckpt-3, the last one: no evaluation has chosen a best one' in caplog.text
     snapshots.replace(str(tmp_path / 'averaged'), 3, {'backbone/kernel': np.float32([8, 8])})

@@ -8,8 +8,8 @@ import xml.etree.ElementTree as ElementTree
 import numpy as np
 import pytest
 
-from utility import charts, html_page
-from utility.charts import Axis, Line
+from utility.visualization import charts, html_page
+from utility.visualization.charts import Axis, Line
 
 
 def _values(axis: Axis) -> list[float]:

@@ -9,8 +9,8 @@ import pytest
 import tensorflow as tf
 
 from tests.tiny_checkpoints import write_checkpoint
-from utility import checkpoint_choice, checkpoint_files, checkpoints
-from utility.checkpoint_choice import CheckpointChoice
+from utility.checkpoints import choice, files, variables
+from utility.checkpoints.choice import CheckpointChoice
 
 DATA = '.data-00000-of-00001'
 
@@ -63,30 +63,30 @@ def _step(prefix):
 
 
 def test_the_newest_comes_first(folder):
-    names = [os.path.basename(prefix) for prefix in checkpoint_files.candidates(str(folder))]
+    names = [os.path.basename(prefix) for prefix in files.candidates(str(folder))]
     assert names == ['model.ckpt-30', 'model.ckpt-20', 'model.ckpt-10']
-    assert checkpoint_files.usable(str(folder)) == str(folder / 'model.ckpt-30')
+    assert files.usable(str(folder)) == str(folder / 'model.ckpt-30')
 
 
 def test_what_is_listed_goes_before_a_later_one_that_is_not(folder):
     """A save that was killed before the list was written is made again."""
     values = {'global_step': np.int64(40)}
     write_checkpoint(folder / 'model.ckpt-40', values)
-    assert checkpoint_files.usable(str(folder)).endswith('-30')
+    assert files.usable(str(folder)).endswith('-30')
 
 
 def test_a_folder_without_checkpoints_has_none(tmp_path):
     for path in (tmp_path, tmp_path / 'absent'):
-        assert checkpoint_files.candidates(str(path)) == []
-        assert checkpoint_files.usable(str(path)) is None
-        checkpoint_files.recover(str(path))
+        assert files.candidates(str(path)) == []
+        assert files.usable(str(path)) is None
+        files.recover(str(path))
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize('damage', DAMAGES)
 def test_the_one_before_a_damaged_one_is_used_and_that_is_said(folder, damage, caplog):
     DAMAGES[damage](folder)
-    prefix = checkpoints.resolve(str(folder))
+    prefix = variables.resolve(str(folder))
     assert _step(prefix) == 20
     assert f'{folder}/model.ckpt-30 cannot be read (' in caplog.text
     assert f'using {folder}/model.ckpt-20' in caplog.text
@@ -101,7 +101,7 @@ def test_a_training_goes_on_from_the_newest_that_can_be_read(folder, pointer, da
     path.unlink()
     if POINTERS[pointer] is not None:
         path.write_bytes(POINTERS[pointer])
-    checkpoint_files.recover(str(folder))
+    files.recover(str(folder))
     assert _step(tf.train.latest_checkpoint(str(folder))) == (20 if damage else 30)
     state = tf.train.get_checkpoint_state(str(folder))
     assert len(state.all_model_checkpoint_paths) == (2 if damage else 3)
@@ -111,7 +111,7 @@ def test_a_training_goes_on_from_the_newest_that_can_be_read(folder, pointer, da
 
 def test_what_is_right_stays_as_it_is(folder):
     before = (folder / 'checkpoint').read_bytes()
-    checkpoint_files.recover(str(folder))
+    files.recover(str(folder))
     assert (folder / 'checkpoint').read_bytes() == before
 
 
@@ -120,9 +120,9 @@ def test_none_that_can_be_read_is_an_error_that_names_all(folder):
         _truncate(folder / f'model.ckpt-{step}{DATA}')
     told = r'none of its checkpoints can be read \(model.ckpt-30: .*model.ckpt-20: .*ckpt-10: '
     with pytest.raises(ValueError, match=told + '.*remove the folder to start anew'):
-        checkpoint_files.recover(str(folder))
+        files.recover(str(folder))
     with pytest.raises(ValueError, match=told):
-        checkpoints.resolve(str(folder))
+        variables.resolve(str(folder))
 
 
 def test_a_damaged_best_one_is_told_and_the_last_is_used(folder, caplog):
@@ -130,7 +130,7 @@ def test_a_damaged_best_one_is_told_and_the_last_is_used(folder, caplog):
     (folder / 'best').mkdir()
     write_checkpoint(folder / 'best/model.ckpt-20', {'w': np.zeros(100, np.float32)})
     _truncate(folder / f'best/model.ckpt-20{DATA}')
-    assert checkpoint_choice.choose(str(folder), CheckpointChoice()).endswith('/model.ckpt-30')
+    assert choice.choose(str(folder), CheckpointChoice()).endswith('/model.ckpt-30')
     assert "/best': none of its checkpoints can be read (model.ckpt-20" in caplog.text
     assert 'model.ckpt-30, the last one: the best one cannot be read' in caplog.text
 
@@ -141,5 +141,5 @@ def test_what_a_killed_process_left_half_written_is_removed(folder):
     (folder / 'model.ckpt-40_temp/part-00000-of-00001.data-00000-of-00001.tempstate1').touch()
     (folder / f'model.ckpt-40.meta.tmp{"0a" * 16}').touch()
     (folder / 'checkpoint.tmp').touch()  # of somebody else
-    checkpoint_files.recover(str(folder))
+    files.recover(str(folder))
     assert sorted(path.name for path in folder.iterdir()) == sorted([*before, 'checkpoint.tmp'])

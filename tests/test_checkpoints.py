@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from tests.tiny_checkpoints import write_checkpoint
-from utility import checkpoints
+from utility.checkpoints import variables as checkpoints
 
 
 @pytest.fixture

@@ -13,7 +13,8 @@ import yaml
 from absl import flags
 
 from tests.tiny_records import write_records
-from utility import strategies, training_flags
+from utility.distribute import strategies
+from utility.train import flags as training_flags
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 CLOUD = ROOT / 'demos' / 'cloud'
@@ -159,8 +160,8 @@ eval_submission._define_flags()
 sys.argv = ['eval_submission.py', f'--data_dir={records}/test_0', f'--model_dir={second}',
             f'--output_csv={local_csv}', '--run_on_cloud']
 command_line.run(eval_submission.main, '')
-copy = tables.read_bytes(f'{second}/out.csv')
-assert copy == tables.read_bytes(local_csv) and copy.count(b'skirt/') == 3
+copy = files.read_bytes(f'{second}/out.csv')
+assert copy == files.read_bytes(local_csv) and copy.count(b'skirt/') == 3
 """
 
 

@@ -10,10 +10,10 @@ import time
 import pytest
 
 from config import OptimizerConfig
-from utility import agreement, cluster, strategies
-from utility.agreement import Agreement
-from utility.cluster import Cluster
-from utility.watchdog import Watchdog
+from utility.distribute import cluster, early_stop_signal, strategies
+from utility.distribute.cluster import Cluster
+from utility.distribute.early_stop_signal import Agreement
+from utility.distribute.watchdog import Watchdog
 
 JOBS = {'chief': ('a:1',), 'worker': ('b:2', '[::1]:65535')}
 SERVERS = {'chief': ('a:1',), 'worker': ('b:2',), 'ps': ('c:3',)}
@@ -179,7 +179,7 @@ def test_who_is_alone_agrees_with_itself(tmp_path):
 
 @pytest.fixture
 def chief_and_worker(tmp_path, monkeypatch):
-    monkeypatch.setattr(agreement, '_SECONDS', 0.01)
+    monkeypatch.setattr(early_stop_signal, '_SECONDS', 0.01)
     return tuple(Agreement(str(tmp_path), Cluster(SERVERS, job, 0)) for job in ('chief', 'worker'))
 
 
@@ -222,7 +222,7 @@ def test_the_word_of_a_later_step_is_taken_back(chief_and_worker):
 
 def test_a_word_that_is_being_written_is_read_again(chief_and_worker, tmp_path):
     chief, worker = chief_and_worker
-    (tmp_path / agreement.FILE).write_text('{"step": 1')
+    (tmp_path / early_stop_signal.FILE).write_text('{"step": 1')
     heard = _later(worker.settle, 1, pytest.fail)
     assert heard == []
     chief.settle(1, list)

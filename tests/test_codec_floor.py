@@ -11,10 +11,10 @@ from preprocessing.datasets import Annotation
 from preprocessing.datasets.fashionai import SCHEMA
 from tests.tiny_checkpoints import write_network
 from tests.tiny_records import write_records
-from utility import ensembling, predictor
-from utility.answers import annotations_of
 from utility.errors import codec_floor
-from utility.prediction import PredictOptions
+from utility.metrics.annotations import annotations_of
+from utility.predict import fusion, predictor
+from utility.predict.views_to_points import PredictOptions
 
 SIZE = 48  # px
 COUNTS = {'trousers': 3, 'blouse': 2}
@@ -90,7 +90,7 @@ def test_several_networks_average_maps_of_the_finest_size_or_points(split, tmp_p
 
 @pytest.mark.parametrize('passes', [1, 2])
 def test_the_frames_are_those_that_the_network_is_fed(split, tmp_path, passes):
-    network = ensembling.load_network(_run(tmp_path / 'run') + '/all', PredictOptions())
+    network = fusion.load_network(_run(tmp_path / 'run') + '/all', PredictOptions())
     random = np.random.default_rng(0)
     boxes = np.sort(random.uniform(0, SIZE, (3, 2, 2)), axis=1).reshape(3, 4)
     boxes = None if passes == 1 else boxes.astype(np.float32)
@@ -103,7 +103,7 @@ def test_the_frames_are_those_that_the_network_is_fed(split, tmp_path, passes):
 
 
 def test_no_picture_is_decoded(split, tmp_path):
-    network = ensembling.load_network(_run(tmp_path / 'run') + '/all', PredictOptions())
+    network = fusion.load_network(_run(tmp_path / 'run') + '/all', PredictOptions())
     path = str(tmp_path / 'skirt-00000-of-00001.tfrecord')
     nowhere, absent = np.zeros((SCHEMA.num_keypoints, 2)), np.full(SCHEMA.num_keypoints, -1)
     annotation = Annotation('a', 'a', 'skirt', nowhere, absent)

@@ -1,4 +1,4 @@
-"""utility.command_line, seen as a user sees it: tiny scripts in processes of their own."""
+"""utility.command_line.scripts, seen as a user sees it: tiny scripts in processes of their own."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from utility import command_line
+from utility.command_line import scripts
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
@@ -229,7 +229,7 @@ def test_flagfile(run_script, tmp_path):
 
 
 def test_no_positional_accepts_none():
-    command_line.no_positional([])
+    scripts.no_positional([])
 
 
 def _caught(call) -> Exception:
@@ -248,10 +248,10 @@ def test_wrong_paths_in_tensorflow_are_mistakes(tmp_path):
         lambda: tf.io.gfile.GFile(missing).read(),
         lambda: next(iter(tf.data.TFRecordDataset(missing))),
     ):
-        message = command_line._mistake(_caught(call))
+        message = scripts._mistake(_caught(call))
         assert message == f'{missing}; No such file or directory'
     forbidden = tf.errors.PermissionDeniedError(None, None, 'x: Permission denied\nat node y')
-    assert command_line._mistake(forbidden) == 'x: Permission denied'
+    assert scripts._mistake(forbidden) == 'x: Permission denied'
 
 
 def test_a_full_disk_in_tensorflow_is_understood():
@@ -259,8 +259,8 @@ def test_a_full_disk_in_tensorflow_is_understood():
 
     full = "Graph error:\n\n'/run/model.ckpt-8_temp/part'; No space left on device\n\t [[save]]"
     error = tf.errors.ResourceExhaustedError(None, None, full)
-    assert command_line._failure(error).startswith('/run/model.ckpt-8_temp/part: No space left on ')
-    assert command_line._failure(tf.errors.ResourceExhaustedError(None, None, 'OOM')) is None
+    assert scripts._failure(error).startswith('/run/model.ckpt-8_temp/part: No space left on ')
+    assert scripts._failure(tf.errors.ResourceExhaustedError(None, None, 'OOM')) is None
 
 
 def test_errors_of_a_graph_are_no_mistakes_of_the_user():
@@ -272,9 +272,9 @@ def test_errors_of_a_graph_are_no_mistakes_of_the_user():
 
     error = _caught(graph)
     assert isinstance(error, ValueError)
-    assert command_line._mistake(error) is None
+    assert scripts._mistake(error) is None
     internal = tf.errors.InternalError(None, None, 'x')
-    assert command_line._mistake(internal) is None
+    assert scripts._mistake(internal) is None
 
 
 def test_a_logged_error_keeps_its_traceback(run_script):

@@ -10,13 +10,17 @@ import tensorflow as tf
 
 from config import Experiment, LossConfig, NetworkConfig, OptimizerConfig, ScheduleConfig
 from nets import build_network
+from nets import precision as compute
+from nets.precision import Compute
 from preprocessing.datasets.fashionai import SCHEMA
 from tests.tiny_batches import skirts
-from utility import compute, loss_scaling, losses, step_tables
-from utility.compute import Compute
-from utility.model_fn import Task, make_model_fn
-from utility.schedules import Length
-from utility.training_log import Watch
+from utility.checkpoints import step_tables
+from utility.losses import heatmap_loss
+from utility.optim import loss_scale
+from utility.optim.schedules import Length
+from utility.predict.model_fn import PredictTask, make_predict_fn
+from utility.train.log import Watch
+from utility.train.model_fn import Task, make_model_fn
 
 v1 = tf.compat.v1
 SIZE = 32
@@ -96,11 +100,16 @@ def test_xla_is_a_setting_of_the_session_and_off_unless_asked_for():
 def test_only_what_is_between_picture_and_heat_maps_is_in_low_precision(mode, precision):
     dtype = tf.as_dtype(precision)
     with tf.Graph().as_default() as graph:
-        model_fn = make_model_fn(Task(EXPERIMENT, SKIRT, compute=Compute(precision)))
+        compute = Compute(precision)
         placed = tf.nest.map_structure(
             lambda value: v1.placeholder_with_default(value, value.shape), skirts(4, (SIZE, SIZE))
         )
-        spec = model_fn(*placed, mode, types.SimpleNamespace(model_dir=''))
+        if mode == 'infer':
+            predict_fn = make_predict_fn(PredictTask(EXPERIMENT, SKIRT, compute=compute))
+            spec = predict_fn(placed[0], None, mode)
+        else:
+            model_fn = make_model_fn(Task(EXPERIMENT, SKIRT, compute=compute))
+            spec = model_fn(*placed, mode, types.SimpleNamespace(model_dir=''))
         operations = graph.get_operations()
     convolutions = [op for op in operations if op.type.startswith('Conv2D')]
     assert len(convolutions) >= 20
@@ -125,7 +134,7 @@ def _gradients(precision: str, scale: float = 1.0) -> tuple[float, np.ndarray]:
     network(features['image'], True)
     with tf.GradientTape() as tape:
         outputs = network(features['image'], True)
-        loss, _ = losses.heatmap_loss(outputs, labels, EXPERIMENT.loss, (SIZE, SIZE))
+        loss, _ = heatmap_loss.heatmap_loss(outputs, labels, EXPERIMENT.loss, (SIZE, SIZE))
         scaled = scale * loss
     gradients = tape.gradient(scaled, network.trainable_variables)
     flat = np.concatenate([np.ravel(g.numpy() / scale) for g in gradients])
@@ -152,7 +161,7 @@ def test_small_gradients_vanish_in_float16_unless_the_loss_is_scaled():
         return np.mean((rough == 0)[exact != 0])
 
     assert lost(small) > 0.2
-    assert lost(small * loss_scaling.INITIAL) < 0.01
+    assert lost(small * loss_scale.INITIAL) < 0.01
 
 
 def _estimator(model_dir, precision):

@@ -11,7 +11,9 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from preprocessing import conversion, corrections, make_input_fn, records
+from preprocessing import make_input_fn, records
+from preprocessing.conversion import convert as conversion
+from preprocessing.conversion import corrections
 from preprocessing.datasets.fashionai import SCHEMA
 from tests import commands
 

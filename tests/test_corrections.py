@@ -6,8 +6,8 @@ import re
 import numpy as np
 import pytest
 
-from preprocessing import corrections
-from preprocessing.corrections import COLUMNS, Correction, cell
+from preprocessing.conversion import corrections
+from preprocessing.conversion.corrections import COLUMNS, Correction, cell
 from preprocessing.datasets import Annotation
 from preprocessing.datasets.fashionai import SCHEMA
 

@@ -7,10 +7,10 @@ import pytest
 import tensorflow as tf
 
 from config import DataConfig, Experiment, NetworkConfig
-from preprocessing import op_strings
+from preprocessing import training_data
 from preprocessing.datasets.fashionai import SCHEMA
+from preprocessing.ops import op_string
 from tests.tiny_records import write_records
-from utility import training_data
 
 SIZE, BATCH = 32, 2
 # A grey frame tells which ops a picture has seen.
@@ -96,5 +96,5 @@ def test_a_device_makes_late_pictures_of_late_steps(data_dir, whole):
     ops = [EXPERIMENT.resolved_ops(one) for one in (EARLY, LATE)]
     pairs = zip(whole[3:7], batches)
     for (features, _), (canvases, labels) in pairs:
-        image = op_strings.painted_batch(ops, canvases, labels).numpy().astype(int)
+        image = op_string.painted_batch(ops, canvases, labels).numpy().astype(int)
         assert np.abs(image - features['image']).max() <= 1

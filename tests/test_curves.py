@@ -8,7 +8,8 @@ import os
 import pytest
 import tensorflow as tf
 
-from utility import curves, evaluations, step_tables, training_log
+from utility.checkpoints import evaluations, step_tables
+from utility.train import curves, log
 
 
 def _write(folder, num_rows, num_evaluations, every=20):
@@ -24,7 +25,7 @@ def _write(folder, num_rows, num_evaluations, every=20):
         }
         for i in range(num_rows)
     }
-    step_tables.write(str(folder / training_log.FILE), rows)
+    step_tables.write(str(folder / log.FILE), rows)
     for i in range(num_evaluations):
         error = 0.5 - 0.001 * i
         parts = {'normalized_error/skirt': error, 'normalized_error/dress': error + 0.01}

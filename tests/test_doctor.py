@@ -15,10 +15,9 @@ from hypothesis import strategies
 from preprocessing.datasets.fashionai import SCHEMA
 from preprocessing.tables import read_table
 from tests import commands, tiny_records
-from utility import submissions
-from utility.doctor import examination
-from utility.doctor.findings import ERROR, MAX_EXAMPLES, WARNING
-from utility.doctor.submission_rules import Split
+from utility.submissions import examine, write
+from utility.submissions.findings import ERROR, MAX_EXAMPLES, WARNING
+from utility.submissions.rules import Split
 
 HEADER = ['image_id', 'image_category', *SCHEMA.keypoints]
 PICTURES_PER_CATEGORY = 30
@@ -95,12 +94,12 @@ def text_of(rows, header=HEADER, end='\n'):
 def findings_of(tmp_path, content, split=SPLIT):
     path = tmp_path / 'submission.csv'
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    report = examination.examine(path, SCHEMA, split)
+    report = examine.examine(path, SCHEMA, split)
     if not report.is_rejected:
         # What is let pass can be used, by the project's own reading and check.
         table = read_table(path, SCHEMA)
         known = split or Split(table.image_ids, table.categories, np.full([len(table[0]), 2], 1e9))
-        submissions.check(table, known.image_ids, SCHEMA, known.sizes_of(table.image_ids))
+        write.check(table, known.image_ids, SCHEMA, known.sizes_of(table.image_ids))
     assert all(finding.advice and finding.count for finding in report.findings)
     return {(f.severity, f.check, f.what.split(',')[0]): f for f in report.findings}
 
@@ -357,7 +356,7 @@ def test_pictures_without_a_record(tmp_path):
     assert (finding.severity, finding.count) == (WARNING, 1)
     path = tmp_path / 'all.csv'
     path.write_text(text_of([*GOOD, ['Images/skirt/lost.jpg', *GOOD[SKIRT][1:]]]))
-    assert examination.examine(path, SCHEMA, lost).findings == ()
+    assert examine.examine(path, SCHEMA, lost).findings == ()
 
 
 SCALE = 'coordinates are probably those of pictures resized to about'
@@ -507,7 +506,7 @@ def test_what_is_shown_of_a_file_is_printable_and_short(tmp_path):
     rows = changed(changed(GOOD, 0, 1, 'x' * 5000), 1, 0, 'Images/\x1b[31mred.jpg')
     path = tmp_path / 's.csv'
     path.write_text(text_of(rows))
-    text = examination.examine(path, SCHEMA, SPLIT).to_text()
+    text = examine.examine(path, SCHEMA, SPLIT).to_text()
     assert text.replace('\n', '').isprintable()
     assert max(map(len, text.splitlines())) < 300
 
@@ -515,16 +514,16 @@ def test_what_is_shown_of_a_file_is_printable_and_short(tmp_path):
 def test_split_of_records(tmp_path):
     counts = {'train': {'skirt': 1}, 'test_0': {'skirt': 3, 'trousers': 2}}
     root = tiny_records.write_records(tmp_path / 'records', counts, size=64)
-    split = examination.read_split(f'{root}/test_0', SCHEMA)
+    split = examine.read_split(f'{root}/test_0', SCHEMA)
     wanted = {f'skirt/{i}.jpg': 'skirt' for i in range(3)}
     wanted.update({f'trousers/{i}.jpg': 'trousers' for i in range(2)})
     assert dict(zip(split.image_ids, split.categories)) == wanted
     assert split.image_sizes.tolist() == [[64, 64]] * 5
     assert (split.rejected_ids, split.num_rejected) == (frozenset(), 0)
     (tmp_path / 'records' / 'rejected.csv').write_text('image_id,reason\nskirt/9.jpg,broken\n')
-    assert examination.read_split(f'{root}/test_0/', SCHEMA).rejected_ids == {'skirt/9.jpg'}
+    assert examine.read_split(f'{root}/test_0/', SCHEMA).rejected_ids == {'skirt/9.jpg'}
     with pytest.raises(ValueError, match="unknown split 'test_9'"):
-        examination.read_split(f'{root}/test_9', SCHEMA)
+        examine.read_split(f'{root}/test_9', SCHEMA)
 
 
 def run(folder, *arguments):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from preprocessing.drop_ops import drop
+from preprocessing.ops.drop import drop
 
 HEIGHT, WIDTH = 40, 60
 POINTS = np.array([[10.5, 8.25], [30.0, 20.0], [52.0, 33.0]], np.float32)

@@ -10,7 +10,7 @@ from benchmarks import simulated_models
 from preprocessing.datasets.fashionai import SCHEMA
 from preprocessing.tables import read_table
 from tests import commands
-from utility import metrics
+from utility.metrics import normalized_error
 
 
 def write_csv(path, points, ids=('1.jpg', '2.jpg')):
@@ -114,7 +114,7 @@ FIT = ('--fit=val_a.csv,val_b.csv,val_c.csv', '--answers=answers.csv')
 
 def error_of(folder, name):
     tables = [read_table(folder / f'{n}.csv', SCHEMA) for n in (name, 'other_answers')]
-    return metrics.score(*tables, SCHEMA).normalized_error
+    return normalized_error.score(*tables, SCHEMA).normalized_error
 
 
 def test_what_is_learned_is_told_used_saved_and_used_again(runs):

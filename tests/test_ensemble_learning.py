@@ -10,7 +10,7 @@ import pytest
 from benchmarks.simulated_models import answers, model, predictions, truth
 from preprocessing.datasets.fashionai import SCHEMA
 from preprocessing.tables import KeypointTable
-from utility.ensembles import corrections, files, learning, report, votes
+from utility.ensembles import files, learning, report, systematic_errors, votes
 from utility.ensembles.choice import (
     ALONE,
     VOTES,
@@ -21,8 +21,8 @@ from utility.ensembles.choice import (
     folds_of,
 )
 from utility.ensembles.combination import combine
-from utility.ensembles.minimization import minimize
 from utility.ensembles.selection import select_models
+from utility.statistics.minimization import minimize
 
 TABLE = answers(0, 240)
 TRUTH = truth(TABLE)
@@ -83,29 +83,29 @@ class TestMinimize:
 class TestCorrections:
     def test_offsets_are_found_although_a_model_is_often_lost(self):
         stacked = predictions(TABLE, model(TABLE, 1), model(TABLE, 2, lost=0.3, offset=(-4, 7)))
-        offsets = corrections.fit_correction(stacked, TRUTH, SCHEMA).offsets
+        offsets = systematic_errors.fit_correction(stacked, TRUTH, SCHEMA).offsets
         for code, points in OWN.items():
             np.testing.assert_allclose(offsets[0, code, points], 0, atol=1.2)
             np.testing.assert_allclose(offsets[1, code, points], [[-4, 7]] * len(points), atol=1.5)
 
     def test_offsets_that_grow_with_the_garment(self):
         # 10 % of the garment's size, which is about its width.
-        codes = corrections.category_codes(TABLE.categories, SCHEMA)
+        codes = systematic_errors.category_codes(TABLE.categories, SCHEMA)
         own = TABLE.visibility >= 0
-        _, sizes = corrections.garment_frames(TABLE.keypoints, codes, own)
+        _, sizes = systematic_errors.garment_frames(TABLE.keypoints, codes, own)
         shift = np.where(own[..., np.newaxis], 0.1 * sizes[:, np.newaxis, np.newaxis], 0)
         biased = TABLE._replace(keypoints=TABLE.keypoints + shift)
         stacked = predictions(TABLE, model(TABLE, 1), model(TABLE, 2), model(biased, 3))
-        found = corrections.fit_correction(stacked, TRUTH, SCHEMA)
+        found = systematic_errors.fit_correction(stacked, TRUTH, SCHEMA)
         assert found.relative[2]
         np.testing.assert_allclose(found.offsets[2, TROUSERS, OWN[TROUSERS]], 0.1, atol=0.02)
-        left = corrections.correct(found, stacked, SCHEMA)
+        left = systematic_errors.correct(found, stacked, SCHEMA)
         assert error_of_each(left)[2] < 1.1 * error_of_each(stacked)[0] < error_of_each(stacked)[2]
 
     def test_few_pictures_say_little_about_a_keypoint(self):
         table = answers(1, 4)
         stacked = predictions(table, model(table, 1, noise=30))
-        offsets = corrections.fit_correction(stacked, truth(table), SCHEMA).offsets[0]
+        offsets = systematic_errors.fit_correction(stacked, truth(table), SCHEMA).offsets[0]
         own = np.concatenate([offsets[code, points] for code, points in OWN.items()])
         # The general offset, and at most 2 of 22 parts of that of the two pictures.
         assert own.std(0).max() < 5
@@ -113,22 +113,22 @@ class TestCorrections:
     def test_mirrored_columns_are_found_and_read_from_their_partner(self):
         wrong = swapped(model(TABLE, 2), 'trousers', 'waistband_left', 'waistband_right')
         stacked = predictions(TABLE, model(TABLE, 1), wrong)
-        found = corrections.fit_correction(stacked, TRUTH, SCHEMA)
+        found = systematic_errors.fit_correction(stacked, TRUTH, SCHEMA)
         names = {(m, c, SCHEMA.keypoints[k]) for m, c, k in np.argwhere(found.mirrored)}
         assert names == {(1, TROUSERS, 'waistband_left'), (1, TROUSERS, 'waistband_right')}
-        corrected = corrections.correct(found, stacked, SCHEMA)
+        corrected = systematic_errors.correct(found, stacked, SCHEMA)
         assert error_of_each(corrected)[1] == pytest.approx(error_of_each(corrected)[0], rel=0.2)
 
     def test_where_the_partner_is_absent_the_point_stays(self):
         mirrored = np.zeros([1, len(SCHEMA.categories), SCHEMA.num_keypoints], bool)
         k, partner = (SCHEMA.keypoints.index(f'waistband_{side}') for side in ('left', 'right'))
         mirrored[:, :, k] = True
-        correction = corrections.Correction(
+        correction = systematic_errors.Correction(
             mirrored, np.zeros([*mirrored.shape, 2]), np.zeros(1, bool)
         )
         stacked = predictions(TABLE, model(TABLE, 1))
         stacked.present[0, 3, partner] = stacked.present[0, 4, k] = False
-        corrected = corrections.correct(correction, stacked, SCHEMA)
+        corrected = systematic_errors.correct(correction, stacked, SCHEMA)
         np.testing.assert_array_equal(
             corrected.keypoints[0, [3, 4, 5], k],
             stacked.keypoints[0, [3, 4, 5], [k, partner, partner]],

@@ -9,10 +9,10 @@ import pytest
 
 from config import DataConfig, Experiment, NetworkConfig
 from preprocessing.datasets.fashionai import SCHEMA
-from utility import ensembling
-from utility.ensembling import TrainedNetwork
-from utility.heatmaps import HeatmapCodec
-from utility.prediction import PredictOptions
+from utility.codecs.heatmaps import HeatmapCodec
+from utility.predict import fusion
+from utility.predict.fusion import TrainedNetwork
+from utility.predict.views_to_points import PredictOptions
 
 SIZE = (64, 48)
 NUM_PICTURES = 5
@@ -56,7 +56,7 @@ def test_mean_heat_maps_of_two_networks_have_their_peak_between_them():
     networks = [_network('all'), _network('skirt')]
     first = _points()
     sources = [_heatmap_rows(networks[0], first), _heatmap_rows(networks[1], first + 2)]
-    rows = list(ensembling.together(sources, networks, PredictOptions(batch_size=2)))
+    rows = list(fusion.together(sources, networks, PredictOptions(batch_size=2)))
     assert [row['image_id'] for row in rows] == [b'%d.jpg' % i for i in range(NUM_PICTURES)]
     found = np.stack([row['keypoints'] for row in rows])
     np.testing.assert_allclose(found[:, SKIRT], _original(first + 1)[:, SKIRT], atol=0.3)
@@ -76,7 +76,7 @@ def test_mean_heat_maps_are_smoothed_before_they_are_decoded():
 
     def errors(smoothing):
         options = PredictOptions(smoothing=smoothing)
-        rows = ensembling.together([source] * 2, [network] * 2, options)
+        rows = fusion.together([source] * 2, [network] * 2, options)
         found = np.stack([row['keypoints'] for row in rows])
         return np.linalg.norm(found - _original(points), axis=-1)[:, SKIRT]
 
@@ -88,7 +88,7 @@ def test_a_sure_network_pulls_harder_than_a_doubtful_one():
     networks = [_network(), _network()]
     first = _points()
     sources = [_heatmap_rows(networks[0], first, 0.9), _heatmap_rows(networks[1], first + 2, 0.1)]
-    rows = list(ensembling.together(sources, networks, PredictOptions()))
+    rows = list(fusion.together(sources, networks, PredictOptions()))
     moved = np.stack([row['keypoints'] for row in rows]) - _original(first)
     assert 0 < moved.mean() < 0.8  # of 4 px
 
@@ -103,14 +103,14 @@ def test_points_are_averaged_by_their_scores():
         return lambda: (_row(i, keypoints=k, scores=scores) for i, k in enumerate(own))
 
     sources = [source(networks[0], 0, 0.9), source(networks[1], 4, 0.3)]
-    rows = list(ensembling.together(sources, networks, PredictOptions(fuse='keypoints')))
+    rows = list(fusion.together(sources, networks, PredictOptions(fuse='keypoints')))
     found = np.stack([row['keypoints'] for row in rows])
     np.testing.assert_allclose(found[:, SKIRT], points[:, SKIRT] + 1, atol=1e-4)
 
 
 def test_heat_maps_are_averaged_in_the_finest_size():
     networks = [_network(), _network(image_size=(128, 96), heatmap_size=(32, 24))]
-    assert ensembling.common_heatmap_size(networks) == (32, 24)
+    assert fusion.common_heatmap_size(networks) == (32, 24)
 
 
 @pytest.mark.parametrize(
@@ -122,7 +122,7 @@ def test_heat_maps_are_averaged_in_the_finest_size():
 )
 def test_networks_that_see_different_parts_are_refused(fields, message):
     with pytest.raises(ValueError, match=message):
-        ensembling.common_heatmap_size([_network(), _network(**fields)])
+        fusion.common_heatmap_size([_network(), _network(**fields)])
 
 
 def test_a_failure_of_one_network_is_told():
@@ -135,7 +135,7 @@ def test_a_failure_of_one_network_is_told():
     )
     networks, options = [_network(), _network()], PredictOptions(fuse='keypoints', batch_size=1)
     with pytest.raises(ValueError, match='no such record'):
-        list(ensembling.together([broken, endless], networks, options))
+        list(fusion.together([broken, endless], networks, options))
 
 
 def test_a_network_is_never_far_ahead_of_the_others():
@@ -150,7 +150,7 @@ def test_a_network_is_never_far_ahead_of_the_others():
         return rows
 
     networks, options = [_network(), _network()], PredictOptions(fuse='keypoints', batch_size=4)
-    rows = ensembling.together([source(0), source(1)], networks, options)
+    rows = fusion.together([source(0), source(1)], networks, options)
     for _ in range(8):
         next(rows)
     assert len(started) < 2 * (8 + 4 + 40)

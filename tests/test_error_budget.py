@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from preprocessing.datasets.fashionai import SCHEMA
 from preprocessing.schema import KeypointSchema
 from preprocessing.tables import KeypointTable, own_points
-from utility import metrics
 from utility.errors import budget as error_budget
 from utility.errors import oracles
 from utility.errors.budget import KINDS, Evidence
+from utility.metrics import normalized_error
 
 NORMALIZER = 200.0  # px
 GOOD, JITTER = 0.05 * NORMALIZER, 0.1 * NORMALIZER  # px
@@ -335,7 +335,7 @@ def _cases(draw):
 
 def _score(*case):
     try:
-        return metrics.score(*case)
+        return normalized_error.score(*case)
     except ValueError as error:
         assume('can be scored' not in str(error))
         raise

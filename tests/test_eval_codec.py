@@ -9,9 +9,9 @@ import eval_codec
 from preprocessing.datasets import DATASETS
 from preprocessing.tables import KeypointTable, own_points, write_table
 from tests import commands
-from utility import metrics
-from utility.heatmaps import HeatmapCodec
-from utility.refinements import REFINEMENTS
+from utility.codecs.heatmaps import HeatmapCodec
+from utility.codecs.refinements import REFINEMENTS
+from utility.metrics import normalized_error
 
 SCHEMA = DATASETS.get('fashionai').schema
 NUM_IMAGES = 12
@@ -41,8 +41,12 @@ def test_argmax_floor_is_the_distance_to_the_cell_centres():
     table = _table()
     cell = 512 / 96
     nearest = (np.floor(table.keypoints / cell) + 0.5) * cell
-    normalizer = metrics.normalizers(table.keypoints, table.visibility, table.categories, SCHEMA)
-    expected = metrics.normalized_error(nearest, table.keypoints, table.visibility, normalizer)
+    normalizer = normalized_error.normalizers(
+        table.keypoints, table.visibility, table.categories, SCHEMA
+    )
+    expected = normalized_error.normalized_error(
+        nearest, table.keypoints, table.visibility, normalizer
+    )
     floor = _floor(table, 'argmax')
     assert floor.score.normalized_error == pytest.approx(expected, rel=1e-5)
     offsets = np.linalg.norm(nearest - table.keypoints, axis=-1)

@@ -11,18 +11,18 @@ import tensorflow as tf
 
 import eval_errors
 from config import DataConfig, Experiment, NetworkConfig
+from preprocessing.conversion.pictures import pixels
 from preprocessing.datasets.fashionai import SCHEMA
-from preprocessing.pictures import pixels
 from preprocessing.tables import KeypointTable, write_table
 from tests import commands
 from tests.tiny_checkpoints import write_network
 from tests.tiny_records import write_records
 from tests.tiny_tables import write_skirts
-from utility.answers import annotations_of
 from utility.errors import budget as error_budget
 from utility.errors import cases as error_cases
-from utility.errors import page as error_page
-from utility.prediction import PredictOptions
+from utility.metrics.annotations import annotations_of
+from utility.predict.views_to_points import PredictOptions
+from utility.visualization import draw
 
 SIZE = 48  # px
 COUNTS = {'trousers': 3, 'blouse': 2, 'skirt': 4}
@@ -267,8 +267,8 @@ def test_pictures_show_all_answers_wherever_the_prediction_is(image, place):
     predicted = np.full_like(answers, np.nan)
     predicted[a] = place
     chosen = np.arange(len(visibility)) == a
-    drawn = error_page.draw_error(image, predicted, (answers, visibility), chosen, SCHEMA)
-    assert max(drawn.shape[:2]) <= error_page.SIDE
+    drawn = draw.draw_error(image, predicted, (answers, visibility), chosen, SCHEMA)
+    assert max(drawn.shape[:2]) <= draw.SIDE
     colors = {tuple(color) for color in drawn.reshape(-1, 3)}
     assert {(255, 84, 66), (52, 118, 255)} <= colors  # both crosses
     yellow = (np.abs(drawn.astype(int) - (255, 214, 40)).max(-1) < 12).any()
@@ -279,10 +279,10 @@ def test_far_answers_outside_the_picture_can_be_drawn():
     visibility = np.where(np.arange(SCHEMA.num_keypoints) < 2, 1, -1)
     answers = np.full((SCHEMA.num_keypoints, 2), 900.0)
     chosen = visibility > 0
-    drawn = error_page.draw_error(IMAGE, answers + 5, (answers, visibility), chosen, SCHEMA)
+    drawn = draw.draw_error(IMAGE, answers + 5, (answers, visibility), chosen, SCHEMA)
     assert drawn.size
-    drawn = error_page.draw_error(None, answers + 5, (answers, visibility), chosen, SCHEMA)
-    assert max(drawn.shape[:2]) <= error_page.SIDE
+    drawn = draw.draw_error(None, answers + 5, (answers, visibility), chosen, SCHEMA)
+    assert max(drawn.shape[:2]) <= draw.SIDE
 
 
 def test_a_table_of_ten_thousand_pictures_keeps_the_worst_only():

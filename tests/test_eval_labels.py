@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 
 import eval_labels
-from preprocessing import conversion, tables
+from preprocessing import files, tables
+from preprocessing.conversion import convert as conversion
 from preprocessing.datasets.fashionai import SCHEMA
 from tests.commands import check_mistake, run
 from tests.tiny_records import write_records
 from tests.tiny_shapes import SIZE, exchange, make_table
-from utility.visualization import encode_image
+from utility.visualization.draw import encode_image
 
 SKIRT, TROUSERS = 3, 70  # rows of pictures with mistakes
 EVIL = 'Images/skirt/<b onload="x">&.jpg'
@@ -50,7 +51,7 @@ class Made:
         root = self.directory / 'data' / 'train_0'
         for number, image_id in enumerate(table.image_ids):
             image = np.full((SIZE, SIZE, 3), 100 + number, np.uint8)
-            tables.write_bytes(root / image_id, encode_image(image, '.jpg'))
+            files.write_bytes(root / image_id, encode_image(image, '.jpg'))
         tables.write_table(root / 'Annotations' / 'annotations.csv', table, SCHEMA)
 
     def rows(self):

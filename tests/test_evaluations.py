@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from utility import evaluations
+from utility.checkpoints import evaluations
 
 
 def test_what_is_kept_is_read_exactly(tmp_path):

@@ -10,8 +10,9 @@ import pytest
 from config import Experiment
 from tests.tiny_checkpoints import write_checkpoint
 from tests.tiny_records import write_records
-from utility import extension, runs
-from utility.plan import make_plan
+from utility.checkpoints import runs
+from utility.train import extension
+from utility.train.plan import make_plan
 
 SIZE = 32
 EXPERIMENT = Experiment(epochs=2, epochs_per_eval=1).override(

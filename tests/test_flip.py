@@ -9,9 +9,9 @@ import tensorflow as tf
 from config import LossConfig
 from preprocessing import geometry, rendering
 from preprocessing.schema import KeypointSchema
-from utility import prediction
-from utility.heatmaps import HeatmapCodec
-from utility.prediction import PredictOptions
+from utility.codecs.heatmaps import HeatmapCodec
+from utility.predict import views_to_points
+from utility.predict.views_to_points import PredictOptions
 
 SCHEMA = KeypointSchema(
     'pair', ('left', 'right'), {'shirt': ('left', 'right')}, {'shirt': ('left', 'right')}
@@ -51,7 +51,7 @@ def test_both_looks_at_a_symmetric_picture_find_the_same_points(size):
     image = rendering.colours(*sampled, tf.zeros([3]))
     # Weights are rounded, either way where the last bit decides.
     np.testing.assert_allclose(image, image[:, ::-1], atol=0.06)
-    maps = prediction.heatmaps_of_views(
+    maps = views_to_points.heatmaps_of_views(
         _dots,
         image[tf.newaxis, tf.newaxis],
         SCHEMA.flip_permutation,
@@ -63,7 +63,7 @@ def test_both_looks_at_a_symmetric_picture_find_the_same_points(size):
     # They are the dots, not just equal.
     height, width = size
     expected = [[0.23456 * width, 0.43 * height], [width - 0.23456 * width, 0.43 * height]]
-    found = prediction.to_original(tf.constant(plain), to_crop[tf.newaxis])[0]
+    found = views_to_points.to_original(tf.constant(plain), to_crop[tf.newaxis])[0]
     np.testing.assert_allclose(found, expected, atol=0.01 * width)
     one_cell_off = _points(tf.roll(maps[:, 1], 1, axis=2))
     assert np.abs(one_cell_off - plain).max() / STRIDE > 0.9

@@ -7,9 +7,10 @@ import pytest
 import tensorflow as tf
 
 from config import OptimizerConfig
-from utility import guards, optimizers
-from utility.command_line import RunError
-from utility.failures import explained
+from utility.command_line.scripts import RunError
+from utility.optim import training_step
+from utility.train import guards
+from utility.train.failures import explained
 
 v1 = tf.compat.v1
 IDS = ['blouse/1.jpg', "skirt/it's.jpg"]
@@ -31,8 +32,8 @@ class _Training:
 
         config = OptimizerConfig(momentum=0.0, weight_decay=0.0)
         rate = tf.constant(0.5)
-        self.op = optimizers.training_step(
-            loss, rate, self.weights, config, optimizers.StepOptions(check)
+        self.op = training_step.training_step(
+            loss, rate, self.weights, config, training_step.StepOptions(check)
         )
 
     def feed(self, loss=0.0, first=1.0, second=1.0):

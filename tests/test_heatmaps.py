@@ -8,8 +8,8 @@ import pytest
 import tensorflow as tf
 from hypothesis import strategies as st
 
-from utility.heatmaps import HeatmapCodec, flip_heatmaps, smooth
-from utility.refinements import REFINEMENTS
+from utility.codecs.heatmaps import HeatmapCodec, flip_heatmaps, smooth
+from utility.codecs.refinements import REFINEMENTS
 
 MODES = REFINEMENTS.names()
 SQUARE = HeatmapCodec(image_size=(64, 64), heatmap_size=(16, 16))

@@ -10,8 +10,8 @@ import jinja2
 import numpy as np
 import pytest
 
-from utility import html_page
-from utility.html_page import Table
+from utility.visualization import html_page
+from utility.visualization.html_page import Table
 
 TEMPLATE = """
 {% extends 'page.html' %}

@@ -10,9 +10,10 @@ import pytest
 import tensorflow as tf
 
 import preprocessing
-from preprocessing import geometry, input_fn, make_input_fn, op_strings
+from preprocessing import geometry, input_fn, make_input_fn
 from preprocessing.datasets import Annotation
-from preprocessing.ops import OPS, Stage
+from preprocessing.ops import op_string
+from preprocessing.ops.registry import OPS, Stage
 from preprocessing.records import encode_example
 from preprocessing.schema import KeypointSchema
 from preprocessing.stream import Order
@@ -171,7 +172,7 @@ def test_a_device_makes_the_pictures_that_the_host_would_make(pattern):
     assert 'image' not in device and device['canvas'].dtype == np.uint8
     # Canvases are as large as what they show of a picture.
     assert device['canvas'].shape[1] == device['canvas_size'].prod(axis=1).max()
-    image = op_strings.painted_batch([TRAIN_OPS], device, labels).numpy()
+    image = op_string.painted_batch([TRAIN_OPS], device, labels).numpy()
     assert image.dtype == np.uint8 and image.std() > 20
     assert np.abs(image.astype(int) - host['image']).max() <= 1
     for name in ('image_id', 'category', 'image_size', 'to_crop'):

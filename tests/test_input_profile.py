@@ -6,11 +6,12 @@ import pytest
 
 from config import DataConfig, Experiment, NetworkConfig
 from tests.tiny_records import write_records
-from utility import input_profile, runner
-from utility.input_profile import verdict
-from utility.medians import summarise
-from utility.plan import make_plan
-from utility.training_flags import RunOptions
+from utility.statistics.medians import summarise
+from utility.train import runner
+from utility.train.flags import RunOptions
+from utility.train.plan import make_plan
+from utility.train.preflight import input_profile
+from utility.train.preflight.input_profile import verdict
 
 SIZE = 32
 EXPERIMENT = Experiment(

@@ -13,11 +13,13 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import convert_tfrecords
-from preprocessing import dataset_info, records
+from preprocessing import records
+from preprocessing.conversion import dataset_info
 from preprocessing.datasets import Annotation
 from preprocessing.datasets.fashionai import SCHEMA
 from tests import commands
-from utility import inspection, visualization
+from utility.inspection import inspect_records
+from utility.visualization import draw
 
 COUNTS = {
     'train': {'blouse': 5, 'dress': 0, 'outwear': 0, 'skirt': 7, 'trousers': 0},
@@ -87,8 +89,8 @@ def made(tmp_path):
 
 def run(directory, output_dir, **changes):
     values = {'train_ops': EVAL_OPS, 'eval_ops': EVAL_OPS, **changes}
-    settings = inspection.Settings(str(directory), str(output_dir), **values)
-    return inspection.inspect(settings, lambda items, total, label: items)
+    settings = inspect_records.Settings(str(directory), str(output_dir), **values)
+    return inspect_records.inspect(settings, lambda items, total, label: items)
 
 
 @pytest.fixture(scope='module')
@@ -163,7 +165,7 @@ def test_sizes(whole):
 
 
 def test_share_of_the_usual_side_counts_pictures():
-    sides = inspection.describe_sizes({(512, 300): 3, (512, 512): 2, (100, 90): 5})['sides']
+    sides = inspect_records.describe_sizes({(512, 300): 3, (512, 512): 2, (100, 90): 5})['sides']
     shares = {name: side['share_of_512'] for name, side in sides.items()}
     assert shares == {'height': 0.5, 'width': 0.2, 'longest_side': 0.5}
 
@@ -195,7 +197,7 @@ def test_channels_of_a_sample_only(made, tmp_path):
 
 @given(st.integers(1, 300), st.integers(0, 300))
 def test_samples_have_their_size_and_equal_distances(size, total):
-    chosen = inspection.is_sampled(tf.range(400, dtype=tf.int64), size, total).numpy()
+    chosen = inspect_records.is_sampled(tf.range(400, dtype=tf.int64), size, total).numpy()
     (places,) = np.nonzero(chosen)
     assert len(places) == min(size, total)
     assert (places < total).all()
@@ -217,8 +219,8 @@ def test_records_that_dataset_json_does_not_know_are_told(made, tmp_path):
 
 def test_differences_name_both_numbers():
     found, expected = {'train': {'skirt': 3}}, {'train': {'skirt': 3, 'dress': 2}, 'val': {'x': 0}}
-    assert inspection.differences(found, expected) == ['train, dress: 0 instead of 2']
-    assert inspection.differences(expected, found) == ['train, dress: 2 instead of 0']
+    assert inspect_records.differences(found, expected) == ['train, dress: 0 instead of 2']
+    assert inspect_records.differences(expected, found) == ['train, dress: 2 instead of 0']
 
 
 @pytest.mark.parametrize('share', [0.3, 0.6, 0.99])
@@ -290,13 +292,13 @@ def test_the_inspection_does_not_disturb_the_next_one(made):
 
 def test_sheets_have_a_row_for_each_picture(made, tmp_path):
     run(made.directory, tmp_path / 'out', train_ops=OPS)
-    pitch, gap = inspection.CELL_SIZE + visualization.SHEET_GAP, visualization.SHEET_GAP
+    pitch, gap = inspect_records.CELL_SIZE + draw.SHEET_GAP, draw.SHEET_GAP
     plain, augmented = (
         cv2.imread(str(tmp_path / 'out' / name)) for name in ('plain.jpg', 'augmented.jpg')
     )
     # All 12 of train on the one, the first ten on the other.
-    assert plain.shape == (2 * pitch + gap, inspection.COLUMNS * pitch + gap, 3)
-    assert augmented.shape == (10 * pitch + gap, inspection.COLUMNS * pitch + gap, 3)
+    assert plain.shape == (2 * pitch + gap, inspect_records.COLUMNS * pitch + gap, 3)
+    assert augmented.shape == (10 * pitch + gap, inspect_records.COLUMNS * pitch + gap, 3)
     cells = [augmented[gap : gap + 256, x : x + 256] for x in range(gap, 8 * pitch, pitch)]
     for number, cell in enumerate(cells):
         for other in cells[:number]:
@@ -325,17 +327,17 @@ def centre(weights):
 
 def test_points_are_drawn_where_the_augmentation_puts_them():
     ops = ['flip|rotate(40)|scale(0.8,1.2)|shift(0.1)|letterbox(96,96)|warp(0)'] * 6
-    bare = list(inspection.views([dot_example(visibility=-1)], ops, SCHEMA))
-    drawn = list(inspection.views([dot_example(visibility=1)], ops, SCHEMA))
+    bare = list(inspect_records.views([dot_example(visibility=-1)], ops, SCHEMA))
+    drawn = list(inspect_records.views([dot_example(visibility=1)], ops, SCHEMA))
     spots = [centre(image.mean(axis=2) * (image.mean(axis=2) > 60)) for image in bare]
     for image, spot in zip(drawn, spots):
-        green = (image == visualization.CENTER_COLOR).all(axis=2)
+        green = (image == draw.CENTER_COLOR).all(axis=2)
         np.testing.assert_allclose(centre(green), spot, atol=1)
     assert np.ptp(spots, axis=0).min() > 5  # each augmentation is another one
 
 
 def test_absent_points_are_not_drawn():
-    (view,) = inspection.views([dot_example(visibility=-1)], [EVAL_OPS], SCHEMA)
+    (view,) = inspect_records.views([dot_example(visibility=-1)], [EVAL_OPS], SCHEMA)
     rows, columns, _ = np.nonzero(np.abs(view.astype(int) - view.mean(axis=2, keepdims=True)) > 12)
     # All colour there is, is the fill above and below the picture.
     assert ((rows < 9) | (rows >= 39)).all()

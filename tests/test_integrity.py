@@ -8,11 +8,11 @@ import os
 import pytest
 
 from config import Experiment
-from preprocessing import integrity
+from preprocessing import training_data
+from preprocessing.conversion import integrity
 from preprocessing.datasets.fashionai import SCHEMA
 from preprocessing.records import load_dataset_info, shard_path, shard_writer
 from tests.tiny_records import write_records
-from utility import training_data
 
 COUNTS = {'skirt': (3, 2), 'dress': (4,), 'blouse': ()}  # records of each file
 

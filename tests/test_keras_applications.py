@@ -28,8 +28,8 @@ from nets.keras_description import Description, Node, describe
 from preprocessing.datasets.fashionai import SCHEMA
 from tests.commands import rerun_test
 from tests.tiny_batches import skirts
-from utility.model_fn import Task, make_model_fn
-from utility.schedules import Length
+from utility.optim.schedules import Length
+from utility.train.model_fn import Task, make_model_fn
 
 v1 = tf.compat.v1
 SMALL = 'MobileNetV3Small'

@@ -10,9 +10,9 @@ from preprocessing.tables import KeypointTable
 from tests.tiny_shapes import SIZE, exchange, make_table
 from utility.labels import audit as label_audit
 from utility.labels.exchanges import IN_OUT, SIDES, exchanges_of
-from utility.labels.radial_tail import RadialTail
 from utility.labels.suspicions import ABSENT, OUTSIDE, PLACE, PREDICTION, SAME_PLACE
-from utility.shape_model import ShapeModel, align
+from utility.statistics.radial_tail import RadialTail
+from utility.statistics.shape_model import ShapeModel, align
 
 COUNTS = {'blouse': 80, 'skirt': 80, 'trousers': 80}
 SKIRT, TROUSERS = 100, 200  # rows of such pictures

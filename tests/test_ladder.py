@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from benchmarks import ladder
-from utility.prediction import PredictOptions
+from utility.predict.views_to_points import PredictOptions
 
 
 @pytest.mark.parametrize('num_runs', [1, 2])

@@ -13,7 +13,7 @@ import time
 
 import pytest
 
-from utility import launch_local
+from utility.distribute import launch_local
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 # Keeps in mind who was started, with which arguments; then does as BEHAVIOUR says.
@@ -43,7 +43,7 @@ def _script(tmp_path, behaviour: str, size: int) -> list[str]:
 
 def _launch(script: list[str], *flags: str) -> subprocess.CompletedProcess:
     return subprocess.run(
-        [sys.executable, '-m', 'utility.launch_local', *flags, '--', *script],
+        [sys.executable, '-m', 'utility.distribute.launch_local', *flags, '--', *script],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -114,7 +114,7 @@ def test_restarts_are_bounded_and_a_mistake_is_not_repeated(tmp_path, code, expe
 @pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
 def test_who_ends_the_launcher_ends_all(tmp_path, number):
     script = _script(tmp_path, FOREVER, size=2)
-    command = [sys.executable, '-m', 'utility.launch_local', '--', *script]
+    command = [sys.executable, '-m', 'utility.distribute.launch_local', '--', *script]
     silent = {'stdout': subprocess.DEVNULL, 'stderr': subprocess.DEVNULL}
     # What is started in the background of a shell ignores SIGINT, and so would its children.
     restore = functools.partial(signal.signal, signal.SIGINT, signal.default_int_handler)
@@ -150,7 +150,7 @@ def _lives_so_far(script: list[str]) -> list[pathlib.Path]:
     ],
 )
 def test_mistakes(arguments, message):
-    command = [sys.executable, '-m', 'utility.launch_local', *arguments]
+    command = [sys.executable, '-m', 'utility.distribute.launch_local', *arguments]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout) == (2, '')
     assert done.stderr.startswith('error: ') and message in done.stderr

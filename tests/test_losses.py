@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-import sections
+import config
 from config import LossConfig
 from tests import loss_oracles
-from utility.hard_points import hard_points, mean_over
-from utility.heatmaps import HeatmapCodec, flip_heatmaps
-from utility.loss_kinds import LOSSES, divergences
-from utility.losses import heatmap_loss, maps_per_point, to_heatmaps
+from utility.codecs.heatmaps import HeatmapCodec, flip_heatmaps
+from utility.losses.heatmap_loss import heatmap_loss, maps_per_point, to_heatmaps
+from utility.losses.kinds import LOSSES, divergences
+from utility.losses.ohkm import hard_points, mean_over
 
 IMAGE_SIZE = (32, 48)
 SIZES = ((4, 6), (8, 12), (8, 12))
@@ -47,7 +47,7 @@ def _oracle(outputs, labels, config):
 
 
 def test_every_kind_that_the_settings_allow_is_here_and_has_an_oracle():
-    assert LOSSES.names() == KINDS == sorted(sections.LOSS_KINDS)
+    assert LOSSES.names() == KINDS == sorted(config.LOSS_KINDS)
 
 
 @pytest.mark.parametrize('kind', KINDS)

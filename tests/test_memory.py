@@ -12,8 +12,8 @@ import tensorflow as tf
 from config import DataConfig, Experiment, NetworkConfig
 from tests.commands import run
 from tests.tiny_records import write_records
-from utility import memory, runner
-from utility.training_flags import RunOptions
+from utility.train import memory, runner
+from utility.train.flags import RunOptions
 
 
 def test_memory_in_use_grows_with_what_is_held():

@@ -1,4 +1,4 @@
-"""utility.metrics: NE against a loop written from its definition, and facts about scores."""
+"""NE against a loop written from its definition, and facts about scores."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from preprocessing.datasets.fashionai import SCHEMA
 from preprocessing.tables import KeypointTable, own_points
-from utility import baseline, metrics
+from utility.metrics import baseline, normalized_error
 
 
 def random_tables(count=30, seed=0):
@@ -62,7 +62,7 @@ def _pck(errors):
 def test_score_agrees_with_the_definition():
     predicted, answers = random_tables()
     errors, skipped = reference_errors(predicted, answers)
-    score = metrics.score(predicted, answers, SCHEMA)
+    score = normalized_error.score(predicted, answers, SCHEMA)
     assert 0 < skipped < 30
     assert (score.points, score.images, score.skipped_images) == (len(errors), 30, skipped)
     assert score.normalized_error == pytest.approx(mean([e for _, _, e in errors]), rel=1e-9)
@@ -82,33 +82,37 @@ def test_score_agrees_with_the_definition():
 
 def test_normalized_error_is_the_same_number():
     predicted, answers = random_tables()
-    normalizer = metrics.normalizers(*answers[2:4], answers.categories, SCHEMA)
-    value = metrics.normalized_error(*predicted[2:3], *answers[2:4], normalizer)
-    assert value == pytest.approx(metrics.score(predicted, answers, SCHEMA).normalized_error)
+    normalizer = normalized_error.normalizers(*answers[2:4], answers.categories, SCHEMA)
+    value = normalized_error.normalized_error(*predicted[2:3], *answers[2:4], normalizer)
+    assert value == pytest.approx(
+        normalized_error.score(predicted, answers, SCHEMA).normalized_error
+    )
 
 
 def test_normalized_error_by_hand():
     predicted = [[[3.0, 4.0], [9.0, 9.0]], [[1.0, 0.0], [0.0, 0.0]], [[7.0, 7.0], [0.0, 0.0]]]
     visibility = [[1, 0], [1, -1], [1, 1]]
-    value = metrics.normalized_error(predicted, np.zeros([3, 2, 2]), visibility, [10.0, 4.0, 0.0])
+    value = normalized_error.normalized_error(
+        predicted, np.zeros([3, 2, 2]), visibility, [10.0, 4.0, 0.0]
+    )
     assert value == pytest.approx((5 / 10 + 1 / 4) / 2)
 
 
 def test_nothing_scored():
     zeros = np.zeros([2, 3, 2])
-    assert math.isnan(metrics.normalized_error(zeros, zeros, np.zeros([2, 3]), [1, 1]))
+    assert math.isnan(normalized_error.normalized_error(zeros, zeros, np.zeros([2, 3]), [1, 1]))
     predicted, answers = random_tables()
     hidden = answers._replace(visibility=np.minimum(answers.visibility, 0))
     with pytest.raises(ValueError, match='no point of 30 images'):
-        metrics.score(predicted, hidden, SCHEMA)
+        normalized_error.score(predicted, hidden, SCHEMA)
 
 
 def test_a_prediction_that_is_no_number_is_refused():
     zeros = np.zeros([1, 2, 2])
     predicted = np.array([[[np.nan, 0.0], [0.0, 0.0]]])
-    assert metrics.normalized_error(predicted, zeros, [[0, 1]], [1.0]) == 0
+    assert normalized_error.normalized_error(predicted, zeros, [[0, 1]], [1.0]) == 0
     with pytest.raises(ValueError, match='finite'):
-        metrics.normalized_error(predicted, zeros, [[1, 1]], [1.0])
+        normalized_error.normalized_error(predicted, zeros, [[1, 1]], [1.0])
 
 
 def test_normalizer_counts_occluded_points_but_not_absent_ones():
@@ -117,7 +121,7 @@ def test_normalizer_counts_occluded_points_but_not_absent_ones():
     keypoints[:, SCHEMA.keypoints.index('waistband_left')] = (0, 7)
     visibility = np.zeros([4, 24])
     visibility[2, SCHEMA.keypoints.index('armpit_left')] = -1
-    lengths = metrics.normalizers(
+    lengths = normalized_error.normalizers(
         keypoints, visibility, ['dress', 'skirt', 'dress', 'skirt'], SCHEMA
     )
     assert lengths.tolist() == [50, 7, 0, 7]
@@ -127,28 +131,30 @@ def test_pictures_and_points_on_one_place_are_skipped():
     predicted, answers = random_tables()
     same = answers._replace(keypoints=np.zeros_like(answers.keypoints))
     with pytest.raises(ValueError, match='no point'):
-        metrics.score(predicted, same, SCHEMA)
+        normalized_error.score(predicted, same, SCHEMA)
 
 
 def test_error_is_invariant_to_scale_and_order():
     predicted, answers = random_tables()
-    score = metrics.score(predicted, answers, SCHEMA)
+    score = normalized_error.score(predicted, answers, SCHEMA)
     order = np.random.default_rng(1).permutation(30)
-    assert metrics.score(take(predicted, order), answers, SCHEMA) == score
+    assert normalized_error.score(take(predicted, order), answers, SCHEMA) == score
     larger = [t._replace(keypoints=t.keypoints * 2) for t in (predicted, answers)]
-    assert metrics.score(*larger, SCHEMA).normalized_error == pytest.approx(score.normalized_error)
+    assert normalized_error.score(*larger, SCHEMA).normalized_error == pytest.approx(
+        score.normalized_error
+    )
 
 
 def test_perfect_predictions():
     _, answers = random_tables()
-    score = metrics.score(answers, answers, SCHEMA)
+    score = normalized_error.score(answers, answers, SCHEMA)
     assert score.normalized_error == 0
     assert set(score.pck.values()) == {1.0}
 
 
 def missing_one(predicted, answers):
     """The predictions without one scored point; and its row and column."""
-    normalizer = metrics.normalizers(*answers[2:4], answers.categories, SCHEMA)
+    normalizer = normalized_error.normalizers(*answers[2:4], answers.categories, SCHEMA)
     row, k = np.argwhere((answers.visibility == 1) & (normalizer > 0)[:, np.newaxis])[7]
     keypoints, visibility = predicted.keypoints.copy(), predicted.visibility.copy()
     keypoints[row, k], visibility[row, k] = (123, 45), -1
@@ -159,46 +165,46 @@ def test_missing_predictions():
     predicted, answers = random_tables()
     lacking, row, k = missing_one(predicted, answers)
     with pytest.raises(ValueError, match=rf'1 scored .*{SCHEMA.keypoints[k]} of {row}\.jpg'):
-        metrics.score(lacking, answers, SCHEMA)
+        normalized_error.score(lacking, answers, SCHEMA)
 
     outside = predicted.keypoints.copy()
     outside[row, k] = -0.5  # the centre of pixel (-1, -1)
-    counted = metrics.score(lacking, answers, SCHEMA, 'count')
-    wanted = metrics.score(predicted._replace(keypoints=outside), answers, SCHEMA)
+    counted = normalized_error.score(lacking, answers, SCHEMA, 'count')
+    wanted = normalized_error.score(predicted._replace(keypoints=outside), answers, SCHEMA)
     assert counted.normalized_error == wanted.normalized_error
     assert (counted.points, counted.missing_predictions) == (wanted.points, 1)
 
     hidden = answers.visibility.copy()
     hidden[row, k] = 0
-    skipped = metrics.score(lacking, answers, SCHEMA, 'skip')
-    wanted = metrics.score(predicted, answers._replace(visibility=hidden), SCHEMA)
+    skipped = normalized_error.score(lacking, answers, SCHEMA, 'skip')
+    wanted = normalized_error.score(predicted, answers._replace(visibility=hidden), SCHEMA)
     assert skipped.normalized_error == wanted.normalized_error
     assert (skipped.points, skipped.missing_predictions) == (wanted.points, 1)
 
 
 def test_unscored_points_may_be_missing():
     predicted, answers = random_tables()
-    normalizer = metrics.normalizers(*answers[2:4], answers.categories, SCHEMA)
+    normalizer = normalized_error.normalizers(*answers[2:4], answers.categories, SCHEMA)
     scored = (answers.visibility == 1) & (normalizer > 0)[:, np.newaxis]
     predicted = predicted._replace(visibility=np.where(scored, 1, -1))
-    score = metrics.score(predicted, answers, SCHEMA)
+    score = normalized_error.score(predicted, answers, SCHEMA)
     assert (score.points, score.missing_predictions) == (scored.sum(), 0)
 
 
 def test_unknown_policy():
     with pytest.raises(ValueError, match="missing='drop'.*error, count, skip"):
-        metrics.score(*random_tables(), SCHEMA, 'drop')
+        normalized_error.score(*random_tables(), SCHEMA, 'drop')
 
 
 def test_other_pictures_are_refused():
     predicted, answers = random_tables()
     with pytest.raises(ValueError, match=r'prediction lacks 4 images \(26.jpg, 27.jpg, 28.jpg, \.'):
-        metrics.score(take(predicted, range(26)), answers, SCHEMA)
+        normalized_error.score(take(predicted, range(26)), answers, SCHEMA)
     with pytest.raises(ValueError, match=r'prediction has 1 images \(29.jpg\) unknown'):
-        metrics.score(predicted, take(answers, range(29)), SCHEMA)
+        normalized_error.score(predicted, take(answers, range(29)), SCHEMA)
     twice = take(predicted, [*range(30), 3])
     with pytest.raises(ValueError, match=r'prediction holds 1 images \(3.jpg\) more than once'):
-        metrics.score(twice, answers, SCHEMA)
+        normalized_error.score(twice, answers, SCHEMA)
 
 
 def test_other_categories_are_refused():
@@ -206,16 +212,16 @@ def test_other_categories_are_refused():
     categories = predicted.categories.copy()
     categories[3] = 'dress'
     with pytest.raises(ValueError, match=r'line 5: 3\.jpg is dress, but skirt in the answers; 1 '):
-        metrics.score(predicted._replace(categories=categories), answers, SCHEMA)
+        normalized_error.score(predicted._replace(categories=categories), answers, SCHEMA)
 
 
 def test_json():
-    score = metrics.score(*random_tables(), SCHEMA)
+    score = normalized_error.score(*random_tables(), SCHEMA)
     values = json.loads(score.to_json())
     assert values['normalized_error'] == score.normalized_error
     assert values['points'] == score.points
     assert values['per_category'] == score.per_category
-    assert metrics.Score(**values) == score
+    assert normalized_error.Score(**values) == score
 
 
 def test_mean_positions():

@@ -23,11 +23,13 @@ from config import (
     OptimizerConfig,
     ScheduleConfig,
 )
+from preprocessing import training_data
 from preprocessing.datasets.fashionai import SCHEMA
 from tests.commands import rerun_test
 from tests.tiny_records import write_records
-from utility import runner, strategies, training_data
-from utility.training_flags import RunOptions
+from utility.distribute import strategies
+from utility.train import runner
+from utility.train.flags import RunOptions
 
 pytestmark = pytest.mark.slow
 

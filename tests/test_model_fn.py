@@ -9,11 +9,13 @@ import tensorflow as tf
 from config import Experiment, LossConfig, NetworkConfig, OptimizerConfig, ScheduleConfig
 from preprocessing.datasets.fashionai import SCHEMA
 from tests.tiny_batches import skirts
-from utility.metrics import normalized_error
-from utility.model_fn import Task, make_model_fn
-from utility.prediction import PredictOptions
-from utility.schedules import Length
-from utility.training_log import Watch
+from utility.codecs.heatmaps import codec_of
+from utility.metrics.normalized_error import normalized_error
+from utility.optim.schedules import Length
+from utility.predict.model_fn import PredictTask, make_predict_fn
+from utility.predict.views_to_points import PredictOptions
+from utility.train.log import Watch
+from utility.train.model_fn import Task, make_model_fn
 
 SIZE = 64
 SKIRT = SCHEMA.subset('skirt')
@@ -61,8 +63,11 @@ def _input_fn(data, batch_size, repeat=1):
     return lambda: tf.data.Dataset.from_tensor_slices(data).repeat(repeat).batch(batch_size)
 
 
-def _predict(estimator, data, batch_size=2):
-    return list(estimator.predict(_input_fn(data, batch_size)))
+def _predict(model_dir, data, batch_size=2, options=PredictOptions()):  # noqa: B008  frozen
+    model_fn = make_predict_fn(PredictTask(EXPERIMENT, SKIRT, options))
+    return list(
+        tf.estimator.Estimator(model_fn, str(model_dir)).predict(_input_fn(data, batch_size))
+    )
 
 
 @pytest.fixture(scope='module')
@@ -94,7 +99,7 @@ def test_the_metric_over_unequal_batches_is_the_numpy_one(trained):
     data = _data(5, seed=1)
     estimator = _estimator(trained[0])
     result = estimator.evaluate(_input_fn(data, 2))
-    predicted = np.stack([p['keypoints'] for p in _predict(estimator, data)])
+    predicted = np.stack([p['keypoints'] for p in _predict(trained[0], data)])
     labels = data[1]
     scored = labels['normalizer'] > 0
     expected = normalized_error(
@@ -110,7 +115,7 @@ def test_the_metric_over_unequal_batches_is_the_numpy_one(trained):
 
 def test_predictions_do_not_depend_on_the_batch_size(trained):
     model_dir, data, _ = trained
-    one, four = (_predict(_estimator(model_dir), data, size) for size in (1, 4))
+    one, four = (_predict(model_dir, data, size) for size in (1, 4))
     for a, b in zip(one, four):
         assert a['image_id'] == b['image_id']
         np.testing.assert_allclose(a['keypoints'], b['keypoints'], atol=1e-2)
@@ -119,9 +124,9 @@ def test_predictions_do_not_depend_on_the_batch_size(trained):
 def test_the_flip_test_makes_prediction_symmetric(trained):
     model_dir, (features, labels), _ = trained
     mirrored = {**features, 'image': features['image'][:, :, ::-1]}
-    estimator = _estimator(model_dir, options=PredictOptions(flip_test=True))
-    plain = _predict(estimator, (features, labels))
-    flipped = _predict(estimator, (mirrored, labels))
+    options = PredictOptions(flip_test=True)
+    plain = _predict(model_dir, (features, labels), options=options)
+    flipped = _predict(model_dir, (mirrored, labels), options=options)
     for a, b in zip(plain, flipped):
         back = b['keypoints'][list(SKIRT.flip_permutation)]
         back[:, 0] = 2 * SIZE - back[:, 0]
@@ -167,7 +172,6 @@ def test_equal_seeds_give_equal_losses(tmp_path):
     assert losses[0] == losses[1]
 
 
-def test_unknown_refinement_is_told():
-    task = Task(dataclasses.replace(EXPERIMENT, refine='darc'), SKIRT)
+def test_an_unknown_refinement_is_an_error_that_names_the_nearest():
     with pytest.raises(ValueError, match="did you mean 'dark'"):
-        task.codec.decode(tf.zeros([1, 16, 16, 4]))
+        codec_of(dataclasses.replace(EXPERIMENT, refine='darc'))

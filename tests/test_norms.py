@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+import config
 import nets
-import sections
 from config import Experiment, NetworkConfig
 from nets import norms
 from nets.norms import Normalization, normalized_by
-from utility import pretrained
-from utility.checkpoints import Weights
+from utility.checkpoints.variables import Weights
+from utility.pretrained import warm_start
 
 v1 = tf.compat.v1
 K = 5
@@ -30,7 +30,7 @@ def _random(*shape, seed=0):
 
 
 def test_the_settings_know_every_norm():
-    assert set(sections.NORMS) == set(norms.NORMS)
+    assert set(config.NORMS) == set(norms.NORMS)
 
 
 @pytest.mark.parametrize(('channels', 'groups'), [(64, 32), (48, 16), (6, 2), (5, 1)])
@@ -177,10 +177,10 @@ def test_weights_of_batch_norm_are_refused_by_group_norm_and_told_when_allowed(c
     batch, _, _ = _variables()
     _, _, grouped = _variables(norm='group')
     with pytest.raises(ValueError, match="with batch norm, whose scales .* 'frozen'.*--allow_part"):
-        pretrained.plan(_weights(batch), grouped)
-    report = pretrained.plan(_weights(batch), grouped, allow_partial=True)
+        warm_start.plan(_weights(batch), grouped)
+    report = warm_start.plan(_weights(batch), grouped, allow_partial=True)
     with caplog.at_level('WARNING'):
-        pretrained.log_start(report, 'dhn')
+        warm_start.log_start(report, 'dhn')
     assert 'a part of the backbone only: no place for: backbone/conv1/norm/moving_mean' in (
         caplog.text
     )
@@ -190,20 +190,20 @@ def test_weights_of_group_norm_are_refused_by_batch_norm():
     grouped, _, _ = _variables(norm='group')
     for kind in ('batch', 'frozen'):
         with pytest.raises(ValueError, match="with group norm: set network.norm='group'"):
-            pretrained.plan(_weights(grouped), _variables(norm=kind)[2])
+            warm_start.plan(_weights(grouped), _variables(norm=kind)[2])
 
 
 def test_frozen_statistics_must_come_from_weights():
     config = NetworkConfig(norm='frozen')
     shapes, _, variables = _variables(norm='frozen')
-    report = pretrained.plan(_weights(shapes), variables)
+    report = warm_start.plan(_weights(shapes), variables)
     with pytest.raises(ValueError, match='start afresh: backbone/.*--init_checkpoint'):
-        pretrained.check_frozen(config, variables, ())
+        warm_start.check_frozen(config, variables, ())
     with pytest.raises(ValueError, match='start afresh: head/.*network.head_norm'):
-        pretrained.check_frozen(config, variables, report.restored)
-    pretrained.check_frozen(
+        warm_start.check_frozen(config, variables, report.restored)
+    warm_start.check_frozen(
         NetworkConfig(norm='frozen', head_norm='batch'), variables, report.restored
     )
-    whole = pretrained.plan(_weights(shapes, ''), variables)
-    pretrained.check_frozen(config, variables, whole.restored)
-    pretrained.check_frozen(NetworkConfig(), variables, ())
+    whole = warm_start.plan(_weights(shapes, ''), variables)
+    warm_start.check_frozen(config, variables, whole.restored)
+    warm_start.check_frozen(NetworkConfig(), variables, ())

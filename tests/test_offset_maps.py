@@ -8,16 +8,17 @@ import tensorflow as tf
 
 import nets
 from config import AveragingConfig, DataConfig, Experiment, LossConfig, NetworkConfig
-from preprocessing import geometry
+from preprocessing import geometry, training_data
 from preprocessing.datasets.fashionai import SCHEMA
 from tests.tiny_records import write_records
-from utility import averaging, prediction, training_data
-from utility.checkpoints import variable_name
-from utility.heatmaps import HeatmapCodec
-from utility.losses import heatmap_loss, maps_per_point, to_heatmaps
-from utility.offset_maps import offset_target
-from utility.prediction import PredictOptions
-from utility.refinements import REFINEMENTS
+from utility.checkpoints import average
+from utility.checkpoints.variables import variable_name
+from utility.codecs.heatmaps import HeatmapCodec
+from utility.codecs.offsets import offset_target
+from utility.codecs.refinements import REFINEMENTS
+from utility.losses.heatmap_loss import heatmap_loss, maps_per_point, to_heatmaps
+from utility.predict import views_to_points
+from utility.predict.views_to_points import PredictOptions
 
 SIZE, CELLS, K = (64, 96), (16, 24), 3
 PERMUTATION = [1, 0, 2]
@@ -73,7 +74,7 @@ class _Perfect:
         return [offset_target(CODEC, self.points[: tf.shape(images)[0]], CONFIG)]
 
 
-@pytest.mark.parametrize('fuse', prediction.FUSIONS)
+@pytest.mark.parametrize('fuse', views_to_points.FUSIONS)
 @pytest.mark.parametrize('flip_test', [False, True])
 def test_prediction_fuses_mirrored_views(fuse, flip_test):
     points = _points(2)
@@ -81,10 +82,10 @@ def test_prediction_fuses_mirrored_views(fuse, flip_test):
     network = _Perfect(points, mirrored)
     options = PredictOptions(flip_test=flip_test, fuse=fuse)
     images = tf.zeros([4, 1, *SIZE, 3])
-    maps = prediction.heatmaps_of_views(network, images, PERMUTATION, CONFIG, options)
+    maps = views_to_points.heatmaps_of_views(network, images, PERMUTATION, CONFIG, options)
     assert maps.shape == (4, 1 + flip_test, *CELLS, K)
     to_view = tf.tile(geometry.scaling(0.5, 0.5)[None, None], [4, 1, 1, 1])
-    found, scores = prediction.points_of_views(maps, to_view, CODEC, fuse)
+    found, scores = views_to_points.points_of_views(maps, to_view, CODEC, fuse)
     assert np.abs(found - 2 * points).max() < 0.02
     assert 0.85 < scores.numpy().min() <= scores.numpy().max() <= 1.0  # over the target scale
 
@@ -114,6 +115,6 @@ def test_statistics_of_averaged_weights_are_those_of_the_network_with_all_maps(t
         network(tf.zeros([1, 32, 32, 3]), False)
         weights = {variable_name(v): np.ones(v.shape, np.float32) for v in network.variables}
     input_fn = training_data.input_fn(experiment, SCHEMA.subset('skirt'), records_dir, 0)
-    found = averaging.with_statistics(weights, experiment, input_fn)
+    found = average.with_statistics(weights, experiment, input_fn)
     assert found['head/heatmaps/bias'].shape == (12,)
     assert np.all(found['backbone/conv1/norm/moving_mean'] != 1)

@@ -6,8 +6,8 @@ import pytest
 import tensorflow as tf
 
 from preprocessing import geometry
-from preprocessing.op_strings import apply_ops, parse_ops
-from preprocessing.ops import OPS, Stage
+from preprocessing.ops.op_string import apply_ops, parse_ops
+from preprocessing.ops.registry import OPS, Stage
 from preprocessing.rendering import to_uint8
 from preprocessing.schema import KeypointSchema
 

@@ -17,7 +17,8 @@ import tensorflow as tf
 
 from config import OptimizerConfig
 from tests.optimizer_runs import FEATURES, LABELS, RATES, START, Overflow, load, train
-from utility import loss_scaling, optimizers, update_rules
+from utility.optim import loss_scale, rules, training_step
+from utility.train import model_fn
 
 v1 = tf.compat.v1
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -129,7 +130,7 @@ def test_weights_after_some_steps_are_those_of_the_formula(case, tmp_path):
 
 def test_every_optimizer_is_among_the_cases():
     assert {case.get('name', 'momentum') for case in CASES.values()} == set(
-        update_rules.OPTIMIZERS.names()
+        rules.OPTIMIZERS.names()
     )
 
 
@@ -229,11 +230,13 @@ def test_single_and_mirrored_runs_resume_each_other(two_devices, tmp_path):
 )
 def test_weight_decay_goes_by_the_kind_of_a_variable(name, decays):
     variable = tf.Variable([2.0, 1.0], name=name)
-    assert optimizers.decays(OptimizerConfig(), variable) == decays
-    assert optimizers.decays(OptimizerConfig(decay_kinds=ALL_KINDS), variable)
-    assert not optimizers.decays(OptimizerConfig(weight_decay=0.0), variable)
+    assert training_step.decays(OptimizerConfig(), variable) == decays
+    assert training_step.decays(OptimizerConfig(decay_kinds=ALL_KINDS), variable)
+    assert not training_step.decays(OptimizerConfig(weight_decay=0.0), variable)
     pairs = [(tf.constant([1.0, 3.0]), variable)]
-    [(gradient, same)] = optimizers.with_weight_decay(OptimizerConfig(weight_decay=0.1), pairs, 2)
+    [(gradient, same)] = training_step.with_weight_decay(
+        OptimizerConfig(weight_decay=0.1), pairs, 2
+    )
     np.testing.assert_allclose(gradient, [1 + 0.05 * 2 * decays, 3 + 0.05 * 1 * decays])
     assert same is variable
 
@@ -256,7 +259,7 @@ def test_weight_decay_goes_by_the_kind_of_a_variable(name, decays):
 )
 def test_what_an_optimizer_does_not_use_is_refused(settings, message):
     with pytest.raises(ValueError) as caught:
-        update_rules.check_optimizer(OptimizerConfig(**settings))
+        rules.check_optimizer(OptimizerConfig(**settings))
     assert str(caught.value) == message
 
 
@@ -264,7 +267,7 @@ def test_what_an_optimizer_does_not_use_is_refused(settings, message):
 def test_all_devices_skip_a_step_together(two_devices):
     values = load(str(two_devices / 'overflown'))
     _assert_weights(values, _expected(OptimizerConfig(**CASES['adamw']), skipped=2))
-    assert values['loss_scale/scale'] == loss_scaling.INITIAL / 2
+    assert values['loss_scale/scale'] == loss_scale.INITIAL / 2
     assert not [name for name in values if 'replica' in name]
 
 
@@ -277,18 +280,18 @@ def test_a_loss_scale_changes_nothing_but_skips_what_is_not_finite(tmp_path, cas
     _assert_weights(values, _expected(config, skipped=step))
     assert values['global_step'] == 6
     halved = 1 if step < 0 else 2
-    assert values['loss_scale/scale'] == loss_scaling.INITIAL / halved
+    assert values['loss_scale/scale'] == loss_scale.INITIAL / halved
     assert values['loss_scale/good_steps'] == (6 if step < 0 else 5 - step)
 
 
 def test_a_loss_scale_doubles_after_many_good_steps_and_is_resumed(tmp_path, monkeypatch):
-    monkeypatch.setattr(loss_scaling, 'GROWTH_STEPS', 4)
+    monkeypatch.setattr(loss_scale, 'GROWTH_STEPS', 4)
     config, half = OptimizerConfig(**CASES['momentum']), str(tmp_path / 'half')
     train(config, half, steps=3, overflow=Overflow())
     assert load(half)['loss_scale/good_steps'] == 3
     train(config, str(tmp_path / 'b'), steps=3, start=half, overflow=Overflow())
     values = load(str(tmp_path / 'b'))
-    assert values['loss_scale/scale'] == 2 * loss_scaling.INITIAL
+    assert values['loss_scale/scale'] == 2 * loss_scale.INITIAL
     assert values['loss_scale/good_steps'] == 2
     _assert_weights(values, _expected(config))
 
@@ -296,6 +299,6 @@ def test_a_loss_scale_doubles_after_many_good_steps_and_is_resumed(tmp_path, mon
 def test_a_training_of_another_precision_has_no_loss_scale(tmp_path):
     train(OptimizerConfig(**CASES['momentum']), str(tmp_path / 'model.ckpt-6'), steps=1)
     v1.train.update_checkpoint_state(str(tmp_path), str(tmp_path / 'model.ckpt-6'))
-    assert loss_scaling.for_precision('bfloat16', str(tmp_path)) is None
+    assert model_fn.loss_scale_of('bfloat16', str(tmp_path)) is None
     with pytest.raises(ValueError, match='model.ckpt-6 was trained in another precision'):
-        loss_scaling.for_precision('float16', str(tmp_path))
+        model_fn.loss_scale_of('float16', str(tmp_path))

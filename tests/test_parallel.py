@@ -2,7 +2,7 @@
 
 import pytest
 
-from preprocessing.parallel import Workers
+from preprocessing.conversion.parallel import Workers
 
 
 def square(number):

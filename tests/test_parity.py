@@ -17,7 +17,7 @@ import tensorflow as tf
 import nets
 from config import NetworkConfig
 from tests.timm_networks import NETWORKS
-from utility import pretrained
+from utility.pretrained import warm_start
 
 pytestmark = pytest.mark.parity
 
@@ -43,12 +43,12 @@ def folder(tmp_path_factory):
 
 def _features(network: NetworkConfig, path: str, picture: np.ndarray) -> dict[str, np.ndarray]:
     """What the backbone makes of a picture with the weights at `path`, all of them loaded."""
-    network = pretrained.adopt(network, path)
+    network = warm_start.adopt(network, path)
     backbone = nets.BACKBONES.get(network.backbone)(**network.backbone_options)
     images = (picture - np.float32(network.mean)) / np.float32(network.std)
     backbone(tf.zeros_like(images), False)
-    with pretrained.as_checkpoint(path, network.backbone) as weights:
-        report = pretrained.plan(weights, backbone.variables, backbone=network.backbone)
+    with warm_start.as_checkpoint(path, network.backbone) as weights:
+        report = warm_start.plan(weights, backbone.variables, backbone=network.backbone)
         assert (report.coverage, report.missing, report.unexpected) == (1.0, (), ())
         reader = tf.train.load_checkpoint(weights.checkpoint)
         for variable in backbone.variables:

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from preprocessing import pictures
+from preprocessing.conversion import pictures
 
 HEIGHT, WIDTH = 24, 40
 

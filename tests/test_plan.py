@@ -6,7 +6,7 @@ import pytest
 
 from config import DataConfig, Experiment, OptimizerConfig, ScheduleConfig
 from tests.tiny_records import write_records
-from utility import plan
+from utility.train import plan
 
 PLAIN = ScheduleConfig()
 

@@ -6,7 +6,8 @@ import math
 import pytest
 
 from config import Experiment, OptimizerConfig, ScheduleConfig
-from utility import evaluations, plateau
+from utility.checkpoints import evaluations
+from utility.train import plateau
 
 CONFIG = ScheduleConfig(name='plateau', plateau_patience=2, end_learning_rate=0.01)
 OPTIMIZER = OptimizerConfig(learning_rate=1.0)

@@ -11,12 +11,13 @@ import tensorflow as tf
 from config import Experiment, LossConfig
 from preprocessing import geometry
 from preprocessing.datasets.fashionai import SCHEMA
-from utility import prediction, prediction_flags
-from utility.checkpoint_choice import CheckpointChoice
-from utility.heatmaps import HeatmapCodec
-from utility.model_fn import Task
-from utility.prediction import PredictOptions
-from utility.views import ViewOptions
+from utility.checkpoints.choice import CheckpointChoice
+from utility.codecs.heatmaps import HeatmapCodec
+from utility.predict import flags as prediction_flags
+from utility.predict import views_to_points
+from utility.predict.model_fn import PredictTask
+from utility.predict.test_time_augmentation import ViewOptions
+from utility.predict.views_to_points import PredictOptions
 
 LOSS = LossConfig(target_scale=4.0)
 IMAGES = tf.zeros([1, 8, 8, 3])
@@ -42,22 +43,22 @@ def _three_outputs(images, training):
     ],
 )
 def test_the_last_output_or_a_weighted_mean_is_taken(weights, expected):
-    maps = prediction.network_heatmaps(_three_outputs, IMAGES, LOSS, weights)
+    maps = views_to_points.network_heatmaps(_three_outputs, IMAGES, LOSS, weights)
     np.testing.assert_allclose(maps, expected / LOSS.target_scale, rtol=1e-5)
 
 
 def test_options_reach_the_network_and_the_codec():
     options = PredictOptions(outputs=(1.0,), smoothing=1.5)
     views = IMAGES[:, tf.newaxis]
-    maps = prediction.heatmaps_of_views(_three_outputs, views, (1, 0), LOSS, options)
+    maps = views_to_points.heatmaps_of_views(_three_outputs, views, (1, 0), LOSS, options)
     np.testing.assert_allclose(maps[:, 0], sum(MAPS) / 3 / LOSS.target_scale, rtol=1e-5)
-    task = Task(Experiment(refine='quarter'), SCHEMA, options=options)
+    task = PredictTask(Experiment(refine='quarter'), SCHEMA, options=options)
     assert (task.codec.refine, task.codec.smoothing) == ('quarter', 1.5)
 
 
 def test_more_weights_than_outputs_are_refused():
     with pytest.raises(ValueError, match=r'outputs=.*must have at most 3 entries'):
-        prediction.network_heatmaps(_three_outputs, IMAGES, LOSS, (1.0,) * 4)
+        views_to_points.network_heatmaps(_three_outputs, IMAGES, LOSS, (1.0,) * 4)
 
 
 class _Perfect:
@@ -73,7 +74,7 @@ class _Perfect:
         return [CODEC.encode(self.points)]
 
 
-@pytest.mark.parametrize('fuse', prediction.FUSIONS)
+@pytest.mark.parametrize('fuse', views_to_points.FUSIONS)
 def test_every_fusion_brings_the_points_of_all_views_to_one_frame(fuse):
     """Of views alone and mirrored; a picture that is turned gives the points turned with it."""
     centre = tf.constant([64.0, 48.0])
@@ -85,11 +86,11 @@ def test_every_fusion_brings_the_points_of_all_views_to_one_frame(fuse):
     ]
     options = PredictOptions(flip_test=True, fuse=fuse)
     images = tf.zeros([1, len(to_views), *CODEC.image_size, 3])
-    maps = prediction.heatmaps_of_views(_Perfect(to_views), images, PERMUTATION, LOSS, options)
+    maps = views_to_points.heatmaps_of_views(_Perfect(to_views), images, PERMUTATION, LOSS, options)
     # The original is the first view, turned: what is found is in its px.
     to_first = geometry.rotation(30, centre) @ geometry.scaling(0.5, 0.5)
     to_view = tf.stack([matrix @ to_first for matrix in to_views])[tf.newaxis]
-    found, _ = prediction.points_of_views(maps, to_view, CODEC, fuse)
+    found, _ = views_to_points.points_of_views(maps, to_view, CODEC, fuse)
     expected = geometry.transform_points(tf.constant(POINTS), tf.linalg.inv(to_first))
     cell = 2 * CODEC.stride[0]  # original px
     tolerance = {'heatmaps': 0.05, 'keypoints': 0.005}[fuse]  # maps are resampled

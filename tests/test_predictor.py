@@ -12,17 +12,18 @@ import tensorflow as tf
 import eval_metrics
 from config import DataConfig, Experiment, NetworkConfig
 from nets import build_network
+from preprocessing.conversion.pictures import Picture
 from preprocessing.datasets.fashionai import SCHEMA
-from preprocessing.pictures import Picture
 from preprocessing.records import first_examples
 from tests.tiny_checkpoints import write_network
 from tests.tiny_records import write_records
-from utility import predictor, snapshots
-from utility.answers import annotations_of
-from utility.checkpoint_choice import CheckpointChoice
-from utility.checkpoints import variable_name
-from utility.prediction import PredictOptions
-from utility.predictor import confident_box
+from utility.checkpoints import snapshots
+from utility.checkpoints.choice import CheckpointChoice
+from utility.checkpoints.variables import variable_name
+from utility.metrics.annotations import annotations_of
+from utility.predict import predictor
+from utility.predict.predictor import confident_box
+from utility.predict.views_to_points import PredictOptions
 
 SIZE = 48  # px
 COUNTS = {'trousers': 3, 'blouse': 2, 'skirt': 5, 'dress': 0}

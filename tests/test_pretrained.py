@@ -21,9 +21,10 @@ from tests.commands import check_mistake, rerun_test, run
 from tests.test_weight_names import official_resnet, torchvision_resnet18
 from tests.tiny_checkpoints import write_checkpoint
 from tests.tiny_records import write_records
-from utility import pretrained, runner, snapshots
-from utility.training_flags import RunOptions
-from utility.weights import published
+from utility.checkpoints import snapshots
+from utility.pretrained import published, warm_start
+from utility.train import runner
+from utility.train.flags import RunOptions
 
 WIDTH, SIZE = 8, 32
 NETWORK = NetworkConfig('resnet18', 'dhn', (SIZE, SIZE), (8, 8), {'width': WIDTH}, {'channels': 8})
@@ -57,8 +58,8 @@ def _variables(network=NETWORK, num_keypoints=4):
 
 def test_a_converted_file_holds_every_variable_of_the_backbone(thin_resnet18):
     path, values = thin_resnet18
-    with pretrained.as_checkpoint(path, 'resnet18') as weights:
-        report = pretrained.plan(weights, _variables())
+    with warm_start.as_checkpoint(path, 'resnet18') as weights:
+        report = warm_start.plan(weights, _variables())
         reader = tf.train.load_checkpoint(weights.checkpoint)
         kernel = reader.get_tensor('backbone/stage2/block1/shortcut/kernel')
         variance = reader.get_tensor('backbone/stage2/block1/shortcut/norm/moving_variance')
@@ -78,12 +79,12 @@ def test_weights_of_a_similar_backbone_are_told_by_name(tmp_path):
     shapes = {n: s for n, s in shapes.items() if not n.startswith('fc.')}
     values = {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}
     safetensors.numpy.save_file(values, str(tmp_path / 'x'))
-    weights = pretrained.describe(str(tmp_path / 'x'))
+    weights = warm_start.describe(str(tmp_path / 'x'))
     network = dataclasses.replace(NETWORK, backbone='resnet34', backbone_options={})
     message = r'missing: backbone/stage1/block3/conv1/kernel, .* more\. These look like resnet18\.'
     with pytest.raises(ValueError, match=message + ' Pass --allow_partial_init'):
-        pretrained.plan(weights, _variables(network), backbone='resnet34')
-    report = pretrained.plan(weights, _variables(network), allow_partial=True)
+        warm_start.plan(weights, _variables(network), backbone='resnet34')
+    report = warm_start.plan(weights, _variables(network), allow_partial=True)
     assert 0.5 < report.backbone_coverage < 0.6
 
 
@@ -93,14 +94,14 @@ def test_a_deeper_network_of_the_same_family_is_refused_although_it_has_all(tmp_
     path, _ = _save_safetensors(tmp_path / 'x', {**shapes, **block})
     message = 'no place for: backbone/stage3/block3/conv1/kernel'
     with pytest.raises(ValueError, match=f'100.0 % of those of the backbone; {message}'):
-        pretrained.plan(pretrained.describe(path), _variables())
+        warm_start.plan(warm_start.describe(path), _variables())
 
 
 def test_tensors_that_nobody_knows_are_refused(tmp_path):
     attention = {'layer1.0.se.conv.weight': (1, 1, 3)}
     path, _ = _save_safetensors(tmp_path / 'x', {**torchvision_resnet18(WIDTH), **attention})
     with pytest.raises(ValueError, match='no place for: layer1.0.se.conv.weight'):
-        pretrained.plan(pretrained.describe(path), _variables())
+        warm_start.plan(warm_start.describe(path), _variables())
 
 
 def test_shuffled_weights_are_refused(tmp_path):
@@ -108,43 +109,43 @@ def test_shuffled_weights_are_refused(tmp_path):
     names, generator = list(shapes), np.random.default_rng(0)
     shuffled = dict(zip(names, generator.permutation(np.array([*shapes.values()], object))))
     path, _ = _save_safetensors(tmp_path / 'x', shuffled)
-    with pretrained.as_checkpoint(path, 'resnet18') as weights:
+    with warm_start.as_checkpoint(path, 'resnet18') as weights:
         variables = _variables()
         with pytest.raises(ValueError, match='of another shape: backbone/'):
-            pretrained.plan(weights, variables)
+            warm_start.plan(weights, variables)
 
 
 def test_truncated_weights_are_refused(thin_resnet18):
     path = pathlib.Path(thin_resnet18[0])
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(ValueError, match='resnet18.safetensors'):
-        pretrained.adopt(NETWORK, str(path))
+        warm_start.adopt(NETWORK, str(path))
 
 
 def test_nothing_in_common_is_always_an_error(tmp_path):
     path, _ = _save_safetensors(tmp_path / 'x', torchvision_resnet18(16))
     network = dataclasses.replace(NETWORK, backbone_options={'width': 12})
     with pytest.raises(ValueError, match='nothing of .* fits this network. These look like ResNet'):
-        pretrained.plan(pretrained.describe(path), _variables(network), allow_partial=True)
+        warm_start.plan(warm_start.describe(path), _variables(network), allow_partial=True)
 
 
 def test_the_official_resnet_loads_from_its_checkpoint(tmp_path):
     values = _random(official_resnet())
     path = write_checkpoint(tmp_path / 'model.ckpt-225207', values)
-    network = pretrained.adopt(NetworkConfig('resnet50'), path)
+    network = warm_start.adopt(NetworkConfig('resnet50'), path)
     assert (network.mean, network.std) == ((123.68, 116.78, 103.94), (1.0, 1.0, 1.0))
     assert network.backbone_options == {'ceil_pool': True}
-    with pretrained.as_checkpoint(path, 'resnet50') as weights:
-        variables = pretrained.backbone_variables(network)
-        assert pretrained.plan(weights, variables).unexpected == ()
+    with warm_start.as_checkpoint(path, 'resnet50') as weights:
+        variables = warm_start.backbone_variables(network)
+        assert warm_start.plan(weights, variables).unexpected == ()
         reader = tf.train.load_checkpoint(weights.checkpoint)
         np.testing.assert_array_equal(
             reader.get_tensor('backbone/stage1/block3/conv3/kernel'),
             values['resnet_model/conv2d_10/kernel'],
         )
         # DetNet's first three stages are those of ResNet.
-        report = pretrained.plan(
-            weights, pretrained.backbone_variables(NetworkConfig('detnet59')), allow_partial=True
+        report = warm_start.plan(
+            weights, warm_start.backbone_variables(NetworkConfig('detnet59')), allow_partial=True
         )
     assert {name.split('/')[1] for name in report.restored} == {
         'conv1', 'stage1', 'stage2', 'stage3'
@@ -180,13 +181,13 @@ def keras_resnet50(tmp_path_factory):
 def test_every_feature_map_of_keras_resnet50_is_that_of_keras(keras_resnet50, backbone):
     path, picture, expected = keras_resnet50
     network = NetworkConfig(backbone, backbone_options={'levels': (1, 2, 3, 4, 5)})
-    network = pretrained.adopt(network, path)
+    network = warm_start.adopt(network, path)
     assert (network.mean, network.std) == (CAFFE_MEAN, (1.0, 1.0, 1.0))
     built = nets.BACKBONES.get(backbone)(**network.backbone_options)
     images = (picture - np.float32(network.mean)) / np.float32(network.std)
     built(images, False)
-    with pretrained.as_checkpoint(path, backbone) as weights:
-        assert pretrained.plan(weights, built.variables).coverage == 1
+    with warm_start.as_checkpoint(path, backbone) as weights:
+        assert warm_start.plan(weights, built.variables).coverage == 1
         reader = tf.train.load_checkpoint(weights.checkpoint)
         for variable in built.variables:
             variable.assign(reader.get_tensor(variable.name.split(':')[0]))
@@ -197,15 +198,15 @@ def test_every_feature_map_of_keras_resnet50_is_that_of_keras(keras_resnet50, ba
 
 def test_what_the_weights_need_is_adopted(thin_resnet18, keras_resnet50, caplog):
     caplog.set_level('INFO', logger='absl')
-    assert pretrained.adopt(NETWORK, thin_resnet18[0]) == NETWORK
-    network = pretrained.adopt(NetworkConfig('resnet50'), keras_resnet50[0])
+    assert warm_start.adopt(NETWORK, thin_resnet18[0]) == NETWORK
+    network = warm_start.adopt(NetworkConfig('resnet50'), keras_resnet50[0])
     expected = {'mean': CAFFE_MEAN, 'std': (1.0,) * 3, 'backbone_options': {'stride_1x1': True}}
     assert network == dataclasses.replace(NetworkConfig('resnet50'), **expected)
     logged = [r.getMessage() for r in caplog.records if 'needs it' in r.getMessage()]
     assert [line.split('=')[0] for line in logged] == [
         'network: mean', 'network: std', 'network: stride_1x1'
     ]  # fmt: skip
-    assert pretrained.adopt(network, keras_resnet50[0]) == network
+    assert warm_start.adopt(network, keras_resnet50[0]) == network
 
 
 @pytest.mark.parametrize(
@@ -219,8 +220,8 @@ def test_what_the_weights_need_is_adopted(thin_resnet18, keras_resnet50, caplog)
 def test_other_settings_than_the_weights_need_are_refused(keras_resnet50, change, named):
     network = dataclasses.replace(NetworkConfig('resnet50'), **change)
     with pytest.raises(ValueError, match=f'resnet50_weights.*{named}.*Pass --allow_partial_init'):
-        pretrained.adopt(network, keras_resnet50[0])
-    kept = pretrained.adopt(network, keras_resnet50[0], allow_partial=True)
+        warm_start.adopt(network, keras_resnet50[0])
+    kept = warm_start.adopt(network, keras_resnet50[0], allow_partial=True)
     assert all(getattr(kept, key) == value for key, value in change.items() if key != 'std')
 
 
@@ -229,13 +230,13 @@ def test_mean_and_std_beside_a_file_of_timm_are_adopted(thin_resnet18, nested):
     config = pathlib.Path(thin_resnet18[0]).with_name('config.json')
     values = {'mean': [0.5, 0.5, 0.5], 'std': [0.5, 0.5, 0.25]}
     config.write_text(json.dumps({'pretrained_cfg': values} if nested else values))
-    network = pretrained.adopt(NETWORK, thin_resnet18[0])
+    network = warm_start.adopt(NETWORK, thin_resnet18[0])
     assert (network.mean, network.std) == ((127.5,) * 3, (127.5, 127.5, 63.75))
     config.write_text('{"mean": "of something else"}')
-    assert pretrained.adopt(NETWORK, thin_resnet18[0]) == NETWORK
+    assert warm_start.adopt(NETWORK, thin_resnet18[0]) == NETWORK
     config.write_text('{')
     with pytest.raises(ValueError, match='config.json'):
-        pretrained.adopt(NETWORK, thin_resnet18[0])
+        warm_start.adopt(NETWORK, thin_resnet18[0])
 
 
 @pytest.fixture
@@ -259,21 +260,21 @@ def test_a_run_of_this_project_hands_on_its_network(own_run):
     snapshots.replace(str(folder / 'best'), 1, snapshots.read_weights(str(folder / 'model.ckpt-1')))
     for path in (folder, folder / 'model.ckpt-1', folder / 'best'):
         bare = dataclasses.replace(NETWORK, backbone_options={})
-        network = pretrained.adopt(bare, str(path))
+        network = warm_start.adopt(bare, str(path))
         assert (network.mean, network.backbone_options) == (saved.mean, saved.backbone_options)
         # What a head and a size are is the experiment's.
-        assert dataclasses.replace(saved, head='cpn', head_options={}) == pretrained.adopt(
+        assert dataclasses.replace(saved, head='cpn', head_options={}) == warm_start.adopt(
             dataclasses.replace(bare, head='cpn', head_options={}), str(path)
         )
     other = dataclasses.replace(NETWORK, backbone='resnet34', backbone_options={'levels': [2, 3]})
     with pytest.raises(ValueError, match='network.backbone: resnet34 / resnet18'):
-        pretrained.adopt(other, str(folder))
+        warm_start.adopt(other, str(folder))
 
 
 def test_a_checkpoint_without_its_experiment_is_taken_as_it_is(own_run, caplog):
     folder, _ = own_run
     (folder / 'experiment.json').unlink()
-    assert pretrained.adopt(NETWORK, str(folder)) == NETWORK
+    assert warm_start.adopt(NETWORK, str(folder)) == NETWORK
     assert 'no experiment.json' in caplog.text
 
 
@@ -289,9 +290,9 @@ def test_what_the_head_starts_without_is_told(own_run, caplog, changes, level, f
     caplog.set_level('INFO', logger='absl')
     folder, saved = own_run
     network = dataclasses.replace(saved, **changes)
-    report = pretrained.plan(pretrained.describe(str(folder)), _variables(network))
+    report = warm_start.plan(warm_start.describe(str(folder)), _variables(network))
     assert report.fills_backbone
-    pretrained.log_start(report, network.head)
+    warm_start.log_start(report, network.head)
     told = [r for r in caplog.records if 'of the head start afresh' in r.getMessage()]
     assert [line.levelname for line in told] == ([level] if level else [])
     assert all(f'afresh: {first}' in line.getMessage() for line in told)
@@ -346,7 +347,7 @@ def test_a_mirrored_training_starts_from_the_file(data_dir, tmp_path, thin_resne
 
 
 def test_the_list_has_every_backbone_and_only_known_ones():
-    lines = list(pretrained._listing())
+    lines = list(warm_start._listing())
     backbones = {line[:-1] for line in lines if line.endswith(':') and ' ' not in line}
     registered = {name for name in nets.BACKBONES.names() if not name.startswith('keras/')}
     assert backbones >= registered
@@ -368,7 +369,7 @@ def test_the_list_has_every_backbone_and_only_known_ones():
 
 def _shown(*arguments):
     with contextlib.redirect_stdout(io.StringIO()) as printed:
-        pretrained._show(*arguments)
+        warm_start._show(*arguments)
     return printed.getvalue()
 
 

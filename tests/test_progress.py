@@ -1,6 +1,6 @@
 """Progress of long work, where there is no terminal."""
 
-from utility import progress
+from utility.command_line import progress
 
 
 def test_the_items_pass_and_the_end_is_told(capsys):

@@ -11,10 +11,10 @@ import nets
 from benchmarks import overfit, recipes
 from config import Experiment
 from preprocessing.datasets import DATASETS
-from preprocessing.op_strings import parse_ops
-from utility import losses
-from utility.heatmaps import HeatmapCodec
-from utility.optimizers import OPTIMIZERS
+from preprocessing.ops.op_string import parse_ops
+from utility.codecs.heatmaps import HeatmapCodec
+from utility.losses import heatmap_loss
+from utility.optim.training_step import OPTIMIZERS
 
 NAMES = recipes.names()
 EXPERIMENTS = {name: recipes.load(name) for name in NAMES}
@@ -101,7 +101,7 @@ def test_the_values_of_a_recipe_are_known(name):
     network = experiment.network
     HeatmapCodec(network.image_size, network.heatmap_size, refine=experiment.refine)
     OPTIMIZERS.get(experiment.optimizer.name)
-    losses.LOSSES.get(experiment.loss.kind)
+    heatmap_loss.LOSSES.get(experiment.loss.kind)
 
 
 @pytest.mark.parametrize('name', NAMES)

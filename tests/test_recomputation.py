@@ -9,11 +9,12 @@ import pytest
 import tensorflow as tf
 
 from config import Experiment, LossConfig, NetworkConfig, OptimizerConfig
+from nets import precision
+from nets.precision import Compute
 from preprocessing.datasets.fashionai import SCHEMA
 from tests.tiny_batches import skirts
-from utility import compute, recomputation
-from utility.compute import Compute
-from utility.model_fn import Task, make_model_fn
+from utility.optim import gradient_checkpointing
+from utility.train.model_fn import Task, make_model_fn
 
 v1 = tf.compat.v1
 SIZE = 64
@@ -52,7 +53,7 @@ def train(network: str, computed: Compute):
 
 
 def _copies(names) -> list[str]:
-    return [name for name in names if name.startswith(recomputation._SCOPE)]
+    return [name for name in names if name.startswith(gradient_checkpointing._SCOPE)]
 
 
 @pytest.mark.parametrize('network', ['resnet', *SLOW])
@@ -83,13 +84,15 @@ def _two_blocks():
 def test_what_blocks_hand_on_is_kept_and_so_is_what_is_random():
     with tf.Graph().as_default() as graph:
         picture, last, inner = _two_blocks()
-        gradients = recomputation.recomputing(tf.gradients)(tf.reduce_sum(last), [picture])
+        gradients = gradient_checkpointing.recomputing(tf.gradients)(tf.reduce_sum(last), [picture])
         copies = {name.split('/')[-1] for name in _copies(op.name for op in graph.get_operations())}
         assert {'square', 'relu', 'sigmoid'} <= copies
         assert not {'tanh', 'noise', 'RandomUniform', 'exp', 'picture'} & copies
         users = {user.name for tensor in inner for user in tensor.consumers()}
         assert not [name for name in users if name.startswith('gradients')]
-        arrived = graph.get_operation_by_name(f'{recomputation._SCOPE}/backbone/stage1/block1/relu')
+        arrived = graph.get_operation_by_name(
+            f'{gradient_checkpointing._SCOPE}/backbone/stage1/block1/relu'
+        )
         waits_for = [op.name for op in arrived.control_inputs]
         assert any('tanh_grad' in name for name in waits_for), waits_for
     assert gradients[0].shape == picture.shape
@@ -100,12 +103,12 @@ def test_the_gradients_are_those_of_the_same_numbers():
         picture, last, _ = _two_blocks()
         loss = tf.reduce_sum(last)
         plain = tf.gradients(loss, [picture])
-        again = recomputation.recomputing(tf.gradients)(loss, [picture])
+        again = gradient_checkpointing.recomputing(tf.gradients)(loss, [picture])
         values = np.linspace(-1, 1, 32, dtype=np.float32).reshape(picture.shape)
         np.testing.assert_array_equal(*session.run([plain, again], {picture: values}))
 
 
 def test_xla_does_not_wait():
     with pytest.raises(ValueError, match='^--recompute --xla: give one of them'):
-        compute.check(Compute(xla=True, recompute=True))
-    compute.check(Compute(recompute=True))
+        precision.check(Compute(xla=True, recompute=True))
+    precision.check(Compute(recompute=True))

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from preprocessing import records
 from preprocessing.datasets import DATASETS, Annotation
-from utility import command_line
+from utility.command_line import scripts
 
 SCHEMA = DATASETS.get('fashionai').schema
 JPEG = b'\xff\xd8 any bytes \x00\xff\xd9'
@@ -83,7 +83,7 @@ def test_a_record_of_no_picture_or_no_points_is_named_in_one_line(
         return
     monkeypatch.setattr(sys, 'argv', ['any.py'])
     with pytest.raises(SystemExit) as stopped:
-        command_line.run(lambda positional: decode(annotation, size=size), '')
+        scripts.run(lambda positional: decode(annotation, size=size), '')
     assert stopped.value.code == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert re.search(r"^error: faulty record skirt/it's\[1\]\.jpg: .*" + told, line)

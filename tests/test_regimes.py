@@ -14,12 +14,14 @@ import tensorflow as tf
 
 import nets
 from config import DataConfig, Experiment, FinetuneConfig, LossConfig, NetworkConfig, ScheduleConfig
+from preprocessing import training_data
 from preprocessing.datasets.fashionai import SCHEMA
 from tests import commands
 from tests.tiny_records import write_records
-from utility import checkpoints, regimes, runner, snapshots, training_data
-from utility.losses import maps_per_point
-from utility.training_flags import RunOptions
+from utility.checkpoints import snapshots, variables
+from utility.losses.heatmap_loss import maps_per_point
+from utility.train import runner, stages
+from utility.train.flags import RunOptions
 
 SIZE = 32
 EXPERIMENT = Experiment(
@@ -40,7 +42,7 @@ def data_dir(tmp_path_factory):
 def _trainings(data_dir, tmp_path, category):
     options = RunOptions(data_dir, str(tmp_path), category)
     categories = training_data.categories(EXPERIMENT, data_dir, category)
-    return regimes.trainings(EXPERIMENT, categories, options)
+    return stages.trainings(EXPERIMENT, categories, options)
 
 
 @pytest.mark.parametrize(
@@ -100,7 +102,7 @@ def _network(experiment, num_keypoints):
     num_maps = num_keypoints * maps_per_point(experiment.loss)
     network = nets.build_network(experiment.network, num_maps)
     network(_pictures(experiment.network.image_size[0]), False)
-    return network, {checkpoints.variable_name(v): tuple(v.shape) for v in network.variables}
+    return network, {variables.variable_name(v): tuple(v.shape) for v in network.variables}
 
 
 # Those whose heat maps go back into the network, and one of the others.
@@ -122,9 +124,9 @@ def test_what_is_handed_on_fits_the_network_of_a_category(head):
     with tf.Graph().as_default():
         _, needed = _network(experiment, 4)
     tensors = {name: np.zeros(shape) for name, shape in shapes.items()}
-    given = {name: t.shape for name, t in regimes.handed_on(tensors, experiment).items()}
+    given = {name: t.shape for name, t in stages.handed_on(tensors, experiment).items()}
     assert given == needed
-    fresh = regimes.handed_on(tensors, experiment.override('finetune.heatmap_layers=fresh'))
+    fresh = stages.handed_on(tensors, experiment.override('finetune.heatmap_layers=fresh'))
     assert {n for n in needed if not n.startswith('head/heatmaps')} == fresh.keys()
 
 
@@ -138,10 +140,10 @@ def test_a_network_that_takes_over_predicts_what_the_one_for_all_does(kind):
     )
     bias = source.head.heatmaps.bias
     bias.assign(tf.range(bias.shape[0], dtype=tf.float32))
-    tensors = {checkpoints.variable_name(v): v.numpy() for v in source.variables}
-    given = regimes.handed_on(tensors, experiment)
+    tensors = {variables.variable_name(v): v.numpy() for v in source.variables}
+    given = stages.handed_on(tensors, experiment)
     for variable in target.variables:
-        variable.assign(given[checkpoints.variable_name(variable)])
+        variable.assign(given[variables.variable_name(variable)])
     of_all, of_own = (network(_pictures(SIZE), False)[-1] for network in (source, target))
     num_maps = maps_per_point(experiment.loss)
     channels = [m * SCHEMA.num_keypoints + k for m in range(num_maps) for k in own]
@@ -151,17 +153,17 @@ def test_a_network_that_takes_over_predicts_what_the_one_for_all_does(kind):
 def test_a_network_starts_from_the_best_checkpoint_of_the_one_for_all(data_dir, tmp_path):
     [first, blouse, *_] = _trainings(data_dir, tmp_path, 'all_then_each')
     with pytest.raises(ValueError, match="no checkpoint at '.*all'"):
-        contextlib.ExitStack().enter_context(regimes.starting_weights(blouse, None))
+        contextlib.ExitStack().enter_context(stages.starting_weights(blouse, None))
     source, _ = _network(first.experiment, SCHEMA.num_keypoints)
-    tensors = {checkpoints.variable_name(v): v.numpy() for v in source.variables}
+    tensors = {variables.variable_name(v): v.numpy() for v in source.variables}
     snapshots.replace(os.path.join(first.folder, snapshots.BEST), 7, tensors)
-    with regimes.starting_weights(blouse, None) as weights:
+    with stages.starting_weights(blouse, None) as weights:
         assert weights.path == os.path.join(first.folder, 'best', 'model.ckpt-7')
         assert weights.shapes['head/heatmaps/bias'] == (13,)
-        assert checkpoints.own_weights(weights.checkpoint).shapes == weights.shapes
+        assert variables.own_weights(weights.checkpoint).shapes == weights.shapes
     assert not os.path.exists(weights.checkpoint + '.index')
     given = object()
-    with regimes.starting_weights(first, given) as weights:
+    with stages.starting_weights(first, given) as weights:
         assert weights is given
 
 
@@ -200,7 +202,7 @@ def test_killed_in_the_third_network_it_goes_on_there(data_dir, tmp_path):
     assert again.stderr.count('start from ') == 1  # trousers
     for name in ('all', 'blouse', 'skirt', 'trousers'):
         one, other = (
-            snapshots.read_weights(checkpoints.resolve(str(tmp_path / run / name)))
+            snapshots.read_weights(variables.resolve(str(tmp_path / run / name)))
             for run in ('whole', 'killed')
         )
         assert one.keys() == other.keys()

@@ -11,11 +11,13 @@ import tensorflow as tf
 
 from config import DataConfig, Experiment, NetworkConfig, OptimizerConfig, ScheduleConfig
 from tests.tiny_records import write_records
-from utility import dry_run, learning_rate_finder, runner, step_tables
-from utility.learning_rate_finder import PAGE, TABLE, Ramp, read_ramp
-from utility.plan import make_plan
-from utility.text_chart import text_chart
-from utility.training_flags import RunOptions
+from utility.checkpoints import step_tables
+from utility.train import runner
+from utility.train.flags import RunOptions
+from utility.train.plan import make_plan
+from utility.train.preflight import dry_run, learning_rate_finder
+from utility.train.preflight.learning_rate_finder import PAGE, TABLE, Ramp, read_ramp
+from utility.visualization.text_chart import text_chart
 
 v1 = tf.compat.v1
 

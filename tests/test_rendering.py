@@ -11,8 +11,9 @@ import tensorflow as tf
 from absl import logging
 
 from config import DataConfig
-from preprocessing import geometry, op_strings, ops, rendering
+from preprocessing import geometry, rendering
 from preprocessing.datasets.fashionai import SCHEMA
+from preprocessing.ops import op_string, registry
 
 OUT = (48, 64)
 FILL = tf.constant([120.25, 7.5, 200.0])
@@ -117,15 +118,17 @@ def test_a_picture_stored_smaller_is_seen_in_the_pixels_of_the_original():
 def test_draws_are_tensorflows_uniform_numbers_compiled_or_not():
     seed = tf.constant([20180417, 2**40 + 3], tf.int64)
     expected = tf.random.stateless_uniform([5], seed, alg='philox')
-    np.testing.assert_array_equal(ops.draw(seed, 5), expected)
-    compiled = tf.function(lambda own: ops.draw(own, 5), jit_compile=True, autograph=False)
+    np.testing.assert_array_equal(registry.draw(seed, 5), expected)
+    compiled = tf.function(lambda own: registry.draw(own, 5), jit_compile=True, autograph=False)
     np.testing.assert_array_equal(compiled(seed), expected)
     for seed in ([3, -5], [2**31 - 1, -(2**31)]):
         folded = tf.random.experimental.stateless_fold_in(seed, 7, alg='philox')
-        np.testing.assert_array_equal(ops.own_seed(seed, 7), folded)
+        np.testing.assert_array_equal(registry.own_seed(seed, 7), folded)
 
 
-PIXEL_OPS = [name for name in ops.OPS.names() if ops.OPS.get(name).stage == ops.Stage.PIXELS]
+PIXEL_OPS = [
+    name for name in registry.OPS.names() if registry.OPS.get(name).stage == registry.Stage.PIXELS
+]
 
 
 @pytest.mark.parametrize('name', PIXEL_OPS)
@@ -140,12 +143,12 @@ def test_a_picture_is_the_same_compiled_or_not(name):
         'keypoints': tf.constant(rng.uniform(10, 70, (24, 2)), tf.float32),
         'visibility': tf.ones([24], tf.int32),
     }
-    plain, compiled = op_strings.make_painter(text), op_strings.compiled_painter(text)
+    plain, compiled = op_string.make_painter(text), op_string.compiled_painter(text)
     seeds = [tf.constant([3, i], tf.int64) for i in range(6)]
     pictures = []
     for seed in seeds:
-        framed = op_strings.framed(text, SCHEMA, example, seed)
-        one, other = (op_strings.painted(p, framed, seed) for p in (plain, compiled))
+        framed = op_string.framed(text, SCHEMA, example, seed)
+        one, other = (op_string.painted(p, framed, seed) for p in (plain, compiled))
         assert one.dtype == tf.uint8 and one.shape == (48, 64, 3)
         assert np.abs(one.numpy().astype(int) - other.numpy()).max() <= 1
         pictures.append(one.numpy())
@@ -159,9 +162,7 @@ def test_graphs_that_pictures_are_made_in_do_not_stay():
     graphs = []
     for _ in range(2):
         with tf.Graph().as_default() as graph:
-            op_strings.compiled_painter('letterbox(48,64)|warp').sample(
-                *map(tf.constant, arguments)
-            )
+            op_string.compiled_painter('letterbox(48,64)|warp').sample(*map(tf.constant, arguments))
         graphs.append(weakref.ref(graph))
         del graph
     gc.collect()
@@ -185,4 +186,4 @@ def test_without_xla_functions_stay_as_they_are_and_the_log_says_so_once(monkeyp
 
 
 def test_picture_size_is_the_letterboxs():
-    assert op_strings.picture_size('flip|letterbox(20, width=30)|warp|color') == (20, 30)
+    assert op_string.picture_size('flip|letterbox(20, width=30)|warp|color') == (20, 30)

@@ -20,7 +20,8 @@ import pytest
 import tensorflow as tf
 
 from tests.tiny_records import write_records
-from utility import evaluations, step_tables, training_log
+from utility.checkpoints import evaluations, step_tables
+from utility.train import log as training_log
 
 pytestmark = pytest.mark.slow
 
@@ -158,16 +159,16 @@ def test_a_seed_gives_the_same_training_again_and_another_seed_another(folder, u
     ('place', 'number', 'step'),
     [
         # During step 5, when its results are there.
-        ('utility.training_log.TrainingLog.after_run', 5, 3),
+        ('utility.train.log.TrainingLog.after_run', 5, 3),
         # Before step 3 is in metrics.csv: it is not saved yet.
-        ('utility.training_log.TrainingLog.after_run', 3, 0),
+        ('utility.train.log.TrainingLog.after_run', 3, 0),
         # While the checkpoint of step 3 is saved: it is written, but not yet pointed to.
         (f'{POINTERS}.update_checkpoint_state_internal', 2, 0),
         # Between the two evaluations at step 5, of the last weights and of the average.
         ('tensorflow_estimator.python.estimator.estimator.EstimatorV2.evaluate', 2, 5),
         # Before the best checkpoint is kept, and before the last result is.
-        ('utility.best_checkpoint.BestCheckpoint.__call__', 1, 5),
-        ('utility.evaluations.keep', 2, 10),
+        ('utility.checkpoints.best.BestCheckpoint.__call__', 1, 5),
+        ('utility.checkpoints.evaluations.keep', 2, 10),
     ],
 )
 def test_killed_at_any_moment_a_training_goes_on(folder, undisturbed, place, number, step):

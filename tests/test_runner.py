@@ -11,12 +11,14 @@ import pytest
 import tensorflow as tf
 
 from config import DataConfig, Experiment, NetworkConfig
+from preprocessing import training_data
 from preprocessing.datasets import DATASETS
 from preprocessing.datasets.fashionai import SCHEMA
 from tests.tiny_checkpoints import write_checkpoint
 from tests.tiny_records import write_records
-from utility import evaluations, model_fn, runner, training_data, training_loop
-from utility.training_flags import RunOptions
+from utility.checkpoints import evaluations
+from utility.train import loop, model_fn, runner
+from utility.train.flags import RunOptions
 
 SIZE = 32
 EXPERIMENT = Experiment(
@@ -52,7 +54,7 @@ END = [('train', 10, 15), ('evaluate', 'val', 15)]
 
 def _alternate(estimator, reactions=(), val='val', average=lambda step: None):
     evaluate = functools.partial(runner._evaluate, estimator, val, average)
-    training_loop.alternate(estimator, lambda step: step, evaluate, [10, 15], reactions)
+    loop.alternate(estimator, lambda step: step, evaluate, [10, 15], reactions)
     return estimator.calls
 
 

@@ -10,8 +10,9 @@ import tensorflow as tf
 
 from config import AveragingConfig, Experiment, OptimizerConfig, ScheduleConfig
 from tests.tiny_checkpoints import write_checkpoint
-from utility import running_average
-from utility.schedules import Length
+from utility.checkpoints import average
+from utility.optim import weight_averaging
+from utility.optim.schedules import Length
 
 v1 = tf.compat.v1
 LENGTH = Length(total_steps=12, steps_per_epoch=2.0)
@@ -47,7 +48,7 @@ def _train(experiment, num_steps=12, before=None):
         train_op = v1.train.GradientDescentOptimizer(0.5).minimize(
             tf.add_n([tf.reduce_sum(tf.cos(3.0 * w)) for w in weights]), step
         )
-        op = running_average.averaging_step(train_op, weights, experiment, LENGTH)
+        op = weight_averaging.averaging_step(train_op, weights, experiment, LENGTH)
         session.run(v1.global_variables_initializer())
         variables = {v.name[:-2]: v for v in v1.global_variables()}
         for name, value in (before or {}).items():
@@ -71,11 +72,11 @@ def test_ema(decay, start_epoch):
     start = int(2 * start_epoch)
     for name in NAMES:
         expected = list(_ema([np.float64(state[name]) for state in states], decay, start))
-        found = [state[running_average.SCOPE + name] for state in states[start:]]
+        found = [state[weight_averaging.SCOPE + name] for state in states[start:]]
         np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
         # A training whose weights hardly move would show nothing.
         assert np.abs(expected[-1] - states[-1][name]).max() > 1e-3
-    counts = [state[running_average.COUNT] for state in states]
+    counts = [state[weight_averaging.COUNT] for state in states]
     assert counts == [0] * start + list(range(1, 13 - start))
 
 
@@ -93,22 +94,22 @@ def test_swa_is_the_mean_of_the_weights_at_the_ends_of_the_periods(
     start_epoch, period_epochs, steps
 ):
     experiment = _experiment('swa', start_epoch=start_epoch, period_epochs=period_epochs)
-    assert running_average.taken_updates(experiment, LENGTH) == steps
+    assert weight_averaging.taken_updates(experiment, LENGTH) == steps
     states = _train(experiment)
     for i, state in enumerate(states, 1):
         taken = [states[step - 1] for step in steps if step <= i]
-        assert state[running_average.COUNT] == len(taken)
+        assert state[weight_averaging.COUNT] == len(taken)
         for name in NAMES if taken else ():
             expected = np.mean([np.float64(one[name]) for one in taken], axis=0)
-            np.testing.assert_allclose(state[running_average.SCOPE + name], expected, rtol=1e-5)
+            np.testing.assert_allclose(state[weight_averaging.SCOPE + name], expected, rtol=1e-5)
 
 
 def test_swa_takes_the_ends_of_the_cycles_of_a_cyclic_schedule():
     cyclic = ScheduleConfig(name='cyclic', cycle_epochs=1.5)
     experiment = dataclasses.replace(_experiment('swa', start_epoch=1.5), schedule=cyclic)
     # Of those at 3, 6, 9 and 12; what ends where the averaging begins is before it.
-    assert running_average.taken_updates(experiment, LENGTH) == (6, 9, 12)
-    assert [state[running_average.COUNT] for state in _train(experiment)][4::3] == [0, 1, 2]
+    assert weight_averaging.taken_updates(experiment, LENGTH) == (6, 9, 12)
+    assert [state[weight_averaging.COUNT] for state in _train(experiment)][4::3] == [0, 1, 2]
 
 
 @pytest.mark.parametrize(
@@ -119,11 +120,11 @@ def test_with_accumulation_whole_updates_are_averaged(kind, counts):
     averaged = _experiment(kind, period_epochs=3.0 if kind == 'swa' else 0.0)
     experiment = dataclasses.replace(averaged, optimizer=OptimizerConfig(accumulate=3))
     states = _train(experiment)
-    assert [state[running_average.COUNT] for state in states] == counts
+    assert [state[weight_averaging.COUNT] for state in states] == counts
     if kind == 'swa':
         expected = (states[5][NAMES[0]] + states[11][NAMES[0]]) / 2
         np.testing.assert_allclose(
-            states[-1][running_average.SCOPE + NAMES[0]], expected, rtol=1e-5
+            states[-1][weight_averaging.SCOPE + NAMES[0]], expected, rtol=1e-5
         )
 
 
@@ -153,7 +154,7 @@ def test_without_averaging_nothing_is_added():
 )
 def test_settings_that_would_average_nothing_are_refused(kind, settings, message):
     with pytest.raises(ValueError, match=f'averaging.{message}'):
-        running_average.check_averaging(_experiment(kind, **settings), LENGTH)
+        weight_averaging.check_averaging(_experiment(kind, **settings), LENGTH)
 
 
 @pytest.mark.parametrize(
@@ -175,13 +176,13 @@ def test_the_average_in_a_checkpoint_takes_the_place_of_the_weights(tmp_path):
         'global_step': np.int64(7),
     }
     path = write_checkpoint(tmp_path / 'model.ckpt-7', values)
-    assert running_average.averaged_weights(path) is None  # nothing has entered
+    assert average.averaged_weights(path) is None  # nothing has entered
     path = write_checkpoint(tmp_path / 'model.ckpt-8', {**values, 'averaging/count': np.int64(1)})
-    found = running_average.averaged_weights(path)
+    found = average.averaged_weights(path)
     assert {name: value.tolist() for name, value in found.items()} == {
         'backbone/kernel': [2, 2],
         'backbone/norm/moving_mean': [3],
     }
     del values['averaging/count']
     path = write_checkpoint(tmp_path / 'model.ckpt-9', values)
-    assert running_average.averaged_weights(path) is None
+    assert average.averaged_weights(path) is None

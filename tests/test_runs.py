@@ -12,7 +12,7 @@ import pytest
 from config import DataConfig, Experiment
 from preprocessing.datasets.fashionai import SCHEMA
 from tests.tiny_checkpoints import write_checkpoint, write_network
-from utility import runs
+from utility.checkpoints import runs
 
 
 def _add_network(folder, category, trained=True):

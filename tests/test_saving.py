@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from utility.guards import NotFiniteError
-from utility.saving import Saver
+from utility.train.guards import NotFiniteError
+from utility.train.saving import Saver
 
 v1 = tf.compat.v1
 

@@ -21,8 +21,9 @@ import pytest
 import tensorflow as tf
 
 from tests.tiny_records import write_records
-from utility import evaluations, watchdog
-from utility.launch_local import make_jobs
+from utility.checkpoints import evaluations
+from utility.distribute import watchdog
+from utility.distribute.launch_local import make_jobs
 
 pytestmark = pytest.mark.slow
 
@@ -67,7 +68,15 @@ def _arguments(folder: pathlib.Path, name: str, batch_size: int, **settings) -> 
 def _command(how: list[str], arguments: list[str]) -> list[str]:
     script = 'train_resnet18_dhn.py'
     if any(flag.startswith('--workers') for flag in how):
-        return [sys.executable, '-m', 'utility.launch_local', *how, '--', script, *arguments]
+        return [
+            sys.executable,
+            '-m',
+            'utility.distribute.launch_local',
+            *how,
+            '--',
+            script,
+            *arguments,
+        ]
     return [sys.executable, script, *how, *arguments]
 
 

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from config import OptimizerConfig, ScheduleConfig
-from utility import schedules
-from utility.schedules import Length
+from utility.optim import schedules
+from utility.optim.schedules import Length
 
 CONFIG = ScheduleConfig(
     warmup_steps=10,

@@ -32,8 +32,11 @@ from absl import logging as absl_logging
 from preprocessing.datasets.fashionai import SCHEMA
 from preprocessing.tables import read_table
 from tests import commands
-from utility import checkpoints, predictor, run_log, step_tables, training_log
-from utility.metrics import normalizers
+from utility.checkpoints import step_tables, variables
+from utility.metrics.normalized_error import normalizers
+from utility.predict import predictor
+from utility.train import log as training_log
+from utility.train import log_file
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 SIZE = 96  # px, longest side of the pictures
@@ -111,7 +114,7 @@ def wait(process: subprocess.Popen) -> str:
 
 
 def checkpoint_step(run_dir: pathlib.Path) -> int:
-    return int(checkpoints.resolve(str(run_dir)).rsplit('-', 1)[1])
+    return int(variables.resolve(str(run_dir)).rsplit('-', 1)[1])
 
 
 @pytest.fixture(scope='module')
@@ -226,7 +229,7 @@ def test_the_table_and_the_log_of_a_killed_training_are_whole(folder, interrupte
     assert all(row.keys() >= columns for row in rows.values())
     # Of the first step of each process no speed is known.
     assert [n for n, row in rows.items() if 'waiting' not in row] == [1, step + 1]
-    lines = (run / run_log.FILE).read_text().splitlines()
+    lines = (run / log_file.FILE).read_text().splitlines()
     assert [line.partition(' ')[2] for line in lines[-log.count('\n') :]] == log.splitlines()
     taken = [int(number) for number in re.findall(r' step (\d+)/', '\n'.join(lines))]
     # The file may lack what the terminal showed right before the kill.
@@ -234,7 +237,7 @@ def test_the_table_and_the_log_of_a_killed_training_are_whole(folder, interrupte
 
 
 def test_steps_that_are_taken_again_repeat_their_losses_and_rates(folder, interrupted):
-    lines = (folder / 'second' / run_log.FILE).read_text().splitlines()
+    lines = (folder / 'second' / log_file.FILE).read_text().splitlines()
     told = collections.defaultdict(set)
     for line in lines:
         found = re.search(r' step (\d+)/\d+  (epoch .*  loss .*  lr [^ ]+)', line)
@@ -249,10 +252,10 @@ def test_other_categories_start_from_all_but_the_last_layers(
     folder, specialised, category, num_keypoints
 ):
     origin, start = (
-        tf.train.load_checkpoint(checkpoints.resolve(str(folder / path)))
+        tf.train.load_checkpoint(variables.resolve(str(folder / path)))
         for path in ('run/all', f'few/{category}/model.ckpt-0')
     )
-    names = [name for name, _, _ in checkpoints.list_variables(str(folder / 'run' / 'all'))]
+    names = [name for name, _, _ in variables.list_variables(str(folder / 'run' / 'all'))]
     weights = [n for n in names if n.startswith(('backbone/', 'head/')) and '/Adam' not in n]
     for name in weights:
         before, after = origin.get_tensor(name), start.get_tensor(name)
@@ -472,7 +475,7 @@ def broken(folder, trained):
     return root
 
 
-LIST_VARIABLES = 'utility/checkpoints.py'
+LIST_VARIABLES = 'utility/checkpoints/__main__.py'
 METRICS, SUBMISSION, DRAW = 'eval_metrics.py', 'eval_submission.py', 'demos/draw_keypoints.py'
 VAL, TEST = '--data_dir={records}/val', '--data_dir={records}/test_0'
 RUN, OUT = '--model_dir={run}', '--output_csv={broken}/x.csv'

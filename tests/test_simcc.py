@@ -17,11 +17,12 @@ import nets
 from config import Experiment, LossConfig, NetworkConfig
 from preprocessing.datasets.fashionai import SCHEMA
 from tests.tiny_batches import skirts
-from utility.heatmaps import HeatmapCodec
-from utility.loss_kinds import log_softmax
-from utility.losses import heatmap_loss, to_heatmaps
-from utility.model_fn import Task, make_model_fn
-from utility.prediction import PredictOptions
+from utility.codecs.heatmaps import HeatmapCodec
+from utility.losses.heatmap_loss import heatmap_loss, to_heatmaps
+from utility.losses.kinds import log_softmax
+from utility.predict.model_fn import PredictTask, make_predict_fn
+from utility.predict.views_to_points import PredictOptions
+from utility.train.model_fn import Task, make_model_fn
 
 v1 = tf.compat.v1
 K = 4
@@ -161,7 +162,10 @@ def _run(task, mode, **outputs):
         features, labels = (
             {key: tf.constant(value) for key, value in part.items()} for part in _data()
         )
-        spec = make_model_fn(task)(features, labels, mode, tf.estimator.RunConfig())
+        if mode == 'infer':
+            spec = make_predict_fn(task)(features, None, mode)
+        else:
+            spec = make_model_fn(task)(features, labels, mode, tf.estimator.RunConfig())
         session.run(v1.global_variables_initializer())
         return session.run({name: get(spec) for name, get in outputs.items()})
 
@@ -171,7 +175,7 @@ def _run(task, mode, **outputs):
 def test_predictions_have_probabilities_on_the_scale_of_a_target_as_scores(flip_test, target_scale):
     loss = dataclasses.replace(LOSS, target_scale=target_scale)
     options = PredictOptions(flip_test=flip_test)
-    task = Task(dataclasses.replace(EXPERIMENT, loss=loss), SKIRT, options=options)
+    task = PredictTask(dataclasses.replace(EXPERIMENT, loss=loss), SKIRT, options=options)
     predictions = _run(task, 'infer', all=lambda spec: spec.predictions)['all']
     flat = 2 * math.pi * 1.5**2 / (32 * 16)
     np.testing.assert_allclose(predictions['scores'], flat, rtol=0.1)

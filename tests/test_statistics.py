@@ -1,4 +1,4 @@
-"""utility.statistics: intervals cover, tests keep their level, folds share no picture."""
+"""utility.statistics.bootstrap: intervals cover, tests keep their level, folds share no picture."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 from tests import commands
 from tests.tiny_tables import write_skirts
-from utility import statistics
+from utility.statistics import bootstrap
 
 
 def simulated(generator, shape, bias=0.0):
@@ -30,7 +30,7 @@ def test_95_percent_of_the_intervals_hold_the_truth():
     generator = np.random.default_rng(0)
     sets = simulated(generator, [500, 300])
     intervals = [
-        statistics.ne_interval(distances, num_samples=500, seed=seed)
+        bootstrap.ne_interval(distances, num_samples=500, seed=seed)
         for seed, distances in enumerate(sets)
     ]
     below = np.mean([interval.high < TRUE_NE for interval in intervals])
@@ -43,7 +43,7 @@ def test_an_interval_is_of_the_level_that_is_asked_for():
     generator = np.random.default_rng(0)
     sets = simulated(generator, [300, 300])
     intervals = [
-        statistics.ne_interval(distances, level=0.5, num_samples=300, seed=seed)
+        bootstrap.ne_interval(distances, level=0.5, num_samples=300, seed=seed)
         for seed, distances in enumerate(sets)
     ]
     held = np.mean([interval.low <= TRUE_NE <= interval.high for interval in intervals])
@@ -53,8 +53,8 @@ def test_an_interval_is_of_the_level_that_is_asked_for():
 def test_points_of_a_picture_are_not_independent():
     # Were points resampled, ten equal points a picture would make the interval narrower.
     once = np.random.default_rng(0).exponential(0.1, [100, 1])
-    alone = statistics.ne_interval(once)
-    together = statistics.ne_interval(np.repeat(once, 10, axis=1))
+    alone = bootstrap.ne_interval(once)
+    together = bootstrap.ne_interval(np.repeat(once, 10, axis=1))
     assert together == pytest.approx(alone)
     assert alone.value == pytest.approx(once.mean())
     assert alone.low < alone.value < alone.high
@@ -64,7 +64,7 @@ def test_interval_agrees_with_the_definition():
     distances = simulated(np.random.default_rng(3), [40])
     scored = np.delete(distances, 7, axis=0)
     distances[7] = np.nan  # a picture that is not scored
-    interval = statistics.ne_interval(distances, num_samples=4000, seed=9)
+    interval = bootstrap.ne_interval(distances, num_samples=4000, seed=9)
 
     drawn = np.random.default_rng(9).integers(0, 39, [4000, 39])
     samples = np.array([np.nanmean(scored[rows]) for rows in drawn])
@@ -81,8 +81,8 @@ def test_interval_agrees_with_the_definition():
 def test_skewness_moves_the_interval_to_its_side():
     generator = np.random.default_rng(0)
     tail = generator.exponential(1.0, [60, 1]) ** 2
-    right = statistics.ne_interval(tail)
-    left = statistics.ne_interval(10 - tail)
+    right = bootstrap.ne_interval(tail)
+    left = bootstrap.ne_interval(10 - tail)
     assert right.high - right.value > 1.2 * (right.value - right.low)
     assert left.value - left.low > 1.2 * (left.high - left.value)
     assert left.low == pytest.approx(10 - right.high, rel=0.02)
@@ -90,26 +90,26 @@ def test_skewness_moves_the_interval_to_its_side():
 
 def test_same_seed_same_interval():
     distances = simulated(np.random.default_rng(0), [50])
-    assert statistics.ne_interval(distances, seed=4) == statistics.ne_interval(distances, seed=4)
-    assert statistics.ne_interval(distances, seed=4) != statistics.ne_interval(distances, seed=5)
+    assert bootstrap.ne_interval(distances, seed=4) == bootstrap.ne_interval(distances, seed=4)
+    assert bootstrap.ne_interval(distances, seed=4) != bootstrap.ne_interval(distances, seed=5)
 
 
 def test_draws_in_parts_are_the_draws_at_once(monkeypatch):
     distances = simulated(np.random.default_rng(0), [50])
-    whole = statistics.ne_interval(distances, num_samples=101)
-    test = statistics.compare(distances, distances[::-1], num_flips=101)
-    monkeypatch.setattr(statistics, '_NUMBERS_AT_A_TIME', 500)
-    assert statistics.ne_interval(distances, num_samples=101) == whole
-    assert statistics.compare(distances, distances[::-1], num_flips=101) == test
+    whole = bootstrap.ne_interval(distances, num_samples=101)
+    test = bootstrap.compare(distances, distances[::-1], num_flips=101)
+    monkeypatch.setattr(bootstrap, '_NUMBERS_AT_A_TIME', 500)
+    assert bootstrap.ne_interval(distances, num_samples=101) == whole
+    assert bootstrap.compare(distances, distances[::-1], num_flips=101) == test
 
 
 def test_memory_is_bounded(monkeypatch):
     distances = np.random.default_rng(0).exponential(0.1, [2000, 2])
-    monkeypatch.setattr(statistics, '_NUMBERS_AT_A_TIME', 20_000)
+    monkeypatch.setattr(bootstrap, '_NUMBERS_AT_A_TIME', 20_000)
     tracemalloc.start()
     try:
-        statistics.ne_interval(distances, num_samples=1000)
-        statistics.compare(distances, distances[::-1], num_flips=1000)
+        bootstrap.ne_interval(distances, num_samples=1000)
+        bootstrap.compare(distances, distances[::-1], num_flips=1000)
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
@@ -120,10 +120,10 @@ def test_memory_is_bounded(monkeypatch):
     'distances', [np.zeros([5, 3]), np.full([5, 3], 0.25), np.array([[0.0, np.nan], [0.0, 0.0]])]
 )
 def test_distances_that_are_all_the_same(distances):
-    interval = statistics.ne_interval(distances)
+    interval = bootstrap.ne_interval(distances)
     value = distances[0, 0]
     assert interval == pytest.approx((value, value, value))
-    result = statistics.compare(distances, distances)
+    result = bootstrap.compare(distances, distances)
     assert result.difference == (0, 0, 0)
     assert (result.p_value, result.detectable, result.better, result.worse) == (1, 0, 0, 0)
 
@@ -131,15 +131,15 @@ def test_distances_that_are_all_the_same(distances):
 @pytest.mark.parametrize(
     'call, message',
     [
-        (lambda d: statistics.ne_interval(d[:1]), '1 scored pictures'),
-        (lambda d: statistics.ne_interval(np.full([9, 2], np.nan)), '0 scored pictures'),
-        (lambda d: statistics.ne_interval(d, level=1), r'level=1: must be between 0 and 1'),
-        (lambda d: statistics.ne_interval(d, num_samples=0), 'num_samples=0'),
-        (lambda d: statistics.compare(d, d[:5]), r'shapes \(9, 2\) and \(5, 2\)'),
-        (lambda d: statistics.compare(d, d, num_flips=0), 'num_flips=0'),
-        (lambda d: statistics.grouped_folds(['a'] * 3, ['x'] * 3, 2), 'only 1 different'),
-        (lambda d: statistics.grouped_folds(['a', 'b'], ['x', 'x'], 1), 'num_folds=1'),
-        (lambda d: statistics.grouped_folds(['a', 'b'], ['x'], 2), '2 groups and 1 categories'),
+        (lambda d: bootstrap.ne_interval(d[:1]), '1 scored pictures'),
+        (lambda d: bootstrap.ne_interval(np.full([9, 2], np.nan)), '0 scored pictures'),
+        (lambda d: bootstrap.ne_interval(d, level=1), r'level=1: must be between 0 and 1'),
+        (lambda d: bootstrap.ne_interval(d, num_samples=0), 'num_samples=0'),
+        (lambda d: bootstrap.compare(d, d[:5]), r'shapes \(9, 2\) and \(5, 2\)'),
+        (lambda d: bootstrap.compare(d, d, num_flips=0), 'num_flips=0'),
+        (lambda d: bootstrap.grouped_folds(['a'] * 3, ['x'] * 3, 2), 'only 1 different'),
+        (lambda d: bootstrap.grouped_folds(['a', 'b'], ['x', 'x'], 1), 'num_folds=1'),
+        (lambda d: bootstrap.grouped_folds(['a', 'b'], ['x'], 2), '2 groups and 1 categories'),
     ],
 )
 def test_wrong_arguments(call, message):
@@ -151,11 +151,11 @@ def test_confidence_of_each_category():
     distances = simulated(np.random.default_rng(0), [60])
     categories = np.array(['skirt', 'dress', 'blouse'] * 20)
     categories[:1] = 'outwear'  # a single picture has no interval
-    confidence = statistics.confidence_of(distances, categories)
+    confidence = bootstrap.confidence_of(distances, categories)
     assert confidence['level'] == 0.95
-    assert confidence['normalized_error'] == list(statistics.ne_interval(distances)[1:])
+    assert confidence['normalized_error'] == list(bootstrap.ne_interval(distances)[1:])
     assert set(confidence['per_category']) == {'blouse', 'dress', 'skirt'}
-    own = statistics.ne_interval(distances[categories == 'dress'])
+    own = bootstrap.ne_interval(distances[categories == 'dress'])
     assert confidence['per_category']['dress'] == list(own[1:])
 
 
@@ -165,13 +165,13 @@ def test_a_comparison_is_of_the_points_that_both_have():
     both = ~np.isnan(distances) & ~np.isnan(others)
     both[:3] = False
     distances[:3] = np.nan
-    result = statistics.compare(distances, others)
+    result = bootstrap.compare(distances, others)
     wanted = distances[both].mean() - others[both].mean()
     assert result.difference.value == pytest.approx(wanted)
     assert result.images == 27
     sums = np.where(both, distances - others, 0).sum(1)
     assert (result.better, result.worse) == ((sums < 0).sum(), (sums > 0).sum())
-    swapped = statistics.compare(others, distances)
+    swapped = bootstrap.compare(others, distances)
     assert swapped.difference.value == pytest.approx(-wanted)
     assert swapped.p_value == result.p_value
     assert swapped.detectable == pytest.approx(result.detectable)
@@ -181,8 +181,8 @@ def test_pairs_show_what_intervals_alone_do_not():
     generator = np.random.default_rng(0)
     others = simulated(generator, [200])
     distances = others * 0.95 + generator.normal(0, 0.002, others.shape)
-    result = statistics.compare(distances, others)
-    mine, its = statistics.ne_interval(distances), statistics.ne_interval(others)
+    result = bootstrap.compare(distances, others)
+    mine, its = bootstrap.ne_interval(distances), bootstrap.ne_interval(others)
     assert mine.high > its.low  # the intervals overlap
     assert result.p_value < 0.001
     assert result.difference.high < 0
@@ -192,7 +192,7 @@ def test_p_value_is_that_of_all_signs():
     differences = np.array([0.3, 0.1, 0.25, -0.05, 0.2, 0.15])
     signs = np.array(np.meshgrid(*[[-1, 1]] * 6)).reshape(6, -1)
     exact = np.mean(np.abs(differences @ signs) >= differences.sum() - 1e-9)
-    result = statistics.compare(differences[:, None], np.zeros([6, 1]), num_flips=20_000)
+    result = bootstrap.compare(differences[:, None], np.zeros([6, 1]), num_flips=20_000)
     assert result.p_value == pytest.approx(exact, abs=0.005)
 
 
@@ -204,7 +204,7 @@ def rates(true_difference, sets, size):
         hard = generator.lognormal(0, 0.5, [size, 1])
         pair = 0.1 * hard * generator.gamma(4.0, 0.25, [2, size, 6])
         pair[0] += true_difference
-        results.append(statistics.compare(*pair, num_flips=400, seed=seed))
+        results.append(bootstrap.compare(*pair, num_flips=400, seed=seed))
     p_values = np.array([result.p_value for result in results])
     return np.mean(p_values < 0.05), np.median([result.detectable for result in results])
 
@@ -239,7 +239,7 @@ def pictures(count=400, seed=0):
 @pytest.mark.parametrize('num_folds', [2, 5, 10])
 def test_folds_share_no_picture_and_are_balanced(num_folds):
     groups, categories = pictures()
-    folds = statistics.grouped_folds(groups, categories, num_folds)
+    folds = bootstrap.grouped_folds(groups, categories, num_folds)
     assert folds.shape == (len(groups),)
     assert set(folds) == set(range(num_folds))
     assert len({(group, fold) for group, fold in zip(groups, folds)}) == len(set(groups))
@@ -253,13 +253,13 @@ def test_folds_share_no_picture_and_are_balanced(num_folds):
 
 def test_folds_are_a_function_of_groups_and_seed():
     groups, categories = pictures()
-    folds = statistics.grouped_folds(groups, categories, 5)
+    folds = bootstrap.grouped_folds(groups, categories, 5)
     order = np.random.default_rng(0).permutation(len(groups))
-    again = statistics.grouped_folds([groups[i] for i in order], [categories[i] for i in order], 5)
+    again = bootstrap.grouped_folds([groups[i] for i in order], [categories[i] for i in order], 5)
     np.testing.assert_array_equal(again, folds[order])
-    other = statistics.grouped_folds(groups, categories, 5, seed=1)
+    other = bootstrap.grouped_folds(groups, categories, 5, seed=1)
     assert 0.7 < np.mean(other != folds) < 0.9
-    digests = statistics.grouped_folds([group.encode() for group in groups], categories, 5)
+    digests = bootstrap.grouped_folds([group.encode() for group in groups], categories, 5)
     np.testing.assert_array_equal(digests, folds)
 
 

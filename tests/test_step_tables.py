@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from utility import step_tables
+from utility.checkpoints import step_tables
 
 
 def test_numbers_are_exact_and_steps_in_order(tmp_path):

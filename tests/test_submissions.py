@@ -1,4 +1,4 @@
-"""utility.submissions: only valid submissions are written."""
+"""utility.submissions.write: only valid submissions are written."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 
 from preprocessing.datasets.fashionai import SCHEMA
 from preprocessing.tables import KeypointTable, own_points, read_table
-from utility import submissions
+from utility.submissions import write as submissions
 
 CATEGORIES = ['blouse', 'dress', 'outwear', 'skirt', 'trousers', 'skirt']
 IDS = [f'Images/{category}/{i}.jpg' for i, category in enumerate(CATEGORIES)]

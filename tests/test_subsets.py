@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from preprocessing.datasets.fashionai import SCHEMA
 from preprocessing.tables import KeypointTable, own_points
-from utility import statistics
 from utility.errors import subsets
 from utility.errors.subsets import SUBSETS, UNKNOWN, Subset
+from utility.statistics import bootstrap
 
 BLOUSE = {
     'neckline_left': (80, 20), 'neckline_right': (120, 20), 'center_front': (100, 40),
@@ -101,7 +101,7 @@ def test_bins_hold_their_lower_edge_and_their_own_pictures():
     shares = {'0.02': 0, '0.05': 0, '0.1': 1, '0.2': 1}
     assert low == ('low', 1, 1, pytest.approx(0.1), None, shares)
     assert middle[:4] == ('middle', 2, 4, pytest.approx(0.3))
-    assert middle.interval == statistics.ne_interval(distances[1:3])[1:]
+    assert middle.interval == bootstrap.ne_interval(distances[1:3])[1:]
     assert middle.pck == {'0.02': 0, '0.05': 0, '0.1': 0, '0.2': 0.25}
     assert unknown[:3] == (UNKNOWN, 1, 1)
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from utility import summaries
+from utility.visualization import summaries
 
 COLOR = (200.0, 100.0, 50.0)
 

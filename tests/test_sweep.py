@@ -11,12 +11,11 @@ import time
 
 import pytest
 
-from config import Experiment
-from settings import flatten
+from config import Experiment, flatten
 from tests.tiny_records import write_records
 from utility import sweep, sweep_table
-from utility.plan import make_plan
 from utility.sweep import Sweep
+from utility.train.plan import make_plan
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 STEPS = 12

@@ -17,8 +17,8 @@ import pytest
 
 from tests import torch_writer
 from tests.torch_writer import Call, Storage, Tensor, tensor
-from utility.weights import torch_files
-from utility.weights.files import open_weights
+from utility.pretrained import torch_files
+from utility.pretrained.files import open_weights
 
 WRITERS = [torch_writer.write_archive, torch_writer.write_stream]
 both_formats = pytest.mark.parametrize('write', WRITERS)

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from tests import torch_writer
-from utility.weights import torch_files
-from utility.weights.files import open_weights
+from utility.pretrained import torch_files
+from utility.pretrained.files import open_weights
 
 both_formats = pytest.mark.parametrize(
     'write', [torch_writer.write_archive, torch_writer.write_stream]

@@ -7,7 +7,7 @@ import types
 import pytest
 
 from config import Experiment
-from utility import training_flags
+from utility.train import flags
 
 
 @pytest.mark.parametrize(
@@ -15,5 +15,5 @@ from utility import training_flags
 )
 def test_the_seed_has_a_flag_of_its_own(settings, seed, expected):
     values = types.SimpleNamespace(set=[*settings, 'epochs=2'], seed=seed)
-    experiment = Experiment().override(*training_flags.assignments(values))
+    experiment = Experiment().override(*flags.assignments(values))
     assert (experiment.seed, experiment.epochs) == (expected, 2.0)

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from utility import step_tables, training_log
-from utility.schedules import Length
-from utility.training_log import Watch
+from utility.checkpoints import step_tables
+from utility.optim.schedules import Length
+from utility.train import log
+from utility.train.log import Watch
 
 v1 = tf.compat.v1
 VALUES = {'loss': 0.0123456, 'normalized_error': 0.0625, 'learning_rate': 3e-4}
@@ -31,7 +32,7 @@ class _Clock:
 @pytest.fixture
 def clock(monkeypatch):
     clock = _Clock()
-    monkeypatch.setattr(training_log, 'time', clock)
+    monkeypatch.setattr(log, 'time', clock)
     return clock
 
 
@@ -39,7 +40,7 @@ def clock(monkeypatch):
 def lines(monkeypatch):
     lines = []
     info = lambda text, *values, **_: lines.append(text % values)  # noqa: E731
-    monkeypatch.setattr(training_log.logging, 'info', info)
+    monkeypatch.setattr(log.logging, 'info', info)
     return lines
 
 
@@ -47,7 +48,7 @@ def _hook(start=20, total=40, values=None, **watch):
     """A hook whose session has taken `start` steps."""
     with tf.Graph().as_default():
         v1.train.get_or_create_global_step()
-        hook = training_log.TrainingLog(
+        hook = log.TrainingLog(
             values or VALUES,
             None,
             length=Length(total, 10.0),
@@ -142,7 +143,7 @@ def test_a_terminal_gets_a_bar(monkeypatch, lines, clock):
     terminal = Terminal()
     monkeypatch.setattr('sys.stderr', terminal)
     aside = []
-    monkeypatch.setattr(training_log.run_log, 'log_aside', lambda *words: aside.append(words))
+    monkeypatch.setattr(log.run_log, 'log_aside', lambda *words: aside.append(words))
     hook = _hook()
     _take_steps(hook, clock, 20, seconds=1.0)
     hook.end(None)
@@ -156,7 +157,7 @@ def test_each_report_is_a_row(clock, lines, tmp_path):
     values = {**VALUES, 'loss': np.float32(0.1), 'extra': 2}
     hook = _hook(start=4, values=values, folder=str(tmp_path))
     _take_steps(hook, clock, 6, seconds=2.0, waited=1.5)
-    rows = step_tables.read(str(tmp_path / training_log.FILE))
+    rows = step_tables.read(str(tmp_path / log.FILE))
     # Step 5 is the first of its session: nothing is known of its speed.
     known = {'loss': 0.100000001, 'normalized_error': 0.0625, 'learning_rate': 3e-4, 'extra': 2}
     speed = {'images_per_second': 4.0, 'waiting': 0.75}
@@ -167,10 +168,10 @@ def test_each_report_is_a_row(clock, lines, tmp_path):
 def test_a_training_that_goes_on_drops_the_rows_of_later_steps(clock, lines, tmp_path):
     _take_steps(_hook(0, folder=str(tmp_path)), clock, 20, seconds=1.0)
     hook = _hook(12, folder=str(tmp_path))
-    rows = step_tables.read(str(tmp_path / training_log.FILE))
+    rows = step_tables.read(str(tmp_path / log.FILE))
     assert list(rows) == [5, 10]
     _take_steps(hook, clock, 8, seconds=1.0)
-    assert list(step_tables.read(str(tmp_path / training_log.FILE))) == [5, 10, 15, 20]
+    assert list(step_tables.read(str(tmp_path / log.FILE))) == [5, 10, 15, 20]
 
 
 def _sleeping(seconds):
@@ -219,9 +220,9 @@ def _share_of_waiting(folder, input_seconds, step_seconds, loss):
         with tf.control_dependencies([work]):
             train = v1.assign_add(step, 1)
         values = {**VALUES, 'loss': loss() if callable(loss) else loss}
-        hook = training_log.TrainingLog(
+        hook = log.TrainingLog(
             {name: tf.convert_to_tensor(value) for name, value in values.items()},
-            training_log.waiting_time(batch),
+            log.waiting_time(batch),
             length=Length(21, 10.0),
             batch_size=8,
             watch=Watch(every=21, folder=str(folder)),
@@ -229,4 +230,4 @@ def _share_of_waiting(folder, input_seconds, step_seconds, loss):
         with v1.train.MonitoredSession(hooks=[hook]) as session:
             for _ in range(21):
                 session.run(train)
-    return step_tables.read(str(folder / training_log.FILE))[21]['waiting']
+    return step_tables.read(str(folder / log.FILE))[21]['waiting']

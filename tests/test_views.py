@@ -7,10 +7,10 @@ import pytest
 import tensorflow as tf
 
 from preprocessing import geometry
-from preprocessing.op_strings import parse_ops
-from utility import views
-from utility.heatmaps import HeatmapCodec, flip_heatmaps
-from utility.views import ViewOptions
+from preprocessing.ops.op_string import parse_ops
+from utility.codecs.heatmaps import HeatmapCodec, flip_heatmaps
+from utility.predict import test_time_augmentation
+from utility.predict.test_time_augmentation import ViewOptions
 
 CODEC = HeatmapCodec((96, 128), (24, 32), sigma=2.0)
 POINTS = np.array([[[50.3, 41.7], [81.2, 60.9], [64.0, 30.5]]], np.float32)
@@ -40,7 +40,7 @@ def test_each_view_finds_the_points_where_they_are(name, refine):
     to_views = [TO_FIRST, VIEWS[name]]
     maps = _maps(to_views)
     only = tf.concat([tf.zeros_like(maps[:, :1]), maps[:, 1:]], axis=1)
-    fused = views.fuse_heatmaps(only, tf.stack(to_views)[None], CODEC)
+    fused = test_time_augmentation.fuse_heatmaps(only, tf.stack(to_views)[None], CODEC)
     codec = HeatmapCodec(CODEC.image_size, CODEC.heatmap_size, refine=refine)
     found, _ = codec.decode(fused)
     cells = np.abs(found - POINTS).max() / 4
@@ -49,7 +49,7 @@ def test_each_view_finds_the_points_where_they_are(name, refine):
 
 def test_all_views_together_are_as_sharp_as_one():
     to_views = [TO_FIRST, *VIEWS.values()]
-    fused = views.fuse_heatmaps(_maps(to_views), tf.stack(to_views)[None], CODEC)
+    fused = test_time_augmentation.fuse_heatmaps(_maps(to_views), tf.stack(to_views)[None], CODEC)
     found, scores = CODEC.decode(fused)
     assert np.abs(found - POINTS).max() < 0.05 * 4
     assert scores.numpy().min() > 0.85
@@ -57,16 +57,16 @@ def test_all_views_together_are_as_sharp_as_one():
 
 def test_equal_views_change_nothing():
     maps = _maps([TO_FIRST] * 3)
-    fused = views.fuse_heatmaps(maps, tf.stack([TO_FIRST] * 3)[None], CODEC)
+    fused = test_time_augmentation.fuse_heatmaps(maps, tf.stack([TO_FIRST] * 3)[None], CODEC)
     np.testing.assert_allclose(fused, maps[:, 0], atol=1e-5)
-    alone = views.fuse_heatmaps(maps[:, :1], tf.stack([TO_FIRST])[None], CODEC)
+    alone = test_time_augmentation.fuse_heatmaps(maps[:, :1], tf.stack([TO_FIRST])[None], CODEC)
     np.testing.assert_array_equal(alone, maps[:, 0])
 
 
 def test_a_cell_averages_over_the_views_that_see_it():
     half = geometry.translation(64.0, 0.0) @ TO_FIRST  # sees the left half of the first, moved
     ones = tf.ones([1, 2, 24, 32, 3])
-    fused = views.fuse_heatmaps(ones, tf.stack([TO_FIRST, half])[None], CODEC)
+    fused = test_time_augmentation.fuse_heatmaps(ones, tf.stack([TO_FIRST, half])[None], CODEC)
     np.testing.assert_allclose(fused, 1.0, atol=1e-5)
 
 
@@ -74,7 +74,9 @@ def test_a_mirrored_view_is_a_view_like_any_other():
     """What flip_heatmaps does exactly, the matrices do up to rounding."""
     mirror = geometry.mirror(128.0) @ TO_FIRST
     maps = _maps([TO_FIRST, mirror])
-    by_matrix = views.fuse_heatmaps(maps, tf.stack([TO_FIRST, mirror])[None], CODEC)
+    by_matrix = test_time_augmentation.fuse_heatmaps(
+        maps, tf.stack([TO_FIRST, mirror])[None], CODEC
+    )
     exact = (maps[:, 0] + flip_heatmaps(maps[:, 1], (0, 1, 2))) / 2
     np.testing.assert_allclose(by_matrix, exact, atol=1e-4)
     np.testing.assert_allclose(exact, maps[:, 0], atol=1e-5)
@@ -83,7 +85,7 @@ def test_a_mirrored_view_is_a_view_like_any_other():
 def test_points_are_averaged_by_their_scores():
     keypoints = tf.constant([[[[0.0, 0.0], [4.0, 8.0]], [[10.0, 20.0], [4.0, 8.0]]]])
     scores = tf.constant([[[0.9, 0.5], [0.3, -0.2]]])
-    points, means = views.fuse_keypoints(keypoints, scores)
+    points, means = test_time_augmentation.fuse_keypoints(keypoints, scores)
     np.testing.assert_allclose(points, [[[2.5, 5.0], [4.0, 8.0]]], rtol=1e-5)
     np.testing.assert_allclose(means, [[0.6, 0.15]], rtol=1e-5)
 

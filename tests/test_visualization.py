@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from preprocessing.schema import KeypointSchema
-from utility import visualization
-from utility.visualization import DrawStyle, contact_sheet, draw_keypoints, write_image
+from utility.visualization import draw
+from utility.visualization.draw import DrawStyle, contact_sheet, draw_keypoints, write_image
 
 SCHEMA = KeypointSchema(
     name='tiny',
@@ -21,9 +21,9 @@ LEFT_ONLY = np.array([1, -1, -1])
 
 def test_points_are_drawn_where_they_are_and_in_the_colour_of_their_side():
     drawn = draw_keypoints(GROUND, POINTS, np.ones(3), SCHEMA)
-    assert tuple(drawn[30, 20]) == visualization.LEFT_COLOR
-    assert tuple(drawn[30, 50]) == visualization.RIGHT_COLOR
-    assert tuple(drawn[15, 75]) == visualization.CENTER_COLOR
+    assert tuple(drawn[30, 20]) == draw.LEFT_COLOR
+    assert tuple(drawn[30, 50]) == draw.RIGHT_COLOR
+    assert tuple(drawn[15, 75]) == draw.CENTER_COLOR
     assert (GROUND == 120).all()
 
 
@@ -47,7 +47,7 @@ def test_occluded_points_are_hollow():
     style = DrawStyle(radius=6)
     drawn = draw_keypoints(GROUND, POINTS, np.array([0, -1, -1]), SCHEMA, style=style)
     np.testing.assert_array_equal(drawn[30, 20], GROUND[30, 20])
-    assert (drawn[24:37, 14:27] == visualization.LEFT_COLOR).all(axis=2).any()
+    assert (drawn[24:37, 14:27] == draw.LEFT_COLOR).all(axis=2).any()
 
 
 def test_far_away_points_do_no_harm():
@@ -60,8 +60,8 @@ def test_far_away_points_do_no_harm():
 def test_answers_are_joined_to_predictions():
     answers = POINTS + np.array([0, 20], np.float32)
     drawn = draw_keypoints(GROUND, POINTS, LEFT_ONLY, SCHEMA, truth=(answers, np.ones(3)))
-    np.testing.assert_allclose(drawn[40, 20], visualization.ERROR_COLOR, atol=30)
-    assert tuple(drawn[50, 20]) == visualization.LEFT_COLOR
+    np.testing.assert_allclose(drawn[40, 20], draw.ERROR_COLOR, atol=30)
+    assert tuple(drawn[50, 20]) == draw.LEFT_COLOR
     absent = draw_keypoints(GROUND, POINTS, LEFT_ONLY, SCHEMA, truth=(answers, -np.ones(3)))
     plain = draw_keypoints(GROUND, POINTS, LEFT_ONLY, SCHEMA)
     np.testing.assert_array_equal(absent, plain)
@@ -91,7 +91,7 @@ def test_contact_sheet_letterboxes_every_picture():
     wide = np.full((10, 40, 3), 50, np.uint8)
     tall = np.full((80, 20, 3), 200, np.uint8)
     sheet = contact_sheet([wide, tall, wide], columns=2, cell_size=40)
-    gap = visualization.SHEET_GAP
+    gap = draw.SHEET_GAP
     assert sheet.shape == (2 * 40 + 3 * gap, 2 * 40 + 3 * gap, 3)
     first, second = (
         sheet[gap : gap + 40, gap : gap + 40],
@@ -101,7 +101,7 @@ def test_contact_sheet_letterboxes_every_picture():
     assert (first[15:25] == 50).all()
     assert (second == 200).all(axis=2).sum() == 40 * 10
     assert (second[:, 15:25] == 200).all()
-    assert (sheet[-gap - 40 :, 2 * gap + 40 :] == visualization.SHEET_COLOR).all()
+    assert (sheet[-gap - 40 :, 2 * gap + 40 :] == draw.SHEET_COLOR).all()
 
 
 def test_contact_sheet_of_nothing_is_an_error():

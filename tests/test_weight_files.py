@@ -19,7 +19,7 @@ import tensorflow as tf
 
 from tests import torch_writer
 from tests.tiny_checkpoints import write_checkpoint
-from utility.weights.files import open_weights
+from utility.pretrained.files import open_weights
 
 KINDS = ('checkpoint', 'keras', 'safetensors', 'torch')
 FLOATS = np.random.default_rng(0).normal(size=[3, 4]).astype(np.float32)
@@ -352,7 +352,7 @@ def test_local_files_are_read_without_tensorflow_and_torch(tmp_path):
         (tmp_path / kind).mkdir()
         paths.append(_write(kind, tmp_path / kind))
     code = (
-        'import sys; from utility.weights.files import open_weights\n'
+        'import sys; from utility.pretrained.files import open_weights\n'
         'for path in sys.argv[1:]:\n'
         '    with open_weights(path) as file: file.read("conv/kernel")\n'
         'assert not {"tensorflow", "torch"} & set(sys.modules)'

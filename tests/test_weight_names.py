@@ -11,8 +11,7 @@ import tensorflow as tf
 
 import nets
 from nets import norms
-from utility import weights
-from utility.weights import keras, origin, pytorch, tensorflow1
+from utility.pretrained import keras, origin, origins, pytorch, tensorflow1
 
 TORCH_NORM = ('weight', 'bias', 'running_mean', 'running_var')
 NORM = ('gamma', 'beta', 'moving_mean', 'moving_variance')
@@ -78,7 +77,7 @@ def official_resnet(depths=(3, 4, 6, 3), scope='resnet_model/', stem_norm=True, 
 
 def translated(shapes, kind='torch', backbone=''):
     """Variable -> shape, and what is not understood."""
-    found = weights.identify(shapes, kind, backbone)
+    found = origins.identify(shapes, kind, backbone)
     sources = found.sources(shapes)
     return {n: s.shape(shapes) for n, s in sources.items()}, found.unused(shapes, sources)
 
@@ -148,14 +147,14 @@ def test_names_of_pytorch(name, variable):
     ],
 )
 def test_the_origin_is_told_from_the_names(tensors, expected):
-    assert weights.identify(tensors, 'any') is expected
+    assert origins.identify(tensors, 'any') is expected
 
 
 def test_unknown_weights_name_what_they_hold():
     with pytest.raises(ValueError, match=r'unknown origin \(features.0.weight, \.\.\.\)'):
-        weights.identify({'features.0.weight': (64, 3, 3, 3)}, 'torch')
+        origins.identify({'features.0.weight': (64, 3, 3, 3)}, 'torch')
     with pytest.raises(ValueError, match='only keras/<Name> takes'):
-        weights.identify({'block1_conv1/kernel': (3, 3, 3, 64)}, 'keras', 'resnet50')
+        origins.identify({'block1_conv1/kernel': (3, 3, 3, 64)}, 'keras', 'resnet50')
 
 
 @pytest.mark.parametrize(
@@ -300,8 +299,8 @@ def test_tensors_that_do_not_fit_together_have_no_shape():
 
 
 def test_mean_and_std_are_those_of_the_origin():
-    assert {o.channel_order for o in weights.ORIGINS} == {'RGB', 'BGR'}
-    found = {o: (o.mean, o.std, o.channel_order) for o in weights.ORIGINS}
+    assert {o.channel_order for o in origins.ORIGINS} == {'RGB', 'BGR'}
+    found = {o: (o.mean, o.std, o.channel_order) for o in origins.ORIGINS}
     torch = ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375), 'RGB')
     assert [found[o] for o in (pytorch.RESNET, pytorch.LEGACY_SENET, pytorch.HRNET)] == [torch] * 3
     ones = (1.0, 1.0, 1.0)

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 
 from absl import logging
 
-from preprocessing.tables import write_bytes
+from preprocessing.files import write_bytes
 
 OUTPUT = 'output.log'
 _TIMES, _LOCK = 'attempts.json', 'lock'

@@ -24,11 +24,11 @@ from typing import Any
 
 from absl import flags, logging
 
-from config import Experiment
-from preprocessing.tables import write_bytes
-from settings import flatten
-from utility import command_line, search_space, sweep_table
+from config import Experiment, flatten
+from preprocessing.files import write_bytes
+from utility import search_space, sweep_table
 from utility.attempts import Attempts
+from utility.command_line import scripts
 from utility.sweep_table import ERROR, FAILURE, Row
 
 DEFINITION = 'sweep.json'
@@ -101,8 +101,8 @@ def assignments(sweep: Sweep, experiment: Experiment, settings: dict[str, str]) 
     Raises:
         ValueError: A setting is wrong, or not for a sweep to set.
     """
-    from utility.plan import make_plan
-    from utility.training_data import categories
+    from preprocessing.training_data import categories
+    from utility.train.plan import make_plan
 
     own = [*sweep.set, *(f'{key}={value}' for key, value in settings.items())]
     keys = [one.partition('=')[0].strip() for one in own]
@@ -213,7 +213,7 @@ def _score(sweep: Sweep, folder: pathlib.Path, attempts: Attempts) -> Row:
     Raises:
         ValueError: There is none, or it cannot be computed.
     """
-    from utility import evaluations
+    from utility.checkpoints import evaluations
 
     network = folder / sweep.category
     found = evaluations.read(str(network)).get(sweep.steps, {})
@@ -254,7 +254,7 @@ def main(positional: list[str]) -> None:
     )
     print((pathlib.Path(values.sweep_dir) / sweep_table.PAGE).read_text(), end='')
     if all(row[FAILURE] for row in rows):
-        raise command_line.RunError('all runs failed')
+        raise scripts.RunError('all runs failed')
 
 
 if __name__ == '__main__':
@@ -270,4 +270,4 @@ if __name__ == '__main__':
     flags.DEFINE_multi_string('set', [], 'key=value that all runs have, repeatable.')
     flags.DEFINE_boolean('confidence', False, 'Also predict, for the 95 % interval of NE.')
     flags.DEFINE_boolean('retry_failed', False, 'Do runs again that failed.')
-    command_line.run(main, __doc__)
+    scripts.run(main, __doc__)

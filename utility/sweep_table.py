@@ -8,7 +8,7 @@ import pathlib
 import textwrap
 from collections.abc import Mapping, Sequence
 
-from preprocessing.tables import write_bytes
+from preprocessing.files import write_bytes
 
 RESULTS, PAGE = 'results.csv', 'results.md'
 RUN, ERROR, FAILURE = 'run', 'normalized_error', 'failure'

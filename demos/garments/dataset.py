@@ -17,10 +17,10 @@ import cv2
 import numpy as np
 
 from demos.garments.scenes import MIN_SIZE, render
-from preprocessing import tables
+from preprocessing import files, tables
+from preprocessing.conversion.parallel import Workers
 from preprocessing.datasets.fashionai import SCHEMA
-from preprocessing.parallel import Workers
-from utility.visualization import contact_sheet, draw_keypoints, encode_image
+from utility.visualization.draw import contact_sheet, draw_keypoints, encode_image
 
 TRAIN, TEST = 'train_0', 'test_0'
 CATEGORIES = tuple(sorted(SCHEMA.categories))
@@ -125,7 +125,7 @@ def _write_sample(output_dir: str, garments: GarmentSet, task: tuple[str, int]) 
     cv2.setNumThreads(1)  # The pictures are drawn in parallel, which is faster than parts of them.
     split, index = task
     sample = draw_sample(garments, split, index)
-    tables.write_bytes(f'{output_dir}/{split}/{sample.image_id}', sample.jpeg)
+    files.write_bytes(f'{output_dir}/{split}/{sample.image_id}', sample.jpeg)
     return sample.image_id, sample.category, sample.keypoints, sample.visibility
 
 
@@ -146,4 +146,4 @@ def _write_tables(output_dir: str, split: str, rows: Sequence[tuple]) -> None:
         f'{tables.IMAGE_ID},{tables.IMAGE_CATEGORY}',
         *map(','.join, zip(image_ids, categories)),
     ]
-    tables.write_bytes(f'{output_dir}/{split}/test.csv', ('\n'.join(lines) + '\n').encode())
+    files.write_bytes(f'{output_dir}/{split}/test.csv', ('\n'.join(lines) + '\n').encode())

@@ -13,7 +13,7 @@ Departures of tf.fashionAI, not followed: its DetNet has no batch norm and no Re
 
 from __future__ import annotations
 
-from nets.backbones import BACKBONES
+from nets.backbones.registry import BACKBONES
 from nets.backbones.resnet import Published, bottleneck_network
 from nets.backbones.senet import REDUCTION
 from nets.blocks import BottleneckStyle

@@ -12,7 +12,7 @@ Option: width: Channels of the first convolution, published as 64; all others sc
 from __future__ import annotations
 
 from nets import layers
-from nets.backbones import BACKBONES, check_multiples, check_width
+from nets.backbones.registry import BACKBONES, check_multiples, check_width
 from nets.blocks import PreactivationBottleneck
 from nets.layers import ConvNorm, Window
 

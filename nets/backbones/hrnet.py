@@ -25,7 +25,7 @@ from collections.abc import Sequence
 import tensorflow as tf
 
 from nets import layers
-from nets.backbones import BACKBONES, check_levels, check_multiples, check_width
+from nets.backbones.registry import BACKBONES, check_levels, check_multiples, check_width
 from nets.blocks import BasicBlock, Bottleneck, BottleneckStyle
 from nets.layers import POINTWISE, SQUARE, ConvNorm, Window
 

@@ -40,11 +40,10 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-from config import IMAGENET_MEAN, IMAGENET_STD
+from config import IMAGENET_MEAN, IMAGENET_STD, check
 from nets import keras_layers, layers
-from nets.backbones import BACKBONES, SECTION, check_levels, check_multiples
+from nets.backbones.registry import BACKBONES, SECTION, check_levels, check_multiples
 from nets.keras_description import describe
-from settings import check
 
 PREFIX = 'keras/'
 # Caffe's weights.

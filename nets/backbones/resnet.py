@@ -17,7 +17,7 @@ Options of all of them:
     zero_init_residual: Whether the last scale of each block is 0 at first (Goyal et al. 2017,
         section 5.1). On, since it only concerns training from scratch: weights that are loaded
         replace it.
-The last four belong to the weights that are loaded; see utility/pretrained.py.
+The last four belong to the weights that are loaded; see utility/pretrained/warm_start.py.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from config import check, one_of
 from nets import layers
-from nets.backbones import BACKBONES, SECTION, check_levels, check_width
+from nets.backbones.registry import BACKBONES, SECTION, check_levels, check_width
 from nets.blocks import BasicBlock, Bottleneck, BottleneckStyle
 from nets.layers import ConvNorm, Window
-from settings import check, one_of
 
 STEM_STRIDE = 4
 

@@ -13,7 +13,7 @@ tf.fashionAI's networks are the Caffe ones; its counts of parameters are equal.
 
 from __future__ import annotations
 
-from nets.backbones import BACKBONES
+from nets.backbones.registry import BACKBONES
 from nets.backbones.resnet import Published, bottleneck_network
 from nets.blocks import BottleneckStyle
 

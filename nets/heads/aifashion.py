@@ -31,11 +31,11 @@ from __future__ import annotations
 
 import tensorflow as tf
 
+from config import POSITIVE, check, multiple_of
 from nets import layers
-from nets.heads import HEADS, MOST_DECONVOLUTIONS, SECTION, heatmap_layer, num_doublings
+from nets.heads.registry import HEADS, MOST_DECONVOLUTIONS, SECTION, heatmap_layer, num_doublings
 from nets.layers import POINTWISE, Window
 from nets.norms import norm
-from settings import POSITIVE, check, multiple_of
 
 # Levels of the global net have all channels, half, and from the third on a quarter of them.
 MOST_HALVINGS = 2

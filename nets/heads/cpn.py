@@ -44,11 +44,11 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
+from config import multiple_of, one_of, require
 from nets import layers
 from nets.blocks import Bottleneck, BottleneckStyle
-from nets.heads import HEADS, SECTION, deconvolutions, heatmap_layer, num_doublings
+from nets.heads.registry import HEADS, SECTION, deconvolutions, heatmap_layer, num_doublings
 from nets.layers import SQUARE, Window
-from settings import multiple_of, one_of, require
 
 REFINE_BLOCKS = ('bottleneck', 'seresnext')
 UPSAMPLINGS = ('bilinear', 'deconv')

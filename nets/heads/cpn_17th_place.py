@@ -52,12 +52,12 @@ import math
 
 import tensorflow as tf
 
+from config import check, multiple_of
 from nets import layers
 from nets.blocks import Bottleneck
-from nets.heads import HEADS, SECTION, heatmap_layer
 from nets.heads.cpn import level_doublings
+from nets.heads.registry import HEADS, SECTION, heatmap_layer
 from nets.layers import POINTWISE, SQUARE, Window
-from settings import check, multiple_of
 
 MOST_BOTTLENECKS = 3
 

@@ -22,8 +22,9 @@ which batch norm divides out anyway.
 
 from __future__ import annotations
 
+from config import POSITIVE, check, one_of
 from nets import layers
-from nets.heads import (
+from nets.heads.registry import (
     HEADS,
     MOST_DECONVOLUTIONS,
     SECTION,
@@ -31,7 +32,6 @@ from nets.heads import (
     heatmap_layer,
     num_doublings,
 )
-from settings import POSITIVE, check, one_of
 
 # The paper also tries 3 (table 2), which has no middle between the four cells it gives.
 KERNEL_SIZES = (2, 4)

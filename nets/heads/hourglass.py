@@ -36,9 +36,10 @@ import dataclasses
 
 import tensorflow as tf
 
+from config import POSITIVE, multiple_of, require
 from nets import layers
 from nets.blocks import PreactivationBottleneck
-from nets.heads import (
+from nets.heads.registry import (
     HEADS,
     MOST_DECONVOLUTIONS,
     SECTION,
@@ -46,7 +47,6 @@ from nets.heads import (
     heatmap_layer,
     num_doublings,
 )
-from settings import POSITIVE, multiple_of, require
 
 
 @dataclasses.dataclass(frozen=True)

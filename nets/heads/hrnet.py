@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import tensorflow as tf
 
+from config import NOT_NEGATIVE, check
 from nets import layers
-from nets.heads import HEADS, SECTION, heatmap_layer, num_doublings
-from settings import NOT_NEGATIVE, check
+from nets.heads.registry import HEADS, SECTION, heatmap_layer, num_doublings
 
 
 class FinestHead(layers.Layer):

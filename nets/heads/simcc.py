@@ -28,7 +28,7 @@ from __future__ import annotations
 import tensorflow as tf
 
 from nets import layers
-from nets.heads import HEADS, HEATMAP_STDDEV
+from nets.heads.registry import HEADS, HEATMAP_STDDEV
 
 
 @HEADS.register('simcc')

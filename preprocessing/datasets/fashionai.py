@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from preprocessing.datasets import DATASETS, DatasetSpec, Split
+from preprocessing.datasets.registry import DATASETS, DatasetSpec, Split
 from preprocessing.schema import KeypointSchema
 
 _UPPER = ('armpit_left', 'armpit_right')

@@ -21,7 +21,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import tensorflow as tf
 from absl import logging
 
-from preprocessing.datasets import Annotation, Split
+from preprocessing.datasets.registry import Annotation, Split
 from preprocessing.schema import KeypointSchema
 from preprocessing.tables import read_table
 

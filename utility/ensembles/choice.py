@@ -15,10 +15,10 @@ from preprocessing.schema import KeypointSchema
 from preprocessing.tables import ABSENT_INDEX
 from utility.ensembles import learning
 from utility.ensembles.combination import Predictions, combine
-from utility.ensembles.corrections import Truth
 from utility.ensembles.learning import Knowledge, Learned
 from utility.ensembles.methods import METHODS
-from utility.statistics import grouped_folds
+from utility.ensembles.systematic_errors import Truth
+from utility.statistics.bootstrap import grouped_folds
 
 ALONE, WEIGHTS, VOTES = 'alone', 'weights', 'votes'  # methods besides METHODS
 LEARNED = 'learned'  # the best of all methods

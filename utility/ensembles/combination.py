@@ -9,12 +9,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from preprocessing.parallel import Workers
+from preprocessing.conversion.parallel import Workers
 from preprocessing.schema import KeypointSchema
 from preprocessing.tables import ABSENT_INDEX, KeypointTable, own_points, read_table
 from utility.ensembles.methods import METHODS, without_outliers
-from utility.metrics import in_order_of
-from utility.submissions import refuse
+from utility.metrics.normalized_error import in_order_of
+from utility.submissions.write import refuse
 
 _MANY_BYTES = 20_000_000  # of all files; to read less takes no longer than to start processes
 _ROWS_AT_A_TIME = 1 << 15  # points that are combined at once, so that their copies stay in caches

@@ -10,11 +10,11 @@ import numpy as np
 
 from preprocessing.schema import KeypointSchema
 from utility.ensembles.choice import ALONE, VOTES, WEIGHTS, Ensemble
-from utility.ensembles.corrections import Correction
 from utility.ensembles.learning import Learned
 from utility.ensembles.methods import METHODS
+from utility.ensembles.systematic_errors import Correction
 from utility.ensembles.votes import Voting, num_features
-from utility.shape_model import ShapeModel
+from utility.statistics.shape_model import ShapeModel
 
 _FORMAT = 'keypoint ensemble 1'
 _MAX_NUMBER = 1e6  # no fit gives as much, and no sum of products of such numbers overflows

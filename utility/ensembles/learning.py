@@ -17,7 +17,7 @@ import numpy as np
 from preprocessing.schema import KeypointSchema
 from preprocessing.tables import ABSENT_INDEX
 from utility.ensembles.combination import Predictions, rows_of
-from utility.ensembles.corrections import (
+from utility.ensembles.systematic_errors import (
     Correction,
     Truth,
     category_codes,
@@ -26,7 +26,7 @@ from utility.ensembles.corrections import (
     garment_frames,
 )
 from utility.ensembles.votes import Ballot, Sought, Voting, agreement, elect, fit_voting
-from utility.shape_model import MIN_POINTS, ShapeModel
+from utility.statistics.shape_model import MIN_POINTS, ShapeModel
 
 _PICTURES_AT_A_TIME = 4096  # that are combined at once; their features take some memory
 _LEAST_PICTURES = 20  # of a category, to learn its shapes from

@@ -9,7 +9,7 @@ import numpy as np
 
 from utility.ensembles.choice import ALONE, NUM_FOLDS, Candidate, Choice
 from utility.ensembles.selection import Selection
-from utility.statistics import LEVEL, Interval, picture_sums, ratio_interval
+from utility.statistics.bootstrap import LEVEL, Interval, picture_sums, ratio_interval
 
 _MAX_SETS_SHOWN = 20
 

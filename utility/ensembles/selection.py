@@ -18,7 +18,7 @@ from utility.ensembles.choice import (
     simple_candidates,
 )
 from utility.ensembles.combination import Predictions, combine
-from utility.ensembles.corrections import Truth
+from utility.ensembles.systematic_errors import Truth
 
 STRENGTH = 3.0  # of the shrinkage at which sets of models are compared
 MAX_SETS = 40  # that are all tried; of more, models are added one by one

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from utility.ensembles.methods import mean
-from utility.ensembles.minimization import minimize
+from utility.statistics.minimization import minimize
 
 AGREEMENT_SCALES = (0.06, 0.2, 0.6)  # sizes of a garment; two voters so far apart agree by 1 / e
 _SMOOTH = 0.5  # px; below it distances count as squares: answers are given in whole pixels

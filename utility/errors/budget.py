@@ -20,7 +20,7 @@ import numpy as np
 
 from preprocessing.schema import KeypointSchema
 from preprocessing.tables import KeypointTable
-from utility import metrics
+from utility.metrics import normalized_error
 
 # The paper's limits of similarity: what is good, and what has still found its point.
 GOOD_SIMILARITY, FOUND_SIMILARITY = 0.85, 0.5
@@ -148,8 +148,8 @@ def find_errors(
     """
     if not 0 < scale < math.inf:
         raise ValueError(f'scale={scale}: must be positive')
-    distances, skipped, lost = metrics.distances_to(answers, predicted, schema, missing)
-    normalizer = metrics.normalizers(
+    distances, skipped, lost = normalized_error.distances_to(answers, predicted, schema, missing)
+    normalizer = normalized_error.normalizers(
         answers.keypoints, answers.visibility, answers.categories, schema
     )
     scored, found_within = ~np.isnan(distances), radius(FOUND_SIMILARITY, scale)
@@ -188,7 +188,7 @@ def _floors(distances, codes, answers, normalizer, evidence: Evidence) -> np.nda
     """What of each distance [N, K] the codec alone would leave, where the point is found."""
     floors = np.zeros(codes.shape)
     if evidence.decoded is not None:
-        alone = metrics.normalized_distances(
+        alone = normalized_error.normalized_distances(
             evidence.decoded, answers.keypoints, answers.visibility, normalizer
         )
         found = np.isin(codes, [_CODES[name] for name in _FOUND])

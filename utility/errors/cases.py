@@ -14,14 +14,15 @@ import numpy as np
 from preprocessing.datasets import DATASETS
 from preprocessing.schema import KeypointSchema
 from preprocessing.tables import KeypointTable, read_table
-from utility import html_page, metrics
+from utility.command_line.progress import track
 from utility.errors import page as error_page
 from utility.errors.budget import Errors, Evidence, worst_pictures
-from utility.progress import track
+from utility.metrics import normalized_error
+from utility.visualization import draw, html_page
 
 if TYPE_CHECKING:
-    from preprocessing.pictures import Picture
-    from utility.prediction import PredictOptions
+    from preprocessing.conversion.pictures import Picture
+    from utility.predict.views_to_points import PredictOptions
 
 _MOST_NAMED = 4  # points in the words beside a picture
 
@@ -59,7 +60,7 @@ def case_of_csvs(prediction: str, answers: str, dataset: str) -> Case:
     predicted, truth = (read_table(path, schema) for path in (prediction, answers))
     source = f'{prediction} against {answers}'
     try:
-        predicted = metrics.in_order_of(predicted, truth, 'the prediction', 'the answers')
+        predicted = normalized_error.in_order_of(predicted, truth, 'the prediction', 'the answers')
     except ValueError as error:
         raise ValueError(f'{source}: {error}') from error
     return Case(source, predicted, truth, truth.image_ids, schema)
@@ -71,8 +72,10 @@ def case_of_runs(data_dir: str, run_dirs: Sequence[str], options: PredictOptions
     Raises:
         ValueError: As predictor.predict_split and answers.annotations_of.
     """
-    from utility import answers, predictor, runs
+    from utility.checkpoints import runs
     from utility.errors import codec_floor
+    from utility.metrics import annotations as answers
+    from utility.predict import predictor
 
     schema = runs.schema_of(run_dirs[0])
     truth, _ = answers.annotations_of(data_dir, schema)
@@ -176,14 +179,14 @@ def sections(
 
 
 def _figure(case: Case, errors: Errors, kind: str, row: int, cost: float, picture: Picture | None):
-    from preprocessing.pictures import pixels
+    from preprocessing.conversion.pictures import pixels
 
     image = None if picture is None else pixels(picture)
     chosen = errors.of_kind(kind)[row]
     present = case.predicted.visibility[row] >= 0
     keypoints = np.where(present[:, np.newaxis], case.predicted.keypoints[row], np.nan)
     answers = case.answers.keypoints[row], case.answers.visibility[row]
-    drawn = error_page.draw_error(image, keypoints, answers, chosen, case.schema)
+    drawn = draw.draw_error(image, keypoints, answers, chosen, case.schema)
     image_id, category = case.image_ids[row], str(case.answers.categories[row])
     points = _points_in_words(errors.costs(kind)[row], chosen, case.schema)
     alt = f'{category} {image_id} with its answers and these predictions: {points}'

@@ -9,14 +9,14 @@ import tensorflow as tf
 
 from preprocessing import geometry, records
 from preprocessing.input_fn import PARALLEL_CALLS
-from preprocessing.op_strings import apply_ops
-from preprocessing.ops import EDGE_TOLERANCE
+from preprocessing.ops.op_string import apply_ops
+from preprocessing.ops.registry import EDGE_TOLERANCE
 from preprocessing.tables import KeypointTable
-from utility import ensembling, predictor
-from utility.ensembling import TrainedNetwork
+from utility.codecs.heatmaps import HeatmapCodec
 from utility.errors.budget import Evidence
-from utility.heatmaps import HeatmapCodec
-from utility.prediction import PredictOptions
+from utility.predict import fusion, predictor
+from utility.predict.fusion import TrainedNetwork
+from utility.predict.views_to_points import PredictOptions
 
 _PICTURES_AT_A_TIME = 16
 
@@ -46,7 +46,7 @@ def evidence_of(
     decoded = answers.keypoints.copy()
     seen = np.zeros(answers.visibility.shape, bool)
     counts = predictor.categories_of(split_dir)
-    for networks, categories in ensembling.trained_networks(run_dirs, counts, options):
+    for networks, categories in fusion.trained_networks(run_dirs, counts, options):
         for category in categories:
             rows = np.flatnonzero(answers.categories == category)
             cells = np.ix_(rows, networks[0].full_schema.indices(category))
@@ -71,7 +71,7 @@ def _codecs(
         sizes = [network.experiment.network.heatmap_size for network in networks]
         return [(n, _codec(n, n, s, options)) for n, s in zip(networks, sizes)]
     # The maps of the others are brought to the size of the finest.
-    size = ensembling.common_heatmap_size(networks)
+    size = fusion.common_heatmap_size(networks)
     finest = next(n for n in networks if tuple(n.experiment.network.heatmap_size) == size)
     return [(networks[0], _codec(networks[0], finest, size, options))]
 

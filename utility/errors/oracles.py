@@ -8,8 +8,8 @@ import numpy as np
 
 from preprocessing.schema import KeypointSchema
 from preprocessing.tables import KeypointTable
-from utility import metrics
 from utility.errors.budget import in_out_permutation
+from utility.metrics import normalized_error
 
 ORACLES = {
     'garment_sides': 'Left and right exchanged, in whole pictures',
@@ -43,7 +43,7 @@ def gains(
     """
 
     def distances(table):
-        return metrics.distances_to(answers, table, schema, missing)[0]
+        return normalized_error.distances_to(answers, table, schema, missing)[0]
 
     columns = np.arange(schema.num_keypoints)
     sides, edges = schema.flip_permutation, in_out_permutation(schema)

@@ -6,24 +6,11 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-import cv2
-import numpy as np
-
-from preprocessing.schema import KeypointSchema
-from utility import html_page
 from utility.errors.budget import FIXED, KINDS
 from utility.errors.oracles import ORACLES
 from utility.errors.subsets import SUBSETS
-from utility.metrics import PCK_THRESHOLDS
-from utility.visualization import DrawStyle, draw_keypoints
-
-SIDE = 480  # px, the longest of a picture on the page
-_ROOM = 0.15  # around the points, as a share of their box
-_LEAST_ROOM = 12.0  # px
-_PAPER = 235  # grey, where there is no picture
-_RADIUS = 4  # px, of points
-_LINE = 3  # of the outline on grey: three times the width of its lines, px
-_MOST_LABELS = 6  # more would cover each other
+from utility.metrics.normalized_error import PCK_THRESHOLDS
+from utility.visualization import html_page
 
 _TEMPLATE = """
 {% extends 'page.html' %}
@@ -192,62 +179,3 @@ def _bins_table(name: str, bins: Sequence[Mapping]) -> html_page.Table:
     thresholds = [f'PCK@{threshold}' for threshold in PCK_THRESHOLDS]
     head = [name.replace('_', ' '), 'pictures', 'points', 'NE %', '95 % interval', *thresholds]
     return html_page.Table(SUBSETS[name].title, head, rows)
-
-
-def draw_error(
-    image: np.ndarray | None,
-    predicted: np.ndarray,
-    answers: tuple[np.ndarray, np.ndarray],
-    chosen: np.ndarray,
-    schema: KeypointSchema,
-) -> np.ndarray:
-    """The part of a picture around its points, with all answers and some predictions.
-
-    Args:
-        image: uint8 [H, W, 3] RGB; None draws on grey.
-        predicted: [K, 2], px; NaN where nothing is predicted.
-        answers: Keypoints [K, 2], px, and visibility [K], of which one is 0 or 1.
-        chosen: bool [K], the predictions to draw.
-        schema: Names the points.
-
-    Returns:
-        uint8 [h, w, 3] RGB, of at most SIDE px, and at least a hundredth of that.
-    """
-    chosen = chosen & np.isfinite(predicted).all(1)
-    known = answers[1] >= 0
-    low, high = _view(predicted[chosen], answers[0][known], image)
-    scale = SIDE / (high - low).max()
-    size = np.maximum(np.round((high - low) * scale), SIDE // 100).astype(int)
-    if image is None:
-        paper = np.full([size[1], size[0], 3], _PAPER, np.uint8)
-        outline = DrawStyle(radius=_LINE, limbs=True)
-        view = draw_keypoints(paper, (answers[0] - low) * scale, answers[1], schema, style=outline)
-    else:
-        part = image[low[1] : high[1], low[0] : high[0]]
-        method = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
-        view = cv2.resize(part, tuple(map(int, size)), interpolation=method)
-    return draw_keypoints(
-        view,
-        (predicted - low) * scale,
-        np.where(chosen, 1, -1),
-        schema,
-        truth=((answers[0] - low) * scale, answers[1]),
-        style=DrawStyle(radius=_RADIUS, labels=np.count_nonzero(chosen) <= _MOST_LABELS),
-    )
-
-
-def _view(
-    predicted: np.ndarray, answers: np.ndarray, image: np.ndarray | None
-) -> tuple[np.ndarray, np.ndarray]:
-    """The corners, whole px (x, y), of what to show: points with room around them.
-
-    It ends with the picture or, without one, so far from the answers as they extend.
-    """
-    low, high = answers.min(0), answers.max(0)
-    extent = max((high - low).max(), _LEAST_ROOM)
-    limits = (low - extent, high + extent) if image is None else ((0, 0), image.shape[1::-1])
-    points = np.concatenate([predicted, answers])
-    room = max(_ROOM * extent, _LEAST_ROOM)
-    low = np.clip(points.min(0) - room, limits[0], np.subtract(limits[1], 1))
-    high = np.clip(points.max(0) + room, low + 1, limits[1])
-    return np.floor(low).astype(int), np.ceil(high).astype(int)

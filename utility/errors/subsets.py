@@ -13,8 +13,8 @@ import numpy as np
 
 from preprocessing.schema import KeypointSchema
 from preprocessing.tables import KeypointTable
-from utility.metrics import pck
-from utility.statistics import ne_interval
+from utility.metrics.normalized_error import pck
+from utility.statistics.bootstrap import ne_interval
 
 UNKNOWN = 'unknown'
 

@@ -18,7 +18,7 @@ from preprocessing.tables import KeypointTable
 from utility.labels.evidence import Shapes, learn
 from utility.labels.exchanges import exchanges_of
 from utility.labels.suspicions import Search, Suspicion
-from utility.shape_model import MIN_POINTS
+from utility.statistics.shape_model import MIN_POINTS
 
 MIN_PICTURES = 20  # of a category that something can be learned of
 MIN_CONFIDENCE = 0.5

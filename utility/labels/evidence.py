@@ -15,8 +15,8 @@ from typing import NamedTuple
 import numpy as np
 
 from utility.labels.exchanges import Exchange, ExchangeEvidence
-from utility.labels.radial_tail import RadialTail
-from utility.shape_model import Conditional, ShapeModel
+from utility.statistics.radial_tail import RadialTail
+from utility.statistics.shape_model import Conditional, ShapeModel
 
 # Of a thousand points three are wrong, before anything is known of them.
 LOG_PRIOR_PLACE = float(np.log(0.003))

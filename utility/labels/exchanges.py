@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from preprocessing.schema import KeypointSchema
-from utility.shape_model import ShapeModel
+from utility.statistics.shape_model import ShapeModel
 
 SIDES, IN_OUT = 'sides', 'in_out'
 # Of a thousand annotations two have these points exchanged, before anything is known of them.

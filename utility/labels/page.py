@@ -17,12 +17,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from preprocessing import pictures, records
+from preprocessing import records
+from preprocessing.conversion import pictures
 from preprocessing.schema import KeypointSchema
 from preprocessing.tables import KeypointTable
-from utility import html_page
-from utility.errors.page import draw_error
 from utility.labels.suspicions import KINDS, Suspicion
+from utility.visualization import html_page
+from utility.visualization.draw import draw_error
 
 _STYLE = """
 fieldset { margin: .5rem 0; padding: .4rem .8rem; border: 1px solid var(--line);

@@ -1,0 +1,117 @@
+"""What dataset.json says of converted data."""
+
+from __future__ import annotations
+
+import collections
+import hashlib
+import os
+import posixpath
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from preprocessing.conversion.screening import Entry, Rejected
+from preprocessing.datasets import Split
+from preprocessing.files import read_bytes
+from preprocessing.schema import KeypointSchema
+
+# Category -> its records.
+Part = Mapping[str, Sequence[Entry]]
+
+
+def describe_schema(schema: KeypointSchema) -> dict[str, Any]:
+    return {
+        'keypoints': list(schema.keypoints),
+        'categories': {name: list(points) for name, points in schema.categories.items()},
+        'normalizers': {name: list(pair) for name, pair in schema.normalizers.items()},
+    }
+
+
+def describe_part(part: Part, labelled: bool, schema: KeypointSchema) -> dict[str, Any]:
+    """The counts of an output split; those of its points if it is labelled."""
+    description: dict[str, Any] = {
+        'labelled': labelled,
+        'records': {category: len(entries) for category, entries in part.items()},
+    }
+    if labelled:
+        counts: collections.Counter = collections.Counter(
+            visible=0, occluded=0, absent=0, outside_picture=0
+        )
+        for category, entries in part.items():
+            if entries:
+                counts.update(_count_points(entries, list(schema.indices(category))))
+        description['points'] = dict(counts)
+    return description
+
+
+def _count_points(entries: Sequence[Entry], indices: list[int]) -> dict[str, int]:
+    """Points of one category by visibility, and those annotated beyond the picture's border."""
+    visibility = np.stack([entry.annotation.visibility[indices] for entry in entries])
+    points = np.stack([entry.annotation.keypoints[indices] for entry in entries])
+    width_height = np.array([entry.size[::-1] for entry in entries])[:, np.newaxis]
+    outside = ((points < 0) | (points > width_height)).any(axis=-1) & (visibility >= 0)
+    masks = {
+        'visible': visibility == 1,
+        'occluded': visibility == 0,
+        'absent': visibility < 0,
+        'outside_picture': outside,
+    }
+    return {name: int(np.count_nonzero(mask)) for name, mask in masks.items()}
+
+
+def describe_sources(
+    splits: Iterable[Split],
+    entries: Iterable[Entry],
+    rejected: Iterable[Rejected],
+    data_dir: str,
+) -> dict[str, Any]:
+    """Of each split of the original data: its files, and how many pictures were used or not."""
+    num_used = collections.Counter(entry.source for entry in entries)
+    num_rejected = collections.Counter(one.source for one in rejected)
+    return {
+        split.name: {
+            'labelled': split.labelled,
+            'files': {_relative(path, data_dir): _sha256(path) for path in split.files},
+            'used': num_used[split.name],
+            'rejected': num_rejected[split.name],
+        }
+        for split in splits
+    }
+
+
+def _relative(path: str, directory: str) -> str:
+    """So that the same data in another place gives the same bytes."""
+    return posixpath.relpath(path, directory)
+
+
+def _sha256(path: str | os.PathLike) -> str:
+    return hashlib.sha256(read_bytes(path)).hexdigest()
+
+
+def describe_duplicates(entries: Iterable[Entry], labelled: Sequence[str]) -> dict[str, int]:
+    """Pictures whose files are equal byte by byte.
+
+    Args:
+        entries: All records.
+        labelled: Names of the labelled source splits.
+    """
+    count: collections.Counter = collections.Counter()
+    in_test = set()
+    for entry in entries:
+        count[entry.digest] += 1
+        if entry.source not in labelled:
+            in_test.add(entry.digest)
+    return {
+        'groups': sum(number > 1 for number in count.values()),
+        'pictures': sum(number for number in count.values() if number > 1),
+        'labelled_pictures_also_in_a_test_split': sum(
+            entry.digest in in_test for entry in entries if entry.source in labelled
+        ),
+    }
+
+
+def describe_changes(entries: Iterable[Entry]) -> dict[str, int]:
+    """How many pictures were encoded anew, by what was wrong with them."""
+    changes = collections.Counter(change for entry in entries for change in entry.changes)
+    return dict(sorted(changes.items()))

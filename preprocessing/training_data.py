@@ -1,0 +1,127 @@
+"""What a training reads: which networks its records allow, and their batches."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+from absl import logging
+
+from config import ALL_THEN_EACH, Experiment
+from preprocessing import make_input_fn, records
+from preprocessing.conversion import integrity
+from preprocessing.datasets import DATASETS
+from preprocessing.input_fn import LateOps
+from preprocessing.ops import op_string
+from preprocessing.stream import Order
+
+_SPLITS = ('train', 'val')
+
+
+def categories(experiment: Experiment, data_dir: str, asked: str) -> list[str]:
+    """The networks that `asked` stands for: 'each' category that has records, 'all', or a list.
+
+    'all_then_each' is 'all' and each category that has records.
+
+    Raises:
+        ValueError: One of them has no records to train with.
+    """
+    schema = DATASETS.get(experiment.data.dataset).schema
+    counts = count(data_dir, experiment)['train']
+    if asked in ('each', ALL_THEN_EACH):
+        names = [name for name in schema.categories if counts.get(name)]
+        absent = [name for name in schema.categories if name not in names]
+        if absent and names:
+            logging.warning('%s has no %s', data_dir, ', '.join(absent))
+        names = ['all', *names] if asked == ALL_THEN_EACH else names
+    else:
+        names = [name.strip() for name in asked.split(',')]
+    for name in names or ['all']:
+        if not num_records(counts, schema.subset(name)):
+            raise ValueError(f'{data_dir} has no pictures of {name} to train with')
+    return names
+
+
+def count(data_dir: str, experiment: Experiment) -> dict[str, dict[str, int]]:
+    """Number of records by split and category; a split that is not there has none."""
+    info = records.load_dataset_info(data_dir)
+    if info['dataset'] != experiment.data.dataset:
+        raise ValueError(
+            f'{data_dir} holds records of {info["dataset"]!r}, '
+            f'but data.dataset={experiment.data.dataset!r}'
+        )
+    return {name: info['splits'].get(name, {}).get('records', {}) for name in _SPLITS}
+
+
+def num_records(counts: Mapping[str, int], schema) -> int:
+    """How many pictures of `counts` belong to the categories of the schema."""
+    return sum(counts.get(category, 0) for category in schema.categories)
+
+
+def check_records(experiment: Experiment, data_dir: str, reads: bool = False) -> None:
+    """Looks for record files that are missing or in pieces; see conversion/integrity.py.
+
+    Raises:
+        ValueError: There are some; names the first.
+    """
+    category = experiment.data.category
+    schema = DATASETS.get(experiment.data.dataset).schema.subset(category)
+    for split, counts in count(data_dir, experiment).items():
+        if num_records(counts, schema):  # a category may have no validation pictures
+            integrity.check_split(os.path.join(data_dir, split), category, reads)
+
+
+def input_fn(
+    experiment: Experiment,
+    schema,
+    data_dir: str,
+    step: int | None = None,
+    total_steps: int = 0,
+    augment_on: str = 'host',
+):
+    """The input_fn of a training from the global step `step` on; None: of the evaluations.
+
+    Wherever a training begins or goes on, the batch of a step is the same.
+
+    Args:
+        experiment: What is trained.
+        schema: Its keypoints.
+        data_dir: Of the records.
+        step: Batches of each replica before the first.
+        total_steps: Of the training, of which data.late_from is a share; 0: data.late_ops, if there
+            are any, hold from the start.
+        augment_on: Where the pictures of a training are made; those of evaluations: on the host.
+
+    Raises:
+        ValueError: An op string is wrong, or its pictures do not fit the network.
+    """
+    data, training = experiment.data, step is not None
+    split, ops = ('train', data.train_ops) if training else ('val', data.eval_ops)
+    split_dir, late_ops = os.path.join(data_dir, split), data.late_ops if training else ''
+    for one in filter(None, (ops, late_ops)):
+        _check_size(one, experiment)
+    late = None
+    if late_ops:
+        late = LateOps(experiment.resolved_ops(late_ops), round(data.late_from * total_steps))
+    return make_input_fn(
+        records.split_patterns(split_dir, data.category),
+        schema,
+        experiment.resolved_ops(ops),
+        data.batch_size,
+        training=training,
+        seed=experiment.seed,
+        order=Order(
+            data.shuffle_buffer, records.count_records(split_dir, data.category), step or 0
+        ),
+        late=late,
+        augment_on=augment_on if training else 'host',
+    )
+
+
+def _check_size(ops: str, experiment: Experiment) -> None:
+    size = op_string.picture_size(experiment.resolved_ops(ops))
+    image_size = tuple(experiment.network.image_size)
+    if size != image_size:
+        raise ValueError(
+            f'op string {ops!r} gives pictures of {size}, but network.image_size={image_size}'
+        )

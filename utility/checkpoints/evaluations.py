@@ -1,0 +1,90 @@
+"""What the evaluations of a training found, and who reacts to it.
+
+`FOLDER/evaluations.csv` keeps the results, a line for each evaluated step, beside the checkpoints.
+A reaction is told of every result, in the order of the steps, and may end the training: to keep the
+best checkpoint, to stop early, to draw curves, write one in a module of its own and list it in
+utility/train/runner.py.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+from collections.abc import Callable, Iterable, Mapping
+from typing import Optional
+
+from absl import logging
+
+from utility.checkpoints import step_tables
+
+FILE = 'evaluations.csv'
+
+ERROR = 'normalized_error'
+# Of the last weights, where averaged ones are what was evaluated.
+LAST_ERROR = 'last_normalized_error'
+# Metric name -> value: ERROR (a fraction), ERROR/<category>, 'loss'.
+Metrics = Mapping[str, float]
+# f(step, metrics) -> why the training is to end here, or None. The step's checkpoint is the newest
+# one and the step's line is in the file. A run that was interrupted calls it again for the step it
+# stood at: what it did must bear doing twice, and the answer must be the same. So a reaction keeps
+# no state of its own between evaluations, but reads the lines up to `step`.
+Reaction = Callable[[int, Metrics], Optional[str]]
+
+
+def read(folder: str, up_to: int | None = None) -> dict[int, dict[str, float]]:
+    """Step -> metrics, in the order of the steps; none where nothing was evaluated yet.
+
+    Args:
+        folder: Of the network.
+        up_to: The last step asked for; None: all.
+
+    Raises:
+        ValueError: The file is not what `keep` writes.
+    """
+    return step_tables.read(os.path.join(folder, FILE), up_to)
+
+
+def keep(folder: str, step: int, metrics: Metrics) -> None:
+    """Adds the line of a step, in the place of an earlier one of the same step if there is any."""
+    own = {n: float(value) for n, value in metrics.items() if n != 'global_step'}
+    step_tables.write(os.path.join(folder, FILE), {**read(folder), step: own})
+
+
+def forget_after(folder: str, step: int) -> None:
+    """Drops the lines of later steps: of a training that goes on from an earlier checkpoint."""
+    dropped = step_tables.forget_after(os.path.join(folder, FILE), step)
+    if dropped:
+        again = ', '.join(map(str, dropped))
+        logging.warning('%s: the evaluations at step %s are made again', folder, again)
+
+
+def react(reactions: Iterable[Reaction], step: int, metrics: Metrics) -> list[str]:
+    """Tells all reactions of a result; the reasons of those that ask to end the training."""
+    answers = [reaction(step, metrics) for reaction in reactions]
+    return [answer for answer in answers if answer is not None]
+
+
+def once(folder: str, step: int, evaluate: Callable[[], Metrics]) -> Metrics:
+    """The result at a step: that kept by an earlier run, or else a new one, which is kept.
+
+    Args:
+        folder: Of the network.
+        step: Of its newest checkpoint.
+        evaluate: Gives the result; nothing where there is nothing to evaluate on.
+    """
+    if step not in read(folder):
+        result = evaluate()
+        # Graphs that are done with lie in cycles, and Python would let hundreds of MB add up.
+        gc.collect()
+        if not result:
+            return {}
+        keep(folder, step, result)
+    return read(folder)[step]
+
+
+def describe(result: Metrics) -> str:
+    """The NE of an evaluation, over all and by category, in one line."""
+    parts = [f'{k.split("/")[1]} {100 * v:.2f}' for k, v in sorted(result.items()) if '/' in k]
+    text = f'validation NE {100 * result[ERROR]:.2f} %  ({", ".join(parts)})'
+    last = result.get(LAST_ERROR)
+    return text if last is None else f'averaged weights: {text}; last weights: {100 * last:.2f} %'

@@ -1,0 +1,143 @@
+"""Runs on disk: the folders of trained networks, and what experiment each of them is.
+
+A run holds one network for all categories (RUN/all), one per category (RUN/<category>), or is
+itself the folder of one network. The folder of a network holds experiment.json and checkpoints.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from collections.abc import Iterable
+
+import tensorflow as tf
+from absl import logging
+
+from config import EXPERIMENT_FILE, Experiment
+from preprocessing.datasets import DATASETS
+from preprocessing.files import read_bytes, write_bytes
+from preprocessing.schema import KeypointSchema
+from utility.checkpoints import snapshots, variables
+
+# Beside the experiment: what no setting tells, from which weights the training started.
+PROVENANCE_FILE = 'provenance.json'
+
+
+def load_experiment(folder: str) -> Experiment:
+    """The experiment of a network.
+
+    Raises:
+        ValueError: There is none, or it is broken.
+    """
+    path = os.path.join(folder, EXPERIMENT_FILE)
+    if not tf.io.gfile.exists(path):
+        raise ValueError(f'{folder!r} is not a run: no {EXPERIMENT_FILE} in it')
+    with tf.io.gfile.GFile(path) as file:
+        try:
+            return Experiment.from_json(file.read())
+        except ValueError as error:
+            raise ValueError(f'{path}: {error}') from error
+
+
+def keep_experiment(folder: str, experiment: Experiment, init_checkpoint: str | None) -> None:
+    """Writes what is trained in a folder, and once, before the first checkpoint, from what."""
+    write_bytes(os.path.join(folder, EXPERIMENT_FILE), experiment.to_json().encode())
+    if not variables.has_checkpoint(folder):
+        start = json.dumps({'init_checkpoint': _whole_path(init_checkpoint)}, indent=2) + '\n'
+        write_bytes(os.path.join(folder, PROVENANCE_FILE), start.encode())
+
+
+def _whole_path(path: str | None) -> str | None:
+    return path if path is None or '://' in path else os.path.abspath(path)
+
+
+def check_folder(folder: str, experiment: Experiment, init_checkpoint: str | None = None) -> None:
+    """Refuses to train in the folder of another network, or of one with another start.
+
+    An experiment without a checkpoint has stopped at a mistake, and may be replaced. Whether a
+    training may become longer depends on its records, too: see utility.train.extension.
+
+    Raises:
+        ValueError: The checkpoints there are of another experiment, or come from other weights;
+            names what differs.
+    """
+    if not variables.has_checkpoint(folder):
+        return
+    there = load_experiment(folder)
+    differences = dataclasses.replace(experiment, epochs=there.epochs).differences(there)
+    if differences:
+        raise ValueError(
+            f'{folder} holds another experiment (now / there): {"; ".join(differences)}; '
+            'give another --model_dir or the same settings'
+        )
+    if init_checkpoint is not None:
+        _check_start(folder, _whole_path(init_checkpoint))
+
+
+def _check_start(folder: str, path: str) -> None:
+    """Refuses weights that a training would ignore, because it goes on from its own."""
+    provenance = os.path.join(folder, PROVENANCE_FILE)
+    if not tf.io.gfile.exists(provenance):  # of a time before there was one
+        logging.warning('%s goes on from its own checkpoint, not from %s', folder, path)
+        return
+    try:
+        start = json.loads(read_bytes(provenance))['init_checkpoint']
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f'{provenance} is broken ({type(error).__name__}: {error})') from error
+    if start != path:
+        raise ValueError(
+            f'--init_checkpoint={path}: {folder} was started '
+            + (f'from {start}' if start else 'without one')
+            + ' and would go on from its own checkpoint; leave the flag out to go on, or give '
+            'another --model_dir'
+        )
+
+
+def networks(run_dir: str) -> dict[str, str]:
+    """The networks of a run: category or 'all' -> folder.
+
+    Raises:
+        ValueError: There are none, or two for one category.
+    """
+    if tf.io.gfile.exists(os.path.join(run_dir, EXPERIMENT_FILE)):
+        return {load_experiment(run_dir).data.category: run_dir}
+    found: dict[str, str] = {}
+    for path in sorted(tf.io.gfile.glob(os.path.join(run_dir, '*', EXPERIMENT_FILE))):
+        folder = os.path.dirname(path)
+        category = load_experiment(folder).data.category
+        if category in found:
+            raise ValueError(
+                f'{found[category]!r} and {folder!r} are both networks for {category}; give one'
+            )
+        found[category] = folder
+    if not found:
+        raise ValueError(f'{run_dir!r} holds no trained network (no {EXPERIMENT_FILE} in it)')
+    return found
+
+
+def networks_for(run_dir: str, categories: Iterable[str]) -> dict[str, list[str]]:
+    """Which network of a run predicts which categories: folder -> categories.
+
+    A category's own network goes before the one for all.
+
+    Raises:
+        ValueError: run_dir holds no network, none for one of the categories, or one that has no
+            checkpoint yet.
+    """
+    found = networks(run_dir)
+    chosen: dict[str, list[str]] = {}
+    for category in categories:
+        folder = found.get(category, found.get('all'))
+        if folder is None:
+            raise ValueError(f'{run_dir!r} has no network for {category}, nor one for all')
+        if not snapshots.has_any(folder):
+            raise ValueError(f'{folder!r} has no checkpoint yet')
+        chosen.setdefault(folder, []).append(category)
+    return chosen
+
+
+def schema_of(run_dir: str) -> KeypointSchema:
+    """The full schema of the data set that the networks of a run were trained for."""
+    folder = next(iter(networks(run_dir).values()))
+    return DATASETS.get(load_experiment(folder).data.dataset).schema

@@ -1,0 +1,88 @@
+"""Folders that hold one checkpoint of the network's weights, replaced as a whole.
+
+Beside the checkpoints of a training, with all its state, stand FOLDER/best and FOLDER/averaged.
+What they hold is a checkpoint like any other, without the state of an optimiser: to predict with
+and to start from, not to resume. Killed at any moment, a folder holds the old one or the new one.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+
+import numpy as np
+import tensorflow as tf
+
+from preprocessing.files import write_bytes
+from utility.checkpoints import variables
+
+# Two names, in turn: what is being written never stands in the place of what is there.
+_STEMS = ('model.ckpt', 'model.weights.ckpt')
+_POINTER = 'checkpoint'  # TensorFlow looks up the newest checkpoint of a folder in this file
+GLOBAL_STEP = 'global_step'
+BEST, AVERAGED = 'best', 'averaged'  # sub-folders of a network's folder
+LAST = 'last'  # the newest checkpoint of the training itself
+# Where there is no best one, as in a training without validation, what comes closest.
+FALLBACKS = (AVERAGED, LAST)
+
+
+def step_of(prefix: str) -> int:
+    """The global step that the name of a checkpoint tells.
+
+    Raises:
+        ValueError: It tells none.
+    """
+    found = re.search(r'-(\d+)$', prefix)
+    if not found:
+        raise ValueError(f'{prefix!r} is not named after a step, as in model.ckpt-1000')
+    return int(found.group(1))
+
+
+def evaluated(folder: str, step: int) -> str:
+    """The checkpoint that the evaluation at `step` measured: averaged weights if there were any."""
+    averaged = tf.train.latest_checkpoint(os.path.join(folder, AVERAGED))
+    if averaged and step_of(averaged) == step:
+        return averaged
+    return os.path.join(folder, f'model.ckpt-{step}')
+
+
+def read_weights(prefix: str) -> dict[str, np.ndarray]:
+    """The tensors of the network in a checkpoint, by name, without optimiser state and counters.
+
+    Raises:
+        ValueError: There is no checkpoint, or it is damaged.
+    """
+    reader, _ = variables.open_checkpoint(prefix)
+    names = (n for n in reader.get_variable_to_shape_map() if not variables.is_state(n))
+    try:
+        return {name: reader.get_tensor(name) for name in sorted(names)}
+    except (tf.errors.OpError, RuntimeError, IndexError) as error:
+        raise ValueError(f'{prefix!r} is not a readable checkpoint: {error}') from error
+
+
+def replace(folder: str, step: int, weights: Mapping[str, np.ndarray]) -> str:
+    """Makes a checkpoint of the weights the only one of the folder; returns its prefix."""
+    tf.io.gfile.makedirs(folder)
+    current = tf.train.latest_checkpoint(folder) or ''
+    stem = next(s for s in _STEMS if os.path.basename(current) != f'{s}-{step}')
+    name = f'{stem}-{step}'
+    prefix = os.path.join(folder, name)
+    variables.save(prefix, {**weights, GLOBAL_STEP: np.int64(step)})
+    # From here on it is the new one. The name is relative: the folder may be moved.
+    pointer = f'model_checkpoint_path: "{name}"\nall_model_checkpoint_paths: "{name}"\n'
+    write_bytes(os.path.join(folder, _POINTER), pointer.encode())
+    for file in tf.io.gfile.listdir(folder):
+        if '.ckpt-' in file and not file.startswith((f'{name}.index', f'{name}.data-')):
+            tf.io.gfile.remove(os.path.join(folder, file))
+    return prefix
+
+
+def has_any(folder: str) -> bool:
+    """Tell whether there are weights of this network to choose from."""
+    return any(variables.has_checkpoint(folder_of(folder, name)) for name in (BEST, *FALLBACKS))
+
+
+def folder_of(folder: str, name: str) -> str:
+    """Give the folder that holds the checkpoint called `name` of a network."""
+    return folder if name == LAST else os.path.join(folder, name)

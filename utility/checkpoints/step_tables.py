@@ -1,0 +1,104 @@
+"""Tables of numbers by step, as CSV: a row for each step, a column for each name.
+
+A table is written whole, or grows row by row while a training runs. What a killed process left of
+its last row is not read, and goes when the table is next grown.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Mapping
+
+from preprocessing import files
+
+STEP = 'step'
+
+Row = Mapping[str, float]
+
+
+def read(path: str, up_to: int | None = None) -> dict[int, dict[str, float]]:
+    """Step -> name -> number, in the order of the steps; empty where there is no file.
+
+    Args:
+        path: Of the table.
+        up_to: The last step asked for; None: all.
+
+    Raises:
+        ValueError: The file is no such table.
+    """
+    import tensorflow as tf
+
+    if not tf.io.gfile.exists(path):
+        return {}
+    rows = {}
+    try:
+        text = files.read_bytes(path).decode()
+        for cells in csv.DictReader(io.StringIO(text[: text.rfind('\n') + 1]), strict=True):
+            step = int(cells.pop(STEP))
+            rows[step] = {name: float(cell) for name, cell in cells.items() if cell != ''}
+    except (KeyError, TypeError, ValueError, csv.Error) as error:
+        raise ValueError(f'{path}: not a table of numbers by step: {error!r}') from error
+    return {step: rows[step] for step in sorted(rows) if up_to is None or step <= up_to}
+
+
+def write(path: str, rows: Mapping[int, Row], names: Iterable[str] = ()) -> None:
+    """Writes a table: it is complete or as it was before.
+
+    Args:
+        path: Of the table.
+        rows: Step -> name -> number.
+        names: Of the first columns; the others follow in the order of the alphabet.
+    """
+
+    names = list(names)
+    names += sorted({name for row in rows.values() for name in row} - set(names))
+    lines = [_line([STEP, *names]), *(_row_line(step, rows[step], names) for step in sorted(rows))]
+    files.write_bytes(path, ''.join(lines).encode())
+
+
+def forget_after(path: str, step: int) -> list[int]:
+    """Drops the rows of later steps; returns these steps."""
+    rows = read(path)
+    dropped = [one for one in rows if one > step]
+    if dropped:
+        write(path, {one: rows[one] for one in rows if one <= step})
+    return dropped
+
+
+class GrowingTable:
+    """A table that a training adds to as it goes on.
+
+    Rows of later steps are dropped: those of a training that now goes on from an earlier one.
+
+    Args:
+        path: Of the table.
+        names: The columns of the rows to come, without the step. The table may have others.
+        step: After which rows are to come.
+    """
+
+    def __init__(self, path: str, names: Iterable[str], step: int):
+        import tensorflow as tf
+
+        rows = read(path, up_to=step)
+        self._names = list(dict.fromkeys([*names, *(n for row in rows.values() for n in row)]))
+        write(path, rows, self._names)
+        self._file = tf.io.gfile.GFile(path, 'a')
+
+    def add(self, step: int, row: Row) -> None:
+        """Adds a row; it is in the file when this returns."""
+        self._file.write(_row_line(step, row, self._names))
+        self._file.flush()
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def _row_line(step: int, row: Row, names: Iterable[str]) -> str:
+    return _line([step, *(row.get(name, '') for name in names)])
+
+
+def _line(cells: Iterable) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator='\n').writerow(cells)
+    return text.getvalue()

@@ -1,0 +1,258 @@
+"""Checkpoints: starting from another run's weights, and a look inside.
+
+`python -m utility.checkpoints PATH` lists the variables of a checkpoint or of a run's newest one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import os
+import re
+from collections.abc import Collection, Mapping, Sequence
+
+import numpy as np
+
+from config import EXPERIMENT_FILE
+from utility.checkpoints import files
+
+# The last layers of every head: they depend on the schema, all others do not.
+HEATMAP_LAYERS = 'head/heatmaps'
+BACKBONE = 'backbone/'
+
+
+@dataclasses.dataclass(frozen=True)
+class Weights:
+    """Weights on disk, under this project's names.
+
+    Attributes:
+        path: As the user gave it.
+        origin: Whose they are, for messages.
+        shapes: By name; None for what cannot become a variable.
+        unknown: Tensors that have no name here although they belong to the network.
+        backbones: Pattern of the names of those that may take them in full; '' if not known.
+        checkpoint: Prefix of the checkpoint to restore from; '' before there is one.
+        head: The head that they were trained with, '' if none or not known.
+    """
+
+    path: str
+    origin: str
+    shapes: Mapping[str, tuple[int, ...] | None]
+    unknown: tuple[str, ...] = ()
+    backbones: str = ''
+    checkpoint: str = ''
+    head: str = ''
+
+
+@dataclasses.dataclass(frozen=True)
+class WarmStart:
+    """What weights give to a network, by variable name.
+
+    Attributes:
+        weights: They.
+        restored: Names that are taken from them.
+        missing: Names of the network that they do not have.
+        mismatched: Names whose shapes differ.
+        unexpected: Names of theirs that the network does not have.
+        foreign: Those of them that show that the weights are another network's: more blocks in a
+            stage, or another tensor in a layer or block, than the network has.
+        coverage, backbone_coverage: Share of the parameters that is restored, 0..1, of all and of
+            the backbone's; batch-norm statistics count.
+    """
+
+    weights: Weights
+    restored: tuple[str, ...]
+    missing: tuple[str, ...]
+    mismatched: tuple[str, ...]
+    unexpected: tuple[str, ...]
+    foreign: tuple[str, ...]
+    coverage: float
+    backbone_coverage: float
+
+    @property
+    def lacking(self) -> tuple[str, ...]:
+        """What the network starts without, besides the last layers, which depend on the schema."""
+        names = self.missing + self.mismatched
+        return tuple(name for name in names if not name.startswith(HEATMAP_LAYERS))
+
+    @property
+    def fills_backbone(self) -> bool:
+        """Whether the weights are this backbone's, all of them."""
+        return not (self.foreign or any(map(in_backbone, self.missing + self.mismatched)))
+
+    def __str__(self) -> str:
+        return (
+            f'{self.weights.path} ({self.weights.origin}): {len(self.restored)} tensors restored, '
+            f'{len(self.missing)} missing, {len(self.mismatched)} of another shape, '
+            f'{len(self.unexpected)} not used; {_percent(self.coverage)} of the parameters '
+            f'covered, {_percent(self.backbone_coverage)} of those of the backbone'
+        )
+
+
+def _percent(share: float) -> str:
+    return f'{math.floor(1000 * share) / 10:.1f} %'
+
+
+def resolve(path: str) -> str:
+    """The checkpoint's prefix, for a prefix or for a directory that holds checkpoints.
+
+    Of a directory it is the newest that can be read.
+
+    Raises:
+        ValueError: There is none.
+    """
+    import tensorflow as tf
+
+    if tf.io.gfile.isdir(path):
+        newest = files.usable(path)
+        if newest is None:
+            # A run keeps its networks in folders of their own.
+            inner = sorted(tf.io.gfile.glob(os.path.join(path, '*', 'checkpoint')))
+            hint = f'; there is {", ".join(map(os.path.dirname, inner))}' if inner else ''
+            raise ValueError(f'{path!r} holds no checkpoint{hint}')
+        return newest
+    if not tf.io.gfile.exists(path + '.index'):
+        raise ValueError(f'no checkpoint at {path!r}')
+    return path
+
+
+def has_checkpoint(folder: str) -> bool:
+    """Whether a training has saved anything in this folder, whole or not."""
+    return bool(files.candidates(folder))
+
+
+def open_checkpoint(path: str):
+    """A reader of the checkpoint at `path`; its prefix too.
+
+    Raises:
+        ValueError: There is none, or it is damaged.
+    """
+    import tensorflow as tf
+
+    prefix = resolve(path)
+    try:
+        return tf.train.load_checkpoint(prefix), prefix
+    except (tf.errors.OpError, RuntimeError) as error:
+        raise ValueError(f'{prefix!r} is not a readable checkpoint: {error}') from error
+
+
+def save(prefix: str, tensors: Mapping[str, np.ndarray]) -> None:
+    """Writes a name-based checkpoint, which init_from_checkpoint restores under any strategy.
+
+    In eager mode: a graph would hold all tensors as constants.
+    """
+    import tensorflow as tf
+
+    with tf.device('CPU:0'):
+        tf.raw_ops.SaveV2(
+            prefix=prefix,
+            tensor_names=list(tensors),
+            shape_and_slices=[''] * len(tensors),
+            tensors=[tf.constant(tensor) for tensor in tensors.values()],
+        )
+
+
+def variable_name(variable) -> str:
+    return variable.name.split(':')[0]
+
+
+def is_state(name: str) -> bool:
+    """Whether a stored name is an optimiser's or a counter's rather than the network's."""
+    return not name.startswith(('backbone/', 'head/')) or name.endswith(
+        ('/Momentum', '/Adam', '/Adam_1', '/Lookahead', '/Gradient')
+    )
+
+
+def own_weights(path: str) -> Weights | None:
+    """The weights of a checkpoint of this project; None if it is of another.
+
+    Raises:
+        ValueError: There is none, or it is damaged.
+    """
+    reader, prefix = open_checkpoint(path)
+    stored = reader.get_variable_to_shape_map()
+    shapes = {name: tuple(shape) for name, shape in stored.items() if not is_state(name)}
+    return Weights(path, 'this project', shapes, checkpoint=prefix) if shapes else None
+
+
+def compare(weights: Weights, variables: Sequence) -> WarmStart:
+    """What `weights` give to a network of these variables, batch-norm statistics included."""
+    names = {variable_name(v): tuple(v.shape.as_list()) for v in variables}
+    shapes = weights.shapes
+    missing = [n for n in names if n not in shapes]
+    mismatched = [n for n, shape in names.items() if n in shapes and shapes[n] != shape]
+    restored = names.keys() - set(missing) - set(mismatched)
+    unexpected = shapes.keys() - names.keys()
+    owners = {_owner(n) for n in names}
+    foreign = [n for n in unexpected if in_backbone(n) and _owner(n) in owners]
+    return WarmStart(
+        weights,
+        restored=tuple(sorted(restored)),
+        missing=tuple(sorted(missing)),
+        mismatched=tuple(sorted(mismatched)),
+        unexpected=tuple(sorted({*unexpected, *weights.unknown})),
+        foreign=tuple(sorted({*foreign, *weights.unknown})),
+        coverage=_share(restored, names),
+        backbone_coverage=_share(restored, {n: s for n, s in names.items() if in_backbone(n)}),
+    )
+
+
+def check_fit(path: str, variables: Sequence) -> None:
+    """Refuses weights of another network than the one that is to be restored from them.
+
+    TensorFlow's Saver would not: it gives a variable the shape of what it restores.
+
+    Args:
+        path: Of the checkpoint.
+        variables: The network's; those of an optimiser and counters may be among them.
+
+    Raises:
+        ValueError: The checkpoint lacks a variable or has it in another shape, or is not readable.
+    """
+    weights = own_weights(path) or Weights(path, 'nobody', {})
+    own = {variable_name(v): v for v in variables if not is_state(variable_name(v))}
+    report = compare(weights, list(own.values()))
+    differing = sorted(report.mismatched + report.missing)
+    if differing:
+        name, stored = differing[0], weights.shapes.get(differing[0])
+        raise ValueError(
+            f'{path!r} holds the weights of another network: {name} is '
+            f'{own[name].shape.as_list()} in this one, but '
+            f'{"missing" if stored is None else list(stored)} in the checkpoint; of '
+            f'{len(own)} variables {len(report.mismatched)} have another shape and '
+            f'{len(report.missing)} are missing. Was {EXPERIMENT_FILE} edited after the training?'
+        )
+
+
+def in_backbone(name: str) -> bool:
+    return name.startswith(BACKBONE)
+
+
+def _owner(name: str) -> str:
+    """The list of blocks that a tensor is in, or its layer: none of another network fits there."""
+    blocks = re.match(r'(backbone/stage\d+/(?:.*/)?block)\d+/', name)
+    return blocks.group(1) if blocks else name.rpartition('/')[0]
+
+
+def _share(chosen: Collection[str], shapes: Mapping[str, tuple[int, ...]]) -> float:
+    """The share of all numbers that the chosen tensors hold."""
+    sizes = {name: math.prod(shape) for name, shape in shapes.items()}
+    return sum(size for n, size in sizes.items() if n in chosen) / max(1, sum(sizes.values()))
+
+
+def apply_warm_start(report: WarmStart, variables: Sequence) -> None:
+    """Makes the weights the initial values. In a graph, before initialisation."""
+    import tensorflow as tf
+
+    names = {variable_name(v): v for v in variables}
+    tf.compat.v1.train.init_from_checkpoint(
+        report.weights.checkpoint, {n: names[n] for n in report.restored}
+    )
+
+
+def list_variables(path: str) -> list[tuple[str, list[int], str]]:
+    """(name, shape, dtype) of each tensor of a checkpoint, sorted by name."""
+    reader, _ = open_checkpoint(path)
+    dtypes = reader.get_variable_to_dtype_map()
+    shapes = reader.get_variable_to_shape_map()
+    return [(name, shapes[name], dtypes[name].name) for name in sorted(shapes)]

@@ -1,0 +1,301 @@
+"""What converted records hold: their numbers, and sheets of pictures to look at.
+
+The records are read once. Kept are counts, two numbers a record (its length and its normaliser, for
+the percentiles) and the pictures of the sheets.
+"""
+
+from __future__ import annotations
+
+import array
+import collections
+import dataclasses
+import functools
+import json
+import posixpath
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from preprocessing import records, rendering
+from preprocessing.conversion.screening import Track
+from preprocessing.datasets import DATASETS
+from preprocessing.files import write_bytes
+from preprocessing.ops import op_string
+from preprocessing.schema import KeypointSchema
+from utility.visualization.draw import DrawStyle, contact_sheet, draw_keypoints, write_image
+
+REPORT_FILE, PLAIN_FILE, AUGMENTED_FILE = 'inspection.json', 'plain.jpg', 'augmented.jpg'
+DEFAULT_SUBDIR = 'inspection'
+COLUMNS = 8
+CELL_SIZE = 256  # px
+NUM_PLAIN = 40
+NUM_AUGMENTED = 10  # one a row: as evaluated, then COLUMNS - 1 times as trained
+NUM_SIZES = 5
+PLAIN_OPS = f'letterbox({CELL_SIZE},{CELL_SIZE})|warp(255)'
+USUAL_SIDE = 512  # px; the longest side of most pictures of FashionAI
+POINT_STATES = ('visible', 'occluded', 'absent', 'outside_picture')
+CHANNELS = ('red', 'green', 'blue')
+PERCENTILES = {'p10': 10, 'median': 50, 'p90': 90}
+
+Row = Mapping[str, Any]  # a decoded record
+Counts = Mapping[str, Mapping[str, int]]  # split -> category -> number of records
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """What to look at.
+
+    Attributes:
+        records_dir: Written by convert_tfrecords.py.
+        output_dir: Gets the numbers and the sheets.
+        train_ops: Op string of the augmented pictures.
+        eval_ops: Op string of the picture beside them.
+        num_pictures: At most so many are decoded for the statistics of the channels.
+    """
+
+    records_dir: str
+    output_dir: str
+    train_ops: str
+    eval_ops: str
+    num_pictures: int = 2000
+
+    def __post_init__(self):
+        op_string.parse_ops(self.train_ops)
+        op_string.parse_ops(self.eval_ops)
+
+
+def inspect(settings: Settings, track: Track) -> dict[str, Any]:
+    """Reads all records, and writes inspection.json, plain.jpg and augmented.jpg.
+
+    Args:
+        settings: Which, and where to.
+        track: (iterable, total, label) -> the same items; shows the progress.
+
+    Returns:
+        The content of inspection.json.
+
+    Raises:
+        ValueError: There are no records, or a file of them is broken.
+    """
+    info = records.load_dataset_info(settings.records_dir)
+    schema = DATASETS.get(info['dataset']).schema
+    expected = {name: split['records'] for name, split in info['splits'].items()}
+    # All there are: those of a split that dataset.json does not know come last.
+    pattern = records.split_patterns(posixpath.join(settings.records_dir, '*'), 'all')
+    rank = {name: number for number, name in enumerate(expected)}
+    files = sorted(
+        tf.io.gfile.glob(pattern), key=lambda path: (rank.get(_split_of(path), len(rank)), path)
+    )
+    total = sum(sum(counts.values()) for counts in expected.values())
+    tally = Tally(schema, (n for n, split in info['splits'].items() if split.get('labelled')))
+    rows = _measured(files, schema, settings.num_pictures, total)
+    for split, row in track(rows, total, 'reading records'):
+        tally.add(split, row)
+    if not tally.records:
+        raise ValueError(f'{settings.records_dir} holds no record')
+    shown = next(iter(tally.records))
+    write_sheets(settings, shown, schema)
+    report = {
+        'dataset': info['dataset'],
+        **tally.report(),
+        'differences': differences(tally.records, expected),
+        'sheets': {'split': shown, 'ops': settings.train_ops},
+    }
+    text = json.dumps(report, indent=2) + '\n'
+    write_bytes(posixpath.join(settings.output_dir, REPORT_FILE), text.encode())
+    return report
+
+
+def differences(found: Counts, expected: Counts) -> list[str]:
+    """How two numbers of records by split and category differ, in words."""
+    keys = dict.fromkeys((s, c) for counts in (expected, found) for s in counts for c in counts[s])
+    told = []
+    for split, category in keys:
+        here, there = (counts.get(split, {}).get(category, 0) for counts in (found, expected))
+        if here != there:
+            told.append(f'{split}, {category}: {here} instead of {there}')
+    return told
+
+
+def _split_of(path: str) -> str:
+    return posixpath.basename(posixpath.dirname(path))
+
+
+def _measured(
+    files: Sequence[str], schema: KeypointSchema, num_pictures: int, total: int
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """(split, _measure of the record) of all records, in NumPy.
+
+    Raises:
+        ValueError: A file is broken; names it.
+    """
+    num_before = 0
+    for path in files:
+        num_read = 0
+        dataset = tf.data.TFRecordDataset(path).enumerate(num_before)
+        dataset = dataset.map(
+            lambda index, record: _measure(record, schema, is_sampled(index, num_pictures, total)),
+            tf.data.AUTOTUNE,
+        )
+        try:
+            for row in dataset.as_numpy_iterator():
+                num_read += 1
+                yield _split_of(path), row
+        except (tf.errors.DataLossError, tf.errors.InvalidArgumentError) as error:
+            fault = 'is cut off, damaged, or not one of this data set; convert again'
+            raise ValueError(f'{path}: record {num_read + 1} {fault}') from error
+        num_before += num_read
+
+
+def is_sampled(index: tf.Tensor, size: int, total: int) -> tf.Tensor:
+    """bool []: whether record `index`, int64 [], is one of `size` at equal distances in `total`.
+
+    Files are sorted by split and category, and their records lie in random order: so the sample
+    is random, has its share of each category, and needs no second look at the records.
+    """
+    size, whole = min(size, total), max(total, 1)
+    return (index < total) & (index * size // whole < (index + 1) * size // whole)
+
+
+def _measure(record: tf.Tensor, schema: KeypointSchema, sampled: tf.Tensor) -> dict[str, tf.Tensor]:
+    """The decoded record; for its picture its length in bytes and, if sampled, its channels."""
+    example = records.decode_example(record, schema)
+    jpeg, nothing = example.pop('encoded'), tf.zeros([2, len(CHANNELS)])
+    return {
+        **example,
+        'length': tf.strings.length(record),
+        'sampled': sampled,
+        'channels': tf.cond(sampled, lambda: channel_statistics(jpeg), lambda: nothing),
+    }
+
+
+def channel_statistics(jpeg: tf.Tensor) -> tf.Tensor:
+    """float32 [2, 3]: mean and standard deviation of a picture's R, G and B, in 0..255."""
+    image = tf.io.decode_jpeg(jpeg, channels=3, dct_method='INTEGER_ACCURATE')
+    mean, variance = tf.nn.moments(tf.cast(image, tf.float32), axes=[0, 1])
+    return tf.stack([mean, tf.sqrt(variance)])
+
+
+class Tally:
+    """Counts what records hold, one by one.
+
+    Args:
+        schema: That the records were decoded with.
+        labelled: Splits whose points are counted; the others have none.
+
+    Attributes:
+        records: Split -> category -> number of records.
+    """
+
+    def __init__(self, schema: KeypointSchema, labelled: Iterable[str]):
+        self.records: dict[str, dict[str, int]] = {}
+        self._schema, self._labelled = schema, set(labelled)
+        self._lengths: dict[str, array.array] = {}
+        self._sizes: collections.Counter = collections.Counter()
+        shape = len(POINT_STATES), schema.num_keypoints
+        self._points = {name: np.zeros(shape, np.int64) for name in schema.categories}
+        self._normalizers = {name: array.array('f') for name in schema.categories}
+        self._channels, self._num_sampled = np.zeros([2, len(CHANNELS)]), 0
+
+    def add(self, split: str, row: Row) -> None:
+        """Counts a record, as _measure describes it."""
+        category = row['category'].decode()
+        counts = self.records.setdefault(split, dict.fromkeys(self._schema.categories, 0))
+        counts[category] = counts.get(category, 0) + 1
+        self._lengths.setdefault(split, array.array('q')).append(int(row['length']))
+        self._sizes[tuple(row['image_size'].tolist())] += 1
+        self._channels += row['channels']  # zeros outside the sample
+        self._num_sampled += int(row['sampled'])
+        if split in self._labelled and category in self._points:
+            self._normalizers[category].append(float(row['normalizer']))
+            self._points[category] += _point_states(row)
+
+    def report(self) -> dict[str, Any]:
+        """All of it as numbers; at least one record must have been counted."""
+        normalizers = {name: np.array(v) for name, v in self._normalizers.items() if len(v)}
+        mean, std = (self._channels / max(1, self._num_sampled)).round(3).tolist()
+        return {
+            'records': self.records,
+            'points': {name: self._named_points(name) for name in normalizers},
+            'normalizers': {
+                name: {**percentiles(values[values > 0]), 'none': int((values <= 0).sum())}
+                for name, values in normalizers.items()
+            },
+            'sizes': describe_sizes(self._sizes),
+            'record_lengths': {name: percentiles(v) for name, v in self._lengths.items()},
+            'channels': {
+                'mean': dict(zip(CHANNELS, mean), pictures=self._num_sampled),
+                'std': dict(zip(CHANNELS, std), pictures=self._num_sampled),
+            },
+        }
+
+    def _named_points(self, category: str) -> dict[str, dict[str, int]]:
+        counts, names = self._points[category].T.tolist(), self._schema.keypoints
+        indices = self._schema.indices(category)
+        return {names[k]: dict(zip(POINT_STATES, counts[k])) for k in indices}
+
+
+def _point_states(row: Row) -> np.ndarray:
+    """bool [4, K]: in which of POINT_STATES a point is; one outside is visible or occluded too."""
+    visibility, points = row['visibility'], row['keypoints']
+    outside = ((points < 0) | (points > row['image_size'][::-1])).any(axis=1)
+    return np.stack([visibility == 1, visibility == 0, visibility < 0, outside & (visibility >= 0)])
+
+
+def percentiles(values: Sequence[float]) -> dict[str, float]:
+    """Their count, and PERCENTILES unless it is 0."""
+    at = np.percentile(values, list(PERCENTILES.values())).round(2) if len(values) else []
+    return {'count': len(values), **dict(zip(PERCENTILES, map(float, at)))}
+
+
+def describe_sizes(sizes: Mapping[tuple[int, int], int]) -> dict[str, Any]:
+    """What sizes there are; `sizes` is (height, width) in px -> how many, and not empty."""
+    ranked = sorted(sizes.items(), key=lambda item: (-item[1], item[0]))
+    height, width = np.array(list(sizes)).T
+    counts = np.array(list(sizes.values()))
+    sides = {'height': height, 'width': width, 'longest_side': np.maximum(height, width)}
+    return {
+        'different': len(sizes),
+        'most_frequent': {f'{h} x {w}': {'pictures': n} for (h, w), n in ranked[:NUM_SIZES]},
+        'sides': {
+            name: {
+                'min': int(side.min()),
+                'max': int(side.max()),
+                f'share_of_{USUAL_SIDE}': round(counts[side == USUAL_SIDE].sum() / counts.sum(), 4),
+            }
+            for name, side in sides.items()
+        },
+    }
+
+
+def write_sheets(settings: Settings, split: str, schema: KeypointSchema) -> None:
+    """Writes pictures of a split with their points: as they are, and as trained."""
+    split_dir = posixpath.join(settings.records_dir, split)
+    examples = records.first_examples(split_dir, schema, NUM_PLAIN)
+    augmented_ops = [settings.eval_ops] + [settings.train_ops] * (COLUMNS - 1)
+    plain = views(examples, [PLAIN_OPS], schema)
+    augmented = views(examples[:NUM_AUGMENTED], augmented_ops, schema)
+    for name, pictures in ((PLAIN_FILE, plain), (AUGMENTED_FILE, augmented)):
+        sheet = contact_sheet(pictures, COLUMNS, CELL_SIZE)
+        write_image(posixpath.join(settings.output_dir, name), sheet)
+
+
+def views(
+    examples: Iterable[Row], ops: Sequence[str], schema: KeypointSchema
+) -> Iterator[np.ndarray]:
+    """uint8 [H, W, 3] RGB: each picture after each of the op strings, with its points."""
+    apply = op_string.apply_ops
+    functions = {one: tf.function(functools.partial(apply, one, schema)) for one in ops}
+    for row, example in enumerate(examples):
+        tensors = {name: tf.constant(value) for name, value in example.items()}
+        for column, one in enumerate(ops):
+            try:
+                view = functions[one](tensors, tf.constant([row, column]))
+            except tf.errors.InvalidArgumentError as error:
+                fault = 'is in the records, but cannot be decoded'
+                raise ValueError(f'{example["image_id"].decode()} {fault}') from error
+            points, visibility = view['keypoints'].numpy(), view['visibility'].numpy()
+            image = rendering.to_uint8(view['image']).numpy()
+            yield draw_keypoints(image, points, visibility, schema, style=DrawStyle(limbs=True))

@@ -1,0 +1,271 @@
+"""NE, the normalised error that everything is compared by; PCK beside it.
+
+NE is the rule of the FashionAI challenge: the sum over visible points of the distance between
+prediction and answer divided by the picture's normaliser, over the number of those points.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from preprocessing.schema import KeypointSchema
+from preprocessing.tables import ABSENT_INDEX, KeypointTable
+from utility.statistics.bootstrap import confidence_of
+
+PCK_THRESHOLDS = (0.02, 0.05, 0.1, 0.2)  # of the normaliser
+MISSING_POLICIES = ('error', 'count', 'skip')
+NUM_EXAMPLES = 3  # in an error message about many pictures
+
+
+def normalizers(
+    keypoints: np.ndarray, visibility: np.ndarray, categories: Sequence[str], schema: KeypointSchema
+) -> np.ndarray:
+    """The length that divides the error of each picture, such as from armpit to armpit.
+
+    Args:
+        keypoints: [N, K, 2], px of the original picture.
+        visibility: [N, K].
+        categories: [N].
+        schema: Names the pair of points of each category.
+
+    Returns:
+        float64 [N], px; 0 where a point of the pair is absent: the picture is not scored.
+    """
+    names, codes = np.unique(np.asarray(categories, dtype=str), return_inverse=True)
+    pairs = np.array([schema.normalizer_indices(str(name)) for name in names]).reshape(-1, 2)[codes]
+    rows = np.arange(len(codes))[:, np.newaxis]
+    ends = np.asarray(keypoints, dtype=np.float64)[rows, pairs]
+    present = (np.asarray(visibility)[rows, pairs] >= 0).all(-1)
+    return np.where(present, np.linalg.norm(ends[:, 0] - ends[:, 1], axis=-1), 0.0)
+
+
+def normalized_distances(
+    predicted: np.ndarray, target: np.ndarray, visibility: np.ndarray, normalizer: np.ndarray
+) -> np.ndarray:
+    """Distances between prediction and answer as fractions of the normaliser.
+
+    Args:
+        predicted: [N, K, 2], px.
+        target: [N, K, 2], px.
+        visibility: [N, K]; only points with 1 are scored.
+        normalizer: [N], px; only pictures where it is positive are scored.
+
+    Returns:
+        float64 [N, K], NaN where a point is not scored.
+    """
+    scored = (np.asarray(visibility) == 1) & (np.asarray(normalizer) > 0)[:, np.newaxis]
+    offsets = np.asarray(predicted, np.float64) - np.asarray(target, np.float64)
+    lengths = np.where(np.asarray(normalizer) > 0, normalizer, 1.0)
+    distances = np.linalg.norm(offsets, axis=-1) / lengths[:, np.newaxis]
+    if not np.isfinite(distances[scored]).all():
+        raise ValueError('predicted: a scored point is not a finite number')
+    return np.where(scored, distances, np.nan)
+
+
+def normalized_error(
+    predicted: np.ndarray, target: np.ndarray, visibility: np.ndarray, normalizer: np.ndarray
+) -> float:
+    """NE as a fraction; arguments as of normalized_distances; NaN if no point is scored."""
+    distances = normalized_distances(predicted, target, visibility, normalizer)
+    scored = distances[~np.isnan(distances)]
+    return float(scored.mean()) if len(scored) else float('nan')
+
+
+def pck(scored: np.ndarray) -> dict[str, float]:
+    """Threshold, a fraction of the normaliser -> share of points that are not further off.
+
+    Args:
+        scored: [P], the normalised distances of scored points, at least one.
+    """
+    return {str(t): float((scored <= t).mean()) for t in PCK_THRESHOLDS}
+
+
+@dataclasses.dataclass(frozen=True)
+class Score:
+    """How good predictions are. Categories and keypoints without a scored point are left out.
+
+    Attributes:
+        normalized_error: NE of all points, a fraction.
+        points: How many points were scored.
+        images: How many pictures there are.
+        skipped_images: How many of them were not scored for lack of a normaliser.
+        missing_predictions: How many points to score were predicted as absent.
+        per_category: Category -> NE of its points.
+        per_keypoint: Keypoint -> NE of its points.
+        points_per_category: Category -> number of its scored points.
+        points_per_keypoint: Keypoint -> number of its scored points.
+        pck: Of all points, as of the function pck.
+        pck_per_category: Category -> that of its points.
+        pck_per_keypoint: Keypoint -> that of its points.
+        confidence: What statistics.confidence_of says of NE, if it was asked.
+    """
+
+    normalized_error: float
+    points: int
+    images: int
+    skipped_images: int
+    missing_predictions: int
+    per_category: Mapping[str, float]
+    per_keypoint: Mapping[str, float]
+    points_per_category: Mapping[str, int]
+    points_per_keypoint: Mapping[str, int]
+    pck: Mapping[str, float]
+    pck_per_category: Mapping[str, Mapping[str, float]]
+    pck_per_keypoint: Mapping[str, Mapping[str, float]]
+    confidence: Mapping | None = None
+
+    def to_json(self) -> str:
+        return json.dumps(dataclasses.asdict(self), indent=2) + '\n'
+
+
+def summarize(
+    distances: np.ndarray,
+    categories: Sequence[str],
+    schema: KeypointSchema,
+    skipped_images: int,
+    missing_predictions: int = 0,
+    confidence: bool = False,
+) -> Score:
+    """Makes a Score of the normalised distances [N, K] of pictures, NaN where not scored.
+
+    Raises:
+        ValueError: No point is scored.
+    """
+    if np.isnan(distances).all():
+        raise ValueError(f'no point of {len(distances)} images can be scored')
+    labels = np.asarray(categories, dtype=str)
+    of_category = _scored_parts({c: distances[labels == c] for c in schema.categories})
+    of_keypoint = _scored_parts({n: distances[:, k] for k, n in enumerate(schema.keypoints)})
+    scored = distances[~np.isnan(distances)]
+    return Score(
+        normalized_error=float(scored.mean()),
+        points=len(scored),
+        images=len(distances),
+        skipped_images=skipped_images,
+        missing_predictions=missing_predictions,
+        per_category={name: float(part.mean()) for name, part in of_category.items()},
+        per_keypoint={name: float(part.mean()) for name, part in of_keypoint.items()},
+        points_per_category={name: len(part) for name, part in of_category.items()},
+        points_per_keypoint={name: len(part) for name, part in of_keypoint.items()},
+        pck=pck(scored),
+        pck_per_category={name: pck(part) for name, part in of_category.items()},
+        pck_per_keypoint={name: pck(part) for name, part in of_keypoint.items()},
+        confidence=confidence_of(distances, labels) if confidence else None,
+    )
+
+
+def _scored_parts(parts: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The scored distances of each part, without the parts that have none."""
+    scored = {name: part[~np.isnan(part)] for name, part in parts.items()}
+    return {name: part for name, part in scored.items() if len(part)}
+
+
+def score(
+    predicted: KeypointTable,
+    answers: KeypointTable,
+    schema: KeypointSchema,
+    missing: str = 'error',
+    confidence: bool = False,
+) -> Score:
+    """Scores predictions; arguments as of distances_to, and whether to estimate how sure NE is.
+
+    Raises:
+        ValueError: As distances_to, or nothing can be scored.
+    """
+    distances, skipped, lost = distances_to(answers, predicted, schema, missing)
+    return summarize(distances, answers.categories, schema, skipped, lost, confidence)
+
+
+def distances_to(
+    answers: KeypointTable, predicted: KeypointTable, schema: KeypointSchema, missing: str = 'error'
+) -> tuple[np.ndarray, int, int]:
+    """Compares predictions with answers of the same pictures, in whatever order.
+
+    Args:
+        answers: Annotations.
+        predicted: Points to score.
+        schema: Of both.
+        missing: What to do with a scored point that is predicted as absent: 'error' raises,
+            'count' scores it as predicted at pixel (-1, -1), 'skip' leaves it out.
+
+    Returns:
+        float64 [N, K], normalised distances in the order of the answers, NaN where not scored; the
+        number of pictures without a normaliser, and that of points predicted as absent.
+
+    Raises:
+        ValueError: The pictures or their categories differ, or a prediction is missing.
+    """
+    if missing not in MISSING_POLICIES:
+        raise ValueError(f'missing={missing!r}: must be one of {", ".join(MISSING_POLICIES)}')
+    predicted = in_order_of(predicted, answers, 'the prediction', 'the answers')
+    normalizer = normalizers(answers.keypoints, answers.visibility, answers.categories, schema)
+    scored = (answers.visibility == 1) & (normalizer > 0)[:, np.newaxis]
+    lost = scored & (predicted.visibility < 0)
+    if lost.any() and missing == 'error':
+        row, k = np.argwhere(lost)[0]
+        raise ValueError(
+            f'{np.count_nonzero(lost)} scored points have no prediction, such as '
+            f'{schema.keypoints[k]} of {predicted.image_ids[row]} in line {predicted.lines[row]}; '
+            '--missing=count scores them as predicted at (-1, -1), --missing=skip leaves them out'
+        )
+    keypoints = np.where(lost[..., np.newaxis], ABSENT_INDEX + 0.5, predicted.keypoints)
+    visibility = np.where(lost & (missing == 'skip'), -1, answers.visibility)
+    distances = normalized_distances(keypoints, answers.keypoints, visibility, normalizer)
+    return distances, int(np.count_nonzero(normalizer <= 0)), int(np.count_nonzero(lost))
+
+
+def matching_rows(
+    image_ids: Sequence[str], wanted_ids: Sequence[str], name: str, wanted_name: str
+) -> np.ndarray:
+    """Where in `image_ids` each of `wanted_ids` stands: int64 [N].
+
+    Raises:
+        ValueError: They are not the same pictures, or hold one twice; counts and some of them are
+            told, under the names of the two.
+    """
+    for ids, holder in ((image_ids, name), (wanted_ids, wanted_name)):
+        repeated = [image_id for image_id, count in Counter(ids).items() if count > 1]
+        if repeated:
+            raise ValueError(f'{holder} holds {_examples(repeated)} more than once')
+    position = {image_id: row for row, image_id in enumerate(image_ids)}
+    lacking = [image_id for image_id in wanted_ids if image_id not in position]
+    wanted = set(wanted_ids)
+    extra = [image_id for image_id in image_ids if image_id not in wanted]
+    problems = []
+    if lacking:
+        problems.append(f'{name} lacks {_examples(lacking)} of {wanted_name}')
+    if extra:
+        problems.append(f'{name} has {_examples(extra)} unknown to {wanted_name}')
+    if problems:
+        raise ValueError('; '.join(problems))
+    return np.array([position[image_id] for image_id in wanted_ids], dtype=np.int64)
+
+
+def _examples(image_ids: Sequence[str]) -> str:
+    shown = ', '.join(map(str, image_ids[:NUM_EXAMPLES]))
+    return f'{len(image_ids)} images ({shown}{", ..." if len(image_ids) > NUM_EXAMPLES else ""})'
+
+
+def in_order_of(
+    table: KeypointTable, other: KeypointTable, name: str, other_name: str
+) -> KeypointTable:
+    """The table with its rows in the order of another one of the same pictures.
+
+    Raises:
+        ValueError: The pictures or their categories differ; told under the names of the two.
+    """
+    rows = matching_rows(table.image_ids, other.image_ids, name, other_name)
+    table = KeypointTable(*(values[rows] for values in table))
+    differs = np.flatnonzero(table.categories != other.categories)
+    if len(differs):
+        row = differs[0]
+        raise ValueError(
+            f'{name}, line {table.lines[row]}: {table.image_ids[row]} is {table.categories[row]}, '
+            f'but {other.categories[row]} in {other_name}; {len(differs)} images differ so'
+        )
+    return table

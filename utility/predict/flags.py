@@ -1,0 +1,115 @@
+"""The flags of every script that predicts, and the PredictOptions that they stand for."""
+
+from __future__ import annotations
+
+import os
+
+from absl import flags
+
+from nets.precision import PRECISION_HELP, PRECISIONS, XLA_HELP, Compute
+
+_FUSIONS = ('heatmaps', 'keypoints')
+
+
+def define(flip_test: bool = False) -> None:
+    """Defines the flags; `flip_test` is the default of that one."""
+    flags.DEFINE_boolean('flip_test', flip_test, "Average with the mirrored picture's heat maps.")
+    flags.DEFINE_integer('passes', 1, '2: predict again on the box around the points.')
+    flags.DEFINE_string('refine', None, 'How heat maps become points; default: as trained.')
+    flags.DEFINE_float('smoothing', 0.0, 'Gaussian over the heat maps before that, cells.')
+    flags.DEFINE_string(
+        'outputs',
+        'last',
+        "Heat maps of a network: 'last', 'all' (the mean of its outputs), or weights with commas, "
+        'coarse to final, the last of which is repeated.',
+    )
+    flags.DEFINE_string('scales', '1', 'Also predict at these enlargements, such as 0.9,1,1.1.')
+    flags.DEFINE_string('rotations', '0', 'Also predict turned by these degrees, such as -10,0,10.')
+    flags.DEFINE_integer('num_crops', 0, 'Also predict on so many slightly moved crops.')
+    flags.DEFINE_enum(
+        'fuse', 'heatmaps', _FUSIONS, 'What of all views and networks of a picture is averaged.'
+    )
+    flags.DEFINE_integer('batch_size', 16, 'Pictures at a time.', lower_bound=1)
+    flags.DEFINE_string(
+        'checkpoint',
+        'best',
+        "Weights of each network: 'best' by validation NE, 'last', a name in its folder, such as "
+        "'averaged' or 'model.ckpt-1000', or, with a '/', the path of a checkpoint.",
+    )
+    flags.DEFINE_integer('average_last', 0, 'Use the mean of so many of the last checkpoints.')
+    flags.DEFINE_integer('average_best', 0, 'Or of those, of the kept ones, with the lowest NE.')
+    flags.DEFINE_string(
+        'statistics_from',
+        None,
+        'Records whose training pictures give that mean its batch-norm statistics; default: those '
+        'that --data_dir is a split of.',
+    )
+    flags.DEFINE_enum('precision', 'float32', PRECISIONS, PRECISION_HELP)
+    flags.DEFINE_boolean('xla', False, XLA_HELP)
+
+
+def refuse() -> None:
+    """Refuses each of the flags, where nothing is to be predicted.
+
+    Raises:
+        ValueError: One was given.
+    """
+    for flag in flags.FLAGS.get_flags_for_module(__name__):
+        if flag.present:
+            raise ValueError(f'--{flag.name} is for predicting with --model_dir only')
+
+
+def _numbers(flag: str, text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(part) for part in text.split(','))
+    except ValueError as error:
+        raise ValueError(f'--{flag}={text}: must be numbers with commas') from error
+
+
+def _records_of(values) -> str | None:
+    """The records that --data_dir, or the first of several, is a split of, with its training
+    pictures; None where there are none.
+    """
+    split_dir = values['data_dir'].value if 'data_dir' in values else None
+    if not split_dir:
+        return None
+    import tensorflow as tf
+
+    split_dir = split_dir if isinstance(split_dir, str) else split_dir[0]
+    root = os.path.dirname(os.path.abspath(split_dir) if '://' not in split_dir else split_dir)
+    return root if tf.io.gfile.isdir(os.path.join(root, 'train')) else None
+
+
+def options(values):
+    """The utility.predict.views_to_points.PredictOptions that the flags stand for.
+
+    Raises:
+        ValueError: A flag has a value that means nothing.
+    """
+    from utility.checkpoints.choice import CheckpointChoice
+    from utility.predict.test_time_augmentation import ViewOptions
+    from utility.predict.views_to_points import PredictOptions
+
+    named = {'last': (), 'all': (1.0,)}
+    outputs = values.outputs
+    return PredictOptions(
+        flip_test=values.flip_test,
+        passes=values.passes,
+        refine=values.refine,
+        batch_size=values.batch_size,
+        views=ViewOptions(
+            scales=_numbers('scales', values.scales),
+            rotations=_numbers('rotations', values.rotations),
+            num_crops=values.num_crops,
+        ),
+        fuse=values.fuse,
+        outputs=named[outputs] if outputs in named else _numbers('outputs', outputs),
+        smoothing=values.smoothing,
+        checkpoint=CheckpointChoice(
+            values.checkpoint,
+            values.average_last,
+            values.average_best,
+            values.statistics_from or _records_of(values),
+        ),
+        compute=Compute(values.precision, values.xla),
+    )

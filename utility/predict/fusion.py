@@ -1,0 +1,248 @@
+"""Several networks as one predictor: their heat maps, or their points, averaged picture by picture.
+
+The networks run side by side, each in a thread of its own (the graph of tf.estimator is a thread's
+own), and no picture's heat maps outlive it: memory does not grow with the number of pictures.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import queue
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from config import Experiment
+from nets import precision
+from preprocessing.datasets import DATASETS
+from preprocessing.schema import KeypointSchema
+from utility.checkpoints import choice, runs
+from utility.codecs.heatmaps import HeatmapCodec
+from utility.predict import test_time_augmentation, views_to_points
+from utility.predict.views_to_points import PredictOptions
+
+_END = object()
+_HELD = 32  # pictures that a network may be ahead of the others
+_POLL = 0.2  # s
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainedNetwork:
+    """A network of a run, ready to predict.
+
+    Attributes:
+        folder: With its checkpoints.
+        checkpoint: Prefix of the one that is used.
+        experiment: What was trained, and how to decode.
+        full_schema: Of the data set.
+        schema: Of the network: of one category or of all.
+    """
+
+    folder: str
+    checkpoint: str
+    experiment: Experiment
+    full_schema: KeypointSchema
+    schema: KeypointSchema
+
+    @property
+    def columns(self) -> list[int]:
+        """The positions of its keypoints in the full schema."""
+        return list(self.schema.record_positions)
+
+
+def load_network(folder: str, options: PredictOptions) -> TrainedNetwork:
+    experiment = runs.load_experiment(folder)
+    if options.refine:
+        experiment = dataclasses.replace(experiment, refine=options.refine)
+    full = DATASETS.get(experiment.data.dataset).schema
+    checkpoint = choice.choose(folder, options.checkpoint)
+    schema = full.subset(experiment.data.category)
+    return TrainedNetwork(folder, checkpoint, experiment, full, schema)
+
+
+def networks_of_runs(
+    run_dirs: Sequence[str], categories: Iterable[str]
+) -> dict[tuple[str, ...], list[str]]:
+    """Which networks, one of each run, predict which categories: folders -> categories."""
+    categories = list(categories)
+    by_category: dict[str, list[str]] = {category: [] for category in categories}
+    for run_dir in run_dirs:
+        for folder, own in runs.networks_for(run_dir, categories).items():
+            for category in own:
+                by_category[category].append(folder)
+    chosen: dict[tuple[str, ...], list[str]] = {}
+    for category, folders in by_category.items():
+        chosen.setdefault(tuple(folders), []).append(category)
+    return chosen
+
+
+def trained_networks(
+    run_dirs: Sequence[str], categories: Iterable[str], options: PredictOptions
+) -> list[tuple[list[TrainedNetwork], list[str]]]:
+    """What networks_of_runs finds, ready to predict.
+
+    Raises:
+        ValueError: One has no such checkpoint, a path would stand for those of several, or this
+            machine cannot compute as options.compute asks.
+    """
+    precision.check(options.compute)
+    found = networks_of_runs(run_dirs, categories)
+    folders = sorted({folder for together in found for folder in together})
+    if options.checkpoint.is_path and len(folders) > 1:
+        raise ValueError(
+            f'checkpoint={options.checkpoint.which!r} is a path, of one network, but there are '
+            f'{", ".join(folders)}; give a name that each of these folders holds'
+        )
+    loaded = {folder: load_network(folder, options) for folder in folders}
+    return [([loaded[folder] for folder in together], own) for together, own in found.items()]
+
+
+def common_heatmap_size(networks: Sequence[TrainedNetwork]) -> tuple[int, int]:
+    """The size in which the heat maps of several networks are averaged: that of the finest.
+
+    Raises:
+        ValueError: The networks do not see the same part of a picture.
+    """
+    first = networks[0].experiment
+    height, width = first.network.image_size
+    for network in networks[1:]:
+        experiment = network.experiment
+        other_height, other_width = experiment.network.image_size
+        if height * other_width != width * other_height:
+            raise ValueError(
+                f'{network.folder}: pictures of {experiment.network.image_size} have other '
+                f'proportions than {first.network.image_size} of {networks[0].folder}; '
+                "their heat maps cannot be averaged, but points can: fuse='keypoints'"
+            )
+        if experiment.data.eval_ops != first.data.eval_ops:
+            raise ValueError(
+                f'{network.folder}: data.eval_ops={experiment.data.eval_ops!r}, but '
+                f'{first.data.eval_ops!r} in {networks[0].folder}; heat maps cannot be '
+                "averaged, but points can: fuse='keypoints'"
+            )
+    sizes = [tuple(network.experiment.network.heatmap_size) for network in networks]
+    return max(sizes, key=lambda size: size[0] * size[1])
+
+
+def together(
+    sources: Sequence[Callable[[], Iterator[dict]]],
+    networks: Sequence[TrainedNetwork],
+    options: PredictOptions,
+) -> Iterator[dict]:
+    """One row a picture, from the rows that each network gives for the same pictures.
+
+    Args:
+        sources: For each network, what starts its rows: 'image_id', 'category', 'image_size', and
+            'keypoints' and 'scores', or 'heatmaps' and 'to_crop' where heat maps are averaged.
+        networks: The same number.
+        options: Of the prediction.
+
+    Yields:
+        'image_id', 'category', 'image_size', 'keypoints' [K, 2] original px and 'scores' [K], K of
+        the full schema; 0 for what the networks do not have.
+    """
+    if len(sources) == 1:
+        (network,) = networks
+        for row in sources[0]():
+            yield _in_full(row, row['keypoints'], row['scores'], network.columns, network)
+        return
+    steps = zip(*(_beside(source) for source in sources))
+    fuse = _fused_points if options.fuse == 'heatmaps' else _mean_points
+    while batch := list(itertools.islice(steps, options.batch_size)):
+        yield from fuse(batch, networks, options)
+
+
+def _beside(start: Callable[[], Iterator[dict]]) -> Iterator[dict]:
+    """The items of an iterator that runs in a thread of its own, some items ahead."""
+    items: queue.Queue = queue.Queue(_HELD)
+    stopped = threading.Event()
+
+    def put(item) -> bool:
+        while not stopped.is_set():
+            try:
+                items.put(item, timeout=_POLL)
+                return True
+            except queue.Full:
+                continue
+        return False
+
+    def work():
+        try:
+            for item in start():
+                if not put(item):
+                    return
+            put(_END)
+        except Exception as error:  # told in the thread that waits for it
+            put(error)
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    try:
+        while (item := items.get()) is not _END:
+            if isinstance(item, Exception):
+                raise item
+            yield item
+    finally:
+        stopped.set()
+        thread.join()
+
+
+def _common_columns(networks: Sequence[TrainedNetwork]) -> list[int]:
+    return sorted(set.intersection(*(set(network.columns) for network in networks)))
+
+
+def _of_columns(values: np.ndarray, network: TrainedNetwork, columns: list[int], axis: int):
+    """Of the values of a network's keypoints along `axis`, those of some columns."""
+    places = [network.columns.index(column) for column in columns]
+    return np.take(values, places, axis=axis)
+
+
+def _fused_points(batch: list[tuple], networks, options: PredictOptions) -> Iterator[dict]:
+    """The rows of a batch from the means of the networks' heat maps."""
+    columns = _common_columns(networks)
+    mean = np.mean(
+        [
+            np.stack([_of_columns(rows[i]['heatmaps'], network, columns, 2) for rows in batch])
+            for i, network in enumerate(networks)
+        ],
+        axis=0,
+    )
+    first = networks[0].experiment
+    codec = HeatmapCodec(
+        first.network.image_size,
+        mean.shape[1:3],
+        refine=first.refine,
+        smoothing=options.smoothing,
+    )
+    points, scores = codec.decode(tf.constant(mean))
+    to_crop = tf.constant(np.stack([rows[0]['to_crop'] for rows in batch]))
+    points = views_to_points.to_original(points, to_crop).numpy()
+    for rows, own_points, own_scores in zip(batch, points, scores.numpy()):
+        yield _in_full(rows[0], own_points, own_scores, columns, networks[0])
+
+
+def _mean_points(batch: list[tuple], networks, options: PredictOptions) -> Iterator[dict]:
+    """The rows of a batch from the means of the networks' points, weighted by their scores."""
+    columns = _common_columns(networks)
+    for rows in batch:
+        pairs = [
+            (_of_columns(r['keypoints'], n, columns, 0), _of_columns(r['scores'], n, columns, 0))
+            for r, n in zip(rows, networks)
+        ]
+        keypoints, scores = (np.stack(values)[np.newaxis] for values in zip(*pairs))
+        points, means = test_time_augmentation.fuse_keypoints(
+            tf.constant(keypoints), tf.constant(scores)
+        )
+        yield _in_full(rows[0], points[0].numpy(), means[0].numpy(), columns, networks[0])
+
+
+def _in_full(row: dict, points, scores, columns: list[int], network: TrainedNetwork) -> dict:
+    """A row over the full schema from the points of some of its columns."""
+    keypoints = np.zeros((network.full_schema.num_keypoints, 2), np.float32)
+    full_scores = np.zeros(network.full_schema.num_keypoints, np.float32)
+    keypoints[columns], full_scores[columns] = points, scores
+    names = ('image_id', 'category', 'image_size')
+    return {**{n: row[n] for n in names}, 'keypoints': keypoints, 'scores': full_scores}

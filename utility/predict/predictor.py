@@ -1,0 +1,306 @@
+"""Points for the pictures of a split, from the networks of a run or of several."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import os
+import tempfile
+from collections.abc import Callable, Iterable, Sequence
+
+import numpy as np
+import tensorflow as tf
+from absl import logging
+
+from config import Experiment
+from nets import precision
+from preprocessing import make_input_fn, records
+from preprocessing.conversion.pictures import Picture
+from preprocessing.datasets import Annotation
+from preprocessing.schema import KeypointSchema
+from preprocessing.tables import KeypointTable
+from utility.checkpoints import choice, runs, variables
+from utility.command_line.progress import track
+from utility.predict import fusion
+from utility.predict.model_fn import PredictTask, make_predict_fn
+from utility.predict.views_to_points import PredictOptions
+
+# A point whose score is below this share of the picture's median score does not shape the box of
+# the second pass: it is most likely occluded or wrong.
+_CONFIDENT = 0.5
+# Nor does one of the less sure half that lies farther from the box of all others than this share
+# of its longer side: of 33,000 annotated points of 3,332 pictures 11 do.
+_FAR = 0.75
+_VALIDATION = 'val'  # the split that trainings evaluate on
+_FEWEST_POINTS = 4  # to tell which of them is far from the others
+
+
+@dataclasses.dataclass(frozen=True)
+class Predictions:
+    """Points of N pictures, sorted by category and within it in the order of the records.
+
+    Attributes:
+        image_ids: str [N].
+        categories: str [N].
+        image_sizes: int [N, 2], (height, width).
+        keypoints: float32 [N, K, 2], continuous px of the original pictures, K of the full schema.
+        scores: float32 [N, K], peak of the heat map; about 1 where the network is sure.
+        visibility: int32 [N, K]: 1 for the points of the picture's category, else -1.
+    """
+
+    image_ids: np.ndarray
+    categories: np.ndarray
+    image_sizes: np.ndarray
+    keypoints: np.ndarray
+    scores: np.ndarray
+    visibility: np.ndarray
+
+    def table(self) -> KeypointTable:
+        lines = np.arange(2, len(self.image_ids) + 2)
+        return KeypointTable(
+            self.image_ids, self.categories, self.keypoints, self.visibility, lines
+        )
+
+
+def categories_of(split_dir: str) -> dict[str, int]:
+    """The categories that a split of the records holds, and how many pictures of each.
+
+    Raises:
+        ValueError: It is no split, or an empty one.
+    """
+    counts = {name: n for name, n in records.count_by_category(split_dir, 'all').items() if n}
+    if not counts:
+        raise ValueError(f'{split_dir!r} holds no records')
+    return counts
+
+
+def predict_split(
+    run_dirs: Sequence[str],
+    split_dir: str,
+    options: PredictOptions,
+    on_row: Callable[[int], None] | None = None,
+) -> Predictions:
+    """Predicts every picture of a split of the records with the networks of one run or several.
+
+    Several runs are one predictor: options.fuse tells what of them is averaged.
+
+    Args:
+        run_dirs: The runs, at least one.
+        split_dir: RECORDS/<split>.
+        options: How to predict.
+        on_row: Called whenever a picture is done, with its number in its pass and network.
+
+    Raises:
+        ValueError: A path holds no run or not the records that dataset.json tells of, a network
+            has no checkpoint yet or that of another, or heat maps cannot be averaged.
+    """
+    counts = categories_of(split_dir)
+    parts = []
+    chosen = fusion.trained_networks(run_dirs, counts, options)
+    _warn_of_selection(split_dir, chosen, options)
+    for networks, categories in chosen:
+        files = records.split_patterns(split_dir, ','.join(categories))
+        count = sum(counts[c] for c in categories)
+        parts.append(_predict(networks, files, count, options, on_row))
+    joined = Predictions(*map(np.concatenate, zip(*map(_arrays, parts))))
+    order = np.argsort(joined.categories.astype(str), kind='stable')
+    return Predictions(*(values[order] for values in _arrays(joined)))
+
+
+def _warn_of_selection(split_dir: str, chosen, options: PredictOptions) -> None:
+    """Says so where weights are to be scored on the pictures that they were chosen by."""
+    prefixes = {network.checkpoint for networks, _ in chosen for network in networks}
+    selected = any(choice.is_best(one, options.checkpoint) for one in prefixes)
+    if selected and os.path.basename(split_dir.rstrip('/')) == _VALIDATION:
+        logging.warning(
+            'the weights were chosen by their NE on %s itself: NE on other pictures is higher',
+            split_dir,
+        )
+
+
+def predict_pictures(
+    run_dirs: Sequence[str],
+    image_ids: Sequence[str],
+    pictures: Sequence[Picture],
+    categories: Sequence[str],
+    options: PredictOptions,
+) -> Predictions:
+    """Predicts pictures that are in no split; they become records for as long as it takes.
+
+    Args:
+        run_dirs: The runs, at least one.
+        image_ids: Their names, N of them.
+        pictures: As preprocessing.conversion.pictures gives them.
+        categories: What each shows.
+        options: How to predict.
+
+    Returns:
+        Predictions in the order given.
+    """
+    categories = np.asarray(categories, str)
+    schema = runs.schema_of(run_dirs[0])
+    absent = np.full(schema.num_keypoints, -1, np.int32)
+    nowhere = np.zeros((schema.num_keypoints, 2), np.float32)
+    rows, parts = [], []
+    with tempfile.TemporaryDirectory() as directory:
+        present = sorted(set(categories))
+        for networks, own in fusion.trained_networks(run_dirs, present, options):
+            path = os.path.join(directory, f'{len(parts)}.tfrecord')
+            chosen = np.flatnonzero(np.isin(categories, own))
+            with records.shard_writer(path) as write:
+                for row in chosen:
+                    name, category = image_ids[row], categories[row]
+                    annotation = Annotation(name, name, category, nowhere, absent)
+                    jpeg, size, _ = pictures[row]
+                    write(records.encode_example(jpeg, annotation, size))
+            parts.append(_arrays(_predict(networks, [path], len(chosen), options)))
+            rows.append(chosen)
+    order = np.argsort(np.concatenate(rows))
+    return Predictions(*(np.concatenate(values)[order] for values in zip(*parts)))
+
+
+def _arrays(predictions: Predictions) -> list[np.ndarray]:
+    return [getattr(predictions, field.name) for field in dataclasses.fields(predictions)]
+
+
+def _predict(
+    networks: Sequence[fusion.TrainedNetwork],
+    files: list[str],
+    count: int,
+    options: PredictOptions,
+    on_row=None,
+) -> Predictions:
+    """Predicts the `count` records of `files` in one or two passes."""
+    for network in networks:
+        logging.info('predicting %d pictures with %s', count, network.checkpoint)
+    first = _predict_pass(networks, files, count, options, on_row=on_row)
+    if options.passes == 1:
+        return first
+    boxes = np.stack(
+        [confident_box(*row) for row in zip(first.keypoints, first.scores, first.visibility)]
+    )
+    return _predict_pass(networks, files, count, options, boxes, on_row)
+
+
+def _predict_pass(
+    networks, files: list[str], count: int, options, boxes=None, on_row=None
+) -> Predictions:
+    averages_maps = len(networks) > 1 and options.fuse == 'heatmaps'
+    heatmap_size = fusion.common_heatmap_size(networks) if averages_maps else None
+    sources = [_rows(network, files, options, heatmap_size, boxes) for network in networks]
+    name = ' + '.join(os.path.basename(network.folder) for network in networks)
+    rows = track(fusion.together(sources, networks, options), count, name)
+    found, number = _collect(rows, count, networks[0].full_schema, on_row)
+    if number != count:
+        raise ValueError(
+            f'{", ".join(files)}: {number} records, but {count} by {records.DATASET_FILE}; '
+            'run convert_tfrecords.py again'
+        )
+    return found
+
+
+def pass_ops(experiment: Experiment, is_second: bool) -> str:
+    """The op string of the first or the second pass: the second crops to a box."""
+    ops = experiment.data.eval_ops
+    return experiment.resolved_ops(f'crop_box|{ops}' if is_second else ops)
+
+
+def _rows(network: fusion.TrainedNetwork, files, options, heatmap_size, boxes):
+    """What starts the rows of Estimator.predict of a network."""
+    experiment = network.experiment
+    task = PredictTask(
+        experiment=experiment,
+        schema=network.schema,
+        options=options,
+        heatmap_size=heatmap_size,
+        compute=options.compute,
+    )
+    settings = tf.estimator.RunConfig(log_step_count_steps=None)
+    estimator = tf.estimator.Estimator(make_predict_fn(task), network.folder, settings)
+    precision.apply(options.compute, estimator.config.session_config)
+    ops = pass_ops(experiment, is_second=boxes is not None)
+    input_fn = make_input_fn(
+        files,
+        network.schema,
+        options.views.op_strings(ops),
+        options.batch_size,
+        training=False,
+        boxes=boxes,
+    )
+    hooks = [_SameNetwork(network.checkpoint)]
+    return functools.partial(
+        estimator.predict, input_fn, hooks=hooks, checkpoint_path=network.checkpoint
+    )
+
+
+def _collect(
+    rows: Iterable[dict], count: int, schema: KeypointSchema, on_row=None
+) -> tuple[Predictions, int]:
+    """The first `count` rows, over the full schema, as arrays; and how many rows there were.
+
+    No row is held: a network gives arrays of whole batches, which parts of them would keep.
+    """
+    image_ids, categories = np.full(count, '', object), np.full(count, '', object)
+    image_sizes = np.zeros([count, 2], np.int32)
+    keypoints = np.zeros([count, schema.num_keypoints, 2], np.float32)
+    scores = np.zeros([count, schema.num_keypoints], np.float32)
+    number = 0
+    for number, row in enumerate(rows, 1):
+        if number <= count:
+            place = number - 1
+            image_ids[place], categories[place] = row['image_id'].decode(), row['category'].decode()
+            image_sizes[place] = row['image_size']
+            keypoints[place], scores[place] = row['keypoints'], row['scores']
+        if on_row:
+            on_row(number - 1)
+    visibility = np.full([count, schema.num_keypoints], -1, np.int32)
+    for category in set(categories) - {''}:
+        visibility[np.ix_(categories == category, schema.indices(category))] = 1
+    arrays = (image_ids, categories.astype(str), image_sizes, keypoints, scores, visibility)
+    return Predictions(*arrays), number
+
+
+def confident_box(keypoints: np.ndarray, scores: np.ndarray, visibility: np.ndarray) -> np.ndarray:
+    """The box around a picture's confident points.
+
+    Args:
+        keypoints: [K, 2] px.
+        scores: [K].
+        visibility: [K]; -1 where the category has no such point.
+
+    Returns:
+        float32 [4] (x_min, y_min, x_max, y_max) px; all zeros where there are no points.
+    """
+    own = visibility >= 0
+    if not own.any():
+        return np.zeros(4, np.float32)
+    median = np.median(scores[own])
+    # Half of a negative median is above it: without the minimum no point might be sure.
+    sure = own & (scores >= min(median, _CONFIDENT * median))
+    points = keypoints[sure]
+    if len(points) >= _FEWEST_POINTS:
+        points = points[_near_the_others(points) | (scores[sure] > median)]
+    return np.concatenate([points.min(axis=0), points.max(axis=0)]).astype(np.float32)
+
+
+def _near_the_others(points: np.ndarray) -> np.ndarray:
+    """Which of the points [N, 2] lie near the box of the others: bool [N]."""
+    ordered = np.sort(points, axis=0)
+    low = np.where(points == ordered[0], ordered[1], ordered[0])
+    high = np.where(points == ordered[-1], ordered[-2], ordered[-1])
+    gaps = np.maximum(low - points, points - high).max(axis=1)
+    return gaps <= _FAR * (high - low).max(axis=1)
+
+
+class _SameNetwork(tf.compat.v1.train.SessionRunHook):
+    """Refuses, before a session restores it, a checkpoint of another network than the graph's.
+
+    Args:
+        checkpoint: Its prefix.
+    """
+
+    def __init__(self, checkpoint: str):
+        self._checkpoint = checkpoint
+
+    def begin(self):
+        variables.check_fit(self._checkpoint, tf.compat.v1.global_variables())

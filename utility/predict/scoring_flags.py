@@ -1,0 +1,48 @@
+"""The flags of the scripts that compare predictions with answers, of runs or of CSVs."""
+
+from __future__ import annotations
+
+from absl import flags
+
+from utility.predict import flags as prediction_flags
+
+_OF_CSVS = ('missing', 'dataset')
+
+
+def define() -> None:
+    """Defines the flags, those of prediction_flags among them."""
+    flags.DEFINE_string('data_dir', None, 'A labelled split of the records, RECORDS/val.')
+    flags.DEFINE_list('model_dir', None, 'The run to score, or several with commas as one.')
+    prediction_flags.define()
+    flags.DEFINE_string('prediction', None, 'The submission to score, a CSV.')
+    flags.DEFINE_string('answers', None, 'The annotations of the same pictures, a CSV.')
+    flags.DEFINE_enum(
+        'missing',
+        'error',
+        ['error', 'count', 'skip'],
+        'What to do with a scored point that is predicted as -1_-1_-1: stop, score it as a '
+        'prediction at (-1, -1), or leave it out.',
+    )
+    flags.DEFINE_string('dataset', 'fashionai', 'Whose categories and keypoints the CSVs have.')
+
+
+def are_csvs_given(values, with_data_dir: bool = False) -> bool:
+    """Whether a submission is to be scored, and not runs.
+
+    Args:
+        values: The flags.
+        with_data_dir: Whether records may come with a submission.
+
+    Raises:
+        ValueError: It is neither or both, or a flag that was given belongs to the other.
+    """
+    csvs, runs = (values.prediction, values.answers), (values.data_dir, values.model_dir)
+    only_csvs = all(csvs) and not values.model_dir and (with_data_dir or not values.data_dir)
+    if not (only_csvs or all(runs) and not any(csvs)):
+        raise ValueError('give either --prediction and --answers, or --data_dir and --model_dir')
+    if only_csvs:
+        prediction_flags.refuse()
+    for name in () if only_csvs else _OF_CSVS:
+        if values[name].present:
+            raise ValueError(f'--{name} is for --prediction and --answers only')
+    return only_csvs

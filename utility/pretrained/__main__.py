@@ -1,0 +1,79 @@
+"""Lists where weights are published, and says what a network would take from a file of weights.
+
+    python -m utility.pretrained --list                  where weights are published
+    python -m utility.pretrained FILE                    whose they are, which backbones they fit
+    python -m utility.pretrained FILE --backbone=NAME    what that backbone would take from them
+
+`--init_checkpoint=FILE` of the train scripts starts from them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from absl import flags
+
+from config import NetworkConfig
+from utility.command_line import scripts
+from utility.pretrained import published
+from utility.pretrained.adoption import adopt
+from utility.pretrained.loading import describe
+from utility.pretrained.origins import KERAS_PREFIX
+from utility.pretrained.warm_start import backbone_variables, fitting_backbones, plan
+
+
+def _listing() -> Iterator[str]:
+    """For each registered backbone, where its weights are published."""
+    from nets import BACKBONES
+
+    in_keras = [name for name in BACKBONES.names() if name.startswith(KERAS_PREFIX)]
+    for backbone in (name for name in BACKBONES.names() if name not in in_keras):
+        yield f'{backbone}:'
+        for file in published.FILES:
+            if file.backbone == backbone:
+                details = '; '.join(filter(None, (file.origin, file.size, file.note)))
+                yield f'    {file.url}\n        {details}'
+        for word, advice in published.ADVICE.items():
+            if backbone.startswith(word):
+                yield f'    {advice}'
+    if in_keras:
+        yield f'{", ".join(in_keras)}:\n    {published.KERAS}'
+    yield f'\n{published.HOW_TO}'
+
+
+def _show(path: str, backbone: str, allow_partial: bool) -> None:
+    weights = describe(path, backbone)
+    print(f'{path}: {weights.origin}, {len(weights.shapes)} tensors for a network here')
+    if not backbone:
+        if weights.backbones:
+            fitting = ', '.join(fitting_backbones(weights))
+            print(f'fills the backbones: {fitting or "none that is registered"}')
+        return
+    network = adopt(NetworkConfig(backbone), path, allow_partial)
+    report = plan(weights, backbone_variables(network), allow_partial, backbone)
+    print(report)
+    for what, names in (('not used', report.unexpected), ('missing', report.missing)):
+        for name in names:
+            print(f'{what}: {name}')
+    print(f'mean {network.mean}, std {network.std}, options {dict(network.backbone_options)}')
+
+
+def _main(positional: list[str]) -> None:
+    values = flags.FLAGS
+    if values.list == bool(positional) or len(positional) > 1:
+        raise ValueError('give either --list or one file of weights')
+    if values.list and values.backbone:
+        raise ValueError('--backbone is for a file of weights; --list tells of all backbones')
+    if values.allow_partial_init and not values.backbone:
+        raise ValueError('--allow_partial_init needs --backbone, which the weights are a part of')
+    if values.list:
+        print('\n'.join(_listing()))
+    else:
+        _show(positional[0], values.backbone, values.allow_partial_init)
+
+
+if __name__ == '__main__':
+    flags.DEFINE_boolean('list', False, 'Print where weights are published.')
+    flags.DEFINE_string('backbone', '', 'Backbone that is to take the weights.')
+    flags.DEFINE_boolean('allow_partial_init', False, 'Accept weights that cover a part.')
+    scripts.run(_main, __doc__)

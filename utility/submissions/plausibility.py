@@ -1,0 +1,244 @@
+"""Is a prediction what was meant? What a whole submission looks like, beside what is usual.
+
+Nothing here is against a rule, and every answer is a 'probably'. What is usual was measured on the
+annotations of the FashionAI challenge and on submissions to it. The limits lie far from it, so that
+a poor network is not taken for a broken file. Exchanged columns whose points have no usual order,
+such as cuffs and waistlines, are not seen.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from preprocessing.schema import KeypointSchema
+from utility.submissions.findings import WARNING, Example, Finding
+from utility.submissions.scale import MIN_PICTURES, TYPICAL_SIDE, check_scale
+
+# 'left' is the left of the picture: in at most 12 % of the answers of any category two points stand
+# the other way round (trousers' inner hems, legs crossed), and in no more of the submissions.
+_MAX_REVERSED = 0.5
+_MAX_SAME = 0.25  # share of a point's most frequent position; 3 % in cells of 8 px
+_MAX_EQUAL = 0.5  # share of the pictures where two points coincide
+_GRIDS = (32, 16, 8, 4)  # px
+_ON_GRID = 0.6  # share of the coordinates; chance has 0.25 at most
+# From top to bottom; of points with the same number either may be higher.
+_LEVELS = {
+    'neckline': 0,
+    'shoulder': 1,
+    'center_front': 1,
+    'armpit': 2,
+    'waistline': 3,
+    'waistband': 3,
+    'crotch': 4,
+    'top_hem': 5,
+    'hemline': 5,
+    'bottom_in': 5,
+    'bottom_out': 5,
+}
+
+
+class Prediction(NamedTuple):
+    """Points of N pictures.
+
+    Attributes:
+        lines: int64 [N], of the file.
+        image_ids: str objects [N].
+        categories: str [N].
+        keypoints: float64 [N, K, 2], indices of pixels; NaN where there is no point.
+        image_sizes: float64 [N, 2], (height, width), px; NaN where unknown.
+    """
+
+    lines: np.ndarray
+    image_ids: np.ndarray
+    categories: np.ndarray
+    keypoints: np.ndarray
+    image_sizes: np.ndarray
+
+    def rows(self, chosen: np.ndarray) -> Prediction:
+        return Prediction(*(values[chosen] for values in self))
+
+    def example(self, row: int, detail: str) -> Example:
+        return Example(self.lines[row], self.image_ids[row], detail)
+
+
+class _Order(NamedTuple):
+    """Two points, of which the first usually has the smaller x (axis 0) or y (axis 1)."""
+
+    first: str
+    second: str
+    axis: int
+
+    @property
+    def mirrors(self) -> bool:
+        return self.second == self.first.replace('_left', '_right')
+
+
+def check_plausibility(prediction: Prediction, schema: KeypointSchema) -> list[Finding]:
+    """What is probably not meant in a prediction, all of it of the schema's categories."""
+    constant = _constant(prediction, schema)
+    findings = [*constant, *_on_grid(prediction), *_collapsed(prediction)]
+    findings += _coinciding(prediction, schema) + _beyond_typical(prediction)
+    axes_exchanged = _axes_exchanged(prediction, schema)
+    if axes_exchanged:
+        return findings + axes_exchanged
+    findings += _reversed(prediction, schema)
+    # The middle of the points says nothing of the pictures where it is always the same.
+    return findings if constant else findings + check_scale(*prediction[-2:])
+
+
+def _of_categories(
+    prediction: Prediction, schema: KeypointSchema
+) -> Iterator[tuple[str, np.ndarray, Prediction]]:
+    """Each category with enough pictures: its name, the rows of its pictures, and these alone."""
+    for category in schema.categories:
+        rows = np.flatnonzero(prediction.categories == category)
+        if len(rows) >= MIN_PICTURES:
+            yield category, rows, prediction.rows(rows)
+
+
+def _shares(mask: np.ndarray, among: np.ndarray) -> float:
+    """Share of True in mask among the N that count; 0 if these are too few."""
+    count = np.count_nonzero(among)
+    return np.count_nonzero(mask & among) / count if count >= MIN_PICTURES else 0.0
+
+
+def _is_there(keypoints: np.ndarray) -> np.ndarray:
+    return ~np.isnan(keypoints).any(-1)
+
+
+def _on_grid(prediction: Prediction) -> list[Finding]:
+    values = prediction.keypoints[_is_there(prediction.keypoints)].astype(np.int64).ravel()
+    if len(values) < 100 * MIN_PICTURES:
+        return []
+    for grid in _GRIDS:
+        on_grid = np.bincount(values % grid, minlength=grid).max()
+        if on_grid >= _ON_GRID * len(values):
+            what = f'coordinates lie {grid} px apart: points are cells of a heat map, not refined'
+            advice = 'decode with a refinement (--refine), and map to the picture before rounding'
+            return Finding(WARNING, 'constant', what, advice, 'coordinates').at(on_grid)
+    return []
+
+
+def _collapsed(prediction: Prediction) -> list[Finding]:
+    points = prediction.keypoints
+    extent = np.fmax.reduce(points, axis=1) - np.fmin.reduce(points, axis=1)
+    collapsed = (extent <= 1).all(-1) & (_is_there(points).sum(1) > 1)
+    rows = np.flatnonzero(collapsed)
+    what, advice = 'all points of a picture in one place', 'look at these pictures and their crops'
+    finding = Finding(WARNING, 'constant', what, advice, 'pictures')
+    return finding.at(len(rows), (prediction.example(row, '') for row in rows))
+
+
+def _constant(prediction: Prediction, schema: KeypointSchema) -> list[Finding]:
+    examples = []
+    for category, rows, part in _of_categories(prediction, schema):
+        for k in schema.indices(category):
+            there = np.flatnonzero(_is_there(part.keypoints[:, k]))
+            places, first, counts = np.unique(
+                part.keypoints[there, k], axis=0, return_index=True, return_counts=True
+            )
+            if len(there) >= MIN_PICTURES and counts.max() > _MAX_SAME * len(there):
+                most = counts.argmax()
+                x, y = places[most]
+                detail = f'{schema.keypoints[k]} is at ({x:g}, {y:g}) in {counts[most]:,} of '
+                detail += f'{len(there):,} pictures of {category}'
+                examples.append(prediction.example(rows[there[first[most]]], detail))
+    what = 'points at the same place in many pictures'
+    advice = 'does the network see the pictures, and each its own? Points may be means, or defaults'
+    return Finding(WARNING, 'constant', what, advice, 'columns').at(len(examples), examples)
+
+
+def _coinciding(prediction: Prediction, schema: KeypointSchema) -> list[Finding]:
+    examples = []
+    for category, rows, part in _of_categories(prediction, schema):
+        own = schema.indices(category)
+        for a, b in ((a, b) for a in own for b in own if a < b):
+            points = part.keypoints[:, [a, b]]
+            equal = (points[:, 0] == points[:, 1]).all(-1)
+            share = _shares(equal, _is_there(points).all(-1))
+            if share > _MAX_EQUAL:
+                detail = (
+                    f'{schema.keypoints[a]} = {schema.keypoints[b]} in {share:.1%} of {category}'
+                )
+                examples.append(prediction.example(rows[equal.argmax()], detail))
+    what, advice = 'two points are the same in most pictures', 'was a column copied to another?'
+    finding = Finding(WARNING, 'exchanged', what, advice, 'pairs of columns')
+    return finding.at(len(examples), examples)
+
+
+def _axes_exchanged(prediction: Prediction, schema: KeypointSchema) -> list[Finding]:
+    """A point and its partner on the other side are side by side, not one above the other."""
+    pairs = [(k, p) for k, p in enumerate(schema.flip_permutation) if k < p]
+    pairs = np.array(pairs, int).reshape(-1, 2)
+    offsets = prediction.keypoints[:, pairs[:, 0]] - prediction.keypoints[:, pairs[:, 1]]
+    there = _is_there(offsets)
+    across, along = np.abs(offsets[there]).T
+    too_few = np.count_nonzero(there.any(1)) < MIN_PICTURES
+    if too_few or np.median(across) >= np.median(along):
+        return []
+    what = 'x and y are probably exchanged: left and right points stand one above the other'
+    finding = Finding(WARNING, 'exchanged', what, 'write x_y_1, not y_x_1', 'pairs of points')
+    return finding.at(np.count_nonzero(along > across))
+
+
+def _usual_orders(category: str, schema: KeypointSchema) -> Iterator[_Order]:
+    """What usually stands left of what, and what above what, by the names of the points."""
+    own = [schema.keypoints[k] for k in schema.indices(category)]
+    kinds = {name: re.sub('_(left|right)', '', name) for name in own}
+    for a, b in ((a, b) for a in own for b in own):
+        if '_left' in a and b == a.replace('_left', '_right'):
+            yield _Order(a, b, axis=0)
+        sides = {side for side in ('left', 'right') if side in a or side in b}
+        lower = _LEVELS.get(kinds[b], -1) > _LEVELS.get(kinds[a], len(_LEVELS))
+        if lower and len(sides) == 1:
+            yield _Order(a, b, axis=1)
+        if a.endswith('_out') and b == a[: -len('out')] + 'in':
+            yield _Order(a, b, axis=0) if 'left' in a else _Order(b, a, axis=0)
+
+
+def _reversed(prediction: Prediction, schema: KeypointSchema) -> list[Finding]:
+    """Points that stand the other way round than usual: left and right, or whole columns."""
+    sides, others = [], []
+    for category, rows, part in _of_categories(prediction, schema):
+        found = {}
+        for order in _usual_orders(category, schema):
+            a, b = (schema.keypoints.index(name) for name in order[:2])
+            wrong = part.keypoints[:, a, order.axis] > part.keypoints[:, b, order.axis]
+            share = _shares(wrong, _is_there(part.keypoints[:, [a, b]]).all(-1))
+            if share > _MAX_REVERSED:
+                where = 'below' if order.axis else 'right of'
+                detail = f'{order.first} is {where} {order.second} in {share:.1%} of {category}'
+                found[order] = prediction.example(rows[wrong.argmax()], detail)
+        mirrored = [order for order in found if order.mirrors]
+        sides += [found[order] for order in mirrored]
+        # Where left is right, what is outside is inside as well.
+        others += [found[o] for o in found if not o.mirrors and not (mirrored and o.axis == 0)]
+    what = 'left and right are probably exchanged; left is the left of the picture'
+    advice = (
+        'exchange the columns; was a flipped picture not flipped back, or its points not renamed?'
+    )
+    findings = Finding(WARNING, 'exchanged', what, advice, 'pairs of columns').at(len(sides), sides)
+    what = 'points stand the other way round than usual'
+    advice = (
+        'are columns exchanged, is y counted from below, are means taken over absent points (-1)?'
+    )
+    finding = Finding(WARNING, 'exchanged', what, advice, 'pairs of columns')
+    return findings + finding.at(len(others), others)
+
+
+def _beyond_typical(prediction: Prediction) -> list[Finding]:
+    """Points that are most likely outside of the picture, where no sizes are known."""
+    unknown = np.isnan(prediction.image_sizes).all()
+    beyond = (prediction.keypoints >= TYPICAL_SIDE).any(-1) & unknown
+    places = np.argwhere(beyond)
+    what = f'points at {TYPICAL_SIDE} px or beyond, though most pictures end there'
+    advice = 'give --data_dir, so that the sizes of the pictures are known'
+    examples = (
+        prediction.example(row, 'at ({:g}, {:g})'.format(*prediction.keypoints[row, k]))
+        for row, k in places
+    )
+    return Finding(WARNING, 'ranges', what, advice, 'points').at(len(places), examples)

@@ -1,0 +1,193 @@
+"""Submission files as they are: nothing that can be told about stops the reading.
+
+preprocessing.tables reads files that are to be used, and refuses a broken one at the first place.
+Here all such places are to be found.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import os
+import zlib
+from collections import Counter
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from preprocessing.files import read_bytes
+from preprocessing.schema import KeypointSchema
+from preprocessing.tables import EXTRA_CATEGORY, IMAGE_CATEGORY, IMAGE_ID
+from utility.submissions.findings import ERROR, WARNING, Example, Finding, num_errors
+
+_BOM = '\ufeff'
+_OTHER_SEPARATORS = (';', '\t', '|')
+
+
+class RawSubmission(NamedTuple):
+    """The rows of a file, not yet understood.
+
+    Attributes:
+        lines: int64 [N], the number of the line that each row stood in, from 1.
+        image_ids: str objects [N].
+        categories: str objects [N].
+        cells: Keypoint -> N cells; without the keypoints that have no column.
+    """
+
+    lines: np.ndarray
+    image_ids: np.ndarray
+    categories: np.ndarray
+    cells: dict[str, tuple[str, ...]]
+
+
+class _Rows(NamedTuple):
+    """The fields of lines that are not blank, and the numbers of those lines."""
+
+    fields: list[list[str]]
+    lines: list[int]
+
+
+def read_raw(
+    path: str | os.PathLike, schema: KeypointSchema
+) -> tuple[RawSubmission | None, list[Finding]]:
+    """Reads a submission, gzipped or not, whatever is wrong with it.
+
+    Returns:
+        The rows that have as many fields as there are columns, or None if none can be made use of;
+        and what is wrong with the text, the header and the lengths of the rows.
+
+    Raises:
+        OSError: The file cannot be read.
+    """
+    text, findings = _text(read_bytes(path))
+    rows, found = _split(text)
+    findings += found
+    if not rows.fields:
+        return None, findings or _broken('the file is empty', Example(1))
+    names, num_header_rows, found = _names(rows, schema)
+    findings += found
+    body = _Rows(rows.fields[num_header_rows:], rows.lines[num_header_rows:])
+    findings += _other_lengths(body, len(names))
+    kept = [i for i, row in enumerate(body.fields) if len(row) == len(names)]
+    # The first of several columns of one name counts.
+    columns = dict(reversed(list(zip(names, zip(*(body.fields[i] for i in kept))))))
+    if IMAGE_ID not in columns or IMAGE_CATEGORY not in columns:
+        if not num_errors(findings):
+            findings += _broken('no rows below the header', Example(rows.lines[0]))
+        return None, findings
+    raw = RawSubmission(
+        lines=np.array([body.lines[i] for i in kept]),
+        image_ids=np.array(columns[IMAGE_ID], dtype=object),
+        categories=np.array(columns[IMAGE_CATEGORY], dtype=object),
+        cells={name: columns[name] for name in schema.keypoints if name in columns},
+    )
+    return raw, findings
+
+
+def _broken(what: str, example: Example) -> list[Finding]:
+    return Finding(ERROR, 'file', what, 'write it again, as plain UTF-8 CSV', 'file').at(
+        1, [example]
+    )
+
+
+def _text(data: bytes) -> tuple[str, list[Finding]]:
+    try:
+        if data[:2] == b'\x1f\x8b':
+            data = gzip.decompress(data)
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        return '', _broken('broken gzip data', Example(1, detail=str(error)))
+    findings = []
+    try:
+        text = data.decode()
+    except UnicodeDecodeError as error:
+        line = data.count(b'\n', 0, error.start) + 1
+        findings += _broken('not UTF-8 text', Example(line, detail=error.reason))
+        text = data.decode(errors='replace')
+    if text.startswith(_BOM):
+        text = text[len(_BOM) :]
+        what = 'a byte order mark stands before the first column, which many readers take for it'
+        advice = "save it as UTF-8 without one (encoding='utf-8', not 'utf-8-sig')"
+        findings += Finding(ERROR, 'columns', what, advice, 'file').at(1)
+    return text, findings
+
+
+def _split(text: str) -> tuple[_Rows, list[Finding]]:
+    """The fields of the lines as far as they can be told apart."""
+    findings = []
+    first = text.split('\n', 1)[0]
+    separator = max(_OTHER_SEPARATORS, key=first.count)
+    if ',' not in first and separator in first:
+        what = f'fields are separated by {separator!r}'
+        findings += Finding(ERROR, 'columns', what, 'separate them by commas', 'file').at(1)
+    else:
+        separator = ','
+    reader = csv.reader(io.StringIO(text, newline=''), delimiter=separator, strict=True)
+    rows, blank, end = _Rows([], []), [], 0
+    try:
+        for row in reader:
+            if reader.line_num != end + 1:
+                raise csv.Error('a quoted field goes on over the end of the line')
+            end = reader.line_num
+            if any(field.strip() for field in row):
+                rows.fields.append(row)
+                rows.lines.append(end)
+            else:
+                blank.append(end)
+    except csv.Error as error:
+        findings += _broken('not CSV from here on', Example(end + 1, detail=str(error)))
+    if rows.fields:
+        advice = 'delete them: some readers take them for pictures'
+        blank_lines = Finding(WARNING, 'file', 'blank lines', advice, 'lines')
+        findings += blank_lines.at(len(blank), map(Example, blank))
+    return rows, findings
+
+
+def _names(rows: _Rows, schema: KeypointSchema) -> tuple[list[str], int, list[Finding]]:
+    """What each column holds, how many rows the header is, and what is wrong with it."""
+    canonical = [IMAGE_ID, IMAGE_CATEGORY, *schema.keypoints]
+    first, line = rows.fields[0], rows.lines[0]
+    clean = [name.strip().lower() for name in first]
+    if not set(clean) & set(canonical):
+        names = [*canonical, EXTRA_CATEGORY][: max(len(first), 2)]
+        return names, 0, _of_header('there is no header', canonical, line)
+    if clean == canonical[:2] and len(rows.fields) > 1 and len(rows.fields[1]) == len(canonical):
+        what = 'the header names only the first two columns'
+        return canonical, 1, _of_header(what, canonical[2:], line)
+    return clean, 1, _compare_header(first, clean, canonical, line)
+
+
+def _compare_header(
+    first: Sequence[str], clean: Sequence[str], canonical: Sequence[str], line: int
+) -> list[Finding]:
+    counts = Counter(clean)
+    same = sorted(clean) == sorted(canonical)
+    spelling = [name for name, plain in zip(first, clean) if name != plain and plain in canonical]
+    problems = {
+        'columns are missing': [name for name in canonical if name not in counts],
+        'unknown columns': [name for name in first if name.strip().lower() not in canonical],
+        'columns are there more than once': [name for name, n in counts.items() if n > 1],
+        'columns are written with other letters or spaces': spelling,
+        'columns are in another order': [a for a, b in zip(clean, canonical) if same and a != b],
+    }
+    return [
+        finding for what, names in problems.items() for finding in _of_header(what, names, line)
+    ]
+
+
+def _of_header(what: str, names: Sequence[str], line: int) -> list[Finding]:
+    advice = 'begin with the header of the annotations: image_id, image_category, all keypoints'
+    example = Example(line, detail=', '.join(map(repr, names)))
+    return Finding(ERROR, 'columns', what, advice, 'columns').at(len(names), [example])
+
+
+def _other_lengths(rows: _Rows, width: int) -> list[Finding]:
+    examples = [
+        Example(line, row[0], f'{len(row)} fields')
+        for row, line in zip(rows.fields, rows.lines)
+        if len(row) != width
+    ]
+    what = f'rows without {width} fields, not looked at any further'
+    advice = f'write {width} fields in every row: id, category and a cell for each keypoint'
+    return Finding(ERROR, 'columns', what, advice).at(len(examples), examples)

@@ -1,0 +1,84 @@
+"""Are points in the coordinates of the pictures, or of pictures that were resized for a network?
+
+Garments stand in the middle of their picture and reach close to its border. So the middle of the
+points tells how large the picture is that they lie in.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from utility.submissions.findings import WARNING, Finding
+
+MIN_PICTURES = 20  # fewer say nothing
+# The longest side of most pictures of FashionAI, and of none more, px; where sizes are not known.
+TYPICAL_SIDE = 512
+# Twice the middle of the points over the size of the picture, as a median: 0.99 to 1.03 of answers,
+# 0.92 to 1.02 of submissions. And how far points reach: 0.97 of it or more, as 99th percentile.
+_SCALES = (0.9, 1.12)
+_REACH = 0.9
+_COMMON_SIDES = np.array([128, 192, 224, 256, 320, 368, 384, 416, 448, 480, 512, 640, 768, 1024])
+_MIN_ASPECT = 1.1  # from which on a picture is clearly no square
+# How much of a picture's aspect its points have lost: 1 for pictures made square; measured -0.16 to
+# 0.05 of answers and of submissions.
+_SQUARED = 0.5
+
+
+def check_scale(keypoints: np.ndarray, image_sizes: np.ndarray) -> list[Finding]:
+    """Whether the points of a whole submission lie in other pictures than they should.
+
+    Args:
+        keypoints: float64 [N, K, 2], px; NaN where there is no point.
+        image_sizes: float64 [N, 2], (height, width), px; NaN where unknown.
+    """
+    seen = (~np.isnan(keypoints).any(-1)).sum(1) > 1
+    known = seen & ~np.isnan(image_sizes).any(-1)
+    if np.count_nonzero(known) >= MIN_PICTURES:
+        chosen, width_height = keypoints[known], image_sizes[known, ::-1]
+        given = 'by the sizes of the pictures'
+    elif np.count_nonzero(seen) >= MIN_PICTURES:
+        chosen, width_height = keypoints[seen], np.full([1, 2], float(TYPICAL_SIDE))
+        given = f'if their longest side is {TYPICAL_SIDE} px, as that of most of FashionAI is'
+    else:
+        return []
+    high = np.fmax.reduce(chosen, axis=1)
+    doubled = np.maximum(np.fmin.reduce(chosen, axis=1) + high, 1)
+    return _resized(doubled, high, width_height, given) or _squared(doubled, width_height)
+
+
+def _resized(
+    doubled: np.ndarray, high: np.ndarray, width_height: np.ndarray, given: str
+) -> list[Finding]:
+    """Both coordinates are too small, or too large.
+
+    Args:
+        doubled: [N, 2], px, twice the middle of each picture's points.
+        high: [N, 2], px, the largest x and y of them.
+        width_height: [N, 2] or [1, 2], px.
+        given: How the sizes are known.
+    """
+    scale = np.median(doubled / width_height)
+    reach = np.quantile((high / width_height).max(-1), 0.99)
+    if _SCALES[0] <= scale <= _SCALES[1] or (scale < 1 and reach > _REACH):
+        return []
+    side = scale * np.median(width_height.max(-1))
+    nearest = _COMMON_SIDES[np.abs(np.log(_COMMON_SIDES / side)).argmin()]
+    what = f'coordinates are probably those of pictures resized to about {nearest} px, {given}'
+    advice = f'multiply by about {1 / scale:.2f}: map points back from the input of the network'
+    return Finding(WARNING, 'scale', what, advice, 'pictures').at(len(doubled))
+
+
+def _squared(doubled: np.ndarray, width_height: np.ndarray) -> list[Finding]:
+    """x and y have scales as different as the sides of the picture; arguments as of _resized."""
+    aspect = np.log(width_height[:, 1] / width_height[:, 0])
+    oblong = np.abs(aspect) > np.log(_MIN_ASPECT)
+    if np.count_nonzero(oblong) < MIN_PICTURES:
+        return []
+    relative = np.log(doubled / width_height)[oblong]
+    slope = np.median((relative[:, 0] - relative[:, 1]) / aspect[oblong])
+    if slope <= _SQUARED:
+        return []
+    side = np.median(doubled[oblong])
+    what = f'coordinates are probably those of pictures made square, of about {side:.0f} px'
+    advice = 'scale x and y each by its own factor, or take off the padding'
+    return Finding(WARNING, 'scale', what, advice, 'pictures').at(np.count_nonzero(oblong))

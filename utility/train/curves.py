@@ -1,0 +1,146 @@
+"""A page with the curves of a training, `curves.html` beside its checkpoints.
+
+Written anew after each evaluation, from metrics.csv and evaluations.csv; it is one file without
+scripts that can be opened anywhere, mailed, or kept beside the results.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any, Optional
+
+from absl import logging
+
+from utility.checkpoints import evaluations, step_tables
+from utility.train import log
+from utility.visualization import charts, html_page
+from utility.visualization.charts import Line
+
+FILE = 'curves.html'
+_ERROR = log.ERROR
+_MOST_ROWS = 20  # of the table of evaluations
+
+_TEMPLATE = """
+{% extends 'page.html' %}
+{% from 'parts.html' import show_table %}
+{% from 'charts.html' import show_chart %}
+{% block main %}
+<p>{{ summary }}</p>
+{% for title, chart in charts.items() %}
+<section>
+<h2>{{ title }}</h2>
+{{ show_chart(chart) }}
+</section>
+{% endfor %}
+<h2>{{ table.caption }}</h2>
+{{ show_table(table) }}
+<p class="muted">Of a line with many numbers means of neighbours are drawn, and their range in a
+lighter shade. Axes are logarithmic where the largest number is ten times the smallest or more.
+Everything is in metrics.csv and evaluations.csv.</p>
+{% endblock %}
+"""
+
+
+def make_reaction(folder: str) -> evaluations.Reaction:
+    """The reaction that writes the page of the network in `folder`.
+
+    A page that cannot be written is a warning: it ends no training.
+    """
+
+    def draw_curves(step: int, _: evaluations.Metrics) -> Optional[str]:  # noqa: UP045
+        try:
+            write_page(folder, step)
+        except OSError as error:
+            logging.warning('no page of curves: %s', error)
+
+    return draw_curves
+
+
+def write_page(folder: str, step: int) -> None:
+    """Writes the page of a network up to a step: it is complete or as it was before.
+
+    Raises:
+        OSError: It cannot be written.
+        ValueError: A table is broken.
+    """
+    taken = step_tables.read(os.path.join(folder, log.FILE), up_to=step)
+    found = evaluations.read(folder, up_to=step)
+    lines = _lines(taken, found)
+    drawn = {title: charts.draw(title, of_title, step) for title, of_title in lines.items()}
+    sources = {'charts.html': charts.TEMPLATE, 'curves.html': _TEMPLATE}
+    template = html_page.environment(sources).get_template('curves.html')
+    path = os.path.abspath(folder) if '://' not in folder else folder
+    values = {
+        'title': 'Training of ' + '/'.join(path.rstrip('/').split('/')[-2:]),
+        'summary': _summary(found),
+        'charts': {title: chart for title, chart in drawn.items() if chart},
+        'table': _table(found),
+    }
+    html_page.write_page(os.path.join(folder, FILE), template, values)
+
+
+_Rows = Mapping[int, Mapping[str, float]]
+
+
+def _lines(taken: _Rows, found: _Rows) -> dict[str, list[Line]]:
+    """Title of a chart -> its lines."""
+    outputs = sorted({n for row in taken.values() for n in row if _is_output(n)})
+    losses = [_line(taken, log.LOSS, 'of batches')]
+    if len(outputs) > 1:
+        losses += [_line(taken, n, 'output ' + n.rpartition('_')[2]) for n in outputs]
+    categories = sorted({n for row in found.values() for n in row if n.startswith(f'{_ERROR}/')})
+    by_category = [_line(found, n, n.partition('/')[2], 100) for n in categories]
+    error, validation = 'NE, %', 'validation'
+    return {
+        'Loss': [*losses, _line(found, log.LOSS, validation)],
+        error: [
+            _line(taken, _ERROR, 'of training batches', 100),
+            _line(found, _ERROR, validation, 100),
+        ],
+        f'Validation {error}, by category': by_category if len(by_category) > 1 else [],
+        'Learning rate': [_line(taken, log.LEARNING_RATE, 'learning rate')],
+        'Images per second': [_line(taken, log.RATE, 'images per second')],
+        'Time that steps wait for input, %': [_line(taken, log.WAITING, 'waiting', 100)],
+    }
+
+
+def _is_output(name: str) -> bool:
+    return name.startswith(log.OUTPUT_LOSS)
+
+
+def _line(rows: _Rows, column: str, name: str, factor: float = 1.0) -> Line:
+    values = {step: factor * row[column] for step, row in rows.items() if column in row}
+    return Line(name, list(values), list(values.values()))
+
+
+def _best(found: _Rows) -> Optional[int]:  # noqa: UP045
+    """The step of least NE; None where no evaluation has one."""
+    errors = {step: row[_ERROR] for step, row in found.items() if row.get(_ERROR, -1) >= 0}
+    return min(errors, key=errors.get) if errors else None
+
+
+def _summary(found: _Rows) -> str:
+    best = _best(found)
+    if best is None:
+        return 'No evaluation has an NE yet.'
+    last = max(found)
+    return (
+        f'Least validation NE: {100 * found[best][_ERROR]:.2f} % at step {best}; the last of '
+        f'{len(found)} evaluations, at step {last}, has {100 * found[last][_ERROR]:.2f} %.'
+    )
+
+
+def _table(found: _Rows) -> html_page.Table:
+    names: dict[str, Any] = {n: None for row in found.values() for n in row if n.startswith(_ERROR)}
+    best = _best(found)
+    steps = sorted({*list(found)[-_MOST_ROWS:], *([best] if best is not None else [])})
+    rows = [
+        [
+            f'{step} (best)' if step == best else str(step),
+            *(f'{100 * found[step][n]:.2f}' if n in found[step] else '' for n in names),
+        ]
+        for step in steps
+    ]
+    heads = ['NE, %' if n == _ERROR else n.partition('/')[2] for n in names]
+    return html_page.Table('The last evaluations', ['step', *heads], rows)

@@ -1,0 +1,70 @@
+"""A training made longer: the same command with more `epochs` goes on where the shorter one ended.
+
+Only where that is exact: the longer training would have taken the very same steps.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import tensorflow as tf
+
+from config import Experiment
+from utility.checkpoints import files, runs, snapshots, variables
+from utility.optim import schedules
+from utility.train.plan import Plan, make_plan
+
+
+def check(folder: str, experiment: Experiment, plan: Plan, data_dir: str) -> None:
+    """Refuses another length that would have changed the steps which were taken.
+
+    Args:
+        folder: Of the network; nothing is wrong where no checkpoint is.
+        experiment: What is to be trained, that of the folder but for its `epochs`.
+        plan: Its plan.
+        data_dir: The records.
+
+    Raises:
+        ValueError: So it is; tells what would have been another.
+    """
+    if not variables.has_checkpoint(folder):
+        return
+    there = runs.load_experiment(folder)
+    if there.epochs == experiment.epochs:
+        return
+    taken = snapshots.step_of(files.candidates(folder)[0])
+    planned = make_plan(there, data_dir, plan.replicas)
+    difference = _difference(experiment, planned, plan, taken)
+    if difference:
+        raise ValueError(
+            f'epochs={experiment.epochs:g}: {folder} was planned for epochs={there.epochs:g} and '
+            f'stands at step {taken}; with the new length {difference}. Give another --model_dir, '
+            f'and --init_checkpoint={folder} to start from its weights'
+        )
+
+
+def _difference(experiment: Experiment, planned: Plan, plan: Plan, taken: int) -> str:
+    """What of the steps taken depends on the length, in words; '' if nothing does."""
+    if plan.length.total_steps < taken:
+        return f'the training would have ended at step {plan.length.total_steps}'
+    steps = np.arange(taken)
+    rates = [
+        schedules.learning_rate(
+            experiment.optimizer, experiment.schedule, tf.constant(steps), one.length
+        ).numpy()
+        for one in (planned, plan)
+    ]
+    other = steps[rates[0] != rates[1]]
+    if other.size:
+        before, now = (values[other[0]] for values in rates)
+        return (
+            f'the learning rate of schedule.name={experiment.schedule.name!r} after step '
+            f'{other[0]} would have been {now:g}, not {before:g}'
+        )
+    late = [round(experiment.data.late_from * one.length.total_steps) for one in (planned, plan)]
+    if experiment.data.late_ops and min(late) < taken and late[0] != late[1]:
+        return f'data.late_ops would have come after step {late[1]}, not {late[0]}'
+    stops = [{stop for stop in one.stops if stop <= taken} for one in (planned, plan)]
+    goes_by_evaluations = experiment.schedule.name == 'plateau' or experiment.schedule.stop_patience
+    if goes_by_evaluations and stops[0] != stops[1]:
+        return f'step {min(stops[0] ^ stops[1])} would not be evaluated in both'
+    return ''

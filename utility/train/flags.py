@@ -1,0 +1,160 @@
+"""The flags of every train script, and the RunOptions that they stand for."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+
+from absl import flags
+
+import config
+from config import ALL_THEN_EACH
+from nets.precision import PRECISION_HELP, PRECISIONS, RECOMPUTE_HELP, XLA_HELP, Compute
+from utility.distribute.strategies import STRATEGIES
+
+# Flags that ask for something else than a training.
+_REHEARSALS = ('find_learning_rate', 'dry_run', 'profile_input')
+
+
+@dataclasses.dataclass(frozen=True)
+class RunOptions:
+    """What depends on the machine and the occasion, not on the experiment.
+
+    Attributes:
+        data_dir: Records, as convert_tfrecords.py wrote them.
+        model_dir: The run; each network is kept in a folder of its own in it.
+        category: 'each', 'all', 'all_then_each' or a comma list of categories.
+        init_checkpoint: Weights to start from, of any kind that utility/pretrained reads.
+        allow_partial_init: Whether these may fill a part of the backbone only.
+        strategy: One of strategies.STRATEGIES.
+        augment_on: 'host', or 'device': there pictures are warped and coloured by the batch.
+        logical_cpus: Devices to make of the CPU, to try 'mirrored' without GPUs; 0: one.
+        stall_minutes: After which a process of a cluster ends that has completed no step.
+        log_every: Steps between two lines of the log, and rows of metrics.csv.
+        summary_every: Steps between two summaries for TensorBoard.
+        histograms: Whether these hold histograms of the weights.
+        save_every: Steps between two checkpoints.
+        keep_checkpoints: How many of the last ones are kept, besides the best one.
+        dry_run: Tell what the training would be, and do not train.
+        profile_input: Tell how fast each stage of the input is, and do not train.
+        find_learning_rate: Try rising learning rates, and do not train.
+        precision, xla, recompute: As in Compute.
+    """
+
+    data_dir: str
+    model_dir: str
+    category: str = 'each'
+    init_checkpoint: str | None = None
+    allow_partial_init: bool = False
+    strategy: str = 'none'
+    augment_on: str = 'host'
+    logical_cpus: int = 0
+    stall_minutes: float = 30.0
+    log_every: int = 20
+    summary_every: int = 100
+    histograms: bool = False
+    save_every: int = 1000
+    keep_checkpoints: int = 5
+    dry_run: bool = False
+    profile_input: bool = False
+    find_learning_rate: bool = False
+    precision: str = 'float32'
+    xla: bool = False
+    recompute: bool = False
+
+    def __post_init__(self):
+        asked = [f'--{name}' for name in _REHEARSALS if getattr(self, name)]
+        if len(asked) > 1:
+            raise ValueError(f'{" ".join(asked)}: give one of them')
+        if self.find_learning_rate and self.strategy != 'none':
+            raise ValueError(
+                f'--find_learning_rate --strategy={self.strategy}: it tries rates on one device; '
+                'leave --strategy out, and give --set optimizer.accumulate=N for the batch of N '
+                'devices'
+            )
+
+    @property
+    def is_rehearsal(self) -> bool:
+        """Whether nothing is to be trained."""
+        return any(getattr(self, name) for name in _REHEARSALS)
+
+    @property
+    def compute(self) -> Compute:
+        return Compute(self.precision, self.xla, self.recompute)
+
+
+def define(default_model_dir: str) -> None:
+    """Defines the flags; `default_model_dir` is where a run is kept unless told otherwise."""
+    flags.DEFINE_string(
+        'data_dir',
+        os.path.join(config.DEFAULT_DATA_DIR, config.DEFAULT_RECORDS_SUBDIR),
+        'Records, as convert_tfrecords.py wrote them.',
+    )
+    flags.DEFINE_string('model_dir', default_model_dir, 'Where the run is kept, and resumed from.')
+    flags.DEFINE_string(
+        'category',
+        'each',
+        "'each': a network per category, one after the other; 'all': one network for all; "
+        f"'{ALL_THEN_EACH}': that, then one per category that goes on from it; or a comma list of "
+        'categories.',
+    )
+    flags.DEFINE_multi_string('set', [], 'key=value of the experiment, repeatable.')
+    flags.DEFINE_integer(
+        'seed', None, 'Short for --set seed=: of the weights, the order and the augmentation.'
+    )
+    weights = 'Weights to start from; `python -m utility.pretrained --list` says where to get some.'
+    flags.DEFINE_string('init_checkpoint', None, weights)
+    flags.DEFINE_boolean('allow_partial_init', False, 'Accept weights that cover a part.')
+    beside = 'Look up --init_checkpoint beside the data, at DATA_DIR/NAME.'
+    flags.DEFINE_boolean('run_on_cloud', False, beside)
+    strategy = (
+        'mirrored: all GPUs of this machine; multi_worker, parameter_server: of all machines that '
+        'TF_CONFIG names (docs/cloud.md).'
+    )
+    flags.DEFINE_enum('strategy', 'none', STRATEGIES, strategy)
+    where = 'device: the host only decodes; the step warps and colours (docs/speed.md).'
+    flags.DEFINE_enum('augment_on', 'host', ['host', 'device'], where)
+    cpus = 'Devices to make of the CPU, to try --strategy=mirrored without GPUs.'
+    flags.DEFINE_integer('logical_cpus', 0, cpus, lower_bound=0)
+    stall = 'Minutes after which a process of a cluster ends that has completed no step; longer '
+    stall += 'than an evaluation takes.'
+    flags.DEFINE_float('stall_minutes', 30.0, stall, lower_bound=0.01)
+    flags.DEFINE_integer('log_every', 20, 'Steps between two lines of the log.', lower_bound=1)
+    flags.DEFINE_integer('summary_every', 100, 'Steps between two summaries for TensorBoard.', 1)
+    flags.DEFINE_boolean('histograms', False, 'Histograms of the weights in TensorBoard.')
+    flags.DEFINE_integer('save_every', 1000, 'Steps between two checkpoints.', lower_bound=1)
+    flags.DEFINE_integer(
+        'keep_checkpoints', 5, 'How many of the last ones to keep, besides the best.', lower_bound=1
+    )
+    flags.DEFINE_boolean(
+        'dry_run',
+        False,
+        'Print the experiment, its schedule, variables, steps and memory; train and write nothing.',
+    )
+    profile = 'Print pictures/s of each stage of the input and of the training step, and which one '
+    profile += 'limits; train and write nothing.'
+    flags.DEFINE_boolean('profile_input', False, profile)
+    flags.DEFINE_boolean(
+        'find_learning_rate',
+        False,
+        'Try rising learning rates for some steps, write a page and a table of the losses, and '
+        'suggest a rate; train nothing.',
+    )
+    flags.DEFINE_enum('precision', 'float32', PRECISIONS, PRECISION_HELP)
+    flags.DEFINE_boolean('xla', False, XLA_HELP)
+    flags.DEFINE_boolean('recompute', False, RECOMPUTE_HELP)
+
+
+def assignments(values) -> list[str]:
+    """What the flags change in the experiment, in order: key=value."""
+    return [*values.set, *([] if values.seed is None else [f'seed={values.seed}'])]
+
+
+def options(values) -> RunOptions:
+    """What the flags stand for."""
+    names = [field.name for field in dataclasses.fields(RunOptions)]
+    chosen = RunOptions(**{name: values[name].value for name in names})
+    given = chosen.init_checkpoint
+    if given and values.run_on_cloud and '://' not in given:
+        return dataclasses.replace(chosen, init_checkpoint=os.path.join(chosen.data_dir, given))
+    return chosen

@@ -1,0 +1,138 @@
+"""What stops a training that went wrong before it costs anything, and what warns.
+
+A loss or a gradient that is not finite stops the step before it touches a weight; weights that are
+not finite are never saved. So the last checkpoint is always one to go on from. Weights of another
+network are not restored.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import tensorflow as tf
+from absl import logging
+
+v1 = tf.compat.v1
+
+_SHOWN = 5  # names in a message
+# A map whose values differ by less than this share of the targets' peak is flat. Networks that are
+# just initialised stand far above it: at 0.04 and more.
+_FLAT = 1e-3
+# How the message of stop_unless_finite starts, and where it stands in TensorFlow's.
+_STOPPED = re.compile(r'assertion failed: \[(step \d+: the loss is .*?)\]\n', re.DOTALL)
+
+
+def stop_unless_finite(
+    loss: tf.Tensor,
+    image_ids: tf.Tensor,
+    pairs: Sequence[tuple[tf.Tensor, tf.Variable]],
+    forgives: tf.Tensor | bool = False,
+) -> tf.Operation:
+    """An op that fails where the loss or a gradient is not finite; to run before the update.
+
+    Args:
+        loss: float [].
+        image_ids: string [B], of the batch.
+        pairs: (gradient, weight).
+        forgives: Whether gradients may be anything, because they would then not be used.
+    """
+    gradients, weights = zip(*pairs)
+    names = [weight.name.split(':')[0] for weight in weights]
+
+    def fail():
+        message = tf.strings.join(
+            [
+                'step ', tf.as_string(v1.train.get_global_step() + 1),
+                ': the loss is ', tf.as_string(loss, scientific=True, precision=3),
+                '; weights that are not finite: ', _not_finite(weights, names),
+                '; gradients that are not finite: ', _not_finite(gradients, names),
+                '; pictures of the batch: ', tf.strings.reduce_join(image_ids, separator=', '),
+            ]
+        )  # fmt: skip
+        return tf.group(tf.debugging.Assert(False, [message], summarize=1))
+
+    are_right = tf.reduce_all(tf.stack(_finite(gradients))) | forgives
+    is_right = tf.math.is_finite(loss) & are_right
+    return tf.cond(is_right, tf.no_op, fail)
+
+
+def _finite(tensors: Sequence) -> list[tf.Tensor]:
+    # What is not finite makes the sum so; one pass over the tensor instead of two.
+    return [tf.math.is_finite(tf.reduce_sum(tensor)) for tensor in tensors]
+
+
+def _not_finite(tensors: Sequence, names: Sequence[str]) -> tf.Tensor:
+    """How many of the tensors are not finite, and the names of the first few: string []."""
+    is_wrong = tf.logical_not(tf.stack(_finite(tensors)))
+    number = tf.reduce_sum(tf.cast(is_wrong, tf.int32))
+    first = tf.strings.reduce_join(tf.boolean_mask(names, is_wrong)[:_SHOWN], separator=', ')
+    counted = tf.strings.join([tf.as_string(number), f' of {len(names)} (', first])
+    more = tf.where(number > _SHOWN, ', ...)', ')')
+    return tf.where(number > 0, tf.strings.join([counted, more]), 'none')
+
+
+def stopped(error: tf.errors.OpError) -> str | None:
+    """What stop_unless_finite tells in an error of a session; None if it was not that."""
+    found = _STOPPED.search(error.message)
+    return re.sub(r'\\([\'"\\])', r'\1', found.group(1)) if found else None
+
+
+class NotFiniteError(ArithmeticError):
+    """Weights that are about to be saved are not finite."""
+
+
+class SaveOnlyFinite(v1.train.CheckpointSaverListener):
+    """Refuses to save variables that are not finite, whatever has made them so."""
+
+    def begin(self):
+        variables = [v for v in v1.global_variables() if v.dtype.is_floating]
+        self._problems = _not_finite(variables, [v.name.split(':')[0] for v in variables])
+
+    def before_save(self, session, global_step_value):
+        problems = session.run(self._problems).decode()
+        if problems != 'none':
+            raise NotFiniteError(
+                f'step {global_step_value}: variables that are not finite: {problems}'
+            )
+
+
+class FlatMaps(v1.train.SessionRunHook):
+    """Warns once a session if every heat map of a batch is constant, or nearly so.
+
+    Args:
+        heatmaps: float32 [B, h, w, K], the last output.
+        peak: Of the targets.
+        every: Steps between two looks.
+    """
+
+    def __init__(self, heatmaps: tf.Tensor, peak: float, every: int):
+        heights = tf.reduce_max(heatmaps, axis=[1, 2]) - tf.reduce_min(heatmaps, axis=[1, 2])
+        self._height = tf.reduce_max(heights)
+        self._peak = peak
+        self._every = every
+        self._has_warned = False
+
+    def begin(self):
+        self._step_tensor = v1.train.get_global_step()
+
+    def after_create_session(self, session, coord):
+        self._step = int(session.run(self._step_tensor))
+
+    def before_run(self, run_context):
+        self._step += 1
+        looks = self._step % self._every == 0 and not self._has_warned
+        return v1.train.SessionRunArgs(self._height) if looks else None
+
+    def after_run(self, run_context, run_values):
+        height = run_values.results
+        if height is None or height >= _FLAT * self._peak:
+            return
+        self._has_warned = True
+        logging.warning(
+            'step %d: every heat map of the batch is flat: none rises more than %.2g above its '
+            'lowest value, but the targets peak at %g. Usual causes: a learning rate that is too '
+            'high (optimizer.learning_rate, optimizer.clip_norm), targets of less than a cell '
+            '(loss.sigmas), few points that count (loss.points), or inputs that are all alike',
+            self._step, height, self._peak,
+        )  # fmt: skip

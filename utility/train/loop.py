@@ -1,0 +1,73 @@
+"""Training and evaluation of a network in turn, from whatever step it stands at."""
+
+from __future__ import annotations
+
+import functools
+import gc
+from collections.abc import Sequence
+
+from absl import logging
+
+from utility.checkpoints import evaluations
+from utility.distribute.early_stop_signal import Agreement
+
+
+def alternate(
+    trainer,
+    train_input,
+    evaluate,
+    stops: Sequence[int],
+    reactions: Sequence[evaluations.Reaction] = (),
+    agreement: Agreement | None = None,
+) -> None:
+    """Trains to each stop that is ahead, evaluates there and tells the reactions.
+
+    At a stop that was reached in an earlier run, as the last thing it did, the result is taken from
+    that run if it had the time to keep it; the reactions are told again, and a training that one of
+    them had ended has ended.
+
+    Args:
+        trainer: The network's: an Estimator, or what is used as one.
+        train_input: Global step -> input_fn of the training from there on.
+        evaluate: Step of the newest checkpoint -> results; none where there is nothing to evaluate
+            on.
+        stops: Global steps, those of a Plan.
+        reactions: To the results; see utility/checkpoints/evaluations.py.
+        agreement: With the other processes that train the network; None: there are none.
+    """
+    agreement = agreement or Agreement(trainer.model_dir)
+    done = _trained_steps(trainer)
+    if agreement.is_chief:
+        evaluations.forget_after(trainer.model_dir, done)
+        agreement.forget_after(done)
+    if done >= stops[-1]:
+        logging.info('%s is trained already: %d steps', trainer.model_dir, done)
+    for stop in stops:
+        if stop < done:
+            continue
+        if stop > done:
+            trainer.train(train_input(done), max_steps=stop)
+            gc.collect()
+            # Workers at their own pace go a few steps beyond.
+            done = max(stop, _trained_steps(trainer))
+        judge = functools.partial(_judge, trainer.model_dir, evaluate, reactions, done)
+        reasons = agreement.settle(done, judge)
+        if reasons:
+            logging.info('step %d: the training ends here: %s', done, '; '.join(reasons))
+            return
+
+
+def _trained_steps(trainer) -> int:
+    """The global step of the newest checkpoint, 0 if there is none."""
+    newest = trainer.latest_checkpoint()
+    return int(newest.rsplit('-', 1)[1]) if newest else 0
+
+
+def _judge(model_dir: str, evaluate, reactions, step: int) -> list[str]:
+    """Evaluates the newest checkpoint and tells the reactions; why the training is to end."""
+    result = evaluations.once(model_dir, step, functools.partial(evaluate, step))
+    if not result:
+        logging.info('step %d: no validation pictures, no NE', step)
+        return []
+    logging.info('step %d: %s', step, evaluations.describe(result))
+    return evaluations.react(reactions, step, result)

@@ -1,0 +1,265 @@
+"""The Estimator's model function: network, loss, metric and decoding in one graph."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable
+
+import tensorflow as tf
+
+from config import Experiment
+from nets import HEADS, build_network
+from nets.precision import Compute
+from preprocessing.ops import op_string
+from preprocessing.schema import KeypointSchema
+from utility.checkpoints import variables as checkpoints
+from utility.codecs.heatmaps import codec_of
+from utility.losses import heatmap_loss
+from utility.optim import loss_scale as loss_scaling
+from utility.optim import schedules, training_step, weight_averaging
+from utility.optim.schedules import Length
+from utility.predict import views_to_points
+from utility.pretrained import warm_start
+from utility.train import guards, plateau, saving
+from utility.train import log as training_log
+from utility.train.log import TrainingLog, Watch
+from utility.visualization import summaries
+
+v1 = tf.compat.v1
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """One network to train and evaluate.
+
+    Attributes:
+        experiment: What is trained.
+        schema: Its keypoints, of one category or of all.
+        length: Of the training.
+        eval_dir: Where pictures of the evaluation are written for TensorBoard, or None.
+        eval_categories: Categories that the validation split holds.
+        weights: That a training starts from, in a checkpoint, or None.
+        allow_partial_init: Whether these may fill the backbone in part.
+        has_start: Whether the weights are known; a dry run asks nothing of them.
+        watch: What of a training is watched.
+        compute: How the network is computed.
+        save_every: Steps between two checkpoints; None: the Estimator sees to it, as in a cluster,
+            where it takes no listeners and the chief alone is to save.
+    """
+
+    experiment: Experiment
+    schema: KeypointSchema
+    length: Length = Length(total_steps=1, steps_per_epoch=1.0)
+    eval_dir: str | None = None
+    eval_categories: tuple[str, ...] = ()
+    weights: checkpoints.Weights | None = None
+    allow_partial_init: bool = False
+    has_start: bool = True
+    watch: Watch = Watch()
+    compute: Compute = Compute()
+    save_every: int | None = None
+
+    def __post_init__(self):
+        head = self.experiment.network.head
+        gives_logits = getattr(HEADS.get(head), 'logits', False)
+        heatmap_loss.check_loss(self.experiment.loss, head, gives_logits)
+
+
+def make_model_fn(task: Task) -> Callable:
+    """The model_fn of `task` for tf.estimator.Estimator."""
+    # A distribution strategy would have AutoGraph rewrite all that the model_fn calls; there is
+    # nothing to rewrite, and errors would tell of the rewritten code.
+    make_spec = tf.autograph.experimental.do_not_convert(_spec)
+
+    def model_fn(features, labels, mode, config):
+        return make_spec(task, features, labels, mode, config.model_dir)
+
+    return model_fn
+
+
+def _spec(task: Task, features, labels, mode: str, model_dir: str):
+    num_maps = task.schema.num_keypoints * heatmap_loss.maps_per_point(task.experiment.loss)
+    network = build_network(task.experiment.network, num_maps, task.compute.precision)
+    features = _with_pictures(task, features, labels)
+    outputs = network(features['image'], mode == tf.estimator.ModeKeys.TRAIN)
+    loss, output_losses = heatmap_loss.heatmap_loss(
+        outputs, labels, task.experiment.loss, task.experiment.network.image_size
+    )
+    maps = heatmap_loss.to_heatmaps(outputs[-1], task.experiment.loss)
+    predicted, _ = codec_of(task.experiment).decode(maps)
+    error = normalized_errors(predicted, features, labels)
+    shown = {
+        'pictures': summaries.pictures_with_points(features['image'], predicted, labels),
+        'heatmaps': summaries.pictures_with_heatmaps(
+            features['image'], maps / task.experiment.loss.target_scale, labels
+        ),
+    }
+    if mode == tf.estimator.ModeKeys.EVAL:
+        return _eval_spec(task, features, loss, error, shown)
+    # A run that has a checkpoint of its own goes on from there.
+    if task.has_start and not tf.train.latest_checkpoint(model_dir):
+        _start(task, network)
+    # By the evaluations so far; this graph is made anew after each.
+    drops = plateau.drops_so_far(task.experiment.schedule, model_dir)
+    task = dataclasses.replace(task, length=dataclasses.replace(task.length, drops=drops))
+    watched = {'loss': loss, 'normalized_error': _batch_error(*error)}
+    watched.update({f'loss/output_{i}': value for i, value in enumerate(output_losses)})
+    _show(shown)
+    loss_scale = loss_scale_of(task.compute.precision, model_dir)
+    if loss_scale:
+        watched['loss_scale'] = loss_scale.value
+    spec = _train_spec(task, network, watched, features, outputs[-1], loss_scale)
+    if task.save_every is None:
+        return spec
+    hooks = [*spec.training_hooks, saving.Saver(model_dir, task.save_every)]
+    return spec._replace(training_hooks=hooks)
+
+
+def _with_pictures(task: Task, features, labels):
+    """The features of a batch with 'image', which is made here where the host only decoded it."""
+    if 'canvas' not in features:
+        return features
+    data, resolved = task.experiment.data, task.experiment.resolved_ops
+    ops = [resolved(one) for one in (data.train_ops, data.late_ops) if one]
+    return {**features, 'image': op_string.painted_batch(ops, features, labels)}
+
+
+def normalized_errors(predicted, features, labels) -> tuple[tf.Tensor, tf.Tensor]:
+    """The error of each point and which count: visible, in a picture with a normaliser.
+
+    Args:
+        predicted: [B, K, 2] crop px.
+        features: With 'to_crop' [B, 3, 3].
+        labels: 'keypoints' [B, K, 2] crop px, 'visibility' [B, K], 'normalizer' [B] original px.
+
+    Returns:
+        errors float32 [B, K], in normalisers (0 where not scored); scored bool [B, K].
+    """
+    normalizer = labels['normalizer'][:, tf.newaxis]
+    scored = tf.logical_and(tf.equal(labels['visibility'], 1), normalizer > 0)
+    target = tf.where(scored[..., tf.newaxis], labels['keypoints'], predicted)
+    to_crop = features['to_crop']
+    offsets = views_to_points.to_original(predicted, to_crop) - views_to_points.to_original(
+        target, to_crop
+    )
+    return tf.math.divide_no_nan(tf.norm(offsets, axis=-1), normalizer), scored
+
+
+def mean_where(mask: tf.Tensor, values: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """The mean of `values` where `mask`, over all batches of an evaluation; NaN if it never holds.
+
+    Returns:
+        The mean, float32 [], and its update, as tf.compat.v1.metrics give them.
+    """
+    parts = (tf.where(mask, values, 0.0), tf.cast(mask, tf.float32))
+    (total, update_total), (count, update_count) = map(v1.metrics.mean, parts)
+    return total / count, update_total / update_count
+
+
+def _eval_spec(task: Task, features, loss, error, shown):
+    errors, scored = error
+    metrics = {'normalized_error': mean_where(scored, errors)}
+    for category in task.eval_categories:
+        own = tf.logical_and(scored, tf.equal(features['category'], category)[:, tf.newaxis])
+        metrics[f'normalized_error/{category}'] = mean_where(own, errors)
+    hooks = []
+    if task.eval_dir:
+        # One summary an evaluation: the first batch.
+        hooks = [
+            v1.train.SummarySaverHook(
+                save_steps=10**9, output_dir=task.eval_dir, summary_op=_show(shown)
+            )
+        ]
+    return tf.estimator.EstimatorSpec(
+        tf.estimator.ModeKeys.EVAL, loss=loss, eval_metric_ops=metrics, evaluation_hooks=hooks
+    )
+
+
+def _start(task: Task, network) -> None:
+    config, variables, restored = task.experiment.network, network.variables, ()
+    if task.weights:
+        report = warm_start.plan(task.weights, variables, task.allow_partial_init, config.backbone)
+        checkpoints.apply_warm_start(report, variables)
+        warm_start.log_start(report, config.head)
+        restored = report.restored
+    warm_start.check_frozen(config, variables, restored)
+
+
+def _batch_error(errors: tf.Tensor, scored: tf.Tensor) -> tf.Tensor:
+    """The mean of errors [B, K] over the scored points [B, K]; 0 where there are none."""
+    total = tf.reduce_sum(tf.where(scored, errors, 0.0))
+    return tf.math.divide_no_nan(total, tf.reduce_sum(tf.cast(scored, tf.float32)))
+
+
+def _show(pictures) -> tf.Tensor:
+    """The summary for TensorBoard of tag -> pictures, uint8 [B, H, W, 3]."""
+    most = summaries.MAX_PICTURES
+    return v1.summary.merge([v1.summary.image(t, p, max_outputs=most) for t, p in pictures.items()])
+
+
+def _train_spec(task: Task, network, watched, features, heatmaps, loss_scale):
+    """`watched` has the loss, which is minimised, and what else is reported of a step."""
+    experiment = task.experiment
+    step = v1.train.get_or_create_global_step()
+    rate = schedules.learning_rate(experiment.optimizer, experiment.schedule, step, task.length)
+    check = functools.partial(
+        guards.stop_unless_finite,
+        watched['loss'],
+        features['image_id'],
+        forgives=loss_scale.can_fall if loss_scale else False,
+    )
+    train_op = training_step.training_step(
+        watched['loss'],
+        rate,
+        network.trainable_variables,
+        experiment.optimizer,
+        training_step.StepOptions(check, loss_scale, task.compute.recompute),
+    )
+    train_op = weight_averaging.averaging_step(
+        train_op, network.trainable_variables, experiment, task.length
+    )
+    watched = {**watched, 'learning_rate': rate}
+    for name, value in watched.items():
+        v1.summary.scalar(name, value)
+    if task.watch.histograms:
+        for variable in network.trainable_variables:
+            v1.summary.histogram(f'weights/{variable.name.split(":")[0]}', variable)
+    replicas = tf.distribute.get_strategy().num_replicas_in_sync
+    log = TrainingLog(
+        watched,
+        training_log.waiting_time(features['image_id']),
+        length=task.length,
+        batch_size=experiment.data.batch_size * replicas,
+        watch=task.watch,
+    )
+    flat_maps = guards.FlatMaps(heatmaps, experiment.loss.target_scale, task.watch.every)
+    return tf.estimator.EstimatorSpec(
+        tf.estimator.ModeKeys.TRAIN,
+        loss=watched['loss'],
+        train_op=train_op,
+        training_hooks=[log, flat_maps],
+    )
+
+
+def loss_scale_of(precision: str, model_dir: str) -> loss_scaling.LossScale | None:
+    """The loss scale of a training in float16, None in other precisions.
+
+    Args:
+        precision: As in nets.precision.
+        model_dir: Of the network.
+
+    Raises:
+        ValueError: The training is under way in another precision.
+    """
+    if precision != 'float16':
+        return None
+    newest = tf.train.latest_checkpoint(model_dir) if model_dir else None
+    if newest and not any(
+        n.startswith(loss_scaling.SCOPE) for n, _, _ in checkpoints.list_variables(newest)
+    ):
+        raise ValueError(
+            f'--precision=float16: {newest} was trained in another precision and has no loss '
+            'scale; go on in float32 or bfloat16, or start a new run with --init_checkpoint'
+        )
+    return loss_scaling.LossScale()

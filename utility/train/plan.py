@@ -1,0 +1,103 @@
+"""What the training of a network amounts to on given records: its length, where it is evaluated."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from config import Experiment
+from preprocessing import training_data
+from preprocessing.datasets import DATASETS
+from preprocessing.schema import KeypointSchema
+from utility.optim import rules, schedules, weight_averaging
+from utility.optim.schedules import Length
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """The training of one network.
+
+    Attributes:
+        schema: Its keypoints, of one category or of all.
+        num_train, num_val: Pictures to train and to validate with.
+        eval_categories: Categories that the validation split holds.
+        replicas: That each read a batch in every step.
+        length: Of the training, in steps.
+        stops: Steps at which it is evaluated; the last one ends it.
+        batch_size: Pictures that a replica reads in a step.
+        accumulate: Steps that make one update.
+    """
+
+    schema: KeypointSchema
+    num_train: int
+    num_val: int
+    eval_categories: tuple[str, ...]
+    replicas: int
+    length: Length
+    stops: tuple[int, ...]
+    batch_size: int
+    accumulate: int
+
+    def __str__(self) -> str:
+        sizes = f'{self.batch_size}'
+        if self.replicas > 1:
+            sizes += f' x {self.replicas} replicas'
+        if self.accumulate > 1:
+            sizes += f' x {self.accumulate} steps an update'
+        if ' ' in sizes:
+            sizes += f' = {self.batch_size * self.replicas * self.accumulate}'
+        return f'{self.num_train} pictures, batch {sizes}, {self.length.total_steps} steps in all'
+
+
+def make_plan(experiment: Experiment, data_dir: str, replicas: int) -> Plan:
+    """The plan of an experiment on these records.
+
+    A step reads one batch a replica. With optimizer.accumulate a training takes whole updates: each
+    stop is a multiple of it.
+
+    Raises:
+        ValueError: The optimiser, the schedule or the records are not fit for it.
+    """
+    data, optimizer, schedule = experiment.data, experiment.optimizer, experiment.schedule
+    rules.check_optimizer(optimizer)
+    schedules.check_rates(optimizer, schedule)
+    schema = DATASETS.get(data.dataset).schema.subset(data.category)
+    counts = training_data.count(data_dir, experiment)
+    num_train, num_val = (training_data.num_records(counts[s], schema) for s in ('train', 'val'))
+    for name, is_used in (
+        ("name='plateau'", schedule.name == 'plateau'),
+        (f'stop_patience={schedule.stop_patience}', schedule.stop_patience > 0),
+    ):
+        if is_used and not num_val:
+            raise ValueError(
+                f'schedule.{name}: goes by the NE of the validation, and {data_dir} has no '
+                f'validation pictures of {data.category}'
+            )
+    steps_per_epoch = num_train / (data.batch_size * replicas)
+    number = optimizer.accumulate
+    stops = evaluation_steps(
+        experiment.epochs, experiment.epochs_per_eval, steps_per_epoch / number
+    )
+    length = Length(number * stops[-1], steps_per_epoch)
+    weight_averaging.check_averaging(experiment, length)
+    return Plan(
+        schema=schema,
+        num_train=num_train,
+        num_val=num_val,
+        eval_categories=tuple(name for name in schema.categories if counts['val'].get(name)),
+        replicas=replicas,
+        length=length,
+        stops=tuple(number * stop for stop in stops),
+        batch_size=data.batch_size,
+        accumulate=number,
+    )
+
+
+def evaluation_steps(epochs: float, epochs_per_eval: float, steps_per_epoch: float) -> list[int]:
+    """The steps at which a training stops to evaluate; the last one ends it.
+
+    No epoch is dropped: the last stretch is as long as it takes.
+    """
+    total = max(1, round(epochs * steps_per_epoch))
+    stretch = max(1.0, epochs_per_eval * steps_per_epoch)
+    stops = {round(i * stretch) for i in range(1, int(total / stretch) + 1)}
+    return sorted({stop for stop in stops if 0 < stop < total} | {total})

@@ -1,0 +1,185 @@
+"""What a training would be, told before it begins: nothing is trained and nothing is written."""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from config import Experiment
+from nets.precision import FLOAT32, Compute
+from preprocessing import training_data
+from utility.checkpoints import variables as checkpoints
+from utility.optim import schedules, training_step
+from utility.train.model_fn import Task, make_model_fn
+from utility.train.plan import Plan
+from utility.visualization import text_chart
+from utility.visualization.html_page import Table
+
+v1 = tf.compat.v1
+
+_GRADIENTS = 'gradients'  # the name scope of tf.gradients
+# What only gives another name or shape to a tensor that is in memory already.
+_SAME_MEMORY = {'Identity', 'Reshape', 'Squeeze', 'ExpandDims', 'StopGradient', 'IdentityN'}
+# What lies in memory for another reason: weights, and constants.
+_NOT_ACTIVATIONS = {'ReadVariableOp', 'Const', 'VarHandleOp', 'Placeholder', 'Shape'}
+_MOST_POINTS = 20_000  # of the schedule, for its chart
+
+
+class Memory(NamedTuple):
+    """An estimate, bytes.
+
+    Attributes:
+        weights: The network's variables.
+        gradients: Of the trainable ones.
+        state: What the optimiser and averages keep for them.
+        activations: What the backward pass reads of the forward pass.
+    """
+
+    weights: int
+    gradients: int
+    state: int
+    activations: int
+
+
+def describe(
+    experiment: Experiment, plan: Plan, data_dir: str, compute: Compute = FLOAT32
+) -> Iterator[str]:
+    """The lines that a dry run prints of the training of one network.
+
+    Args:
+        experiment: As it would be trained.
+        plan: Its length on the records.
+        data_dir: The records.
+        compute: How it would be computed.
+
+    Raises:
+        ValueError: The network, the loss or an op string is wrong.
+    """
+    yield experiment.to_json().rstrip()
+    yield ''
+    yield from _lengths(plan)
+    yield ''
+    yield from _schedule(experiment, plan)
+    graph = _training_graph(experiment, plan, data_dir, compute)
+    network = [v for v in graph.get_collection(v1.GraphKeys.GLOBAL_VARIABLES) if _is_network(v)]
+    trainable = {v.name for v in graph.get_collection(v1.GraphKeys.TRAINABLE_VARIABLES)}
+    yield ''
+    yield from _variables(experiment, network, trainable)
+    yield ''
+    yield from _memory(estimate_memory(graph), experiment.data.batch_size)
+
+
+def _lengths(plan: Plan) -> Iterator[str]:
+    steps, per_epoch = plan.length.total_steps, plan.length.steps_per_epoch
+    yield str(plan)
+    yield (
+        f'{steps / per_epoch:.4g} epochs of {per_epoch:.6g} steps; {steps // plan.accumulate} '
+        f'updates of the weights; {plan.num_val} pictures to validate with'
+    )
+    if plan.num_val:
+        shown = [*map(str, plan.stops[:3]), *(['...'] if len(plan.stops) > 4 else [])]
+        shown += [str(stop) for stop in plan.stops[3:][-1:]]
+        yield f'{len(plan.stops)} evaluations, after step {", ".join(shown)}'
+
+
+def _schedule(experiment: Experiment, plan: Plan) -> Iterator[str]:
+    total = plan.length.total_steps
+    steps = np.unique(np.linspace(0, total - 1, min(total, _MOST_POINTS)).astype(np.int64))
+    rates = schedules.learning_rate(
+        experiment.optimizer, experiment.schedule, tf.constant(steps), plan.length
+    ).numpy()
+    epochs = total / plan.length.steps_per_epoch
+    yield (
+        f'learning rate over {epochs:.4g} epochs ({experiment.schedule.name}): '
+        f'{rates[0]:g} at first, {rates.max():g} at most, {rates[-1]:g} in the last step'
+    )
+    yield from text_chart.text_chart(rates)
+    if experiment.schedule.name == 'plateau':
+        yield 'It falls where the validation NE does not; that is not known before.'
+
+
+def _variables(experiment: Experiment, variables, trainable) -> Iterator[str]:
+    rows, decayed, total = [], 0, 0
+    for variable in variables:
+        name, size = variable.name.split(':')[0], variable.shape.num_elements()
+        decays = variable.name in trainable and training_step.decays(experiment.optimizer, variable)
+        kind = 'decays' if decays else '' if variable.name in trainable else 'not trained'
+        rows.append((name, 'x'.join(map(str, variable.shape)) or '1', f'{size:,}', kind))
+        decayed += size * decays
+        total += size * (variable.name in trainable)
+    yield Table('variables', ('name', 'shape', 'numbers', 'weight decay'), rows).text()
+    yield f'{total:,} parameters in {len(trainable)} variables, of which {decayed:,} decay'
+
+
+def _memory(memory: Memory, batch_size: int) -> Iterator[str]:
+    rows = [(name, _size(value)) for name, value in memory._asdict().items()]
+    caption = f'memory of a step of {batch_size} pictures on one device, an estimate'
+    yield Table(caption, ('', ''), [*rows, ('in all', _size(sum(memory)))]).text()
+    yield (
+        'Counted from the graph: without work space of the operations, the framework itself and '
+        'the input, and without what the device saves by merging operations.'
+    )
+
+
+def _size(num_bytes: int) -> str:
+    return f'{num_bytes / 2**20:,.1f} MiB'
+
+
+def _is_network(variable) -> bool:
+    return not checkpoints.is_state(variable.name.split(':')[0])
+
+
+def _training_graph(experiment: Experiment, plan: Plan, data_dir: str, compute) -> tf.Graph:
+    """The graph of a step on one device, as the model function makes it."""
+    for step in (0, *([None] if plan.num_val else [])):
+        batches = training_data.input_fn(
+            experiment, plan.schema, data_dir, step, plan.length.total_steps
+        )
+        if step == 0:
+            specs = batches().element_spec
+    task = Task(experiment, plan.schema, plan.length, has_start=False, compute=compute)
+    with tf.Graph().as_default() as graph, tempfile.TemporaryDirectory() as empty:
+        features, labels = tf.nest.map_structure(
+            lambda spec: v1.placeholder(spec.dtype, [experiment.data.batch_size, *spec.shape[1:]]),
+            specs,
+        )
+        make_model_fn(task)(features, labels, 'train', SimpleNamespace(model_dir=empty))
+    return graph
+
+
+def estimate_memory(graph: tf.Graph) -> Memory:
+    """What a graph of a training step needs; its shapes must be known.
+
+    The backward pass begins when the forward pass is done. What it reads of that is in memory then,
+    at once; other tensors of the forward pass come and go.
+    """
+    backward = [op for op in graph.get_operations() if op.name.startswith(_GRADIENTS)]
+    own = set(backward)
+    kept = {_source(tensor) for op in backward for tensor in op.inputs if tensor.op not in own}
+    kept = {t.ref() for t in kept if t.op.type not in _NOT_ACTIVATIONS}
+    trainable = graph.get_collection(v1.GraphKeys.TRAINABLE_VARIABLES)
+    variables = graph.get_collection(v1.GraphKeys.GLOBAL_VARIABLES)
+    weights = [v for v in variables if _is_network(v)]
+    names = {v.name for v in weights}
+    return Memory(
+        weights=sum(map(_num_bytes, weights)),
+        gradients=sum(map(_num_bytes, trainable)),
+        state=sum(_num_bytes(v) for v in variables if v.name not in names),
+        activations=sum(_num_bytes(ref.deref()) for ref in kept),
+    )
+
+
+def _source(tensor: tf.Tensor) -> tf.Tensor:
+    while tensor.op.type in _SAME_MEMORY:
+        tensor = tensor.op.inputs[tensor.value_index if tensor.op.type == 'IdentityN' else 0]
+    return tensor
+
+
+def _num_bytes(tensor) -> int:
+    return math.prod(tensor.shape.as_list()) * tensor.dtype.size if tensor.shape.rank else 8

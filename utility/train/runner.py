@@ -1,0 +1,315 @@
+"""The one run loop: what every train script calls.
+
+A train script is an Experiment and `runner.train_main(EXPERIMENT)`. TensorFlow is imported when
+work starts, so that `--help` and mistakes in a flag answer at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import gc
+import os
+import sys
+from collections.abc import Iterator
+
+from absl import flags, logging
+
+import config
+from config import ALL_THEN_EACH, Experiment
+from nets import precision
+from utility.checkpoints import evaluations
+from utility.command_line import scripts
+from utility.distribute import cluster
+from utility.distribute.early_stop_signal import Agreement
+from utility.train import flags as training_flags
+from utility.train import log_file
+from utility.train.flags import RunOptions
+from utility.train.loop import alternate
+
+
+def train_main(experiment: Experiment) -> None:
+    """Runs a train script: parses the flags, trains, exits.
+
+    Args:
+        experiment: What the script trains, before `--set`.
+    """
+    script = os.path.splitext(os.path.basename(sys.argv[0]))[0]
+    name = script[len('train_') :] if script.startswith('train_') else script
+    training_flags.define(os.path.join(config.DEFAULT_LOGS_DIR, name))
+
+    def main(positional):
+        scripts.no_positional(positional)
+        final = experiment.override(*training_flags.assignments(flags.FLAGS))
+        _check_settings(experiment, final, flags.FLAGS.category)
+        train(final, training_flags.options(flags.FLAGS))
+
+    scripts.run(main, sys.modules['__main__'].__doc__ or '')
+
+
+def _check_settings(script: Experiment, final: Experiment, category: str) -> None:
+    """Refuses settings that would be overruled, or ignored."""
+    if final.data.category != script.data.category:
+        raise ValueError('--set data.category: the networks are chosen with --category')
+    if final.starts_from != script.starts_from:
+        raise ValueError('--set starts_from: it is set by --category')
+    if final.finetune != script.finetune and category != ALL_THEN_EACH:
+        raise ValueError(
+            f'--set finetune...: is for --category={ALL_THEN_EACH}, not for {category!r}'
+        )
+
+
+def train(experiment: Experiment, options: RunOptions) -> None:
+    """Trains the networks that options.category asks for, one after the other.
+
+    Raises:
+        ValueError: A setting, a path or a category is wrong, or model_dir holds another experiment.
+    """
+    with log_file.kept() as keep_log_in:
+        _train_all(experiment, options, keep_log_in)
+
+
+def _train_all(experiment: Experiment, options: RunOptions, keep_log_in) -> None:
+    """As `train`; calls keep_log_in(model_dir) when nothing is wrong with what was asked for."""
+    from preprocessing import training_data
+    from utility.checkpoints import files
+    from utility.distribute import strategies
+    from utility.pretrained import warm_start
+    from utility.train import stages
+
+    if options.is_rehearsal:
+        strategies.check_rehearsal(options.strategy)
+    # First, because a strategy must be made before anything else of TensorFlow runs.
+    distribution = strategies.start(options.strategy, options.logical_cpus)
+    precision.check(options.compute)
+    categories = training_data.categories(experiment, options.data_dir, options.category)
+    distribution.check_networks(categories)
+    distribution.check_averaging(experiment.averaging.kind)
+    distribution.check_optimizer(experiment.optimizer)
+    # All that begin together: they must agree on where to go on, and find the same.
+    if (distribution.is_chief or distribution.is_in_step) and not options.is_rehearsal:
+        for category in categories:
+            files.recover(os.path.join(options.model_dir, category))
+    networks = stages.trainings(experiment, categories, options)
+    # What is wrong with a later network is told before the first one has taken its hours.
+    for network in networks:
+        _check_network(network, options, distribution.replicas)
+    if options.is_rehearsal:
+        from utility.train.preflight import rehearse
+
+        rehearse.rehearse(networks, options, distribution.replicas)
+        return
+    first = [network.folder for network in networks if not network.source]
+    path = options.init_checkpoint
+    with warm_start.for_runs(first, path, experiment.network.backbone) as given:
+        if distribution.is_chief:
+            keep_log_in(options.model_dir)
+        for network in networks:
+            _train_or_explain(network, options, given, distribution)
+
+
+def _check_network(network, options: RunOptions, replicas: int) -> None:
+    """Refuses what would be found wrong with a network when its turn comes.
+
+    Args:
+        network: A regimes.Training.
+        options: Of the command.
+        replicas: That each read a batch in every step.
+    """
+    from preprocessing import training_data
+    from utility.checkpoints import runs
+    from utility.train import extension
+    from utility.train.plan import make_plan
+
+    folder, experiment = network.folder, network.experiment
+    runs.check_folder(folder, experiment, None if network.source else options.init_checkpoint)
+    plan = make_plan(experiment, options.data_dir, replicas)
+    extension.check(folder, experiment, plan, options.data_dir)
+    training_data.check_records(experiment, options.data_dir)
+
+
+def _train_or_explain(network, options: RunOptions, given, distribution) -> None:
+    """Trains one of the networks of a command; what stops it is told in words.
+
+    Args:
+        network: A regimes.Training.
+        options: Of the command.
+        given: The weights of --init_checkpoint, or None.
+        distribution: Of the command.
+    """
+    from preprocessing import training_data
+    from utility.checkpoints import variables
+    from utility.distribute.preemption import at_once
+    from utility.train import stages
+    from utility.train.failures import explained
+
+    # One that has a checkpoint is past its start, and the weights may be gone.
+    is_started = variables.has_checkpoint(network.folder)
+    start = contextlib.nullcontext() if is_started else stages.starting_weights(network, given)
+    experiment = network.experiment
+    check = functools.partial(training_data.check_records, experiment, options.data_dir, True)
+    with start as weights, at_once(), explained(network.folder, check):
+        _train_one(experiment, network.folder, options, weights, distribution)
+
+
+def _train_one(
+    experiment: Experiment, model_dir: str, options: RunOptions, weights, distribution
+) -> None:
+    """Trains one network, `weights` first if any, with evaluations in between; or goes on."""
+    from preprocessing import training_data
+    from utility.checkpoints import average as averaging
+    from utility.checkpoints import runs
+    from utility.train.log import Watch
+    from utility.train.model_fn import Task
+    from utility.train.plan import make_plan
+
+    plan = make_plan(experiment, options.data_dir, distribution.replicas)
+    watched_in = model_dir if distribution.is_chief else None
+    task = Task(
+        experiment=experiment,
+        schema=plan.schema,
+        length=plan.length,
+        eval_dir=os.path.join(model_dir, 'eval'),
+        eval_categories=plan.eval_categories,
+        weights=weights,
+        allow_partial_init=options.allow_partial_init,
+        watch=Watch(options.log_every, watched_in, options.histograms),
+        compute=options.compute,
+        save_every=None if distribution.cluster else options.save_every,
+    )
+    # Given a step, of training; made for the evaluations at once, so that mistakes show at once.
+    input_of = functools.partial(
+        training_data.input_fn,
+        experiment,
+        plan.schema,
+        options.data_dir,
+        total_steps=plan.length.total_steps,
+    )
+    eval_input = input_of() if plan.num_val else None
+    if distribution.is_chief:
+        runs.keep_experiment(model_dir, experiment, weights and weights.path)
+    logging.info('%s: %s', model_dir, plan)
+    agreement = Agreement(model_dir, distribution.cluster)
+    agreement.await_turn()
+    with _estimator(task, agreement, options, distribution.strategy) as estimator:
+        average = functools.partial(averaging.save_running, model_dir, experiment, input_of)
+        evaluate = functools.partial(_evaluate, estimator, eval_input, average)
+        reactions = _reactions(experiment, model_dir)
+        train_input = functools.partial(input_of, augment_on=options.augment_on)
+        alternate(estimator, train_input, evaluate, plan.stops, reactions, agreement)
+
+
+@contextlib.contextmanager
+def _estimator(task, agreement: Agreement, options: RunOptions, strategy) -> Iterator:
+    """The Estimator of a network, or what is used as one where a cluster trains it."""
+    import tensorflow as tf
+
+    from utility.distribute.watchdog import Watchdog
+    from utility.train.model_fn import make_model_fn
+
+    def make(strategy=None):
+        settings = tf.estimator.RunConfig(
+            tf_random_seed=task.experiment.seed,
+            save_summary_steps=options.summary_every,
+            save_checkpoints_steps=options.save_every,
+            keep_checkpoint_max=options.keep_checkpoints,
+            log_step_count_steps=None,
+            checkpoint_save_graph_def=not agreement.is_chief,  # a copy's folder is made with it
+            train_distribute=strategy,
+        )
+        estimator = tf.estimator.Estimator(make_model_fn(task), agreement.folder, settings)
+        precision.apply(task.compute, estimator.config.session_config)
+        return estimator
+
+    together = make(strategy)
+    if agreement.cluster is None:
+        yield _Alone(together)
+        return
+    with cluster.hidden():
+        alone = make()
+    watchdog = Watchdog(options.stall_minutes)
+    try:
+        yield _InCluster(together, alone, agreement, watchdog)
+    finally:
+        watchdog.stop()
+
+
+class _Alone:
+    """The Estimator of a network that this process trains alone."""
+
+    def __init__(self, estimator):
+        self._estimator = estimator
+        self.model_dir = estimator.model_dir
+        self.latest_checkpoint = estimator.latest_checkpoint
+        self.evaluate = estimator.evaluate
+
+    def train(self, input_fn, max_steps: int) -> None:
+        from utility.distribute.preemption import after_saving
+
+        # In a cluster the Estimator cannot stop in one process only.
+        with after_saving() as hook:
+            self._estimator.train(input_fn, [hook], max_steps=max_steps)
+
+
+class _InCluster:
+    """The Estimator of a network that the processes of a cluster train together.
+
+    The chief evaluates it alone. The other processes do not: they wait for its result.
+    """
+
+    def __init__(self, together, alone, agreement: Agreement, watchdog):
+        self._together, self._alone = together, alone
+        self._agreement, self._watchdog = agreement, watchdog
+        self.model_dir = together.model_dir
+        self.latest_checkpoint = together.latest_checkpoint
+
+    def train(self, input_fn, max_steps: int) -> None:
+        import tensorflow as tf
+
+        # Of all there is in the Estimator, only this trains in a cluster. It evaluates nothing:
+        # that would be the work of a process of its own.
+        tf.estimator.train_and_evaluate(
+            self._together,
+            tf.estimator.TrainSpec(input_fn, max_steps, [self._watchdog]),
+            tf.estimator.EvalSpec(input_fn),
+        )
+        self._agreement.remove_copies()
+
+    def evaluate(self, input_fn, **which) -> evaluations.Metrics:
+        return self._alone.evaluate(input_fn, hooks=[self._watchdog], **which)
+
+
+def _evaluate(estimator, eval_input, average, step: int) -> evaluations.Metrics:
+    """Evaluates the newest checkpoint, and the average of the weights where there is one.
+
+    Args:
+        estimator: Of the network.
+        eval_input: An input_fn, or None where there is nothing to evaluate on.
+        average: Step -> prefix of the checkpoint of the averaged weights, or None.
+        step: Of the newest checkpoint.
+
+    Returns:
+        The results of the averaged weights if there are any, and the NE of the last ones besides;
+        nothing if there is nothing to evaluate on.
+    """
+    prefix = average(step)
+    if eval_input is None:
+        return {}
+    if prefix is None:
+        return estimator.evaluate(eval_input)
+    last = estimator.evaluate(eval_input, name='last')[evaluations.ERROR]
+    gc.collect()
+    return {**estimator.evaluate(eval_input, checkpoint_path=prefix), evaluations.LAST_ERROR: last}
+
+
+def _reactions(experiment: Experiment, model_dir: str) -> list[evaluations.Reaction]:
+    """Who is told of each evaluation of a network, in this order."""
+    from utility.checkpoints.best import BestCheckpoint
+    from utility.train import curves, memory, plateau
+
+    return [
+        BestCheckpoint(model_dir),
+        memory.tell,
+        plateau.make_reaction(experiment, model_dir),
+        curves.make_reaction(model_dir),
+    ]
