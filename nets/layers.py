@@ -20,13 +20,16 @@ from nets.norms import norm
 class Window(NamedTuple):
     """How a convolution or pooling sees its input: size, step and distance of taps in cells.
 
-    The channels are split into `groups` equal parts, each convolved on its own.
+    The channels are split into `groups` equal parts, each convolved on its own. A convolution that
+    strides is padded alike on all sides, or with `tf_same` as TensorFlow's 'SAME', which weights of
+    TensorFlow need: an even side has one cell more at the bottom or right.
     """
 
     size: int = 1
     stride: int = 1
     dilation: int = 1
     groups: int = 1
+    tf_same: bool = False
 
 
 POINTWISE = Window()
@@ -98,7 +101,7 @@ def check_multiples(setting: str, size: Sequence[int], multiple: int, owner: str
 
 
 class Conv(Layer):
-    """Convolution, padded alike on all sides: [B, H, W, C] -> [B, H / stride, W / stride, filters].
+    """Convolution, padded as Window says: [B, H, W, C] -> [B, H / stride, W / stride, filters].
 
     Args:
         filters: Number of output channels.
@@ -137,9 +140,38 @@ class Conv(Layer):
     def convolve(self, inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
         """[B, H, W, C] and a kernel of kernel_shape -> what the class promises, without bias."""
         window, padding = self.window, 'SAME'
-        if window.stride > 1:
+        if window.stride > 1 and not window.tf_same:
             inputs, padding = _pad(inputs, window, 0.0), 'VALID'
-        return conv2d(inputs, kernel, window.stride, padding, window.dilation)
+        return self.convolve_padded(inputs, kernel, padding)
+
+    def convolve_padded(self, inputs: tf.Tensor, kernel: tf.Tensor, padding: str) -> tf.Tensor:
+        """The same, padded as TensorFlow's `padding` says."""
+        return conv2d(inputs, kernel, self.window.stride, padding, self.window.dilation)
+
+
+class DepthwiseConv(Conv):
+    """Each channel by a kernel of its own; `filters` must be the number of channels.
+
+    Not a Conv of as many groups, although it computes the same: exporters and GPUs have special
+    kernels for this operation only.
+
+    On a CPU it computes in float32 where it strides or is larger than 3x3: oneDNN's gradients in
+    bfloat16 take 2 to 20 times as long there. The results have the dtype of the inputs in any case.
+    """
+
+    def kernel_shape(self, channels):
+        if self.filters != channels:
+            raise ValueError(f'{self.path}: {channels} channels in and {self.filters} out')
+        return [self.window.size, self.window.size, channels, 1], self.window.size**2
+
+    def convolve_padded(self, inputs, kernel, padding):
+        size, stride, dilation = self.window[:3]
+        dtype = inputs.dtype
+        if (stride > 1 or size > 3) and not tf.config.list_physical_devices('GPU'):
+            inputs, kernel = tf.cast(inputs, tf.float32), tf.cast(kernel, tf.float32)
+        strides, dilations = [1, stride, stride, 1], [dilation, dilation]
+        outputs = tf.nn.depthwise_conv2d(inputs, kernel, strides, padding, dilations=dilations)
+        return tf.cast(outputs, dtype)
 
 
 class Deconv(Conv):
@@ -160,21 +192,37 @@ class Deconv(Conv):
 
 
 class ConvNorm(Layer):
-    """Convolution without bias (of the class `convolution`), norm, activation or None."""
+    """Convolution without bias (of the class `convolution`), norm, activation or None.
+
+    Args:
+        norm_options: Of nets.norms.norm: momentum, epsilon.
+    """
 
     convolution = Conv
 
     def __init__(
-        self, path: str, filters: int, window=POINTWISE, activation=tf.nn.relu, zero_gamma=False
+        self,
+        path: str,
+        filters: int,
+        window=POINTWISE,
+        activation=tf.nn.relu,
+        zero_gamma=False,
+        **norm_options: float,
     ):
         super().__init__(path)
         self.conv = self.convolution(path, filters, window)
-        self.norm = norm(f'{path}/norm', zero_gamma)
+        self.norm = norm(f'{path}/norm', zero_gamma, **norm_options)
         self.activation = activation
 
     def call(self, inputs, training):
         outputs = self.norm(self.conv(inputs), training)
         return outputs if self.activation is None else self.activation(outputs)
+
+
+class DepthwiseConvNorm(ConvNorm):
+    """ConvNorm with a kernel for each channel."""
+
+    convolution = DepthwiseConv
 
 
 class DeconvNorm(ConvNorm):

@@ -32,6 +32,11 @@ def _hrnet_classifier(width):
     return total
 
 
+def _lite_classifier(channels):
+    """Parameters of the last convolution with its batch norm, and of the classifier."""
+    return channels * 1280 + 2 * 1280 + 1280 * 1000 + 1000
+
+
 # Trainable parameters as published, less the classifier of 1000 classes where there is one.
 BACKBONE_PARAMETERS = {
     'resnet18': 11_689_512 - (512 * 1000 + 1000),
@@ -56,6 +61,13 @@ BACKBONE_PARAMETERS = {
     'hrnet_w18': 21_299_004 - _hrnet_classifier(18),
     'hrnet_w32': 41_232_680 - _hrnet_classifier(32),
     'hrnet_w48': 77_469_864 - _hrnet_classifier(48),
+    # Those of the published files, for 0 to 2 (3 and 4: 8.2 M and 13.0 M, as published), less the
+    # 1x1 convolution before the classifier as well.
+    'efficientnet_lite0': 4_652_008 - _lite_classifier(320),
+    'efficientnet_lite1': 5_416_680 - _lite_classifier(320),
+    'efficientnet_lite2': 6_092_072 - _lite_classifier(352),
+    'efficientnet_lite3': 8_197_096 - _lite_classifier(384),
+    'efficientnet_lite4': 13_006_568 - _lite_classifier(448),
     # Those of Keras without top; tests/test_keras_applications.py has all the others.
     'keras/EfficientNetV2B0': 5_858_704,
     'keras/MobileNetV3Small': 927_008,

@@ -22,7 +22,9 @@ v1 = tf.compat.v1
 K = 5
 KERAS = 'keras/EfficientNetV2B0'
 # Of each kind of block one that is soon built.
-FAMILIES = ('resnet18', 'seresnext50_32x4d', 'detnet50', 'keras/MobileNetV3Small')
+FAMILIES = (
+    'resnet18', 'seresnext50_32x4d', 'detnet50', 'efficientnet_lite0', 'keras/MobileNetV3Small'
+)  # fmt: skip
 
 
 def _random(*shape, seed=0):

@@ -4,7 +4,15 @@
 a family. To add a family: a file in this folder that registers its factories, and its import here.
 """
 
-from nets.backbones import detnet, hourglass, hrnet, keras_applications, resnet, senet  # noqa: F401  register themselves
+from nets.backbones import (  # noqa: F401  register themselves
+    detnet,
+    efficientnet_lite,
+    hourglass,
+    hrnet,
+    keras_applications,
+    resnet,
+    senet,
+)
 from nets.backbones.registry import BACKBONES
 
 __all__ = ['BACKBONES']
