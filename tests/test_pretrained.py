@@ -18,7 +18,7 @@ import tensorflow as tf
 import nets
 from config import DataConfig, Experiment, NetworkConfig
 from tests.commands import check_mistake, rerun_test, run
-from tests.test_weight_names import official_resnet, torchvision_resnet18
+from tests.test_weight_names import lite0, official_resnet, torchvision_resnet18
 from tests.tiny_checkpoints import write_checkpoint
 from tests.tiny_records import write_records
 from utility.checkpoints import snapshots
@@ -239,6 +239,20 @@ def test_mean_and_std_beside_a_file_of_timm_are_adopted(thin_resnet18, nested):
         warm_start.adopt(NETWORK, thin_resnet18[0])
 
 
+def test_what_timm_calls_by_the_same_names_but_pads_otherwise_is_refused(tmp_path):
+    path, _ = _save_safetensors(tmp_path / 'model.safetensors', lite0('timm'))
+    network = warm_start.adopt(NetworkConfig('efficientnet_lite0'), path)
+    assert (network.mean, network.std) == ((127.0,) * 3, (128.0,) * 3)
+    halves = {'mean': [0.5, 0.5, 0.5], 'std': [0.5, 0.5, 0.5]}
+    config = {'architecture': 'tf_efficientnet_lite0', 'pretrained_cfg': halves}
+    (tmp_path / 'config.json').write_text(json.dumps(config))
+    network = warm_start.adopt(NetworkConfig('efficientnet_lite0'), path)
+    assert (network.mean, network.std) == ((127.5,) * 3, (127.5,) * 3)
+    (tmp_path / 'config.json').write_text('{"architecture": "efficientnet_lite0"}')
+    with pytest.raises(ValueError, match="efficientnet_lite0'.* pads .* take 'tf_efficientnet_li"):
+        warm_start.adopt(NetworkConfig('efficientnet_lite0'), path)
+
+
 @pytest.fixture
 def own_run(tmp_path):
     """The folder of a network of this project, with another standardisation and padding."""
@@ -386,9 +400,10 @@ def test_a_file_is_reported_without_training(tmp_path):
 @pytest.mark.parametrize(
     ('arguments', 'message'),
     [
-        ([], 'give either --list or one file of weights'),
-        (['--list', 'x'], 'give either --list or one file of weights'),
-        (['x', 'y'], 'give either --list or one file of weights'),
+        ([], 'give one of --list, --get=NAME and a file of weights'),
+        (['--list', 'x'], 'give one of --list, --get=NAME and a file of weights'),
+        (['--get=efficientnet_lite0', 'x'], 'give one of --list, --get=NAME and a file of weights'),
+        (['x', 'y'], 'give one of --list, --get=NAME and a file of weights'),
         (['--list', '--backbone=resnet18'], '--backbone is for a file of weights'),
         (['x', '--allow_partial_init'], '--allow_partial_init needs --backbone'),
     ],

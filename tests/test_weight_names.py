@@ -11,7 +11,7 @@ import tensorflow as tf
 
 import nets
 from nets import norms
-from utility.pretrained import keras, origin, origins, pytorch, tensorflow1
+from utility.pretrained import efficientnet_lite, keras, origin, origins, pytorch, tensorflow1
 
 TORCH_NORM = ('weight', 'bias', 'running_mean', 'running_var')
 NORM = ('gamma', 'beta', 'moving_mean', 'moving_variance')
@@ -46,6 +46,54 @@ def torchvision_resnet18(width=64):
                 shapes.update(torch_layer(*names, (filters, channels, 1, 1)))
             channels = filters
     return {**shapes, 'fc.weight': (1000, channels), 'fc.bias': (1000,)}
+
+
+# Convolutions and batch norms: of the stem, in a block, and the last.
+LITE_MODULES = {
+    'package': (
+        ('_conv_stem', '_bn0'),
+        (('_expand_conv', '_bn0'), ('_depthwise_conv', '_bn1'), ('_project_conv', '_bn2')),
+        ('_conv_head', '_bn1'),
+    ),
+    'timm': (
+        ('conv_stem', 'bn1'),
+        (('conv_pw', 'bn1'), ('conv_dw', 'bn2'), ('conv_pwl', 'bn3')),
+        ('conv_head', 'bn2'),
+    ),
+}
+# Of the first block, which does not expand.
+LITE_FIRST = {
+    'package': LITE_MODULES['package'][1][1:],
+    'timm': (('conv_dw', 'bn1'), ('conv_pw', 'bn2')),
+}
+# Filters, blocks and kernel size of the stages.
+LITE0_STAGES = [
+    (16, 1, 3),
+    (24, 2, 3),
+    (40, 2, 5),
+    (80, 3, 3),
+    (112, 3, 5),
+    (192, 4, 5),
+    (320, 1, 3),
+]
+
+
+def lite0(names='package'):
+    """Name -> shape of all tensors of EfficientNet-Lite0, as the packages or timm name them."""
+    stem, in_block, last = LITE_MODULES[names]
+    shapes, channels, number = torch_layer(*stem, (32, 3, 3, 3)), 32, 0
+    for stage, (filters, depth, size) in enumerate(LITE0_STAGES):
+        for block in range(depth):
+            path = f'_blocks.{number}' if names == 'package' else f'blocks.{stage}.{block}'
+            inner = 6 * channels if stage else channels
+            kernels = [(inner, channels, 1, 1), (inner, 1, size, size), (filters, inner, 1, 1)]
+            modules = in_block if stage else LITE_FIRST[names]
+            for (conv, norm), shape in zip(modules, kernels[-len(modules) :]):
+                shapes.update(torch_layer(f'{path}.{conv}', f'{path}.{norm}', shape))
+            channels, number = filters, number + 1
+    shapes.update(torch_layer(*last, (1280, channels, 1, 1)))
+    classifier = '_fc' if names == 'package' else 'classifier'
+    return {**shapes, f'{classifier}.weight': (1000, 1280), f'{classifier}.bias': (1000,)}
 
 
 def official_resnet(depths=(3, 4, 6, 3), scope='resnet_model/', stem_norm=True, preactivated=False):
@@ -84,6 +132,58 @@ def translated(shapes, kind='torch', backbone=''):
 
 def test_resnet18_of_torchvision_is_the_backbone_and_its_classifier():
     assert translated(torchvision_resnet18()) == (backbone_shapes('resnet18'), [])
+
+
+@pytest.mark.parametrize('names', ['package', 'timm'])
+def test_efficientnet_lite0_is_the_backbone_and_its_classifier(names):
+    found, unused = translated(lite0(names))
+    assert len(lite0(names)) == 296  # tensors in the published file
+    assert (found, unused) == (backbone_shapes('efficientnet_lite0', last_conv=True), [])
+
+
+@pytest.mark.parametrize(
+    ('of_package', 'of_timm', 'variable'),
+    [
+        ('_conv_stem.weight', 'conv_stem.weight', 'conv1/kernel'),
+        ('_bn0.running_var', 'bn1.running_var', 'conv1/norm/moving_variance'),
+        ('_blocks.0._bn1.weight', 'blocks.0.0.bn1.weight', 'stage1/block1/depthwise/norm/gamma'),
+        (
+            '_blocks.0._project_conv.weight',
+            'blocks.0.0.conv_pw.weight',
+            'stage1/block1/project/kernel',
+        ),
+        ('_blocks.2._bn0.bias', 'blocks.1.1.bn1.bias', 'stage2/block2/expand/norm/beta'),
+        (
+            '_blocks.14._depthwise_conv.weight',
+            'blocks.5.3.conv_dw.weight',
+            'stage6/block4/depthwise/kernel',
+        ),
+        ('_blocks.15._bn2.bias', 'blocks.6.0.bn3.bias', 'stage7/block1/project/norm/beta'),
+        ('_bn1.running_mean', 'bn2.running_mean', 'last_conv/norm/moving_mean'),
+    ],
+)
+def test_names_of_efficientnet_lite(of_package, of_timm, variable):
+    for names, tensor in (('package', of_package), ('timm', of_timm)):
+        sources = efficientnet_lite.ORIGIN.sources(lite0(names))
+        assert sources[f'backbone/{variable}'].names == (tensor,)
+
+
+def test_depthwise_kernels_keep_their_channels_in_place():
+    kernel = np.random.default_rng(0).standard_normal((8, 1, 3, 5)).astype(np.float32)
+    name = 'blocks.1.0.conv_dw.weight'
+    shapes = {**lite0('timm'), name: kernel.shape}
+    source = efficientnet_lite.ORIGIN.sources(shapes)['backbone/stage2/block1/depthwise/kernel']
+    found = source.convert(kernel)
+    assert found.shape == (3, 5, 8, 1)
+    assert found[2, 4, 7, 0] == kernel[7, 0, 2, 4]
+
+
+@pytest.mark.parametrize(
+    'tensor', ['_blocks.0._se_reduce.weight', 'blocks.0.0.se.conv_reduce.bias']
+)
+def test_efficientnet_with_squeeze_and_excitation_is_not_the_lite_one(tensor):
+    with pytest.raises(ValueError, match='weights of unknown origin'):
+        translated({**lite0(), tensor: (8, 32, 1, 1)})
 
 
 @pytest.mark.parametrize(
@@ -304,6 +404,8 @@ def test_mean_and_std_are_those_of_the_origin():
     torch = ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375), 'RGB')
     assert [found[o] for o in (pytorch.RESNET, pytorch.LEGACY_SENET, pytorch.HRNET)] == [torch] * 3
     ones = (1.0, 1.0, 1.0)
+    lite = found[efficientnet_lite.ORIGIN]
+    assert lite == ((127.0, 127.0, 127.0), (128.0, 128.0, 128.0), 'RGB')
     # As read: TensorFlow's in RGB, Keras's and Caffe's in the order of their kernels.
     assert found[tensorflow1.OFFICIAL_RESNET] == ((123.68, 116.78, 103.94), ones, 'RGB')
     assert found[keras.RESNET] == ((123.68, 116.779, 103.939), ones, 'BGR')

