@@ -41,9 +41,9 @@ def check(compute: Compute) -> None:
     Raises:
         ValueError: The precision is not known, or so it is.
     """
-    import settings
+    import config
 
-    settings.check('--', 'precision', compute.precision, *settings.one_of(PRECISIONS))
+    config.check('--', 'precision', compute.precision, *config.one_of(PRECISIONS))
     if compute.recompute and compute.xla:
         raise ValueError(
             '--recompute --xla: give one of them; what XLA compiles does not wait to be computed '

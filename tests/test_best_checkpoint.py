@@ -115,7 +115,7 @@ def test_a_checkpoint_that_is_not_there_is_told(tmp_path, which):
 KILLED = """
 import os, sys
 import numpy as np, tensorflow as tf
-from utility import snapshots
+from utility.checkpoints import snapshots
 stage, calls, write = int(sys.argv[2]), [0], snapshots.write_bytes
 def maybe(function):
     def call(*args, **kwargs):

@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 
 from tests.tiny_checkpoints import write_checkpoint
+from utility.checkpoints import __main__ as list_checkpoint
 from utility.checkpoints import variables as checkpoints
 
 
@@ -142,7 +143,7 @@ def test_a_folder_has_a_checkpoint_or_not(saved, tmp_path):
 
 
 def test_list_variables(saved, capsys):
-    checkpoints.main([saved])
+    list_checkpoint.main([saved])
     printed = capsys.readouterr().out
     assert 'backbone/stem/kernel ' in printed
     assert '5 tensors; 112 numbers of the network' in printed

@@ -141,9 +141,10 @@ REMOTE = """
 import sys
 import eval_submission
 import train_resnet18_dhn
-from preprocessing import tables
-from utility import command_line, runner
-from utility.training_flags import RunOptions
+from preprocessing import files
+from utility.command_line import scripts
+from utility.train import runner
+from utility.train.flags import RunOptions
 
 root, local_csv = sys.argv[1:]
 experiment = train_resnet18_dhn.EXPERIMENT.override(
@@ -159,7 +160,7 @@ runner.train(experiment.override('epochs=1'), start)  # nothing is left to do
 eval_submission._define_flags()
 sys.argv = ['eval_submission.py', f'--data_dir={records}/test_0', f'--model_dir={second}',
             f'--output_csv={local_csv}', '--run_on_cloud']
-command_line.run(eval_submission.main, '')
+scripts.run(eval_submission.main, '')
 copy = files.read_bytes(f'{second}/out.csv')
 assert copy == files.read_bytes(local_csv) and copy.count(b'skirt/') == 3
 """

@@ -20,7 +20,7 @@ HEAD = '''
 Example: script.py A B
 """
 from absl import flags
-from utility import command_line
+from utility.command_line import scripts
 
 flags.DEFINE_string('model_dir', 'logs', 'Where the run is.')
 flags.DEFINE_integer('num_workers', 0, 'How many processes.')
@@ -35,7 +35,7 @@ def main(positional):
     {}
 
 if __name__ == '__main__':
-    command_line.run(main, __doc__)
+    scripts.run(main, __doc__)
 """
 
 
@@ -149,7 +149,7 @@ def test_help_is_fast(run_script):
         ("open('/')", '/: Is a directory'),
         ("raise OSError(21, 'Is a directory', 'a.partial', None, 'a')", 'a: Is a directory'),
         ("raise OSError('broken.jpg: not a picture')", 'broken.jpg: not a picture'),
-        ('command_line.no_positional(["blouse"])', "unexpected argument 'blouse'"),
+        ('scripts.no_positional(["blouse"])', "unexpected argument 'blouse'"),
     ],
 )
 def test_mistakes_of_the_user_are_one_line(run_script, body, message):
@@ -184,7 +184,7 @@ def test_failures_at_run_time_keep_their_traceback(run_script, body):
 @pytest.mark.parametrize(
     ('body', 'message'),
     [
-        ('raise command_line.RunError("step 3:\\n the loss is nan")', 'step 3: the loss is nan'),
+        ('raise scripts.RunError("step 3:\\n the loss is nan")', 'step 3: the loss is nan'),
         ('raise OSError(28, "No space left on device", "a/b")', 'a/b: No space left on device; '),
         ('open("/dev/full", "w").write("x" * 99999)', 'a file: No space left on device; '),
     ],

@@ -1,7 +1,7 @@
 """Lower rates and an early end, where the validation error no longer falls.
 
-All is computed anew from the results that checkpoints/evaluations.py keeps beside the checkpoints, so
-that a training that was killed goes on as if it had not been.
+All is computed anew from the results that checkpoints/evaluations.py keeps beside the checkpoints,
+so that a training that was killed goes on as if it had not been.
 """
 
 from __future__ import annotations
