@@ -1,7 +1,22 @@
-"""Networks: any registered backbone with any registered head."""
+"""Networks: any registered backbone with any registered head.
 
-from nets.backbones import BACKBONES
-from nets.heads import HEADS
-from nets.network import Network, build_network, num_parameters
+`build_network(config, num_keypoints)` makes one; BACKBONES and HEADS hold what it can be made of.
+"""
 
-__all__ = ['BACKBONES', 'HEADS', 'Network', 'build_network', 'num_parameters']
+import importlib
+
+_PUBLIC = {
+    'BACKBONES': 'nets.backbones',
+    'HEADS': 'nets.heads',
+    'Network': 'nets.network',
+    'build_network': 'nets.network',
+    'num_parameters': 'nets.network',
+}
+
+
+def __getattr__(name: str):
+    # Late: nets.precision serves flags, which must not import TensorFlow, and a file of nets may
+    # import BACKBONES from here while the registries are being filled.
+    if name in _PUBLIC:
+        return getattr(importlib.import_module(_PUBLIC[name]), name)
+    raise AttributeError(f'module {__name__!r} has no attribute {name!r}')

@@ -143,7 +143,7 @@ def test_a_folder_has_a_checkpoint_or_not(saved, tmp_path):
 
 
 def test_list_variables(saved, capsys):
-    list_checkpoint.main([saved])
+    list_checkpoint._list(saved)
     printed = capsys.readouterr().out
     assert 'backbone/stem/kernel ' in printed
     assert '5 tensors; 112 numbers of the network' in printed

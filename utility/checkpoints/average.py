@@ -1,10 +1,6 @@
-"""Averages the last or the best checkpoints of a run's networks.
+"""Averages of checkpoints of a network: of a training's own average, of its last or its best ones.
 
-    python -m utility.checkpoints.average RUN --last=5 --data_dir=RECORDS
-
-writes RUN/<category>/average_last_5, a checkpoint like any other: the eval scripts take it with
---checkpoint=average_last_5, the train scripts with --init_checkpoint=RUN/<category>/average_last_5.
-With RECORDS its batch-norm statistics are estimated on training pictures; without, only averaged.
+With records their batch-norm statistics are estimated on training images; without, only averaged.
 """
 
 from __future__ import annotations
@@ -17,7 +13,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from absl import flags, logging
+from absl import logging
 
 from config import Experiment
 from preprocessing import training_data
@@ -153,28 +149,6 @@ def temporary_mean(folder: str, prefixes: tuple[str, ...], data_dir: str | None)
     directory = tempfile.mkdtemp(prefix='averaged_')
     atexit.register(shutil.rmtree, directory, ignore_errors=True)
     return save_mean(folder, prefixes, data_dir, directory)
-
-
-def _main(positional: list[str]) -> None:
-    values = flags.FLAGS
-    if len(positional) != 1 or bool(values.last) == bool(values.best):
-        raise ValueError('give one run, and either --last=NUMBER or --best=NUMBER')
-    kind, count = ('last', values.last) if values.last else ('best', values.best)
-    find = {'last': last_checkpoints, 'best': best_checkpoints}[kind]
-    folders = runs.networks(positional[0]).values()
-    # What is missing in the last network is told before the first one takes its time.
-    for folder, prefixes in [(folder, find(folder, count)) for folder in folders]:
-        output = os.path.join(folder, f'average_{kind}_{count}')
-        print(save_mean(folder, prefixes, values.data_dir, output))
-
-
-if __name__ == '__main__':
-    from utility.command_line import scripts
-
-    flags.DEFINE_integer('last', 0, 'Average so many of the last checkpoints.', lower_bound=0)
-    flags.DEFINE_integer('best', 0, 'Average so many of those with the lowest validation NE.')
-    flags.DEFINE_string('data_dir', None, 'Records, whose training pictures give the statistics.')
-    scripts.run(_main, __doc__)
 
 
 def averaged_weights(prefix: str) -> dict[str, np.ndarray] | None:

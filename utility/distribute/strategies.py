@@ -61,7 +61,7 @@ class Distribution:
             raise ValueError(
                 f'averaging.kind={kind!r}: with --strategy=parameter_server other workers move the '
                 'weights while they are averaged; average checkpoints instead (--average_last of '
-                'the eval scripts, python -m utility.checkpoints.average)'
+                'the eval scripts, python -m utility.checkpoints)'
             )
 
     def check_optimizer(self, optimizer: OptimizerConfig) -> None:
