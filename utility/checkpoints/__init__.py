@@ -1,0 +1,1 @@
+"""Runs on disk: experiments, checkpoints, evaluations, the best and the averaged weights."""

@@ -1,0 +1,1 @@
+"""Keypoints as heat maps and back: HeatmapCodec, its refinements, offset maps."""

@@ -1,0 +1,1 @@
+"""What every command shares: flags, exit codes and messages (scripts.py), progress bars."""

@@ -1,0 +1,1 @@
+"""One submission of several: means, medians, and weights learned on validation predictions."""

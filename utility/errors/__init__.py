@@ -1,0 +1,1 @@
+"""Where NE comes from: the error budget, its subsets, oracles and worst cases."""

@@ -1,0 +1,1 @@
+"""A look into records: counts, sizes, contact sheets."""

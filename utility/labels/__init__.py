@@ -1,0 +1,1 @@
+"""Audit of annotations: which of them are suspect, and why."""

@@ -1,0 +1,1 @@
+"""The training step: update rules, schedules, loss scale, averaging, gradient checkpointing."""

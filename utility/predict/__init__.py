@@ -1,0 +1,1 @@
+"""From trained networks to points: predictor.predict_split and predict_pictures."""

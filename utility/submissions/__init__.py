@@ -1,0 +1,1 @@
+"""Submissions: written, and examined before they are handed in."""

@@ -1,0 +1,1 @@
+"""The run loop of every train script: runner.train_main(EXPERIMENT)."""

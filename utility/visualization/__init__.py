@@ -1,0 +1,1 @@
+"""Drawings of keypoints, charts, HTML pages and summaries for TensorBoard."""
