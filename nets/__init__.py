@@ -15,8 +15,7 @@ _PUBLIC = {
 
 
 def __getattr__(name: str):
-    # Late: nets.precision serves flags, which must not import TensorFlow, and a file of nets may
-    # import BACKBONES from here while the registries are being filled.
+    # Late: nets.precision serves flags, which must not import TensorFlow.
     if name in _PUBLIC:
         return getattr(importlib.import_module(_PUBLIC[name]), name)
     raise AttributeError(f'module {__name__!r} has no attribute {name!r}')

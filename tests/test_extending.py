@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
 
@@ -49,3 +50,31 @@ def test_the_networks_of_the_page_work_from_outside_the_project(tmp_path):
     done = subprocess.run(script, env=environment, **run)
     assert done.returncode == 2
     assert 'nowhere' in done.stderr
+
+
+def test_the_networks_of_the_page_work_inside_the_project(tmp_path):
+    for name in ('config.py', 'nets', 'preprocessing', 'utility'):
+        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
+        copy(ROOT / name, tmp_path / name)
+    text = (ROOT / 'docs/extending.md').read_text()
+    variant, backbone, head, recipe = re.findall(r'```python\n(.*?)```', text, re.DOTALL)
+    for package, file, code in (
+        ('backbones', 'plain', f'{variant}\n\n{backbone}'),
+        ('heads', 'sum_head', head),
+    ):
+        folder = tmp_path / 'nets' / package
+        (folder / f'{file}.py').write_text(code)
+        with (folder / '__init__.py').open('a') as init:
+            init.write(f'from nets.{package} import {file}\n')
+    (tmp_path / 'train_plain11_sum.py').write_text(recipe)
+    (tmp_path / 'check.py').write_text(CHECK)
+    done = subprocess.run(
+        [sys.executable, 'check.py'],
+        cwd=tmp_path,
+        env={**os.environ, 'PYTHONPATH': str(tmp_path), 'TF_CPP_MIN_LOG_LEVEL': '2'},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout == "['plain11', 'seresnext101_64x4d']\n"
