@@ -19,6 +19,7 @@ from __future__ import annotations
 import contextlib
 import json
 import posixpath
+import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -33,6 +34,8 @@ from preprocessing.schema import KeypointSchema
 
 DATASET_FILE = 'dataset.json'
 _MAX_NAMES_SHOWN = 8
+# A TFRecord: length, checksum of the length, data, checksum of the data.
+_LENGTH_BYTES, _CHECKSUM_BYTES = 8, 4
 
 
 def _bytes_feature(value: bytes) -> tf.train.Feature:
@@ -161,6 +164,11 @@ def shard_path(split_dir: str, category: str, shard: int, num_shards: int) -> st
     return posixpath.join(split_dir, f'{category}-{shard:05d}-of-{num_shards:05d}.tfrecord')
 
 
+def shard_range(num_records: int, shard: int, num_shards: int) -> tuple[int, int]:
+    """Which of the records of a category, from the first to before the second, are in a shard."""
+    return num_records * shard // num_shards, num_records * (shard + 1) // num_shards
+
+
 def split_patterns(split_dir: str, category: str) -> list[str]:
     """The patterns, for record_files, of one category, of several ('blouse,skirt') or of 'all'."""
     names = ['*'] if category == 'all' else [name.strip() for name in category.split(',')]
@@ -255,6 +263,48 @@ def count_rejected(split_dir: str) -> int:
 def count_records(split_dir: str, category: str = 'all') -> int:
     """The sum of count_by_category."""
     return sum(count_by_category(split_dir, category).values())
+
+
+def count_in_files(paths: Sequence[str]) -> list[int]:
+    """How many records each file holds: by the dataset.json of its directory; without it, counted.
+
+    To count reads the lengths of the records alone, not the records.
+    """
+    told: dict[str, dict[str, int]] = {}
+    counts = []
+    for path in paths:
+        split_dir, name = posixpath.split(path)
+        if split_dir not in told:
+            told[split_dir] = _counts_told(split_dir)
+        counts.append(told[split_dir][name] if name in told[split_dir] else _count(path))
+    return counts
+
+
+def _counts_told(split_dir: str) -> dict[str, int]:
+    """Name of each file of a split -> how many records it was written with."""
+    records_dir, split = posixpath.split(split_dir)
+    if not tf.io.gfile.exists(posixpath.join(records_dir, DATASET_FILE)):
+        return {}
+    told = load_dataset_info(records_dir)['splits'].get(split, {})
+    counts = {}
+    for category, number in told.get('records', {}).items():
+        shards = told.get('shards', {}).get(category, 0)
+        for shard in range(shards):
+            start, stop = shard_range(number, shard, shards)
+            name = posixpath.basename(shard_path(split_dir, category, shard, shards))
+            counts[name] = stop - start
+    return counts
+
+
+def _count(path: str) -> int:
+    number, position, size = 0, 0, tf.io.gfile.stat(path).length
+    with tf.io.gfile.GFile(path, 'rb') as file:
+        while position < size:
+            file.seek(position)
+            (length,) = struct.unpack('<Q', file.read(_LENGTH_BYTES))
+            position += _LENGTH_BYTES + 2 * _CHECKSUM_BYTES + length
+            number += 1
+    return number
 
 
 def first_examples(split_dir: str, schema: KeypointSchema, count: int) -> list[dict[str, Any]]:

@@ -7,13 +7,15 @@ run, on one device or many, whether the run began at step 0 or goes on from a ch
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-# Files that are open at a time; a larger training set is read in random groups of that many.
+from preprocessing import records
+
+# Files that are open at a time; of a larger training set each is one of several, in random order.
 MAX_OPEN_FILES = 64
-PARALLEL_READS = 4
+READ_BYTES = 2**20  # at a time, of each open file: what a request to remote storage is worth
 # A pair of zeros would be no seed at all.
 _NUM_SEEDS = 2**31 - 2
 
@@ -42,6 +44,13 @@ class Order:
             raise ValueError(f'start_step={self.start_step!r}: needs num_records')
 
 
+class _Files(NamedTuple):
+    """Files and how many records each of them holds."""
+
+    paths: list[str]
+    counts: list[int]
+
+
 def share_of(input_context: Any) -> tuple[int, int]:
     """Of how many input pipelines this is which."""
     if input_context is None:
@@ -66,6 +75,8 @@ def shuffled(
     """Endless (index, serialized record) of a pipeline's share; `index` is the place in the stream.
 
     The stream is epoch after epoch, each of which holds every record once, in an order of its own.
+    Each part of an epoch holds its share of every file, and each record is as likely to come early
+    as late, whatever the buffer: that only parts records which are neighbours in their file.
     With R replicas step s consumes the records s * R * batch_size and following, whatever the
     number of pipelines: of n pipelines the i-th takes each n-th of them, from i on. Every pipeline
     reads all records, which is cheap beside decoding them, and keeps those of its share.
@@ -74,26 +85,48 @@ def shuffled(
     """
     first = order.start_step * pictures_per_step(batch_size, input_context)
     epoch, position = divmod(first, order.num_records) if first else (0, 0)
-    epochs = tf.data.Dataset.counter(epoch)
-    stream = epochs.flat_map(lambda number: _epoch(files, seed, order, number)).skip(position)
+    epochs, counted = tf.data.Dataset.counter(epoch), _Files(files, records.count_in_files(files))
+    stream = epochs.flat_map(lambda number: _epoch(counted, seed, order, number)).skip(position)
     return stream.enumerate(first).shard(*share_of(input_context))
 
 
 @tf.autograph.experimental.do_not_convert
-def _epoch(files: list[str], seed: int, order: Order, number: tf.Tensor) -> tf.data.Dataset:
+def _epoch(files: _Files, seed: int, order: Order, number: tf.Tensor) -> tf.data.Dataset:
     """The serialized records of one epoch, in its order."""
     # Of the function that is being traced alone; without it, another graph would be another order.
     tf.random.set_seed(1 + seed % _NUM_SEEDS)
-    num_open = min(len(files), MAX_OPEN_FILES)
-    records = tf.data.Dataset.from_tensor_slices(files)
-    records = records.shuffle(len(files), 2 * number, reshuffle_each_iteration=False)
-    records = records.interleave(
-        tf.data.TFRecordDataset,
-        cycle_length=num_open,
-        num_parallel_calls=min(num_open, PARALLEL_READS),
-        deterministic=True,
-    )
-    records = records.shuffle(order.shuffle_buffer, 2 * number + 1, reshuffle_each_iteration=False)
+    num_lanes = min(len(files.paths), MAX_OPEN_FILES)
+    dealt = tf.argsort(_uniform(len(files.paths), seed, number, 0))
+    paths = tf.gather(files.paths, dealt)
+    counts = tf.gather(tf.constant(files.counts, tf.int64), dealt)
+    sizes = tf.stack([tf.reduce_sum(counts[lane::num_lanes]) for lane in range(num_lanes)])
+    starts = tf.cast(_uniform(num_lanes, seed, number, 1) * tf.cast(sizes, tf.float64), tf.int64)
+    lanes = [_lane(paths[lane::num_lanes], starts[lane]) for lane in range(num_lanes)]
+    turns = tf.data.Dataset.from_tensor_slices(_turns(sizes, sum(files.counts), seed, number))
+    mixed = tf.data.Dataset.choose_from_datasets(lanes, turns, stop_on_empty_dataset=False)
+    mixed = mixed.shuffle(order.shuffle_buffer, number, reshuffle_each_iteration=False)
     if order.num_records is None:
-        return records
-    return records.apply(tf.data.experimental.assert_cardinality(order.num_records))
+        return mixed
+    return mixed.apply(tf.data.experimental.assert_cardinality(order.num_records))
+
+
+def _lane(paths: tf.Tensor, start: tf.Tensor) -> tf.data.Dataset:
+    """The records of files that are read one after the other, from the record `start` on and
+    round to it, so that none of them always comes early in an epoch."""
+    lane = tf.data.TFRecordDataset(paths, buffer_size=READ_BYTES)
+    return lane.skip(start).concatenate(lane.take(start))
+
+
+def _turns(sizes: tf.Tensor, total: int, seed: int, number: tf.Tensor) -> tf.Tensor:
+    """Which lane gives the next record, int64 [total]: each at about even distances, so that any
+    part of an epoch holds its share of every lane."""
+    lanes = tf.repeat(tf.range(tf.size(sizes, tf.int64)), sizes)
+    rank = tf.range(tf.size(lanes, tf.int64)) - tf.gather(tf.cumsum(sizes, exclusive=True), lanes)
+    place = tf.cast(rank, tf.float64) + _uniform(total, seed, number, 2)
+    return tf.gather(lanes, tf.argsort(place / tf.cast(tf.gather(sizes, lanes), tf.float64)))
+
+
+def _uniform(count: int, seed: int, number: tf.Tensor, use: int) -> tf.Tensor:
+    """float64 [count] in [0, 1), of an epoch; each `use`, from 0 to 2, draws others."""
+    pair = tf.stack([tf.constant(seed, tf.int64), 3 * number + use])
+    return tf.random.stateless_uniform([count], pair, dtype=tf.float64)

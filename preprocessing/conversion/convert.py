@@ -193,7 +193,7 @@ def _shards(parts: Mapping[str, Part], settings: Settings) -> list[_Shard]:
         for category, paths in _paths(name, part, settings).items():
             entries, count = part[category], len(paths)
             for shard, path in enumerate(paths):
-                start, stop = (len(entries) * s // count for s in (shard, shard + 1))
+                start, stop = records.shard_range(len(entries), shard, count)
                 shards.append(_Shard(path, entries[start:stop], settings.max_side))
     return shards
 
