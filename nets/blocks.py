@@ -70,11 +70,13 @@ class Residual(Layer):
 class BasicBlock(Residual):
     """Residual block of two 3x3 convolutions, the first as `window` says.
 
-    With `zero_gamma` the last scale is 0 at first, so that the branch adds nothing, which eases
-    the start of training (Goyal et al. 2017, section 5.1).
+    With `zero_gamma` the last scale is 0 at first, so that the branch adds nothing (Goyal et al.
+    2017, section 5.1). That is for long trainings at high rates of SGD: Adam moves a scale by
+    about the learning rate a step, so that at 1e-3 it takes a thousand steps to 1, and a training
+    of some hundred steps ends with branches that hardly count (docs/equal_budget.md).
     """
 
-    def __init__(self, path: str, filters: int, window=SQUARE, zero_gamma=True):
+    def __init__(self, path: str, filters: int, window=SQUARE, zero_gamma=False):
         branch = (
             ConvNorm(f'{path}/conv1', filters, window),
             ConvNorm(f'{path}/conv2', filters, window._replace(stride=1), None, zero_gamma),
@@ -96,7 +98,7 @@ class BottleneckStyle:
     """
 
     stride_1x1: bool = False
-    zero_gamma: bool = True
+    zero_gamma: bool = False
     reduction: int = 0
     halve_first: bool = False
     strided_shortcut_size: int = 1

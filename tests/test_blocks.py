@@ -26,12 +26,33 @@ def test_bottleneck_strides_where_told_and_keeps_the_shape_of_the_result(stride_
     assert strides == ([2, 1, 1] if stride_1x1 else [1, 2, 1])
 
 
-@pytest.mark.parametrize('make', [blocks.BasicBlock, lambda path, n: blocks.Bottleneck(path, 4, n)])
-def test_residual_blocks_of_equal_shape_start_as_identity(make):
-    block = make('block', 8)
+def _basic(zero_gamma):
+    return blocks.BasicBlock('block', 8, zero_gamma=zero_gamma)
+
+
+def _bottleneck(zero_gamma):
+    return blocks.Bottleneck('block', 4, 8, style=blocks.BottleneckStyle(zero_gamma=zero_gamma))
+
+
+@pytest.mark.parametrize('make', [_basic, _bottleneck])
+def test_residual_blocks_of_equal_shape_start_as_identity_with_zero_gamma(make):
+    block = make(zero_gamma=True)
     images = np.abs(_random(2, 4, 4, 8))
     np.testing.assert_array_equal(block(images, True), images)
     assert block.shortcut is None
+
+
+@pytest.mark.parametrize(
+    'block', [blocks.BasicBlock('block', 8), blocks.Bottleneck('block', 4, 8)], ids=type
+)
+def test_every_convolution_of_a_block_learns_from_the_first_step(block):
+    """With a scale of 0 behind them they would have no gradient, and the scale moves by about the
+    learning rate a step."""
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(block(_random(2, 4, 4, 8), True) * _random(2, 4, 4, 8, seed=1))
+    kernels = [v for v in block.trainable_variables if 'kernel' in v.name]
+    gradients = tape.gradient(loss, kernels)
+    assert all(np.abs(gradient).max() > 1e-3 for gradient in gradients)
 
 
 def test_bfloat16_inputs_give_bfloat16_outputs_and_float32_variables():

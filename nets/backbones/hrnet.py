@@ -15,7 +15,7 @@ Options:
         stem (64) and the first stage (256) are the same for all widths, as published.
     levels: Which branches to give, each n with stride 2**n. What none needs is not built: with
         (2,) the last module sums for the finest branch only.
-    zero_init_residual: As of resnet.py. Departure: the authors start from scales of 1.
+    zero_init_residual: As of resnet.py.
 """
 
 from __future__ import annotations
@@ -149,7 +149,7 @@ class HRNet(layers.Layer):
 def hrnet(published_width: int):
     """The factory, for BACKBONES, of the HRNet of that width."""
 
-    def factory(width=published_width, levels=LEVELS, zero_init_residual=True):
+    def factory(width=published_width, levels=LEVELS, zero_init_residual=False):
         check_width(width)
         check_levels(levels, LEVELS)
         return HRNet(width, levels, zero_init_residual)

@@ -14,9 +14,8 @@ Options of all of them:
     ceil_pool: Whether the pooling after the stem pads at the bottom and right only, as that of
         Caffe and of TensorFlow's official ResNet does, instead of alike on all sides.
     stride_1x1: Whether the stride of a bottleneck is in its first 1x1, as in the paper.
-    zero_init_residual: Whether the last scale of each block is 0 at first (Goyal et al. 2017,
-        section 5.1). On, since it only concerns training from scratch: weights that are loaded
-        replace it.
+    zero_init_residual: Whether the last scale of each block is 0 at first; see blocks.BasicBlock.
+        It only concerns training from scratch: weights that are loaded replace it.
 The last four belong to the weights that are loaded; see utility/pretrained/warm_start.py.
 """
 
@@ -163,7 +162,7 @@ def bottleneck_network(published: Published) -> Callable[..., ResNet]:
         output_stride=full_stride,
         ceil_pool=published.ceil_pool,
         stride_1x1=published.style.stride_1x1,
-        zero_init_residual=True,
+        zero_init_residual=False,
     ):
         check_width(width)
         style = dataclasses.replace(
@@ -192,7 +191,7 @@ def basic_network(depths: Sequence[int]) -> Callable[..., ResNet]:
         levels=all_levels,
         output_stride=full_stride,
         ceil_pool=False,
-        zero_init_residual=True,
+        zero_init_residual=False,
     ):
         check_width(width)
 

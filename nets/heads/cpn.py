@@ -18,7 +18,6 @@ Departures from the authors' code (chenyilun95/tf-cpn):
     the output is not that of a batch.
     Levels of equal size (backbones that hold their stride) are added without a convolution.
     Bilinear with pixel centres at +0.5, as everywhere in this project.
-    The last scale of each bottleneck is 0 at first (Goyal et al. 2017, section 5.1).
     1x1 convolutions of what was resized are computed before the resize, which gives the same
     function and is faster; see ResizedConv.
 

@@ -30,7 +30,6 @@ Departures:
     Bilinear with pixel centres at +0.5, as everywhere in this project.
     Deconvolutions start from He et al.'s variance and heat maps near zero; PyTorch's default, which
     they used, gives these 1 / (3 * 256 * size**2), so that coarse levels are next to nothing.
-    The last scale of each bottleneck is 0 at first (Goyal et al. 2017, section 5.1).
 
 Parameters for 13 keypoints, the same as theirs: 83,225,498 on resnet152, of which
     58,143,808  backbone,
