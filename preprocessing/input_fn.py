@@ -84,7 +84,8 @@ def make_input_fn(
     _check_arguments(ops, batch_size, training, late, augment_on)
     boxes, files = _checked_boxes(boxes, training), record_files(file_pattern)
     order, seed = order or Order(), seed % 2**31
-    prepare = _preparation(ops, late, _FINISH[augment_on], schema, seed, boxes)
+    visibility = 'visibility' if training else 'annotated'
+    prepare = _preparation(ops, late, (_FINISH[augment_on], visibility), schema, seed, boxes)
 
     def input_fn(input_context=None):
         records, first_late = in_order(files, input_context), None
@@ -102,21 +103,24 @@ def make_input_fn(
 
 
 def _preparation(
-    ops, late: LateOps | None, finish: Callable, schema: KeypointSchema, seed: int, boxes
+    ops, late: LateOps | None, kind: tuple, schema: KeypointSchema, seed: int, boxes
 ) -> Callable:
-    """(index, serialized record, index of the first late record) -> (features, labels)."""
+    """(index, serialized record, index of the first late record) -> (features, labels).
+
+    `kind`: What makes the picture, of _FINISH, and which visibility of the example counts.
+    """
 
     @_without_autograph
     def prepare(index, serialized, first_late):
         example = dict(decode_example(serialized, schema))
         if boxes is not None:
             example['box'] = _row(boxes, index)
-        see = functools.partial(_seen, schema, example, (seed, index), finish)
+        see = functools.partial(_seen, schema, example, (seed, index), *kind)
         if late is None:
             return see(ops)
         is_late = index >= first_late
         features, labels = tf.cond(is_late, lambda: see(late.ops), lambda: see(ops))
-        return features if finish is _painted else {**features, 'is_late': is_late}, labels
+        return features if kind[0] is _painted else {**features, 'is_late': is_late}, labels
 
     return prepare
 
@@ -151,16 +155,18 @@ def _row(boxes: np.ndarray, index: tf.Tensor) -> tf.Tensor:
 
 
 def _features_and_labels(
-    picture: Mapping[str, tf.Tensor], example: Example
+    picture: Mapping[str, tf.Tensor], example: Example, visibility: str
 ) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
     """What travels of an example, here without the batch dimension.
 
     Features: image uint8 [B, H, W, 3], image_id and category string [B], image_size int32 [B, 2],
     to_crop float32 [B, 3, 3] (original -> crop px). Labels: keypoints float32 [B, K, 2] crop px,
-    visibility int32 [B, K], normalizer float32 [B] original px.
+    visibility int32 [B, K], normalizer float32 [B] original px. `visibility` names that of the
+    example: in a training points outside the picture are absent, in an evaluation all count.
     """
     features = {name: example[name] for name in ('image_id', 'category', 'image_size', 'to_crop')}
-    labels = {name: example[name] for name in ('keypoints', 'visibility', 'normalizer')}
+    labels = {name: example[name] for name in ('keypoints', 'normalizer')}
+    labels['visibility'] = example[visibility]
     return {**picture, **features}, labels
 
 
@@ -183,6 +189,7 @@ def _seen(
     example: Example,
     seed: tuple,
     finish: Callable,
+    visibility: str,
     ops: str | Sequence[str],
 ):
     """(features, labels) of a view or, of several, their image [B, V, H, W, 3] and to_crop
@@ -192,7 +199,7 @@ def _seen(
     parts = []
     for view, own in zip(views, seeds):
         framed = op_string.framed(view, schema, example, own)
-        parts.append(_features_and_labels(finish(view, framed, own), framed))
+        parts.append(_features_and_labels(finish(view, framed, own), framed, visibility))
     features, labels = parts[0]
     if isinstance(ops, str):
         return features, labels

@@ -106,6 +106,20 @@ def test_contents_of_an_evaluation_batch(pattern):
     np.testing.assert_allclose(labels['normalizer'][11], np.hypot(10, 1.5), rtol=1e-6)
 
 
+def test_a_point_outside_the_picture_counts_in_an_evaluation_not_in_a_training(tmp_path):
+    points = np.array([[4, 8], [60, 9], [12, 20]], np.float32)
+    annotation = Annotation('', 'coat0', 'coat', points, np.array([1, 1, 1]))
+    jpeg = cv2.imencode('.jpg', np.zeros((*SIZE, 3), np.uint8))[1].tobytes()
+    path = str(tmp_path / 'coat-00000-of-00001.tfrecord')
+    with tf.io.TFRecordWriter(path) as writer:
+        writer.write(encode_example(jpeg, annotation, SIZE))
+    visibility = {}
+    for training in (False, True):
+        ((_, labels),) = read(path, 1, ops=EVAL_OPS, batch_size=1, training=training)
+        visibility[training] = labels['visibility'][0].tolist()
+    assert visibility == {False: [1, 1, 1], True: [1, -1, 1]}
+
+
 def test_pictures_are_rounded_not_truncated(pattern):
     ops = 'letterbox(24,32)|warp'
     ((features, _),) = evaluate(pattern, batch_size=12, ops=ops)

@@ -142,6 +142,7 @@ def warp(fill: float | Sequence[float] = IMAGENET_MEAN) -> Op:
             **rendering.decode_to_canvas(jpeg, image_size, to_crop, out_size),
             'fill': tf.constant(color, tf.float32),
             'keypoints': keypoints,
+            'annotated': rest['visibility'],
             'visibility': tf.where(tf.reduce_all(inside, axis=1), rest['visibility'], -1),
         }
 

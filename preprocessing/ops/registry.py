@@ -9,6 +9,7 @@ int32 or int64 [2] of its own, so that equal seeds give equal pictures in any th
     image_size      int32 [2], (height, width) of the original, px
     keypoints       float32 [K, 2], original px until `warp`, crop px after it
     visibility      int32 [K]; -1 absent
+    annotated       int32 [K], the visibility before `warp` made points absent; there after `warp`
     box             float32 [4], original px; zeros when unknown
     frame_size      float32 [2], (height, width) of the current frame, px
     to_crop         float32 [3, 3], original -> current frame; the crop's after `warp`
