@@ -14,7 +14,7 @@ import difflib
 import json
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Optional
 
 DEFAULT_DATA_DIR = '../Datasets'
 DEFAULT_RECORDS_SUBDIR = 'tfrecords'
@@ -109,6 +109,8 @@ def require(config: Any, section: str, allowed: str, test: Callable[[Any], bool]
 
     def test_all(value):
         values = value if isinstance(value, tuple) else (value,)
+        if value is None:  # follows another setting
+            return True
         return bool(values) and all(map(test, values))
 
     for name in names:
@@ -124,11 +126,11 @@ def flatten(values: Any, key: str = '') -> dict[str, Any]:
 
 
 def literal(text: str) -> Any:
-    """The value that a text stands for: a Python literal, true, false, or the text itself."""
+    """The value that a text stands for: a Python literal, true, false, none, or the text itself."""
     try:
         return ast.literal_eval(text)
     except (ValueError, SyntaxError):
-        return {'true': True, 'false': False}.get(text.lower(), text)
+        return {'true': True, 'false': False, 'none': None}.get(text.lower(), text)
 
 
 def _typed(value: Any, kind: Any, key: str) -> Any:
@@ -145,6 +147,8 @@ def _typed(value: Any, kind: Any, key: str) -> Any:
             kinds = kinds[:1] * len(parts)
         if len(kinds) == len(parts):
             return tuple(_typed(v, k, key) for v, k in zip(parts, kinds))
+    elif origin is typing.Union:  # Optional: of what follows another setting unless it is set
+        return None if value is None else _typed(value, typing.get_args(kind)[0], key)
     elif origin is not None and issubclass(origin, Mapping) and isinstance(value, Mapping):
         return _plain(value, key)
     elif kind is float and type(value) in (int, float) and abs(value) < 1e300:
@@ -196,19 +200,21 @@ class NetworkConfig:
     Attributes:
         backbone: Name in nets.BACKBONES.
         head: Name in nets.HEADS.
-        image_size, heatmap_size: (height, width), px of the input and cells of the heat maps.
+        image_size: (height, width), px of the input.
+        heatmap_size: (height, width), cells of the heat maps; None: image_size / heatmap_stride.
         backbone_options, head_options: Keyword arguments of their factories.
         mean, std: Of the input, RGB in 0..255; they belong to the pre-trained weights.
         norm: What normalises features: 'batch' norm; batch norm with its statistics 'frozen' as in
             the weights to start from, scale and shift still being learned; or 'group' norm.
         head_norm: The same of the head; '': as norm.
         norm_groups: Groups of channels of group norm.
+        heatmap_stride: px a cell, of a heatmap_size that is not set.
     """
 
     backbone: str = 'resnet50'
     head: str = 'cpn'
     image_size: tuple[int, int] = (384, 384)
-    heatmap_size: tuple[int, int] = (96, 96)
+    heatmap_size: Optional[tuple[int, int]] = None
     backbone_options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     head_options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     mean: tuple[float, float, float] = IMAGENET_MEAN
@@ -216,14 +222,22 @@ class NetworkConfig:
     norm: str = 'batch'
     head_norm: str = ''
     norm_groups: int = 32
+    heatmap_stride: int = 4
 
     def __post_init__(self):
         require(self, 'network.', *POSITIVE, 'image_size', 'heatmap_size', 'std', 'norm_groups')
+        require(self, 'network.', *POSITIVE, 'heatmap_stride')
         for name in ('norm', 'norm_of_head'):
             if 'sync' in getattr(self, name):
                 raise ValueError(_NO_SYNCHRONISED_NORM)
         require(self, 'network.', *one_of(NORMS), 'norm')
         require(self, 'network.', *one_of(('', *NORMS)), 'head_norm')
+
+    @property
+    def map_size(self) -> tuple[int, int]:
+        """(height, width) of the heat maps, cells: as set, or as it follows from the picture's."""
+        follows = tuple(side // self.heatmap_stride for side in self.image_size)
+        return self.heatmap_size or follows
 
     @property
     def norm_of_head(self) -> str:
@@ -247,9 +261,8 @@ class DataConfig:
     dataset: str = 'fashionai'
     category: str = 'all'
     train_ops: str = (
-        'flip|rotate(30)|crop_keep(min_area=0.45)|scale(0.85,1.15)|shift(0.05)'
-        '|letterbox({height},{width})|warp'
-        '|color(brightness=0.125,contrast=0.5,saturation=0.5,hue=0.1)'
+        'flip|rotate(20)|scale(0.9,1.1)|letterbox({height},{width})|warp'
+        '|color(brightness=0.1,contrast=0.2,saturation=0.2,hue=0.02)'
     )
     eval_ops: str = 'letterbox({height},{width})|warp'
     late_ops: str = ''
@@ -278,7 +291,10 @@ class LossConfig:
             distribution with the target's (simcc heads).
         points: Which points enter the loss: 'visible' (v = 1) or 'annotated' (v >= 0).
         target_scale: Peak of the target heat maps.
-        sigmas: Standard deviation of the targets, cells, coarse output to final.
+        peaks: Of the targets of each output, coarse to final, on top of target_scale.
+        sigma_shares: Standard deviation of the targets as a share of the shorter side of the heat
+            map, coarse output to final: about the same part of a garment at every size.
+        sigmas: The same in cells, in place of sigma_shares; None: not set.
         weights: Weight of each output, coarse to final.
         ohkm: Online hard keypoint mining on the last output: the share of the points that count
             that is kept, those of largest loss (Chen et al. 2018, CPN, section 3.2). 1 = all.
@@ -291,20 +307,29 @@ class LossConfig:
     kind: str = 'mse'
     points: str = 'visible'
     target_scale: float = 1.0
-    sigmas: tuple[float, ...] = (2.0,)
+    sigma_shares: tuple[float, ...] = (1 / 24,)
+    sigmas: Optional[tuple[float, ...]] = None
     weights: tuple[float, ...] = (1.0,)
     ohkm: float = 1.0
     ohkm_over: str = 'image'
     offset_radius: float = 3.5
     offset_weight: float = 1.0
+    peaks: tuple[float, ...] = (1.0,)
 
     def __post_init__(self):
         require(self, 'loss.', *one_of(LOSS_KINDS), 'kind')
         require(self, 'loss.', *one_of(('visible', 'annotated')), 'points')
         require(self, 'loss.', *one_of(('image', 'batch', 'keypoint')), 'ohkm_over')
-        require(self, 'loss.', *POSITIVE, 'target_scale', 'sigmas', 'offset_radius')
+        require(self, 'loss.', *POSITIVE, 'target_scale', 'sigma_shares', 'sigmas', 'peaks')
+        require(self, 'loss.', *POSITIVE, 'offset_radius')
         require(self, 'loss.', *NOT_NEGATIVE, 'weights', 'offset_weight')
         require(self, 'loss.', *_SHARE, 'ohkm')
+
+    def sigmas_on(self, map_size: Sequence[int]) -> tuple[float, ...]:
+        """Standard deviations in cells on heat maps of (height, width), as many as are set."""
+        if self.sigmas is not None:
+            return self.sigmas
+        return tuple(share * min(map_size) for share in self.sigma_shares)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -358,19 +383,23 @@ class OptimizerConfig:
 class ScheduleConfig:
     """The learning rate over the training: a pure function of the step and the planned length.
 
-    Steps and epochs of the schedule go by updates: with optimizer.accumulate the warm-up takes as
-    many times more batches.
+    What is not set in steps or epochs is a share of the training, and follows its length. Steps
+    and epochs of the schedule go by updates: with optimizer.accumulate a warm-up of some steps
+    takes as many times more batches.
 
     Attributes:
         name: Name in utility.optim.schedules.SCHEDULES.
-        warmup_steps: Over which the rate rises linearly from warmup_learning_rate.
-        decay_epochs: Of 'step': epochs after which the next of decay_factors holds.
-        decay_factors: Of 'step': factors on the base rate, one more than decay_epochs.
+        warmup: Share of the training in which the rate rises linearly from warmup_learning_rate.
+        warmup_steps: The same in steps, in place of warmup; None: not set.
+        decay_at: Of 'step': shares of the training after which the next of decay_factors holds.
+        decay_epochs: The same in epochs, in place of decay_at; None: not set.
+        decay_factors: Of 'step': factors on the base rate, one more than there are decays.
         end_learning_rate: What the rate never falls below after the warm-up; 'polynomial',
             'cosine', 'flat_cosine' and each cycle of 'cyclic' end there.
         power: Of 'polynomial'. 1: linear.
         flat: Of 'flat_cosine': the share of the training before the rate begins to fall.
-        cycle_epochs: Of 'cyclic': the length of a cycle.
+        cycle: Of 'cyclic': the length of a cycle, as a share of the training.
+        cycle_epochs: The same in epochs, in place of cycle; None: not set.
         plateau_patience: Of 'plateau': evaluations without a new best NE after which the rate is
             multiplied by plateau_factor; the training ends where it would fall below
             end_learning_rate.
@@ -378,32 +407,37 @@ class ScheduleConfig:
         stop_patience: Evaluations without a new best NE that end the training. 0: none do.
     """
 
-    name: str = 'step'
-    warmup_steps: int = 100
+    name: str = 'cosine'
+    warmup: float = 0.05
+    warmup_steps: Optional[int] = None
     warmup_learning_rate: float = 1e-5
-    decay_epochs: tuple[float, ...] = (10.0, 20.0)
-    decay_factors: tuple[float, ...] = (1.0, 0.5, 0.1)
+    decay_at: tuple[float, ...] = (0.55, 0.82)
+    decay_epochs: Optional[tuple[float, ...]] = None
+    decay_factors: tuple[float, ...] = (1.0, 0.2, 0.04)
     end_learning_rate: float = 1e-6
     power: float = 1.0
     flat: float = 0.5
-    cycle_epochs: float = 1.0
+    cycle: float = 0.1
+    cycle_epochs: Optional[float] = None
     plateau_patience: int = 3
     plateau_factor: float = 0.1
     stop_patience: int = 0
 
     def __post_init__(self):
         section = 'schedule.'
-        positive = ('decay_factors', 'power', 'cycle_epochs', 'plateau_patience')
+        positive = ('decay_factors', 'power', 'cycle', 'cycle_epochs', 'plateau_patience')
         require(self, section, *POSITIVE, *positive)
         rates = ('warmup_steps', 'warmup_learning_rate', 'end_learning_rate', 'stop_patience')
         require(self, section, *NOT_NEGATIVE, *rates)
-        require(self, section, *_BELOW_ONE, 'flat')
+        require(self, section, *_SHARE, 'cycle')
+        require(self, section, *_BELOW_ONE, 'flat', 'warmup', 'decay_at')
         require(self, section, 'in (0, 1)', lambda value: 0 < value < 1, 'plateau_factor')
-        epochs, factors = self.decay_epochs, self.decay_factors
-        if sorted(epochs) != list(epochs):
-            raise ValueError(f'schedule.decay_epochs={epochs!r}: must be in increasing order')
-        if len(factors) != len(epochs) + 1:
-            allowed = f'one longer than schedule.decay_epochs={epochs!r}'
+        name = 'decay_at' if self.decay_epochs is None else 'decay_epochs'
+        decays, factors = getattr(self, name), self.decay_factors
+        if sorted(decays) != list(decays):
+            raise ValueError(f'schedule.{name}={decays!r}: must be in increasing order')
+        if len(factors) != len(decays) + 1:
+            allowed = f'one longer than schedule.{name}={decays!r}'
             raise ValueError(f'schedule.decay_factors={factors!r}: must be {allowed}')
 
 
@@ -415,23 +449,29 @@ class AveragingConfig:
         kind: 'none'; 'ema', an exponential moving average over all steps (Polyak & Juditsky 1992);
             'swa', the plain mean of some steps' weights (Izmailov et al. 2018).
         decay: Of 'ema': the share of the average that a step keeps.
-        start_epoch: Epochs before the averaging begins.
-        period_epochs: Of 'swa': epochs between two weights that enter the mean, the first of them
-            so many after start_epoch; 0: those at the ends of the cycles of the schedule 'cyclic'.
+        start: Share of the training before the averaging begins.
+        start_epoch: The same in epochs, in place of start; None: not set.
+        period: Of 'swa': share of the training between two weights that enter the mean, the first
+            of them so much after the start; 0: those at the ends of the cycles of the schedule
+            'cyclic'.
+        period_epochs: The same in epochs, in place of period; None: not set.
         statistics_batches: Training batches over which the batch-norm statistics of averaged
             weights are estimated; 0: those of the last weights are used.
     """
 
     kind: str = 'none'
     decay: float = 0.999
-    start_epoch: float = 0.0
-    period_epochs: float = 0.0
+    start: float = 0.0
+    start_epoch: Optional[float] = None
+    period: float = 0.0
+    period_epochs: Optional[float] = None
     statistics_batches: int = 100
 
     def __post_init__(self):
         require(self, 'averaging.', *one_of(('none', 'ema', 'swa')), 'kind')
         require(self, 'averaging.', 'in (0, 1)', lambda value: 0 < value < 1, 'decay')
         numbers = ('start_epoch', 'period_epochs', 'statistics_batches')
+        require(self, 'averaging.', *_BELOW_ONE, 'start', 'period')
         require(self, 'averaging.', *NOT_NEGATIVE, *numbers)
 
 
@@ -463,7 +503,9 @@ class Experiment:
 
     Attributes:
         epochs: Passes over the training split.
-        epochs_per_eval: Epochs between two evaluations; the last epoch is always evaluated.
+        evaluations: In the training, at even distances; the last one at its end.
+        epochs_per_eval: Epochs between two, in place of evaluations; None: not set. The end of the
+            training is always evaluated.
         refine: How heat maps become points: a refine mode of utility.codecs.heatmaps.
         seed: Of the weights, the order of the records and the augmentation.
         starts_from: 'all' where the network of a category goes on from the one for all; set by
@@ -478,13 +520,14 @@ class Experiment:
     averaging: AveragingConfig = AveragingConfig()
     finetune: FinetuneConfig = FinetuneConfig()
     epochs: float = 28.0
-    epochs_per_eval: float = 7.0
+    evaluations: int = 7
+    epochs_per_eval: Optional[float] = None
     refine: str = 'gaussian'
     seed: int = 20180417
     starts_from: str = ''
 
     def __post_init__(self):
-        require(self, '', *POSITIVE, 'epochs', 'epochs_per_eval')
+        require(self, '', *POSITIVE, 'epochs', 'evaluations', 'epochs_per_eval')
         require(self, '', *one_of(('', 'all')), 'starts_from')
 
     def resolved_ops(self, ops: str) -> str:

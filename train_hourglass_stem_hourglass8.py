@@ -12,10 +12,8 @@ EXPERIMENT = dataclasses.replace(
         backbone='hourglass_stem',
         head='hourglass',
         image_size=(256, 256),
-        heatmap_size=(64, 64),
         head_options={'stacks': 8},
     ),
-    loss=config.LossConfig(sigmas=(1.5,)),
     epochs=50.0,
 )
 

@@ -8,15 +8,13 @@ EXPERIMENT = config.Experiment(
         backbone='resnet101',
         head='aifashion',
         image_size=(512, 512),
-        heatmap_size=(256, 256),
+        heatmap_stride=2,
         backbone_options={'levels': (1, 2, 3, 4)},
     ),
     data=config.DataConfig(batch_size=3),
-    loss=config.LossConfig(sigmas=(4.0,), ohkm=0.5),
+    loss=config.LossConfig(sigma_shares=(1 / 64,), ohkm=0.5),
     optimizer=config.OptimizerConfig(name='adam', learning_rate=1e-4, weight_decay=0.0),
-    schedule=config.ScheduleConfig(decay_epochs=(20.0, 26.0)),
     epochs=30.0,
-    epochs_per_eval=3.0,
 )
 
 if __name__ == '__main__':

@@ -5,17 +5,13 @@ from utility.train import runner
 
 EXPERIMENT = config.Experiment(
     network=config.NetworkConfig(
-        backbone='resnet18', head='dhn', image_size=(256, 256), heatmap_size=(64, 64)
+        backbone='resnet18',
+        head='dhn',
+        image_size=(256, 256),
     ),
-    data=config.DataConfig(batch_size=16),
-    loss=config.LossConfig(sigmas=(1.5,)),
+    data=config.DataConfig(batch_size=8),
     optimizer=config.OptimizerConfig(name='adam', learning_rate=1e-3, weight_decay=0.0),
-    schedule=config.ScheduleConfig(
-        decay_epochs=(60.0, 80.0),
-        decay_factors=(1.0, 0.2, 0.04),
-    ),
     epochs=90.0,
-    epochs_per_eval=10.0,
 )
 
 if __name__ == '__main__':

@@ -6,14 +6,8 @@ from utility.train import runner
 EXPERIMENT = config.Experiment(
     network=config.NetworkConfig(backbone='resnet50', head='cpn'),
     data=config.DataConfig(batch_size=10),
-    loss=config.LossConfig(sigmas=(3.0, 2.5, 2.0, 2.0, 2.0)),
     optimizer=config.OptimizerConfig(name='adam', learning_rate=5e-4, weight_decay=0.0),
-    schedule=config.ScheduleConfig(
-        decay_epochs=(15.0, 23.0),
-        decay_factors=(1.0, 0.2, 0.04),
-    ),
     epochs=28.0,
-    epochs_per_eval=4.0,
     refine='dark',
 )
 

@@ -11,9 +11,7 @@ EXPERIMENT = dataclasses.replace(
     network=config.NetworkConfig(backbone='seresnext101_32x4d', head='cpn'),
     data=config.DataConfig(batch_size=4),
     optimizer=dataclasses.replace(RESNET50_CPN.optimizer, learning_rate=2e-4),
-    schedule=dataclasses.replace(RESNET50_CPN.schedule, decay_epochs=(15.0, 20.0)),
     epochs=25.0,
-    epochs_per_eval=5.0,
 )
 
 if __name__ == '__main__':

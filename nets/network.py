@@ -28,7 +28,7 @@ class Network(tf.Module):
         self.norm, self.head_norm = (
             Normalization(kind, config.norm_groups) for kind in (config.norm, config.norm_of_head)
         )
-        arguments = (num_keypoints, tuple(config.heatmap_size))
+        arguments = (num_keypoints, tuple(config.map_size))
         with normalized_by(self.norm):
             self.backbone = _make(BACKBONES, config.backbone, 'backbone_options', config)
         with normalized_by(self.head_norm):
@@ -42,7 +42,7 @@ class Network(tf.Module):
             training: Whether batch norm uses, and learns from, the statistics of this batch.
 
         Returns:
-            float32 [B, h, w, K] each, coarse to final; h and w are config.heatmap_size.
+            float32 [B, h, w, K] each, coarse to final; h and w are config.map_size.
 
         Raises:
             ValueError: The pictures have another size, the backbone cannot divide it, or the head
@@ -69,7 +69,7 @@ class Network(tf.Module):
         return (images - self.config.mean) / self.config.std
 
     def _check_output(self, output: tf.Tensor) -> None:
-        expected = [*self.config.heatmap_size, self.num_keypoints]
+        expected = [*self.config.map_size, self.num_keypoints]
         if output.shape[1:] != expected:
             raise ValueError(
                 f'head {self.config.head!r} broke its contract: '

@@ -119,7 +119,8 @@ def assignments(sweep: Sweep, experiment: Experiment, settings: dict[str, str]) 
     length = {'epochs': epochs, 'epochs_per_eval': epochs}
     for key, value in flatten(dataclasses.asdict(changed)).items():
         is_used = not key.startswith('finetune.')  # of a second network, which no run has
-        if key.endswith(('_epoch', '_epochs')) and is_used and key not in keys:
+        is_counted = key.endswith(('_epoch', '_epochs')) and value is not None
+        if is_counted and is_used and key not in keys:
             length[key] = _times(epochs / changed.epochs, value)
     whole = [*own, *(f'{key}={value!r}' for key, value in length.items())]
     planned = make_plan(changed.override(*whole), sweep.data_dir, 1).length.total_steps

@@ -118,8 +118,8 @@ def codec_of(experiment: Experiment, smoothing: float = 0.0) -> HeatmapCodec:
     """
     return HeatmapCodec(
         image_size=experiment.network.image_size,
-        heatmap_size=experiment.network.heatmap_size,
-        sigma=experiment.loss.sigmas[-1],
+        heatmap_size=experiment.network.map_size,
+        sigma=experiment.loss.sigmas_on(experiment.network.map_size)[-1],
         refine=experiment.refine,
         smoothing=smoothing,
     )

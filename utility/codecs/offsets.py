@@ -67,5 +67,7 @@ def offset_errors(output: tf.Tensor, target: tf.Tensor, config: LossConfig) -> t
 def implied_heatmaps(output: tf.Tensor, config: LossConfig) -> tf.Tensor:
     """Heat maps [B, h, w, K], with the last of loss.sigmas, of an output [B, h, w, 3 K]."""
     disk, x, y = tf.split(tf.cast(output, tf.float32), NUM_MAPS, axis=-1)
-    radius_in_sigmas = config.offset_radius / (config.sigmas[-1] * config.target_scale)
+    radius_in_sigmas = config.offset_radius / (
+        config.sigmas_on(output.shape[1:3])[-1] * config.target_scale
+    )
     return disk * tf.exp(-0.5 * radius_in_sigmas**2 * (tf.square(x) + tf.square(y)))

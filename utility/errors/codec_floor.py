@@ -68,11 +68,11 @@ def _codecs(
 ) -> list[tuple[TrainedNetwork, HeatmapCodec]]:
     """The codecs whose points are averaged, and the network in whose frame each works."""
     if options.fuse == 'keypoints' or len(networks) == 1:
-        sizes = [network.experiment.network.heatmap_size for network in networks]
+        sizes = [network.experiment.network.map_size for network in networks]
         return [(n, _codec(n, n, s, options)) for n, s in zip(networks, sizes)]
     # The maps of the others are brought to the size of the finest.
     size = fusion.common_heatmap_size(networks)
-    finest = next(n for n in networks if tuple(n.experiment.network.heatmap_size) == size)
+    finest = next(n for n in networks if tuple(n.experiment.network.map_size) == size)
     return [(networks[0], _codec(networks[0], finest, size, options))]
 
 
@@ -80,7 +80,7 @@ def _codec(network: TrainedNetwork, finest: TrainedNetwork, size, options) -> He
     return HeatmapCodec(
         image_size=network.experiment.network.image_size,
         heatmap_size=size,
-        sigma=finest.experiment.loss.sigmas[-1],
+        sigma=finest.experiment.loss.sigmas_on(size)[-1],
         refine=network.experiment.refine,
         smoothing=options.smoothing,
     )

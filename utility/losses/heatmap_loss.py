@@ -5,6 +5,7 @@ loss_kinds.py has what one map costs, hard_points.py which points enter.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 
 import tensorflow as tf
@@ -43,22 +44,32 @@ def heatmap_loss(
         ValueError: There are more sigmas or weights than outputs, or an output has no static size.
     """
     kind = LOSSES.get(loss_config.kind)
-    sigmas = per_output(loss_config.sigmas, len(outputs), 'loss.sigmas')
+    sizes = [_static_size(output) for output in outputs]
+    sigmas = [
+        per_output(loss_config.sigmas_on(size), len(outputs), 'loss.sigmas')[index]
+        for index, size in enumerate(sizes)
+    ]
+    peaks = per_output(loss_config.peaks, len(outputs), 'loss.peaks')
     weights = per_output(loss_config.weights, len(outputs), 'loss.weights')
     counts = counting_points(labels['visibility'], loss_config.points)
     targets: dict[tuple, tf.Tensor] = {}
     losses = []
     for index, (output, sigma) in enumerate(zip(outputs, sigmas)):
-        key = (_static_size(output), sigma)
+        key = (sizes[index], sigma, peaks[index])
+        scaled = _times_peak(loss_config, peaks[index])
         if key not in targets:
-            codec = HeatmapCodec(tuple(image_size), *key)
-            targets[key] = kind.target(codec, labels['keypoints'], loss_config)
-        errors = kind.errors(tf.cast(output, tf.float32), targets[key], loss_config)
+            codec = HeatmapCodec(tuple(image_size), sizes[index], sigma)
+            targets[key] = kind.target(codec, labels['keypoints'], scaled)
+        errors = kind.errors(tf.cast(output, tf.float32), targets[key], scaled)
         kept = counts
         if index == len(outputs) - 1:
             kept = hard_points(errors, counts, loss_config.ohkm, loss_config.ohkm_over)
         losses.append(mean_over(errors, kept))
     return tf.add_n([weight * loss for weight, loss in zip(weights, losses)]), losses
+
+
+def _times_peak(loss_config: LossConfig, peak: float) -> LossConfig:
+    return dataclasses.replace(loss_config, target_scale=loss_config.target_scale * peak)
 
 
 def check_loss(loss_config: LossConfig, head: str, gives_logits: bool) -> None:

@@ -120,7 +120,7 @@ def probabilities(output: tf.Tensor, config: LossConfig) -> tf.Tensor:
     A perfect output gives the target; beside the border, more, because a part of the target is
     outside.
     """
-    total = config.target_scale * 2 * math.pi * config.sigmas[-1] ** 2
+    total = config.target_scale * 2 * math.pi * config.sigmas_on(output.shape[1:3])[-1] ** 2
     return total * tf.exp(log_softmax(tf.cast(output, tf.float32)))
 
 

@@ -65,8 +65,11 @@ def constant(config: ScheduleConfig, base: float, step: tf.Tensor, length: Lengt
 
 @SCHEDULES.register('step')
 def step_decay(config: ScheduleConfig, base: float, step: tf.Tensor, length: Length) -> tf.Tensor:
-    """Another constant factor from each of decay_epochs on."""
-    passed = _passed(step, (epoch * length.steps_per_epoch for epoch in config.decay_epochs))
+    """Another constant factor from each of decay_at, or decay_epochs, on."""
+    boundaries = [share * length.total_steps for share in config.decay_at]
+    if config.decay_epochs is not None:
+        boundaries = [epoch * length.steps_per_epoch for epoch in config.decay_epochs]
+    passed = _passed(step, boundaries)
     factor = tf.gather(tf.constant(config.decay_factors), passed)
     return tf.maximum(base * factor, config.end_learning_rate)
 
@@ -117,7 +120,17 @@ def cyclic(config: ScheduleConfig, base: float, step: tf.Tensor, length: Length)
 
 
 def _cycle(config: ScheduleConfig, length: Length) -> float:
-    return max(1.0, config.cycle_epochs * length.steps_per_epoch)
+    cycle = config.cycle * length.total_steps
+    if config.cycle_epochs is not None:
+        cycle = config.cycle_epochs * length.steps_per_epoch
+    return max(1.0, cycle)
+
+
+def warmup_updates(config: ScheduleConfig, length: Length) -> float:
+    """The length of the warm-up in updates; `length` is in updates too."""
+    if config.warmup_steps is not None:
+        return config.warmup_steps
+    return config.warmup * length.total_steps
 
 
 def cycle_ends(config: ScheduleConfig, length: Length) -> tuple[int, ...]:
@@ -147,7 +160,8 @@ def check_rates(optimizer: OptimizerConfig, schedule: ScheduleConfig) -> None:
     """
     SCHEDULES.get(schedule.name)
     base = optimizer.learning_rate
-    warmup = schedule.warmup_learning_rate if schedule.warmup_steps else 0.0
+    has_warmup = schedule.warmup if schedule.warmup_steps is None else schedule.warmup_steps
+    warmup = schedule.warmup_learning_rate if has_warmup else 0.0
     rates = {'warmup_learning_rate': warmup, 'end_learning_rate': schedule.end_learning_rate}
     for name, rate in rates.items():
         check('schedule.', name, rate, f'at most optimizer.learning_rate={base:g}', base.__ge__)
@@ -174,7 +188,8 @@ def learning_rate(
     step = tf.cast(step // optimizer.accumulate, tf.float32)
     length = length.in_updates(optimizer.accumulate)
     rate = SCHEDULES.get(schedule.name)(schedule, optimizer.learning_rate, step, length)
-    if not schedule.warmup_steps:
+    warmup = warmup_updates(schedule, length)
+    if not warmup:
         return rate
-    progress = tf.minimum(step / schedule.warmup_steps, 1.0)
+    progress = tf.minimum(step / warmup, 1.0)
     return schedule.warmup_learning_rate + progress * (rate - schedule.warmup_learning_rate)

@@ -34,17 +34,28 @@ def check_averaging(experiment: Experiment, length: Length) -> None:
         ValueError: So it is; names the setting.
     """
     config = experiment.averaging
-    unused = {'none': ('decay', 'start_epoch', 'period_epochs'), 'ema': ('period_epochs',)}
+    of_swa = ('period', 'period_epochs')
+    unused = {'none': ('decay', 'start', 'start_epoch', *of_swa), 'ema': of_swa}
     for name in unused.get(config.kind, ('decay',)):
         value = getattr(config, name)
-        if value != getattr(AveragingConfig(), name):
+        # An experiment of a time before there were shares has 0 epochs.
+        if value and value != getattr(AveragingConfig(), name):
             raise ValueError(
                 f'averaging.{name}={value!r}: averaging.kind={config.kind!r} has no use for it'
             )
     if config.kind == 'swa':
         taken_updates(experiment, length)
     epochs = length.total_steps / length.steps_per_epoch
-    check('averaging.', 'start_epoch', config.start_epoch, *_below(epochs))
+    check('averaging.', 'start_epoch', config.start_epoch or 0.0, *_below(epochs))
+
+
+def first_step(config: AveragingConfig, length: Length) -> float:
+    """How much of the training goes before the averaging, in the unit of `length`."""
+    return _in_steps(config.start, config.start_epoch, length)
+
+
+def _in_steps(share: float, epochs: float | None, length: Length) -> float:
+    return share * length.total_steps if epochs is None else epochs * length.steps_per_epoch
 
 
 def _below(epochs: float):
@@ -62,22 +73,24 @@ def taken_updates(experiment: Experiment, length: Length) -> tuple[int, ...]:
         ValueError: There are none.
     """
     config, length = experiment.averaging, length.in_updates(experiment.optimizer.accumulate)
-    start, period = (e * length.steps_per_epoch for e in (config.start_epoch, config.period_epochs))
-    if config.period_epochs:
+    start = first_step(config, length)
+    period = _in_steps(config.period, config.period_epochs, length)
+    if period:
         count = max(0, int((length.total_steps - start) / max(1.0, period)) + 1)
         ends = [round(start + i * max(1.0, period)) for i in range(1, count + 1)]
     elif experiment.schedule.name == 'cyclic':
         ends = schedules.cycle_ends(experiment.schedule, length)
     else:
         raise ValueError(
-            "averaging.period_epochs=0.0: stands for the cycles of schedule.name='cyclic', but it "
-            f'is {experiment.schedule.name!r}; give the epochs between two weights to average'
+            "averaging.period=0.0: stands for the cycles of schedule.name='cyclic', but it is "
+            f'{experiment.schedule.name!r}; give the share of the training between two weights to '
+            'average'
         )
     taken = tuple(end for end in ends if start < end <= length.total_steps)
     if not taken:
         raise ValueError(
-            f'averaging.start_epoch={config.start_epoch:g}: no period or cycle ends between it and '
-            f'the end of the training, {length.total_steps / length.steps_per_epoch:g} epochs; '
+            f'averaging.start={start / length.total_steps:g}: no period or cycle ends between it '
+            f'and the end of the training, {length.total_steps / length.steps_per_epoch:g} epochs; '
             'nothing would be averaged'
         )
     return taken
@@ -132,7 +145,7 @@ def _is_taken(experiment: Experiment, length: Length, steps: tf.Tensor) -> tf.Te
         taken = tf.constant(taken_updates(experiment, length), tf.int64)
         enters = tf.reduce_any(tf.equal(updates, taken))
     else:
-        enters = steps > round(config.start_epoch * length.steps_per_epoch)
+        enters = steps > round(first_step(config, length))
     return enters & tf.equal(steps % accumulate, 0)
 
 

@@ -123,7 +123,7 @@ def common_heatmap_size(networks: Sequence[TrainedNetwork]) -> tuple[int, int]:
                 f'{first.data.eval_ops!r} in {networks[0].folder}; heat maps cannot be '
                 "averaged, but points can: fuse='keypoints'"
             )
-    sizes = [tuple(network.experiment.network.heatmap_size) for network in networks]
+    sizes = [tuple(network.experiment.network.map_size) for network in networks]
     return max(sizes, key=lambda size: size[0] * size[1])
 
 

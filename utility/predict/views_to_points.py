@@ -82,7 +82,9 @@ def network_heatmaps(
     if not weights:
         return heatmap_loss.to_heatmaps(outputs[-1], loss_config) / loss_config.target_scale
     weights = heatmap_loss.per_output(weights, len(outputs), 'outputs')
-    sigmas = heatmap_loss.per_output(loss_config.sigmas, len(outputs), 'loss.sigmas')
+    sigmas = heatmap_loss.per_output(
+        loss_config.sigmas_on(outputs[-1].shape[1:3]), len(outputs), 'loss.sigmas'
+    )
     maps = [
         weight * heatmap_loss.to_heatmaps(output, dataclasses.replace(loss_config, sigmas=(sigma,)))
         for weight, output, sigma in zip(weights, outputs, sigmas)

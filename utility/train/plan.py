@@ -74,9 +74,8 @@ def make_plan(experiment: Experiment, data_dir: str, replicas: int) -> Plan:
             )
     steps_per_epoch = num_train / (data.batch_size * replicas)
     number = optimizer.accumulate
-    stops = evaluation_steps(
-        experiment.epochs, experiment.epochs_per_eval, steps_per_epoch / number
-    )
+    epochs_per_eval = experiment.epochs_per_eval or experiment.epochs / experiment.evaluations
+    stops = evaluation_steps(experiment.epochs, epochs_per_eval, steps_per_epoch / number)
     length = Length(number * stops[-1], steps_per_epoch)
     weight_averaging.check_averaging(experiment, length)
     return Plan(

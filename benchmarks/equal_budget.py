@@ -1,0 +1,305 @@
+"""Our recipes beside the ways of two published systems: same network, same pictures, same budget.
+
+    python -m benchmarks.equal_budget --data_dir=DATA --work_dir=WORK [--output=docs/equal_budget.md]
+                [--script=train_resnet18_cpn.py] [--categories=blouse,all] [--pictures=7600]
+                [--size=192] [--seeds=1,2,3] [--ways=ours,17th_place] [--precision=bfloat16]
+
+DATA holds annotated pictures in the layout of the challenge. A fifth of them, by a hash of their
+content, is for validation. Each cell, a way with a category and a seed, is trained from scratch,
+scored, and kept in WORK/cells.json: run again, the command goes on where it stopped, and what other
+runs of it have measured is on the page too.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import statistics as python_statistics
+import subprocess
+import sys
+import time
+from typing import Any, NamedTuple
+
+from absl import flags, logging
+
+from benchmarks import ledger
+from benchmarks.isolated import describe_machine
+from utility import command_line
+
+OURS = 'ours'
+VAL_FRACTION = 0.2
+# What differs between the ways; the network is that of the script. Facts of tf.fashionAI
+# (github.com/HiKapok/tf.fashionAI) and of the 17th place (github.com/gathierry/FashionAI-KeyPoints
+# DetectionOfApparel); their schedules are stretched to the length.
+WAYS: dict[str, tuple[str, ...]] = {
+    OURS: (),
+    'tf.fashionAI': (
+        'data.train_ops=flip|rotate(30, 0.4)|crop_keep(min_area=0.45)|letterbox({height},{width})'
+        '|warp|color(brightness=0.125,contrast=0.5,saturation=0.5,hue=0.2)',
+        'data.batch_size=10',
+        'network.mean=171.04,162.98,159.89',
+        'network.std=255,255,255',
+        'loss.kind=mse',
+        'loss.points=visible',
+        'loss.target_scale=255',
+        # Targets of one cell, blurred by kernels that are not normalised, for each output.
+        'loss.sigmas=1.41,1.69,1.98,2.58,1',
+        'loss.peaks=2.772,3.758,4.424,5.159,1',
+        'loss.weights=0.5,0.5,0.5,0.5,1',
+        'loss.ohkm=0.5',
+        'optimizer.name=momentum',
+        'optimizer.learning_rate=1e-4',
+        'optimizer.weight_decay=1e-5',
+        'schedule.name=step',
+        'schedule.decay_at=0.357,0.714',
+        'schedule.decay_factors=1,0.5,0.1',
+        'schedule.warmup=0.02',
+        'refine=quarter',
+    ),
+    '17th_place': (
+        'data.train_ops=flip|rotate(30)|letterbox({height},{width})|warp',
+        'data.batch_size=10',
+        'network.mean=165.75,165.75,165.75',
+        'network.std=63.75,63.75,63.75',
+        'loss.kind=balanced_l1',
+        'loss.points=annotated',
+        'loss.target_scale=100',
+        'loss.sigma_shares=0.0625',
+        'loss.ohkm=0.5',
+        'loss.ohkm_over=keypoint',
+        'optimizer.name=momentum',
+        'optimizer.learning_rate=1e-3',
+        'optimizer.weight_decay=1e-4',
+        'optimizer.decay_kinds=kernel,bias,norm',
+        'schedule.name=step',
+        'schedule.decay_at=0.8',  # for the rule of the plateau
+        'schedule.decay_factors=1,0.1',
+        'schedule.warmup=0',
+        'refine=quarter',
+    ),
+}
+_HEADER = (
+    'network', 'category', 'px', 'pictures seen', 'way', 'NE % of each seed', 'mean',
+    '95 % interval', 'with flip test', 'ours / this',
+)  # fmt: skip
+_ABOUT = """# Learning at an equal budget
+
+Made by `python -m benchmarks.equal_budget` (its docstring has the flags). Trained from scratch on
+real pictures of FashionAI's challenge; {split}. {machine}.
+
+- **Ours** is the recipe with two settings, `epochs` and `network.image_size`.
+- **tf.fashionAI** and **17th_place** are the ways of the two published systems on the same network:
+  targets, loss, mining of hard points, optimiser, rates, augmentation, standardisation and decoding
+  are theirs, as the settings in `benchmarks/equal_budget.py` say. Departures: the mirror image is
+  exact, the frame is letter-boxed, initial kernels and batch norm are those of our networks, the
+  plateau rule of the 17th place is one drop of the rate at 0.8.
+- **NE of each seed** is without test-time augmentation; **the flip test** is ours for all ways: the
+  mean of the seeds. The **interval** of the mean is that of a bootstrap over the validation pictures
+  with the seeds' distances averaged. *Precision*: {precisions}.
+
+"""
+
+
+class Cell(NamedTuple):
+    """One training. `budget`: pictures seen; `size`: side of the pictures, px."""
+
+    script: str
+    category: str
+    size: int
+    budget: int
+    precision: str
+    way: str
+    seed: int
+
+    @property
+    def key(self) -> str:
+        return '/'.join(map(str, self))
+
+
+def settings_of(cell: Cell, num_train: int) -> list[str]:
+    """The values for --set of a cell, with `num_train` pictures to train with."""
+    length = f'epochs={cell.budget / num_train:.6g}'
+    size = f'network.image_size={cell.size},{cell.size}'
+    own = [size, length, f'seed={cell.seed}', 'evaluations=1']
+    return [*own, *WAYS[cell.way]]
+
+
+def records_of(work_dir: str, data_dir: str) -> str:
+    """The records of the data, converted if they are not there."""
+    path = os.path.join(work_dir, 'records')
+    if not os.path.exists(os.path.join(path, 'dataset.json')):
+        subprocess.run(
+            [sys.executable, 'convert_tfrecords.py', f'--data_dir={data_dir}',
+             f'--records_dir={path}', f'--val_fraction={VAL_FRACTION}'],
+            check=True,
+        )  # fmt: skip
+    return path
+
+
+def of_category(records_dir: str, category: str) -> str:
+    """Records of one category, whose files are links to those of all; `all`: these themselves."""
+    if category == 'all':
+        return records_dir
+    path = f'{records_dir}_{category}'
+    with open(os.path.join(records_dir, 'dataset.json')) as file:
+        info = json.load(file)
+    for name, split in info['splits'].items():
+        folder = os.path.join(path, name)
+        os.makedirs(folder, exist_ok=True)
+        for key in ('records', 'shards', 'bytes'):
+            split[key] = {category: split[key].get(category, 0)}
+        for entry in os.scandir(os.path.join(records_dir, name)):
+            link = os.path.join(folder, entry.name)
+            if entry.name.startswith(f'{category}-') and not os.path.lexists(link):
+                os.symlink(os.path.abspath(entry.path), link)
+    with open(os.path.join(path, 'dataset.json'), 'w') as file:
+        json.dump(info, file)
+    return path
+
+
+def train(cell: Cell, records_dir: str, run_dir: str, num_train: int) -> float:
+    """Trains a cell; seconds that it took."""
+    start = time.time()
+    name = [
+        sys.executable, cell.script, f'--data_dir={records_dir}', f'--model_dir={run_dir}',
+        f'--category={cell.category}', f'--precision={cell.precision}', '--keep_checkpoints=1',
+        '--log_every=100',
+    ]  # fmt: skip
+    sets = [f'--set={setting}' for setting in settings_of(cell, num_train)]
+    if subprocess.run([*name, *sets], check=False).returncode:
+        raise command_line.RunError(f'the training of {cell.key} failed; see above')
+    return time.time() - start
+
+
+def distances(run_dir: str, split_dir: str, flip_test: bool):
+    """Normalised distances [N, K] of a run on a split, NaN where not scored."""
+    from utility import metrics, predictor, runs
+    from utility.answers import annotations_of
+    from utility.prediction import PredictOptions
+
+    schema = runs.schema_of(run_dir)
+    answers, _ = annotations_of(split_dir, schema)
+    answers = answers._replace(image_ids=answers.lines)  # one picture may lie in two splits
+    found = predictor.predict_split([run_dir], split_dir, PredictOptions(flip_test=flip_test))
+    return metrics.distances_to(
+        answers, answers._replace(keypoints=found.keypoints), schema, 'error'
+    )[0]
+
+
+def load(path: str) -> dict[str, Any]:
+    if not os.path.exists(path):
+        return {}
+    with open(path) as file:
+        return json.load(file)
+
+
+def save(path: str, cells: dict[str, Any]) -> None:
+    from preprocessing.tables import write_bytes
+
+    write_bytes(path, json.dumps(cells, indent=1).encode())
+
+
+def measure(cell: Cell, records_dir: str, work_dir: str) -> dict[str, Any]:
+    """Trains and scores a cell: its distances, plain and with the flip test, as plain values."""
+    import numpy as np
+
+    data = of_category(records_dir, cell.category)
+    with open(os.path.join(data, 'dataset.json')) as file:
+        splits = json.load(file)['splits']
+    num_train = sum(splits['train']['records'].values())
+    run_dir = os.path.join(work_dir, 'runs', cell.key.replace('/', '_').replace('.py', ''))
+    seconds = train(cell, data, run_dir, num_train)
+    row = {'seconds': round(seconds), 'num_train': num_train, 'machine': describe_machine()}
+    for name, flip_test in (('plain', False), ('flip', True)):
+        values = distances(run_dir, os.path.join(data, 'val'), flip_test)
+        row[f'{name}_sums'] = np.nansum(values, axis=1).tolist()
+        row[f'{name}_counts'] = np.isfinite(values).sum(axis=1).tolist()
+    return row
+
+
+def error_of(row: dict[str, Any], name: str) -> float:
+    return sum(row[f'{name}_sums']) / sum(row[f'{name}_counts'])
+
+
+def table(cells: dict[str, Any]) -> list[tuple[str, ...]]:
+    """A line for each way of each setting, ours first."""
+    import numpy as np
+
+    from utility import statistics
+
+    groups: dict[tuple, dict[str, dict[int, Any]]] = {}
+    for key, row in cells.items():
+        script, category, size, budget, precision, way, seed = key.split('/')
+        group = groups.setdefault((script, category, size, int(budget), precision), {})
+        group.setdefault(way, {})[int(seed)] = row
+    lines = []
+    for (script, category, size, budget, _), ways in groups.items():
+        ours = [error_of(row, 'plain') for row in ways.get(OURS, {}).values()]
+        for way in sorted(ways, key=list(WAYS).index):
+            rows = [row for _, row in sorted(ways[way].items())]
+            errors = [error_of(row, 'plain') for row in rows]
+            mean = python_statistics.mean(errors)
+            sums = np.mean([row['plain_sums'] for row in rows], axis=0)
+            _, low, high = statistics.ratio_interval(sums, np.array(rows[0]['plain_counts']))
+            flipped = python_statistics.mean(error_of(row, 'flip') for row in rows)
+            ratio = f'{python_statistics.mean(ours) / mean:.2f}' if ours else ''
+            lines.append((
+                script.removeprefix('train_').removesuffix('.py'), category, size, f'{budget:,}',
+                way, ', '.join(f'{100 * error:.1f}' for error in errors), f'{100 * mean:.1f}',
+                f'[{100 * low:.1f}, {100 * high:.1f}]', f'{100 * flipped:.1f}',
+                '' if way == OURS else ratio,
+            ))  # fmt: skip
+    return lines
+
+
+def page(cells: dict[str, Any]) -> str:
+    row = next(iter(cells.values()))
+    pictures = {
+        key.split('/')[1]: (row['num_train'], len(row['plain_sums'])) for key, row in cells.items()
+    }
+    split = '; '.join(
+        f'{category}: {train} to train with, {val} to validate with'
+        for category, (train, val) in pictures.items()
+    )
+    precisions = ', '.join(sorted({key.split('/')[4] for key in cells}))
+    about = _ABOUT.format(split=split, machine=row['machine'], precisions=precisions)
+    return about + ledger.markdown_table(_HEADER, table(cells))
+
+
+def main(positional: list[str]) -> None:
+    command_line.no_positional(positional)
+    values = flags.FLAGS
+    if not (values.data_dir and values.work_dir):
+        raise ValueError('--data_dir and --work_dir are needed')
+    for way in values.ways:
+        if way not in WAYS:
+            raise ValueError(f'--ways={way}: there are {", ".join(WAYS)}')
+    path = os.path.join(values.work_dir, 'cells.json')
+    os.makedirs(values.work_dir, exist_ok=True)
+    records_dir = records_of(values.work_dir, values.data_dir)
+    wanted = itertools.product(values.categories, map(int, values.seeds), values.ways)
+    for category, seed, way in wanted:
+        cell = Cell(
+            values.script, category, values.size, values.pictures, values.precision, way, seed
+        )
+        if cell.key not in load(path):
+            logging.info('training: %s', cell.key)
+            row = measure(cell, records_dir, values.work_dir)
+            save(path, {**load(path), cell.key: row})
+            logging.info('%s: NE %.2f %%', cell.key, 100 * error_of(row, 'plain'))
+    ledger.publish(page(load(path)), values.output)
+
+
+if __name__ == '__main__':
+    flags.DEFINE_string('data_dir', None, 'Annotated pictures, as convert_tfrecords.py reads them.')
+    flags.DEFINE_string('work_dir', None, 'Where records, runs and cells.json are kept.')
+    flags.DEFINE_string('script', 'train_resnet18_cpn.py', 'The recipe, whose network all train.')
+    flags.DEFINE_list('categories', ['blouse'], "What is trained: categories, or 'all'.")
+    flags.DEFINE_integer('pictures', 7600, 'Seen by every training.', 1)
+    flags.DEFINE_integer('size', 192, 'Side of the pictures, px.', 32)
+    flags.DEFINE_list('seeds', ['1', '2', '3'], 'A training each.')
+    flags.DEFINE_list('ways', list(WAYS), 'Which ways to train.')
+    flags.DEFINE_enum('precision', 'float32', ['float32', 'bfloat16'], 'Of the networks.')
+    ledger.define_output('Markdown file for the page, too.')
+    command_line.run(main, __doc__)
