@@ -1,8 +1,9 @@
 """Our recipes beside the ways of two published systems: same network, same pictures, same budget.
 
-    python -m benchmarks.equal_budget --data_dir=DATA --work_dir=WORK [--output=docs/equal_budget.md]
-                [--script=train_resnet18_cpn.py] [--categories=blouse,all] [--pictures=7600]
-                [--size=192] [--seeds=1,2,3] [--ways=ours,17th_place] [--precision=bfloat16]
+    python -m benchmarks.equal_budget --data_dir=DATA --work_dir=WORK
+                [--output=docs/equal_budget.md] [--script=train_resnet18_cpn.py]
+                [--categories=blouse,all] [--pictures=7600] [--size=192] [--seeds=1,2,3]
+                [--ways=ours,17th_place] [--precision=bfloat16]
 
 DATA holds annotated pictures in the layout of the challenge. A fifth of them, by a hash of their
 content, is for validation. Each cell, a way with a category and a seed, is trained from scratch,
@@ -19,6 +20,7 @@ import statistics as python_statistics
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from absl import flags, logging
@@ -94,9 +96,9 @@ real pictures of FashionAI's challenge; {split}. {machine}.
   are theirs, as the settings in `benchmarks/equal_budget.py` say. Departures: the mirror image is
   exact, the frame is letter-boxed, initial kernels and batch norm are those of our networks, the
   plateau rule of the 17th place is one drop of the rate at 0.8.
-- **NE of each seed** is without test-time augmentation; **the flip test** is ours for all ways: the
-  mean of the seeds. The **interval** of the mean is that of a bootstrap over the validation pictures
-  with the seeds' distances averaged. *Precision*: {precisions}.
+- **NE of each seed** is without test-time augmentation. The **interval** of their mean is that of a
+  bootstrap over the validation pictures. The **flip test**, the mean of the seeds too, is ours for
+  all ways. *Precision*: {precisions}.
 
 """
 
@@ -142,8 +144,7 @@ def of_category(records_dir: str, category: str) -> str:
     if category == 'all':
         return records_dir
     path = f'{records_dir}_{category}'
-    with open(os.path.join(records_dir, 'dataset.json')) as file:
-        info = json.load(file)
+    info = load(os.path.join(records_dir, 'dataset.json'))
     for name, split in info['splits'].items():
         folder = os.path.join(path, name)
         os.makedirs(folder, exist_ok=True)
@@ -153,8 +154,7 @@ def of_category(records_dir: str, category: str) -> str:
             link = os.path.join(folder, entry.name)
             if entry.name.startswith(f'{category}-') and not os.path.lexists(link):
                 os.symlink(os.path.abspath(entry.path), link)
-    with open(os.path.join(path, 'dataset.json'), 'w') as file:
-        json.dump(info, file)
+    save(os.path.join(path, 'dataset.json'), info)
     return path
 
 
@@ -188,10 +188,8 @@ def distances(run_dir: str, split_dir: str, flip_test: bool):
 
 
 def load(path: str) -> dict[str, Any]:
-    if not os.path.exists(path):
-        return {}
-    with open(path) as file:
-        return json.load(file)
+    """A JSON file; one that is not there is empty."""
+    return json.loads(Path(path).read_text()) if os.path.exists(path) else {}
 
 
 def save(path: str, cells: dict[str, Any]) -> None:
@@ -205,8 +203,7 @@ def measure(cell: Cell, records_dir: str, work_dir: str) -> dict[str, Any]:
     import numpy as np
 
     data = of_category(records_dir, cell.category)
-    with open(os.path.join(data, 'dataset.json')) as file:
-        splits = json.load(file)['splits']
+    splits = load(os.path.join(data, 'dataset.json'))['splits']
     num_train = sum(splits['train']['records'].values())
     run_dir = os.path.join(work_dir, 'runs', cell.key.replace('/', '_').replace('.py', ''))
     seconds = train(cell, data, run_dir, num_train)
@@ -245,7 +242,7 @@ def table(cells: dict[str, Any]) -> list[tuple[str, ...]]:
             flipped = python_statistics.mean(error_of(row, 'flip') for row in rows)
             ratio = f'{python_statistics.mean(ours) / mean:.2f}' if ours else ''
             lines.append((
-                script.removeprefix('train_').removesuffix('.py'), category, size, f'{budget:,}',
+                script[len('train_') : -len('.py')], category, size, f'{budget:,}',
                 way, ', '.join(f'{100 * error:.1f}' for error in errors), f'{100 * mean:.1f}',
                 f'[{100 * low:.1f}, {100 * high:.1f}]', f'{100 * flipped:.1f}',
                 '' if way == OURS else ratio,

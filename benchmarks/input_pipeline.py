@@ -99,7 +99,7 @@ class _Input:
 
         network = self.experiment.network
         codec = HeatmapCodec(
-            image_size=network.image_size, heatmap_size=network.heatmap_size, sigma=2.0
+            image_size=network.image_size, heatmap_size=network.map_size, sigma=2.0
         )
         return self.trained('host').map(
             lambda features, labels: (features['image'], codec.encode(labels['keypoints'])),
@@ -142,7 +142,7 @@ class _Input:
         from benchmarks import seed_input
 
         network = self.experiment.network
-        return seed_input.prepare(example, network.image_size[0], network.heatmap_size[0])
+        return seed_input.prepare(example, network.image_size[0], network.map_size[0])
 
 
 def _decoded(example):

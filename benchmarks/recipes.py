@@ -50,9 +50,9 @@ def resized(experiment: Experiment, size: int) -> Experiment:
         ValueError: The heat maps would not have a whole number of cells.
     """
     network = experiment.network
-    sides = list(zip(network.heatmap_size, network.image_size))
+    sides = list(zip(network.map_size, network.image_size))
     if any(cells * size % pixels for cells, pixels in sides):
-        ratio = f'{network.heatmap_size} cells of {network.image_size} px'
+        ratio = f'{network.map_size} cells of {network.image_size} px'
         raise ValueError(f'image_size={size}: must keep the ratio of {ratio}')
     small = dataclasses.replace(
         network,

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import math
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -60,7 +61,7 @@ def test_override_sets_one_field_and_no_other(override):
     key, value = override
     changed = DEFAULT.override(f'{key}={value}')
     assert _value(changed, key) == value
-    assert type(_value(changed, key)) is type(_value(DEFAULT, key))
+    assert type(_value(changed, key)) in (type(_value(DEFAULT, key)), type(value))
     assert [key for key in _keys() if _value(changed, key) != _value(DEFAULT, key)] == (
         [key] if value != _value(DEFAULT, key) else []
     )
@@ -85,6 +86,8 @@ def test_json_round_trip(several):
         (' optimizer.learning_rate = 1e-3 ', 'optimizer.learning_rate', 1e-3),
         ('network.image_size=256,192', 'network.image_size', (256, 192)),
         ('network.image_size=[256, 192]', 'network.image_size', (256, 192)),
+        ('network.heatmap_size=none', 'network.heatmap_size', None),
+        ('loss.sigmas=None', 'loss.sigmas', None),
         ('loss.sigmas=2', 'loss.sigmas', (2.0,)),
         ('loss.sigmas=3,2.5,2', 'loss.sigmas', (3.0, 2.5, 2.0)),
         ('optimizer.decay_kinds=norm', 'optimizer.decay_kinds', ('norm',)),
@@ -311,3 +314,39 @@ def test_imagenet_numbers_are_torchvisions_times_255():
         (config.IMAGENET_STD, (0.229, 0.224, 0.225)),
     ):
         assert all(math.isclose(a, b * 255) for a, b in zip(ours, theirs))
+
+
+# What a run of before there were shares kept, as far as it tells lengths and sizes.
+OLD_RUN = """{
+  "network": {"backbone": "resnet50", "image_size": [384, 384], "heatmap_size": [96, 96]},
+  "loss": {"sigmas": [3.0, 2.5, 2.0, 2.0, 2.0]},
+  "schedule": {"name": "step", "warmup_steps": 100, "decay_epochs": [15.0, 23.0],
+               "decay_factors": [1.0, 0.2, 0.04], "cycle_epochs": 1.0},
+  "averaging": {"kind": "none", "start_epoch": 0.0, "period_epochs": 0.0},
+  "epochs": 28.0, "epochs_per_eval": 4.0
+}"""
+
+
+def test_a_run_of_before_there_were_shares_means_the_same():
+    from utility import running_average, schedules
+
+    experiment = Experiment.from_json(OLD_RUN)
+    assert experiment.network.map_size == (96, 96)
+    assert experiment.loss.sigmas_on((96, 96)) == (3.0, 2.5, 2.0, 2.0, 2.0)
+    length = schedules.Length(2800, 100.0)
+    steps = [50, 100, 1499, 1500, 2299, 2300]
+    optimizer = dataclasses.replace(experiment.optimizer, learning_rate=1.0)
+    rates = schedules.learning_rate(optimizer, experiment.schedule, np.array(steps), length)
+    np.testing.assert_allclose(rates, [0.500005, 1, 1, 0.2, 0.2, 0.04], rtol=1e-5)
+    cyclic = dataclasses.replace(experiment.schedule, name='cyclic')
+    assert schedules.cycle_ends(cyclic, length)[:2] == (100, 200)
+    running_average.check_averaging(experiment, length)
+
+
+def test_heat_maps_and_sigmas_follow_the_size_of_the_picture():
+    small = DEFAULT.override('network.image_size=192,256')
+    assert small.network.map_size == (48, 64)
+    assert small.loss.sigmas_on(small.network.map_size) == (2.0,)
+    assert DEFAULT.loss.sigmas_on(DEFAULT.network.map_size) == (4.0,)
+    chosen = small.override('network.heatmap_size=24,32', 'loss.sigmas=1.5')
+    assert (chosen.network.map_size, chosen.loss.sigmas_on((24, 32))) == ((24, 32), (1.5,))

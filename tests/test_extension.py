@@ -18,6 +18,7 @@ SIZE = 32
 EXPERIMENT = Experiment(epochs=2, epochs_per_eval=1).override(
     'data.category=skirt',
     'data.batch_size=2',
+    'schedule.name=step',
     'schedule.warmup_steps=3',
     'schedule.decay_epochs=1,3',
     'schedule.decay_factors=1,0.1,0.01',

@@ -15,6 +15,7 @@ from preprocessing.ops.op_string import parse_ops
 from utility.codecs.heatmaps import HeatmapCodec
 from utility.losses import heatmap_loss
 from utility.optim.training_step import OPTIMIZERS
+from utility.optim.schedules import Length, learning_rate
 
 NAMES = recipes.names()
 EXPERIMENTS = {name: recipes.load(name) for name in NAMES}
@@ -86,9 +87,9 @@ def test_the_network_of_a_recipe_fits_its_sizes_and_its_loss(name):
     with tf.Graph().as_default():
         images = tf.zeros([1, *network.image_size, 3])
         outputs = nets.build_network(network, num_keypoints)(images, True)
-    assert outputs[-1].shape == [1, *network.heatmap_size, num_keypoints]
+    assert outputs[-1].shape == [1, *network.map_size, num_keypoints]
     # One for all, or one for each: an entry that is repeated for some only is a mistake.
-    assert len(experiment.loss.sigmas) in (1, len(outputs))
+    assert len(experiment.loss.sigmas_on(network.map_size)) in (1, len(outputs))
     assert len(experiment.loss.weights) in (1, len(outputs))
 
 
@@ -99,18 +100,27 @@ def test_the_values_of_a_recipe_are_known(name):
     for ops in (experiment.data.train_ops, experiment.data.eval_ops):
         assert parse_ops(experiment.resolved_ops(ops))
     network = experiment.network
-    HeatmapCodec(network.image_size, network.heatmap_size, refine=experiment.refine)
+    HeatmapCodec(network.image_size, network.map_size, refine=experiment.refine)
     OPTIMIZERS.get(experiment.optimizer.name)
     heatmap_loss.LOSSES.get(experiment.loss.kind)
 
 
 @pytest.mark.parametrize('name', NAMES)
-def test_the_schedule_of_a_recipe_is_used_to_its_end(name):
-    experiment = EXPERIMENTS[name]
-    assert experiment.schedule.decay_epochs[-1] < experiment.epochs
-    assert experiment.epochs_per_eval <= experiment.epochs
-    smallest = experiment.optimizer.learning_rate * min(experiment.schedule.decay_factors)
-    assert smallest >= experiment.schedule.end_learning_rate
+def test_a_recipe_needs_no_scaling_for_another_length_and_size(name):
+    """--set epochs and network.image_size are enough: all else follows them."""
+    recipe = EXPERIMENTS[name]
+    small = recipe.override('epochs=0.5', 'network.image_size=128,128')
+    before, after = recipe.network, small.network
+    for cells, new_cells, side in zip(before.map_size, after.map_size, before.image_size):
+        assert new_cells * side == cells * 128
+    factor = after.map_size[0] / before.map_size[0]
+    expected = [factor * sigma for sigma in recipe.loss.sigmas_on(before.map_size)]
+    assert small.loss.sigmas_on(after.map_size) == pytest.approx(expected)
+    # A short training: 60 steps, of which the first are a warm-up and the last are slow.
+    length, base = Length(60, 120.0), small.optimizer.learning_rate
+    steps = tf.range(60)
+    rates = learning_rate(small.optimizer, small.schedule, steps, length).numpy() / base
+    assert rates[0] < 0.5 and rates.max() > 0.95 and rates[-1] < 0.05
 
 
 @pytest.mark.slow

@@ -144,8 +144,8 @@ def test_without_averaging_nothing_is_added():
 @pytest.mark.parametrize(
     ('kind', 'settings', 'message'),
     [
-        ('swa', {'start_epoch': 5.5, 'period_epochs': 1.0}, 'start_epoch=5.5: no period or cycle'),
-        ('swa', {}, "period_epochs=0.0: stands for the cycles of .* but it is 'step'"),
+        ('swa', {'start_epoch': 5.5, 'period_epochs': 1.0}, 'start=0.916667: no period or cycle'),
+        ('swa', {}, "period=0.0: stands for the cycles of .* but it is 'cosine'"),
         ('swa', {'period_epochs': 1.0, 'decay': 0.5}, "decay=0.5: averaging.kind='swa' has no use"),
         ('ema', {'period_epochs': 1.0}, "period_epochs=1.0: averaging.kind='ema' has no use"),
         ('ema', {'start_epoch': 6.0}, 'start_epoch=6.0: must be below the 6 epochs'),

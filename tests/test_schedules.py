@@ -13,6 +13,7 @@ from utility.optim import schedules
 from utility.optim.schedules import Length
 
 CONFIG = ScheduleConfig(
+    name='step',
     warmup_steps=10,
     warmup_learning_rate=0.1,
     decay_epochs=(2.0, 3.0),
@@ -20,7 +21,7 @@ CONFIG = ScheduleConfig(
     end_learning_rate=0.05,
 )
 LENGTH = Length(100, 10.5)
-PLAIN = ScheduleConfig(warmup_steps=0, end_learning_rate=0.1)
+PLAIN = ScheduleConfig(warmup_steps=0, end_learning_rate=0.1, cycle_epochs=1.0)
 
 
 def _rates(steps, config=CONFIG, length=LENGTH, accumulate=1):
@@ -40,8 +41,23 @@ def test_factors_hold_from_their_epoch_on_and_the_end_rate_bounds_them():
     np.testing.assert_allclose(_rates([20, 21, 31, 32, 1000]), [1, 0.5, 0.5, 0.05, 0.05], rtol=1e-6)
 
 
+def test_what_is_no_step_and_no_epoch_is_a_share_of_the_training():
+    """The same shape whatever the length, which is what --set epochs=10 changes."""
+    shares = ScheduleConfig(
+        name='step', warmup=0.1, warmup_learning_rate=0.1, decay_at=(0.5, 0.8), cycle=0.25
+    )
+    for total in (20, 100, 10_000):
+        length = Length(total, 7.0)
+        steps = [total // 20, total // 10, total // 2 - 1, total // 2, total * 4 // 5, total - 1]
+        rates = _rates(steps, shares, length)
+        np.testing.assert_allclose(rates, [0.55, 1, 1, 0.2, 0.04, 0.04], rtol=1e-5)
+        cycles = dataclasses.replace(shares, name='cyclic')
+        quarters = tuple(total * n // 4 for n in (1, 2, 3, 4))
+        assert schedules.cycle_ends(cycles, length) == quarters
+
+
 def test_without_warm_up_the_first_step_has_the_base_rate():
-    config = ScheduleConfig(warmup_steps=0)
+    config = ScheduleConfig(name='step', warmup_steps=0)
     assert _rates(0, config) == 1.0
 
 

@@ -20,11 +20,13 @@ from utility.train.plan import make_plan
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 STEPS = 12
 # Trains nothing: NE is 0.1 for each unit of the learning rate.
+# What a recipe counts in epochs.
+COUNTED = ('schedule.decay_epochs=(10,20)', 'schedule.cycle_epochs=1')
 SCRIPT = """
 import pathlib, sys
 import config
 
-EXPERIMENT = config.Experiment(data=config.DataConfig(batch_size=2))
+EXPERIMENT = config.Experiment(data=config.DataConfig(batch_size=2)).override(*{counted!r})
 
 if __name__ == '__main__':
     words = [word.partition('=') for word in sys.argv[1:] if word.startswith('--') and '=' in word]
@@ -52,7 +54,7 @@ def data_dir(tmp_path_factory):
 @pytest.fixture
 def script(tmp_path):
     path = tmp_path / 'train_nothing.py'
-    path.write_text(SCRIPT.format(told=str(tmp_path / 'told')))
+    path.write_text(SCRIPT.format(counted=COUNTED, told=str(tmp_path / 'told')))
     return str(path)
 
 
@@ -128,7 +130,7 @@ def _flat(words):
 def test_runs_are_equally_long_and_their_schedules_are_stretched(
     tmp_path, script, data_dir, batch, category
 ):
-    recipe = Experiment()
+    recipe = Experiment().override(*COUNTED)
     asked = _sweep(script, data_dir, f'data.batch_size={batch}', category=category)
     [own] = asked.runs().values()
     words = sweep.assignments(asked, sweep.load_experiment(script), own)
