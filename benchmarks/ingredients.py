@@ -29,7 +29,6 @@ SCRIPTS = {
 }
 _BASE = (
     'network.image_size=128,128',
-    'network.heatmap_size=32,32',
     'network.backbone_options.width=32',
     'network.head_options.channels=48',
     'loss.points=annotated',
@@ -56,7 +55,7 @@ class Arm(NamedTuple):
 
     Attributes:
         name: What it adds to the base.
-        settings: Of the experiment, for --set; {epochs} is the length of the training.
+        settings: Of the experiment, for --set; {half} is half the epochs of the training.
         category: For --category.
     """
 
@@ -66,22 +65,18 @@ class Arm(NamedTuple):
 
 
 BASE = Arm('base')
-_SWA = ('averaging.kind=swa', 'schedule.name=cyclic', 'schedule.cycle_epochs={cycle}')
-_LATE_SWA = (*_SWA, 'averaging.start_epoch={half}')
-# The weights of the base's low rates.
+_SWA = ('averaging.kind=swa', 'schedule.name=cyclic', 'schedule.cycle=0.0833')
+_LATE_SWA = (*_SWA, 'averaging.start=0.5')
+_STEP = ('schedule.name=step', 'schedule.decay_at=0.65,0.87')
+# The weights of the low rates of steps.
 _SWA_OF_STEPS = (
+    *_STEP,
     'averaging.kind=swa',
-    'averaging.start_epoch={low}',
-    'averaging.period_epochs={cycle}',
+    'averaging.start=0.65',
+    'averaging.period=0.0833',
 )
-_COSINE = ('schedule.name=cosine',)
 # As many steps as all others: half of them for the network of all.
-_HALF_AND_HALF = (
-    'epochs={half}',
-    'schedule.decay_epochs={half_decay}',
-    'finetune.epochs={half}',
-    'finetune.schedule.decay_epochs={half_decay}',
-)
+_HALF_AND_HALF = ('epochs={half}', 'finetune.epochs={half}')
 ARMS = (
     BASE,
     Arm('base, seed 1', ('seed=1',)),
@@ -90,8 +85,8 @@ ARMS = (
     Arm('SWA', _LATE_SWA),
     Arm('SWA without the batch-norm pass', (*_LATE_SWA, 'averaging.statistics_batches=0')),
     Arm('SWA of the last third', _SWA_OF_STEPS),
-    Arm('cosine', _COSINE),
-    Arm('cosine, EMA', (*_COSINE, 'averaging.kind=ema', 'averaging.decay=0.99')),
+    Arm('steps', _STEP),
+    Arm('steps, EMA', (*_STEP, 'averaging.kind=ema', 'averaging.decay=0.99')),
     Arm('AdamW', ('optimizer.name=adamw', 'optimizer.weight_decay=0.05')),
     Arm('OHKM', ('loss.ohkm=0.5',)),
     Arm('AdaptiveWing', ('loss.kind=adaptive_wing',)),
@@ -102,23 +97,12 @@ ARMS = (
 
 def settings_of(arm: Arm, epochs: float) -> list[str]:
     """The values for --set of an arm, the base's first."""
-    schedule = (
-        f'epochs={epochs:g}',
-        f'epochs_per_eval={epochs:g}',
-        f'schedule.decay_epochs={0.65 * epochs:g},{0.87 * epochs:g}',
-    )
-    return [*_BASE, *schedule, *added_by(arm, epochs)]
+    return [*_BASE, f'epochs={epochs:g}', 'evaluations=1', *added_by(arm, epochs)]
 
 
 def added_by(arm: Arm, epochs: float) -> list[str]:
     """The values for --set of an arm in which it differs from the base."""
-    lengths = {
-        'cycle': f'{epochs / 12:g}',
-        'half': f'{epochs / 2:g}',
-        'low': f'{0.65 * epochs:g}',
-        'half_decay': f'{0.65 * epochs / 2:g},{0.87 * epochs / 2:g}',
-    }
-    return [text.format(**lengths) for text in arm.settings]
+    return [text.format(half=f'{epochs / 2:g}') for text in arm.settings]
 
 
 def run_dir(work_dir: str, arm: Arm) -> str:

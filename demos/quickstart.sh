@@ -31,13 +31,11 @@ common=(
   --log_every=100
 )
 settings_of_resnet18_dhn=(
-  --set network.image_size=192,192 --set network.heatmap_size=48,48 --set loss.sigmas=1.25
-  --set epochs=12 --set epochs_per_eval=6 --set schedule.decay_epochs=7.5,10.5
+  --set network.image_size=192,192 --set loss.sigmas=1.25 --set epochs=12 --set evaluations=2
 )
 settings_of_resnet18_cpn=(
-  --set network.image_size=128,128 --set network.heatmap_size=32,32
-  --set loss.sigmas=2,1.5,1.25,1.25,1.25
-  --set epochs=9 --set epochs_per_eval=4.5 --set schedule.decay_epochs=5.5,8
+  --set network.image_size=128,128 --set loss.sigmas=2,1.5,1.25,1.25,1.25
+  --set epochs=9 --set evaluations=2
 )
 
 step 'draw synthetic garments'
