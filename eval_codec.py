@@ -53,11 +53,11 @@ def define_flags() -> None:
     flags.DEFINE_string('answers', None, 'The annotations, a CSV.')
     for name, size, what in (
         ('image_size', network.image_size, "The network's input, px"),
-        ('heatmap_size', network.heatmap_size, 'Its heat maps, cells'),
+        ('heatmap_size', network.map_size, 'Its heat maps, cells'),
     ):
         text = ','.join(map(str, size))
         flags.DEFINE_string(name, text, f'{what}: one number, or HEIGHT,WIDTH.')
-    flags.DEFINE_float('sigma', config.LossConfig().sigmas[-1], 'Of the Gaussians, cells.')
+    flags.DEFINE_float('sigma', 2.0, 'Of the Gaussians, cells.')
     flags.DEFINE_enum(
         'refine', config.Experiment().refine, [*REFINE_MODES, ALL_MODES], 'How maps become points.'
     )

@@ -31,6 +31,7 @@ EXPERIMENT = Experiment(
     loss=LossConfig(sigmas=(1.5,)),
     optimizer=OptimizerConfig(name='adam', learning_rate=3e-3, weight_decay=0.0),
     schedule=ScheduleConfig(
+        name='step',
         warmup_steps=20,
         decay_epochs=(300.0,),
         decay_factors=(1.0, 0.1),
