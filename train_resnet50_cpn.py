@@ -5,8 +5,8 @@ from utility.train import runner
 
 EXPERIMENT = config.Experiment(
     network=config.NetworkConfig(backbone='resnet50', head='cpn'),
-    data=config.DataConfig(batch_size=10),
-    optimizer=config.OptimizerConfig(name='adam', learning_rate=5e-4, weight_decay=0.0),
+    data=config.DataConfig(batch_size=8),
+    optimizer=config.OptimizerConfig(name='adam', learning_rate=1e-3, weight_decay=0.0),
     epochs=28.0,
     refine='dark',
 )

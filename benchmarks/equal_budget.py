@@ -16,7 +16,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
-import statistics as python_statistics
+import statistics
 import subprocess
 import sys
 import time
@@ -27,7 +27,7 @@ from absl import flags, logging
 
 from benchmarks import ledger
 from benchmarks.isolated import describe_machine
-from utility import command_line
+from utility.command_line import scripts
 
 OURS = 'ours'
 VAL_FRACTION = 0.2
@@ -168,21 +168,23 @@ def train(cell: Cell, records_dir: str, run_dir: str, num_train: int) -> float:
     ]  # fmt: skip
     sets = [f'--set={setting}' for setting in settings_of(cell, num_train)]
     if subprocess.run([*name, *sets], check=False).returncode:
-        raise command_line.RunError(f'the training of {cell.key} failed; see above')
+        raise scripts.RunError(f'the training of {cell.key} failed; see above')
     return time.time() - start
 
 
 def distances(run_dir: str, split_dir: str, flip_test: bool):
     """Normalised distances [N, K] of a run on a split, NaN where not scored."""
-    from utility import metrics, predictor, runs
-    from utility.answers import annotations_of
-    from utility.prediction import PredictOptions
+    from utility.checkpoints import runs
+    from utility.metrics import normalized_error
+    from utility.metrics.annotations import annotations_of
+    from utility.predict import predictor
+    from utility.predict.views_to_points import PredictOptions
 
     schema = runs.schema_of(run_dir)
     answers, _ = annotations_of(split_dir, schema)
     answers = answers._replace(image_ids=answers.lines)  # one picture may lie in two splits
     found = predictor.predict_split([run_dir], split_dir, PredictOptions(flip_test=flip_test))
-    return metrics.distances_to(
+    return normalized_error.distances_to(
         answers, answers._replace(keypoints=found.keypoints), schema, 'error'
     )[0]
 
@@ -193,7 +195,7 @@ def load(path: str) -> dict[str, Any]:
 
 
 def save(path: str, cells: dict[str, Any]) -> None:
-    from preprocessing.tables import write_bytes
+    from preprocessing.files import write_bytes
 
     write_bytes(path, json.dumps(cells, indent=1).encode())
 
@@ -223,7 +225,7 @@ def table(cells: dict[str, Any]) -> list[tuple[str, ...]]:
     """A line for each way of each setting, ours first."""
     import numpy as np
 
-    from utility import statistics
+    from utility.statistics import bootstrap
 
     groups: dict[tuple, dict[str, dict[int, Any]]] = {}
     for key, row in cells.items():
@@ -236,11 +238,11 @@ def table(cells: dict[str, Any]) -> list[tuple[str, ...]]:
         for way in sorted(ways, key=list(WAYS).index):
             rows = [row for _, row in sorted(ways[way].items())]
             errors = [error_of(row, 'plain') for row in rows]
-            mean = python_statistics.mean(errors)
+            mean = statistics.mean(errors)
             sums = np.mean([row['plain_sums'] for row in rows], axis=0)
-            _, low, high = statistics.ratio_interval(sums, np.array(rows[0]['plain_counts']))
-            flipped = python_statistics.mean(error_of(row, 'flip') for row in rows)
-            ratio = f'{python_statistics.mean(ours) / mean:.2f}' if ours else ''
+            _, low, high = bootstrap.ratio_interval(sums, np.array(rows[0]['plain_counts']))
+            flipped = statistics.mean(error_of(row, 'flip') for row in rows)
+            ratio = f'{statistics.mean(ours) / mean:.2f}' if ours else ''
             lines.append((
                 script[len('train_') : -len('.py')], category, size, f'{budget:,}',
                 way, ', '.join(f'{100 * error:.1f}' for error in errors), f'{100 * mean:.1f}',
@@ -265,7 +267,7 @@ def page(cells: dict[str, Any]) -> str:
 
 
 def main(positional: list[str]) -> None:
-    command_line.no_positional(positional)
+    scripts.no_positional(positional)
     values = flags.FLAGS
     if not (values.data_dir and values.work_dir):
         raise ValueError('--data_dir and --work_dir are needed')
@@ -299,4 +301,4 @@ if __name__ == '__main__':
     flags.DEFINE_list('ways', list(WAYS), 'Which ways to train.')
     flags.DEFINE_enum('precision', 'float32', ['float32', 'bfloat16'], 'Of the networks.')
     ledger.define_output('Markdown file for the page, too.')
-    command_line.run(main, __doc__)
+    scripts.run(main, __doc__)

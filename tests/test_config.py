@@ -328,7 +328,7 @@ OLD_RUN = """{
 
 
 def test_a_run_of_before_there_were_shares_means_the_same():
-    from utility import running_average, schedules
+    from utility.optim import schedules, weight_averaging
 
     experiment = Experiment.from_json(OLD_RUN)
     assert experiment.network.map_size == (96, 96)
@@ -340,7 +340,7 @@ def test_a_run_of_before_there_were_shares_means_the_same():
     np.testing.assert_allclose(rates, [0.500005, 1, 1, 0.2, 0.2, 0.04], rtol=1e-5)
     cyclic = dataclasses.replace(experiment.schedule, name='cyclic')
     assert schedules.cycle_ends(cyclic, length)[:2] == (100, 200)
-    running_average.check_averaging(experiment, length)
+    weight_averaging.check_averaging(experiment, length)
 
 
 def test_heat_maps_and_sigmas_follow_the_size_of_the_picture():

@@ -14,8 +14,8 @@ from preprocessing.datasets import DATASETS
 from preprocessing.ops.op_string import parse_ops
 from utility.codecs.heatmaps import HeatmapCodec
 from utility.losses import heatmap_loss
-from utility.optim.training_step import OPTIMIZERS
 from utility.optim.schedules import Length, learning_rate
+from utility.optim.training_step import OPTIMIZERS
 
 NAMES = recipes.names()
 EXPERIMENTS = {name: recipes.load(name) for name in NAMES}
