@@ -9,17 +9,11 @@ EXPERIMENT = config.Experiment(
         backbone='efficientnet_lite0',
         head='dhn',
         image_size=(192, 192),
-        heatmap_size=(48, 48),
         backbone_options={'batch_norm_momentum': 0.9},  # trainings of few steps need it
         head_options={'channels': 128},
     ),
     data=config.DataConfig(batch_size=16),
-    loss=config.LossConfig(sigmas=(1.5,)),
     optimizer=config.OptimizerConfig(name='adam', learning_rate=1e-3, weight_decay=0.0),
-    schedule=config.ScheduleConfig(
-        decay_epochs=(20.0, 26.0),
-        decay_factors=(1.0, 0.2, 0.04),
-    ),
     epochs=30.0,
     epochs_per_eval=5.0,
 )
