@@ -14,6 +14,7 @@ EXPERIMENT = dataclasses.replace(
         image_size=(256, 256),
         head_options={'stacks': 8},
     ),
+    loss=config.LossConfig(),  # all stacks weigh alike
     epochs=50.0,
 )
 
