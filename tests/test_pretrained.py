@@ -22,7 +22,8 @@ from tests.test_weight_names import lite0, official_resnet, torchvision_resnet18
 from tests.tiny_checkpoints import write_checkpoint
 from tests.tiny_records import write_records
 from utility.checkpoints import snapshots
-from utility.pretrained import published, warm_start
+from utility.pretrained import __main__ as pretrained_command
+from utility.pretrained import loading, published, warm_start
 from utility.train import runner
 from utility.train.flags import RunOptions
 
@@ -79,7 +80,7 @@ def test_weights_of_a_similar_backbone_are_told_by_name(tmp_path):
     shapes = {n: s for n, s in shapes.items() if not n.startswith('fc.')}
     values = {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}
     safetensors.numpy.save_file(values, str(tmp_path / 'x'))
-    weights = warm_start.describe(str(tmp_path / 'x'))
+    weights = loading.describe(str(tmp_path / 'x'))
     network = dataclasses.replace(NETWORK, backbone='resnet34', backbone_options={})
     message = r'missing: backbone/stage1/block3/conv1/kernel, .* more\. These look like resnet18\.'
     with pytest.raises(ValueError, match=message + ' Pass --allow_partial_init'):
@@ -94,14 +95,14 @@ def test_a_deeper_network_of_the_same_family_is_refused_although_it_has_all(tmp_
     path, _ = _save_safetensors(tmp_path / 'x', {**shapes, **block})
     message = 'no place for: backbone/stage3/block3/conv1/kernel'
     with pytest.raises(ValueError, match=f'100.0 % of those of the backbone; {message}'):
-        warm_start.plan(warm_start.describe(path), _variables())
+        warm_start.plan(loading.describe(path), _variables())
 
 
 def test_tensors_that_nobody_knows_are_refused(tmp_path):
     attention = {'layer1.0.se.conv.weight': (1, 1, 3)}
     path, _ = _save_safetensors(tmp_path / 'x', {**torchvision_resnet18(WIDTH), **attention})
     with pytest.raises(ValueError, match='no place for: layer1.0.se.conv.weight'):
-        warm_start.plan(warm_start.describe(path), _variables())
+        warm_start.plan(loading.describe(path), _variables())
 
 
 def test_shuffled_weights_are_refused(tmp_path):
@@ -126,7 +127,7 @@ def test_nothing_in_common_is_always_an_error(tmp_path):
     path, _ = _save_safetensors(tmp_path / 'x', torchvision_resnet18(16))
     network = dataclasses.replace(NETWORK, backbone_options={'width': 12})
     with pytest.raises(ValueError, match='nothing of .* fits this network. These look like ResNet'):
-        warm_start.plan(warm_start.describe(path), _variables(network), allow_partial=True)
+        warm_start.plan(loading.describe(path), _variables(network), allow_partial=True)
 
 
 def test_the_official_resnet_loads_from_its_checkpoint(tmp_path):
@@ -304,7 +305,7 @@ def test_what_the_head_starts_without_is_told(own_run, caplog, changes, level, f
     caplog.set_level('INFO', logger='absl')
     folder, saved = own_run
     network = dataclasses.replace(saved, **changes)
-    report = warm_start.plan(warm_start.describe(str(folder)), _variables(network))
+    report = warm_start.plan(loading.describe(str(folder)), _variables(network))
     assert report.fills_backbone
     warm_start.log_start(report, network.head)
     told = [r for r in caplog.records if 'of the head start afresh' in r.getMessage()]
@@ -361,7 +362,7 @@ def test_a_mirrored_training_starts_from_the_file(data_dir, tmp_path, thin_resne
 
 
 def test_the_list_has_every_backbone_and_only_known_ones():
-    lines = list(warm_start._listing())
+    lines = list(pretrained_command._listing())
     backbones = {line[:-1] for line in lines if line.endswith(':') and ' ' not in line}
     registered = {name for name in nets.BACKBONES.names() if not name.startswith('keras/')}
     assert backbones >= registered
@@ -383,7 +384,7 @@ def test_the_list_has_every_backbone_and_only_known_ones():
 
 def _shown(*arguments):
     with contextlib.redirect_stdout(io.StringIO()) as printed:
-        warm_start._show(*arguments)
+        pretrained_command._show(*arguments)
     return printed.getvalue()
 
 
