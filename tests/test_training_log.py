@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from utility.checkpoints import step_tables
 from utility.optim.schedules import Length
-from utility.train import log
+from utility.train import log, log_file
 from utility.train.log import Watch
 
 v1 = tf.compat.v1
@@ -143,7 +143,7 @@ def test_a_terminal_gets_a_bar(monkeypatch, lines, clock):
     terminal = Terminal()
     monkeypatch.setattr('sys.stderr', terminal)
     aside = []
-    monkeypatch.setattr(log.run_log, 'log_aside', lambda *words: aside.append(words))
+    monkeypatch.setattr(log_file, 'log_aside', lambda *words: aside.append(words))
     hook = _hook()
     _take_steps(hook, clock, 20, seconds=1.0)
     hook.end(None)
