@@ -252,7 +252,7 @@ def test_bfloat16_is_near_float32_and_has_the_same_float32_variables(backbone, h
         assert other.dtype == tf.float32
         # Without statistics of its own a deep network is far from normalised, and rounding grows
         # from block to block; maps of another network would not be correlated at all.
-        assert 0 < np.abs(one - other).max()
+        assert np.abs(one - other).max() > 0
         assert np.corrcoef(np.ravel(one), np.ravel(other))[0, 1] > 0.85
 
 
