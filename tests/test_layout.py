@@ -11,7 +11,8 @@ import sys
 
 import pytest
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
+from tests.commands import ROOT
+
 PACKAGES = ('nets', 'preprocessing', 'utility', 'demos', 'benchmarks')
 # Rooms from the ground up: a room may import those of lower floors, and itself.
 FLOORS = (

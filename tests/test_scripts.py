@@ -32,13 +32,13 @@ from absl import logging as absl_logging
 from preprocessing.datasets.fashionai import SCHEMA
 from preprocessing.tables import read_table
 from tests import commands
+from tests.commands import ROOT
 from utility.checkpoints import step_tables, variables
 from utility.metrics.normalized_error import normalizers
 from utility.predict import predictor
 from utility.train import log as training_log
 from utility.train import log_file
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
 SIZE = 96  # px, longest side of the pictures
 CROP_SIZE = 64  # px
 STRIDE = 4  # px of the crop

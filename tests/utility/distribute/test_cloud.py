@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import pathlib
 import re
 import subprocess
 import sys
@@ -12,11 +11,11 @@ import pytest
 import yaml
 from absl import flags
 
+from tests.commands import ROOT
 from tests.tiny_records import write_records
 from utility.distribute import strategies
 from utility.train import flags as training_flags
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
 CLOUD = ROOT / 'demos' / 'cloud'
 TFJOBS = sorted(path.name for path in CLOUD.glob('tfjob_*.yaml'))
 # How Kubeflow's operator calls the replicas in TF_CONFIG.

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import pathlib
 import subprocess
 import sys
 
@@ -16,12 +15,12 @@ import pytest
 import tensorflow as tf
 
 from config import OptimizerConfig
+from tests.commands import ROOT
 from tests.optimizer_runs import FEATURES, LABELS, RATES, START, Overflow, load, train
 from utility.optim import loss_scale, rules, training_step
 from utility.train import model_fn
 
 v1 = tf.compat.v1
-ROOT = pathlib.Path(__file__).resolve().parent.parent
 ALL_KINDS = ('kernel', 'bias', 'norm')
 CASES = {
     'momentum': {'weight_decay': 0.0},

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import os
-import pathlib
 import subprocess
 import sys
 import time
 
 import pytest
 
+from tests.commands import ROOT
 from utility.command_line import scripts
-
-ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 HEAD = '''
 """Does a thing.

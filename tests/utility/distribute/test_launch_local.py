@@ -13,9 +13,9 @@ import time
 
 import pytest
 
+from tests.commands import ROOT
 from utility.distribute import launch_local
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
 # Keeps in mind who was started, with which arguments; then does as BEHAVIOUR says.
 SCRIPT = """
 import json, os, pathlib, sys, time

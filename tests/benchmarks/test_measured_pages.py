@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import pathlib
 
 import pytest
 
 from benchmarks import ledger, report
+from tests.commands import ROOT
 from tests.test_scripts import succeed
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
 MEASURED = json.loads((ROOT / 'docs' / 'measurements_speed.json').read_bytes())
 TABLES = [table for part in MEASURED['parts'].values() for table in part['tables']]
 

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import pathlib
 import subprocess
 import sys
 import types
@@ -15,8 +14,8 @@ from demos.garments.canvas import SUPERSAMPLE, Canvas, Placement
 from demos.garments.parts import Part, box, ellipse
 from preprocessing import tables
 from preprocessing.datasets.fashionai import SCHEMA
+from tests.commands import ROOT
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
 CATEGORIES = sorted(SCHEMA.categories)
 SMALL = dataset.GarmentSet(seed=3, size=48, counts={'train_0': 10, 'test_0': 5})
 

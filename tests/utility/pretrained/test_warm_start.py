@@ -18,9 +18,9 @@ import tensorflow as tf
 import nets
 from config import DataConfig, Experiment, NetworkConfig
 from tests.commands import check_mistake, rerun_test, run
-from tests.test_weight_names import lite0, official_resnet, torchvision_resnet18
 from tests.tiny_checkpoints import write_checkpoint
 from tests.tiny_records import write_records
+from tests.utility.pretrained.test_origins import lite0, official_resnet, torchvision_resnet18
 from utility.checkpoints import snapshots
 from utility.pretrained import __main__ as pretrained_command
 from utility.pretrained import loading, published, warm_start

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from benchmarks import ensembles, simulated_models
 from preprocessing.datasets.fashionai import SCHEMA
+from tests.commands import ROOT
 from utility.ensembles.choice import distances_of
 from utility.ensembles.combination import combine
 
-ROOT = Path(__file__).resolve().parent.parent
 TABLE = simulated_models.answers(0, 160)
 MODELS = [
     simulated_models.model(TABLE, 1, lost=0.2),

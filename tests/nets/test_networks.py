@@ -68,7 +68,7 @@ BACKBONE_PARAMETERS = {
     'efficientnet_lite2': 6_092_072 - _lite_classifier(352),
     'efficientnet_lite3': 8_197_096 - _lite_classifier(384),
     'efficientnet_lite4': 13_006_568 - _lite_classifier(448),
-    # Those of Keras without top; tests/test_keras_applications.py has all the others.
+    # Those of Keras without top; tests/nets/test_keras_applications.py has all the others.
     'keras/EfficientNetV2B0': 5_858_704,
     'keras/MobileNetV3Small': 927_008,
     'keras/RegNetY002': 2_793_996,

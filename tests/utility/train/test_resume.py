@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import pathlib
 import shutil
 import signal
 import subprocess
@@ -19,13 +18,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.commands import ROOT
 from tests.tiny_records import write_records
 from utility.checkpoints import evaluations, step_tables
 from utility.train import log as training_log
 
 pytestmark = pytest.mark.slow
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
 SIZE = 32
 PICTURES, STEPS = 7, 10  # of two pictures: epochs end within batches
 SETTINGS = (

@@ -1,7 +1,7 @@
 """Weights of timm give here what they give there: every feature map, of the same picture.
 
 `bash tests/run.sh --parity` installs PyTorch and timm into an environment of their own and runs
-these and tests/test_published_weights.py; tests/timm_networks.py runs there.
+these and tests/utility/pretrained/test_published.py; tests/timm_networks.py runs there.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def run_timm(folder: pathlib.Path, *published: str) -> None:
     python = os.environ.get('PARITY_PYTHON')
     if not python:
         pytest.skip('needs PyTorch and timm: bash tests/run.sh --parity')
-    script = pathlib.Path(__file__).with_name('timm_networks.py')
+    script = ROOT / 'tests/timm_networks.py'
     environment = {n: v for n, v in os.environ.items() if n not in ('PYTHONPATH', 'VIRTUAL_ENV')}
     command = [python, str(script), str(folder), *published]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)

@@ -52,9 +52,9 @@ def _payloads() -> dict[str, bytes]:
         'inst': b'(' + text + b'ios\nsystem\n.',
         'obj': b'(cos\nsystem\n' + text + b'o.',
         'ext': b'\x80\x02\x82\xf0U\x0becho > harm\x85R.',
-        'newobj': b'\x80\x02ctests.test_torch_pickles\nHarm\n)\x81.',
-        'newobj_ex': b'\x80\x04ctests.test_torch_pickles\nHarm\n)}\x92.',
-        'build': b'\x80\x02ctests.test_torch_pickles\nHarmful\n)\x81}b.',
+        'newobj': b'\x80\x02ctests.utility.pretrained.test_torch_pickles\nHarm\n)\x81.',
+        'newobj_ex': b'\x80\x04ctests.utility.pretrained.test_torch_pickles\nHarm\n)}\x92.',
+        'build': b'\x80\x02ctests.utility.pretrained.test_torch_pickles\nHarmful\n)\x81}b.',
         'dotted': b'\x80\x04\x8c\x02os\x8c\x06system\x93\x8c\x0becho > harm\x85R.',
         'from_allowed_module': b'\x80\x04\x8c\x0bcollections\x8c\x10_sys.modules.get\x93'
         b'\x8c\x02os\x85R0cos\nsystem\n\x8c\x0becho > harm\x85R.',

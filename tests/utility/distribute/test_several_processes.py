@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.commands import ROOT
 from tests.tiny_records import write_records
 from utility.checkpoints import evaluations
 from utility.distribute import watchdog
@@ -27,7 +28,6 @@ from utility.distribute.launch_local import make_jobs
 
 pytestmark = pytest.mark.slow
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
 SIZE = 64
 GLOBAL_BATCH = 6
 STOPS = [4, 7]  # of 13 pictures and three epochs and a bit: no epoch is a number of steps

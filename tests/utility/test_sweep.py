@@ -12,12 +12,12 @@ import time
 import pytest
 
 from config import Experiment, flatten
+from tests.commands import ROOT
 from tests.tiny_records import write_records
 from utility import sweep, sweep_table
 from utility.sweep import Sweep
 from utility.train.plan import make_plan
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
 STEPS = 12
 # Trains nothing: NE is 0.1 for each unit of the learning rate.
 # What a recipe counts in epochs.

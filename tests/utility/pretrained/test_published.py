@@ -18,7 +18,7 @@ import tensorflow as tf
 
 from config import NetworkConfig
 from tests.commands import run
-from tests.test_parity import STAGES, TOLERANCE, difference, features_of, run_timm
+from tests.nets.test_parity import STAGES, TOLERANCE, difference, features_of, run_timm
 from utility.pretrained import packages
 from utility.pretrained.files import open_weights
 

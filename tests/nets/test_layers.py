@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pathlib
 import subprocess
 import sys
 
@@ -14,9 +13,9 @@ import pytest
 import tensorflow as tf
 
 from nets import layers, norms
+from tests.commands import ROOT
 
 v1 = tf.compat.v1
-ROOT = pathlib.Path(__file__).parent.parent
 
 
 def _random(*shape, seed=0):
