@@ -22,6 +22,13 @@ DEFAULT_LOGS_DIR = 'logs'
 EXPERIMENT_FILE = 'experiment.json'
 
 
+class UserError(ValueError):
+    """A mistake of the user: names the argument, its value and what is allowed.
+
+    Commands print its message in one line, without a traceback, and exit with 2.
+    """
+
+
 class Registry:
     """Components of one `kind`, named in the singular, that obey the `contract`."""
 
@@ -35,7 +42,7 @@ class Registry:
 
         def add(component):
             if name in self._entries:
-                raise ValueError(f'{self.kind} {name!r} is registered already')
+                raise UserError(f'{self.kind} {name!r} is registered already')
             self._entries[name] = component
             return component
 
@@ -66,11 +73,11 @@ POSITIVE = ('positive', lambda value: value > 0)
 NOT_NEGATIVE = ('not negative', lambda value: value >= 0)
 
 
-def unknown(kind: str, key: str, name: str, known: Iterable[str]) -> ValueError:
+def unknown(kind: str, key: str, name: str, known: Iterable[str]) -> UserError:
     """The error for a `name` that is not among those known, with the closest that is."""
     close = difflib.get_close_matches(name, known, n=1)
     hint = f'; did you mean {close[0]!r}?' if close else ''
-    return ValueError(f'unknown {kind} {key!r}; there are: {", ".join(sorted(known))}{hint}')
+    return UserError(f'unknown {kind} {key!r}; there are: {", ".join(sorted(known))}{hint}')
 
 
 def one_of(values: Sequence[Any]) -> tuple[str, Callable[[Any], bool]]:
@@ -98,10 +105,10 @@ def check(section: str, name: str, value: Any, allowed: str, test: Callable[[Any
         test: Whether it is.
 
     Raises:
-        ValueError: The value fails the test.
+        UserError: The value fails the test.
     """
     if not test(value):
-        raise ValueError(f'{section}{name}={value!r}: must be {allowed}')
+        raise UserError(f'{section}{name}={value!r}: must be {allowed}')
 
 
 def require(config: Any, section: str, allowed: str, test: Callable[[Any], bool], *names: str):
@@ -156,20 +163,20 @@ def _typed(value: Any, kind: Any, key: str) -> Any:
     elif kind in (bool, int, str) and type(value) is kind:
         return value
     name = kind.__name__ if isinstance(kind, type) and origin is None else str(kind)
-    raise ValueError(f'{key}={value!r}: must be of type {name}')
+    raise UserError(f'{key}={value!r}: must be of type {name}')
 
 
 def _plain(options: Mapping[str, Any], key: str) -> dict[str, Any]:
     try:
         return json.loads(json.dumps(options, allow_nan=False))
     except (TypeError, ValueError) as error:
-        raise ValueError(f'{key}={options!r}: {error}') from error
+        raise UserError(f'{key}={options!r}: {error}') from error
 
 
 def from_values(cls: type, values: Any, prefix: str) -> Any:
     """A dataclass from the values of its fields, nested; `prefix` is its place, for errors."""
     if not isinstance(values, Mapping):
-        raise ValueError(f'{prefix.rstrip(".") or "experiment"}={values!r}: must be an object')
+        raise UserError(f'{prefix.rstrip(".") or "experiment"}={values!r}: must be an object')
     types = typing.get_type_hints(cls)
     for name in values:
         if name not in types:
@@ -229,7 +236,7 @@ class NetworkConfig:
         require(self, 'network.', *POSITIVE, 'heatmap_stride')
         for name in ('norm', 'norm_of_head'):
             if 'sync' in getattr(self, name):
-                raise ValueError(_NO_SYNCHRONISED_NORM)
+                raise UserError(_NO_SYNCHRONISED_NORM)
         require(self, 'network.', *one_of(NORMS), 'norm')
         require(self, 'network.', *one_of(('', *NORMS)), 'head_norm')
 
@@ -435,10 +442,10 @@ class ScheduleConfig:
         name = 'decay_at' if self.decay_epochs is None else 'decay_epochs'
         decays, factors = getattr(self, name), self.decay_factors
         if sorted(decays) != list(decays):
-            raise ValueError(f'schedule.{name}={decays!r}: must be in increasing order')
+            raise UserError(f'schedule.{name}={decays!r}: must be in increasing order')
         if len(factors) != len(decays) + 1:
             allowed = f'one longer than schedule.{name}={decays!r}'
-            raise ValueError(f'schedule.decay_factors={factors!r}: must be {allowed}')
+            raise UserError(f'schedule.decay_factors={factors!r}: must be {allowed}')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -536,7 +543,7 @@ class Experiment:
         return ops.replace('{height}', str(height)).replace('{width}', str(width))
 
     def override(self, *assignments: str) -> Experiment:
-        """A copy with fields changed, as in 'optimizer.learning_rate=1e-3', or ValueError.
+        """A copy with fields changed, as in 'optimizer.learning_rate=1e-3', or UserError.
 
         What fields must have in common is checked when all have changed, in whatever order.
         """
@@ -544,7 +551,7 @@ class Experiment:
         for assignment in assignments:
             key, equals, text = (part.strip() for part in assignment.partition('='))
             if not equals:
-                raise ValueError(f'override {assignment!r}: must look like key=value')
+                raise UserError(f'override {assignment!r}: must look like key=value')
             node = values
             *sections, name = key.split('.')
             for section in sections:

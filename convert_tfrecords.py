@@ -29,6 +29,7 @@ from typing import Any
 from absl import flags
 
 import config
+from config import UserError
 from utility.command_line import scripts
 
 FLAGS = flags.FLAGS
@@ -82,9 +83,9 @@ def main(positional: list[str]) -> None:
         return
     for name in INSPECTION_FLAGS:
         if FLAGS[name].present:
-            raise ValueError(f'--{name} is for --inspect=RECORDS only')
+            raise UserError(f'--{name} is for --inspect=RECORDS only')
     if FLAGS.folds is not None and FLAGS['val_fraction'].present:
-        raise ValueError('give either --val_fraction or --folds and --fold')
+        raise UserError('give either --val_fraction or --folds and --fold')
     from preprocessing.conversion import convert
     from utility.command_line import progress
 

@@ -19,6 +19,7 @@ from collections.abc import Sequence
 
 from absl import flags
 
+from config import UserError
 from utility.command_line import scripts
 
 
@@ -56,52 +57,52 @@ def _parse_weights(texts: list[str] | None) -> list[float] | None:
     try:
         return texts and [float(text) for text in texts]
     except ValueError as error:
-        raise ValueError(f'--weights={",".join(texts)}: must be numbers with commas') from error
+        raise UserError(f'--weights={",".join(texts)}: must be numbers with commas') from error
 
 
 def _check_flags(values, positional: list[str]) -> None:
     """Refuses flags that do not go together.
 
     Raises:
-        ValueError: Some do not.
+        UserError: Some do not.
     """
 
     def given(*names: str) -> list[str]:
         return [f'--{name}' for name in names if getattr(values, name) is not None]
 
     if values.data_dir or (values.output_json and not values.fit):
-        raise ValueError(
+        raise UserError(
             '--data_dir and --output_json need --check=SUBMISSION.csv, or the latter --fit'
         )
     if not values.fit:
         for name in given('answers', 'max_models', 'save_weights'):
-            raise ValueError(f'{name} needs --fit=VAL_A.csv,VAL_B.csv')
+            raise UserError(f'{name} needs --fit=VAL_A.csv,VAL_B.csv')
         if values.method == 'learned':
-            raise ValueError('--method=learned needs --fit=VAL_A.csv,VAL_B.csv')
+            raise UserError('--method=learned needs --fit=VAL_A.csv,VAL_B.csv')
     elif not values.answers:
-        raise ValueError('--fit needs --answers=VAL_ANSWERS.csv')
+        raise UserError('--fit needs --answers=VAL_ANSWERS.csv')
     elif positional and len(values.fit) != len(positional):
-        raise ValueError(
+        raise UserError(
             f'--fit={",".join(values.fit)}: must be {len(positional)} CSVs, one for each submission'
         )
     for learned in given('fit', 'weights_file'):
         for name in given('weights', 'reject', *(() if values.fit else ('method',))):
-            raise ValueError(f'{name} does not go with {learned}')
+            raise UserError(f'{name} does not go with {learned}')
     if values.fit and values.weights_file:
-        raise ValueError('--weights_file does not go with --fit')
+        raise UserError('--weights_file does not go with --fit')
     _check_paths(values, positional)
 
 
 def _check_paths(values, positional: list[str]) -> None:
     """Refuses to write a file over one that is read, or over another one that is written."""
     if not positional and not values.fit:
-        raise ValueError('give the CSVs to combine, such as A.csv B.csv')
+        raise UserError('give the CSVs to combine, such as A.csv B.csv')
     read = [*positional, *(values.fit or []), values.answers, values.weights_file]
     taken = {os.path.realpath(path): path for path in read if path}
     for name in ('output_csv', 'output_json', 'save_weights'):
         path = getattr(values, name)
         if path and os.path.realpath(path) in taken:
-            raise ValueError(f'--{name}={path}: is one of the CSVs to combine')
+            raise UserError(f'--{name}={path}: is one of the CSVs to combine')
         if path:
             taken[os.path.realpath(path)] = path
 
@@ -162,7 +163,7 @@ def combine_by(saved, first, predictions, schema, output_csv: str) -> None:
     """Writes submissions combined by a utility.ensembles.files.SavedEnsemble."""
     count, wanted = len(predictions.names), ', '.join(saved.names)
     if count != len(saved.names):
-        raise ValueError(
+        raise UserError(
             f'{count} CSVs to combine, but the ensemble is of {len(saved.names)}: {wanted}'
         )
     points = saved.ensemble.points(predictions, schema)

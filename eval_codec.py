@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from absl import flags
 
 import config
+from config import UserError
 from utility.command_line import scripts
 
 if TYPE_CHECKING:
@@ -75,11 +76,11 @@ def size_from_text(text: str, flag: str) -> tuple[int, int]:
     """(height, width) of 'SIDE' or 'HEIGHT,WIDTH'.
 
     Raises:
-        ValueError: It is neither, or not positive.
+        UserError: It is neither, or not positive.
     """
     parts = [part.strip() for part in text.split(',')]
     if len(parts) > 2 or not all(part.isdecimal() and int(part) for part in parts):
-        raise ValueError(f'--{flag}={text}: must be one positive number, or HEIGHT,WIDTH')
+        raise UserError(f'--{flag}={text}: must be one positive number, or HEIGHT,WIDTH')
     return int(parts[0]), int(parts[-1])
 
 
@@ -95,7 +96,7 @@ def codec_floor(
         source_size: Side of the square that the pictures are taken for, px.
 
     Raises:
-        ValueError: No point is left to score.
+        UserError: No point is left to score.
     """
     import numpy as np
 
@@ -196,7 +197,7 @@ def main(positional: list[str]) -> None:
     scripts.no_positional(positional)
     values = flags.FLAGS
     if not values.answers:
-        raise ValueError('--answers is missing: the annotations, a CSV')
+        raise UserError('--answers is missing: the annotations, a CSV')
     sizes = [size_from_text(values[f].value, f) for f in ('image_size', 'heatmap_size')]
 
     import json
@@ -216,7 +217,7 @@ def main(positional: list[str]) -> None:
         try:
             floors[mode] = codec_floor(table, schema, codec, values.source_size)
         except ValueError as error:
-            raise ValueError(f'{values.answers}: {error}') from error
+            raise UserError(f'{values.answers}: {error}') from error
     print(format_floors(floors, list(schema.categories)))
     if values.output_json:
         numbers = report(floors, codec, values.source_size)

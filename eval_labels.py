@@ -24,6 +24,7 @@ import posixpath
 
 from absl import flags
 
+from config import UserError
 from utility.command_line import scripts
 from utility.predict import flags as prediction_flags
 
@@ -49,7 +50,7 @@ def read_annotations(split_dirs: list[str]):
         width), px, and the preprocessing.schema.KeypointSchema.
 
     Raises:
-        ValueError: One is not a labelled split or given twice, or they are of different data sets.
+        UserError: One is not a labelled split or given twice, or they are of different data sets.
     """
     import numpy as np
 
@@ -61,13 +62,11 @@ def read_annotations(split_dirs: list[str]):
     split_dirs = [path.rstrip('/') for path in split_dirs]
     twice = [path for n, path in enumerate(split_dirs) if path in split_dirs[:n]]
     if twice:
-        raise ValueError(f'--data_dir: {twice[0]!r} is given twice')
+        raise UserError(f'--data_dir: {twice[0]!r} is given twice')
     parents = [posixpath.dirname(path) or '.' for path in split_dirs]
     names = {records.load_dataset_info(parent)['dataset'] for parent in parents}
     if len(names) > 1:
-        raise ValueError(
-            f'--data_dir: these are of different data sets: {", ".join(sorted(names))}'
-        )
+        raise UserError(f'--data_dir: these are of different data sets: {", ".join(sorted(names))}')
     schema = DATASETS.get(names.pop()).schema
     tables, sizes = zip(*(answers.annotations_of(path, schema) for path in split_dirs))
     return KeypointTable(*map(np.concatenate, zip(*tables))), np.concatenate(sizes), schema
@@ -85,7 +84,7 @@ def read_predictions(values, table, schema):
         combined = label_audit.combined_predictions(tables, table)
         known = np.count_nonzero(~np.isnan(combined).all((1, 2)))
         if not known:
-            raise ValueError('--predictions: not one of the pictures of --data_dir is in them')
+            raise UserError('--predictions: not one of the pictures of --data_dir is in them')
         print(f'predictions of {known} of {len(table.image_ids)} pictures')
         return combined
     if values.model_dir:
@@ -165,9 +164,9 @@ def main(positional: list[str]) -> None:
     scripts.no_positional(positional)
     values = flags.FLAGS
     if not values.data_dir:
-        raise ValueError('--data_dir is missing: labelled splits of the records, RECORDS/train')
+        raise UserError('--data_dir is missing: labelled splits of the records, RECORDS/train')
     if values.predictions and values.model_dir:
-        raise ValueError('give either --predictions or --model_dir')
+        raise UserError('give either --predictions or --model_dir')
     if not values.model_dir:
         prediction_flags.refuse()
     from preprocessing import records

@@ -15,6 +15,7 @@ import os
 
 from absl import flags
 
+from config import UserError
 from utility.command_line import scripts
 from utility.predict import flags as prediction_flags
 from utility.predict import scoring_flags
@@ -59,7 +60,7 @@ def assess(predictions, answers, schema, missing: str = 'error', confidence: boo
                     results[0][0], answers.categories, schema, *results[0][1:], confidence
                 )
         except ValueError as error:
-            raise ValueError(f'{name}: {error}') from error
+            raise UserError(f'{name}: {error}') from error
     distances = [own for own, *_ in results]
     return score, bootstrap.compare(*distances) if len(distances) > 1 else None
 
@@ -210,7 +211,7 @@ def main(positional: list[str]) -> None:
     values = flags.FLAGS
     are_csvs = scoring_flags.are_csvs_given(values)
     if values.baseline and are_csvs:
-        raise ValueError('--baseline needs --data_dir and --model_dir')
+        raise UserError('--baseline needs --data_dir and --model_dir')
     score, comparison = (_of_csvs if are_csvs else _of_runs)(values)
     print(format_score(score))
     if values.baseline:

@@ -14,6 +14,7 @@ import sys
 from absl import flags
 
 import config
+from config import UserError
 from preprocessing import files
 from utility.command_line import scripts
 from utility.predict import flags as prediction_flags
@@ -33,14 +34,14 @@ def _define_flags() -> None:
 def _runs_and_output(values) -> tuple[list[str], str]:
     """The runs to predict with and the path to write."""
     if not values.data_dir:
-        raise ValueError('--data_dir is missing: the records of a test split')
+        raise UserError('--data_dir is missing: the records of a test split')
     if bool(values.backbone) == bool(values.model_dir):
-        raise ValueError('give either --model_dir or --backbone')
+        raise UserError('give either --model_dir or --backbone')
     if values.backbone:
         run = os.path.join(config.DEFAULT_LOGS_DIR, values.backbone)
         return [run], values.output_csv or f'{values.backbone}_sub.csv'
     if not values.output_csv:
-        raise ValueError('--output_csv is missing: the path of the submission')
+        raise UserError('--output_csv is missing: the path of the submission')
     return values.model_dir, values.output_csv
 
 

@@ -15,6 +15,7 @@ import numpy as np
 from absl import flags
 
 from benchmarks import ledger
+from config import UserError
 from preprocessing.datasets import DATASETS
 from preprocessing.schema import KeypointSchema
 from preprocessing.tables import read_table
@@ -72,7 +73,7 @@ class Row(NamedTuple):
 def main(positional: list[str]) -> None:
     values = flags.FLAGS
     if not values.answers or not positional:
-        raise ValueError('give --answers=ANSWERS.csv and the CSVs to combine')
+        raise UserError('give --answers=ANSWERS.csv and the CSVs to combine')
     schema = DATASETS.get(values.dataset).schema
     tables = read_tables(positional, schema)
     predictions = stack(tables, schema, positional)
@@ -102,7 +103,7 @@ def measure(
         max_models: Also chooses the best of so many models; None: does not.
 
     Raises:
-        ValueError: There are too few pictures.
+        UserError: There are too few pictures.
     """
     distances: dict[str, list[np.ndarray]] = defaultdict(list)
     chosen: dict[str, Counter] = defaultdict(Counter)

@@ -27,6 +27,7 @@ from absl import flags, logging
 
 from benchmarks import ledger
 from benchmarks.isolated import describe_machine
+from config import UserError
 from utility.command_line import scripts
 
 OURS = 'ours'
@@ -270,10 +271,10 @@ def main(positional: list[str]) -> None:
     scripts.no_positional(positional)
     values = flags.FLAGS
     if not (values.data_dir and values.work_dir):
-        raise ValueError('--data_dir and --work_dir are needed')
+        raise UserError('--data_dir and --work_dir are needed')
     for way in values.ways:
         if way not in WAYS:
-            raise ValueError(f'--ways={way}: there are {", ".join(WAYS)}')
+            raise UserError(f'--ways={way}: there are {", ".join(WAYS)}')
     path = os.path.join(values.work_dir, 'cells.json')
     os.makedirs(values.work_dir, exist_ok=True)
     records_dir = records_of(values.work_dir, values.data_dir)

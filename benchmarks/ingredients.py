@@ -20,6 +20,7 @@ from absl import flags, logging
 
 from benchmarks import ledger
 from benchmarks.isolated import describe_machine
+from config import UserError
 from utility.command_line import scripts
 
 # The networks, with settings of their own.
@@ -173,11 +174,11 @@ def main(positional: list[str]) -> None:
     scripts.no_positional(positional)
     values = flags.FLAGS
     if not (values.data_dir and values.work_dir):
-        raise ValueError('--data_dir and --work_dir are needed')
+        raise UserError('--data_dir and --work_dir are needed')
     known = {arm.name: arm for arm in ARMS}
     for name in values.only:
         if name not in known:
-            raise ValueError(f'--only={name}: there are {", ".join(known)}')
+            raise UserError(f'--only={name}: there are {", ".join(known)}')
     arms = [arm for arm in ARMS if not values.only or arm is BASE or arm.name in values.only]
     for arm in arms:
         logging.info('training: %s', arm.name)

@@ -15,6 +15,7 @@ from absl import flags, logging
 
 from benchmarks import ledger
 from benchmarks.isolated import describe_machine
+from config import UserError
 from utility.command_line import scripts
 
 _HEADER = (
@@ -171,7 +172,7 @@ def main(positional: list[str]) -> None:
     scripts.no_positional(positional)
     values = flags.FLAGS
     if not (values.data_dir and values.model_dir):
-        raise ValueError('--data_dir and --model_dir are needed')
+        raise UserError('--data_dir and --model_dir are needed')
     rows = climb(values.data_dir, values.model_dir, values.batch_size)
     ledger.publish(page(rows, values.data_dir, values.model_dir), values.output)
 

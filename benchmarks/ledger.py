@@ -11,7 +11,7 @@ from typing import Any
 
 from absl import flags
 
-from config import Experiment
+from config import Experiment, UserError
 from preprocessing.files import write_bytes
 
 FAILURE = 'failure'  # the key of a row that says why there is none
@@ -64,7 +64,7 @@ class Ledger:
         settings: How the rows are measured, as plain values.
 
     Raises:
-        ValueError: The file holds rows of other settings, or something else.
+        UserError: The file holds rows of other settings, or something else.
     """
 
     def __init__(self, path: str | None, settings: Mapping[str, Any]):
@@ -79,9 +79,9 @@ class Ledger:
             saved = json.loads(self._path.read_text())
             rows, made_with = saved['rows'], saved['settings']
         except (ValueError, KeyError, TypeError) as error:
-            raise ValueError(f'--json={self._path}: is not a file of this command') from error
+            raise UserError(f'--json={self._path}: is not a file of this command') from error
         if made_with != self._settings:
-            raise ValueError(
+            raise UserError(
                 f'--json={self._path}: was made with {made_with}, not with {self._settings}; '
                 'give the same flags or another file'
             )

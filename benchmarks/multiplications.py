@@ -14,13 +14,15 @@ from collections.abc import Callable, Iterable
 
 import tensorflow as tf
 
+from config import UserError
+
 
 def _elements(tensor: tf.Tensor, *axes: int) -> int:
     """The product of a tensor's sides, of all or of those named."""
     sides = tensor.shape.as_list()
     chosen = [sides[axis] for axis in axes] if axes else sides
     if None in chosen:
-        raise ValueError(f'{tensor.name}: cannot count FLOPs of the shape {tensor.shape}')
+        raise UserError(f'{tensor.name}: cannot count FLOPs of the shape {tensor.shape}')
     return math.prod(chosen)
 
 
@@ -63,12 +65,12 @@ def count_flops(*fetches: tf.Tensor | tf.Operation) -> dict[str, int]:
     """FLOPs by kind of operation, of all operations that must run for the fetches.
 
     Raises:
-        ValueError: A shape is not known, or an operation cannot be counted.
+        UserError: A shape is not known, or an operation cannot be counted.
     """
     flops: collections.Counter[str] = collections.Counter()
     for operation in _needed(fetches):
         if operation.type in _NOT_COUNTABLE:
-            raise ValueError(f'{operation.name}: cannot count the FLOPs of {operation.type}')
+            raise UserError(f'{operation.name}: cannot count the FLOPs of {operation.type}')
         if operation.type in _COUNTS:
             flops[operation.type] += 2 * _COUNTS[operation.type](operation)
     return dict(flops)

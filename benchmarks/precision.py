@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from absl import flags, logging
 
 from benchmarks import interleaved, isolated, ledger, networks, recipes
+from config import UserError
 from utility.command_line import scripts
 from utility.statistics.medians import summarise
 
@@ -118,9 +119,9 @@ def main(positional: list[str]) -> None:
     values = flags.FLAGS
     for title in values.ways:
         if title not in WAYS:
-            raise ValueError(f'--ways: {title!r} is none of: {", ".join(WAYS)}')
+            raise UserError(f'--ways: {title!r} is none of: {", ".join(WAYS)}')
     if _FLOAT32 not in values.ways:
-        raise ValueError(f'--ways: {_FLOAT32} must be among them, to compare with')
+        raise UserError(f'--ways: {_FLOAT32} must be among them, to compare with')
     lines, machine = [], ''
     chosen = recipes.select(values.scripts)
     for name in chosen:

@@ -8,7 +8,7 @@ import pathlib
 from collections.abc import Sequence
 
 import config
-from config import Experiment
+from config import Experiment, UserError
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 _PREFIX = 'train_'
@@ -23,7 +23,7 @@ def select(scripts: Sequence[str]) -> list[str]:
     """The recipes of these scripts, given by file or by recipe; none given: all.
 
     Raises:
-        ValueError: There is no such script.
+        UserError: There is no such script.
     """
     known = names()
     chosen = [script.strip()[:-3] if script.endswith('.py') else script for script in scripts]
@@ -47,13 +47,13 @@ def resized(experiment: Experiment, size: int) -> Experiment:
         size: Side of the pictures, px.
 
     Raises:
-        ValueError: The heat maps would not have a whole number of cells.
+        UserError: The heat maps would not have a whole number of cells.
     """
     network = experiment.network
     sides = list(zip(network.map_size, network.image_size))
     if any(cells * size % pixels for cells, pixels in sides):
         ratio = f'{network.map_size} cells of {network.image_size} px'
-        raise ValueError(f'image_size={size}: must keep the ratio of {ratio}')
+        raise UserError(f'image_size={size}: must keep the ratio of {ratio}')
     small = dataclasses.replace(
         network,
         image_size=(size, size),

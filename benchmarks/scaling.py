@@ -13,6 +13,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from config import UserError
+
 STEP = 3  # a training step has three times the FLOPs of a forward pass
 BYTES = 4  # of a float32 gradient
 RECORD = 74e3  # bytes, as those of synthetic_data at 512 px; one of the challenge is about so large
@@ -138,7 +140,7 @@ def read_rates(path: str) -> Rates:
     """The measured rates of a core, from the JSON of `python -m benchmarks`.
 
     Raises:
-        ValueError: The file does not hold them.
+        UserError: The file does not hold them.
     """
     try:
         saved = json.loads(Path(path).read_bytes())
@@ -148,7 +150,7 @@ def read_rates(path: str) -> Rates:
         medians = [statistics.median(ways[name]['rates']) for name in (_DECODING, _HOST, _DEVICE)]
         return Rates(*(_positive(median) / _positive(cores) for median in medians), cores)
     except (ValueError, LookupError, TypeError, AttributeError) as error:
-        raise ValueError(
+        raise UserError(
             f'--measurements={path}: holds no training input; make it with '
             f'`python -m benchmarks --output={Path(path).with_suffix(".md")}`'
         ) from error
@@ -156,7 +158,7 @@ def read_rates(path: str) -> Rates:
 
 def _positive(value: float) -> float:
     if not 0 < value < math.inf:
-        raise ValueError(f'{value} is not a rate')
+        raise UserError(f'{value} is not a rate')
     return value
 
 
@@ -164,7 +166,7 @@ def read_networks(path: str, names: Sequence[str]) -> list[Network]:
     """Recipes of the table of `python -m benchmarks.networks`.
 
     Raises:
-        ValueError: One is not in it.
+        UserError: One is not in it.
     """
     text = Path(path).read_text(errors='replace')
     lines = [line for line in text.splitlines() if line.startswith('| ')]
@@ -177,6 +179,6 @@ def read_networks(path: str, names: Sequence[str]) -> list[Network]:
                 _positive(float(rows[name][key])) for key in ('parameters, M', 'GFLOPs')
             )
         except (KeyError, ValueError) as error:
-            raise ValueError(f'--networks={path}: has no numbers of {name}') from error
+            raise UserError(f'--networks={path}: has no numbers of {name}') from error
         networks.append(Network(name, parameters * 1e6, flops * 1e9))
     return networks

@@ -16,6 +16,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
 from absl import flags  # noqa: E402
 
+from config import UserError
 from utility.command_line import scripts
 from utility.predict import flags as prediction_flags  # noqa: E402
 
@@ -70,7 +71,7 @@ def _checked_picture(path: str):
     try:
         return pictures.check_picture(pictures.read_picture(path))
     except ValueError as error:
-        raise ValueError(f'{path}: {error}') from error
+        raise UserError(f'{path}: {error}') from error
 
 
 def draw_split(split_dir: str, model_dir: str, count: int, output_dir: str, options) -> None:
@@ -109,11 +110,11 @@ def draw_split(split_dir: str, model_dir: str, count: int, output_dir: str, opti
 def main(positional: list) -> None:
     values = flags.FLAGS
     if not values.model_dir or not values.output_dir:
-        raise ValueError('--model_dir and --output_dir are needed')
+        raise UserError('--model_dir and --output_dir are needed')
     if bool(positional) == bool(values.data_dir):
-        raise ValueError('give either picture files or --data_dir')
+        raise UserError('give either picture files or --data_dir')
     if positional and not values.category:
-        raise ValueError('--category is missing: what the pictures show')
+        raise UserError('--category is missing: what the pictures show')
 
     options = prediction_flags.options(values)
     if positional:

@@ -16,6 +16,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
 from absl import flags  # noqa: E402
 
+from config import UserError
 from utility.command_line import scripts  # noqa: E402
 
 _PLAIN_LINES = 10  # of progress where there is no terminal
@@ -53,7 +54,7 @@ def main(positional: list) -> None:
     scripts.no_positional(positional)
     values = flags.FLAGS
     if not values.output_dir:
-        raise ValueError('--output_dir is missing: where shall the data set go?')
+        raise UserError('--output_dir is missing: where shall the data set go?')
     from demos.garments import dataset
     from utility.visualization import draw
 

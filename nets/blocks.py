@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
+from config import UserError
 from nets.layers import POINTWISE, SQUARE, Conv, ConvNorm, Layer, Window, mean_of_cells
 from nets.norms import norm
 
@@ -26,7 +27,7 @@ class SqueezeExcite(Layer):
         channels = inputs.shape[-1]
         if channels < self.reduction:
             needed = f'squeeze and excitation needs at least {self.reduction}'
-            raise ValueError(f'{self.path}: {channels} channels; {needed}, so a larger width')
+            raise UserError(f'{self.path}: {channels} channels; {needed}, so a larger width')
         self.squeeze = Conv(f'{self.path}/squeeze', channels // self.reduction, use_bias=True)
         self.excite = Conv(f'{self.path}/excite', channels, use_bias=True)
 

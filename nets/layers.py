@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from config import UserError
 from nets.convolution import conv2d
 from nets.layer import Layer
 from nets.norms import norm
@@ -95,7 +96,7 @@ def check_multiples(setting: str, size: Sequence[int], multiple: int, owner: str
     above = tuple(-(-side // multiple) * multiple for side in size)
     if size != below:
         nearest = ' or '.join(map(str, sorted({below, above})))
-        raise ValueError(
+        raise UserError(
             f'{setting}={size}: {owner} needs multiples of {multiple}; nearest: {nearest}'
         )
 
@@ -119,7 +120,7 @@ class Conv(Layer):
         channels, groups = inputs.shape[-1], self.window.groups
         if channels % groups or self.filters % groups:
             sizes = f'{channels} channels in and {self.filters} out'
-            raise ValueError(f'{self.path}: {sizes} cannot be split into {groups} groups')
+            raise UserError(f'{self.path}: {sizes} cannot be split into {groups} groups')
         shape, fan_in = self.kernel_shape(channels // groups)
         stddev = math.sqrt(2.0 / fan_in) if self.stddev is None else self.stddev
         self.kernel = self.add_variable('kernel', shape, stddev=stddev)
@@ -161,7 +162,7 @@ class DepthwiseConv(Conv):
 
     def kernel_shape(self, channels):
         if self.filters != channels:
-            raise ValueError(f'{self.path}: {channels} channels in and {self.filters} out')
+            raise UserError(f'{self.path}: {channels} channels in and {self.filters} out')
         return [self.window.size, self.window.size, channels, 1], self.window.size**2
 
     def convolve_padded(self, inputs, kernel, padding):

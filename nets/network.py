@@ -8,7 +8,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from config import NetworkConfig, Registry, check, one_of
+from config import NetworkConfig, Registry, UserError, check, one_of
 from nets.backbones import BACKBONES
 from nets.backbones.registry import check_multiples
 from nets.heads import HEADS
@@ -45,7 +45,7 @@ class Network(tf.Module):
             float32 [B, h, w, K] each, coarse to final; h and w are config.map_size.
 
         Raises:
-            ValueError: The pictures have another size, the backbone cannot divide it, or the head
+            UserError: The pictures have another size, the backbone cannot divide it, or the head
                 cannot give the size of the heat maps.
         """
         images = self._standardise(tf.convert_to_tensor(images))
@@ -61,7 +61,7 @@ class Network(tf.Module):
     def _standardise(self, images: tf.Tensor) -> tf.Tensor:
         expected = [None, *self.config.image_size, 3]
         if not images.shape.is_compatible_with(expected):
-            raise ValueError(
+            raise UserError(
                 f'images of shape {images.shape}: '
                 f'network.image_size={tuple(self.config.image_size)} needs {expected}'
             )
@@ -71,7 +71,7 @@ class Network(tf.Module):
     def _check_output(self, output: tf.Tensor) -> None:
         expected = [*self.config.map_size, self.num_keypoints]
         if output.shape[1:] != expected:
-            raise ValueError(
+            raise UserError(
                 f'head {self.config.head!r} broke its contract: '
                 f'heat maps of shape {output.shape} instead of {[None, *expected]}'
             )
@@ -89,7 +89,7 @@ def build_network(
             float32 in any case.
 
     Raises:
-        ValueError: A name, an option or its type, or the dtype is not known.
+        UserError: A name, an option or its type, or the dtype is not known.
     """
     dtype = tf.as_dtype(dtype)
     check('', 'dtype', dtype.name, *one_of(COMPUTE_DTYPES))
@@ -99,7 +99,7 @@ def build_network(
 def num_parameters(module: tf.Module) -> int:
     """Number of trainable parameters; of a network that has been called once."""
     if not module.variables:
-        raise ValueError('a network has no variables before its first call')
+        raise UserError('a network has no variables before its first call')
     return sum(variable.shape.num_elements() for variable in module.trainable_variables)
 
 
@@ -118,7 +118,7 @@ def _make(
 
 def _check_option(owner: str, defaults: Mapping[str, Any], option: str, value: Any) -> None:
     if option not in defaults:
-        raise ValueError(f'{owner} has no option {option!r}; it has: {", ".join(defaults)}')
+        raise UserError(f'{owner} has no option {option!r}; it has: {", ".join(defaults)}')
     kind = type(defaults[option])
     allowed = {float: (int, float), tuple: (tuple, list)}.get(kind, (kind,))
     if defaults[option] is not None:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import dataclasses
 import pathlib
 
+from config import UserError
+
 PRECISIONS = ('float32', 'bfloat16', 'float16')
 PRECISION_HELP = 'What the network computes in; weights and all around it stay float32.'
 RECOMPUTE_HELP = 'Compute parts of the network twice in a training step, which takes less memory.'
@@ -39,30 +41,30 @@ def check(compute: Compute) -> None:
     """Refuses what this machine cannot do, or what would only make it slower.
 
     Raises:
-        ValueError: The precision is not known, or so it is.
+        UserError: The precision is not known, or so it is.
     """
     import config
 
     config.check('--', 'precision', compute.precision, *config.one_of(PRECISIONS))
     if compute.recompute and compute.xla:
-        raise ValueError(
+        raise UserError(
             '--recompute --xla: give one of them; what XLA compiles does not wait to be computed '
             'again, so that no memory is spared'
         )
     if (compute.precision == 'float32' and not compute.xla) or _has_gpu():
         return
     if compute.precision == 'float16':
-        raise ValueError(
+        raise UserError(
             '--precision=float16: needs a GPU; a CPU takes many times as long as in float32 '
             '(docs/training.md). On CPUs of recent years --precision=bfloat16 is faster'
         )
     if compute.precision == 'bfloat16' and not _computes_bfloat16():
-        raise ValueError(
+        raise UserError(
             '--precision=bfloat16: this CPU has no instructions for it (none of '
             f'{", ".join(_CPU_FEATURES)}), and would be slower than in float32'
         )
     if compute.xla:
-        raise ValueError(
+        raise UserError(
             '--xla: needs a GPU; on a CPU TensorFlow 2.15 compiles no session, and where it is '
             'forced to (TF_XLA_FLAGS), steps take longer (docs/training.md)'
         )

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 import tensorflow as tf
 
+from config import UserError
 from preprocessing.ops import op_string
 from preprocessing.ops.op_string import parse_ops
 from preprocessing.ops.registry import Example
@@ -79,7 +80,7 @@ def make_input_fn(
         the records; _features_and_labels tells what they hold.
 
     Raises:
-        ValueError: An argument is out of range, the op string is wrong, or no file matches.
+        UserError: An argument is out of range, the op string is wrong, or no file matches.
     """
     _check_arguments(ops, batch_size, training, late, augment_on)
     boxes, files = _checked_boxes(boxes, training), record_files(file_pattern)
@@ -131,11 +132,11 @@ def _check_arguments(ops, batch_size: int, training: bool, late, augment_on: str
         parse_ops(view)
     for argument, value in (('views', len(views)), ('batch_size', batch_size)):
         if value < 1:
-            raise ValueError(f'{argument}={value!r}: must be at least 1')
+            raise UserError(f'{argument}={value!r}: must be at least 1')
     if augment_on not in _FINISH:
-        raise ValueError(f'augment_on={augment_on!r}: must be {" or ".join(_FINISH)}')
+        raise UserError(f'augment_on={augment_on!r}: must be {" or ".join(_FINISH)}')
     if augment_on == 'device' and not (training and isinstance(ops, str)):
-        raise ValueError("augment_on='device': is for training with one op string")
+        raise UserError("augment_on='device': is for training with one op string")
 
 
 def _checked_boxes(boxes: np.ndarray | None, training: bool) -> np.ndarray | None:
@@ -144,7 +145,7 @@ def _checked_boxes(boxes: np.ndarray | None, training: bool) -> np.ndarray | Non
     boxes = np.asarray(boxes, np.float32)
     if training or boxes.ndim != 2 or boxes.shape[1] != 4:
         allowed = 'of shape [N, 4], and None in training'
-        raise ValueError(f'boxes of shape {list(boxes.shape)}: must be {allowed}')
+        raise UserError(f'boxes of shape {list(boxes.shape)}: must be {allowed}')
     return boxes
 
 

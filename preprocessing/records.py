@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from config import UserError
 from preprocessing import faults
 from preprocessing.conversion.pictures import Picture
 from preprocessing.datasets import DATASETS, Annotation
@@ -179,14 +180,14 @@ def record_files(pattern: str | Sequence[str]) -> list[str]:
     """The files of one pattern, or of several, sorted.
 
     Raises:
-        ValueError: A pattern matches nothing; names what there is in its directory.
+        UserError: A pattern matches nothing; names what there is in its directory.
     """
     patterns = [pattern] if isinstance(pattern, str) else list(pattern)
     files: set[str] = set()
     for one in patterns:
         found = tf.io.gfile.glob(one)
         if not found:
-            raise ValueError(f'no records match {one!r}: {_what_there_is(posixpath.dirname(one))}')
+            raise UserError(f'no records match {one!r}: {_what_there_is(posixpath.dirname(one))}')
         files.update(found)
     return sorted(files)
 
@@ -208,11 +209,11 @@ def load_dataset_info(records_dir: str) -> dict[str, Any]:
         category, ...), and what else convert_tfrecords.py wrote.
 
     Raises:
-        ValueError: It is missing or broken, or its keypoints are not those of its data set.
+        UserError: It is missing or broken, or its keypoints are not those of its data set.
     """
     path = posixpath.join(records_dir, DATASET_FILE)
     if not tf.io.gfile.exists(path):
-        raise ValueError(
+        raise UserError(
             f'no {path}: {records_dir!r} is not a directory written by convert_tfrecords.py'
             f' ({_what_there_is(records_dir)})'
         )
@@ -223,13 +224,13 @@ def load_dataset_info(records_dir: str) -> dict[str, Any]:
         name, keypoints = info['dataset'], info['schema']['keypoints']
         counts = [count for split in info['splits'].values() for count in split['records'].values()]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(
+        raise UserError(
             f'{path} is broken ({type(error).__name__}: {error}); run convert_tfrecords.py again'
         ) from error
     if tuple(keypoints) != DATASETS.get(name).schema.keypoints:
-        raise ValueError(f'{path}: its keypoints are not those of data set {name!r}')
+        raise UserError(f'{path}: its keypoints are not those of data set {name!r}')
     if not all(isinstance(count, int) for count in counts):
-        raise ValueError(f'{path} is broken: a number of records is no integer')
+        raise UserError(f'{path} is broken: a number of records is no integer')
     return info
 
 
@@ -237,17 +238,17 @@ def count_by_category(split_dir: str, category: str = 'all') -> dict[str, int]:
     """Number of records of a split in one category, several ('blouse,skirt') or 'all', by name.
 
     Raises:
-        ValueError: dataset.json is missing beside the split, or knows no such split or category.
+        UserError: dataset.json is missing beside the split, or knows no such split or category.
     """
     records_dir, split = posixpath.split(split_dir.rstrip('/'))
     splits = load_dataset_info(records_dir or '.')['splits']
     if split not in splits:
-        raise ValueError(f'{split_dir}: unknown split {split!r}; there are {", ".join(splits)}')
+        raise UserError(f'{split_dir}: unknown split {split!r}; there are {", ".join(splits)}')
     records = splits[split]['records']
     names = list(records) if category == 'all' else [n.strip() for n in category.split(',')]
     unknown = [name for name in names if name not in records]
     if unknown:
-        raise ValueError(
+        raise UserError(
             f'{split_dir} has no records of {unknown[0]!r}; it has {", ".join(records)}'
         )
     return {name: records[name] for name in names}
@@ -313,11 +314,11 @@ def first_examples(split_dir: str, schema: KeypointSchema, count: int) -> list[d
     They are taken from the categories in turn, so that each has its share.
 
     Raises:
-        ValueError: The split has no records.
+        UserError: The split has no records.
     """
     names = [name for name, number in count_by_category(split_dir).items() if number]
     if not names:
-        raise ValueError(f'{split_dir!r} holds no records')
+        raise UserError(f'{split_dir!r} holds no records')
     datasets = [
         tf.data.TFRecordDataset(record_files(split_patterns(split_dir, name))) for name in names
     ]

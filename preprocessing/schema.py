@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 
+from config import UserError
+
 
 def _mirrored_name(name: str) -> str:
     """The name of the point on the other side: 'cuff_left_in' -> 'cuff_right_in'."""
@@ -34,18 +36,18 @@ class KeypointSchema:
 
     def __post_init__(self):
         if len(set(self.keypoints)) != len(self.keypoints):
-            raise ValueError(f'schema {self.name}: a keypoint is named twice')
+            raise UserError(f'schema {self.name}: a keypoint is named twice')
         if set(self.categories) != set(self.normalizers):
-            raise ValueError(f'schema {self.name}: categories and normalizers differ')
+            raise UserError(f'schema {self.name}: categories and normalizers differ')
         for category, names in self.categories.items():
             unknown = set(names) - set(self.keypoints)
             if unknown:
-                raise ValueError(f'schema {self.name}: {category} has unknown {sorted(unknown)}')
+                raise UserError(f'schema {self.name}: {category} has unknown {sorted(unknown)}')
             if not set(self.normalizers[category]) <= set(names):
-                raise ValueError(f'schema {self.name}: the normalizer of {category} is not its own')
+                raise UserError(f'schema {self.name}: the normalizer of {category} is not its own')
         permutation = self.flip_permutation
         if any(permutation[permutation[k]] != k for k in range(self.num_keypoints)):
-            raise ValueError(f'schema {self.name}: mirroring twice does not give the same points')
+            raise UserError(f'schema {self.name}: mirroring twice does not give the same points')
 
     @property
     def num_keypoints(self) -> int:
@@ -67,7 +69,7 @@ class KeypointSchema:
                 partner[a], partner[b] = b, a
         missing = sorted(set(partner.values()) - set(self.keypoints))
         if missing:
-            raise ValueError(f'schema {self.name}: no keypoint {missing[0]!r} to mirror onto')
+            raise UserError(f'schema {self.name}: no keypoint {missing[0]!r} to mirror onto')
         return tuple(self.keypoints.index(partner[name]) for name in self.keypoints)
 
     def indices(self, category: str) -> tuple[int, ...]:
@@ -99,7 +101,7 @@ class KeypointSchema:
 
     def _of(self, category: str) -> tuple[str, ...]:
         if category not in self.categories:
-            raise ValueError(
+            raise UserError(
                 f'unknown category {category!r}; {self.name} has: {", ".join(self.categories)}'
             )
         return self.categories[category]

@@ -18,6 +18,7 @@ from typing import NamedTuple
 import numpy as np
 from absl import logging
 
+from config import UserError
 from preprocessing.files import read_bytes, write_bytes
 from preprocessing.schema import KeypointSchema
 
@@ -57,8 +58,8 @@ class _Grid(NamedTuple):
     lines: np.ndarray
     columns: dict[str, tuple[str, ...]]
 
-    def error(self, row: int, column: str, problem: str) -> ValueError:
-        return ValueError(f'{self.path}, line {self.lines[row]}, column {column!r}: {problem}')
+    def error(self, row: int, column: str, problem: str) -> UserError:
+        return UserError(f'{self.path}, line {self.lines[row]}, column {column!r}: {problem}')
 
 
 def own_points(categories: Sequence[str], schema: KeypointSchema) -> np.ndarray:
@@ -82,7 +83,7 @@ def read_table(path: str | os.PathLike, schema: KeypointSchema) -> KeypointTable
         schema: Names the columns and the categories.
 
     Raises:
-        ValueError: The file is broken; tells the file, the line and the column.
+        UserError: The file is broken; tells the file, the line and the column.
     """
     grid = _read_grid(os.fspath(path), schema)
     _check_names(grid, schema)
@@ -113,13 +114,13 @@ def _read_grid(path: str, schema: KeypointSchema) -> _Grid:
     names, num_header_rows = _column_names(path, rows, lines, schema)
     rows, lines = rows[num_header_rows:], lines[num_header_rows:]
     if not rows:
-        raise ValueError(f'{path}: no rows below the header')
+        raise UserError(f'{path}: no rows below the header')
     width = len(names)
     for row, line in zip(rows, lines):
         if len(row) != width:
             column = names[min(len(row), width - 1)]
             problem = f'the row ends with field {len(row)}, not {width}'
-            raise ValueError(f'{path}, line {line}, column {column!r}: {problem}')
+            raise UserError(f'{path}, line {line}, column {column!r}: {problem}')
     return _Grid(path, np.array(lines), dict(zip(names, zip(*rows))))
 
 
@@ -137,9 +138,9 @@ def read_rows(path: str) -> tuple[list[list[str]], list[int]]:
                 rows.append(row)
                 lines.append(last_line)
     except csv.Error as error:
-        raise ValueError(f'{path}, line {last_line + 1}: {error}') from error
+        raise UserError(f'{path}, line {last_line + 1}: {error}') from error
     if not rows:
-        raise ValueError(f'{path}: the file is empty')
+        raise UserError(f'{path}: the file is empty')
     return rows, lines
 
 
@@ -150,10 +151,10 @@ def _read_text(path: str) -> str:
             data = gzip.decompress(data)
         return data.decode('utf-8-sig')
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise ValueError(f'{path}: broken gzip data: {error}') from error
+        raise UserError(f'{path}: broken gzip data: {error}') from error
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b'\n') + 1
-        raise ValueError(f'{path}, line {line}: not UTF-8 text: {error.reason}') from error
+        raise UserError(f'{path}, line {line}: not UTF-8 text: {error.reason}') from error
 
 
 def _column_names(
@@ -166,16 +167,16 @@ def _column_names(
     lacking = [name for name in canonical[:2] if name not in first]
     if len(lacking) == 2:
         if len(first) < 2 or first[1] not in schema.categories:
-            raise ValueError(f'{where}: neither a header with {IMAGE_ID} nor a row of a category')
+            raise UserError(f'{where}: neither a header with {IMAGE_ID} nor a row of a category')
         names = {2: canonical[:2], len(canonical) + 1: (*canonical, EXTRA_CATEGORY)}
         return names.get(len(first), canonical), 0
     if lacking:
-        raise ValueError(f'{where}: the header lacks column {lacking[0]!r}')
+        raise UserError(f'{where}: the header lacks column {lacking[0]!r}')
     for name in first:
         if name not in (*canonical, EXTRA_CATEGORY):
-            raise ValueError(f'{where}: unknown column {name!r}; there are: {", ".join(canonical)}')
+            raise UserError(f'{where}: unknown column {name!r}; there are: {", ".join(canonical)}')
         if first.count(name) > 1:
-            raise ValueError(f'{where}: column {name!r} is there twice')
+            raise UserError(f'{where}: column {name!r} is there twice')
     if first == canonical[:2] and len(rows) > 1 and len(rows[1]) == len(canonical):
         return canonical, 1
     return first, 1
@@ -245,7 +246,7 @@ def write_table(path: str | os.PathLike, table: KeypointTable, schema: KeypointS
     category are `-1_-1_-1`. The file is gzipped if its name ends in .gz.
 
     Raises:
-        ValueError: A point is not finite, or would be read back as absent.
+        UserError: A point is not finite, or would be read back as absent.
     """
     present = own_points(table.categories, schema) & (table.visibility >= 0)
     indices = np.floor(table.keypoints)
@@ -253,7 +254,7 @@ def write_table(path: str | os.PathLike, table: KeypointTable, schema: KeypointS
     if (present & unwritable).any():
         row, k = np.argwhere(present & unwritable)[0]
         where = f'{table.image_ids[row]}, {schema.keypoints[k]}'
-        raise ValueError(f'{where}: cannot write a point at {table.keypoints[row, k].tolist()}')
+        raise UserError(f'{where}: cannot write a point at {table.keypoints[row, k].tolist()}')
     cells = np.full(present.shape, '_'.join([str(ABSENT_INDEX)] * 3), dtype=object)
     (x, y), v = indices[present].astype(np.int64).T.tolist(), table.visibility[present].tolist()
     cells[present] = [f'{x}_{y}_{v}' for x, y, v in zip(x, y, v)]

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from absl import logging
 
-from config import ALL_THEN_EACH, Experiment
+from config import ALL_THEN_EACH, Experiment, UserError
 from preprocessing import make_input_fn, records
 from preprocessing.conversion import integrity
 from preprocessing.datasets import DATASETS
@@ -24,7 +24,7 @@ def categories(experiment: Experiment, data_dir: str, asked: str) -> list[str]:
     'all_then_each' is 'all' and each category that has records.
 
     Raises:
-        ValueError: One of them has no records to train with.
+        UserError: One of them has no records to train with.
     """
     schema = DATASETS.get(experiment.data.dataset).schema
     counts = count(data_dir, experiment)['train']
@@ -38,7 +38,7 @@ def categories(experiment: Experiment, data_dir: str, asked: str) -> list[str]:
         names = [name.strip() for name in asked.split(',')]
     for name in names or ['all']:
         if not num_records(counts, schema.subset(name)):
-            raise ValueError(f'{data_dir} has no pictures of {name} to train with')
+            raise UserError(f'{data_dir} has no pictures of {name} to train with')
     return names
 
 
@@ -46,7 +46,7 @@ def count(data_dir: str, experiment: Experiment) -> dict[str, dict[str, int]]:
     """Number of records by split and category; a split that is not there has none."""
     info = records.load_dataset_info(data_dir)
     if info['dataset'] != experiment.data.dataset:
-        raise ValueError(
+        raise UserError(
             f'{data_dir} holds records of {info["dataset"]!r}, '
             f'but data.dataset={experiment.data.dataset!r}'
         )
@@ -62,7 +62,7 @@ def check_records(experiment: Experiment, data_dir: str, reads: bool = False) ->
     """Looks for record files that are missing or in pieces; see conversion/integrity.py.
 
     Raises:
-        ValueError: There are some; names the first.
+        UserError: There are some; names the first.
     """
     category = experiment.data.category
     schema = DATASETS.get(experiment.data.dataset).schema.subset(category)
@@ -93,7 +93,7 @@ def input_fn(
         augment_on: Where the pictures of a training are made; those of evaluations: on the host.
 
     Raises:
-        ValueError: An op string is wrong, or its pictures do not fit the network.
+        UserError: An op string is wrong, or its pictures do not fit the network.
     """
     data, training = experiment.data, step is not None
     split, ops = ('train', data.train_ops) if training else ('val', data.eval_ops)
@@ -122,6 +122,6 @@ def _check_size(ops: str, experiment: Experiment) -> None:
     size = op_string.picture_size(experiment.resolved_ops(ops))
     image_size = tuple(experiment.network.image_size)
     if size != image_size:
-        raise ValueError(
+        raise UserError(
             f'op string {ops!r} gives pictures of {size}, but network.image_size={image_size}'
         )

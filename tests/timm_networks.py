@@ -4,9 +4,9 @@ Runs where PyTorch and timm are installed. tests/nets/test_parity.py runs `pytho
 FOLDER`: each of NETWORKS with random weights, to FOLDER/NAME.pth, FOLDER/NAME.safetensors and
 FOLDER/NAME.npz: 'picture' [1, H, W, 3] in 0..255, and the feature maps 'C1', 'C2', ... in NHWC.
 
-tests/utility/pretrained/test_published.py runs `python timm_networks.py FOLDER NAME=FILE ...`: timm's
-EfficientNet-Lite NAME with the weights of FILE, whose tensors have other names in the same order;
-of each FOLDER/NAME.npz, with 'last_conv' and 'logits' besides, and FOLDER/NAME.safetensors.
+tests/utility/pretrained/test_published.py runs `python timm_networks.py FOLDER NAME=FILE ...`:
+timm's EfficientNet-Lite NAME with the weights of FILE, whose tensors have other names in the same
+order; of each FOLDER/NAME.npz, with 'last_conv' and 'logits' besides, and FOLDER/NAME.safetensors.
 """
 
 from __future__ import annotations

@@ -22,6 +22,8 @@ from typing import Any
 
 import numpy as np
 
+from config import UserError
+
 _BRACKETS = {'(': ')', '[': ']', '{': '}'}
 _LAW = re.compile(r'(\w+)\((.*)\)$', re.DOTALL)
 
@@ -30,7 +32,7 @@ def split_values(text: str) -> list[str]:
     """The parts between commas that are in no brackets and no quotes, without spaces around them.
 
     Raises:
-        ValueError: Brackets or quotes are not closed, or a part is empty.
+        UserError: Brackets or quotes are not closed, or a part is empty.
     """
     parts, open_until = [''], []
     for sign in text:
@@ -46,9 +48,9 @@ def split_values(text: str) -> list[str]:
         parts[-1] += sign
     parts = [part.strip() for part in parts]
     if open_until:
-        raise ValueError(f'{text!r}: {open_until[-1]} is missing')
+        raise UserError(f'{text!r}: {open_until[-1]} is missing')
     if not all(parts):
-        raise ValueError(f'{text!r}: a value is empty')
+        raise UserError(f'{text!r}: a value is empty')
     return parts
 
 
@@ -56,12 +58,12 @@ def parse_grid(text: str) -> tuple[str, list[str]]:
     """A setting and its values, of 'key=value,value'.
 
     Raises:
-        ValueError: The text is something else, or has a value twice.
+        UserError: The text is something else, or has a value twice.
     """
     key, values = _key_and_rest('--grid', text)
     found = split_values(values)
     if len(set(found)) < len(found):
-        raise ValueError(f'--grid {text}: a value is there twice')
+        raise UserError(f'--grid {text}: a value is there twice')
     return key, found
 
 
@@ -69,25 +71,25 @@ def parse_random(text: str) -> tuple[str, Callable[[np.random.Generator], str]]:
     """A setting and how its value is drawn, of 'key=law(...)'.
 
     Raises:
-        ValueError: The text is something else, or the law cannot be drawn from.
+        UserError: The text is something else, or the law cannot be drawn from.
     """
     key, rest = _key_and_rest('--random', text)
     law = _LAW.match(rest)
     if law is None or law.group(1) not in _LAWS:
-        raise ValueError(f'--random {text}: must look like key=LAW(...), LAW of {", ".join(_LAWS)}')
+        raise UserError(f'--random {text}: must look like key=LAW(...), LAW of {", ".join(_LAWS)}')
     name, arguments = law.groups()
     try:
         return key, _LAWS[name](*split_values(arguments))
     except (TypeError, ValueError) as error:
         wanted = 'VALUE,VALUE,...' if name == 'choice' else 'LOW,HIGH'
-        reason = f'; {error}' if isinstance(error, ValueError) else ''
-        raise ValueError(f'--random {text}: must be {name}({wanted}){reason}') from error
+        reason = f'; {error}' if isinstance(error, UserError) else ''
+        raise UserError(f'--random {text}: must be {name}({wanted}){reason}') from error
 
 
 def _key_and_rest(flag: str, text: str) -> tuple[str, str]:
     key, equals, rest = (part.strip() for part in text.partition('='))
     if not (key and equals and rest):
-        raise ValueError(f'{flag} {text}: must look like key=...')
+        raise UserError(f'{flag} {text}: must look like key=...')
     return key, rest
 
 
@@ -95,7 +97,7 @@ def _ends(low: str, high: str, kind: type, least: float) -> tuple[Any, Any]:
     ends = kind(low), kind(high)
     if not least <= ends[0] < ends[1] < math.inf:
         positive = ', and positive' if least > 0 else ''
-        raise ValueError(f'{low} must be less than {high}{positive}')
+        raise UserError(f'{low} must be less than {high}{positive}')
     return ends
 
 
@@ -136,13 +138,13 @@ def settings_of_runs(
         Key -> value as text, of each run. More trials add runs at the end.
 
     Raises:
-        ValueError: A text is wrong, or a setting is there twice.
+        UserError: A text is wrong, or a setting is there twice.
     """
     values, laws = list(map(parse_grid, grids)), list(map(parse_random, randoms))
     keys = [key for key, _ in (*values, *laws)]
     for key in keys:
         if keys.count(key) > 1:
-            raise ValueError(f'{key} is there twice in --grid and --random')
+            raise UserError(f'{key} is there twice in --grid and --random')
     runs = []
     for trial in range(trials):
         drawn = {key: law(_generator(seed, trial, key)) for key, law in laws}

@@ -24,7 +24,7 @@ from typing import Any
 
 from absl import flags, logging
 
-from config import Experiment, flatten
+from config import Experiment, UserError, flatten
 from preprocessing.files import write_bytes
 from utility import search_space, sweep_table
 from utility.attempts import Attempts
@@ -76,17 +76,17 @@ def load_experiment(script: str) -> Experiment:
     """What a train script trains; nothing is trained.
 
     Raises:
-        ValueError: It is no train script.
+        UserError: It is no train script.
     """
     path = pathlib.Path(script)
     if path.suffix != '.py' or not path.is_file():
-        raise ValueError(f'{script!r} is no train script; give one such as train_resnet50_cpn.py')
+        raise UserError(f'{script!r} is no train script; give one such as train_resnet50_cpn.py')
     spec = importlib.util.spec_from_file_location(path.stem, path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     experiment = getattr(module, 'EXPERIMENT', None)
     if not isinstance(experiment, Experiment):
-        raise ValueError(f'{script!r} is no train script: it has no EXPERIMENT')
+        raise UserError(f'{script!r} is no train script: it has no EXPERIMENT')
     return experiment
 
 
@@ -99,7 +99,7 @@ def assignments(sweep: Sweep, experiment: Experiment, settings: dict[str, str]) 
         settings: Of the run.
 
     Raises:
-        ValueError: A setting is wrong, or not for a sweep to set.
+        UserError: A setting is wrong, or not for a sweep to set.
     """
     from preprocessing.training_data import categories
     from utility.train.plan import make_plan
@@ -108,12 +108,12 @@ def assignments(sweep: Sweep, experiment: Experiment, settings: dict[str, str]) 
     keys = [one.partition('=')[0].strip() for one in own]
     for key in keys:
         if key in _NOT_TO_SET:
-            raise ValueError(f'{key} is not for a sweep to set: give {_NOT_TO_SET[key]}')
+            raise UserError(f'{key} is not for a sweep to set: give {_NOT_TO_SET[key]}')
         if keys.count(key) > 1:
-            raise ValueError(f'{key} is set twice')
+            raise UserError(f'{key} is set twice')
     changed = experiment.override(*own, f'data.category={sweep.category}')
     if categories(changed, sweep.data_dir, sweep.category) != [sweep.category]:
-        raise ValueError(f'--category={sweep.category}: a run is one network, of one name')
+        raise UserError(f'--category={sweep.category}: a run is one network, of one name')
     steps_per_epoch = make_plan(changed, sweep.data_dir, 1).length.steps_per_epoch
     epochs = sweep.steps / steps_per_epoch
     length = {'epochs': epochs, 'epochs_per_eval': epochs}
@@ -126,7 +126,7 @@ def assignments(sweep: Sweep, experiment: Experiment, settings: dict[str, str]) 
     planned = make_plan(changed.override(*whole), sweep.data_dir, 1).length.total_steps
     if planned != sweep.steps:
         number = changed.optimizer.accumulate
-        raise ValueError(f'--steps={sweep.steps}: no multiple of optimizer.accumulate={number}')
+        raise UserError(f'--steps={sweep.steps}: no multiple of optimizer.accumulate={number}')
     return whole
 
 
@@ -143,7 +143,7 @@ def run_all(sweep: Sweep, sweep_dir: str, retry: bool = False) -> list[Row]:
         retry: Whether runs that failed are done again.
 
     Raises:
-        ValueError: A setting is wrong, or sweep_dir holds another sweep.
+        UserError: A setting is wrong, or sweep_dir holds another sweep.
     """
     experiment, folder = load_experiment(sweep.script), pathlib.Path(sweep_dir)
     runs = sweep.runs()
@@ -184,7 +184,7 @@ def _keep_definition(sweep: Sweep, folder: pathlib.Path) -> None:
         if value != there.get(key) and not (key == 'trials' and value > there[key])
     ]
     if differences:
-        raise ValueError(
+        raise UserError(
             f'{folder} holds another sweep (now / there): {"; ".join(differences)}; give another '
             '--sweep_dir or the same flags'
         )
@@ -212,14 +212,14 @@ def _score(sweep: Sweep, folder: pathlib.Path, attempts: Attempts) -> Row:
     """NE at the end of a run, and its interval if that is wanted.
 
     Raises:
-        ValueError: There is none, or it cannot be computed.
+        UserError: There is none, or it cannot be computed.
     """
     from utility.checkpoints import evaluations
 
     network = folder / sweep.category
     found = evaluations.read(str(network)).get(sweep.steps, {})
     if ERROR not in found:
-        raise ValueError(f'no NE at step {sweep.steps}: are there validation pictures?')
+        raise UserError(f'no NE at step {sweep.steps}: are there validation pictures?')
     if not sweep.confidence:
         return {ERROR: f'{found[ERROR]:.6f}'}
     path = folder / 'score.json'
@@ -229,7 +229,7 @@ def _score(sweep: Sweep, folder: pathlib.Path, attempts: Attempts) -> Row:
         [*command, f'--model_dir={network}', '--confidence', f'--output_json={path}']
     )
     if failure:
-        raise ValueError(failure)
+        raise UserError(failure)
     score = json.loads(path.read_text())
     low, high = score['confidence'][ERROR]
     return {ERROR: f'{score[ERROR]:.6f}', 'low': f'{low:.6f}', 'high': f'{high:.6f}'}
@@ -238,14 +238,14 @@ def _score(sweep: Sweep, folder: pathlib.Path, attempts: Attempts) -> Row:
 def main(positional: list[str]) -> None:
     values = flags.FLAGS
     if not positional:
-        raise ValueError('give a train script: python -m utility.sweep train_resnet50_cpn.py ...')
+        raise UserError('give a train script: python -m utility.sweep train_resnet50_cpn.py ...')
     for name in ('data_dir', 'sweep_dir', 'steps'):
         if values[name].value is None:
-            raise ValueError(f'--{name} is needed')
+            raise UserError(f'--{name} is needed')
     if not (values.grid or values.random):
-        raise ValueError('give --grid or --random: what to try')
+        raise UserError('give --grid or --random: what to try')
     if not values.random and values.trials != 1:
-        raise ValueError(f'--trials={values.trials}: is for --random; a grid is tried once')
+        raise UserError(f'--trials={values.trials}: is for --random; a grid is tried once')
     script, *words = positional
     named = [field.name for field in dataclasses.fields(Sweep)][1:-1]
     chosen = {name: values[name].value for name in named}

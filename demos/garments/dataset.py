@@ -16,6 +16,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
+from config import UserError
 from demos.garments.scenes import MIN_SIZE, render
 from preprocessing import files, tables
 from preprocessing.conversion.parallel import Workers
@@ -43,12 +44,12 @@ class GarmentSet:
 
     def __post_init__(self):
         if self.seed < 0:
-            raise ValueError(f'seed={self.seed}: must not be negative')
+            raise UserError(f'seed={self.seed}: must not be negative')
         if self.size < MIN_SIZE:
-            raise ValueError(f'size={self.size}: must be at least {MIN_SIZE}')
+            raise UserError(f'size={self.size}: must be at least {MIN_SIZE}')
         for split, count in self.counts.items():
             if count < 0 or split not in (TRAIN, TEST):
-                raise ValueError(f'counts: {split!r}: {count} must be 0 or more of a known split')
+                raise UserError(f'counts: {split!r}: {count} must be 0 or more of a known split')
 
 
 class Sample(NamedTuple):

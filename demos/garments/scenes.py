@@ -7,6 +7,7 @@ import dataclasses
 import cv2
 import numpy as np
 
+from config import UserError
 from demos.garments import backgrounds, body, bottoms, fabrics, occluders, sleeves, tops
 from demos.garments.canvas import SUPERSAMPLE, Canvas, Placement
 from demos.garments.parts import Garment, Part, pick
@@ -43,12 +44,12 @@ def render(
         visibility: int32 [24]: 1 visible, 0 occluded, -1 absent, outside or of other categories.
 
     Raises:
-        ValueError: category is unknown or size is too small.
+        UserError: category is unknown or size is too small.
     """
     if category not in SCHEMA.categories:
-        raise ValueError(f'category={category!r}: must be one of {", ".join(SCHEMA.categories)}')
+        raise UserError(f'category={category!r}: must be one of {", ".join(SCHEMA.categories)}')
     if size < MIN_SIZE:
-        raise ValueError(f'size={size}: must be at least {MIN_SIZE}')
+        raise UserError(f'size={size}: must be at least {MIN_SIZE}')
     shown = pick(rng, _SHOWN, _SHOWN_WEIGHTS['top' if category in TOPS else 'bottom'])
     build = tops.build if category in TOPS else bottoms.build
     garment = build(category, rng, shown == 'person')

@@ -44,7 +44,7 @@ def hourglass_stem(width=64):
     """The backbone of the module's docstring, which tells the option.
 
     Raises:
-        ValueError: width is not positive.
+        UserError: width is not positive.
     """
     check_width(width)
     return HourglassStem(width)

@@ -40,7 +40,7 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-from config import IMAGENET_MEAN, IMAGENET_STD, check
+from config import IMAGENET_MEAN, IMAGENET_STD, UserError, check
 from nets import keras_layers, layers
 from nets.backbones.registry import BACKBONES, SECTION, check_levels, check_multiples
 from nets.keras_description import describe
@@ -96,7 +96,7 @@ def weight_names(backbone: str) -> tuple[str, ...]:
 def _keras_name(backbone: str) -> str:
     BACKBONES.get(backbone)  # refuses an unknown one
     if not backbone.startswith(PREFIX):
-        raise ValueError(f'backbone {backbone!r}: must be one of {PREFIX}<Name>')
+        raise UserError(f'backbone {backbone!r}: must be one of {PREFIX}<Name>')
     return backbone[len(PREFIX) :]
 
 

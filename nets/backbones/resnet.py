@@ -108,7 +108,7 @@ def plan_stages(num_stages: int, output_stride: int, num_held: int = 0) -> list[
     """The stages of a network that stops to stride at output_stride, see Published.
 
     Raises:
-        ValueError: output_stride is not one of 4, 8, ... up to what the network has.
+        UserError: output_stride is not one of 4, 8, ... up to what the network has.
     """
     last = num_stages - num_held - 1
     possible = [STEM_STRIDE << n for n in range(last + 1)]

@@ -174,7 +174,7 @@ def aifashion(num_keypoints, heatmap_size, channels=256, stacks=2):
         stacks: Number of refinements.
 
     Raises:
-        ValueError: An option is out of range.
+        UserError: An option is out of range.
     """
     check(SECTION, 'channels', channels, *multiple_of(2**MOST_HALVINGS))
     check(SECTION, 'stacks', stacks, *POSITIVE)

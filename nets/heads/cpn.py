@@ -95,7 +95,7 @@ def level_doublings(
     """How many times each level must double in size to be a heat map, by its key.
 
     Raises:
-        ValueError: The heat map is not 1, 2 or 4 times the finest level, or not a power of two
+        UserError: The heat map is not 1, 2 or 4 times the finest level, or not a power of two
             times another one.
     """
     most = [MOST_DOUBLINGS] + [MOST_DOUBLINGS_ABOVE] * (len(features) - 1)
@@ -241,7 +241,7 @@ def cpn(
         upsampling: Of levels, 'bilinear' or 'deconv'.
 
     Raises:
-        ValueError: An option is out of range.
+        UserError: An option is out of range.
     """
     options = CpnOptions(channels, refine_block, upsampling)
     return CascadedPyramid(num_keypoints, heatmap_size, options)

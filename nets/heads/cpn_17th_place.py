@@ -285,7 +285,7 @@ def cpn_17th_place(num_keypoints, heatmap_size, channels=256, variants=()):
         variants: Names of variants, to be combined.
 
     Raises:
-        ValueError: An option is out of range.
+        UserError: An option is out of range.
     """
     check(SECTION, 'channels', channels, *multiple_of(4))
     known = list(VARIANTS)

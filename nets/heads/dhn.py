@@ -70,7 +70,7 @@ def dhn(num_keypoints, heatmap_size, channels=256, kernel_size=4):
         kernel_size: Of the deconvolutions, 4 as published or 2, which is four times cheaper.
 
     Raises:
-        ValueError: An option is out of range.
+        UserError: An option is out of range.
     """
     check(SECTION, 'channels', channels, *POSITIVE)
     check(SECTION, 'kernel_size', kernel_size, *one_of(KERNEL_SIZES))

@@ -201,7 +201,7 @@ def hourglass(
         multi_scale: Whether to predict heat maps at the smaller sizes too.
 
     Raises:
-        ValueError: An option is out of range, or heatmap_size does not divide.
+        UserError: An option is out of range, or heatmap_size does not divide.
     """
     options = HourglassOptions(stacks, channels, residuals, depth, multi_scale)
     owner = f'an hourglass of depth={depth}'

@@ -63,7 +63,7 @@ def hrnetv2(num_keypoints, heatmap_size, channels=0):
         channels: Of the first 1x1; 0: as many as are joined, as published.
 
     Raises:
-        ValueError: channels is negative.
+        UserError: channels is negative.
     """
     check(SECTION, 'channels', channels, *NOT_NEGATIVE)
     return JoinedHead(num_keypoints, heatmap_size, channels)

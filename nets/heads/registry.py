@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from config import Registry
+from config import Registry, UserError
 from nets import layers
 
 HEADS = Registry(
@@ -17,7 +17,7 @@ HEADS = Registry(
     prediction.
     The names of all variables start with 'head/', those of the layers with K channels with
     'head/heatmaps', so that a checkpoint of another schema can leave out exactly these.
-    A heatmap_size that the features cannot give is a ValueError that says which sizes they can.
+    A heatmap_size that the features cannot give is a UserError that says which sizes they can.
     A factory whose heat maps are logits over the cells, and nothing without a softmax, has the
     attribute `logits = True`, so that a loss that compares them as they are can be refused.
 
@@ -57,11 +57,11 @@ def num_doublings(
         level: Which feature map it is, for the error.
 
     Raises:
-        ValueError: The heat map is not 1, 2, 4, ... 2**most times the feature map.
+        UserError: The heat map is not 1, 2, 4, ... 2**most times the feature map.
     """
     fitting = [tuple(side * 2**n for side in feature_size) for n in range(most + 1)]
     if tuple(heatmap_size) not in fitting:
-        raise ValueError(
+        raise UserError(
             f'network.heatmap_size={tuple(heatmap_size)}: does not fit the {level} feature map of '
             f'{tuple(feature_size)} cells; sizes that do: {", ".join(map(str, fitting))}'
         )

@@ -25,6 +25,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 from absl import logging
 
+from config import UserError
 from preprocessing import files, records
 from preprocessing.conversion import corrections, dataset_info, integrity, pictures
 from preprocessing.conversion.dataset_info import Part
@@ -61,7 +62,7 @@ def convert(settings: Settings, track: Track) -> dict[str, Any]:
         The content of dataset.json.
 
     Raises:
-        ValueError: A fault of the data or the settings.
+        UserError: A fault of the data or the settings.
     """
     spec = DATASETS.get(settings.dataset)
     splits = _choose_splits(spec.find_splits(settings.data_dir), settings)
@@ -105,7 +106,7 @@ def _choose_splits(found: Sequence[Split], settings: Settings) -> list[Split]:
     by_name = {split.name: split for split in found}
     for name in settings.splits:
         if name not in by_name:
-            raise ValueError(
+            raise UserError(
                 f'unknown split {name!r} in {settings.data_dir}; there are: {", ".join(by_name)}'
             )
     return [split for name, split in by_name.items() if name in (settings.splits or by_name)]
@@ -119,7 +120,7 @@ def _output_names(splits: Sequence[Split], settings: Settings) -> list[str]:
         if split.labelled:
             continue
         if split.name in (TRAIN, VAL):
-            raise ValueError(
+            raise UserError(
                 f'{split.files[0]} has no points, but {split.name!r} is where labelled records go;'
                 ' rename its directory'
             )
@@ -130,11 +131,11 @@ def _output_names(splits: Sequence[Split], settings: Settings) -> list[str]:
 def _prepare_target(records_dir: str, outputs: Sequence[str]) -> None:
     """Makes the directory before the long work; refuses to mix with another conversion."""
     if tf.io.gfile.exists(records_dir) and not tf.io.gfile.isdir(records_dir):
-        raise ValueError(f'records_dir={records_dir!r} is a file; it must be a directory')
+        raise UserError(f'records_dir={records_dir!r} is a file; it must be a directory')
     tf.io.gfile.makedirs(records_dir)
     for name in sorted(entry.rstrip('/') for entry in tf.io.gfile.listdir(records_dir)):
         if name not in outputs and _shards_in(posixpath.join(records_dir, name)):
-            raise ValueError(
+            raise UserError(
                 f'{records_dir} holds records of {name!r}, which this conversion does not write;'
                 ' delete them, convert all splits in one go, or choose another records_dir'
             )
@@ -156,7 +157,7 @@ def _check_every_split_has_some(
     for split in splits:
         if split.name not in usable:
             first = next(one for one in rejected if one.source == split.name)
-            raise ValueError(
+            raise UserError(
                 f'no picture of {split.files[0]} can be used; the first, {first.image_id}:'
                 f' {first.reason}'
             )

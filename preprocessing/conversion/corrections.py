@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from config import UserError
 from preprocessing.datasets import Annotation
 from preprocessing.files import read_bytes, write_bytes
 from preprocessing.schema import KeypointSchema
@@ -68,13 +69,13 @@ def read_corrections(path: str | os.PathLike, schema: KeypointSchema) -> list[Co
     """Reads a file of corrections, gzipped or not; columns of other names do not count.
 
     Raises:
-        ValueError: It is broken, or corrects a point twice; tells the line.
+        UserError: It is broken, or corrects a point twice; tells the line.
     """
     rows, lines = read_rows(os.fspath(path))
     names = [name.strip() for name in rows[0]]
     for name in COLUMNS:
         if name not in (*names, *_OPTIONAL):
-            raise ValueError(
+            raise UserError(
                 f'{path}, line {lines[0]}: the header lacks column {name!r}; there must be: '
                 f'{", ".join(COLUMNS)}'
             )
@@ -83,10 +84,10 @@ def read_corrections(path: str | os.PathLike, schema: KeypointSchema) -> list[Co
         try:
             one = _parse(dict(zip(names, row)), line, len(row) - len(names), schema)
         except ValueError as error:
-            raise ValueError(f'{path}, line {line}: {error}') from error
+            raise UserError(f'{path}, line {line}: {error}') from error
         earlier = found.setdefault((one.image_id, one.keypoint), one)
         if earlier is not one:
-            raise ValueError(
+            raise UserError(
                 f'{path}, line {line}: {one.keypoint} of {one.image_id} is corrected in line '
                 f'{earlier.line}, too; leave one of them'
             )
@@ -95,9 +96,9 @@ def read_corrections(path: str | os.PathLike, schema: KeypointSchema) -> list[Co
 
 def _parse(fields: Mapping[str, str], line: int, excess: int, schema: KeypointSchema) -> Correction:
     if excess:
-        raise ValueError(f'{abs(excess)} fields too {"many" if excess > 0 else "few"}')
+        raise UserError(f'{abs(excess)} fields too {"many" if excess > 0 else "few"}')
     if fields[KEYPOINT] not in schema.keypoints:
-        raise ValueError(f'unknown keypoint {fields[KEYPOINT]!r}')
+        raise UserError(f'unknown keypoint {fields[KEYPOINT]!r}')
     return Correction(
         line,
         fields[IMAGE_ID],
@@ -118,15 +119,15 @@ def _parse_cell(fields: Mapping[str, str], names: Sequence[str]) -> Cell:
             value = math.nan
         if not abs(value) <= MAX_COORDINATE:
             problem = f'must be a number of at most {MAX_COORDINATE}'
-            raise ValueError(f'column {name!r}: {fields[name]!r} {problem}')
+            raise UserError(f'column {name!r}: {fields[name]!r} {problem}')
         values.append(value)
     x, y, visibility = values
     if visibility not in (-1, 0, 1):
-        raise ValueError(f'column {names[2]!r}: {visibility:g} must be 1, 0 or -1')
+        raise UserError(f'column {names[2]!r}: {visibility:g} must be 1, 0 or -1')
     if visibility == -1:
         return _ABSENT
     if x == y == ABSENT_INDEX:
-        raise ValueError(f'column {names[2]!r}: a point at -1, -1 is absent; it must be -1')
+        raise UserError(f'column {names[2]!r}: a point at -1, -1 is absent; it must be -1')
     return x, y, int(visibility)
 
 
@@ -160,7 +161,7 @@ def correct(
         The annotations, and for dataset.json what was corrected.
 
     Raises:
-        ValueError: The file is broken, or a row is not of these annotations; tells the line.
+        UserError: The file is broken, or a row is not of these annotations; tells the line.
     """
     corrections = read_corrections(path, schema)
     wanted: dict[str, list[Correction]] = {}
@@ -184,7 +185,7 @@ def correct(
         corrected.append((source, annotation))
     for name in wanted:
         if name not in fitted:
-            raise ValueError(f'{path}, line {lines[name]}: {faults[name]}')
+            raise UserError(f'{path}, line {lines[name]}: {faults[name]}')
     return corrected, {
         'file': posixpath.basename(os.fspath(path)),
         'sha256': hashlib.sha256(read_bytes(path)).hexdigest(),

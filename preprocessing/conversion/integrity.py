@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 
 import tensorflow as tf
 
+from config import UserError
 from preprocessing import records
 
 SIZES = 'bytes'  # in dataset.json: of a split by category, those of its files
@@ -30,7 +31,7 @@ def check_split(split_dir: str, category: str, reads: bool = False) -> None:
         reads: Whether to read all records, which takes as long as it takes to copy them.
 
     Raises:
-        ValueError: A file is not as it should be; names it.
+        UserError: A file is not as it should be; names it.
     """
     records_dir, split = posixpath.split(split_dir.rstrip('/'))
     told = records.load_dataset_info(records_dir or '.')['splits'].get(split, {})
@@ -49,10 +50,10 @@ def _whole_set(split_dir: str, category: str) -> list[str]:
     paths = [records.shard_path(split_dir, category, i, number) for i in range(number)]
     for path in paths:
         if path not in found:
-            raise ValueError(f'{path} is missing; {_AGAIN}')
+            raise UserError(f'{path} is missing; {_AGAIN}')
     for path in found:
         if path not in paths:
-            raise ValueError(f'{path} is of another conversion than {paths[-1]}; {_AGAIN}')
+            raise UserError(f'{path} is of another conversion than {paths[-1]}; {_AGAIN}')
     return paths
 
 
@@ -60,7 +61,7 @@ def _check_sizes(paths: Sequence[str], expected: Sequence[int]) -> None:
     for path, size, there in zip(paths, expected, sizes(paths)):
         if size != there:
             by = f'{size} by {records.DATASET_FILE}'
-            raise ValueError(f'{path} has {there} bytes, but {by}: cut off or altered; {_AGAIN}')
+            raise UserError(f'{path} has {there} bytes, but {by}: cut off or altered; {_AGAIN}')
 
 
 def _check_count(paths: Sequence[str], count: int) -> None:
@@ -68,7 +69,7 @@ def _check_count(paths: Sequence[str], count: int) -> None:
     total = sum(found.values())
     if total != count:
         parts = ', '.join(f'{path} {number}' for path, number in found.items())
-        raise ValueError(f'{total} records ({parts}), but {count} by {records.DATASET_FILE}')
+        raise UserError(f'{total} records ({parts}), but {count} by {records.DATASET_FILE}')
 
 
 def _num_records(path: str) -> int:
@@ -77,5 +78,5 @@ def _num_records(path: str) -> int:
         for _ in tf.data.TFRecordDataset(path):
             number += 1
     except tf.errors.DataLossError as error:
-        raise ValueError(f'{path}: record {number + 1} is cut off or damaged; {_AGAIN}') from error
+        raise UserError(f'{path}: record {number + 1} is cut off or damaged; {_AGAIN}') from error
     return number

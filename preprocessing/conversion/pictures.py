@@ -19,6 +19,8 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image, ImageOps
 
+from config import UserError
+
 MAX_FILE_SIZE = 64 << 20  # bytes
 MIN_SIDE = 8  # px; nothing can be recognised on less
 MAX_PIXELS = 50_000_000  # a larger one needs more than 0.5 GB as float32 while it is warped
@@ -31,7 +33,7 @@ _SIXTEEN_BIT_MODES = ('I;16', 'I;16L', 'I;16B', 'I;16N', 'I')
 _USABLE_MODES = ('1', 'L', 'LA', 'P', 'PA', 'RGB', 'RGBA', 'RGBX', 'CMYK', 'YCbCr', 'LAB', 'HSV')
 
 
-class BadPictureError(ValueError):
+class BadPictureError(UserError):
     """A picture that cannot be used; the message is the reason."""
 
 

@@ -7,6 +7,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
+from config import UserError
 from preprocessing.conversion import pictures
 from preprocessing.conversion.parallel import Workers
 from preprocessing.datasets import Annotation
@@ -74,7 +75,7 @@ def screen(
         max_side: As in pictures.check_picture.
 
     Raises:
-        ValueError: A picture cannot be used, and skip_bad_images is false.
+        UserError: A picture cannot be used, and skip_bad_images is false.
     """
     entries: list[Entry] = []
     rejected: list[Rejected] = []
@@ -94,7 +95,7 @@ def screen(
         elif skip_bad_images:
             rejected.append(Rejected(source, annotation.image_id, result.reason))
         else:
-            raise ValueError(f'{source}, {annotation.image_id}: {result.reason}')
+            raise UserError(f'{source}, {annotation.image_id}: {result.reason}')
     return entries, rejected
 
 

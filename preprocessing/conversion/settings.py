@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
+from config import UserError
+
 SMALLEST_SIDE = 8  # px, of a picture that is accepted (pictures.MIN_SIDE)
 
 
@@ -46,19 +48,19 @@ class Settings:
 
     def __post_init__(self):
         if not 0 <= self.val_fraction < 1:
-            raise ValueError(f'val_fraction={self.val_fraction}: must be in [0, 1)')
+            raise UserError(f'val_fraction={self.val_fraction}: must be in [0, 1)')
         if self.num_shards is not None and not 1 <= self.num_shards <= 99999:
-            raise ValueError(f'num_shards={self.num_shards}: must be in 1 .. 99999')
+            raise UserError(f'num_shards={self.num_shards}: must be in 1 .. 99999')
         if self.max_side is not None and self.max_side < SMALLEST_SIDE:
-            raise ValueError(f'max_side={self.max_side}: must be at least {SMALLEST_SIDE}')
+            raise UserError(f'max_side={self.max_side}: must be at least {SMALLEST_SIDE}')
         if self.num_workers < 1:
-            raise ValueError(f'num_workers={self.num_workers}: must be at least 1')
+            raise UserError(f'num_workers={self.num_workers}: must be at least 1')
         if (self.folds is None) != (self.fold is None):
-            raise ValueError(f'folds={self.folds}, fold={self.fold}: must be given together')
+            raise UserError(f'folds={self.folds}, fold={self.fold}: must be given together')
         if self.folds is not None and not 2 <= self.folds <= 100:
-            raise ValueError(f'folds={self.folds}: must be in 2 .. 100')
+            raise UserError(f'folds={self.folds}: must be in 2 .. 100')
         if self.folds is not None and not 0 <= self.fold < self.folds:
-            raise ValueError(f'fold={self.fold}: must be in 0 .. {self.folds - 1}')
+            raise UserError(f'fold={self.fold}: must be in 0 .. {self.folds - 1}')
 
     @property
     def val_range(self) -> tuple[float, float]:

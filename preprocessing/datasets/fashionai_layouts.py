@@ -21,6 +21,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import tensorflow as tf
 from absl import logging
 
+from config import UserError
 from preprocessing.datasets.registry import Annotation, Split
 from preprocessing.schema import KeypointSchema
 from preprocessing.tables import read_table
@@ -42,10 +43,10 @@ def find_splits(data_dir: str, schema: KeypointSchema) -> list[Split]:
     train1 and train2 together, as the split 'train'. A split is labelled if its CSV has points.
 
     Raises:
-        ValueError: There is no split, or it is not clear which CSV is the one of a directory.
+        UserError: There is no split, or it is not clear which CSV is the one of a directory.
     """
     if not tf.io.gfile.isdir(data_dir):
-        raise ValueError(f'no directory {data_dir!r}')
+        raise UserError(f'no directory {data_dir!r}')
     directories = [d for d in _directories(data_dir) if _holds_pictures(d, schema)]
     tables: dict[str, list[str]] = {}
     for directory, table in _tables_of_directories(data_dir, directories).items():
@@ -53,7 +54,7 @@ def find_splits(data_dir: str, schema: KeypointSchema) -> list[Split]:
     for directory in sorted(set(directories).difference(*tables.values())):
         logging.warning('%s has pictures but no CSV; it is left out', directory)
     if not tables:
-        raise ValueError(_nothing_found(data_dir, directories, schema))
+        raise UserError(_nothing_found(data_dir, directories, schema))
     splits = [
         Split(
             name=_split_name(roots),
@@ -124,7 +125,7 @@ def _choose(tables: Sequence[str], directory: str) -> str | None:
         if len(tables) == 1:
             break
     if len(tables) > 1:
-        raise ValueError(
+        raise UserError(
             f'{directory}: which CSV is the right one: {", ".join(tables)}? Leave one of them'
         )
     return tables[0] if tables else None
@@ -168,7 +169,7 @@ def _has_points(table: str) -> bool:
         try:
             head = zlib.decompressobj(_GZIP_WINDOW).decompress(head, _HEAD_SIZE)
         except zlib.error as error:
-            raise ValueError(f'{table}: broken gzip data: {error}') from error
+            raise UserError(f'{table}: broken gzip data: {error}') from error
     columns = [len(line.split(b',')) for line in head.splitlines()[:2]]
     return max(columns, default=0) > _MAX_COLUMNS_WITHOUT_POINTS
 
@@ -183,7 +184,7 @@ def _annotations(
         try:
             path = picture_path(image_id, roots, data_dir)
         except ValueError as error:
-            raise ValueError(f'{table_path}, line {line}: {error}') from error
+            raise UserError(f'{table_path}, line {line}: {error}') from error
         yield Annotation(
             image_path=path,
             image_id=image_id,
@@ -202,11 +203,11 @@ def picture_path(image_id: str, roots: Sequence[str], data_dir: str) -> str:
         data_dir: The directory above them.
 
     Raises:
-        ValueError: The image_id, or a symbolic link on the way, leads out of the data.
+        UserError: The image_id, or a symbolic link on the way, leads out of the data.
     """
     fault = _fault_of_id(image_id)
     if fault:
-        raise ValueError(
+        raise UserError(
             f'image_id {image_id!r} {fault}; it must be a path like Images/blouse/x.jpg'
         )
     candidates = list(_candidates(image_id, roots, data_dir))
@@ -214,7 +215,7 @@ def picture_path(image_id: str, roots: Sequence[str], data_dir: str) -> str:
         if tf.io.gfile.exists(path):
             allowed = roots if base in roots else (*roots, data_dir)
             if not _stays_within(path, allowed):
-                raise ValueError(
+                raise UserError(
                     f'image_id {image_id!r} leads out of {base} by a symbolic link;'
                     f' put the pictures there, or make {base} itself the link'
                 )

@@ -61,7 +61,7 @@ class DatasetSpec:
 
     Attributes:
         schema: Its keypoints.
-        find_splits: data_dir -> its splits; raises ValueError where there are none.
+        find_splits: data_dir -> its splits; raises UserError where there are none.
     """
 
     schema: KeypointSchema

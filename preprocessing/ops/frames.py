@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-from config import IMAGENET_MEAN
+from config import IMAGENET_MEAN, UserError
 from preprocessing import geometry, rendering
 from preprocessing.ops.registry import (
     EDGE_TOLERANCE,
@@ -101,10 +101,10 @@ def letterbox(height: int, width: int) -> Op:
     """Fits the frame into height x width px: one scale for both axes, centred."""
     for argument, value in (('height', height), ('width', width)):
         if type(value) is not int or value < 1:
-            raise ValueError(f'{argument}={value!r}: must be a positive whole number')
+            raise UserError(f'{argument}={value!r}: must be a positive whole number')
     if height + width > MAX_HEIGHT_AND_WIDTH:
         largest = f'of at most {MAX_HEIGHT_AND_WIDTH} px together'
-        raise ValueError(f'height={height}, width={width}: must be {largest}')
+        raise UserError(f'height={height}, width={width}: must be {largest}')
 
     def op(example, seed):
         del seed  # Nothing is random here.

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
+from config import UserError
 from preprocessing import rendering
 from preprocessing.ops.registry import OPS, Example, Op, Stage, own_seed
 from preprocessing.schema import KeypointSchema
@@ -33,7 +34,7 @@ def parse_ops(ops: str) -> list[tuple[Stage, Op]]:
     then one letterbox, one warp, and pixel ops.
 
     Raises:
-        ValueError: An op is unknown, has bad arguments or is out of place; names it and what is
+        UserError: An op is unknown, has bad arguments or is out of place; names it and what is
             allowed.
     """
     texts = [text.strip() for text in ops.split('|')]
@@ -46,10 +47,10 @@ def parse_ops(ops: str) -> list[tuple[Stage, Op]]:
     for stage in (Stage.SIZE, Stage.WARP):
         if stages.count(stage) != 1:
             count = stages.count(stage)
-            raise ValueError(f'op string {ops!r} has {names[stage]} {count} times; {allowed}')
+            raise UserError(f'op string {ops!r} has {names[stage]} {count} times; {allowed}')
     for text, stage, before in zip(texts[1:], stages[1:], stages):
         if stage < before:
-            raise ValueError(f'op string {ops!r}: {text!r} comes too late; {allowed}')
+            raise UserError(f'op string {ops!r}: {text!r} comes too late; {allowed}')
     return parsed
 
 
@@ -63,7 +64,7 @@ def _parse_op(text: str) -> tuple[Stage, Op]:
         bound = signature.bind(*arguments, **keywords)
         return factory.stage, factory(*bound.args, **bound.kwargs)
     except (TypeError, ValueError) as error:
-        raise ValueError(f'op {text!r}: {error}; use {usage}') from error
+        raise UserError(f'op {text!r}: {error}; use {usage}') from error
 
 
 def _parse_call(text: str) -> tuple[Callable[..., Op], list[Any], dict[str, Any]]:
@@ -74,10 +75,10 @@ def _parse_call(text: str) -> tuple[Callable[..., Op], list[Any], dict[str, Any]
         arguments = [ast.literal_eval(value) for value in call.args]
         keywords = {keyword.arg: ast.literal_eval(keyword.value) for keyword in call.keywords}
     except (SyntaxError, ValueError) as error:
-        raise ValueError(f'op {text!r}: must look like name or name(1, key=0.5)') from error
+        raise UserError(f'op {text!r}: must look like name or name(1, key=0.5)') from error
     well_formed = isinstance(call.func, ast.Name) and None not in keywords
     if not well_formed or len(keywords) < len(call.keywords):
-        raise ValueError(f'op {text!r}: must look like name or name(1, key=0.5), each key once')
+        raise UserError(f'op {text!r}: must look like name or name(1, key=0.5), each key once')
     return OPS.get(call.func.id), arguments, keywords
 
 

@@ -34,7 +34,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from config import Registry
+from config import Registry, UserError
 
 Example = Mapping[str, tf.Tensor]
 Op = Callable[[Example, tf.Tensor], Example]
@@ -51,7 +51,7 @@ class Stage(enum.IntEnum):
 
 OPS = Registry(
     'op',
-    """Name -> factory: literal arguments -> Op. A factory checks its arguments (ValueError), and
+    """Name -> factory: literal arguments -> Op. A factory checks its arguments (UserError), and
     carries its `stage`; @register(stage) sees to that.""",
 )
 
@@ -83,14 +83,14 @@ def check_number(argument: str, value: Any, low: float, high: float = math.inf) 
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if not (number and low <= value <= high and math.isfinite(value)):
         bounds = f'of at least {low}' if high == math.inf else f'from {low} to {high}'
-        raise ValueError(f'{argument}={value!r}: must be a number {bounds}')
+        raise UserError(f'{argument}={value!r}: must be a number {bounds}')
 
 
 def check_color(argument: str, value: float | Sequence[float]) -> list[float]:
     """[red, green, blue] of a grey or of three numbers, in 0..255."""
     color = value if isinstance(value, (tuple, list)) else (value,) * 3
     if len(color) != 3:
-        raise ValueError(f'{argument}={value!r}: must be one number or three')
+        raise UserError(f'{argument}={value!r}: must be one number or three')
     for part in color:
         check_number(argument, part, 0, 255)
     return list(map(float, color))

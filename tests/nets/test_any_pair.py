@@ -1,8 +1,8 @@
 """Any head on any backbone: each pair gives its heat maps.
 
 There is no pair that cannot be: every backbone has a level of stride 4, and heat maps of a quarter
-of the picture fit every head. tests/nets/test_networks.py has what a size that does not fit is told, and
-trains some of the pairs.
+of the picture fit every head. tests/nets/test_networks.py has what a size that does not fit is
+told, and trains some of the pairs.
 """
 
 from __future__ import annotations

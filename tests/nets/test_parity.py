@@ -16,6 +16,7 @@ import tensorflow as tf
 
 import nets
 from config import NetworkConfig
+from tests.commands import ROOT
 from tests.timm_networks import NETWORKS
 from utility.pretrained import warm_start
 

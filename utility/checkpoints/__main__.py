@@ -17,6 +17,7 @@ import os
 
 from absl import flags
 
+from config import UserError
 from utility.checkpoints.variables import is_state, list_variables
 from utility.command_line import scripts
 
@@ -24,15 +25,15 @@ from utility.command_line import scripts
 def main(positional: list[str]) -> None:
     values = flags.FLAGS
     if len(positional) != 1:
-        raise ValueError('give one checkpoint or run directory: python -m utility.checkpoints PATH')
+        raise UserError('give one checkpoint or run directory: python -m utility.checkpoints PATH')
     if values.average_last and values.average_best:
-        raise ValueError('give one of --average_last and --average_best')
+        raise UserError('give one of --average_last and --average_best')
     if values.average_last:
         _average(positional[0], 'last', values.average_last, values.data_dir)
     elif values.average_best:
         _average(positional[0], 'best', values.average_best, values.data_dir)
     elif values.data_dir:
-        raise ValueError('--data_dir is for --average_last and --average_best')
+        raise UserError('--data_dir is for --average_last and --average_best')
     else:
         _list(positional[0])
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from absl import logging
 
-from config import Experiment
+from config import Experiment, UserError
 from preprocessing import training_data
 from preprocessing.datasets import DATASETS
 from utility.checkpoints import batch_statistics, evaluations, files, runs, snapshots, variables
@@ -63,7 +63,7 @@ def last_checkpoints(folder: str, count: int) -> list[str]:
     """The prefixes of the last `count` checkpoints of a training, the newest first.
 
     Raises:
-        ValueError: There are fewer.
+        UserError: There are fewer.
     """
     return _first(folder, _trained(folder), count, 'checkpoints')
 
@@ -72,7 +72,7 @@ def best_checkpoints(folder: str, count: int) -> list[str]:
     """Those `count` checkpoints, of those that are kept, that had the lowest NE, the best first.
 
     Raises:
-        ValueError: There are fewer that were evaluated.
+        UserError: There are fewer that were evaluated.
     """
     results = evaluations.read(folder)
     # Where averaged weights were evaluated, the checkpoints hold the last ones.
@@ -89,7 +89,7 @@ def _trained(folder: str) -> list[str]:
 
 def _first(folder: str, prefixes: Sequence[str], count: int, what: str) -> list[str]:
     if len(prefixes) < count:
-        raise ValueError(
+        raise UserError(
             f'{folder!r} has {len(prefixes)} {what}, not {count} to average; --keep_checkpoints of '
             'the train scripts tells how many are kept'
         )
@@ -100,14 +100,14 @@ def mean_weights(prefixes: Sequence[str]) -> dict[str, np.ndarray]:
     """The mean of each tensor of the network over the checkpoints, statistics included.
 
     Raises:
-        ValueError: A checkpoint is damaged, or they are not of one network.
+        UserError: A checkpoint is damaged, or they are not of one network.
     """
     totals: dict[str, np.ndarray] = {}
     for prefix in prefixes:
         weights = snapshots.read_weights(prefix)
         shapes = {name: value.shape for name, value in weights.items()}
         if totals and shapes != {name: total.shape for name, total in totals.items()}:
-            raise ValueError(f'{prefix!r} is of another network than {prefixes[0]!r}')
+            raise UserError(f'{prefix!r} is of another network than {prefixes[0]!r}')
         for name, value in weights.items():
             totals[name] = totals.get(name, 0.0) + value.astype(np.float64)
     return {name: (total / len(prefixes)).astype(np.float32) for name, total in totals.items()}
@@ -163,7 +163,7 @@ def averaged_weights(prefix: str) -> dict[str, np.ndarray] | None:
         None if no weights have entered an average yet.
 
     Raises:
-        ValueError: The checkpoint is damaged.
+        UserError: The checkpoint is damaged.
     """
     reader, _ = variables.open_checkpoint(prefix)
     if not (reader.has_tensor(COUNT) and reader.get_tensor(COUNT)):

@@ -7,7 +7,7 @@ import os
 
 from absl import logging
 
-from config import NOT_NEGATIVE, check
+from config import NOT_NEGATIVE, UserError, check
 from utility.checkpoints import average, evaluations, files, snapshots, variables
 from utility.checkpoints.snapshots import FALLBACKS, LAST, folder_of
 
@@ -35,7 +35,7 @@ class CheckpointChoice:
         for name, number in numbers.items():
             check('', name, number, *NOT_NEGATIVE)
         if sum(map(bool, [*numbers.values(), self.which != snapshots.BEST])) > 1:
-            raise ValueError(
+            raise UserError(
                 f'checkpoint={self.which!r}, average_last={self.average_last}, average_best='
                 f'{self.average_best}: give one of them'
             )
@@ -58,7 +58,7 @@ def choose(folder: str, choice: CheckpointChoice) -> str:
         choice: Of one of its checkpoints.
 
     Raises:
-        ValueError: There is no such checkpoint.
+        UserError: There is no such checkpoint.
     """
     if choice.average_last or choice.average_best:
         return _mean(folder, choice)

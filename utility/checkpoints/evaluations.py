@@ -39,7 +39,7 @@ def read(folder: str, up_to: int | None = None) -> dict[int, dict[str, float]]:
         up_to: The last step asked for; None: all.
 
     Raises:
-        ValueError: The file is not what `keep` writes.
+        UserError: The file is not what `keep` writes.
     """
     return step_tables.read(os.path.join(folder, FILE), up_to)
 

@@ -11,6 +11,8 @@ import re
 
 from absl import logging
 
+from config import UserError
+
 
 def candidates(folder: str) -> list[str]:
     """Prefixes of the checkpoints of a folder, whole or not, the newest first.
@@ -65,7 +67,7 @@ def usable(folder: str) -> str | None:
     Says which newer ones it passed over, and why.
 
     Raises:
-        ValueError: There are checkpoints, but not one of them can be read.
+        UserError: There are checkpoints, but not one of them can be read.
     """
     passed = {}
     for prefix in candidates(folder):
@@ -77,7 +79,7 @@ def usable(folder: str) -> str | None:
         passed[prefix] = reason
     if passed:
         told = '; '.join(f'{os.path.basename(prefix)}: {why}' for prefix, why in passed.items())
-        raise ValueError(f'{folder!r}: none of its checkpoints can be read ({told})')
+        raise UserError(f'{folder!r}: none of its checkpoints can be read ({told})')
     return None
 
 
@@ -87,14 +89,14 @@ def recover(folder: str) -> None:
     Removes what a process that was killed left half written; nobody else may write there.
 
     Raises:
-        ValueError: There are checkpoints, but not one of them can be read.
+        UserError: There are checkpoints, but not one of them can be read.
     """
     import tensorflow as tf
 
     try:
         prefix = usable(folder)
     except ValueError as error:
-        raise ValueError(f'{error}; bring one back, or remove the folder to start anew') from error
+        raise UserError(f'{error}; bring one back, or remove the folder to start anew') from error
     _remove_leftovers(folder)
     if prefix is None or _listed(folder)[:1] == [prefix]:
         return

@@ -14,7 +14,7 @@ from collections.abc import Iterable
 import tensorflow as tf
 from absl import logging
 
-from config import EXPERIMENT_FILE, Experiment
+from config import EXPERIMENT_FILE, Experiment, UserError
 from preprocessing.datasets import DATASETS
 from preprocessing.files import read_bytes, write_bytes
 from preprocessing.schema import KeypointSchema
@@ -28,16 +28,16 @@ def load_experiment(folder: str) -> Experiment:
     """The experiment of a network.
 
     Raises:
-        ValueError: There is none, or it is broken.
+        UserError: There is none, or it is broken.
     """
     path = os.path.join(folder, EXPERIMENT_FILE)
     if not tf.io.gfile.exists(path):
-        raise ValueError(f'{folder!r} is not a run: no {EXPERIMENT_FILE} in it')
+        raise UserError(f'{folder!r} is not a run: no {EXPERIMENT_FILE} in it')
     with tf.io.gfile.GFile(path) as file:
         try:
             return Experiment.from_json(file.read())
         except ValueError as error:
-            raise ValueError(f'{path}: {error}') from error
+            raise UserError(f'{path}: {error}') from error
 
 
 def keep_experiment(folder: str, experiment: Experiment, init_checkpoint: str | None) -> None:
@@ -59,7 +59,7 @@ def check_folder(folder: str, experiment: Experiment, init_checkpoint: str | Non
     training may become longer depends on its records, too: see utility.train.extension.
 
     Raises:
-        ValueError: The checkpoints there are of another experiment, or come from other weights;
+        UserError: The checkpoints there are of another experiment, or come from other weights;
             names what differs.
     """
     if not variables.has_checkpoint(folder):
@@ -67,7 +67,7 @@ def check_folder(folder: str, experiment: Experiment, init_checkpoint: str | Non
     there = load_experiment(folder)
     differences = dataclasses.replace(experiment, epochs=there.epochs).differences(there)
     if differences:
-        raise ValueError(
+        raise UserError(
             f'{folder} holds another experiment (now / there): {"; ".join(differences)}; '
             'give another --model_dir or the same settings'
         )
@@ -84,9 +84,9 @@ def _check_start(folder: str, path: str) -> None:
     try:
         start = json.loads(read_bytes(provenance))['init_checkpoint']
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f'{provenance} is broken ({type(error).__name__}: {error})') from error
+        raise UserError(f'{provenance} is broken ({type(error).__name__}: {error})') from error
     if start != path:
-        raise ValueError(
+        raise UserError(
             f'--init_checkpoint={path}: {folder} was started '
             + (f'from {start}' if start else 'without one')
             + ' and would go on from its own checkpoint; leave the flag out to go on, or give '
@@ -98,7 +98,7 @@ def networks(run_dir: str) -> dict[str, str]:
     """The networks of a run: category or 'all' -> folder.
 
     Raises:
-        ValueError: There are none, or two for one category.
+        UserError: There are none, or two for one category.
     """
     if tf.io.gfile.exists(os.path.join(run_dir, EXPERIMENT_FILE)):
         return {load_experiment(run_dir).data.category: run_dir}
@@ -107,12 +107,12 @@ def networks(run_dir: str) -> dict[str, str]:
         folder = os.path.dirname(path)
         category = load_experiment(folder).data.category
         if category in found:
-            raise ValueError(
+            raise UserError(
                 f'{found[category]!r} and {folder!r} are both networks for {category}; give one'
             )
         found[category] = folder
     if not found:
-        raise ValueError(f'{run_dir!r} holds no trained network (no {EXPERIMENT_FILE} in it)')
+        raise UserError(f'{run_dir!r} holds no trained network (no {EXPERIMENT_FILE} in it)')
     return found
 
 
@@ -122,7 +122,7 @@ def networks_for(run_dir: str, categories: Iterable[str]) -> dict[str, list[str]
     A category's own network goes before the one for all.
 
     Raises:
-        ValueError: run_dir holds no network, none for one of the categories, or one that has no
+        UserError: run_dir holds no network, none for one of the categories, or one that has no
             checkpoint yet.
     """
     found = networks(run_dir)
@@ -130,9 +130,9 @@ def networks_for(run_dir: str, categories: Iterable[str]) -> dict[str, list[str]
     for category in categories:
         folder = found.get(category, found.get('all'))
         if folder is None:
-            raise ValueError(f'{run_dir!r} has no network for {category}, nor one for all')
+            raise UserError(f'{run_dir!r} has no network for {category}, nor one for all')
         if not snapshots.has_any(folder):
-            raise ValueError(f'{folder!r} has no checkpoint yet')
+            raise UserError(f'{folder!r} has no checkpoint yet')
         chosen.setdefault(folder, []).append(category)
     return chosen
 

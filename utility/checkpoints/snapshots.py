@@ -14,6 +14,7 @@ from collections.abc import Mapping
 import numpy as np
 import tensorflow as tf
 
+from config import UserError
 from preprocessing.files import write_bytes
 from utility.checkpoints import variables
 
@@ -31,11 +32,11 @@ def step_of(prefix: str) -> int:
     """The global step that the name of a checkpoint tells.
 
     Raises:
-        ValueError: It tells none.
+        UserError: It tells none.
     """
     found = re.search(r'-(\d+)$', prefix)
     if not found:
-        raise ValueError(f'{prefix!r} is not named after a step, as in model.ckpt-1000')
+        raise UserError(f'{prefix!r} is not named after a step, as in model.ckpt-1000')
     return int(found.group(1))
 
 
@@ -51,14 +52,14 @@ def read_weights(prefix: str) -> dict[str, np.ndarray]:
     """The tensors of the network in a checkpoint, by name, without optimiser state and counters.
 
     Raises:
-        ValueError: There is no checkpoint, or it is damaged.
+        UserError: There is no checkpoint, or it is damaged.
     """
     reader, _ = variables.open_checkpoint(prefix)
     names = (n for n in reader.get_variable_to_shape_map() if not variables.is_state(n))
     try:
         return {name: reader.get_tensor(name) for name in sorted(names)}
     except (tf.errors.OpError, RuntimeError, IndexError) as error:
-        raise ValueError(f'{prefix!r} is not a readable checkpoint: {error}') from error
+        raise UserError(f'{prefix!r} is not a readable checkpoint: {error}') from error
 
 
 def replace(folder: str, step: int, weights: Mapping[str, np.ndarray]) -> str:

@@ -10,6 +10,7 @@ import csv
 import io
 from collections.abc import Iterable, Mapping
 
+from config import UserError
 from preprocessing import files
 
 STEP = 'step'
@@ -25,7 +26,7 @@ def read(path: str, up_to: int | None = None) -> dict[int, dict[str, float]]:
         up_to: The last step asked for; None: all.
 
     Raises:
-        ValueError: The file is no such table.
+        UserError: The file is no such table.
     """
     import tensorflow as tf
 
@@ -38,7 +39,7 @@ def read(path: str, up_to: int | None = None) -> dict[int, dict[str, float]]:
             step = int(cells.pop(STEP))
             rows[step] = {name: float(cell) for name, cell in cells.items() if cell != ''}
     except (KeyError, TypeError, ValueError, csv.Error) as error:
-        raise ValueError(f'{path}: not a table of numbers by step: {error!r}') from error
+        raise UserError(f'{path}: not a table of numbers by step: {error!r}') from error
     return {step: rows[step] for step in sorted(rows) if up_to is None or step <= up_to}
 
 

@@ -13,7 +13,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
-from config import EXPERIMENT_FILE
+from config import EXPERIMENT_FILE, UserError
 from utility.checkpoints import files
 
 # The last layers of every head: they depend on the schema, all others do not.
@@ -99,7 +99,7 @@ def resolve(path: str) -> str:
     Of a directory it is the newest that can be read.
 
     Raises:
-        ValueError: There is none.
+        UserError: There is none.
     """
     import tensorflow as tf
 
@@ -109,10 +109,10 @@ def resolve(path: str) -> str:
             # A run keeps its networks in folders of their own.
             inner = sorted(tf.io.gfile.glob(os.path.join(path, '*', 'checkpoint')))
             hint = f'; there is {", ".join(map(os.path.dirname, inner))}' if inner else ''
-            raise ValueError(f'{path!r} holds no checkpoint{hint}')
+            raise UserError(f'{path!r} holds no checkpoint{hint}')
         return newest
     if not tf.io.gfile.exists(path + '.index'):
-        raise ValueError(f'no checkpoint at {path!r}')
+        raise UserError(f'no checkpoint at {path!r}')
     return path
 
 
@@ -125,7 +125,7 @@ def open_checkpoint(path: str):
     """A reader of the checkpoint at `path`; its prefix too.
 
     Raises:
-        ValueError: There is none, or it is damaged.
+        UserError: There is none, or it is damaged.
     """
     import tensorflow as tf
 
@@ -133,7 +133,7 @@ def open_checkpoint(path: str):
     try:
         return tf.train.load_checkpoint(prefix), prefix
     except (tf.errors.OpError, RuntimeError) as error:
-        raise ValueError(f'{prefix!r} is not a readable checkpoint: {error}') from error
+        raise UserError(f'{prefix!r} is not a readable checkpoint: {error}') from error
 
 
 def save(prefix: str, tensors: Mapping[str, np.ndarray]) -> None:
@@ -167,7 +167,7 @@ def own_weights(path: str) -> Weights | None:
     """The weights of a checkpoint of this project; None if it is of another.
 
     Raises:
-        ValueError: There is none, or it is damaged.
+        UserError: There is none, or it is damaged.
     """
     reader, prefix = open_checkpoint(path)
     stored = reader.get_variable_to_shape_map()
@@ -207,7 +207,7 @@ def check_fit(path: str, variables: Sequence) -> None:
         variables: The network's; those of an optimiser and counters may be among them.
 
     Raises:
-        ValueError: The checkpoint lacks a variable or has it in another shape, or is not readable.
+        UserError: The checkpoint lacks a variable or has it in another shape, or is not readable.
     """
     weights = own_weights(path) or Weights(path, 'nobody', {})
     own = {variable_name(v): v for v in variables if not is_state(variable_name(v))}
@@ -215,7 +215,7 @@ def check_fit(path: str, variables: Sequence) -> None:
     differing = sorted(report.mismatched + report.missing)
     if differing:
         name, stored = differing[0], weights.shapes.get(differing[0])
-        raise ValueError(
+        raise UserError(
             f'{path!r} holds the weights of another network: {name} is '
             f'{own[name].shape.as_list()} in this one, but '
             f'{"missing" if stored is None else list(stored)} in the checkpoint; of '

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
-from config import NOT_NEGATIVE, POSITIVE, Experiment, check, require
+from config import NOT_NEGATIVE, POSITIVE, Experiment, UserError, check, require
 from utility.codecs.refinements import REFINEMENTS, windows
 
 _SMALLEST_MAP = 3
@@ -85,14 +85,12 @@ class HeatmapCodec:
                 trained on (loss.target_scale), divided by nothing.
 
         Raises:
-            ValueError: The maps have another size than the codec's.
+            UserError: The maps have another size than the codec's.
         """
         height, width = self.heatmap_size
         heatmaps = tf.cast(heatmaps, tf.float32)
         if not heatmaps.shape[1:3].is_compatible_with([height, width]):
-            raise ValueError(
-                f'heatmaps of shape {heatmaps.shape}: must be {height} x {width} cells'
-            )
+            raise UserError(f'heatmaps of shape {heatmaps.shape}: must be {height} x {width} cells')
         batch_keypoints = tf.shape(heatmaps)[0], tf.shape(heatmaps)[3]
         if self.smoothing:
             heatmaps = smooth(heatmaps, self.smoothing)

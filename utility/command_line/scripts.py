@@ -22,6 +22,8 @@ from collections.abc import Callable
 from absl import flags
 from absl import logging as absl_logging
 
+from config import UserError
+
 _HELP_WORDS = ('-h', '-help', '--help', '--helpshort', '--helpfull')
 # Set to anything: the traceback of a mistake is printed as well.
 _TRACEBACK_VARIABLE = 'KEYPOINTS_TRACEBACK'
@@ -36,8 +38,6 @@ _WRONG_PATH = (
 _WRONG_PATH_IN_TENSORFLOW = ('NotFoundError', 'PermissionDeniedError')
 # What preprocessing/faults.py tells of a record that no conversion has written.
 _FAULTY_RECORD = re.compile(r'assertion failed: \[(faulty record .*? not finite: \d+)\]', re.DOTALL)
-# A ValueError from within these tells of a graph that does not fit together, not of a user's input.
-_FRAMEWORKS = ('keras', 'tensorflow', 'tensorflow_addons', 'tensorflow_estimator')
 
 
 # A disk that is full, a quota or a limit on the size of a file that is reached.
@@ -62,10 +62,9 @@ class LineFormatter(logging.Formatter):
 def run(main: Callable[[list[str]], None], doc: str) -> None:
     """Runs a command: `main(positional arguments)`, with flags parsed and errors told.
 
-    Flags and positional arguments may come in any order; all after '--' is positional. An absent or
-    forbidden path, and a ValueError that does not come from within TensorFlow, is taken for a
-    mistake in what the user gave; a RunError and a full disk are told in one line, too; anything
-    else keeps its traceback.
+    Flags and positional arguments may come in any order; all after '--' is positional. A UserError
+    and an absent or forbidden path are mistakes in what the user gave; a RunError and a full disk
+    are told in one line, too; anything else keeps its traceback.
 
     Args:
         main: The work; imports what is slow inside.
@@ -100,10 +99,10 @@ def no_positional(positional: list[str]) -> None:
     """Refuses words that belong to no flag.
 
     Raises:
-        ValueError: There are any.
+        UserError: There are any.
     """
     if positional:
-        raise ValueError(f'unexpected argument {positional[0]!r}; flags look like --name=value')
+        raise UserError(f'unexpected argument {positional[0]!r}; flags look like --name=value')
 
 
 def _quiet_tensorflow() -> None:
@@ -194,8 +193,8 @@ def _unknown_flag(name: str) -> str:
 
 def _mistake(error: Exception) -> str | None:
     """What to tell the user of a mistake of theirs; None if the error is not one."""
-    if isinstance(error, ValueError):
-        return None if _raised_by(error) in _FRAMEWORKS else str(error) or type(error).__name__
+    if isinstance(error, UserError):
+        return str(error)
     # Readers of pictures and of gzip raise an OSError without a number on a broken file.
     if isinstance(error, _WRONG_PATH) or (isinstance(error, OSError) and error.errno is None):
         # What is renamed has two names, of which the user knows the one that is meant.
@@ -228,12 +227,6 @@ def _failure(error: Exception) -> str | None:
         f'{path.group() if path else "a file"}: {found.group(1)}; what was complete before is '
         'still there; make room and run the same command again'
     )
-
-
-def _raised_by(error: Exception) -> str:
-    """The top-level package that raised the error."""
-    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
-    return frame.f_globals.get('__name__', '').split('.')[0]
 
 
 def _fail(message: str, code: int = 2) -> None:

@@ -18,6 +18,8 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from config import UserError
+
 VARIABLE = 'TF_CONFIG'
 CHIEF, WORKER, SERVER, EVALUATOR = 'chief', 'worker', 'ps', 'evaluator'
 _JOBS = (CHIEF, WORKER, SERVER, EVALUATOR)
@@ -64,7 +66,7 @@ def from_environment(environment: Mapping[str, str] = os.environ) -> Cluster | N
     """The cluster that TF_CONFIG names; None where it names none.
 
     Raises:
-        ValueError: It is not as above; tells what is wrong with it.
+        UserError: It is not as above; tells what is wrong with it.
     """
     text = environment.get(VARIABLE, '').strip()
     if not text:
@@ -72,7 +74,7 @@ def from_environment(environment: Mapping[str, str] = os.environ) -> Cluster | N
     try:
         values = json.loads(text)
     except ValueError as error:
-        raise ValueError(f'{VARIABLE}={_short(text)}: not JSON: {error}') from error
+        raise UserError(f'{VARIABLE}={_short(text)}: not JSON: {error}') from error
     if not isinstance(values, dict):
         raise _wrong(VARIABLE, values, 'an object with cluster and task')
     if not values.get('cluster'):
@@ -136,9 +138,9 @@ def _task(values: Any, jobs: Mapping[str, tuple[str, ...]]) -> tuple[str, int]:
     return job, index
 
 
-def _wrong(place: str, value: Any, allowed: str) -> ValueError:
+def _wrong(place: str, value: Any, allowed: str) -> UserError:
     where = place if place == VARIABLE else f'{VARIABLE}: {place}'
-    return ValueError(f'{where}={_short(repr(value))}: must be {allowed}')
+    return UserError(f'{where}={_short(repr(value))}: must be {allowed}')
 
 
 def _short(text: str) -> str:

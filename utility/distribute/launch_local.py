@@ -23,6 +23,7 @@ from collections.abc import Sequence
 
 from absl import flags, logging
 
+from config import UserError
 from utility.command_line import scripts
 from utility.distribute import cluster as clusters
 from utility.distribute.cluster import CHIEF, SERVER, WORKER, Cluster
@@ -129,9 +130,9 @@ def run(command: Sequence[str], workers: int, servers: int, restarts: int) -> in
 def _main(positional: list[str]) -> None:
     values = flags.FLAGS
     if not positional or not os.path.isfile(positional[0]):
-        raise ValueError('give a train script after --: -- train_resnet50_cpn.py --data_dir=...')
+        raise UserError('give a train script after --: -- train_resnet50_cpn.py --data_dir=...')
     if values.workers + values.servers < 2:
-        raise ValueError('--workers=1 without --servers: one process is no cluster')
+        raise UserError('--workers=1 without --servers: one process is no cluster')
     strategy = 'parameter_server' if values.servers else 'multi_worker'
     script, *arguments = positional
     command = [sys.executable, script, f'--strategy={strategy}', *arguments]

@@ -17,7 +17,7 @@ from typing import Any
 
 from absl import logging
 
-from config import OptimizerConfig
+from config import OptimizerConfig, UserError
 from utility.distribute import cluster as clusters
 from utility.distribute.cluster import Cluster
 
@@ -55,10 +55,10 @@ class Distribution:
         """Refuses averaging.kind where the weights never are those after a certain step.
 
         Raises:
-            ValueError: As said.
+            UserError: As said.
         """
         if kind != 'none' and not self.is_in_step:
-            raise ValueError(
+            raise UserError(
                 f'averaging.kind={kind!r}: with --strategy=parameter_server other workers move the '
                 'weights while they are averaged; average checkpoints instead (--average_last of '
                 'the eval scripts, python -m utility.checkpoints)'
@@ -68,12 +68,12 @@ class Distribution:
         """Refuses what counts updates where workers make them each at its own pace.
 
         Raises:
-            ValueError: As said.
+            UserError: As said.
         """
         for name, off in (('accumulate', 1), ('lookahead_steps', 0)):
             value = getattr(optimizer, name)
             if value != off and not self.is_in_step:
-                raise ValueError(
+                raise UserError(
                     f'optimizer.{name}={value}: with --strategy=parameter_server every worker '
                     'makes updates of its own between those that are counted; leave it out or '
                     'take --strategy=multi_worker'
@@ -83,10 +83,10 @@ class Distribution:
         """Refuses several networks where the weights are with parameter servers.
 
         Raises:
-            ValueError: As said.
+            UserError: As said.
         """
         if len(names) > 1 and not self.is_in_step:
-            raise ValueError(
+            raise UserError(
                 f'--strategy=parameter_server: trains one network, not {", ".join(names)}: the '
                 'servers would give the next one the weights of the last; start it for each '
                 '--category, or with --category=all'
@@ -97,27 +97,27 @@ def find_cluster(name: str) -> Cluster | None:
     """The processes that a strategy is to span; None: this one alone.
 
     Raises:
-        ValueError: TF_CONFIG is wrong, or is not what the strategy needs.
+        UserError: TF_CONFIG is wrong, or is not what the strategy needs.
     """
     cluster = clusters.from_environment()
     if cluster is None or cluster.num_processes == 1:
         if name == 'parameter_server':
-            raise ValueError(
+            raise UserError(
                 '--strategy=parameter_server: needs a chief and a ps in TF_CONFIG; '
                 '`python -m utility.distribute.launch_local --servers=1` makes one on this machine'
             )
         return None
     if name not in ('multi_worker', 'parameter_server'):
-        raise ValueError(
+        raise UserError(
             f'--strategy={name}: TF_CONFIG names {cluster.num_processes} processes, each of which '
             'would train on its own; give --strategy=multi_worker or parameter_server'
         )
     if clusters.EVALUATOR in (cluster.job, *cluster.jobs):
-        raise ValueError('TF_CONFIG: no evaluator is needed; the chief evaluates')
+        raise UserError('TF_CONFIG: no evaluator is needed; the chief evaluates')
     if name == 'multi_worker' and clusters.SERVER in cluster.jobs:
-        raise ValueError('--strategy=multi_worker: has no use for the ps of TF_CONFIG')
+        raise UserError('--strategy=multi_worker: has no use for the ps of TF_CONFIG')
     if name == 'parameter_server' and not {clusters.CHIEF, clusters.SERVER} <= cluster.jobs.keys():
-        raise ValueError('--strategy=parameter_server: needs a chief and a ps in TF_CONFIG')
+        raise UserError('--strategy=parameter_server: needs a chief and a ps in TF_CONFIG')
     return cluster
 
 
@@ -125,11 +125,11 @@ def check_rehearsal(name: str) -> None:
     """Refuses to rehearse in a cluster, where a process would wait for all others first.
 
     Raises:
-        ValueError: As said, or as find_cluster.
+        UserError: As said, or as find_cluster.
     """
     cluster = find_cluster(name)
     if cluster is not None:
-        raise ValueError(
+        raise UserError(
             f'--dry_run, --find_learning_rate: TF_CONFIG names {cluster.num_processes} processes, '
             'and these are for one; unset it, and give --strategy=mirrored or none. A step of the '
             'cluster is a batch of each device of all its workers'
@@ -146,14 +146,14 @@ def start(name: str, logical_cpus: int = 0) -> Distribution:
         logical_cpus: Parts, each a device, to make of the CPU for 'mirrored'; 0: leave it as it is.
 
     Raises:
-        ValueError: As find_cluster, or the CPU is to be divided for another strategy.
+        UserError: As find_cluster, or the CPU is to be divided for another strategy.
     """
     import tensorflow as tf
 
     cluster = find_cluster(name)
     if logical_cpus:
         if name != 'mirrored':
-            raise ValueError(f'--logical_cpus={logical_cpus}: is for --strategy=mirrored only')
+            raise UserError(f'--logical_cpus={logical_cpus}: is for --strategy=mirrored only')
         tf.config.set_logical_device_configuration(
             tf.config.list_physical_devices('CPU')[0],
             [tf.config.LogicalDeviceConfiguration()] * logical_cpus,

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from config import UserError
 from preprocessing.schema import KeypointSchema
 from preprocessing.tables import ABSENT_INDEX
 from utility.ensembles import learning
@@ -109,7 +110,7 @@ def choose(
         method: LEARNED; or a name in METHODS, which is then chosen, and nothing is learned.
 
     Raises:
-        ValueError: There are fewer different pictures than folds, or no such method.
+        UserError: There are fewer different pictures than folds, or no such method.
     """
     singles, simple = _singles(predictions, truth), simple_candidates(predictions, truth, schema)
     if method != LEARNED:
@@ -183,12 +184,12 @@ def folds_of(predictions: Predictions, truth: Truth, schema: KeypointSchema) -> 
     """NUM_FOLDS folds, equal pictures in one.
 
     Raises:
-        ValueError: There are fewer different pictures than folds.
+        UserError: There are fewer different pictures than folds.
     """
     groups = picture_groups(predictions)
     found = len(set(groups))
     if found < NUM_FOLDS:
-        raise ValueError(f'{found} different pictures with answers: to learn takes {NUM_FOLDS}')
+        raise UserError(f'{found} different pictures with answers: to learn takes {NUM_FOLDS}')
     fold_of = grouped_folds(groups, predictions.categories, NUM_FOLDS)
     folds = []
     for fold in range(NUM_FOLDS):

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from config import UserError
 from preprocessing.conversion.parallel import Workers
 from preprocessing.schema import KeypointSchema
 from preprocessing.tables import ABSENT_INDEX, KeypointTable, own_points, read_table
@@ -58,7 +59,7 @@ def read_tables(paths: Sequence[str], schema: KeypointSchema) -> list[KeypointTa
     """Reads submissions; large ones in several processes.
 
     Raises:
-        ValueError: As preprocessing.tables.read_table.
+        UserError: As preprocessing.tables.read_table.
     """
     local = [path for path in paths if '://' not in path and os.path.exists(path)]
     is_long = sum(os.path.getsize(path) for path in local) >= _MANY_BYTES
@@ -78,16 +79,16 @@ def stack(
         names: Of the tables, for error messages.
 
     Raises:
-        ValueError: The tables do not fit together, or one has no point.
+        UserError: The tables do not fit together, or one has no point.
     """
     if not tables:
-        raise ValueError('no submission to combine')
+        raise UserError('no submission to combine')
     tables = [in_order_of(table, tables[0], name, names[0]) for table, name in zip(tables, names)]
     own = own_points(tables[0].categories, schema)
     present = np.stack([own & (table.visibility >= 0) for table in tables])
     for name, mask in zip(names, present):
         if not mask.any():
-            raise ValueError(f'{name}: predicts no point at all; is it a submission?')
+            raise UserError(f'{name}: predicts no point at all; is it a submission?')
     keypoints = np.stack([np.asarray(table.keypoints, dtype=np.float64) for table in tables])
     return Predictions(tuple(names), tables[0].categories, keypoints, present, own)
 
@@ -116,7 +117,7 @@ def ensemble(
         visibility is 1 for every point of a picture's category.
 
     Raises:
-        ValueError: The tables do not fit together, no table has a point, or an argument is wrong.
+        UserError: The tables do not fit together, no table has a point, or an argument is wrong.
     """
     names = names or [f'submission {i}' for i in range(1, len(tables) + 1)]
     predictions = stack(tables, schema, names)
@@ -130,7 +131,7 @@ def as_table(
     """Combined points [N, K, 2] as a table, in the order of the first of the combined tables.
 
     Raises:
-        ValueError: A point is predicted in no table.
+        UserError: A point is predicted in no table.
     """
     own, lost = predictions.own, predictions.own & ~predictions.present.any(0)
     unseen = first._replace(visibility=np.full(own.shape, -1))
@@ -161,12 +162,12 @@ def combine(
         of a point were left out.
 
     Raises:
-        ValueError: An argument is wrong.
+        UserError: An argument is wrong.
     """
     combined_by = METHODS.get(method)
     factors = checked_weights(weights, len(predictions.names))
     if reject is not None and not 1 <= reject < np.inf:
-        raise ValueError(f'reject={reject}: must be 1 or more, or half could be left out')
+        raise UserError(f'reject={reject}: must be 1 or more, or half could be left out')
     points, shares, n, k = rows_of(predictions)
     shares = shares * factors[:, np.newaxis]
     combined = np.full([*predictions.own.shape, 2], ABSENT_INDEX + 0.5)
@@ -197,13 +198,13 @@ def checked_weights(weights: Sequence[float] | None, count: int) -> np.ndarray:
     """One positive number for each of `count` models: float64 [count].
 
     Raises:
-        ValueError: They are not.
+        UserError: They are not.
     """
     values = np.asarray([1.0] * count if weights is None else weights, dtype=np.float64)
     if values.shape != (count,):
-        raise ValueError(f'weights={weights}: must be {count} numbers, one for each submission')
+        raise UserError(f'weights={weights}: must be {count} numbers, one for each submission')
     if not (np.isfinite(values) & (values > 0)).all():
-        raise ValueError(f'weights={weights}: must be positive')
+        raise UserError(f'weights={weights}: must be positive')
     return values
 
 

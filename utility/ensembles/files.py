@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from config import UserError
 from preprocessing.schema import KeypointSchema
 from utility.ensembles.choice import ALONE, VOTES, WEIGHTS, Ensemble
 from utility.ensembles.learning import Learned
@@ -54,16 +55,16 @@ def from_json(text: str, schema: KeypointSchema, where: str) -> SavedEnsemble:
         where: The text comes from, for error messages.
 
     Raises:
-        ValueError: It is not such a text, or of another schema; tells what is wrong.
+        UserError: It is not such a text, or of another schema; tells what is wrong.
     """
     try:
         values = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise ValueError(f'{where}: not JSON: {error}') from error
+        raise UserError(f'{where}: not JSON: {error}') from error
     try:
         return _saved_ensemble(values, schema)
     except ValueError as error:
-        raise ValueError(f'{where}: {error}') from error
+        raise UserError(f'{where}: {error}') from error
 
 
 def _of_schema(schema: KeypointSchema) -> dict[str, Any]:
@@ -91,21 +92,21 @@ def _saved_ensemble(values: Any, schema: KeypointSchema) -> SavedEnsemble:
     known = ('format', 'keypoints', 'categories', 'models', 'method', 'model', 'learned')
     _check_keys(values, known, 'the file')
     if values['format'] != _FORMAT:
-        raise ValueError(f'format={values["format"]!r}: must be {_FORMAT!r}')
+        raise UserError(f'format={values["format"]!r}: must be {_FORMAT!r}')
     for name, wanted in _of_schema(schema).items():
         if values[name] != wanted:
-            raise ValueError(f'{name}: are not those of {schema.name}')
+            raise UserError(f'{name}: are not those of {schema.name}')
     names, method, model = values['models'], values['method'], values['model']
     if not _is_list_of_names(names):
-        raise ValueError(f'models: must be a list of 1 to {_MAX_MODELS} names')
+        raise UserError(f'models: must be a list of 1 to {_MAX_MODELS} names')
     methods = [*METHODS.names(), ALONE, WEIGHTS, VOTES]
     if method not in methods:
-        raise ValueError(f'method={method!r}: must be one of {", ".join(methods)}')
+        raise UserError(f'method={method!r}: must be one of {", ".join(methods)}')
     if type(model) is not int or not 0 <= model < len(names):
-        raise ValueError(f'model={model!r}: must be from 0 to {len(names) - 1}')
+        raise UserError(f'model={model!r}: must be from 0 to {len(names) - 1}')
     learned = values['learned']
     if (learned is not None) != (method in (WEIGHTS, VOTES)):
-        raise ValueError(f'learned: must be there for {WEIGHTS} and {VOTES} only, not {method}')
+        raise UserError(f'learned: must be there for {WEIGHTS} and {VOTES} only, not {method}')
     if learned is not None:
         learned = _learned(learned, len(names), method, schema)
     return SavedEnsemble(tuple(names), Ensemble(method, model, learned))
@@ -123,7 +124,7 @@ def _learned(values: Any, count: int, method: str, schema: KeypointSchema) -> Le
     _check_keys(values, ('correction', 'weights', 'votes', 'shapes'), 'learned')
     groups = (len(schema.categories), schema.num_keypoints)
     if (values['votes'] is not None) != (method == VOTES):
-        raise ValueError(f'learned.votes: must be there for {VOTES} only, not {method}')
+        raise UserError(f'learned.votes: must be there for {VOTES} only, not {method}')
     with_shapes, votes = count + 1, None
     if method == VOTES:
         shape = (with_shapes, num_features(with_shapes))
@@ -156,7 +157,7 @@ def _voting(values: Any, groups: tuple[int, int], effects: tuple[int, int], wher
 
 def _shapes(values: Any, schema: KeypointSchema) -> dict[str, ShapeModel]:
     if not isinstance(values, dict) or not set(values) <= set(schema.categories):
-        raise ValueError('learned.shapes: must have categories of the data set as keys')
+        raise UserError('learned.shapes: must have categories of the data set as keys')
     shapes = {}
     for category, parts in values.items():
         where = f'learned.shapes.{category}'
@@ -165,7 +166,7 @@ def _shapes(values: Any, schema: KeypointSchema) -> dict[str, ShapeModel]:
         mean = _array(parts['mean'], (size, 2), float, f'{where}.mean')
         scatter = _array(parts['scatter'], (2 * size, 2 * size), float, f'{where}.scatter')
         if not _is_covariance(scatter):
-            raise ValueError(f'{where}.scatter: must be symmetric and positive definite')
+            raise UserError(f'{where}.scatter: must be symmetric and positive definite')
         shapes[category] = ShapeModel(mean, scatter)
     return shapes
 
@@ -182,7 +183,7 @@ def _is_covariance(matrix: np.ndarray) -> bool:
 
 def _check_keys(values: Any, wanted: Sequence[str], where: str) -> None:
     if not isinstance(values, dict) or set(values) != set(wanted):
-        raise ValueError(f'{where}: must have just the keys {", ".join(wanted)}')
+        raise UserError(f'{where}: must have just the keys {", ".join(wanted)}')
 
 
 def _array(value: Any, shape: tuple[int, ...], kind: type, where: str) -> np.ndarray:
@@ -191,10 +192,10 @@ def _array(value: Any, shape: tuple[int, ...], kind: type, where: str) -> np.nda
     try:
         array = np.array(value)
     except ValueError as error:
-        raise ValueError(problem) from error
+        raise UserError(problem) from error
     if array.shape != shape or (array.dtype.kind not in _KINDS[kind] and array.size):
-        raise ValueError(problem)
+        raise UserError(problem)
     array = array.astype(kind)
     if kind is float and not (np.abs(array) <= _MAX_NUMBER).all():
-        raise ValueError(f'{problem} from {-_MAX_NUMBER:g} to {_MAX_NUMBER:g}')
+        raise UserError(f'{problem} from {-_MAX_NUMBER:g} to {_MAX_NUMBER:g}')
     return array

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from config import UserError
 from preprocessing.schema import KeypointSchema
 from utility.ensembles.choice import (
     LEARNED,
@@ -61,10 +62,10 @@ def select_models(
         method: As of choose. What is learned is compared out of fold, at STRENGTH.
 
     Raises:
-        ValueError: max_models is less than 1, or as choose does.
+        UserError: max_models is less than 1, or as choose does.
     """
     if max_models < 1:
-        raise ValueError(f'max_models={max_models}: must be 1 or more')
+        raise UserError(f'max_models={max_models}: must be 1 or more')
     count = len(predictions.names)
     sizes = range(1, min(max_models, count) + 1)
     tried: dict[tuple[int, ...], float] = {}

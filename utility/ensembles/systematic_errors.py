@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from config import UserError
 from preprocessing.schema import KeypointSchema
 from utility.ensembles.combination import Predictions, combine
 from utility.metrics.normalized_error import normalizers
@@ -63,12 +64,12 @@ def truth_of(
     """Truth of annotations; arguments as of metrics.normalizers.
 
     Raises:
-        ValueError: No point can be scored.
+        UserError: No point can be scored.
     """
     lengths = normalizers(keypoints, visibility, categories, schema)[:, np.newaxis]
     scored = (visibility == 1) & (lengths > 0)
     if not scored.any():
-        raise ValueError(f'no point of {len(scored)} images can be scored')
+        raise UserError(f'no point of {len(scored)} images can be scored')
     weights = np.where(scored, 1 / np.where(scored, lengths, 1), 0)
     return Truth(np.asarray(keypoints, np.float64), visibility >= 0, weights)
 

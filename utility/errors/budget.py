@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from config import UserError
 from preprocessing.schema import KeypointSchema
 from preprocessing.tables import KeypointTable
 from utility.metrics import normalized_error
@@ -144,17 +145,17 @@ def find_errors(
         scale: k of the similarity, in normalisers.
 
     Raises:
-        ValueError: As metrics.distances_to, nothing can be scored, or the scale is not positive.
+        UserError: As metrics.distances_to, nothing can be scored, or the scale is not positive.
     """
     if not 0 < scale < math.inf:
-        raise ValueError(f'scale={scale}: must be positive')
+        raise UserError(f'scale={scale}: must be positive')
     distances, skipped, lost = normalized_error.distances_to(answers, predicted, schema, missing)
     normalizer = normalized_error.normalizers(
         answers.keypoints, answers.visibility, answers.categories, schema
     )
     scored, found_within = ~np.isnan(distances), radius(FOUND_SIMILARITY, scale)
     if not scored.any():
-        raise ValueError(f'no point of {len(distances)} images can be scored')
+        raise UserError(f'no point of {len(distances)} images can be scored')
     is_lost = scored & (predicted.visibility < 0)
     partner, in_out, nearest = _distances_to_others(predicted, answers, schema, normalizer)
     at_other = nearest <= found_within

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from config import UserError
 from preprocessing.datasets import DATASETS
 from preprocessing.schema import KeypointSchema
 from preprocessing.tables import KeypointTable, read_table
@@ -54,7 +55,7 @@ def case_of_csvs(prediction: str, answers: str, dataset: str) -> Case:
     """A submission and its answers.
 
     Raises:
-        ValueError: A file is broken, or they are not of the same pictures.
+        UserError: A file is broken, or they are not of the same pictures.
     """
     schema = DATASETS.get(dataset).schema
     predicted, truth = (read_table(path, schema) for path in (prediction, answers))
@@ -62,7 +63,7 @@ def case_of_csvs(prediction: str, answers: str, dataset: str) -> Case:
     try:
         predicted = normalized_error.in_order_of(predicted, truth, 'the prediction', 'the answers')
     except ValueError as error:
-        raise ValueError(f'{source}: {error}') from error
+        raise UserError(f'{source}: {error}') from error
     return Case(source, predicted, truth, truth.image_ids, schema)
 
 
@@ -70,7 +71,7 @@ def case_of_runs(data_dir: str, run_dirs: Sequence[str], options: PredictOptions
     """What runs, as one predictor, make of a labelled split of the records.
 
     Raises:
-        ValueError: As predictor.predict_split and answers.annotations_of.
+        UserError: As predictor.predict_split and answers.annotations_of.
     """
     from utility.checkpoints import runs
     from utility.errors import codec_floor
@@ -113,7 +114,7 @@ def read_pictures(
         in the split; and the wanted pictures by row.
 
     Raises:
-        ValueError: None of the pictures is in the split.
+        UserError: None of the pictures is in the split.
     """
     import tensorflow as tf
 
@@ -133,7 +134,7 @@ def read_pictures(
         if row in rows:
             pictures[row] = records.picture(example)
     if np.isnan(sizes).all():
-        raise ValueError(f'{data_dir} holds none of the pictures of {case.source}')
+        raise UserError(f'{data_dir} holds none of the pictures of {case.source}')
     return sizes, pictures
 
 

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from config import UserError
 from preprocessing import records, rendering
 from preprocessing.conversion.screening import Track
 from preprocessing.datasets import DATASETS
@@ -77,7 +78,7 @@ def inspect(settings: Settings, track: Track) -> dict[str, Any]:
         The content of inspection.json.
 
     Raises:
-        ValueError: There are no records, or a file of them is broken.
+        UserError: There are no records, or a file of them is broken.
     """
     info = records.load_dataset_info(settings.records_dir)
     schema = DATASETS.get(info['dataset']).schema
@@ -94,7 +95,7 @@ def inspect(settings: Settings, track: Track) -> dict[str, Any]:
     for split, row in track(rows, total, 'reading records'):
         tally.add(split, row)
     if not tally.records:
-        raise ValueError(f'{settings.records_dir} holds no record')
+        raise UserError(f'{settings.records_dir} holds no record')
     shown = next(iter(tally.records))
     write_sheets(settings, shown, schema)
     report = {
@@ -129,7 +130,7 @@ def _measured(
     """(split, _measure of the record) of all records, in NumPy.
 
     Raises:
-        ValueError: A file is broken; names it.
+        UserError: A file is broken; names it.
     """
     num_before = 0
     for path in files:
@@ -145,7 +146,7 @@ def _measured(
                 yield _split_of(path), row
         except (tf.errors.DataLossError, tf.errors.InvalidArgumentError) as error:
             fault = 'is cut off, damaged, or not one of this data set; convert again'
-            raise ValueError(f'{path}: record {num_read + 1} {fault}') from error
+            raise UserError(f'{path}: record {num_read + 1} {fault}') from error
         num_before += num_read
 
 
@@ -295,7 +296,7 @@ def views(
                 view = functions[one](tensors, tf.constant([row, column]))
             except tf.errors.InvalidArgumentError as error:
                 fault = 'is in the records, but cannot be decoded'
-                raise ValueError(f'{example["image_id"].decode()} {fault}') from error
+                raise UserError(f'{example["image_id"].decode()} {fault}') from error
             points, visibility = view['keypoints'].numpy(), view['visibility'].numpy()
             image = rendering.to_uint8(view['image']).numpy()
             yield draw_keypoints(image, points, visibility, schema, style=DrawStyle(limbs=True))

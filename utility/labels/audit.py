@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 from absl import logging
 
+from config import UserError
 from preprocessing.schema import KeypointSchema
 from preprocessing.tables import KeypointTable
 from utility.labels.evidence import Shapes, learn
@@ -46,10 +47,10 @@ def audit(
         What was found, the worst first; rows are those of the table, keypoints the schema's.
 
     Raises:
-        ValueError: min_confidence is out of range.
+        UserError: min_confidence is out of range.
     """
     if not 0 < min_confidence < 1:
-        raise ValueError(f'min_confidence={min_confidence}: must be between 0 and 1')
+        raise UserError(f'min_confidence={min_confidence}: must be between 0 and 1')
     if predictions is None:
         predictions = np.full((*table.visibility.shape, 2), np.nan)
     found = []

@@ -161,7 +161,7 @@ def learn(shapes: Shapes, exchanges: Sequence[Exchange], normalizer: tuple[int, 
         normalizer: The two of the n points whose distance divides errors.
 
     Raises:
-        ValueError: No picture has enough points.
+        UserError: No picture has enough points.
     """
     values = shapes.points, shapes.present
     model = ShapeModel.fit(*values)

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 import tensorflow as tf
 
-from config import LossConfig
+from config import LossConfig, UserError
 from utility.codecs.heatmaps import HeatmapCodec
 from utility.losses.kinds import LOSSES
 from utility.losses.ohkm import counting_points, hard_points, mean_over
@@ -41,7 +41,7 @@ def heatmap_loss(
         outputs before weighting, each float32 [].
 
     Raises:
-        ValueError: There are more sigmas or weights than outputs, or an output has no static size.
+        UserError: There are more sigmas or weights than outputs, or an output has no static size.
     """
     kind = LOSSES.get(loss_config.kind)
     sizes = [_static_size(output) for output in outputs]
@@ -78,12 +78,12 @@ def check_loss(loss_config: LossConfig, head: str, gives_logits: bool) -> None:
     The other way round will do: any head can be trained to give logits.
 
     Raises:
-        ValueError: The head gives logits and the loss is not over logits.
+        UserError: The head gives logits and the loss is not over logits.
     """
     if gives_logits and not LOSSES.get(loss_config.kind).over_logits:
         kinds = [name for name in LOSSES.names() if LOSSES.get(name).over_logits]
         allowed = ' or '.join(map(repr, kinds))
-        raise ValueError(f'loss.kind={loss_config.kind!r}: must be {allowed} for the head {head!r}')
+        raise UserError(f'loss.kind={loss_config.kind!r}: must be {allowed} for the head {head!r}')
 
 
 def maps_per_point(loss_config: LossConfig) -> int:
@@ -107,7 +107,7 @@ def to_heatmaps(output: tf.Tensor, loss_config: LossConfig) -> tf.Tensor:
 def per_output(values: tuple[float, ...], num_outputs: int, field: str) -> tuple[float, ...]:
     """One value per output; the last one is repeated."""
     if len(values) > num_outputs:
-        raise ValueError(
+        raise UserError(
             f'{field}={values!r}: must have at most {num_outputs} entries, one per output'
         )
     return values + values[-1:] * (num_outputs - len(values))
@@ -116,5 +116,5 @@ def per_output(values: tuple[float, ...], num_outputs: int, field: str) -> tuple
 def _static_size(output: tf.Tensor) -> tuple[int, int]:
     height, width = output.shape[1:3]
     if height is None or width is None:
-        raise ValueError(f'output of shape {output.shape}: its height and width must be static')
+        raise UserError(f'output of shape {output.shape}: its height and width must be static')
     return height, width

@@ -7,6 +7,7 @@ import os
 import numpy as np
 import tensorflow as tf
 
+from config import UserError
 from preprocessing import records
 from preprocessing.schema import KeypointSchema
 from preprocessing.tables import KeypointTable
@@ -21,12 +22,12 @@ def annotations_of(split_dir: str, schema: KeypointSchema) -> tuple[KeypointTabl
         The table, and the sizes of the pictures, int32 [N, 2], (height, width), px.
 
     Raises:
-        ValueError: The split is not labelled.
+        UserError: The split is not labelled.
     """
     records_dir, split = os.path.split(split_dir.rstrip('/'))
     info = records.load_dataset_info(records_dir or '.')
     if not info['splits'].get(split, {}).get('labelled', False):
-        raise ValueError(f'{split_dir!r} is not a labelled split of the records')
+        raise UserError(f'{split_dir!r} is not a labelled split of the records')
     keys = ('image_id', 'category', 'keypoints', 'visibility', 'image_size')
     files = records.record_files(records.split_patterns(split_dir, 'all'))
     examples = records.decoded(tf.data.TFRecordDataset(files), schema)

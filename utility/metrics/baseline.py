@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from config import UserError
+
 
 def mean_positions(
     keypoints: np.ndarray,
@@ -53,10 +55,10 @@ def mean_position_baseline(
         float64 [N, K, 2], px.
 
     Raises:
-        ValueError: There are no positions of a category.
+        UserError: There are no positions of a category.
     """
     unknown = sorted(set(map(str, categories)) - set(positions))
     if unknown:
-        raise ValueError(f'no mean positions of {unknown[0]!r}; there are: {", ".join(positions)}')
+        raise UserError(f'no mean positions of {unknown[0]!r}; there are: {", ".join(positions)}')
     relative = np.stack([positions[str(category)] for category in categories])
     return relative * np.asarray(image_sizes)[:, np.newaxis, ::-1]

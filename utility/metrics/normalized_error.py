@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from config import UserError
 from preprocessing.schema import KeypointSchema
 from preprocessing.tables import ABSENT_INDEX, KeypointTable
 from utility.statistics.bootstrap import confidence_of
@@ -63,7 +64,7 @@ def normalized_distances(
     lengths = np.where(np.asarray(normalizer) > 0, normalizer, 1.0)
     distances = np.linalg.norm(offsets, axis=-1) / lengths[:, np.newaxis]
     if not np.isfinite(distances[scored]).all():
-        raise ValueError('predicted: a scored point is not a finite number')
+        raise UserError('predicted: a scored point is not a finite number')
     return np.where(scored, distances, np.nan)
 
 
@@ -134,10 +135,10 @@ def summarize(
     """Makes a Score of the normalised distances [N, K] of pictures, NaN where not scored.
 
     Raises:
-        ValueError: No point is scored.
+        UserError: No point is scored.
     """
     if np.isnan(distances).all():
-        raise ValueError(f'no point of {len(distances)} images can be scored')
+        raise UserError(f'no point of {len(distances)} images can be scored')
     labels = np.asarray(categories, dtype=str)
     of_category = _scored_parts({c: distances[labels == c] for c in schema.categories})
     of_keypoint = _scored_parts({n: distances[:, k] for k, n in enumerate(schema.keypoints)})
@@ -175,7 +176,7 @@ def score(
     """Scores predictions; arguments as of distances_to, and whether to estimate how sure NE is.
 
     Raises:
-        ValueError: As distances_to, or nothing can be scored.
+        UserError: As distances_to, or nothing can be scored.
     """
     distances, skipped, lost = distances_to(answers, predicted, schema, missing)
     return summarize(distances, answers.categories, schema, skipped, lost, confidence)
@@ -198,17 +199,17 @@ def distances_to(
         number of pictures without a normaliser, and that of points predicted as absent.
 
     Raises:
-        ValueError: The pictures or their categories differ, or a prediction is missing.
+        UserError: The pictures or their categories differ, or a prediction is missing.
     """
     if missing not in MISSING_POLICIES:
-        raise ValueError(f'missing={missing!r}: must be one of {", ".join(MISSING_POLICIES)}')
+        raise UserError(f'missing={missing!r}: must be one of {", ".join(MISSING_POLICIES)}')
     predicted = in_order_of(predicted, answers, 'the prediction', 'the answers')
     normalizer = normalizers(answers.keypoints, answers.visibility, answers.categories, schema)
     scored = (answers.visibility == 1) & (normalizer > 0)[:, np.newaxis]
     lost = scored & (predicted.visibility < 0)
     if lost.any() and missing == 'error':
         row, k = np.argwhere(lost)[0]
-        raise ValueError(
+        raise UserError(
             f'{np.count_nonzero(lost)} scored points have no prediction, such as '
             f'{schema.keypoints[k]} of {predicted.image_ids[row]} in line {predicted.lines[row]}; '
             '--missing=count scores them as predicted at (-1, -1), --missing=skip leaves them out'
@@ -225,13 +226,13 @@ def matching_rows(
     """Where in `image_ids` each of `wanted_ids` stands: int64 [N].
 
     Raises:
-        ValueError: They are not the same pictures, or hold one twice; counts and some of them are
+        UserError: They are not the same pictures, or hold one twice; counts and some of them are
             told, under the names of the two.
     """
     for ids, holder in ((image_ids, name), (wanted_ids, wanted_name)):
         repeated = [image_id for image_id, count in Counter(ids).items() if count > 1]
         if repeated:
-            raise ValueError(f'{holder} holds {_examples(repeated)} more than once')
+            raise UserError(f'{holder} holds {_examples(repeated)} more than once')
     position = {image_id: row for row, image_id in enumerate(image_ids)}
     lacking = [image_id for image_id in wanted_ids if image_id not in position]
     wanted = set(wanted_ids)
@@ -242,7 +243,7 @@ def matching_rows(
     if extra:
         problems.append(f'{name} has {_examples(extra)} unknown to {wanted_name}')
     if problems:
-        raise ValueError('; '.join(problems))
+        raise UserError('; '.join(problems))
     return np.array([position[image_id] for image_id in wanted_ids], dtype=np.int64)
 
 
@@ -257,14 +258,14 @@ def in_order_of(
     """The table with its rows in the order of another one of the same pictures.
 
     Raises:
-        ValueError: The pictures or their categories differ; told under the names of the two.
+        UserError: The pictures or their categories differ; told under the names of the two.
     """
     rows = matching_rows(table.image_ids, other.image_ids, name, other_name)
     table = KeypointTable(*(values[rows] for values in table))
     differs = np.flatnonzero(table.categories != other.categories)
     if len(differs):
         row = differs[0]
-        raise ValueError(
+        raise UserError(
             f'{name}, line {table.lines[row]}: {table.image_ids[row]} is {table.categories[row]}, '
             f'but {other.categories[row]} in {other_name}; {len(differs)} images differ so'
         )

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from config import OptimizerConfig, Registry
+from config import OptimizerConfig, Registry, UserError
 
 OPTIMIZERS = Registry(
     'optimizer',
@@ -90,7 +90,7 @@ def check_optimizer(config: OptimizerConfig) -> None:
     """Refuses an optimiser that is not known, and settings that it does not use.
 
     Raises:
-        ValueError: So it is; names the setting.
+        UserError: So it is; names the setting.
     """
     own = OPTIMIZERS.get(config.name).options
     rules = {name: OPTIMIZERS.get(name) for name in OPTIMIZERS.names()}
@@ -98,7 +98,7 @@ def check_optimizer(config: OptimizerConfig) -> None:
         users = [name for name, rule in rules.items() if field.name in rule.options]
         value = getattr(config, field.name)
         if users and field.name not in own and value != field.default:
-            raise ValueError(
+            raise UserError(
                 f'optimizer.{field.name}={value!r}: optimizer.name={config.name!r} has no use for '
                 f'it; {" and ".join(users)} have'
             )

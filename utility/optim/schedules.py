@@ -156,7 +156,7 @@ def check_rates(optimizer: OptimizerConfig, schedule: ScheduleConfig) -> None:
     """Refuses a schedule that is not known, or that would go above the base rate.
 
     Raises:
-        ValueError: So it is; names the setting.
+        UserError: So it is; names the setting.
     """
     SCHEDULES.get(schedule.name)
     base = optimizer.learning_rate

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-from config import AveragingConfig, Experiment, check
+from config import AveragingConfig, Experiment, UserError, check
 from utility.optim import schedules
 from utility.optim.schedules import Length
 
@@ -31,7 +31,7 @@ def check_averaging(experiment: Experiment, length: Length) -> None:
     """Refuses settings that would average nothing, or that have no effect.
 
     Raises:
-        ValueError: So it is; names the setting.
+        UserError: So it is; names the setting.
     """
     config = experiment.averaging
     of_swa = ('period', 'period_epochs')
@@ -40,7 +40,7 @@ def check_averaging(experiment: Experiment, length: Length) -> None:
         value = getattr(config, name)
         # An experiment of a time before there were shares has 0 epochs.
         if value and value != getattr(AveragingConfig(), name):
-            raise ValueError(
+            raise UserError(
                 f'averaging.{name}={value!r}: averaging.kind={config.kind!r} has no use for it'
             )
     if config.kind == 'swa':
@@ -70,7 +70,7 @@ def taken_updates(experiment: Experiment, length: Length) -> tuple[int, ...]:
         length: Of the training, in steps.
 
     Raises:
-        ValueError: There are none.
+        UserError: There are none.
     """
     config, length = experiment.averaging, length.in_updates(experiment.optimizer.accumulate)
     start = first_step(config, length)
@@ -81,14 +81,14 @@ def taken_updates(experiment: Experiment, length: Length) -> tuple[int, ...]:
     elif experiment.schedule.name == 'cyclic':
         ends = schedules.cycle_ends(experiment.schedule, length)
     else:
-        raise ValueError(
+        raise UserError(
             "averaging.period=0.0: stands for the cycles of schedule.name='cyclic', but it is "
             f'{experiment.schedule.name!r}; give the share of the training between two weights to '
             'average'
         )
     taken = tuple(end for end in ends if start < end <= length.total_steps)
     if not taken:
-        raise ValueError(
+        raise UserError(
             f'averaging.start={start / length.total_steps:g}: no period or cycle ends between it '
             f'and the end of the training, {length.total_steps / length.steps_per_epoch:g} epochs; '
             'nothing would be averaged'

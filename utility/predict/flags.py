@@ -6,6 +6,7 @@ import os
 
 from absl import flags
 
+from config import UserError
 from nets.precision import PRECISION_HELP, PRECISIONS, XLA_HELP, Compute
 
 _FUSIONS = ('heatmaps', 'keypoints')
@@ -52,18 +53,18 @@ def refuse() -> None:
     """Refuses each of the flags, where nothing is to be predicted.
 
     Raises:
-        ValueError: One was given.
+        UserError: One was given.
     """
     for flag in flags.FLAGS.get_flags_for_module(__name__):
         if flag.present:
-            raise ValueError(f'--{flag.name} is for predicting with --model_dir only')
+            raise UserError(f'--{flag.name} is for predicting with --model_dir only')
 
 
 def _numbers(flag: str, text: str) -> tuple[float, ...]:
     try:
         return tuple(float(part) for part in text.split(','))
     except ValueError as error:
-        raise ValueError(f'--{flag}={text}: must be numbers with commas') from error
+        raise UserError(f'--{flag}={text}: must be numbers with commas') from error
 
 
 def _records_of(values) -> str | None:
@@ -84,7 +85,7 @@ def options(values):
     """The utility.predict.views_to_points.PredictOptions that the flags stand for.
 
     Raises:
-        ValueError: A flag has a value that means nothing.
+        UserError: A flag has a value that means nothing.
     """
     from utility.checkpoints.choice import CheckpointChoice
     from utility.predict.test_time_augmentation import ViewOptions

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import numpy as np
 import tensorflow as tf
 
-from config import Experiment
+from config import Experiment, UserError
 from nets import precision
 from preprocessing.datasets import DATASETS
 from preprocessing.schema import KeypointSchema
@@ -85,14 +85,14 @@ def trained_networks(
     """What networks_of_runs finds, ready to predict.
 
     Raises:
-        ValueError: One has no such checkpoint, a path would stand for those of several, or this
+        UserError: One has no such checkpoint, a path would stand for those of several, or this
             machine cannot compute as options.compute asks.
     """
     precision.check(options.compute)
     found = networks_of_runs(run_dirs, categories)
     folders = sorted({folder for together in found for folder in together})
     if options.checkpoint.is_path and len(folders) > 1:
-        raise ValueError(
+        raise UserError(
             f'checkpoint={options.checkpoint.which!r} is a path, of one network, but there are '
             f'{", ".join(folders)}; give a name that each of these folders holds'
         )
@@ -104,7 +104,7 @@ def common_heatmap_size(networks: Sequence[TrainedNetwork]) -> tuple[int, int]:
     """The size in which the heat maps of several networks are averaged: that of the finest.
 
     Raises:
-        ValueError: The networks do not see the same part of a picture.
+        UserError: The networks do not see the same part of a picture.
     """
     first = networks[0].experiment
     height, width = first.network.image_size
@@ -112,13 +112,13 @@ def common_heatmap_size(networks: Sequence[TrainedNetwork]) -> tuple[int, int]:
         experiment = network.experiment
         other_height, other_width = experiment.network.image_size
         if height * other_width != width * other_height:
-            raise ValueError(
+            raise UserError(
                 f'{network.folder}: pictures of {experiment.network.image_size} have other '
                 f'proportions than {first.network.image_size} of {networks[0].folder}; '
                 "their heat maps cannot be averaged, but points can: fuse='keypoints'"
             )
         if experiment.data.eval_ops != first.data.eval_ops:
-            raise ValueError(
+            raise UserError(
                 f'{network.folder}: data.eval_ops={experiment.data.eval_ops!r}, but '
                 f'{first.data.eval_ops!r} in {networks[0].folder}; heat maps cannot be '
                 "averaged, but points can: fuse='keypoints'"

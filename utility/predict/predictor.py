@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from config import Experiment
+from config import Experiment, UserError
 from nets import precision
 from preprocessing import make_input_fn, records
 from preprocessing.conversion.pictures import Picture
@@ -66,11 +66,11 @@ def categories_of(split_dir: str) -> dict[str, int]:
     """The categories that a split of the records holds, and how many pictures of each.
 
     Raises:
-        ValueError: It is no split, or an empty one.
+        UserError: It is no split, or an empty one.
     """
     counts = {name: n for name, n in records.count_by_category(split_dir, 'all').items() if n}
     if not counts:
-        raise ValueError(f'{split_dir!r} holds no records')
+        raise UserError(f'{split_dir!r} holds no records')
     return counts
 
 
@@ -91,7 +91,7 @@ def predict_split(
         on_row: Called whenever a picture is done, with its number in its pass and network.
 
     Raises:
-        ValueError: A path holds no run or not the records that dataset.json tells of, a network
+        UserError: A path holds no run or not the records that dataset.json tells of, a network
             has no checkpoint yet or that of another, or heat maps cannot be averaged.
     """
     counts = categories_of(split_dir)
@@ -192,7 +192,7 @@ def _predict_pass(
     rows = track(fusion.together(sources, networks, options), count, name)
     found, number = _collect(rows, count, networks[0].full_schema, on_row)
     if number != count:
-        raise ValueError(
+        raise UserError(
             f'{", ".join(files)}: {number} records, but {count} by {records.DATASET_FILE}; '
             'run convert_tfrecords.py again'
         )

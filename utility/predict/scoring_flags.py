@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from absl import flags
 
+from config import UserError
 from utility.predict import flags as prediction_flags
 
 _OF_CSVS = ('missing', 'dataset')
@@ -34,15 +35,15 @@ def are_csvs_given(values, with_data_dir: bool = False) -> bool:
         with_data_dir: Whether records may come with a submission.
 
     Raises:
-        ValueError: It is neither or both, or a flag that was given belongs to the other.
+        UserError: It is neither or both, or a flag that was given belongs to the other.
     """
     csvs, runs = (values.prediction, values.answers), (values.data_dir, values.model_dir)
     only_csvs = all(csvs) and not values.model_dir and (with_data_dir or not values.data_dir)
     if not (only_csvs or all(runs) and not any(csvs)):
-        raise ValueError('give either --prediction and --answers, or --data_dir and --model_dir')
+        raise UserError('give either --prediction and --answers, or --data_dir and --model_dir')
     if only_csvs:
         prediction_flags.refuse()
     for name in () if only_csvs else _OF_CSVS:
         if values[name].present:
-            raise ValueError(f'--{name} is for --prediction and --answers only')
+            raise UserError(f'--{name} is for --prediction and --answers only')
     return only_csvs

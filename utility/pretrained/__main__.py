@@ -15,7 +15,7 @@ from collections.abc import Iterator
 
 from absl import flags
 
-from config import NetworkConfig
+from config import NetworkConfig, UserError
 from utility.command_line import scripts
 from utility.pretrained import packages, published
 from utility.pretrained.adoption import adopt
@@ -64,11 +64,11 @@ def _main(positional: list[str]) -> None:
     values = flags.FLAGS
     asked = [values.list, bool(values.get), bool(positional)]
     if sum(asked) != 1 or len(positional) > 1:
-        raise ValueError('give one of --list, --get=NAME and a file of weights')
+        raise UserError('give one of --list, --get=NAME and a file of weights')
     if values.backbone and not positional:
-        raise ValueError('--backbone is for a file of weights; --list tells of all backbones')
+        raise UserError('--backbone is for a file of weights; --list tells of all backbones')
     if values.allow_partial_init and not values.backbone:
-        raise ValueError('--allow_partial_init needs --backbone, which the weights are a part of')
+        raise UserError('--allow_partial_init needs --backbone, which the weights are a part of')
     if values.list:
         print('\n'.join(_listing()))
     elif values.get:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from absl import logging
 
-from config import EXPERIMENT_FILE, NetworkConfig
+from config import EXPERIMENT_FILE, NetworkConfig, UserError
 from utility.pretrained import loading
 
 # Options of backbones that any weights go with.
@@ -56,7 +56,7 @@ def adopt(network: NetworkConfig, path: str, allow_partial: bool = False) -> Net
         allow_partial: Keeps, with a warning, what the network sets otherwise.
 
     Raises:
-        ValueError: The network sets something else, or the weights are of another backbone, damaged
+        UserError: The network sets something else, or the weights are of another backbone, damaged
             or of unknown origin.
     """
     demands = _demands(path, network.backbone)
@@ -68,7 +68,7 @@ def adopt(network: NetworkConfig, path: str, allow_partial: bool = False) -> Net
     if conflicts:
         said = f'{path} needs other settings (set / needed): {"; ".join(conflicts)}'
         if not allow_partial:
-            raise ValueError(f'{said}. Leave them to the weights. {PARTIAL} to keep them')
+            raise UserError(f'{said}. Leave them to the weights. {PARTIAL} to keep them')
         logging.warning('%s; kept', said)
     return _changed(network, [s for s in different if not s.is_set], path)
 
@@ -115,7 +115,7 @@ def _demands(path: str, backbone: str) -> _Demands | None:
         described = _hub_config(path) if file.kind in ('torch', 'safetensors') else {}
         name = str(described.get('architecture', origin.timm_prefix))
         if not name.startswith(origin.timm_prefix):
-            raise ValueError(
+            raise UserError(
                 f"{path!r}: timm's {name!r}, as {_HUB_CONFIG} beside it says, pads and normalises "
                 f'otherwise than the backbones here; take {origin.timm_prefix + name!r}'
             )
@@ -136,7 +136,7 @@ def _hub_config(path: str) -> dict[str, Any]:
     try:
         values = json.loads(config.read_text(encoding='utf-8'))
     except ValueError as error:
-        raise ValueError(f'{config}: {error}') from error
+        raise UserError(f'{config}: {error}') from error
     return values if isinstance(values, dict) else {}
 
 

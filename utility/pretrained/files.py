@@ -25,6 +25,7 @@ from collections.abc import Callable, Iterator, Mapping
 import ml_dtypes
 import numpy as np
 
+from config import UserError
 from utility.pretrained import packages
 
 # Names with shapes, and what reads one of them in the type in which it is stored.
@@ -77,12 +78,12 @@ class WeightFile(contextlib.AbstractContextManager):
         """One tensor, C-contiguous: floats of any width as float32, integers as they are.
 
         Raises:
-            ValueError: There is no such tensor, the file is closed, or the numbers are damaged.
+            UserError: There is no such tensor, the file is closed, or the numbers are damaged.
         """
         if self._closed:
-            raise ValueError(f'{self.path!r} is closed')
+            raise UserError(f'{self.path!r} is closed')
         if name not in self.shapes:
-            raise ValueError(f'{self.path!r} has no tensor {name!r}')
+            raise UserError(f'{self.path!r} has no tensor {name!r}')
         with _blamed_on(self.path, 'it is damaged: '):
             stored = self._load(name)
             dtype = stored.dtype.newbyteorder('=') if stored.dtype.kind in 'iu' else np.float32
@@ -106,7 +107,7 @@ def open_weights(path: str) -> WeightFile:
             tf.io.gfile opens. A file that is not local is copied, for as long as it is open.
 
     Raises:
-        ValueError: There is nothing, it is of no known kind, or it is damaged.
+        UserError: There is nothing, it is of no known kind, or it is damaged.
     """
     path = os.fspath(path)
     with contextlib.ExitStack() as resources:
@@ -115,7 +116,7 @@ def open_weights(path: str) -> WeightFile:
         with _blamed_on(path, 'it is truncated or damaged: '):
             tensors = _OPENERS[kind](place, resources)
             if not tensors[0]:
-                raise ValueError('it holds no tensors')
+                raise UserError('it holds no tensors')
             if kind != 'checkpoint':
                 _check_sizes(tensors[0], os.path.getsize(place))
         return WeightFile(path, kind, tensors, resources.pop_all())
@@ -136,8 +137,8 @@ def _blamed_on(path: str, reason: str = '') -> Iterator[None]:
         yield
     except Exception as error:
         text = next(iter(str(error).splitlines()), '')[:400]
-        text = text if type(error) is ValueError else f'{reason}{type(error).__name__}: {text}'
-        raise ValueError(f'cannot read weights from {path!r}: {text}') from error
+        text = text if isinstance(error, UserError) else f'{reason}{type(error).__name__}: {text}'
+        raise UserError(f'cannot read weights from {path!r}: {text}') from error
 
 
 def _locate(path: str, resources: contextlib.ExitStack) -> tuple[str, str]:
@@ -147,10 +148,10 @@ def _locate(path: str, resources: contextlib.ExitStack) -> tuple[str, str]:
         return 'checkpoint', path
     if not files.exists(path):
         advice = packages.how_to_get(path)
-        raise ValueError('there is no such file or checkpoint' + (advice and f'; {advice}'))
+        raise UserError('there is no such file or checkpoint' + (advice and f'; {advice}'))
     part = _CHECKPOINT_PART.match(path)
     if part and files.exists(f'{part.group(1)}.index'):
-        raise ValueError(f'it is a part of a checkpoint: give its prefix, {part.group(1)!r}')
+        raise UserError(f'it is a part of a checkpoint: give its prefix, {part.group(1)!r}')
     place = path
     if files is not os.path:
         place = os.path.join(resources.enter_context(tempfile.TemporaryDirectory()), 'weights')
@@ -174,7 +175,7 @@ def _kind(path: str) -> str:
     for position, magic, kind in _BINARY:
         if head.startswith(magic, position):
             return kind
-    raise ValueError(f'it is {_describe(head)}')
+    raise UserError(f'it is {_describe(head)}')
 
 
 def _describe(head: bytes) -> str:
@@ -195,7 +196,7 @@ def _check_sizes(shapes: Mapping[str, tuple[int, ...]], file_size: int) -> None:
     """Refuses a tensor that a small file makes large by repeating elements."""
     for name, shape in shapes.items():
         if math.prod(shape) > file_size:
-            raise ValueError(f'{name!r} of shape {shape} is larger than the file')
+            raise UserError(f'{name!r} of shape {shape} is larger than the file')
 
 
 def _is_number(dtype: object) -> bool:

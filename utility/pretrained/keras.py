@@ -11,6 +11,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from config import UserError
 from utility.pretrained.origin import UNSCALED, Origin, Shapes, Source
 
 EPSILON = 1.001e-5  # of Keras's batch norm in ResNet
@@ -44,7 +45,7 @@ def _layer(name: str) -> str | None:
 
 def _resnet(shapes: Shapes) -> dict[str, Source]:
     if any('_preact_bn/' in name for name in shapes):
-        raise ValueError(
+        raise UserError(
             'ResNet V2 of Keras normalises before its convolutions; it fits keras/ResNet50V2 and '
             'the like only'
         )

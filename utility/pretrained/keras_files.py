@@ -11,6 +11,8 @@ from collections.abc import Iterator, Mapping
 
 import h5py
 
+from config import UserError
+
 WHOLE_MODEL = 'model_weights'
 # Of TensorFlow: the first output of the operation that holds the variable.
 NAME_SUFFIX = ':0'
@@ -20,7 +22,7 @@ def find_weights(file: h5py.File) -> dict[str, h5py.Dataset]:
     """Every dataset of the layers, by the weight's name without ':0', such as 'conv1/kernel'.
 
     Raises:
-        ValueError: A name repeats, or something leads out of the file or in a circle. A damaged
+        UserError: A name repeats, or something leads out of the file or in a circle. A damaged
             file raises other errors as well, here and when a dataset is read.
     """
     visited = set()
@@ -33,7 +35,7 @@ def find_weights(file: h5py.File) -> dict[str, h5py.Dataset]:
         for name, dataset in _datasets(inside, visited):
             name = name[: -len(NAME_SUFFIX)] if name.endswith(NAME_SUFFIX) else name
             if name in weights:
-                raise ValueError(f'it holds {name!r} twice')
+                raise UserError(f'it holds {name!r} twice')
             weights[name] = dataset
     return weights
 
@@ -47,11 +49,11 @@ def _members(group: h5py.Group, visited: set[int]) -> dict[str, object]:
     """
     address = h5py.h5o.get_info(group.id).addr
     if address in visited:
-        raise ValueError(f'its group {group.name!r} is linked twice')
+        raise UserError(f'its group {group.name!r} is linked twice')
     visited.add(address)
     for name in group:
         if not isinstance(group.get(name, getlink=True), h5py.HardLink):
-            raise ValueError(f'{name!r} in it is a link to elsewhere')
+            raise UserError(f'{name!r} in it is a link to elsewhere')
     return {name: group[name] for name in group}
 
 
@@ -65,7 +67,5 @@ def _datasets(
         elif isinstance(member, h5py.Dataset) and member.shape is not None:
             # Such a dataset can unpack to any size, or be of other files.
             if member.chunks or member.external or member.is_virtual:
-                raise ValueError(
-                    f'{name!r} in it is in pieces or elsewhere, not as Keras stores it'
-                )
+                raise UserError(f'{name!r} in it is in pieces or elsewhere, not as Keras stores it')
             yield above + name, member

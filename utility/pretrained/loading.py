@@ -8,7 +8,7 @@ import os
 import tempfile
 from collections.abc import Iterator
 
-from config import EXPERIMENT_FILE, NetworkConfig
+from config import EXPERIMENT_FILE, NetworkConfig, UserError
 from utility.checkpoints import variables
 from utility.checkpoints.variables import Weights
 from utility.pretrained.files import WeightFile, open_weights
@@ -19,7 +19,7 @@ def own_weights(path: str) -> Weights | None:
     """Those of a checkpoint of this project; None for all else.
 
     Raises:
-        ValueError: There is nothing, or it is damaged.
+        UserError: There is nothing, or it is damaged.
     """
     with open_weights(path) as file:
         if file.kind != 'checkpoint':
@@ -53,7 +53,7 @@ def opened(path: str, backbone: str) -> Iterator[tuple[WeightFile, Origin, dict[
             origin = identify(file.shapes, file.kind, backbone)
             sources = origin.sources(file.shapes)
         except ValueError as error:
-            raise ValueError(f'{path!r}: {error}') from error
+            raise UserError(f'{path!r}: {error}') from error
         yield file, origin, sources
 
 
@@ -67,7 +67,7 @@ def describe(path: str, backbone: str = '', save_as: str = '') -> Weights:
             names; '': none is written.
 
     Raises:
-        ValueError: There is nothing, it is damaged, or of unknown origin.
+        UserError: There is nothing, it is damaged, or of unknown origin.
     """
     own = own_weights(path)
     if own:

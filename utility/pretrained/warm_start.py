@@ -16,7 +16,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from absl import logging
 
-from config import NetworkConfig
+from config import NetworkConfig, UserError
 from utility.checkpoints import variables as checkpoints
 from utility.checkpoints.variables import WarmStart, Weights
 from utility.pretrained.adoption import PARTIAL, adopt, option_defaults
@@ -63,17 +63,17 @@ def plan(
         backbone: Its name, to look for the name meant among similar ones first.
 
     Raises:
-        ValueError: Nothing fits, or not all of the backbone, or the weights are of another one, and
+        UserError: Nothing fits, or not all of the backbone, or the weights are of another one, and
             allow_partial is not set.
     """
     report = checkpoints.compare(weights, variables)
     if not report.restored:
-        raise ValueError(
+        raise UserError(
             f'nothing of {weights.path!r} fits this network.{_suggestion(weights, backbone)}'
         )
     if not (report.fills_backbone or allow_partial):
         reason = _other_norm(report) or _suggestion(weights, backbone)
-        raise ValueError(f'{report}; {_examples(report)}.{reason} {PARTIAL} to start from a part')
+        raise UserError(f'{report}; {_examples(report)}.{reason} {PARTIAL} to start from a part')
     return report
 
 
@@ -104,7 +104,7 @@ def check_frozen(network: NetworkConfig, variables: Sequence, restored: Collecti
         restored: Names of those that start from weights.
 
     Raises:
-        ValueError: Frozen batch norms start afresh.
+        UserError: Frozen batch norms start afresh.
     """
     kinds = {True: network.norm, False: network.norm_of_head}
     names = [variable.name.split(':')[0] for variable in variables]
@@ -116,7 +116,7 @@ def check_frozen(network: NetworkConfig, variables: Sequence, restored: Collecti
         and name not in restored
     ]
     if afresh:
-        raise ValueError(
+        raise UserError(
             f"network.norm='frozen' keeps statistics, but {len(afresh)} of them start afresh: "
             f'{", ".join(afresh[:_SHOWN])}. Give --init_checkpoint with weights that have them; '
             "a head without weights needs network.head_norm='batch' or 'group'"

@@ -16,6 +16,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from config import UserError
+
 LEVEL = 0.95
 NUM_SAMPLES = 2000  # of the bootstrap; an end of the interval then moves by about 1 % of its width
 NUM_FLIPS = 10000  # of the signs; the smallest p-value is 1 / (1 + NUM_FLIPS)
@@ -79,7 +81,7 @@ def ne_interval(
         seed: Of the draws.
 
     Raises:
-        ValueError: Fewer than two pictures are scored, or an argument is out of range.
+        UserError: Fewer than two pictures are scored, or an argument is out of range.
     """
     return ratio_interval(*picture_sums(distances), level, num_samples, seed)
 
@@ -102,14 +104,14 @@ def ratio_interval(
     """sum(sums) / sum(counts) and its BCa interval; sums and counts [N] of pictures.
 
     Raises:
-        ValueError: There are fewer than two pictures, or an argument is out of range.
+        UserError: There are fewer than two pictures, or an argument is out of range.
     """
     if len(sums) < 2:
-        raise ValueError(f'{len(sums)} scored pictures: an interval needs two or more')
+        raise UserError(f'{len(sums)} scored pictures: an interval needs two or more')
     if not 0 < level < 1:
-        raise ValueError(f'level={level}: must be between 0 and 1')
+        raise UserError(f'level={level}: must be between 0 and 1')
     if num_samples < 1:
-        raise ValueError(f'num_samples={num_samples}: must be positive')
+        raise UserError(f'num_samples={num_samples}: must be positive')
     value = sums.sum() / counts.sum()
     samples = np.sort(np.concatenate(list(_resampled(sums, counts, num_samples, seed))))
     # Half of those that are equal count as below, or a ratio that never changes would have no ends.
@@ -160,7 +162,7 @@ def confidence_of(distances: np.ndarray, categories: Sequence[str], seed: int = 
         per_category: Category -> [low, high]. Without those of fewer than two scored pictures.
 
     Raises:
-        ValueError: Fewer than two pictures are scored.
+        UserError: Fewer than two pictures are scored.
     """
     labels = np.asarray(categories, dtype=str)
     has_points = (~np.isnan(distances)).any(1)
@@ -193,12 +195,12 @@ def compare(
         seed: Of signs and draws.
 
     Raises:
-        ValueError: The shapes differ, or fewer than two pictures are scored.
+        UserError: The shapes differ, or fewer than two pictures are scored.
     """
     if distances.shape != others.shape:
-        raise ValueError(f'shapes {distances.shape} and {others.shape}: must be equal')
+        raise UserError(f'shapes {distances.shape} and {others.shape}: must be equal')
     if num_flips < 1:
-        raise ValueError(f'num_flips={num_flips}: must be positive')
+        raise UserError(f'num_flips={num_flips}: must be positive')
     sums, counts = picture_sums(distances - others)
     difference = ratio_interval(sums, counts, seed=seed)
     residuals = sums - difference.value * counts
@@ -249,19 +251,17 @@ def grouped_folds(
         int64 [N], from 0 to num_folds - 1.
 
     Raises:
-        ValueError: There are fewer groups than folds, or fewer than two folds.
+        UserError: There are fewer groups than folds, or fewer than two folds.
     """
     if num_folds < 2:
-        raise ValueError(f'num_folds={num_folds}: must be 2 or more')
+        raise UserError(f'num_folds={num_folds}: must be 2 or more')
     if len(groups) != len(categories):
-        raise ValueError(f'{len(groups)} groups and {len(categories)} categories: must be as many')
+        raise UserError(f'{len(groups)} groups and {len(categories)} categories: must be as many')
     contents: dict[str | bytes, Counter] = defaultdict(Counter)
     for group, category in zip(groups, categories):
         contents[group][str(category)] += 1
     if len(contents) < num_folds:
-        raise ValueError(
-            f'num_folds={num_folds}: there are only {len(contents)} different pictures'
-        )
+        raise UserError(f'num_folds={num_folds}: there are only {len(contents)} different pictures')
     rank = {group: (-sum(contents[group].values()), _hash(group, seed)) for group in contents}
     filled: Mapping[str, np.ndarray] = defaultdict(lambda: np.zeros(num_folds))
     total, fold_of = np.zeros(num_folds), {}

@@ -16,6 +16,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from config import UserError
+
 MIN_POINTS = 3  # of a picture that can be judged: two have the same shape always
 _DOF = 4.0  # degrees of freedom of the t distribution
 _NUM_ROUNDS = 2  # of alignment to the mean shape
@@ -81,11 +83,11 @@ class ShapeModel:
             present: bool [N, n]; pictures of fewer than MIN_POINTS are passed over.
 
         Raises:
-            ValueError: There is no picture with as many points.
+            UserError: There is no picture with as many points.
         """
         usable = present.sum(1) >= MIN_POINTS
         if not usable.any():
-            raise ValueError(f'no picture has {MIN_POINTS} points, to learn their shape from')
+            raise UserError(f'no picture has {MIN_POINTS} points, to learn their shape from')
         return _fit(np.asarray(points, np.float64)[usable], present[usable])
 
     def conditional(self, points: np.ndarray, present: np.ndarray) -> Conditional:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from config import UserError
 from preprocessing.files import read_bytes
 from preprocessing.schema import KeypointSchema
 from preprocessing.tables import IMAGE_ID
@@ -92,7 +93,7 @@ def read_split(split_dir: str, schema: KeypointSchema) -> Split:
     """The pictures of a split of the records, RECORDS/test_0, labelled or not.
 
     Raises:
-        ValueError: It is no split of records, or has none.
+        UserError: It is no split of records, or has none.
     """
     import tensorflow as tf  # here, because it takes seconds
 
@@ -100,7 +101,7 @@ def read_split(split_dir: str, schema: KeypointSchema) -> Split:
     from preprocessing.conversion.convert import REJECTED_FILE
 
     if not records.count_records(split_dir):
-        raise ValueError(f'{split_dir!r} holds no records')
+        raise UserError(f'{split_dir!r} holds no records')
 
     def pictures(file: tf.Tensor) -> tf.data.Dataset:
         decoded = records.decoded(tf.data.TFRecordDataset(file), schema)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from config import UserError
 from preprocessing.schema import KeypointSchema
 from preprocessing.tables import KeypointTable, own_points, write_table
 from utility.metrics.normalized_error import matching_rows
@@ -28,7 +29,7 @@ def check(
             only checked not to lie left of or above the picture.
 
     Raises:
-        ValueError: Tells the first picture and point that is wrong.
+        UserError: Tells the first picture and point that is wrong.
     """
     matching_rows(table.image_ids, expected_ids, 'the submission', 'the test split')
     own = own_points(table.categories, schema)
@@ -40,12 +41,12 @@ def check(
 
 
 def refuse(wrong: np.ndarray, table: KeypointTable, schema: KeypointSchema, problem: str) -> None:
-    """Raises a ValueError about the first of the table's points that is True in wrong [N, K]."""
+    """Raises a UserError about the first of the table's points that is True in wrong [N, K]."""
     if wrong.any():
         row, k = np.argwhere(wrong)[0]
         where = f'{table.image_ids[row]} ({table.categories[row]}), {schema.keypoints[k]}'
         at = f' at {table.keypoints[row, k].tolist()}' if table.visibility[row, k] >= 0 else ''
-        raise ValueError(f'{where}{at}: {problem}')
+        raise UserError(f'{where}{at}: {problem}')
 
 
 def write_submission(
@@ -70,7 +71,7 @@ def write_submission(
         expected_ids: The pictures of the test split, each of which must be predicted once.
 
     Raises:
-        ValueError: The pictures are not those expected, or a coordinate is not a finite number.
+        UserError: The pictures are not those expected, or a coordinate is not a finite number.
     """
     own = own_points(categories, schema)
     table = KeypointTable(

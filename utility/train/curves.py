@@ -62,7 +62,7 @@ def write_page(folder: str, step: int) -> None:
 
     Raises:
         OSError: It cannot be written.
-        ValueError: A table is broken.
+        UserError: A table is broken.
     """
     taken = step_tables.read(os.path.join(folder, log.FILE), up_to=step)
     found = evaluations.read(folder, up_to=step)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 import tensorflow as tf
 
-from config import Experiment
+from config import Experiment, UserError
 from utility.checkpoints import files, runs, snapshots, variables
 from utility.optim import schedules
 from utility.train.plan import Plan, make_plan
@@ -24,7 +24,7 @@ def check(folder: str, experiment: Experiment, plan: Plan, data_dir: str) -> Non
         data_dir: The records.
 
     Raises:
-        ValueError: So it is; tells what would have been another.
+        UserError: So it is; tells what would have been another.
     """
     if not variables.has_checkpoint(folder):
         return
@@ -35,7 +35,7 @@ def check(folder: str, experiment: Experiment, plan: Plan, data_dir: str) -> Non
     planned = make_plan(there, data_dir, plan.replicas)
     difference = _difference(experiment, planned, plan, taken)
     if difference:
-        raise ValueError(
+        raise UserError(
             f'epochs={experiment.epochs:g}: {folder} was planned for epochs={there.epochs:g} and '
             f'stands at step {taken}; with the new length {difference}. Give another --model_dir, '
             f'and --init_checkpoint={folder} to start from its weights'

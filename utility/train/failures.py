@@ -24,11 +24,11 @@ def explained(folder: str, check_records: Callable[[], None]) -> Iterator[None]:
 
     Args:
         folder: Of the network.
-        check_records: Reads the records of the training; raises ValueError if they are broken.
+        check_records: Reads the records of the training; raises UserError if they are broken.
 
     Raises:
         RunError: The training has failed in one of the known ways.
-        ValueError: It has failed because of its records.
+        UserError: It has failed because of its records.
     """
     try:
         yield

@@ -8,7 +8,7 @@ import os
 from absl import flags
 
 import config
-from config import ALL_THEN_EACH
+from config import ALL_THEN_EACH, UserError
 from nets.precision import PRECISION_HELP, PRECISIONS, RECOMPUTE_HELP, XLA_HELP, Compute
 from utility.distribute.strategies import STRATEGIES
 from utility.pretrained import packages
@@ -66,9 +66,9 @@ class RunOptions:
     def __post_init__(self):
         asked = [f'--{name}' for name in _REHEARSALS if getattr(self, name)]
         if len(asked) > 1:
-            raise ValueError(f'{" ".join(asked)}: give one of them')
+            raise UserError(f'{" ".join(asked)}: give one of them')
         if self.find_learning_rate and self.strategy != 'none':
-            raise ValueError(
+            raise UserError(
                 f'--find_learning_rate --strategy={self.strategy}: it tries rates on one device; '
                 'leave --strategy out, and give --set optimizer.accumulate=N for the batch of N '
                 'devices'

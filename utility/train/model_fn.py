@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from config import Experiment
+from config import Experiment, UserError
 from nets import HEADS, build_network
 from nets.precision import Compute
 from preprocessing.ops import op_string
@@ -250,7 +250,7 @@ def loss_scale_of(precision: str, model_dir: str) -> loss_scaling.LossScale | No
         model_dir: Of the network.
 
     Raises:
-        ValueError: The training is under way in another precision.
+        UserError: The training is under way in another precision.
     """
     if precision != 'float16':
         return None
@@ -258,7 +258,7 @@ def loss_scale_of(precision: str, model_dir: str) -> loss_scaling.LossScale | No
     if newest and not any(
         n.startswith(loss_scaling.SCOPE) for n, _, _ in checkpoints.list_variables(newest)
     ):
-        raise ValueError(
+        raise UserError(
             f'--precision=float16: {newest} was trained in another precision and has no loss '
             'scale; go on in float32 or bfloat16, or start a new run with --init_checkpoint'
         )

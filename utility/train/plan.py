@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from config import Experiment
+from config import Experiment, UserError
 from preprocessing import training_data
 from preprocessing.datasets import DATASETS
 from preprocessing.schema import KeypointSchema
@@ -55,7 +55,7 @@ def make_plan(experiment: Experiment, data_dir: str, replicas: int) -> Plan:
     stop is a multiple of it.
 
     Raises:
-        ValueError: The optimiser, the schedule or the records are not fit for it.
+        UserError: The optimiser, the schedule or the records are not fit for it.
     """
     data, optimizer, schedule = experiment.data, experiment.optimizer, experiment.schedule
     rules.check_optimizer(optimizer)
@@ -68,7 +68,7 @@ def make_plan(experiment: Experiment, data_dir: str, replicas: int) -> Plan:
         (f'stop_patience={schedule.stop_patience}', schedule.stop_patience > 0),
     ):
         if is_used and not num_val:
-            raise ValueError(
+            raise UserError(
                 f'schedule.{name}: goes by the NE of the validation, and {data_dir} has no '
                 f'validation pictures of {data.category}'
             )

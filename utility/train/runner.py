@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from absl import flags, logging
 
 import config
-from config import ALL_THEN_EACH, Experiment
+from config import ALL_THEN_EACH, Experiment, UserError
 from nets import precision
 from utility.checkpoints import evaluations
 from utility.command_line import scripts
@@ -50,11 +50,11 @@ def train_main(experiment: Experiment) -> None:
 def _check_settings(script: Experiment, final: Experiment, category: str) -> None:
     """Refuses settings that would be overruled, or ignored."""
     if final.data.category != script.data.category:
-        raise ValueError('--set data.category: the networks are chosen with --category')
+        raise UserError('--set data.category: the networks are chosen with --category')
     if final.starts_from != script.starts_from:
-        raise ValueError('--set starts_from: it is set by --category')
+        raise UserError('--set starts_from: it is set by --category')
     if final.finetune != script.finetune and category != ALL_THEN_EACH:
-        raise ValueError(
+        raise UserError(
             f'--set finetune...: is for --category={ALL_THEN_EACH}, not for {category!r}'
         )
 
@@ -63,7 +63,7 @@ def train(experiment: Experiment, options: RunOptions) -> None:
     """Trains the networks that options.category asks for, one after the other.
 
     Raises:
-        ValueError: A setting, a path or a category is wrong, or model_dir holds another experiment.
+        UserError: A setting, a path or a category is wrong, or model_dir holds another experiment.
     """
     with log_file.kept() as keep_log_in:
         _train_all(experiment, options, keep_log_in)

@@ -52,7 +52,7 @@ def trainings(
         options: Of the command.
 
     Raises:
-        ValueError: The weights to start from need other settings.
+        UserError: The weights to start from need other settings.
     """
     folders = {name: os.path.join(options.model_dir, name) for name in categories}
     finetunes = options.category == ALL_THEN_EACH
@@ -97,7 +97,7 @@ def starting_weights(training: Training, given: Weights | None) -> Iterator[Weig
         given: The weights of --init_checkpoint.
 
     Raises:
-        ValueError: The network to go on from has no checkpoint.
+        UserError: The network to go on from has no checkpoint.
     """
     if not training.source:
         yield given

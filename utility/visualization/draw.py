@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 import cv2
 import numpy as np
 
+from config import UserError
 from preprocessing.files import write_bytes
 from preprocessing.schema import KeypointSchema
 
@@ -75,7 +76,7 @@ def draw_keypoints(
         uint8 [H, W, 3] RGB.
 
     Raises:
-        ValueError: A shape or type does not fit.
+        UserError: A shape or type does not fit.
     """
     _check_image(image, 'image')
     keypoints = _checked(keypoints, (schema.num_keypoints, 2), 'keypoints')
@@ -113,13 +114,13 @@ def contact_sheet(images: Iterable[np.ndarray], columns: int, cell_size: int) ->
         uint8 [height, width, 3] RGB.
 
     Raises:
-        ValueError: There is no picture, or an argument is out of range.
+        UserError: There is no picture, or an argument is out of range.
     """
     images = list(images)
     if not images:
-        raise ValueError('images: there is none to put on a sheet')
+        raise UserError('images: there is none to put on a sheet')
     if columns < 1 or cell_size < 1:
-        raise ValueError(f'columns={columns}, cell_size={cell_size}: must be positive')
+        raise UserError(f'columns={columns}, cell_size={cell_size}: must be positive')
     columns = min(columns, len(images))
     pitch = cell_size + SHEET_GAP
     rows = -(-len(images) // columns)
@@ -143,12 +144,12 @@ def encode_image(image: np.ndarray, suffix: str, quality: int = JPEG_QUALITY) ->
         quality: Of a JPEG, 0 to 100.
 
     Raises:
-        ValueError: Another suffix, or not a picture.
+        UserError: Another suffix, or not a picture.
     """
     _check_image(image, 'image')
     kind = suffix.lower()
     if kind not in ('.jpg', '.jpeg', '.png'):
-        raise ValueError(f'suffix={suffix!r}: must be .jpg, .jpeg or .png')
+        raise UserError(f'suffix={suffix!r}: must be .jpg, .jpeg or .png')
     options = [] if kind == '.png' else [cv2.IMWRITE_JPEG_QUALITY, quality]
     _, data = cv2.imencode(kind, cv2.cvtColor(image, cv2.COLOR_RGB2BGR), options)
     return data.tobytes()
@@ -162,12 +163,12 @@ def write_image(path: str | os.PathLike, image: np.ndarray) -> None:
         image: uint8 [H, W, 3] RGB.
 
     Raises:
-        ValueError: The path has another suffix, or image is not a picture.
+        UserError: The path has another suffix, or image is not a picture.
         OSError: The file cannot be written.
     """
     suffix = os.path.splitext(os.fspath(path))[1]
     if suffix.lower() not in ('.jpg', '.jpeg', '.png'):
-        raise ValueError(f'{path}: the name of a picture must end in .jpg, .jpeg or .png')
+        raise UserError(f'{path}: the name of a picture must end in .jpg, .jpeg or .png')
     write_bytes(path, encode_image(image, suffix))
 
 
@@ -181,7 +182,7 @@ def keypoint_color(name: str) -> tuple[int, int, int]:
 
 def _check_image(image: np.ndarray, name: str) -> None:
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
-        raise ValueError(
+        raise UserError(
             f'{name}: {image.dtype} {list(image.shape)} must be uint8 [height, width, 3]'
         )
 
@@ -189,7 +190,7 @@ def _check_image(image: np.ndarray, name: str) -> None:
 def _checked(values: np.ndarray, shape: tuple[int, ...], name: str) -> np.ndarray:
     values = np.asarray(values)
     if values.shape != shape:
-        raise ValueError(f'{name}: shape {list(values.shape)} must be {list(shape)}')
+        raise UserError(f'{name}: shape {list(values.shape)} must be {list(shape)}')
     return values
 
 

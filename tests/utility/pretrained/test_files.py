@@ -18,6 +18,7 @@ import safetensors.numpy
 import tensorflow as tf
 
 from tests import torch_writer
+from tests.commands import ROOT
 from tests.tiny_checkpoints import write_checkpoint
 from utility.pretrained.files import open_weights
 
@@ -357,5 +358,4 @@ def test_local_files_are_read_without_tensorflow_and_torch(tmp_path):
         '    with open_weights(path) as file: file.read("conv/kernel")\n'
         'assert not {"tensorflow", "torch"} & set(sys.modules)'
     )
-    root = pathlib.Path(__file__).resolve().parent.parent
-    subprocess.run([sys.executable, '-c', code, *paths], cwd=root, check=True, timeout=60)
+    subprocess.run([sys.executable, '-c', code, *paths], cwd=ROOT, check=True, timeout=60)

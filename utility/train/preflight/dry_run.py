@@ -59,7 +59,7 @@ def describe(
         compute: How it would be computed.
 
     Raises:
-        ValueError: The network, the loss or an op string is wrong.
+        UserError: The network, the loss or an op string is wrong.
     """
     yield experiment.to_json().rstrip()
     yield ''

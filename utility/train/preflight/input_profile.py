@@ -135,7 +135,7 @@ def describe(
     """The lines that --profile_input prints of the training of one network.
 
     Raises:
-        ValueError: The network, the loss or an op string is wrong.
+        UserError: The network, the loss or an op string is wrong.
     """
     batch_size = experiment.data.batch_size
     parts = stages(experiment, plan, data_dir, augment_on)

@@ -23,7 +23,7 @@ def rehearse(networks: Sequence[stages.Training], options: RunOptions, replicas:
         replicas: That a training would have.
 
     Raises:
-        ValueError: A setting is wrong.
+        UserError: A setting is wrong.
     """
     if options.dry_run or options.profile_input:
         for network in networks:
