@@ -128,8 +128,8 @@ def _summary(info: dict) -> str:
     corrected = info['corrections']
     if corrected:
         kinds = ', '.join(f'{count} {kind}' for kind, count in corrected['kinds'].items())
-        told = f'{corrected["points"]} points of {corrected["pictures"]} pictures'
-        lines.append(f'corrected: {told} ({kinds})')
+        message = f'{corrected["points"]} points of {corrected["pictures"]} pictures'
+        lines.append(f'corrected: {message} ({kinds})')
     duplicates = info['duplicates']
     if duplicates['groups']:
         lines.append(
@@ -160,14 +160,14 @@ def inspect(records_dir: str) -> None:
         output_dir=FLAGS.output_dir or posixpath.join(records_dir, inspect_records.DEFAULT_SUBDIR),
         train_ops=experiment.resolved_ops(FLAGS.ops),
         eval_ops=experiment.resolved_ops(experiment.data.eval_ops),
-        num_pictures=FLAGS.inspect_pictures,
+        num_images=FLAGS.inspect_pictures,
     )
     report = inspect_records.inspect(settings, progress.track)
     print(format_inspection(report))
     print(f'\ninspection: {settings.output_dir}')
     if report['differences']:
-        told = '; '.join(report['differences'])
-        sys.exit(f'error: {records_dir} does not hold what its dataset.json says: {told}')
+        message = '; '.join(report['differences'])
+        sys.exit(f'error: {records_dir} does not hold what its dataset.json says: {message}')
 
 
 def format_inspection(report: Mapping[str, Any]) -> str:

@@ -87,7 +87,7 @@ def main(positional: list[str]) -> None:
     rows = {row for ranked in worst.values() for row, _ in ranked}
     sizes, pictures = None, {}
     if values.data_dir:
-        sizes, pictures = error_cases.read_pictures(case, rows, values.data_dir)
+        sizes, pictures = error_cases.read_images(case, rows, values.data_dir)
     report = make_report(case, errors, missing, scale, sizes)
     report['pictures_lacking'] = len(rows - set(pictures))
     report['worst'] = error_cases.named(case, worst)

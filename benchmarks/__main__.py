@@ -35,8 +35,8 @@ def main(positional: list[str]) -> None:
     results = {
         name: report.measure(f'benchmarks.{name}', values.repeats) for name in _select(values.only)
     }
-    told = ledger.command('python -m benchmarks', ('only', 'repeats'), values)
-    report.publish(told, results, values.output)
+    message = ledger.command('python -m benchmarks', ('only', 'repeats'), values)
+    report.publish(message, results, values.output)
     failed = [result.title for result in results.values() if result.failure]
     if failed:
         raise scripts.RunError(f'not measured: {", ".join(failed)}')

@@ -110,12 +110,12 @@ def measure(
     for seed in seeds:
         fold_of = grouped_folds(picture_groups(predictions), predictions.categories, 2, seed)
         seen, held_out = (np.flatnonzero(fold_of == fold) for fold in range(2))
-        ways = _ways(predictions.of_pictures(seen), truth.of_pictures(seen), schema, max_models)
+        ways = _ways(predictions.of_images(seen), truth.of_images(seen), schema, max_models)
         for name, way in ways.items():
-            others = predictions.of_pictures(held_out).of_models(way.models)
+            others = predictions.of_images(held_out).of_models(way.models)
             measured = np.full(truth.weights.shape, np.nan)
             points = way.ensemble.points(others, schema)
-            measured[held_out] = distances_of(points, truth.of_pictures(held_out))
+            measured[held_out] = distances_of(points, truth.of_images(held_out))
             distances[name].append(measured)
             chosen[name].update([way.chosen] if way.chosen else [])
     base = distances[BASELINE]

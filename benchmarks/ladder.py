@@ -87,19 +87,19 @@ class Stopwatch:
     def __init__(self, batch_size: int):
         self._batch_size = batch_size
         self._start = self._passed = 0.0
-        self.seconds_per_picture = 0.0
+        self.seconds_per_image = 0.0
 
     def __call__(self, row: int) -> None:
         now = time.perf_counter()
         if row == 0:
-            self.seconds_per_picture += self._passed
+            self.seconds_per_image += self._passed
             self._start, self._passed = now, 0.0
         elif row >= self._batch_size:
             self._passed = (now - self._start) / (row + 1 - self._batch_size)
 
     def rate(self) -> float:
         """Pictures per second of the passes together; NaN where all fit into one batch."""
-        total = self.seconds_per_picture + self._passed
+        total = self.seconds_per_image + self._passed
         return 1 / total if total else float('nan')
 
 

@@ -72,9 +72,9 @@ def measure(repeats: int) -> list[Table]:
 # Speed.
 
 
-def write_inputs(folder: str, num_pictures: int, picture_size: int, experiment) -> None:
+def write_inputs(folder: str, num_images: int, picture_size: int, experiment) -> None:
     """Writes FOLDER/records and FOLDER/run."""
-    synthetic_runs.write_split(os.path.join(folder, 'records'), num_pictures, picture_size)
+    synthetic_runs.write_split(os.path.join(folder, 'records'), num_images, picture_size)
     synthetic_runs.write_run(os.path.join(folder, 'run'), experiment)
 
 
@@ -109,7 +109,7 @@ def seed(folder: str, way: Way) -> Iterator[dict[str, float]]:
     """
     from benchmarks import seed_prediction
 
-    measured = seed_prediction.seconds_per_picture(*_paths(folder), *way, _TIMED_SEED)
+    measured = seed_prediction.seconds_per_image(*_paths(folder), *way, _TIMED_SEED)
     next(measured)
     yield {}
     for seconds in measured:
@@ -223,17 +223,17 @@ _NORMS_NOTES = (
 # Memory.
 
 
-def remember(num_pictures: int) -> Table:
+def remember(num_images: int) -> Table:
     """Memory while so many small pictures are predicted and scored, by a tiny network."""
     settings = [f'{key}={value}' for key, value in TINY.items()]
     experiment = recipes.load('resnet18_dhn').override(*settings)
     with tempfile.TemporaryDirectory() as folder:
-        isolated.call(write_inputs, folder, num_pictures, _TINY_PICTURE_SIZE, experiment)
-        found = isolated.call(watch_memory, folder, num_pictures)
-    return memory_table(found, num_pictures)
+        isolated.call(write_inputs, folder, num_images, _TINY_PICTURE_SIZE, experiment)
+        found = isolated.call(watch_memory, folder, num_images)
+    return memory_table(found, num_images)
 
 
-def watch_memory(folder: str, num_pictures: int) -> dict[str, Any]:
+def watch_memory(folder: str, num_images: int) -> dict[str, Any]:
     """In a process of its own: predicts, by flip and two passes, and scores.
 
     Returns:
@@ -248,7 +248,7 @@ def watch_memory(folder: str, num_pictures: int) -> dict[str, Any]:
     from utility.train import memory
 
     run_dir, split_dir = _paths(folder)
-    places = {round(share * num_pictures) - 1 for share in _SHARES}
+    places = {round(share * num_images) - 1 for share in _SHARES}
     sizes = []
 
     def look(row):
@@ -270,20 +270,20 @@ def watch_memory(folder: str, num_pictures: int) -> dict[str, Any]:
     }
 
 
-def memory_table(found: dict[str, Any], num_pictures: int) -> Table:
+def memory_table(found: dict[str, Any], num_images: int) -> Table:
     """The table of what `watch_memory` found."""
-    header = ('memory after', *(f'{share * num_pictures:,.0f}' for share in _SHARES), 'growth')
+    header = ('memory after', *(f'{share * num_images:,.0f}' for share in _SHARES), 'growth')
     rows = []
     for number, sizes in enumerate(found['passes'], 1):
         growth = sizes[-1] - sizes[0]
         cells = (f'{size:.0f}' for size in sizes)
         rows.append((f'pass {number}, MB', *cells, f'{growth:+.0f}', *_FLAT.cells(growth)))
-    rate = num_pictures / found['seconds']
+    rate = num_images / found['seconds']
     notes = (
-        f'{num_pictures:,} pictures of {_TINY_PICTURE_SIZE} px and a network of 32 px, flip and '
+        f'{num_images:,} pictures of {_TINY_PICTURE_SIZE} px and a network of 32 px, flip and '
         f'two passes: {rate:.0f} pictures/s.',
         'What grows are the results: 24 points of two coordinates, a score and a visibility each, '
-        f'{num_pictures * 24 * 16 / 2**20:.0f} MB, and the names of the pictures.',
+        f'{num_images * 24 * 16 / 2**20:.0f} MB, and the names of the pictures.',
         f'After scoring them, with the answers: {found["scored"]:.0f} MB.',
     )
     return Table('Memory', (*header, TARGET, MET), rows, notes, found)

@@ -36,14 +36,14 @@ class Paths(NamedTuple):
     out: str
 
 
-def write(paths: Paths, num_pictures: int) -> None:
+def write(paths: Paths, num_images: int) -> None:
     """Writes a data set, and what two models say of its pictures."""
-    synthetic_data.write(paths.data, num_pictures, SIDE)
+    synthetic_data.write(paths.data, num_images, SIDE)
     Path(paths.csvs).mkdir()
-    submissions.write_csvs(paths.csvs, num_pictures, 2, SIDE)
+    submissions.write_csvs(paths.csvs, num_images, 2, SIDE)
 
 
-def read_epoch(records_dir: str, num_pictures: int) -> Cost:
+def read_epoch(records_dir: str, num_images: int) -> Cost:
     """Reads, shuffles, decodes and augments every picture once, as a training does."""
     import config
     from preprocessing import make_input_fn, records
@@ -59,21 +59,21 @@ def read_epoch(records_dir: str, num_pictures: int) -> Cost:
         experiment.resolved_ops(experiment.data.train_ops),
         _BATCH_SIZE,
         training=True,
-        order=Order(experiment.data.shuffle_buffer, num_pictures),
+        order=Order(experiment.data.shuffle_buffer, num_images),
     )
     start = time.perf_counter()
-    for _ in itertools.islice(batches(), num_pictures // _BATCH_SIZE):
+    for _ in itertools.islice(batches(), num_images // _BATCH_SIZE):
         pass
     return Cost(time.perf_counter() - start, isolated.peak_memory(), '')
 
 
-def costs(paths: Paths, num_pictures: int, repeats: int) -> Iterator[tuple[str, Cost]]:
+def costs(paths: Paths, num_images: int, repeats: int) -> Iterator[tuple[str, Cost]]:
     """What each part costs on a data set; what is short is run `repeats` times."""
     train, csvs = f'{paths.records}/train', [f'{paths.csvs}/{number}.csv' for number in range(2)]
     records_dir = f'--records_dir={paths.records}'
     convert = [f'--data_dir={paths.data}', records_dir, '--val_fraction=0', '--num_workers=1']
     yield 'conversion', commands.run('convert_tfrecords.py', *convert)
-    yield 'an epoch of training pictures', isolated.call(read_epoch, paths.records, num_pictures)
+    yield 'an epoch of training pictures', isolated.call(read_epoch, paths.records, num_images)
     labels = ['eval_labels.py', f'--data_dir={train}', f'--output_dir={paths.out}']
     yield 'statistics of the labels', commands.run(*labels)
     answers = f'--answers={paths.csvs}/{submissions.ANSWERS}.csv'

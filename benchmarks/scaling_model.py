@@ -163,8 +163,8 @@ def main(positional: list[str]) -> None:
     values = flags.FLAGS
     rates = scaling.read_rates(values.measurements)
     networks = scaling.read_networks(values.networks, RECIPES)
-    told = ledger.command('python -m benchmarks.scaling_model', _TOLD, values)
-    ledger.publish(page(rates, networks, values.flag_values_dict(), told), values.output)
+    message = ledger.command('python -m benchmarks.scaling_model', _TOLD, values)
+    ledger.publish(page(rates, networks, values.flag_values_dict(), message), values.output)
 
 
 if __name__ == '__main__':

@@ -59,7 +59,7 @@ def predictions(
             yield run()
 
 
-def seconds_per_picture(
+def seconds_per_image(
     run_dir: str, split_dir: str, flip_test: bool, passes: int, count: int
 ) -> Iterator[float]:
     """Of `count` pictures, time after time; the building of the graph does not count.

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from preprocessing.datasets.fashionai import SCHEMA
-from preprocessing.tables import KeypointTable, own_points, write_table
+from preprocessing.tables import KeypointTable, category_points, write_table
 from utility.ensembles.combination import Predictions
 from utility.ensembles.systematic_errors import Truth, truth_of
 
@@ -23,7 +23,7 @@ def answers(seed: int, count: int, categories: Sequence[str] = CATEGORIES) -> Ke
     """Annotations of as many garments of each category; one in ten points is occluded."""
     generator = np.random.default_rng(seed)
     categories = np.array(categories)[np.arange(count) % len(categories)]
-    own = own_points(categories, SCHEMA)
+    own = category_points(categories, SCHEMA)
     points = np.full([count, SCHEMA.num_keypoints, 2], -0.5)
     for row, category in enumerate(categories):
         width, place = generator.uniform(50, 110), generator.uniform((150, 30), (350, 120))

@@ -23,9 +23,9 @@ _PREFIX = re.compile(r'^_?(?:Mkl)?(?:Native)?')
 def kind(operation: str) -> str:
     """The kind of an operation of this name, such as '_MklNativeConv2DBackpropInput'."""
     name = _PREFIX.sub('', operation)
-    for told, begins in KINDS.items():
+    for message, begins in KINDS.items():
         if name.startswith(begins):
-            return told
+            return message
     return REST
 
 
@@ -48,7 +48,7 @@ def seconds(action: Callable[..., Any], repeats: int) -> dict[str, float]:
 
     v1 = tf.compat.v1
     action()
-    totals: dict[str, list[float]] = {told: [] for told in (*KINDS, REST)}
+    totals: dict[str, list[float]] = {message: [] for message in (*KINDS, REST)}
     for _ in range(repeats):
         traced = v1.RunMetadata()
         action(options=v1.RunOptions(trace_level=v1.RunOptions.FULL_TRACE), run_metadata=traced)
@@ -58,6 +58,6 @@ def seconds(action: Callable[..., Any], repeats: int) -> dict[str, float]:
                 # 'name = Operation(input, ..)'
                 operation = node.timeline_label.partition(' = ')[2].partition('(')[0]
                 spent[kind(operation)] += node.all_end_rel_micros / 1e6
-        for told, values in totals.items():
-            values.append(spent[told])
-    return {told: statistics.median(values) for told, values in totals.items()}
+        for message, values in totals.items():
+            values.append(spent[message])
+    return {message: statistics.median(values) for message, values in totals.items()}

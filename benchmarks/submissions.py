@@ -28,12 +28,12 @@ _TARGETS = {
 }
 
 
-def write_csvs(folder: str, num_pictures: int, num_models: int, side: int = SIDE) -> None:
+def write_csvs(folder: str, num_images: int, num_models: int, side: int = SIDE) -> None:
     """Writes answers.csv of pictures of some side, px, and what models say: 0.csv and so on."""
     from benchmarks import simulated_models
     from preprocessing.datasets.fashionai import SCHEMA
 
-    table = simulated_models.answers(0, num_pictures, list(SCHEMA.categories))
+    table = simulated_models.answers(0, num_images, list(SCHEMA.categories))
     tables = {ANSWERS: table}
     for number in range(num_models):
         tables[str(number)] = simulated_models.model(table, 1 + number, _NOISE)

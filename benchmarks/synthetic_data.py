@@ -24,7 +24,7 @@ _QUALITY = 88
 _START, _COMMENT = b'\xff\xd8', b'\xff\xfe'  # markers of JPEG
 
 
-def write(folder: str, num_pictures: int, side: int) -> None:
+def write(folder: str, num_images: int, side: int) -> None:
     """Writes an annotated split of square pictures, of all categories.
 
     Args:
@@ -32,7 +32,7 @@ def write(folder: str, num_pictures: int, side: int) -> None:
         num_pictures: How many.
         side: Of the pictures, px.
     """
-    table = simulated_models.answers(0, num_pictures, list(SCHEMA.categories))
+    table = simulated_models.answers(0, num_images, list(SCHEMA.categories))
     write_table(Path(folder, ANNOTATIONS), simulated_models.scaled(table, side), SCHEMA)
     different = [picture(number, side) for number in range(_NUM_DIFFERENT)]
     for category in SCHEMA.categories:

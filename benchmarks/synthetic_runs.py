@@ -15,7 +15,7 @@ CATEGORY = 'blouse'
 _NUM_DISTINCT = 64  # pictures, after which they repeat
 
 
-def write_split(records_dir: str, num_pictures: int, size: int) -> str:
+def write_split(records_dir: str, num_images: int, size: int) -> str:
     """Writes a labelled split of square pictures.
 
     Args:
@@ -36,17 +36,17 @@ def write_split(records_dir: str, num_pictures: int, size: int) -> str:
     own = list(SCHEMA.indices(CATEGORY))
     visibility = np.full(SCHEMA.num_keypoints, -1, np.int32)
     visibility[own] = 1
-    jpegs = [synthetic_data.picture(seed, size) for seed in range(min(num_pictures, _NUM_DISTINCT))]
+    jpegs = [synthetic_data.picture(seed, size) for seed in range(min(num_images, _NUM_DISTINCT))]
     points = np.random.default_rng(0).uniform(0, size, [len(jpegs), SCHEMA.num_keypoints, 2])
     with records.shard_writer(records.shard_path(split_dir, CATEGORY, 0, 1)) as write:
-        for number in range(num_pictures):
+        for number in range(num_images):
             name, which = f'{CATEGORY}/{number}.jpg', number % len(jpegs)
             annotation = Annotation(name, name, CATEGORY, points[which], visibility)
             write(records.encode_example(jpegs[which], annotation, (size, size)))
     info = {
         'dataset': SCHEMA.name,
         'schema': {'keypoints': list(SCHEMA.keypoints)},
-        'splits': {SPLIT: {'labelled': True, 'records': {CATEGORY: num_pictures}}},
+        'splits': {SPLIT: {'labelled': True, 'records': {CATEGORY: num_images}}},
     }
     write_bytes(os.path.join(records_dir, records.DATASET_FILE), json.dumps(info).encode())
     return split_dir

@@ -44,8 +44,8 @@ def draw_files(paths: list, model_dir: str, category: str, output_dir: str, opti
 
     schema = runs.schema_of(model_dir)
     schema.indices(category)  # before anything is drawn: an unknown category raises
-    checked = [_checked_picture(path) for path in paths]
-    predictions = predictor.predict_pictures(
+    checked = [_checked_image(path) for path in paths]
+    predictions = predictor.predict_images(
         [model_dir], paths, checked, [category] * len(paths), options
     )
     stems = [pathlib.PurePath(path).stem for path in paths]
@@ -65,11 +65,11 @@ def draw_files(paths: list, model_dir: str, category: str, output_dir: str, opti
     print(table)
 
 
-def _checked_picture(path: str):
-    from preprocessing.conversion import pictures
+def _checked_image(path: str):
+    from preprocessing.conversion import images
 
     try:
-        return pictures.check_picture(pictures.read_picture(path))
+        return images.check_image(images.read_image(path))
     except ValueError as error:
         raise UserError(f'{path}: {error}') from error
 
@@ -78,14 +78,14 @@ def draw_split(split_dir: str, model_dir: str, count: int, output_dir: str, opti
     """Draws pictures of a split on one sheet, as many of each category."""
 
     from preprocessing import records
-    from preprocessing.conversion import pictures
+    from preprocessing.conversion import images
     from utility.checkpoints import runs
     from utility.predict import predictor
     from utility.visualization import draw
 
     schema = runs.schema_of(model_dir)
     examples = records.first_examples(split_dir, schema, count)
-    predictions = predictor.predict_pictures(
+    predictions = predictor.predict_images(
         [model_dir],
         [example['image_id'].decode() for example in examples],
         [records.picture(example) for example in examples],
@@ -94,7 +94,7 @@ def draw_split(split_dir: str, model_dir: str, count: int, output_dir: str, opti
     )
     drawn = [
         draw.draw_keypoints(
-            pictures.pixels(records.picture(example)),
+            images.pixels(records.picture(example)),
             predictions.keypoints[row],
             predictions.visibility[row],
             schema,

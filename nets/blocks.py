@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import tensorflow as tf
 
 from config import UserError
-from nets.layers import POINTWISE, SQUARE, Conv, ConvNorm, Layer, Window, mean_of_cells
+from nets.layers import KERNEL_3X3, POINTWISE, Conv, ConvNorm, ConvSpec, Layer, global_average_pool
 from nets.norms import norm
 
 
@@ -32,7 +32,7 @@ class SqueezeExcite(Layer):
         self.excite = Conv(f'{self.path}/excite', channels, use_bias=True)
 
     def call(self, inputs, training):
-        squeezed = tf.nn.relu(self.squeeze(mean_of_cells(inputs)))
+        squeezed = tf.nn.relu(self.squeeze(global_average_pool(inputs)))
         return inputs * tf.sigmoid(self.excite(squeezed))
 
 
@@ -43,7 +43,7 @@ class Residual(Layer):
     Args:
         branch: Layers called in turn, each with (inputs, training).
         filters: Number of channels that the branch gives.
-        shortcut: Window of the projection; its stride is the branch's.
+        shortcut: ConvSpec of the projection; its stride is the branch's.
         project: Whether to project equal shapes too.
     """
 
@@ -77,12 +77,12 @@ class BasicBlock(Residual):
     of some hundred steps ends with branches that hardly count (docs/equal_budget.md).
     """
 
-    def __init__(self, path: str, filters: int, window=SQUARE, zero_gamma=False):
+    def __init__(self, path: str, filters: int, window=KERNEL_3X3, zero_gamma=False):
         branch = (
             ConvNorm(f'{path}/conv1', filters, window),
             ConvNorm(f'{path}/conv2', filters, window._replace(stride=1), None, zero_gamma),
         )
-        super().__init__(path, branch, filters, Window(stride=window.stride))
+        super().__init__(path, branch, filters, ConvSpec(stride=window.stride))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,13 +113,13 @@ class Bottleneck(Residual):
         path: str,
         width: int,
         filters: int,
-        window=SQUARE,
+        window=KERNEL_3X3,
         style=BottleneckStyle(),  # noqa: B008  frozen
         project=False,
     ):
         first, middle = POINTWISE, window
         if style.stride_1x1:
-            first, middle = Window(stride=window.stride), window._replace(stride=1)
+            first, middle = ConvSpec(stride=window.stride), window._replace(stride=1)
         branch = [
             ConvNorm(f'{path}/conv1', width // 2 if style.halve_first else width, first),
             ConvNorm(f'{path}/conv2', width, middle),
@@ -128,7 +128,7 @@ class Bottleneck(Residual):
         if style.reduction:
             branch.append(SqueezeExcite(f'{path}/se', style.reduction))
         size = style.strided_shortcut_size if window.stride > 1 else 1
-        super().__init__(path, branch, filters, Window(size, window.stride), project)
+        super().__init__(path, branch, filters, ConvSpec(size, window.stride), project)
 
 
 class NormConv(Layer):
@@ -156,7 +156,7 @@ class PreactivationBottleneck(Layer):
         self.shortcut = None
         self.branch = [
             NormConv(f'{path}/conv1', filters // 2),
-            NormConv(f'{path}/conv2', filters // 2, SQUARE),
+            NormConv(f'{path}/conv2', filters // 2, KERNEL_3X3),
             NormConv(f'{path}/conv3', filters),
         ]
 

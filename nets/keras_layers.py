@@ -152,7 +152,7 @@ def _crop(config, inputs):
 
 
 def _mean(config, inputs):
-    means = layers.mean_of_cells(inputs)
+    means = layers.global_average_pool(inputs)
     return means if config['keepdims'] else means[:, 0, 0]
 
 

@@ -18,7 +18,7 @@ from nets.layer import Layer
 from nets.norms import norm
 
 
-class Window(NamedTuple):
+class ConvSpec(NamedTuple):
     """How a convolution or pooling sees its input: size, step and distance of taps in cells.
 
     The channels are split into `groups` equal parts, each convolved on its own. A convolution that
@@ -33,11 +33,11 @@ class Window(NamedTuple):
     tf_same: bool = False
 
 
-POINTWISE = Window()
-SQUARE = Window(3)
+POINTWISE = ConvSpec()
+KERNEL_3X3 = ConvSpec(3)
 
 
-def _pad(inputs: tf.Tensor, window: Window, value: float) -> tf.Tensor:
+def _pad(inputs: tf.Tensor, window: ConvSpec, value: float) -> tf.Tensor:
     """Widens all four sides alike, as published networks do.
 
     TensorFlow's 'SAME' pads more at the bottom and right when the stride is 2, which would move
@@ -56,11 +56,11 @@ def max_pool(inputs: tf.Tensor, size: int = 3, stride: int = 2, ceil_mode=False)
     """
     if ceil_mode:
         return tf.nn.max_pool2d(inputs, size, stride, 'SAME')
-    padded = _pad(inputs, Window(size), inputs.dtype.min)
+    padded = _pad(inputs, ConvSpec(size), inputs.dtype.min)
     return tf.nn.max_pool2d(padded, size, stride, 'VALID')
 
 
-def mean_of_cells(inputs: tf.Tensor) -> tf.Tensor:
+def global_average_pool(inputs: tf.Tensor) -> tf.Tensor:
     """[B, H, W, C] -> [B, 1, 1, C] of the same dtype."""
     # In float32: on a CPU, sums of many bfloat16 numbers are bfloat16 all the way and stop growing.
     # Not by tf.reduce_mean, whose gradient divides every cell instead of the sums.
@@ -102,7 +102,7 @@ def check_multiples(setting: str, size: Sequence[int], multiple: int, owner: str
 
 
 class Conv(Layer):
-    """Convolution, padded as Window says: [B, H, W, C] -> [B, H / stride, W / stride, filters].
+    """Convolution, padded as ConvSpec says: [B, H, W, C] -> [B, H / stride, W / stride, filters].
 
     Args:
         filters: Number of output channels.

@@ -172,8 +172,8 @@ def _features_and_labels(
 
 
 def _painted(ops: str, framed: Example, seed: tf.Tensor) -> dict[str, tf.Tensor]:
-    painter = op_string.compiled_painter(ops)
-    return {'image': op_string.painted(painter, framed, seed)}
+    sampler = op_string.compiled_sampler(ops)
+    return {'image': op_string.sample_crop(sampler, framed, seed)}
 
 
 def _canvas(ops: str, framed: Example, seed: tf.Tensor) -> dict[str, tf.Tensor]:

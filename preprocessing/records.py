@@ -28,7 +28,7 @@ import tensorflow as tf
 
 from config import UserError
 from preprocessing import faults
-from preprocessing.conversion.pictures import Picture
+from preprocessing.conversion.images import DecodedImage
 from preprocessing.datasets import DATASETS, Annotation
 from preprocessing.files import written_whole
 from preprocessing.schema import KeypointSchema
@@ -135,10 +135,10 @@ def decode_example(serialized: tf.Tensor, schema: KeypointSchema) -> dict[str, t
     }
 
 
-def picture(example: Mapping[str, Any]) -> Picture:
+def picture(example: Mapping[str, Any]) -> DecodedImage:
     """The picture of an example that decode_example gave, in NumPy."""
     height, width = example['image_size'].tolist()
-    return Picture(example['encoded'], (height, width), ())
+    return DecodedImage(example['encoded'], (height, width), ())
 
 
 def _normalizer(
@@ -271,25 +271,25 @@ def count_in_files(paths: Sequence[str]) -> list[int]:
 
     To count reads the lengths of the records alone, not the records.
     """
-    told: dict[str, dict[str, int]] = {}
+    counts_of: dict[str, dict[str, int]] = {}
     counts = []
     for path in paths:
         split_dir, name = posixpath.split(path)
-        if split_dir not in told:
-            told[split_dir] = _counts_told(split_dir)
-        counts.append(told[split_dir][name] if name in told[split_dir] else _count(path))
+        if split_dir not in counts_of:
+            counts_of[split_dir] = _counts_message(split_dir)
+        counts.append(counts_of[split_dir][name] if name in counts_of[split_dir] else _count(path))
     return counts
 
 
-def _counts_told(split_dir: str) -> dict[str, int]:
+def _counts_message(split_dir: str) -> dict[str, int]:
     """Name of each file of a split -> how many records it was written with."""
     records_dir, split = posixpath.split(split_dir)
     if not tf.io.gfile.exists(posixpath.join(records_dir, DATASET_FILE)):
         return {}
-    told = load_dataset_info(records_dir)['splits'].get(split, {})
+    described = load_dataset_info(records_dir)['splits'].get(split, {})
     counts = {}
-    for category, number in told.get('records', {}).items():
-        shards = told.get('shards', {}).get(category, 0)
+    for category, number in described.get('records', {}).items():
+        shards = described.get('shards', {}).get(category, 0)
         for shard in range(shards):
             start, stop = shard_range(number, shard, shards)
             name = posixpath.basename(shard_path(split_dir, category, shard, shards))

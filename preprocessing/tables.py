@@ -62,7 +62,7 @@ class _Grid(NamedTuple):
         return UserError(f'{self.path}, line {self.lines[row]}, column {column!r}: {problem}')
 
 
-def own_points(categories: Sequence[str], schema: KeypointSchema) -> np.ndarray:
+def category_points(categories: Sequence[str], schema: KeypointSchema) -> np.ndarray:
     """Which of the K points belong to each picture's category: bool [N, K]."""
     names, codes = np.unique(np.asarray(categories, dtype=str), return_inverse=True)
     masks = np.zeros([len(names), schema.num_keypoints], dtype=bool)
@@ -88,7 +88,7 @@ def read_table(path: str | os.PathLike, schema: KeypointSchema) -> KeypointTable
     grid = _read_grid(os.fspath(path), schema)
     _check_names(grid, schema)
     categories = np.array(grid.columns[IMAGE_CATEGORY])
-    own = own_points(categories, schema)
+    own = category_points(categories, schema)
     _check_own_columns(grid, own, schema)
     cells = np.full([*own.shape, 3], ABSENT_INDEX, dtype=np.float64)
     for k, name in enumerate(schema.keypoints):
@@ -248,7 +248,7 @@ def write_table(path: str | os.PathLike, table: KeypointTable, schema: KeypointS
     Raises:
         UserError: A point is not finite, or would be read back as absent.
     """
-    present = own_points(table.categories, schema) & (table.visibility >= 0)
+    present = category_points(table.categories, schema) & (table.visibility >= 0)
     indices = np.floor(table.keypoints)
     unwritable = ~np.isfinite(indices).all(-1) | (indices == ABSENT_INDEX).all(-1)
     if (present & unwritable).any():

@@ -7,7 +7,7 @@ import pytest
 
 import eval_codec
 from preprocessing.datasets import DATASETS
-from preprocessing.tables import KeypointTable, own_points, write_table
+from preprocessing.tables import KeypointTable, category_points, write_table
 from tests import commands
 from utility.codecs.heatmaps import HeatmapCodec
 from utility.codecs.refinements import REFINEMENTS
@@ -22,7 +22,7 @@ def _table():
     random = np.random.default_rng(0)
     categories = np.array([list(SCHEMA.categories)[i % 5] for i in range(NUM_IMAGES)])
     keypoints = random.integers(0, 512, (NUM_IMAGES, SCHEMA.num_keypoints, 2)) + 0.5
-    own = own_points(categories, SCHEMA)
+    own = category_points(categories, SCHEMA)
     return KeypointTable(
         image_ids=np.array([f'Images/{i}.jpg' for i in range(NUM_IMAGES)], object),
         categories=categories,

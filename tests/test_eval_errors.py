@@ -11,7 +11,7 @@ import tensorflow as tf
 
 import eval_errors
 from config import DataConfig, Experiment, NetworkConfig
-from preprocessing.conversion.pictures import pixels
+from preprocessing.conversion.images import pixels
 from preprocessing.datasets.fashionai import SCHEMA
 from preprocessing.tables import KeypointTable, write_table
 from tests import commands
@@ -126,15 +126,15 @@ def test_only_the_wanted_pictures_are_kept(tmp_path):
     case = error_cases.case_of_csvs(
         str(tmp_path / 'prediction.csv'), str(tmp_path / 'answers.csv'), 'fashionai'
     )
-    sizes, pictures = error_cases.read_pictures(case, {row}, f'{root}/test_0')
+    sizes, pictures = error_cases.read_images(case, {row}, f'{root}/test_0')
     np.testing.assert_array_equal(sizes, SIZE)
     assert list(pictures) == [row] and pixels(pictures[row]).shape == (SIZE, SIZE, 3)
     case.image_ids[0] = 'unknown.jpg'
-    sizes, _ = error_cases.read_pictures(case, set(), f'{root}/test_0')
+    sizes, _ = error_cases.read_images(case, set(), f'{root}/test_0')
     assert np.isnan(sizes[0]).all() and not np.isnan(sizes[1:]).any()
     case.image_ids[:] = [f'unknown{i}.jpg' for i in range(len(sizes))]
     with pytest.raises(ValueError, match='test_0 holds none of the pictures of .*prediction.csv'):
-        error_cases.read_pictures(case, set(), f'{root}/test_0')
+        error_cases.read_images(case, set(), f'{root}/test_0')
 
 
 @pytest.mark.parametrize(

@@ -158,11 +158,11 @@ def run_all(sweep: Sweep, sweep_dir: str, retry: bool = False) -> list[Row]:
         result = _run(sweep, settings[name], folder / name)
         rows[name] = sweep_table.row(name, own, result)
         sweep_table.write(folder, [rows[one] for one in runs if one in rows], _about(sweep))
-        logging.info('%s: %s', name, _told(rows[name]))
+        logging.info('%s: %s', name, _message(rows[name]))
     return [rows[name] for name in runs]
 
 
-def _told(row: Row) -> str:
+def _message(row: Row) -> str:
     if row[FAILURE]:
         return f'failed: {row[FAILURE]}'
     return f'NE {100 * float(row[ERROR]):.2f} %, {row["seconds"]} s'

@@ -37,7 +37,7 @@ import tensorflow as tf
 
 from config import check
 from nets.backbones.registry import BACKBONES, SECTION, check_levels
-from nets.layers import POINTWISE, ConvNorm, DepthwiseConvNorm, Layer, Window
+from nets.layers import POINTWISE, ConvNorm, ConvSpec, DepthwiseConvNorm, Layer
 
 STEM_FILTERS, LAST_FILTERS = 32, 1280
 EPSILON = 1e-3
@@ -115,7 +115,7 @@ class InvertedResidual(Layer):
     ):
         super().__init__(path)
         self.filters, self.expansion = stage.filters, stage.expansion
-        self.window = Window(stage.size, stride, tf_same=True)
+        self.window = ConvSpec(stage.size, stride, tf_same=True)
         self.drop_rate, self.zero_gamma, self.momentum = drop_rate, zero_gamma, momentum
 
     def build(self, inputs):
@@ -208,7 +208,7 @@ def _make(
     convolution = functools.partial(
         ConvNorm, activation=tf.nn.relu6, momentum=batch_norm_momentum, epsilon=EPSILON
     )
-    stem = convolution('backbone/conv1', STEM_FILTERS, Window(3, stride=2, tf_same=True))
+    stem = convolution('backbone/conv1', STEM_FILTERS, ConvSpec(3, stride=2, tf_same=True))
     last = convolution('backbone/last_conv', LAST_FILTERS) if last_conv else None
     return EfficientNetLite(stem, stages, last, levels)
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 from nets import layers
 from nets.backbones.registry import BACKBONES, check_multiples, check_width
 from nets.blocks import PreactivationBottleneck
-from nets.layers import ConvNorm, Window
+from nets.layers import ConvNorm, ConvSpec
 
 STRIDE = 4
 
@@ -24,7 +24,7 @@ class HourglassStem(layers.Layer):
 
     def __init__(self, width: int):
         super().__init__('backbone')
-        self.conv = ConvNorm('backbone/conv1', width, Window(7, stride=2))
+        self.conv = ConvNorm('backbone/conv1', width, ConvSpec(7, stride=2))
         self.before_pooling, *self.after_pooling = (
             PreactivationBottleneck(f'backbone/block{n}', factor * width)
             for n, factor in enumerate((2, 2, 4), start=1)

@@ -27,14 +27,14 @@ import tensorflow as tf
 from nets import layers
 from nets.backbones.registry import BACKBONES, check_levels, check_multiples, check_width
 from nets.blocks import BasicBlock, Bottleneck, BottleneckStyle
-from nets.layers import POINTWISE, SQUARE, ConvNorm, Window
+from nets.layers import KERNEL_3X3, POINTWISE, ConvNorm, ConvSpec
 
 STEM_WIDTH = 64
 STAGE1_WIDTH = 256
 NUM_BLOCKS = 4  # of the first stage, and of each branch of a module
 NUM_MODULES = (1, 4, 3)  # of the second stage, the third and the fourth
 LEVELS = (2, 3, 4, 5)
-HALVE = Window(3, stride=2)
+HALVE = ConvSpec(3, stride=2)
 
 
 def _convolutions(path: str, source: int, target: int, widths: Sequence[int]) -> list[ConvNorm]:
@@ -110,8 +110,8 @@ class HRNet(layers.Layer):
         style = BottleneckStyle(zero_gamma=zero_gamma)
         for n in range(1, NUM_BLOCKS + 1):
             path = f'backbone/stage1/block{n}'
-            self.stem.append(Bottleneck(path, STAGE1_WIDTH // 4, STAGE1_WIDTH, SQUARE, style))
-        self.narrow = ConvNorm('backbone/transition1/branch1', width, SQUARE)
+            self.stem.append(Bottleneck(path, STAGE1_WIDTH // 4, STAGE1_WIDTH, KERNEL_3X3, style))
+        self.narrow = ConvNorm('backbone/transition1/branch1', width, KERNEL_3X3)
         self.halvings = [
             ConvNorm(f'backbone/transition{branch}/branch{branch + 1}', self.widths[branch], HALVE)
             for branch in range(1, len(LEVELS))

@@ -29,7 +29,7 @@ from config import check, one_of
 from nets import layers
 from nets.backbones.registry import BACKBONES, SECTION, check_levels, check_width
 from nets.blocks import BasicBlock, Bottleneck, BottleneckStyle
-from nets.layers import ConvNorm, Window
+from nets.layers import ConvNorm, ConvSpec
 
 STEM_STRIDE = 4
 
@@ -129,7 +129,7 @@ def make_stages(stages: Sequence[Stage], depths: Sequence[int], groups: int, mak
     for number, (stage, depth) in enumerate(zip(stages, depths), start=1):
         blocks = []
         for n in range(depth):
-            window = Window(3, stage.stride if n == 0 else 1, stage.dilation, groups)
+            window = ConvSpec(3, stage.stride if n == 0 else 1, stage.dilation, groups)
             path = f'backbone/stage{number}/block{n + 1}'
             blocks.append(make_block(path, stage, window, stage.project and n == 0))
         made.append(blocks)
@@ -138,11 +138,11 @@ def make_stages(stages: Sequence[Stage], depths: Sequence[int], groups: int, mak
 
 def _stem(width: int, is_deep: bool) -> list[layers.Layer]:
     if not is_deep:
-        return [ConvNorm('backbone/conv1', width, Window(7, stride=2))]
+        return [ConvNorm('backbone/conv1', width, ConvSpec(7, stride=2))]
     return [
-        ConvNorm('backbone/conv1', width, Window(3, stride=2)),
-        ConvNorm('backbone/conv2', width, layers.SQUARE),
-        ConvNorm('backbone/conv3', 2 * width, layers.SQUARE),
+        ConvNorm('backbone/conv1', width, ConvSpec(3, stride=2)),
+        ConvNorm('backbone/conv2', width, layers.KERNEL_3X3),
+        ConvNorm('backbone/conv3', 2 * width, layers.KERNEL_3X3),
     ]
 
 

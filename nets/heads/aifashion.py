@@ -34,13 +34,13 @@ import tensorflow as tf
 from config import POSITIVE, check, multiple_of
 from nets import layers
 from nets.heads.registry import HEADS, MOST_DECONVOLUTIONS, SECTION, heatmap_layer, num_doublings
-from nets.layers import POINTWISE, Window
+from nets.layers import POINTWISE, ConvSpec
 from nets.norms import norm
 
 # Levels of the global net have all channels, half, and from the third on a quarter of them.
 MOST_HALVINGS = 2
-DILATED = Window(3, dilation=2)
-DOUBLE = Window(3, stride=2)
+DILATED = ConvSpec(3, dilation=2)
+DOUBLE = ConvSpec(3, stride=2)
 
 
 class ConvReluNorm(layers.Layer):

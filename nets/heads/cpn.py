@@ -47,7 +47,7 @@ from config import multiple_of, one_of, require
 from nets import layers
 from nets.blocks import Bottleneck, BottleneckStyle
 from nets.heads.registry import HEADS, SECTION, deconvolutions, heatmap_layer, num_doublings
-from nets.layers import SQUARE, Window
+from nets.layers import KERNEL_3X3, ConvSpec
 
 REFINE_BLOCKS = ('bottleneck', 'seresnext')
 UPSAMPLINGS = ('bilinear', 'deconv')
@@ -81,11 +81,11 @@ class CpnOptions:
         return self.channels // 2
 
     @property
-    def bottleneck(self) -> tuple[int, int, Window, BottleneckStyle]:
+    def bottleneck(self) -> tuple[int, int, ConvSpec, BottleneckStyle]:
         """Arguments of a Bottleneck of RefineNet: width, filters, window, style."""
         if self.refine_block == 'bottleneck':
-            return self.width, self.channels, SQUARE, BottleneckStyle()
-        window = Window(3, groups=self.width // GROUP_SIZE)
+            return self.width, self.channels, KERNEL_3X3, BottleneckStyle()
+        window = ConvSpec(3, groups=self.width // GROUP_SIZE)
         return self.width, self.channels, window, BottleneckStyle(reduction=REDUCTION)
 
 

@@ -56,7 +56,7 @@ from nets import layers
 from nets.blocks import Bottleneck
 from nets.heads.cpn import level_doublings
 from nets.heads.registry import HEADS, SECTION, heatmap_layer
-from nets.layers import POINTWISE, SQUARE, Window
+from nets.layers import KERNEL_3X3, POINTWISE, ConvSpec
 
 MOST_BOTTLENECKS = 3
 
@@ -87,7 +87,7 @@ class Design:
     has_relu: bool = False
     separates_heatmaps: bool = False
 
-    def convolution(self, path: str, window: Window, channels: int) -> layers.Conv:
+    def convolution(self, path: str, window: ConvSpec, channels: int) -> layers.Conv:
         """Convolution with bias of so many channels, which starts with PyTorch's variance."""
         stddev = math.sqrt(1 / (3 * window.size**2 * channels))
         return layers.Conv(path, self.channels, window, use_bias=True, stddev=stddev)
@@ -95,7 +95,7 @@ class Design:
     def deconvolution(self, path: str, doublings: int) -> layers.Deconv:
         """One layer for all doublings, its kernel twice its stride."""
         stride = 2**doublings
-        return layers.Deconv(path, self.channels, Window(2 * stride, stride), use_bias=True)
+        return layers.Deconv(path, self.channels, ConvSpec(2 * stride, stride), use_bias=True)
 
     def bottleneck(self, path: str) -> Bottleneck:
         """A quarter as wide inside as the levels."""
@@ -165,7 +165,7 @@ class GlobalLevel(layers.Layer):
         if is_merged and design.merges_by_bottleneck:
             self.merge = design.bottleneck(f'{self.path}/merge')
         elif is_merged:
-            self.merge = design.convolution(f'{self.path}/merge', SQUARE, design.channels)
+            self.merge = design.convolution(f'{self.path}/merge', KERNEL_3X3, design.channels)
 
     def build(self, feature):
         path = f'{self.path}/lateral'
@@ -236,7 +236,7 @@ class RefineNet(layers.Layer):
                 reader = f'{self.heatmaps.path}_input'
                 self.blocks[key] = [HeatmapBottleneck(f'{path}/block1', reader, design)]
             if doublings[key] and design.resizes_refined:
-                self.enlarge[key] = design.convolution(f'{path}/conv', SQUARE, design.channels)
+                self.enlarge[key] = design.convolution(f'{path}/conv', KERNEL_3X3, design.channels)
             elif doublings[key]:
                 self.enlarge[key] = design.deconvolution(f'{path}/deconv', doublings[key])
 

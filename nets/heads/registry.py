@@ -35,13 +35,13 @@ MOST_DECONVOLUTIONS = 5
 def heatmap_layer(name: str, num_keypoints: int, size: int) -> layers.Conv:
     """A last layer: size x size convolution with bias to K channels, called 'head/{name}'."""
     assert name.startswith('heatmaps'), name
-    window = layers.Window(size)
+    window = layers.ConvSpec(size)
     return layers.Conv(f'head/{name}', num_keypoints, window, use_bias=True, stddev=HEATMAP_STDDEV)
 
 
 def deconvolutions(path: str, filters: int, count: int, size: int = 4) -> list[layers.DeconvNorm]:
     """Layers 'path/deconv1', ..., of which each doubles the height and width."""
-    window = layers.Window(size, stride=2)
+    window = layers.ConvSpec(size, stride=2)
     return [layers.DeconvNorm(f'{path}/deconv{n + 1}', filters, window) for n in range(count)]
 
 

@@ -27,7 +27,7 @@ from absl import logging
 
 from config import UserError
 from preprocessing import files, records
-from preprocessing.conversion import corrections, dataset_info, integrity, pictures
+from preprocessing.conversion import corrections, dataset_info, images, integrity
 from preprocessing.conversion.dataset_info import Part
 from preprocessing.conversion.parallel import Workers
 from preprocessing.conversion.screening import Entry, Rejected, Track, digest, screen
@@ -92,14 +92,14 @@ def _annotations(
     if settings.corrections is None:
         return annotations, None
     labelled = [split.name for split in splits if split.labelled]
-    annotations, told = corrections.correct(annotations, labelled, settings.corrections, schema)
+    annotations, report = corrections.correct(annotations, labelled, settings.corrections, schema)
     logging.info(
         '%s: %d points of %d pictures corrected',
         settings.corrections,
-        told['points'],
-        told['pictures'],
+        report['points'],
+        report['pictures'],
     )
-    return annotations, told
+    return annotations, report
 
 
 def _choose_splits(found: Sequence[Split], settings: Settings) -> list[Split]:
@@ -232,11 +232,11 @@ def _write_shard(shard: _Shard) -> None:
     with records.shard_writer(shard.path) as write:
         for entry in shard.entries:
             path = entry.annotation.image_path
-            data = pictures.read_picture(path)
+            data = images.read_image(path)
             if digest(data) != entry.digest:
                 raise RuntimeError(f'{path} changed during the conversion; run it again')
             if entry.changes:
-                data = pictures.check_picture(data, shard.max_side).jpeg
+                data = images.check_image(data, shard.max_side).jpeg
             write(records.encode_example(data, entry.annotation, entry.size))
 
 

@@ -170,7 +170,7 @@ def correct(
     # What is wrong with the corrections of an image_id, until an annotation fits them.
     faults = {name: f'no annotation of {name!r}' for name in wanted}
     lines = {name: rows[0].line for name, rows in wanted.items()}
-    fitted, labelled, corrected, num_pictures = set(), set(labelled), [], 0
+    fitted, labelled, corrected, num_images = set(), set(labelled), [], 0
     for source, annotation in annotations:
         rows = wanted.get(annotation.image_id) if source in labelled else None
         if rows:
@@ -181,7 +181,7 @@ def correct(
                 lines[annotation.image_id] = misfit.line
             else:
                 fitted.add(annotation.image_id)
-                num_pictures += 1
+                num_images += 1
         corrected.append((source, annotation))
     for name in wanted:
         if name not in fitted:
@@ -190,7 +190,7 @@ def correct(
         'file': posixpath.basename(os.fspath(path)),
         'sha256': hashlib.sha256(read_bytes(path)).hexdigest(),
         'points': len(corrections),
-        'pictures': num_pictures,
+        'pictures': num_images,
         'kinds': dict(sorted(collections.Counter(one.kind for one in corrections).items())),
     }
 

@@ -34,11 +34,11 @@ def check_split(split_dir: str, category: str, reads: bool = False) -> None:
         UserError: A file is not as it should be; names it.
     """
     records_dir, split = posixpath.split(split_dir.rstrip('/'))
-    told = records.load_dataset_info(records_dir or '.')['splits'].get(split, {})
+    described = records.load_dataset_info(records_dir or '.')['splits'].get(split, {})
     for name, count in records.count_by_category(split_dir, category).items():
         if count:
             paths = _whole_set(split_dir, name)
-            _check_sizes(paths, told.get(SIZES, {}).get(name, ()))
+            _check_sizes(paths, described.get(SIZES, {}).get(name, ()))
             if reads:
                 _check_count(paths, count)
 

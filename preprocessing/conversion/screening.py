@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from config import UserError
-from preprocessing.conversion import pictures
+from preprocessing.conversion import images
 from preprocessing.conversion.parallel import Workers
 from preprocessing.datasets import Annotation
 
@@ -26,7 +26,7 @@ class Entry(NamedTuple):
         source: Name of the split it comes from.
         annotation: What is known of the picture.
         size: (height, width), px.
-        changes: As in pictures.Picture.
+        changes: As in images.DecodedImage.
     """
 
     digest: bytes
@@ -72,7 +72,7 @@ def screen(
         workers: Do the work.
         track: (iterable, total, label) -> the same items; shows the progress.
         skip_bad_images: Whether a bad picture is listed; if not, it is an error.
-        max_side: As in pictures.check_picture.
+        max_side: As in images.check_image.
 
     Raises:
         UserError: A picture cannot be used, and skip_bad_images is false.
@@ -105,8 +105,8 @@ def _check_all(max_side: int | None, paths: Sequence[str]) -> list[_Checked]:
 
 def _check(path: str, max_side: int | None) -> _Checked:
     try:
-        data = pictures.read_picture(path)
-        picture = pictures.check_picture(data, max_side)
-    except pictures.BadPictureError as error:
+        data = images.read_image(path)
+        picture = images.check_image(data, max_side)
+    except images.BadImageError as error:
         return _Checked(b'', (0, 0), (), str(error))
     return _Checked(digest(data), picture.size, picture.changes, None)

@@ -119,7 +119,7 @@ def framed(ops: str, schema: KeypointSchema, example: Example, seed: Any) -> Exa
     return _apply(ops, (Stage.GEOMETRY, Stage.SIZE, Stage.WARP), start, seed)
 
 
-class Painter(NamedTuple):
+class Sampler(NamedTuple):
     """What makes the picture of an op string: two functions, of which the second takes what the
     first gives. One would sample anew for each channel, and once more for each mean colour."""
 
@@ -129,7 +129,7 @@ class Painter(NamedTuple):
 
 def make_painter(
     ops: str, finish: Callable[[tf.Tensor], tf.Tensor] = rendering.to_uint8
-) -> Painter:
+) -> Sampler:
     """The painter of an op string.
 
     Args:
@@ -145,30 +145,30 @@ def make_painter(
         image = rendering.colours(sums, covered, fill)
         return finish(_apply(ops, (Stage.PIXELS,), {**seen, 'image': image}, seed)['image'])
 
-    return Painter(sample, paint)
+    return Sampler(sample, paint)
 
 
-def compiled_painter(ops: str) -> Painter:
+def compiled_sampler(ops: str) -> Sampler:
     """The same, compiled. In eager mode there is one for each op string, compiled once."""
     if tf.compat.v1.executing_eagerly_outside_functions():
         return _lasting_painter(ops)
     # A function that lasts would keep every graph alive that it was called in.
-    return _new_painter(ops)
+    return _new_sampler(ops)
 
 
-def _new_painter(ops: str) -> Painter:
+def _new_sampler(ops: str) -> Sampler:
     sample, paint = map(rendering.compiled, make_painter(ops))
 
     def sample_lengthened(canvas, *frame):
         return sample(rendering.lengthened(canvas), *frame)
 
-    return Painter(sample_lengthened, paint)
+    return Sampler(sample_lengthened, paint)
 
 
-_lasting_painter = functools.cache(_new_painter)
+_lasting_painter = functools.cache(_new_sampler)
 
 
-def painted(painter: Painter, example: Example, seed: Any) -> tf.Tensor:
+def sample_crop(sampler: Sampler, example: Example, seed: Any) -> tf.Tensor:
     """The picture of an op string: its view of the canvas, changed by its pixel ops.
 
     Args:
@@ -178,7 +178,7 @@ def painted(painter: Painter, example: Example, seed: Any) -> tf.Tensor:
     """
     *canvas, fill = (example[name] for name in CANVAS)
     seen = {name: example[name] for name in SEEN_BY_PIXEL_OPS}
-    return painter.paint(*painter.sample(*canvas), fill, seen, seed)
+    return sampler.paint(*sampler.sample(*canvas), fill, seen, seed)
 
 
 def painted_batch(ops: Sequence[str], features: Mapping[str, tf.Tensor], labels) -> tf.Tensor:
@@ -198,9 +198,9 @@ def painted_batch(ops: Sequence[str], features: Mapping[str, tf.Tensor], labels)
 
 
 def _painted_at_once(ops: str, pictures: Mapping[str, tf.Tensor]) -> tf.Tensor:
-    painter = make_painter(ops)
+    sampler = make_painter(ops)
     with _quiet_about('Using a while_loop for converting'):  # of the few numbers that are drawn
-        return tf.vectorized_map(lambda one: painted(painter, one, one['seed']), pictures)
+        return tf.vectorized_map(lambda one: sample_crop(sampler, one, one['seed']), pictures)
 
 
 @contextlib.contextmanager
@@ -226,5 +226,5 @@ def apply_ops(ops: str, schema: KeypointSchema, example: Example, seed: Any) -> 
         [H, W, 3], not yet rounded or clipped.
     """
     example = framed(ops, schema, example, seed)
-    image = painted(make_painter(ops, finish=tf.identity), example, seed)
+    image = sample_crop(make_painter(ops, finish=tf.identity), example, seed)
     return {**{name: example[name] for name in example if name not in CANVAS}, 'image': image}

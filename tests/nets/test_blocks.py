@@ -20,7 +20,7 @@ def _random(*shape, seed=0):
 @pytest.mark.parametrize('stride_1x1', [False, True])
 def test_bottleneck_strides_where_told_and_keeps_the_shape_of_the_result(stride_1x1):
     style = blocks.BottleneckStyle(stride_1x1=stride_1x1)
-    block = blocks.Bottleneck('block', 4, 16, layers.Window(3, stride=2), style)
+    block = blocks.Bottleneck('block', 4, 16, layers.ConvSpec(3, stride=2), style)
     assert block(_random(1, 8, 8, 8), False).shape == (1, 4, 4, 16)
     strides = [layer.conv.window.stride for layer in block.branch]
     assert strides == ([2, 1, 1] if stride_1x1 else [1, 2, 1])
@@ -56,7 +56,7 @@ def test_every_convolution_of_a_block_learns_from_the_first_step(block):
 
 
 def test_bfloat16_inputs_give_bfloat16_outputs_and_float32_variables():
-    block = blocks.Bottleneck('block', 4, 8, layers.Window(3, stride=2))
+    block = blocks.Bottleneck('block', 4, 8, layers.ConvSpec(3, stride=2))
     assert block(tf.cast(_random(2, 8, 8, 6), tf.bfloat16), True).dtype == tf.bfloat16
     assert {variable.dtype for variable in block.variables} == {tf.float32}
     statistics = [v for v in block.variables if v.name.endswith('moving_variance:0')]
@@ -65,14 +65,14 @@ def test_bfloat16_inputs_give_bfloat16_outputs_and_float32_variables():
 
 @pytest.mark.parametrize('project', [False, True])
 def test_a_projection_of_equal_shapes_is_made_on_demand(project):
-    block = blocks.Bottleneck('block', 4, 8, layers.Window(3, dilation=2), project=project)
+    block = blocks.Bottleneck('block', 4, 8, layers.ConvSpec(3, dilation=2), project=project)
     block(_random(1, 8, 8, 8), False)
     assert (block.shortcut is not None) == project
 
 
 def test_senet_halves_the_first_convolution_and_strides_over_a_square_shortcut():
     style = blocks.BottleneckStyle(halve_first=True, strided_shortcut_size=3)
-    block = blocks.Bottleneck('block', 8, 16, layers.Window(3, 2, groups=4), style)
+    block = blocks.Bottleneck('block', 8, 16, layers.ConvSpec(3, 2, groups=4), style)
     block(_random(1, 8, 8, 16), False)
     shapes = {v.name: v.shape.as_list() for v in block.variables if v.name.endswith('kernel:0')}
     assert shapes == {

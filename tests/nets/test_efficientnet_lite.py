@@ -9,7 +9,7 @@ import tensorflow as tf
 import nets
 from nets import layers
 from nets.backbones import efficientnet_lite
-from nets.layers import Window
+from nets.layers import ConvSpec
 from nets.norms import BatchNorm
 
 ALL_LEVELS = (1, 2, 3, 4, 5)
@@ -78,7 +78,7 @@ def test_levels_end_the_stages_of_their_stride_and_what_none_needs_is_not_built(
 @pytest.mark.parametrize(('size', 'tf_same', 'before'), [(3, True, 0), (5, True, 1), (3, False, 1)])
 def test_strides_pad_as_tensorflow_or_alike(convolution, size, tf_same, before):
     """Output i sees the cells from 2 i - before on, so many as the kernel has."""
-    layer = convolution('layer', 1, Window(size, stride=2, tf_same=tf_same))
+    layer = convolution('layer', 1, ConvSpec(size, stride=2, tf_same=tf_same))
     side = 8
     layer(tf.zeros([1, side, side, 1]))
     layer.kernel.assign(tf.ones_like(layer.kernel))
@@ -91,7 +91,7 @@ def test_strides_pad_as_tensorflow_or_alike(convolution, size, tf_same, before):
 
 def test_a_depthwise_convolution_is_one_of_as_many_groups():
     images = tf.constant(np.random.default_rng(0).standard_normal((2, 8, 6, 4)).astype(np.float32))
-    for window in (Window(3), Window(5, stride=2), Window(3, dilation=2)):
+    for window in (ConvSpec(3), ConvSpec(5, stride=2), ConvSpec(3, dilation=2)):
         depthwise = layers.DepthwiseConv('depthwise', 4, window)
         grouped = layers.Conv('grouped', 4, window._replace(groups=4))
         outputs = depthwise(images)

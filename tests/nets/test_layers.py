@@ -42,14 +42,14 @@ def _numpy_conv(images, kernel, stride, dilation, groups):
 @pytest.mark.parametrize(
     'window',
     [
-        layers.Window(1),
-        layers.Window(3),
-        layers.Window(1, stride=2),
-        layers.Window(3, stride=2),
-        layers.Window(7, stride=2),
-        layers.Window(3, dilation=2),
-        layers.Window(3, groups=2),
-        layers.Window(3, stride=2, groups=4),
+        layers.ConvSpec(1),
+        layers.ConvSpec(3),
+        layers.ConvSpec(1, stride=2),
+        layers.ConvSpec(3, stride=2),
+        layers.ConvSpec(7, stride=2),
+        layers.ConvSpec(3, dilation=2),
+        layers.ConvSpec(3, groups=2),
+        layers.ConvSpec(3, stride=2, groups=4),
     ],
 )
 @pytest.mark.parametrize('side', [8, 9])
@@ -66,7 +66,7 @@ def test_conv_equals_numpy_with_symmetric_padding(window, side):
 
 def test_conv_refuses_channels_that_do_not_make_groups():
     with pytest.raises(ValueError, match='conv: 6 channels in and 8 out .* 4 groups'):
-        layers.Conv('conv', 8, layers.Window(3, groups=4))(_random(1, 4, 4, 6))
+        layers.Conv('conv', 8, layers.ConvSpec(3, groups=4))(_random(1, 4, 4, 6))
 
 
 def test_max_pool_equals_numpy_and_the_border_never_wins():
@@ -79,7 +79,7 @@ def test_max_pool_equals_numpy_and_the_border_never_wins():
 @pytest.mark.parametrize('stride', [2, 4])
 def test_deconv_spreads_each_cell_symmetrically(stride):
     size, margin = 2 * stride, stride // 2
-    deconv = layers.Deconv('deconv', 2, layers.Window(size, stride=stride))
+    deconv = layers.Deconv('deconv', 2, layers.ConvSpec(size, stride=stride))
     images = _random(2, 5, 6, 3)
     outputs = deconv(images)
     kernel = deconv.kernel.numpy()
@@ -162,9 +162,9 @@ def test_batch_norm_updates_happen_inside_a_function():
 def test_he_normal_keeps_the_variance_through_relu():
     images = tf.constant(_random(2, 16, 16, 64))
     for path, window, kind in (
-        ('conv', layers.Window(3), layers.Conv),
-        ('grouped', layers.Window(3, groups=4), layers.Conv),
-        ('deconv', layers.Window(4, stride=2), layers.Deconv),
+        ('conv', layers.ConvSpec(3), layers.Conv),
+        ('grouped', layers.ConvSpec(3, groups=4), layers.Conv),
+        ('deconv', layers.ConvSpec(4, stride=2), layers.Deconv),
     ):
         outputs = kind(path, 64, window)(tf.nn.relu(images))
         # ReLU halves the second moment, the initial kernels double it.

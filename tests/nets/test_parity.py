@@ -53,7 +53,7 @@ def folder(tmp_path_factory):
 
 def features_of(network: NetworkConfig, path: str, picture: np.ndarray) -> dict[str, np.ndarray]:
     """What the backbone makes of a picture with the weights at `path`, all of them loaded."""
-    network = warm_start.adopt(network, path)
+    network = warm_start.match_pretrained_settings(network, path)
     backbone = nets.BACKBONES.get(network.backbone)(**network.backbone_options)
     images = (picture - np.float32(network.mean)) / np.float32(network.std)
     backbone(tf.zeros_like(images), False)

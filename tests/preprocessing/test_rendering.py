@@ -143,12 +143,12 @@ def test_a_picture_is_the_same_compiled_or_not(name):
         'keypoints': tf.constant(rng.uniform(10, 70, (24, 2)), tf.float32),
         'visibility': tf.ones([24], tf.int32),
     }
-    plain, compiled = op_string.make_painter(text), op_string.compiled_painter(text)
+    plain, compiled = op_string.make_painter(text), op_string.compiled_sampler(text)
     seeds = [tf.constant([3, i], tf.int64) for i in range(6)]
     pictures = []
     for seed in seeds:
         framed = op_string.framed(text, SCHEMA, example, seed)
-        one, other = (op_string.painted(p, framed, seed) for p in (plain, compiled))
+        one, other = (op_string.sample_crop(p, framed, seed) for p in (plain, compiled))
         assert one.dtype == tf.uint8 and one.shape == (48, 64, 3)
         assert np.abs(one.numpy().astype(int) - other.numpy()).max() <= 1
         pictures.append(one.numpy())
@@ -162,7 +162,7 @@ def test_graphs_that_pictures_are_made_in_do_not_stay():
     graphs = []
     for _ in range(2):
         with tf.Graph().as_default() as graph:
-            op_string.compiled_painter('letterbox(48,64)|warp').sample(*map(tf.constant, arguments))
+            op_string.compiled_sampler('letterbox(48,64)|warp').sample(*map(tf.constant, arguments))
         graphs.append(weakref.ref(graph))
         del graph
     gc.collect()

@@ -9,7 +9,7 @@ import pytest
 
 from preprocessing.datasets.fashionai import SCHEMA
 from preprocessing.schema import KeypointSchema
-from preprocessing.tables import KeypointTable, own_points, read_table, write_table
+from preprocessing.tables import KeypointTable, category_points, read_table, write_table
 
 TINY = KeypointSchema(
     name='tiny',
@@ -49,7 +49,7 @@ def random_table(schema, count=40, seed=0):
     generator = np.random.default_rng(seed)
     categories = generator.choice(list(schema.categories), count)
     visibility = generator.integers(-1, 2, [count, schema.num_keypoints])
-    visibility = np.where(own_points(categories, schema), visibility, -1)
+    visibility = np.where(category_points(categories, schema), visibility, -1)
     indices = generator.integers(-20, 600, [count, schema.num_keypoints, 2])
     indices = np.where(visibility[..., np.newaxis] < 0, -1, indices)
     return KeypointTable(
@@ -297,4 +297,4 @@ def test_remote_files():
 
 def test_own_points():
     wanted = [[True] * 4, [True, True, False, False]]
-    assert own_points(['shoe', 'hat'], TINY).tolist() == wanted
+    assert category_points(['shoe', 'hat'], TINY).tolist() == wanted

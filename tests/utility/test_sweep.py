@@ -67,7 +67,7 @@ def _sweep(script, data_dir, *grid, **more):
     return Sweep(script, data_dir, steps=STEPS, grid=grid, **more)
 
 
-def _told(tmp_path):
+def _message(tmp_path):
     """Which runs were started, in order."""
     return [pathlib.Path(line).name for line in (tmp_path / 'told').read_text().splitlines()]
 
@@ -101,16 +101,16 @@ def test_what_is_done_is_not_done_again(tmp_path, script, data_dir):
     folder = str(tmp_path / 's')
     first = sweep.run_all(_sweep(script, data_dir, f'{RATES}1,5'), folder)
     assert sweep.run_all(_sweep(script, data_dir, f'{RATES}1,5'), folder) == first
-    assert _told(tmp_path) == ['run-000', 'run-001']
+    assert _message(tmp_path) == ['run-000', 'run-001']
     sweep.run_all(_sweep(script, data_dir, f'{RATES}1,5'), folder, retry=True)
-    assert _told(tmp_path) == ['run-000', 'run-001', 'run-001']
+    assert _message(tmp_path) == ['run-000', 'run-001', 'run-001']
 
 
 def test_trials_may_be_added_and_nothing_else_changed(tmp_path, script, data_dir):
     folder, law = str(tmp_path / 's'), (f'{RATES}log(0.1,1)',)
     two = sweep.run_all(_sweep(script, data_dir, random=law, trials=2), folder)
     three = sweep.run_all(_sweep(script, data_dir, random=law, trials=3), folder)
-    assert three[:2] == two and _told(tmp_path) == ['run-000', 'run-001', 'run-002']
+    assert three[:2] == two and _message(tmp_path) == ['run-000', 'run-001', 'run-002']
     for other in ({'trials': 2}, {'trials': 3, 'seed': 1}, {'trials': 3, 'set': ('seed=1',)}):
         with pytest.raises(ValueError, match=r's holds another sweep \(now / there\): '):
             sweep.run_all(_sweep(script, data_dir, random=law, **other), folder)

@@ -21,7 +21,7 @@ def best_step(results: Mapping[int, evaluations.Metrics]) -> int | None:
 
 @dataclasses.dataclass(frozen=True)
 class BestCheckpoint:
-    """Reaction to an evaluation: copies the evaluated weights of the network if none were better.
+    """Evaluation callback: copies the evaluated weights of the network if none were better.
 
     Attributes:
         folder: Of the network; the copy stands in its sub-folder snapshots.BEST.

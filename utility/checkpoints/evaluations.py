@@ -28,7 +28,7 @@ Metrics = Mapping[str, float]
 # one and the step's line is in the file. A run that was interrupted calls it again for the step it
 # stood at: what it did must bear doing twice, and the answer must be the same. So a reaction keeps
 # no state of its own between evaluations, but reads the lines up to `step`.
-Reaction = Callable[[int, Metrics], Optional[str]]
+EvaluationCallback = Callable[[int, Metrics], Optional[str]]
 
 
 def read(folder: str, up_to: int | None = None) -> dict[int, dict[str, float]]:
@@ -58,9 +58,11 @@ def forget_after(folder: str, step: int) -> None:
         logging.warning('%s: the evaluations at step %s are made again', folder, again)
 
 
-def react(reactions: Iterable[Reaction], step: int, metrics: Metrics) -> list[str]:
+def run_callbacks(
+    callbacks: Iterable[EvaluationCallback], step: int, metrics: Metrics
+) -> list[str]:
     """Tells all reactions of a result; the reasons of those that ask to end the training."""
-    answers = [reaction(step, metrics) for reaction in reactions]
+    answers = [callback(step, metrics) for callback in callbacks]
     return [answer for answer in answers if answer is not None]
 
 

@@ -78,8 +78,8 @@ def usable(folder: str) -> str | None:
             return prefix
         passed[prefix] = reason
     if passed:
-        told = '; '.join(f'{os.path.basename(prefix)}: {why}' for prefix, why in passed.items())
-        raise UserError(f'{folder!r}: none of its checkpoints can be read ({told})')
+        message = '; '.join(f'{os.path.basename(prefix)}: {why}' for prefix, why in passed.items())
+        raise UserError(f'{folder!r}: none of its checkpoints can be read ({message})')
     return None
 
 

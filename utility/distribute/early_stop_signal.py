@@ -23,7 +23,7 @@ _SECONDS = 1.0  # between two looks
 
 
 @dataclasses.dataclass(frozen=True)
-class Agreement:
+class EarlyStopSignal:
     """How this process goes along with the others; one that is alone agrees with itself.
 
     Attributes:
@@ -52,7 +52,7 @@ class Agreement:
         """Takes back the word of a later step: the training goes on from an earlier checkpoint."""
         import tensorflow as tf
 
-        if self.cluster and self.is_chief and self._told()[0] > step:
+        if self.cluster and self.is_chief and self._message()[0] > step:
             tf.io.gfile.remove(os.path.join(self.folder, FILE))
 
     def settle(self, step: int, judge: Callable[[], list[str]]) -> list[str]:
@@ -68,10 +68,10 @@ class Agreement:
                 text = json.dumps({'step': step, 'reasons': reasons})
                 files.write_bytes(os.path.join(self.folder, FILE), text.encode())
             return reasons
-        told, reasons = self._told()
-        while told < step:
+        message, reasons = self._message()
+        while message < step:
             time.sleep(_SECONDS)
-            told, reasons = self._told()
+            message, reasons = self._message()
         return reasons
 
     def remove_copies(self) -> None:
@@ -83,7 +83,7 @@ class Agreement:
             if tf.io.gfile.exists(copies):
                 tf.io.gfile.rmtree(copies)
 
-    def _told(self) -> tuple[int, list[str]]:
+    def _message(self) -> tuple[int, list[str]]:
         """The last step that the chief has spoken of, -1 if none, and its reasons."""
         import tensorflow as tf
 

@@ -16,7 +16,7 @@ from preprocessing.schema import KeypointSchema
 from preprocessing.tables import ABSENT_INDEX
 from utility.ensembles import learning
 from utility.ensembles.combination import Predictions, combine
-from utility.ensembles.learning import Knowledge, Learned
+from utility.ensembles.learning import EnsembleStatistics, FittedEnsemble
 from utility.ensembles.methods import METHODS
 from utility.ensembles.systematic_errors import Truth
 from utility.statistics.bootstrap import grouped_folds
@@ -39,7 +39,7 @@ class Ensemble(NamedTuple):
 
     method: str
     model: int = 0
-    learned: Learned | None = None
+    learned: FittedEnsemble | None = None
 
     def points(self, predictions: Predictions, schema: KeypointSchema) -> np.ndarray:
         """float64 [N, K, 2], px; at pixel (-1, -1) where no model has a point."""
@@ -169,10 +169,10 @@ class Fold(NamedTuple):
 
     seen: np.ndarray
     held_out: np.ndarray
-    knowledge: Knowledge
+    learned_statistics: EnsembleStatistics
 
     def of_models(self, indices: Sequence[int]) -> Fold:
-        return self._replace(knowledge=self.knowledge.of_models(indices))
+        return self._replace(learned_statistics=self.learned_statistics.of_models(indices))
 
 
 def picture_groups(predictions: Predictions) -> list[bytes]:
@@ -194,9 +194,9 @@ def folds_of(predictions: Predictions, truth: Truth, schema: KeypointSchema) -> 
     folds = []
     for fold in range(NUM_FOLDS):
         seen = np.flatnonzero(fold_of != fold)
-        parts = (predictions.of_pictures(seen), truth.of_pictures(seen))
-        knowledge = learning.know(*parts, schema)
-        folds.append(Fold(seen, np.flatnonzero(fold_of == fold), knowledge))
+        parts = (predictions.of_images(seen), truth.of_images(seen))
+        learned_statistics = learning.fit_statistics(*parts, schema)
+        folds.append(Fold(seen, np.flatnonzero(fold_of == fold), learned_statistics))
     return folds
 
 
@@ -214,9 +214,9 @@ def out_of_fold(
         for strength in strengths
     }
     for fold in folds:
-        parts = (predictions.of_pictures(fold.seen), truth.of_pictures(fold.seen))
-        fits = learning.fit(fold.knowledge, *parts, schema, strengths)
-        others = predictions.of_pictures(fold.held_out)
+        parts = (predictions.of_images(fold.seen), truth.of_images(fold.seen))
+        fits = learning.fit(fold.learned_statistics, *parts, schema, strengths)
+        others = predictions.of_images(fold.held_out)
         for strength, learned in zip(strengths, fits):
             for kind, fitted in _kinds(learned):
                 combined = learning.combine(fitted, others, schema)
@@ -227,7 +227,7 @@ def out_of_fold(
     ]
 
 
-def _kinds(learned: Learned) -> Iterator[tuple[str, Learned]]:
+def _kinds(learned: FittedEnsemble) -> Iterator[tuple[str, FittedEnsemble]]:
     yield WEIGHTS, learned._replace(shapes={}, votes=None)
     yield VOTES, learned
 
@@ -240,6 +240,6 @@ def _fitted(
         return Ensemble(chosen.method, chosen.model)
     parts = (predictions, truth, schema)
     strengths = STRENGTHS[: STRENGTHS.index(chosen.strength) + 1]
-    knowledge = learning.know(*parts)
-    *_, learned = learning.fit(knowledge, *parts, strengths)
+    learned_statistics = learning.fit_statistics(*parts)
+    *_, learned = learning.fit(learned_statistics, *parts, strengths)
     return Ensemble(chosen.method, learned=dict(_kinds(learned))[chosen.method])

@@ -12,7 +12,7 @@ import numpy as np
 from config import UserError
 from preprocessing.conversion.parallel import Workers
 from preprocessing.schema import KeypointSchema
-from preprocessing.tables import ABSENT_INDEX, KeypointTable, own_points, read_table
+from preprocessing.tables import ABSENT_INDEX, KeypointTable, category_points, read_table
 from utility.ensembles.methods import METHODS, without_outliers
 from utility.metrics.normalized_error import in_order_of
 from utility.submissions.write import refuse
@@ -38,7 +38,7 @@ class Predictions(NamedTuple):
     present: np.ndarray
     own: np.ndarray
 
-    def of_pictures(self, rows: np.ndarray) -> Predictions:
+    def of_images(self, rows: np.ndarray) -> Predictions:
         return Predictions(
             self.names,
             self.categories[rows],
@@ -84,7 +84,7 @@ def stack(
     if not tables:
         raise UserError('no submission to combine')
     tables = [in_order_of(table, tables[0], name, names[0]) for table, name in zip(tables, names)]
-    own = own_points(tables[0].categories, schema)
+    own = category_points(tables[0].categories, schema)
     present = np.stack([own & (table.visibility >= 0) for table in tables])
     for name, mask in zip(names, present):
         if not mask.any():

@@ -11,10 +11,10 @@ import numpy as np
 from config import UserError
 from preprocessing.schema import KeypointSchema
 from utility.ensembles.choice import ALONE, VOTES, WEIGHTS, Ensemble
-from utility.ensembles.learning import Learned
+from utility.ensembles.learning import FittedEnsemble
 from utility.ensembles.methods import METHODS
+from utility.ensembles.mixture import MixtureWeights, num_features
 from utility.ensembles.systematic_errors import Correction
-from utility.ensembles.votes import Voting, num_features
 from utility.statistics.shape_model import ShapeModel
 
 _FORMAT = 'keypoint ensemble 1'
@@ -72,7 +72,7 @@ def _of_schema(schema: KeypointSchema) -> dict[str, Any]:
     return {'keypoints': list(schema.keypoints), 'categories': categories}
 
 
-def _learned_values(learned: Learned) -> dict[str, Any]:
+def _learned_values(learned: FittedEnsemble) -> dict[str, Any]:
     voting = {name: getattr(learned, name) for name in (WEIGHTS, VOTES)}
     return {
         'correction': _lists(learned.correction._asdict()),
@@ -120,7 +120,7 @@ def _is_list_of_names(value: Any) -> bool:
     )
 
 
-def _learned(values: Any, count: int, method: str, schema: KeypointSchema) -> Learned:
+def _learned(values: Any, count: int, method: str, schema: KeypointSchema) -> FittedEnsemble:
     _check_keys(values, ('correction', 'weights', 'votes', 'shapes'), 'learned')
     groups = (len(schema.categories), schema.num_keypoints)
     if (values['votes'] is not None) != (method == VOTES):
@@ -129,7 +129,7 @@ def _learned(values: Any, count: int, method: str, schema: KeypointSchema) -> Le
     if method == VOTES:
         shape = (with_shapes, num_features(with_shapes))
         votes = _voting(values['votes'], groups, shape, 'learned.votes')
-    return Learned(
+    return FittedEnsemble(
         correction=_correction(values['correction'], (count, *groups)),
         weights=_voting(values['weights'], groups, (count, 0), 'learned.weights'),
         shapes=_shapes(values['shapes'], schema),
@@ -147,9 +147,11 @@ def _correction(values: Any, shape: tuple[int, int, int]) -> Correction:
     )
 
 
-def _voting(values: Any, groups: tuple[int, int], effects: tuple[int, int], where: str) -> Voting:
-    _check_keys(values, Voting._fields, where)
-    return Voting(
+def _voting(
+    values: Any, groups: tuple[int, int], effects: tuple[int, int], where: str
+) -> MixtureWeights:
+    _check_keys(values, MixtureWeights._fields, where)
+    return MixtureWeights(
         biases=_array(values['biases'], (effects[0], *groups), float, f'{where}.biases'),
         effects=_array(values['effects'], effects, float, f'{where}.effects'),
     )

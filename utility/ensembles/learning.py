@@ -17,6 +17,14 @@ import numpy as np
 from preprocessing.schema import KeypointSchema
 from preprocessing.tables import ABSENT_INDEX
 from utility.ensembles.combination import Predictions, rows_of
+from utility.ensembles.mixture import (
+    MixtureInputs,
+    MixtureTargets,
+    MixtureWeights,
+    agreement,
+    fit_mixture,
+    mixture_mean,
+)
 from utility.ensembles.systematic_errors import (
     Correction,
     Truth,
@@ -25,14 +33,13 @@ from utility.ensembles.systematic_errors import (
     fit_correction,
     garment_frames,
 )
-from utility.ensembles.votes import Ballot, Sought, Voting, agreement, elect, fit_voting
 from utility.statistics.shape_model import MIN_POINTS, ShapeModel
 
 _PICTURES_AT_A_TIME = 4096  # that are combined at once; their features take some memory
 _LEAST_PICTURES = 20  # of a category, to learn its shapes from
 
 
-class Knowledge(NamedTuple):
+class EnsembleStatistics(NamedTuple):
     """What is known of each of M models, and of garments.
 
     Attributes:
@@ -43,35 +50,39 @@ class Knowledge(NamedTuple):
     correction: Correction
     shapes: Mapping[str, ShapeModel]
 
-    def of_models(self, indices: Sequence[int]) -> Knowledge:
+    def of_models(self, indices: Sequence[int]) -> EnsembleStatistics:
         return self._replace(correction=self.correction.of_models(indices))
 
 
-class Learned(NamedTuple):
+class FittedEnsemble(NamedTuple):
     """A fitted ensemble of M models.
 
     Attributes:
         correction: Of the models.
-        weights: The Voting of the M models by category and keypoint.
-        shapes: As of Knowledge.
-        votes: The Voting of the models and the shapes, M + 1 voters, with features; None: the
-            points are those that `weights` gives.
+        weights: The MixtureWeights of the M models by category and keypoint.
+        shapes: As of EnsembleStatistics.
+        votes: The MixtureWeights of the models and the shapes, M + 1 voters, with features; None:
+            the points are those that `weights` gives.
     """
 
     correction: Correction
-    weights: Voting
+    weights: MixtureWeights
     shapes: Mapping[str, ShapeModel]
-    votes: Voting | None
+    votes: MixtureWeights | None
 
 
-def combine(learned: Learned, predictions: Predictions, schema: KeypointSchema) -> np.ndarray:
+def combine(
+    learned: FittedEnsemble, predictions: Predictions, schema: KeypointSchema
+) -> np.ndarray:
     """The ensemble's points: float64 [N, K, 2], px; at pixel (-1, -1) where no model has one."""
     rows = np.arange(len(predictions.own))
     parts = [rows[i : i + _PICTURES_AT_A_TIME] for i in range(0, len(rows), _PICTURES_AT_A_TIME)]
-    return np.concatenate([_combine(learned, predictions.of_pictures(p), schema) for p in parts])
+    return np.concatenate([_combine(learned, predictions.of_images(p), schema) for p in parts])
 
 
-def _combine(learned: Learned, predictions: Predictions, schema: KeypointSchema) -> np.ndarray:
+def _combine(
+    learned: FittedEnsemble, predictions: Predictions, schema: KeypointSchema
+) -> np.ndarray:
     corrected = correct(learned.correction, predictions, schema)
     weighted = _elected(learned.weights, corrected, None, schema)
     if learned.votes is None:
@@ -80,19 +91,21 @@ def _combine(learned: Learned, predictions: Predictions, schema: KeypointSchema)
     return _elected(learned.votes, voters, sizes, schema)
 
 
-def know(predictions: Predictions, truth: Truth, schema: KeypointSchema) -> Knowledge:
+def fit_statistics(
+    predictions: Predictions, truth: Truth, schema: KeypointSchema
+) -> EnsembleStatistics:
     """Learns what fit needs and what does not depend on which models are combined."""
     correction = fit_correction(predictions, truth, schema)
-    return Knowledge(correction, _fit_shapes(predictions, truth, schema))
+    return EnsembleStatistics(correction, _fit_shapes(predictions, truth, schema))
 
 
 def fit(
-    knowledge: Knowledge,
+    learned_statistics: EnsembleStatistics,
     predictions: Predictions,
     truth: Truth,
     schema: KeypointSchema,
     strengths: Sequence[float],
-) -> Iterator[Learned]:
+) -> Iterator[FittedEnsemble]:
     """Fits an ensemble with votes for each strength of the shrinkage.
 
     Args:
@@ -102,21 +115,21 @@ def fit(
         schema: Of both.
         strengths: Of fit_voting; best in falling order, as each starts from the one before.
     """
-    correction, shapes = knowledge
+    correction, shapes = learned_statistics
     corrected = correct(correction, predictions, schema)
     weights_start = votes_start = None
     for strength in strengths:
         ballot, sought = _asked(corrected, None, truth, schema)
-        weights, weights_start = fit_voting(ballot, sought, strength, weights_start)
+        weights, weights_start = fit_mixture(ballot, sought, strength, weights_start)
         weighted = _elected(weights, corrected, None, schema)
         ballot, sought = _asked(*_with_shapes(shapes, corrected, weighted, schema), truth, schema)
-        votes, votes_start = fit_voting(ballot, sought, strength, votes_start)
-        yield Learned(correction, weights, shapes, votes)
+        votes, votes_start = fit_mixture(ballot, sought, strength, votes_start)
+        yield FittedEnsemble(correction, weights, shapes, votes)
 
 
 def _ballot(
     predictions: Predictions, sizes: np.ndarray | None, schema: KeypointSchema
-) -> tuple[Ballot, np.ndarray, np.ndarray]:
+) -> tuple[MixtureInputs, np.ndarray, np.ndarray]:
     """The points that anybody predicts, their pictures [R] and keypoints [R].
 
     Without the sizes [N] of the garments it has no features.
@@ -126,27 +139,30 @@ def _ballot(
     if sizes is not None:
         features = agreement(points, shares, sizes[n])
     codes = category_codes(predictions.categories, schema)[n]
-    ballot = Ballot(points.astype(np.float32), shares.astype(np.float32), codes, k, features)
+    ballot = MixtureInputs(points.astype(np.float32), shares.astype(np.float32), codes, k, features)
     return ballot, n, k
 
 
 def _asked(
     predictions: Predictions, sizes: np.ndarray | None, truth: Truth, schema: KeypointSchema
-) -> tuple[Ballot, Sought]:
+) -> tuple[MixtureInputs, MixtureTargets]:
     """The points that anybody predicts and that are scored, and the answers to them."""
     present = predictions.present & (truth.weights > 0)
     ballot, n, k = _ballot(predictions._replace(present=present), sizes, schema)
     num_groups = (len(schema.categories), schema.num_keypoints)
-    return ballot, Sought(truth.keypoints[n, k], truth.weights[n, k], num_groups)
+    return ballot, MixtureTargets(truth.keypoints[n, k], truth.weights[n, k], num_groups)
 
 
 def _elected(
-    voting: Voting, predictions: Predictions, sizes: np.ndarray | None, schema: KeypointSchema
+    voting: MixtureWeights,
+    predictions: Predictions,
+    sizes: np.ndarray | None,
+    schema: KeypointSchema,
 ) -> np.ndarray:
-    """[N, K, 2]: what the voters elect; at pixel (-1, -1) where there is none."""
+    """[N, K, 2]: what the voters give; at pixel (-1, -1) where there is none."""
     ballot, n, k = _ballot(predictions, sizes, schema)
     points = np.full([*predictions.own.shape, 2], ABSENT_INDEX + 0.5)
-    points[n, k] = elect(voting, ballot)
+    points[n, k] = mixture_mean(voting, ballot)
     return points
 
 

@@ -37,7 +37,7 @@ class Truth(NamedTuple):
     present: np.ndarray
     weights: np.ndarray
 
-    def of_pictures(self, rows: np.ndarray) -> Truth:
+    def of_images(self, rows: np.ndarray) -> Truth:
         return Truth(*(values[rows] for values in self))
 
 

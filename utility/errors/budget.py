@@ -281,7 +281,7 @@ def budgets(errors: Errors, categories: Sequence[str], schema: KeypointSchema) -
     return {**budget(errors), **parts}
 
 
-def worst_pictures(errors: Errors, kind: str, count: int) -> Iterator[tuple[int, float]]:
+def worst_images(errors: Errors, kind: str, count: int) -> Iterator[tuple[int, float]]:
     """The rows of the pictures that lose most to a kind, and the part of NE that each loses."""
     costs = errors.costs(kind).sum(1)
     total = np.count_nonzero(~np.isnan(errors.distances))

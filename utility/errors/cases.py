@@ -17,12 +17,12 @@ from preprocessing.schema import KeypointSchema
 from preprocessing.tables import KeypointTable, read_table
 from utility.command_line.progress import track
 from utility.errors import page as error_page
-from utility.errors.budget import Errors, Evidence, worst_pictures
+from utility.errors.budget import Errors, Evidence, worst_images
 from utility.metrics import normalized_error
 from utility.visualization import draw, html_page
 
 if TYPE_CHECKING:
-    from preprocessing.conversion.pictures import Picture
+    from preprocessing.conversion.images import DecodedImage
     from utility.predict.views_to_points import PredictOptions
 
 _MOST_NAMED = 4  # points in the words beside a picture
@@ -99,9 +99,9 @@ def case_of_runs(data_dir: str, run_dirs: Sequence[str], options: PredictOptions
     return Case(source, predicted, by_place, truth.image_ids, schema, evidence, first)
 
 
-def read_pictures(
+def read_images(
     case: Case, rows: Collection[int], data_dir: str
-) -> tuple[np.ndarray, dict[int, Picture]]:
+) -> tuple[np.ndarray, dict[int, DecodedImage]]:
     """Reads a split of the records once; held in memory are the pictures that are wanted.
 
     Args:
@@ -144,7 +144,7 @@ def worst_of_all(errors: Errors, count: int) -> dict[str, list[tuple[int, float]
     The kind that costs most comes first; those that cost nothing are left out.
     """
     ordered = sorted(errors.kinds, key=lambda kind: -errors.costs(kind).sum())
-    found = {kind: list(worst_pictures(errors, kind, count)) for kind in ordered}
+    found = {kind: list(worst_images(errors, kind, count)) for kind in ordered}
     return {kind: worst for kind, worst in found.items() if worst}
 
 
@@ -168,7 +168,7 @@ def sections(
     case: Case,
     errors: Errors,
     worst: Mapping[str, Sequence[tuple[int, float]]],
-    pictures: Mapping[int, Picture],
+    pictures: Mapping[int, DecodedImage],
 ) -> list[error_page.Section]:
     """The worst pictures of each kind, drawn; on grey where there is no JPEG of the row."""
     return [
@@ -179,8 +179,10 @@ def sections(
     ]
 
 
-def _figure(case: Case, errors: Errors, kind: str, row: int, cost: float, picture: Picture | None):
-    from preprocessing.conversion.pictures import pixels
+def _figure(
+    case: Case, errors: Errors, kind: str, row: int, cost: float, picture: DecodedImage | None
+):
+    from preprocessing.conversion.images import pixels
 
     image = None if picture is None else pixels(picture)
     chosen = errors.of_kind(kind)[row]

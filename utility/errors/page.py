@@ -79,7 +79,7 @@ class Figure(NamedTuple):
     category: str
     points: str
     cost: float
-    picture: html_page.Picture
+    picture: html_page.DecodedImage
 
 
 class Section(NamedTuple):

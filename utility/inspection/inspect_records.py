@@ -60,7 +60,7 @@ class Settings:
     output_dir: str
     train_ops: str
     eval_ops: str
-    num_pictures: int = 2000
+    num_images: int = 2000
 
     def __post_init__(self):
         op_string.parse_ops(self.train_ops)
@@ -91,7 +91,7 @@ def inspect(settings: Settings, track: Track) -> dict[str, Any]:
     )
     total = sum(sum(counts.values()) for counts in expected.values())
     tally = Tally(schema, (n for n, split in info['splits'].items() if split.get('labelled')))
-    rows = _measured(files, schema, settings.num_pictures, total)
+    rows = _measured(files, schema, settings.num_images, total)
     for split, row in track(rows, total, 'reading records'):
         tally.add(split, row)
     if not tally.records:
@@ -112,12 +112,12 @@ def inspect(settings: Settings, track: Track) -> dict[str, Any]:
 def differences(found: Counts, expected: Counts) -> list[str]:
     """How two numbers of records by split and category differ, in words."""
     keys = dict.fromkeys((s, c) for counts in (expected, found) for s in counts for c in counts[s])
-    told = []
+    differences = []
     for split, category in keys:
         here, there = (counts.get(split, {}).get(category, 0) for counts in (found, expected))
         if here != there:
-            told.append(f'{split}, {category}: {here} instead of {there}')
-    return told
+            differences.append(f'{split}, {category}: {here} instead of {there}')
+    return differences
 
 
 def _split_of(path: str) -> str:
@@ -125,7 +125,7 @@ def _split_of(path: str) -> str:
 
 
 def _measured(
-    files: Sequence[str], schema: KeypointSchema, num_pictures: int, total: int
+    files: Sequence[str], schema: KeypointSchema, num_images: int, total: int
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     """(split, _measure of the record) of all records, in NumPy.
 
@@ -137,7 +137,7 @@ def _measured(
         num_read = 0
         dataset = tf.data.TFRecordDataset(path).enumerate(num_before)
         dataset = dataset.map(
-            lambda index, record: _measure(record, schema, is_sampled(index, num_pictures, total)),
+            lambda index, record: _measure(record, schema, is_sampled(index, num_images, total)),
             tf.data.AUTOTUNE,
         )
         try:

@@ -60,8 +60,8 @@ def audit(
         usable = np.count_nonzero((table.visibility[own] >= 0).sum(1) >= MIN_POINTS)
         if usable < MIN_PICTURES:
             if len(rows):
-                told = '%s: %d pictures with %d points or more are too few to audit'
-                logging.warning(told, category, usable, MIN_POINTS)
+                message = '%s: %d pictures with %d points or more are too few to audit'
+                logging.warning(message, category, usable, MIN_POINTS)
             continue
         shapes = Shapes(
             np.asarray(table.keypoints[own], np.float64),

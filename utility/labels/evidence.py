@@ -185,9 +185,9 @@ def _same_place(shapes: Shapes, normalizer: tuple[int, int]) -> np.ndarray:
     together = (shapes.present[:, :, None] & shapes.present[:, None, :]).sum(0)
     by_mistake = _SHARE_SAME_PLACE / max(len(counts) - 1, 1)
     # The pair that is judged is itself counted: as if it came from one picture more.
-    told = np.maximum(np.log(by_mistake * (together + 1) / np.maximum(counts, 1)), 0)
-    told[normalizer, normalizer[::-1]] = _ZERO_NORMALIZER
-    return told
+    log_ratio = np.maximum(np.log(by_mistake * (together + 1) / np.maximum(counts, 1)), 0)
+    log_ratio[normalizer, normalizer[::-1]] = _ZERO_NORMALIZER
+    return log_ratio
 
 
 def relative_errors(shapes: Shapes, lengths: np.ndarray) -> np.ndarray:

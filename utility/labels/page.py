@@ -18,7 +18,7 @@ import numpy as np
 import tensorflow as tf
 
 from preprocessing import records
-from preprocessing.conversion import pictures
+from preprocessing.conversion import images
 from preprocessing.schema import KeypointSchema
 from preprocessing.tables import KeypointTable
 from utility.labels.suspicions import KINDS, Suspicion
@@ -111,7 +111,7 @@ def write_page(path: str | os.PathLike, audit: Audit, files: Sequence[str]) -> N
         files: The records that hold the pictures.
     """
     with tempfile.TemporaryDirectory() as directory:
-        for number, picture in _pictures(audit, files):
+        for number, picture in _images(audit, files):
             _place(directory, number).write_text(json.dumps(picture))
         names = {
             'category': [str(audit.table.categories[one.row]) for one in audit.shown],
@@ -143,7 +143,7 @@ def _cards(audit: Audit, directory: str) -> Iterator[Mapping[str, Any]]:
         place = _place(directory, number)
         word = 'line' if len(lines) == 1 else 'lines'
         yield {
-            'picture': html_page.Picture(*json.loads(place.read_text()))
+            'picture': html_page.DecodedImage(*json.loads(place.read_text()))
             if place.exists()
             else None,
             'kind': one.kind,
@@ -161,7 +161,7 @@ def _points(one: Suspicion, schema: KeypointSchema) -> str:
     return ', '.join(schema.keypoints[k].replace('_', ' ') for k in one.keypoints)
 
 
-def _pictures(audit: Audit, files: Sequence[str]) -> Iterator[tuple[int, html_page.Picture]]:
+def _images(audit: Audit, files: Sequence[str]) -> Iterator[tuple[int, html_page.DecodedImage]]:
     """The pictures of suspicions, with their numbers; in the order of the records."""
     wanted: dict[bytes, list[int]] = {}
     for number, one in enumerate(audit.shown):
@@ -174,7 +174,7 @@ def _pictures(audit: Audit, files: Sequence[str]) -> Iterator[tuple[int, html_pa
             if not np.array_equal(example['keypoints'], audit.table.keypoints[one.row]):
                 continue
             if image is None:
-                image = pictures.pixels(records.picture(example))
+                image = images.pixels(records.picture(example))
             yield number, html_page.picture(_draw(image, audit, one), _alternative(audit, one))
 
 

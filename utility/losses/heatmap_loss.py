@@ -1,6 +1,6 @@
 """The loss of a network's outputs: on the points that count, the hard ones of the last output.
 
-loss_kinds.py has what one map costs, hard_points.py which points enter.
+kinds.py has what one map costs, ohkm.py which points enter.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import tensorflow as tf
 from config import LossConfig, UserError
 from utility.codecs.heatmaps import HeatmapCodec
 from utility.losses.kinds import LOSSES
-from utility.losses.ohkm import counting_points, hard_points, mean_over
+from utility.losses.ohkm import counting_points, mean_over, ohkm_mask
 
 
 def heatmap_loss(
@@ -63,7 +63,7 @@ def heatmap_loss(
         errors = kind.errors(tf.cast(output, tf.float32), targets[key], scaled)
         kept = counts
         if index == len(outputs) - 1:
-            kept = hard_points(errors, counts, loss_config.ohkm, loss_config.ohkm_over)
+            kept = ohkm_mask(errors, counts, loss_config.ohkm, loss_config.ohkm_over)
         losses.append(mean_over(errors, kept))
     return tf.add_n([weight * loss for weight, loss in zip(weights, losses)]), losses
 

@@ -103,7 +103,7 @@ def divergences(output: tf.Tensor, target: tf.Tensor, config: LossConfig) -> tf.
     """Cross-entropy of the target, as a distribution over the cells, and the softmax of the output.
 
     Less the entropy of the target, which no output can go below: the Kullback-Leibler divergence,
-    in nats. So it can fall to 0, and compares points for hard_points whose targets are cut off by
+    in nats. So it can fall to 0, and compares points for ohkm_mask whose targets are cut off by
     the border to different degrees. Where the target is a product of a distribution over columns
     and one over rows and the output a sum of logits of columns and of rows, it is the sum of the
     divergences along both axes: the loss of SimCC (Li et al. 2022).

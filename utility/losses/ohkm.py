@@ -14,9 +14,7 @@ def counting_points(visibility: tf.Tensor, points: str) -> tf.Tensor:
     return tf.equal(visibility, 1) if points == 'visible' else visibility >= 0
 
 
-def hard_points(
-    errors: tf.Tensor, counts: tf.Tensor, share: float, over: str = 'image'
-) -> tf.Tensor:
+def ohkm_mask(errors: tf.Tensor, counts: tf.Tensor, share: float, over: str = 'image') -> tf.Tensor:
     """Online hard keypoint mining (Chen et al. 2018, CPN, section 3.2) over the points that count.
 
     Departure from the paper: a share of the points that count, not a fixed number, so that every

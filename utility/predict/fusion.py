@@ -220,8 +220,8 @@ def _fused_points(batch: list[tuple], networks, options: PredictOptions) -> Iter
     points, scores = codec.decode(tf.constant(mean))
     to_crop = tf.constant(np.stack([rows[0]['to_crop'] for rows in batch]))
     points = views_to_points.to_original(points, to_crop).numpy()
-    for rows, own_points, own_scores in zip(batch, points, scores.numpy()):
-        yield _in_full(rows[0], own_points, own_scores, columns, networks[0])
+    for rows, category_points, own_scores in zip(batch, points, scores.numpy()):
+        yield _in_full(rows[0], category_points, own_scores, columns, networks[0])
 
 
 def _mean_points(batch: list[tuple], networks, options: PredictOptions) -> Iterator[dict]:

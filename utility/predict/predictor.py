@@ -15,7 +15,7 @@ from absl import logging
 from config import Experiment, UserError
 from nets import precision
 from preprocessing import make_input_fn, records
-from preprocessing.conversion.pictures import Picture
+from preprocessing.conversion.images import DecodedImage
 from preprocessing.datasets import Annotation
 from preprocessing.schema import KeypointSchema
 from preprocessing.tables import KeypointTable
@@ -118,10 +118,10 @@ def _warn_of_selection(split_dir: str, chosen, options: PredictOptions) -> None:
         )
 
 
-def predict_pictures(
+def predict_images(
     run_dirs: Sequence[str],
     image_ids: Sequence[str],
-    pictures: Sequence[Picture],
+    pictures: Sequence[DecodedImage],
     categories: Sequence[str],
     options: PredictOptions,
 ) -> Predictions:
@@ -130,7 +130,7 @@ def predict_pictures(
     Args:
         run_dirs: The runs, at least one.
         image_ids: Their names, N of them.
-        pictures: As preprocessing.conversion.pictures gives them.
+        pictures: As preprocessing.conversion.images gives them.
         categories: What each shows.
         options: How to predict.
 

@@ -18,8 +18,8 @@ from absl import flags
 from config import NetworkConfig, UserError
 from utility.command_line import scripts
 from utility.pretrained import packages, published
-from utility.pretrained.adoption import adopt
 from utility.pretrained.loading import describe
+from utility.pretrained.match_settings import match_pretrained_settings
 from utility.pretrained.origins import KERAS_PREFIX
 from utility.pretrained.warm_start import backbone_variables, fitting_backbones, plan
 
@@ -51,7 +51,7 @@ def _show(path: str, backbone: str, allow_partial: bool) -> None:
             fitting = ', '.join(fitting_backbones(weights))
             print(f'fills the backbones: {fitting or "none that is registered"}')
         return
-    network = adopt(NetworkConfig(backbone), path, allow_partial)
+    network = match_pretrained_settings(NetworkConfig(backbone), path, allow_partial)
     report = plan(weights, backbone_variables(network), allow_partial, backbone)
     print(report)
     for what, names in (('not used', report.unexpected), ('missing', report.missing)):

@@ -19,8 +19,8 @@ from absl import logging
 from config import NetworkConfig, UserError
 from utility.checkpoints import variables as checkpoints
 from utility.checkpoints.variables import WarmStart, Weights
-from utility.pretrained.adoption import PARTIAL, adopt, option_defaults
 from utility.pretrained.loading import as_checkpoint
+from utility.pretrained.match_settings import PARTIAL, match_pretrained_settings, option_defaults
 
 _SHOWN = 5  # names in a message
 _STATISTICS = ('/moving_mean', '/moving_variance')  # of batch norm
@@ -37,7 +37,10 @@ def adopt_for_runs(
     if path is None:
         return dict.fromkeys(folders, network)
     start = {f: f if checkpoints.has_checkpoint(f) else path for f in folders}
-    found = {p: adopt(network, p, allow_partial) for p in dict.fromkeys(start.values())}
+    found = {
+        p: match_pretrained_settings(network, p, allow_partial)
+        for p in dict.fromkeys(start.values())
+    }
     return {folder: found[own] for folder, own in start.items()}
 
 

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from preprocessing.schema import KeypointSchema
-from preprocessing.tables import ABSENT_INDEX, MAX_COORDINATE, own_points
+from preprocessing.tables import ABSENT_INDEX, MAX_COORDINATE, category_points
 from utility.submissions.findings import ERROR, WARNING, Example, Finding
 from utility.submissions.raw import RawSubmission
 
@@ -147,7 +147,7 @@ def read_cells(raw: RawSubmission, schema: KeypointSchema) -> Cells:
             parsed = np.array([_parse_cell(text) for text in rank])
             column = parsed[[rank[text] for text in raw.cells[name]]]
             values[:, k], kinds[:, k] = column[:, :3], column[:, 3]
-    own = own_points(raw.categories, schema)
+    own = category_points(raw.categories, schema)
     own &= [name in raw.cells for name in schema.keypoints]
     absent = (values[..., :2] == ABSENT_INDEX).all(-1) | (values[..., 2] == -1)
     return Cells(values, kinds, own, own & (kinds <= _NUMBERS) & ~absent)

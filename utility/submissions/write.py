@@ -9,7 +9,7 @@ import numpy as np
 
 from config import UserError
 from preprocessing.schema import KeypointSchema
-from preprocessing.tables import KeypointTable, own_points, write_table
+from preprocessing.tables import KeypointTable, category_points, write_table
 from utility.metrics.normalized_error import matching_rows
 
 
@@ -32,7 +32,7 @@ def check(
         UserError: Tells the first picture and point that is wrong.
     """
     matching_rows(table.image_ids, expected_ids, 'the submission', 'the test split')
-    own = own_points(table.categories, schema)
+    own = category_points(table.categories, schema)
     refuse(own & (table.visibility != 1), table, schema, 'not predicted')
     refuse(~own & (table.visibility != -1), table, schema, 'not a point of the category')
     limits = np.inf if image_sizes is None else np.asarray(image_sizes)[:, np.newaxis, ::-1]
@@ -73,7 +73,7 @@ def write_submission(
     Raises:
         UserError: The pictures are not those expected, or a coordinate is not a finite number.
     """
-    own = own_points(categories, schema)
+    own = category_points(categories, schema)
     table = KeypointTable(
         image_ids=np.array(image_ids, dtype=object),
         categories=np.asarray(categories, dtype=str),

@@ -42,7 +42,7 @@ Everything is in metrics.csv and evaluations.csv.</p>
 """
 
 
-def make_reaction(folder: str) -> evaluations.Reaction:
+def make_evaluation_callback(folder: str) -> evaluations.EvaluationCallback:
     """The reaction that writes the page of the network in `folder`.
 
     A page that cannot be written is a warning: it ends no training.

@@ -35,10 +35,10 @@ def explained(folder: str, check_records: Callable[[], None]) -> Iterator[None]:
     except guards.NotFiniteError as error:
         raise RunError(f'{error}; {_going_on(folder)}. {_CAUSES}') from error
     except tf.errors.InvalidArgumentError as error:
-        told = guards.stopped(error)
-        if told is None:
+        message = guards.stopped(error)
+        if message is None:
             raise
-        raise RunError(f'{told}; {_going_on(folder)}. {_CAUSES}') from error
+        raise RunError(f'{message}; {_going_on(folder)}. {_CAUSES}') from error
     except _OF_RECORDS:
         check_records()
         raise

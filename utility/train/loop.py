@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from absl import logging
 
 from utility.checkpoints import evaluations
-from utility.distribute.early_stop_signal import Agreement
+from utility.distribute.early_stop_signal import EarlyStopSignal
 
 
 def alternate(
@@ -17,8 +17,8 @@ def alternate(
     train_input,
     evaluate,
     stops: Sequence[int],
-    reactions: Sequence[evaluations.Reaction] = (),
-    agreement: Agreement | None = None,
+    callbacks: Sequence[evaluations.EvaluationCallback] = (),
+    stop_signal: EarlyStopSignal | None = None,
 ) -> None:
     """Trains to each stop that is ahead, evaluates there and tells the reactions.
 
@@ -35,11 +35,11 @@ def alternate(
         reactions: To the results; see utility/checkpoints/evaluations.py.
         agreement: With the other processes that train the network; None: there are none.
     """
-    agreement = agreement or Agreement(trainer.model_dir)
+    stop_signal = stop_signal or EarlyStopSignal(trainer.model_dir)
     done = _trained_steps(trainer)
-    if agreement.is_chief:
+    if stop_signal.is_chief:
         evaluations.forget_after(trainer.model_dir, done)
-        agreement.forget_after(done)
+        stop_signal.forget_after(done)
     if done >= stops[-1]:
         logging.info('%s is trained already: %d steps', trainer.model_dir, done)
     for stop in stops:
@@ -50,8 +50,8 @@ def alternate(
             gc.collect()
             # Workers at their own pace go a few steps beyond.
             done = max(stop, _trained_steps(trainer))
-        judge = functools.partial(_judge, trainer.model_dir, evaluate, reactions, done)
-        reasons = agreement.settle(done, judge)
+        judge = functools.partial(_judge, trainer.model_dir, evaluate, callbacks, done)
+        reasons = stop_signal.settle(done, judge)
         if reasons:
             logging.info('step %d: the training ends here: %s', done, '; '.join(reasons))
             return
@@ -63,11 +63,11 @@ def _trained_steps(trainer) -> int:
     return int(newest.rsplit('-', 1)[1]) if newest else 0
 
 
-def _judge(model_dir: str, evaluate, reactions, step: int) -> list[str]:
+def _judge(model_dir: str, evaluate, callbacks, step: int) -> list[str]:
     """Evaluates the newest checkpoint and tells the reactions; why the training is to end."""
     result = evaluations.once(model_dir, step, functools.partial(evaluate, step))
     if not result:
         logging.info('step %d: no validation pictures, no NE', step)
         return []
     logging.info('step %d: %s', step, evaluations.describe(result))
-    return evaluations.react(reactions, step, result)
+    return evaluations.run_callbacks(callbacks, step, result)

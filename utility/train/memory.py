@@ -19,6 +19,6 @@ def resident_mb() -> float:
 
 
 def tell(step: int, metrics: Mapping[str, float]) -> None:
-    """Reaction to an evaluation: logs the memory in use."""
+    """Evaluation callback: logs the memory in use."""
     del metrics
     logging.info('step %d: %.0f MB of memory in use', step, resident_mb())

@@ -90,8 +90,8 @@ def _spec(task: Task, features, labels, mode: str, model_dir: str):
     predicted, _ = codec_of(task.experiment).decode(maps)
     error = normalized_errors(predicted, features, labels)
     shown = {
-        'pictures': summaries.pictures_with_points(features['image'], predicted, labels),
-        'heatmaps': summaries.pictures_with_heatmaps(
+        'pictures': summaries.images_with_points(features['image'], predicted, labels),
+        'heatmaps': summaries.images_with_heatmaps(
             features['image'], maps / task.experiment.loss.target_scale, labels
         ),
     }

@@ -65,11 +65,11 @@ def why_stop(
     return None
 
 
-def make_reaction(experiment: Experiment, folder: str) -> evaluations.Reaction:
+def make_evaluation_callback(experiment: Experiment, folder: str) -> evaluations.EvaluationCallback:
     """The reaction that ends the training of the network in `folder`."""
 
-    def react(step: int, metrics: evaluations.Metrics) -> str | None:
+    def run_callbacks(step: int, metrics: evaluations.Metrics) -> str | None:
         errors = errors_so_far(folder, up_to=step)
         return why_stop(experiment.optimizer, experiment.schedule, errors)
 
-    return react
+    return run_callbacks

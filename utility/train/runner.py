@@ -21,7 +21,7 @@ from nets import precision
 from utility.checkpoints import evaluations
 from utility.command_line import scripts
 from utility.distribute import cluster
-from utility.distribute.early_stop_signal import Agreement
+from utility.distribute.early_stop_signal import EarlyStopSignal
 from utility.train import flags as training_flags
 from utility.train import log_file
 from utility.train.flags import RunOptions
@@ -189,18 +189,18 @@ def _train_one(
     if distribution.is_chief:
         runs.keep_experiment(model_dir, experiment, weights and weights.path)
     logging.info('%s: %s', model_dir, plan)
-    agreement = Agreement(model_dir, distribution.cluster)
-    agreement.await_turn()
-    with _estimator(task, agreement, options, distribution.strategy) as estimator:
+    stop_signal = EarlyStopSignal(model_dir, distribution.cluster)
+    stop_signal.await_turn()
+    with _estimator(task, stop_signal, options, distribution.strategy) as estimator:
         average = functools.partial(averaging.save_running, model_dir, experiment, input_of)
         evaluate = functools.partial(_evaluate, estimator, eval_input, average)
-        reactions = _reactions(experiment, model_dir)
+        callbacks = _evaluation_callbacks(experiment, model_dir)
         train_input = functools.partial(input_of, augment_on=options.augment_on)
-        alternate(estimator, train_input, evaluate, plan.stops, reactions, agreement)
+        alternate(estimator, train_input, evaluate, plan.stops, callbacks, stop_signal)
 
 
 @contextlib.contextmanager
-def _estimator(task, agreement: Agreement, options: RunOptions, strategy) -> Iterator:
+def _estimator(task, stop_signal: EarlyStopSignal, options: RunOptions, strategy) -> Iterator:
     """The Estimator of a network, or what is used as one where a cluster trains it."""
     import tensorflow as tf
 
@@ -214,22 +214,22 @@ def _estimator(task, agreement: Agreement, options: RunOptions, strategy) -> Ite
             save_checkpoints_steps=options.save_every,
             keep_checkpoint_max=options.keep_checkpoints,
             log_step_count_steps=None,
-            checkpoint_save_graph_def=not agreement.is_chief,  # a copy's folder is made with it
+            checkpoint_save_graph_def=not stop_signal.is_chief,  # a copy's folder is made with it
             train_distribute=strategy,
         )
-        estimator = tf.estimator.Estimator(make_model_fn(task), agreement.folder, settings)
+        estimator = tf.estimator.Estimator(make_model_fn(task), stop_signal.folder, settings)
         precision.apply(task.compute, estimator.config.session_config)
         return estimator
 
     together = make(strategy)
-    if agreement.cluster is None:
+    if stop_signal.cluster is None:
         yield _Alone(together)
         return
     with cluster.hidden():
         alone = make()
     watchdog = Watchdog(options.stall_minutes)
     try:
-        yield _InCluster(together, alone, agreement, watchdog)
+        yield _InCluster(together, alone, stop_signal, watchdog)
     finally:
         watchdog.stop()
 
@@ -257,9 +257,9 @@ class _InCluster:
     The chief evaluates it alone. The other processes do not: they wait for its result.
     """
 
-    def __init__(self, together, alone, agreement: Agreement, watchdog):
+    def __init__(self, together, alone, stop_signal: EarlyStopSignal, watchdog):
         self._together, self._alone = together, alone
-        self._agreement, self._watchdog = agreement, watchdog
+        self._agreement, self._watchdog = stop_signal, watchdog
         self.model_dir = together.model_dir
         self.latest_checkpoint = together.latest_checkpoint
 
@@ -302,7 +302,9 @@ def _evaluate(estimator, eval_input, average, step: int) -> evaluations.Metrics:
     return {**estimator.evaluate(eval_input, checkpoint_path=prefix), evaluations.LAST_ERROR: last}
 
 
-def _reactions(experiment: Experiment, model_dir: str) -> list[evaluations.Reaction]:
+def _evaluation_callbacks(
+    experiment: Experiment, model_dir: str
+) -> list[evaluations.EvaluationCallback]:
     """Who is told of each evaluation of a network, in this order."""
     from utility.checkpoints.best import BestCheckpoint
     from utility.train import curves, memory, plateau
@@ -310,6 +312,6 @@ def _reactions(experiment: Experiment, model_dir: str) -> list[evaluations.React
     return [
         BestCheckpoint(model_dir),
         memory.tell,
-        plateau.make_reaction(experiment, model_dir),
-        curves.make_reaction(model_dir),
+        plateau.make_evaluation_callback(experiment, model_dir),
+        curves.make_evaluation_callback(model_dir),
     ]

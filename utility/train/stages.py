@@ -103,7 +103,7 @@ def starting_weights(training: Training, given: Weights | None) -> Iterator[Weig
         yield given
     else:
         prefix = choice.choose(training.source, CheckpointChoice())
-        tensors = handed_on(snapshots.read_weights(prefix), training.experiment)
+        tensors = transfer_head_channels(snapshots.read_weights(prefix), training.experiment)
         with tempfile.TemporaryDirectory(prefix='weights_') as folder:
             path = os.path.join(folder, 'weights.ckpt')
             variables.save(path, tensors)
@@ -112,7 +112,9 @@ def starting_weights(training: Training, given: Weights | None) -> Iterator[Weig
             yield dataclasses.replace(weights, path=prefix, head=head)
 
 
-def handed_on(tensors: Mapping[str, np.ndarray], experiment: Experiment) -> dict[str, np.ndarray]:
+def transfer_head_channels(
+    tensors: Mapping[str, np.ndarray], experiment: Experiment
+) -> dict[str, np.ndarray]:
     """What of the network for all is taken over by one for a category.
 
     All but the layers that depend on the keypoints; of these the channels of its own keypoints, or

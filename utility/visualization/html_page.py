@@ -128,7 +128,7 @@ class Table(NamedTuple):
         return '\n'.join([self.caption, *(line.rstrip() for line in aligned)])
 
 
-class Picture(NamedTuple):
+class DecodedImage(NamedTuple):
     """A picture within a page.
 
     Attributes:
@@ -144,11 +144,11 @@ class Picture(NamedTuple):
     alt: str
 
 
-def picture(image: np.ndarray, alt: str) -> Picture:
+def picture(image: np.ndarray, alt: str) -> DecodedImage:
     """A uint8 [H, W, 3] RGB picture for a page; `alt` says in words what it shows."""
     data = base64.b64encode(encode_image(image, '.jpg', JPEG_QUALITY)).decode()
     height, width = image.shape[:2]
-    return Picture(f'data:image/jpeg;base64,{data}', width, height, alt)
+    return DecodedImage(f'data:image/jpeg;base64,{data}', width, height, alt)
 
 
 def environment(templates: Mapping[str, str]) -> jinja2.Environment:

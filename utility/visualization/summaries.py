@@ -33,7 +33,7 @@ def mark_points(images: tf.Tensor, points: tf.Tensor, shown: tf.Tensor, color) -
     return tf.where(disc, tf.constant(color), images)
 
 
-def pictures_with_points(images: tf.Tensor, predicted: tf.Tensor, labels) -> tf.Tensor:
+def images_with_points(images: tf.Tensor, predicted: tf.Tensor, labels) -> tf.Tensor:
     """The batch's first pictures with true points in green and predicted ones over them in red.
 
     Args:
@@ -51,7 +51,7 @@ def pictures_with_points(images: tf.Tensor, predicted: tf.Tensor, labels) -> tf.
     return tf.cast(pictures, tf.uint8)
 
 
-def pictures_with_heatmaps(images: tf.Tensor, maps: tf.Tensor, labels) -> tf.Tensor:
+def images_with_heatmaps(images: tf.Tensor, maps: tf.Tensor, labels) -> tf.Tensor:
     """The batch's first pictures, dark, with the heat maps of the points that they have, bright.
 
     Args:

@@ -32,11 +32,11 @@ def split(request, tmp_path):
                 for i in range(count):
                     write(bytes(100 + i))
         sizes[category] = integrity.sizes(paths)
-    told = {'records': {category: sum(counts) for category, counts in COUNTS.items()}}
+    message = {'records': {category: sum(counts) for category, counts in COUNTS.items()}}
     if request.param:
-        told[integrity.SIZES] = sizes
+        message[integrity.SIZES] = sizes
     schema = {'keypoints': list(SCHEMA.keypoints)}
-    info = {'dataset': 'fashionai', 'schema': schema, 'splits': {'train': told}}
+    info = {'dataset': 'fashionai', 'schema': schema, 'splits': {'train': message}}
     (tmp_path / 'dataset.json').write_text(json.dumps(info))
     return str(tmp_path / 'train')
 
@@ -72,14 +72,14 @@ def test_a_file_of_another_conversion_is_named(split):
 def test_a_file_in_pieces_is_named_at_once_by_its_size_and_otherwise_when_read(split, cut):
     path = _path(split, 'skirt', 1, 2)
     os.truncate(path, 233 - cut)
-    told = f'{path}: record 2 is cut off or damaged'
+    message = f'{path}: record 2 is cut off or damaged'
     if cut == 117:
-        told = rf'4 records \(.*00000-of-00002.tfrecord 3, {path} 1\), but 5 by dataset.json'
+        message = rf'4 records \(.*00000-of-00002.tfrecord 3, {path} 1\), but 5 by dataset.json'
     if integrity.SIZES in load_dataset_info(os.path.dirname(split))['splits']['train']:
-        told = f'{path} has {233 - cut} bytes, but 233 by dataset.json: cut off or altered; copy'
+        message = f'{path} has {233 - cut} bytes, but 233 by dataset.json: cut off or altered; copy'
     else:
         integrity.check_split(split, 'skirt')
-    with pytest.raises(ValueError, match=told):
+    with pytest.raises(ValueError, match=message):
         integrity.check_split(split, 'skirt', reads=True)
 
 

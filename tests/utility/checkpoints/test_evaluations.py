@@ -51,11 +51,11 @@ def test_another_file_of_that_name_is_refused(tmp_path, text):
 
 
 def test_the_reasons_of_all_reactions_are_heard():
-    told = []
+    message = []
 
-    def reaction(answer):
-        return lambda step, metrics: told.append((answer, step, metrics)) or answer
+    def callback(answer):
+        return lambda step, metrics: message.append((answer, step, metrics)) or answer
 
-    reasons = evaluations.react(map(reaction, (None, 'a', None, 'b')), 7, {'loss': 1.0})
+    reasons = evaluations.run_callbacks(map(callback, (None, 'a', None, 'b')), 7, {'loss': 1.0})
     assert reasons == ['a', 'b']
-    assert told == [(answer, 7, {'loss': 1.0}) for answer in (None, 'a', None, 'b')]
+    assert message == [(answer, 7, {'loss': 1.0}) for answer in (None, 'a', None, 'b')]

@@ -118,10 +118,10 @@ def test_what_is_right_stays_as_it_is(folder):
 def test_none_that_can_be_read_is_an_error_that_names_all(folder):
     for step in (10, 20, 30):
         _truncate(folder / f'model.ckpt-{step}{DATA}')
-    told = r'none of its checkpoints can be read \(model.ckpt-30: .*model.ckpt-20: .*ckpt-10: '
-    with pytest.raises(ValueError, match=told + '.*remove the folder to start anew'):
+    message = r'none of its checkpoints can be read \(model.ckpt-30: .*model.ckpt-20: .*ckpt-10: '
+    with pytest.raises(ValueError, match=message + '.*remove the folder to start anew'):
         files.recover(str(folder))
-    with pytest.raises(ValueError, match=told):
+    with pytest.raises(ValueError, match=message):
         variables.resolve(str(folder))
 
 

@@ -56,9 +56,11 @@ def test_a_training_goes_on_with_the_weights_it_started_from_or_without_the_flag
 @pytest.mark.parametrize(
     ('started', 'told'), [(None, 'started without one'), ('a.pth', r'started from /.*a\.pth')]
 )
-def test_other_weights_than_a_training_started_from_are_not_ignored(tmp_path, started, told):
+def test_other_weights_than_a_training_started_from_are_not_ignored(tmp_path, started, message):
     _train(tmp_path, started)
-    with pytest.raises(ValueError, match=rf'^--init_checkpoint=/.*b.pth: .*{told} and would go on'):
+    with pytest.raises(
+        ValueError, match=rf'^--init_checkpoint=/.*b.pth: .*{message} and would go on'
+    ):
         _train(tmp_path, 'b.pth')
 
 

@@ -103,11 +103,11 @@ def test_only_the_weights_of_the_same_network_fit(saved):
         counter = tf.compat.v1.train.get_or_create_global_step()
         checkpoints.check_fit(saved, [counter, *_variables()])
     more = [('backbone/more/kernel', [2, 4]), ('backbone/stem/kernel', [3, 2])]
-    told = (
+    message = (
         r'.*/model.ckpt-7. holds .* another network: backbone/more/kernel is \[2, 4\] in this one, '
         'but missing in the checkpoint; of 4 variables 2 have another shape and 1 are missing'
     )
-    with tf.Graph().as_default(), pytest.raises(ValueError, match=told):
+    with tf.Graph().as_default(), pytest.raises(ValueError, match=message):
         checkpoints.check_fit(saved, _variables(keypoints=4, extra=more))
 
 

@@ -12,7 +12,7 @@ import pytest
 from config import OptimizerConfig
 from utility.distribute import cluster, early_stop_signal, strategies
 from utility.distribute.cluster import Cluster
-from utility.distribute.early_stop_signal import Agreement
+from utility.distribute.early_stop_signal import EarlyStopSignal
 from utility.distribute.watchdog import Watchdog
 
 JOBS = {'chief': ('a:1',), 'worker': ('b:2', '[::1]:65535')}
@@ -169,7 +169,7 @@ def test_cpus_are_divided_for_mirrored_only():
 
 
 def test_who_is_alone_agrees_with_itself(tmp_path):
-    alone = Agreement(str(tmp_path))
+    alone = EarlyStopSignal(str(tmp_path))
     alone.await_turn()
     alone.forget_after(0)
     alone.remove_copies()
@@ -180,7 +180,9 @@ def test_who_is_alone_agrees_with_itself(tmp_path):
 @pytest.fixture
 def chief_and_worker(tmp_path, monkeypatch):
     monkeypatch.setattr(early_stop_signal, '_SECONDS', 0.01)
-    return tuple(Agreement(str(tmp_path), Cluster(SERVERS, job, 0)) for job in ('chief', 'worker'))
+    return tuple(
+        EarlyStopSignal(str(tmp_path), Cluster(SERVERS, job, 0)) for job in ('chief', 'worker')
+    )
 
 
 def _later(function, *arguments):

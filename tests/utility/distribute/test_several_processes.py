@@ -103,7 +103,7 @@ def single(folder):
 
 
 @pytest.fixture(scope='module')
-def told(folder):
+def message(folder):
     """Name -> what a training over several replicas tells."""
     return {
         name: _run(_command(how, _arguments(folder, name, GLOBAL_BATCH // replicas)))
@@ -142,22 +142,23 @@ def _check_equal(results, expected) -> None:
 
 @pytest.mark.parametrize('name', SPREADS)
 def test_weights_and_losses_are_those_of_one_device_with_the_global_batch(
-    folder, single, told, name
+    folder, single, message, name
 ):
     _check_equal(_results(folder, name), single)
 
 
 @pytest.mark.parametrize('name', SPREADS)
-def test_the_log_tells_the_global_batch(told, name):
+def test_the_log_tells_the_global_batch(message, name):
     replicas = SPREADS[name][0]
     size = GLOBAL_BATCH // replicas
     assert (
-        f'13 pictures, batch {size} x {replicas} replicas = {GLOBAL_BATCH}, 7 steps' in told[name]
+        f'13 pictures, batch {size} x {replicas} replicas = {GLOBAL_BATCH}, 7 steps'
+        in message[name]
     )
 
 
 @pytest.mark.parametrize('name', ['two', 'three'])
-def test_only_the_chief_writes(folder, single, told, name):
+def test_only_the_chief_writes(folder, single, message, name):
     def files(run):
         names = (str(path.relative_to(folder / run)) for path in (folder / run).rglob('*'))
         # TensorBoard's files are named after the time.
@@ -205,11 +206,11 @@ def test_a_killed_worker_comes_back_and_nothing_is_lost(folder, single):
             _await((network / 'agreement.json').exists)  # the first stop
             (worker,) = _processes('worker', folder / 'killed')
             os.kill(worker, 9)
-            told = launcher.stderr.read()
-            assert launcher.wait(60) == 0, told
+            message = launcher.stderr.read()
+            assert launcher.wait(60) == 0, message
         finally:
             launcher.terminate()
-    assert 'worker 0 has ended with -9' in told and 'restart 1 of 3' in told
+    assert 'worker 0 has ended with -9' in message and 'restart 1 of 3' in message
     _check_equal(_results(folder, 'killed'), single)
     assert not _processes('chief', folder / 'killed') + _processes('worker', folder / 'killed')
 
@@ -232,9 +233,9 @@ def test_who_waits_for_the_dead_ends_by_itself(folder):
             )
         _await(lambda: (folder / 'stalled/skirt/metrics.csv').exists())
         children['worker'].kill()
-        told = children['chief'].communicate(timeout=300)[1]
-        assert children['chief'].returncode == watchdog.EXIT_CODE, told
-        assert 'no step was completed for 0.7 minutes' in told
+        message = children['chief'].communicate(timeout=300)[1]
+        assert children['chief'].returncode == watchdog.EXIT_CODE, message
+        assert 'no step was completed for 0.7 minutes' in message
     finally:
         for child in children.values():
             child.kill()
@@ -245,8 +246,8 @@ def test_who_waits_for_the_dead_ends_by_itself(folder):
 def test_parameter_servers_train_to_the_end(folder):
     settings = {'epochs': 60, 'epochs_per_eval': 20, 'averaging.kind': 'none'}
     arguments = _arguments(folder, 'servers', 2, **settings)
-    told = _run(_command(['--workers=2', '--servers=1', '--restarts=0'], arguments))
-    assert 'each of 2 workers at its own pace' in told
+    message = _run(_command(['--workers=2', '--servers=1', '--restarts=0'], arguments))
+    assert 'each of 2 workers at its own pace' in message
     network = folder / 'servers' / 'skirt'
     results = evaluations.read(str(network))
     planned = [130, 260, 390]

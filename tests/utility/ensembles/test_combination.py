@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from preprocessing.datasets.fashionai import SCHEMA
-from preprocessing.tables import KeypointTable, own_points, write_table
+from preprocessing.tables import KeypointTable, category_points, write_table
 from utility.ensembles import combination, methods
 from utility.ensembles.methods import METHODS
 
 CATEGORIES = ['blouse', 'dress', 'outwear', 'skirt', 'trousers', 'skirt']
 IDS = [f'Images/{category}/{i}.jpg' for i, category in enumerate(CATEGORIES)]
-OWN = own_points(CATEGORIES, SCHEMA)
+OWN = category_points(CATEGORIES, SCHEMA)
 
 
 def submission(seed, visibility=None, order=None):

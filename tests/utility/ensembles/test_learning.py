@@ -10,7 +10,7 @@ import pytest
 from benchmarks.simulated_models import answers, model, predictions, truth
 from preprocessing.datasets.fashionai import SCHEMA
 from preprocessing.tables import KeypointTable
-from utility.ensembles import files, learning, report, systematic_errors, votes
+from utility.ensembles import files, learning, mixture, report, systematic_errors
 from utility.ensembles.choice import (
     ALONE,
     VOTES,
@@ -141,36 +141,36 @@ def ballot(seed, voters=3, rows=40):
     points = generator.uniform(0, 100, [voters, rows, 2])
     shares = (generator.random([voters, rows]) < 0.8).astype(np.float64)
     shares[0] = 1
-    features = votes.agreement(points, shares, np.full(rows, 50.0))
+    features = mixture.agreement(points, shares, np.full(rows, 50.0))
     codes, keypoints = generator.integers(0, 2, rows), generator.integers(0, 3, rows)
-    cast = votes.Ballot(
+    cast = mixture.MixtureInputs(
         points.astype(np.float32), shares.astype(np.float32), codes, keypoints, features
     )
     target = generator.uniform(0, 100, [rows, 2])
-    return cast, votes.Sought(target, generator.uniform(0.5, 2, rows), (2, 3))
+    return cast, mixture.MixtureTargets(target, generator.uniform(0.5, 2, rows), (2, 3))
 
 
 class TestVotes:
     def test_agreement(self):
         points = np.array([[(0, 0)], [(3, 4)], [(0, 0)]], np.float64)
         shares = np.array([[1.0], [1.0], [0.0]])
-        near = [np.exp(-5 / 20 / scale) for scale in votes.AGREEMENT_SCALES]
-        features = votes.agreement(points, shares, np.array([20.0]))[:, 0]
+        near = [np.exp(-5 / 20 / scale) for scale in mixture.AGREEMENT_SCALES]
+        features = mixture.agreement(points, shares, np.array([20.0]))[:, 0]
         np.testing.assert_allclose(features, [*near, *[0] * 6, 0, 0, 1], rtol=1e-6)
-        assert len(features) == votes.num_features(3)
+        assert len(features) == mixture.num_features(3)
 
     def test_weights_are_positive_with_a_sum_of_1_and_0_for_the_absent(self):
         cast, sought = ballot(0)
-        voting, _ = votes.fit_voting(cast, sought, 1.0)
-        weights = votes.weights_of(voting, cast)
+        voting, _ = mixture.fit_mixture(cast, sought, 1.0)
+        weights = mixture.weights_of(voting, cast)
         np.testing.assert_allclose(weights.sum(0), 1, rtol=1e-5)
         assert (weights[cast.shares == 0] == 0).all()
         assert (weights[cast.shares > 0] > 0).all()
 
     def test_the_gradient_is_that_of_the_value(self):
         cast, sought = ballot(1)
-        cast = votes.Ballot(*(values.copy() for values in cast))
-        objective = votes._Objective(cast, sought, 5.0)
+        cast = mixture.MixtureInputs(*(values.copy() for values in cast))
+        objective = mixture._Objective(cast, sought, 5.0)
         generator = np.random.default_rng(2)
         place = generator.normal(0, 0.5, objective.layout.size)
         _, gradient = objective(place)
@@ -183,7 +183,7 @@ class TestVotes:
 
     def test_a_strong_shrinkage_leaves_one_weight_for_each_model(self):
         cast, sought = ballot(3)
-        biases, effects = votes.fit_voting(cast, sought, 1e9)[0]
+        biases, effects = mixture.fit_mixture(cast, sought, 1e9)[0]
         np.testing.assert_allclose(biases, biases[:, :1, :1] + np.zeros([3, 2, 3]), atol=1e-4)
         np.testing.assert_allclose(effects, 0, atol=1e-4)
 
@@ -192,8 +192,8 @@ class TestVotes:
         right = np.where(cast.keypoints == 1, 1, 0)
         cast = cast._replace(shares=np.ones_like(cast.shares), features=cast.features[:0])
         target = cast.points[right, np.arange(400)].astype(np.float64)
-        voting, _ = votes.fit_voting(cast, sought._replace(points=target), 0.01)
-        weights = votes.weights_of(voting, cast)
+        voting, _ = mixture.fit_mixture(cast, sought._replace(points=target), 0.01)
+        weights = mixture.weights_of(voting, cast)
         assert weights[right, np.arange(400)].min() > 0.95
 
 
@@ -202,9 +202,9 @@ def seen_and_others():
 
 
 def fit(stacked, rows, strength=3.0):
-    parts = (stacked.of_pictures(rows), TRUTH.of_pictures(rows))
-    knowledge = learning.know(*parts, SCHEMA)
-    *_, learned = learning.fit(knowledge, *parts, SCHEMA, (strength,))
+    parts = (stacked.of_images(rows), TRUTH.of_images(rows))
+    learned_statistics = learning.fit_statistics(*parts, SCHEMA)
+    *_, learned = learning.fit(learned_statistics, *parts, SCHEMA, (strength,))
     return learned
 
 
@@ -213,8 +213,8 @@ class TestLearning:
         stacked = predictions(TABLE, model(TABLE, 1), model(TABLE, 2), model(TABLE, 3, lost=1.0))
         seen, others = seen_and_others()
         learned = fit(stacked, seen)
-        points = learning.combine(learned, stacked.of_pictures(others), SCHEMA)
-        without = combine(stacked.of_pictures(others).of_models([0, 1]), 'mean')[0]
+        points = learning.combine(learned, stacked.of_images(others), SCHEMA)
+        without = combine(stacked.of_images(others).of_models([0, 1]), 'mean')[0]
         held_out = KeypointTable(*(values[others] for values in TABLE))
         assert error_of(points, held_out) < 1.1 * error_of(without, held_out)
         weights = np.exp(learned.weights.biases[:, TROUSERS, OWN[TROUSERS]])
@@ -225,7 +225,7 @@ class TestLearning:
         stacked = predictions(TABLE, *(model(TABLE, seed, lost=0.25) for seed in range(1, 5)))
         seen, others = seen_and_others()
         held_out = KeypointTable(*(values[others] for values in TABLE))
-        learned, part = fit(stacked, seen), stacked.of_pictures(others)
+        learned, part = fit(stacked, seen), stacked.of_images(others)
         by_votes = error_of(learning.combine(learned, part, SCHEMA), held_out)
         plain = learned._replace(votes=None, shapes={})
         by_weights = error_of(learning.combine(plain, part, SCHEMA), held_out)
@@ -236,7 +236,7 @@ class TestLearning:
         stacked = predictions(TABLE, model(TABLE, 1, lost=0.15), model(TABLE, 2, lost=0.15))
         seen, others = seen_and_others()
         held_out = KeypointTable(*(values[others] for values in TABLE))
-        learned, part = fit(stacked, seen), stacked.of_pictures(others)
+        learned, part = fit(stacked, seen), stacked.of_images(others)
         by_votes = error_of(learning.combine(learned, part, SCHEMA), held_out)
         assert by_votes < 0.7 * error_of(combine(part, 'mean')[0], held_out)
 
@@ -254,9 +254,9 @@ class TestLearning:
         learned = fit(stacked, skirts)
         assert set(learned.shapes) == {'skirt'}
         trousers = np.flatnonzero(TABLE.categories == 'trousers')
-        points = learning.combine(learned, stacked.of_pictures(trousers), SCHEMA)
+        points = learning.combine(learned, stacked.of_images(trousers), SCHEMA)
         held_out = KeypointTable(*(values[trousers] for values in TABLE))
-        part = stacked.of_pictures(trousers)
+        part = stacked.of_images(trousers)
         assert error_of(points, held_out) < 1.3 * error_of(part.keypoints[0], held_out)
 
 
@@ -283,16 +283,16 @@ class TestChoice:
         models = [model(table, 20 + i, lost=0.2) for i in range(3)]
         stacked, known = predictions(table, *models), truth(table)
         first, later = np.arange(240), np.arange(240, 480)
-        choice = choose(stacked.of_pictures(first), known.of_pictures(first), SCHEMA)
-        points = choice.ensemble.points(stacked.of_pictures(later), SCHEMA)
-        found = np.nanmean(distances_of(points, known.of_pictures(later)))
+        choice = choose(stacked.of_images(first), known.of_images(first), SCHEMA)
+        points = choice.ensemble.points(stacked.of_images(later), SCHEMA)
+        found = np.nanmean(distances_of(points, known.of_images(later)))
         assert choice.chosen.method == VOTES
         assert found == pytest.approx(choice.chosen.error, rel=0.25)
 
     def test_equal_pictures_are_in_one_fold(self):
         stacked = predictions(TABLE, model(TABLE, 1), model(TABLE, 2))
-        twice = stacked.of_pictures(np.repeat(np.arange(240), 2))
-        folds = folds_of(twice, TRUTH.of_pictures(np.repeat(np.arange(240), 2)), SCHEMA)
+        twice = stacked.of_images(np.repeat(np.arange(240), 2))
+        folds = folds_of(twice, TRUTH.of_images(np.repeat(np.arange(240), 2)), SCHEMA)
         for fold in folds:
             assert not set(fold.seen // 2) & set(fold.held_out // 2)
         held_out = np.sort(np.concatenate([fold.held_out for fold in folds]))
@@ -317,9 +317,9 @@ class TestChoice:
             choose(stacked, TRUTH, SCHEMA, 'mode')
 
     def test_fewer_pictures_than_folds(self):
-        stacked = predictions(TABLE, model(TABLE, 1)).of_pictures(np.arange(4))
+        stacked = predictions(TABLE, model(TABLE, 1)).of_images(np.arange(4))
         with pytest.raises(ValueError, match='4 different pictures with answers: to learn takes 5'):
-            choose(stacked, TRUTH.of_pictures(np.arange(4)), SCHEMA)
+            choose(stacked, TRUTH.of_images(np.arange(4)), SCHEMA)
 
     def test_answers_without_a_normaliser(self):
         hidden = TABLE._replace(visibility=np.minimum(TABLE.visibility, 0))

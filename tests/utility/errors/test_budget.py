@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from preprocessing.datasets.fashionai import SCHEMA
 from preprocessing.schema import KeypointSchema
-from preprocessing.tables import KeypointTable, own_points
+from preprocessing.tables import KeypointTable, category_points
 from utility.errors import budget as error_budget
 from utility.errors import oracles
 from utility.errors.budget import KINDS, Evidence
@@ -21,7 +21,7 @@ GOOD, JITTER = 0.05 * NORMALIZER, 0.1 * NORMALIZER  # px
 
 def _table(categories, schema=SCHEMA, keypoints=None):
     """Points 100 px or more apart, at random whole places unless given, all visible."""
-    own = own_points(categories, schema)
+    own = category_points(categories, schema)
     if keypoints is None:
         k = np.arange(schema.num_keypoints)
         # Armpits and waistbands stand NORMALIZER apart; nothing else depends on the layout.
@@ -169,7 +169,7 @@ def test_a_whole_garment_is_told_from_single_pairs(category, alone):
     keypoints[1, [a, b]] = keypoints[1, [b, a]]
     predicted = answers._replace(keypoints=keypoints)
     errors = error_budget.find_errors(predicted, answers, schema)
-    paired = own_points([category], schema)[0] & (np.array(order) != np.arange(len(order)))
+    paired = category_points([category], schema)[0] & (np.array(order) != np.arange(len(order)))
     np.testing.assert_array_equal(errors.of_kind('garment_inversion')[0], paired)
     assert np.flatnonzero(errors.of_kind('inversion')[1]).tolist() == sorted([a, b])
     assert not errors.of_kind('garment_inversion')[1].any()
@@ -267,7 +267,7 @@ def test_pictures_without_a_normaliser_are_skipped():
     assert errors.skipped_images == 1
     assert (errors.codes[1] == -1).all()
     assert error_budget.budget(errors)['points'] == 13
-    assert list(error_budget.worst_pictures(errors, 'miss', 5)) == []
+    assert list(error_budget.worst_images(errors, 'miss', 5)) == []
     with pytest.raises(ValueError, match='no point of 1 images can be scored'):
         one = [KeypointTable(*(v[1:] for v in table)) for table in (predicted, answers)]
         error_budget.find_errors(*one, SCHEMA)
@@ -285,12 +285,12 @@ def test_the_worst_pictures_come_first_with_their_part_of_ne():
     predicted = _moved(answers, 1, 'hemline_left', 'hemline_left', (0, 3000))
     predicted = _moved(predicted, 2, 'hemline_right', 'hemline_right', (0, 9000))
     errors = error_budget.find_errors(predicted, answers, SCHEMA)
-    worst = list(error_budget.worst_pictures(errors, 'miss', 9))
+    worst = list(error_budget.worst_images(errors, 'miss', 9))
     assert [row for row, _ in worst] == [2, 1]
     assert sum(cost for _, cost in worst) == pytest.approx(
         error_budget.budget(errors)['normalized_error']
     )
-    assert len(list(error_budget.worst_pictures(errors, 'miss', 1))) == 1
+    assert len(list(error_budget.worst_images(errors, 'miss', 1))) == 1
 
 
 def test_in_and_out_are_paired_by_name():

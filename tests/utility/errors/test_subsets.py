@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from preprocessing.datasets.fashionai import SCHEMA
-from preprocessing.tables import KeypointTable, own_points
+from preprocessing.tables import KeypointTable, category_points
 from utility.errors import subsets
 from utility.errors.subsets import SUBSETS, UNKNOWN, Subset
 from utility.statistics import bootstrap
@@ -26,7 +26,7 @@ BLOUSE = {
 
 def _blouse(points=BLOUSE, schema=SCHEMA):
     """Keypoints [1, K, 2] and visibility [1, K]."""
-    visibility = np.where(own_points(['blouse'], schema), 1, -1)
+    visibility = np.where(category_points(['blouse'], schema), 1, -1)
     keypoints = np.full((1, schema.num_keypoints, 2), -0.5)
     for name, place in points.items():
         keypoints[0, schema.keypoints.index(name)] = place

@@ -182,7 +182,7 @@ def test_channels_are_means_over_pictures(whole):
 
 
 def test_channels_of_a_sample_only(made, tmp_path):
-    channels = run(made.directory, tmp_path / 'out', num_pictures=3)['channels']
+    channels = run(made.directory, tmp_path / 'out', num_images=3)['channels']
     # In the order of the files; of 14 records the last of each third: 4, 9 and 13.
     order = []
     for category, shards in (('blouse', 2), ('skirt', 1)):
@@ -258,7 +258,7 @@ def test_a_picture_outside_the_sample_may_be_broken_too(made, tmp_path):
     _, _, annotation, _, size = made.made[0]
     made.write('train', 'blouse', 0, 2, [records.encode_example(b'no JPEG', annotation, size)])
     with pytest.raises(ValueError, match=r'blouse/0\.jpg is in the records, but cannot'):
-        run(made.directory, tmp_path / 'out', num_pictures=1)
+        run(made.directory, tmp_path / 'out', num_images=1)
 
 
 def test_a_directory_without_records_is_an_error(made, tmp_path):

@@ -12,7 +12,7 @@ from tests import loss_oracles
 from utility.codecs.heatmaps import HeatmapCodec, flip_heatmaps
 from utility.losses.heatmap_loss import heatmap_loss, maps_per_point, to_heatmaps
 from utility.losses.kinds import LOSSES, divergences
-from utility.losses.ohkm import hard_points, mean_over
+from utility.losses.ohkm import mean_over, ohkm_mask
 
 IMAGE_SIZE = (32, 48)
 SIZES = ((4, 6), (8, 12), (8, 12))
@@ -233,7 +233,7 @@ def test_gradients_of_the_last_output_flow_through_the_hard_points_only():
 def test_number_of_hard_points_is_a_share_of_those_that_count(share, numbers):
     counts = np.tril(np.ones((6, 5), bool), -1)
     errors = np.random.default_rng(1).uniform(size=(6, 5)).astype(np.float32)
-    kept = hard_points(tf.constant(errors), tf.constant(counts), share).numpy()
+    kept = ohkm_mask(tf.constant(errors), tf.constant(counts), share).numpy()
     np.testing.assert_array_equal(kept.sum(axis=1), [0, *numbers])
     assert not kept[~counts].any()
     for b in range(1, 6):
@@ -243,7 +243,7 @@ def test_number_of_hard_points_is_a_share_of_those_that_count(share, numbers):
 def test_hard_points_of_the_batch_are_its_largest_wherever_they_are():
     errors = np.array([[9, 8, 7], [1, 2, 3], [4, 5, 6]], np.float32)
     counts = np.array([[True, True, False], [True] * 3, [False, True, True]])
-    kept = hard_points(tf.constant(errors), tf.constant(counts), 0.5, 'batch').numpy()
+    kept = ohkm_mask(tf.constant(errors), tf.constant(counts), 0.5, 'batch').numpy()
     np.testing.assert_array_equal(kept, [[True, True, False], [False] * 3, [False, True, True]])
 
 
@@ -251,16 +251,16 @@ def test_hard_keypoints_are_those_of_largest_mean_error_with_all_their_points():
     errors = np.array([[9, 1, 5, 7], [1, 2, np.nan, 7], [1, 2, 4, 7]], np.float32)
     counts = np.array([[True, True, True, False], [True] * 2 + [False] * 2, [True] * 3 + [False]])
     # Means 11 / 3, 5 / 3 and 4.5; the last does not occur: two of three.
-    kept = hard_points(tf.constant(errors), tf.constant(counts), 0.5, 'keypoint').numpy()
+    kept = ohkm_mask(tf.constant(errors), tf.constant(counts), 0.5, 'keypoint').numpy()
     np.testing.assert_array_equal(kept, counts & [True, False, True, False])
 
 
 @pytest.mark.parametrize('over', ['image', 'batch', 'keypoint'])
 def test_no_points_have_no_hard_ones_and_nothing_flows_through_the_choice(over):
     errors = tf.Variable(np.ones((2, 5), np.float32))
-    assert not hard_points(errors, tf.zeros([2, 5], tf.bool), 0.5, over).numpy().any()
+    assert not ohkm_mask(errors, tf.zeros([2, 5], tf.bool), 0.5, over).numpy().any()
     with tf.GradientTape() as tape:
-        total = mean_over(errors, hard_points(errors, tf.ones([2, 5], tf.bool), 0.4, over))
+        total = mean_over(errors, ohkm_mask(errors, tf.ones([2, 5], tf.bool), 0.4, over))
     # Of equal errors the first are kept, as many as the share says.
     kept = {'image': [[1, 1, 0, 0, 0]] * 2, 'batch': [[1] * 4 + [0], [0] * 5]}
     expected = np.array(kept.get(over, kept['image'])) / 4
@@ -268,7 +268,7 @@ def test_no_points_have_no_hard_ones_and_nothing_flows_through_the_choice(over):
 
 
 def test_equal_errors_and_rounding_do_not_raise_the_number_of_hard_points():
-    kept = hard_points(tf.zeros([2, 25]), tf.ones([2, 25], tf.bool), 0.6)
+    kept = ohkm_mask(tf.zeros([2, 25]), tf.ones([2, 25], tf.bool), 0.6)
     np.testing.assert_array_equal(tf.reduce_sum(tf.cast(kept, tf.int32), axis=1), [15, 15])
 
 

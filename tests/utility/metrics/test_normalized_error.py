@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from preprocessing.datasets.fashionai import SCHEMA
-from preprocessing.tables import KeypointTable, own_points
+from preprocessing.tables import KeypointTable, category_points
 from utility.metrics import baseline, normalized_error
 
 
@@ -17,7 +17,7 @@ def random_tables(count=30, seed=0):
     """Answers and predictions, some 10 px off, of pictures of all categories."""
     generator = np.random.default_rng(seed)
     categories = np.array([list(SCHEMA.categories)[i % 5] for i in range(count)])
-    own = own_points(categories, SCHEMA)
+    own = category_points(categories, SCHEMA)
     visibility = np.where(own, generator.choice([1, 1, 1, 0, -1], own.shape), -1)
     points = generator.integers(0, 512, [*own.shape, 2]) + 0.5
     noise = generator.normal(0, 10, points.shape)

@@ -44,12 +44,12 @@ def train(network: str, computed: Compute):
         model_fn = make_model_fn(Task(experiment, SKIRT, compute=computed))
         spec = model_fn(features, labels, 'train', types.SimpleNamespace(model_dir=''))
         session.run(v1.global_variables_initializer())
-        told = v1.RunMetadata()
+        message = v1.RunMetadata()
         asked = v1.RunOptions(output_partition_graphs=True)
-        session.run(spec.train_op, options=asked, run_metadata=told)
+        session.run(spec.train_op, options=asked, run_metadata=message)
         session.run(spec.train_op)
         values = session.run({v.name: v for v in v1.global_variables()})
-    return values, [node.name for graph in told.partition_graphs for node in graph.node]
+    return values, [node.name for graph in message.partition_graphs for node in graph.node]
 
 
 def _copies(names) -> list[str]:

@@ -12,7 +12,7 @@ import tensorflow as tf
 import eval_metrics
 from config import DataConfig, Experiment, NetworkConfig
 from nets import build_network
-from preprocessing.conversion.pictures import Picture
+from preprocessing.conversion.images import DecodedImage
 from preprocessing.datasets.fashionai import SCHEMA
 from preprocessing.records import first_examples
 from tests.tiny_checkpoints import write_network
@@ -103,8 +103,8 @@ def test_pictures_keep_the_order_they_are_given_in(run_dir, records_dir):
     categories = [example['category'].decode() for example in examples]
     assert len(set(categories[:3])) == 3 and categories != sorted(categories)
     ids = [f'{i}.jpg' for i in range(8)]
-    pictures = [Picture(e['encoded'], (SIZE, SIZE), ()) for e in examples]
-    predicted = predictor.predict_pictures([run_dir], ids, pictures, categories, PredictOptions())
+    pictures = [DecodedImage(e['encoded'], (SIZE, SIZE), ()) for e in examples]
+    predicted = predictor.predict_images([run_dir], ids, pictures, categories, PredictOptions())
     assert predicted.image_ids.tolist() == ids
     assert predicted.categories.tolist() == categories
     for row, category in enumerate(categories):

@@ -120,7 +120,7 @@ def test_truncated_weights_are_refused(thin_resnet18):
     path = pathlib.Path(thin_resnet18[0])
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(ValueError, match='resnet18.safetensors'):
-        warm_start.adopt(NETWORK, str(path))
+        warm_start.match_pretrained_settings(NETWORK, str(path))
 
 
 def test_nothing_in_common_is_always_an_error(tmp_path):
@@ -133,7 +133,7 @@ def test_nothing_in_common_is_always_an_error(tmp_path):
 def test_the_official_resnet_loads_from_its_checkpoint(tmp_path):
     values = _random(official_resnet())
     path = write_checkpoint(tmp_path / 'model.ckpt-225207', values)
-    network = warm_start.adopt(NetworkConfig('resnet50'), path)
+    network = warm_start.match_pretrained_settings(NetworkConfig('resnet50'), path)
     assert (network.mean, network.std) == ((123.68, 116.78, 103.94), (1.0, 1.0, 1.0))
     assert network.backbone_options == {'ceil_pool': True}
     with warm_start.as_checkpoint(path, 'resnet50') as weights:
@@ -182,7 +182,7 @@ def keras_resnet50(tmp_path_factory):
 def test_every_feature_map_of_keras_resnet50_is_that_of_keras(keras_resnet50, backbone):
     path, picture, expected = keras_resnet50
     network = NetworkConfig(backbone, backbone_options={'levels': (1, 2, 3, 4, 5)})
-    network = warm_start.adopt(network, path)
+    network = warm_start.match_pretrained_settings(network, path)
     assert (network.mean, network.std) == (CAFFE_MEAN, (1.0, 1.0, 1.0))
     built = nets.BACKBONES.get(backbone)(**network.backbone_options)
     images = (picture - np.float32(network.mean)) / np.float32(network.std)
@@ -199,15 +199,15 @@ def test_every_feature_map_of_keras_resnet50_is_that_of_keras(keras_resnet50, ba
 
 def test_what_the_weights_need_is_adopted(thin_resnet18, keras_resnet50, caplog):
     caplog.set_level('INFO', logger='absl')
-    assert warm_start.adopt(NETWORK, thin_resnet18[0]) == NETWORK
-    network = warm_start.adopt(NetworkConfig('resnet50'), keras_resnet50[0])
+    assert warm_start.match_pretrained_settings(NETWORK, thin_resnet18[0]) == NETWORK
+    network = warm_start.match_pretrained_settings(NetworkConfig('resnet50'), keras_resnet50[0])
     expected = {'mean': CAFFE_MEAN, 'std': (1.0,) * 3, 'backbone_options': {'stride_1x1': True}}
     assert network == dataclasses.replace(NetworkConfig('resnet50'), **expected)
     logged = [r.getMessage() for r in caplog.records if 'needs it' in r.getMessage()]
     assert [line.split('=')[0] for line in logged] == [
         'network: mean', 'network: std', 'network: stride_1x1'
     ]  # fmt: skip
-    assert warm_start.adopt(network, keras_resnet50[0]) == network
+    assert warm_start.match_pretrained_settings(network, keras_resnet50[0]) == network
 
 
 @pytest.mark.parametrize(
@@ -221,8 +221,8 @@ def test_what_the_weights_need_is_adopted(thin_resnet18, keras_resnet50, caplog)
 def test_other_settings_than_the_weights_need_are_refused(keras_resnet50, change, named):
     network = dataclasses.replace(NetworkConfig('resnet50'), **change)
     with pytest.raises(ValueError, match=f'resnet50_weights.*{named}.*Pass --allow_partial_init'):
-        warm_start.adopt(network, keras_resnet50[0])
-    kept = warm_start.adopt(network, keras_resnet50[0], allow_partial=True)
+        warm_start.match_pretrained_settings(network, keras_resnet50[0])
+    kept = warm_start.match_pretrained_settings(network, keras_resnet50[0], allow_partial=True)
     assert all(getattr(kept, key) == value for key, value in change.items() if key != 'std')
 
 
@@ -231,27 +231,27 @@ def test_mean_and_std_beside_a_file_of_timm_are_adopted(thin_resnet18, nested):
     config = pathlib.Path(thin_resnet18[0]).with_name('config.json')
     values = {'mean': [0.5, 0.5, 0.5], 'std': [0.5, 0.5, 0.25]}
     config.write_text(json.dumps({'pretrained_cfg': values} if nested else values))
-    network = warm_start.adopt(NETWORK, thin_resnet18[0])
+    network = warm_start.match_pretrained_settings(NETWORK, thin_resnet18[0])
     assert (network.mean, network.std) == ((127.5,) * 3, (127.5, 127.5, 63.75))
     config.write_text('{"mean": "of something else"}')
-    assert warm_start.adopt(NETWORK, thin_resnet18[0]) == NETWORK
+    assert warm_start.match_pretrained_settings(NETWORK, thin_resnet18[0]) == NETWORK
     config.write_text('{')
     with pytest.raises(ValueError, match='config.json'):
-        warm_start.adopt(NETWORK, thin_resnet18[0])
+        warm_start.match_pretrained_settings(NETWORK, thin_resnet18[0])
 
 
 def test_what_timm_calls_by_the_same_names_but_pads_otherwise_is_refused(tmp_path):
     path, _ = _save_safetensors(tmp_path / 'model.safetensors', lite0('timm'))
-    network = warm_start.adopt(NetworkConfig('efficientnet_lite0'), path)
+    network = warm_start.match_pretrained_settings(NetworkConfig('efficientnet_lite0'), path)
     assert (network.mean, network.std) == ((127.0,) * 3, (128.0,) * 3)
     halves = {'mean': [0.5, 0.5, 0.5], 'std': [0.5, 0.5, 0.5]}
     config = {'architecture': 'tf_efficientnet_lite0', 'pretrained_cfg': halves}
     (tmp_path / 'config.json').write_text(json.dumps(config))
-    network = warm_start.adopt(NetworkConfig('efficientnet_lite0'), path)
+    network = warm_start.match_pretrained_settings(NetworkConfig('efficientnet_lite0'), path)
     assert (network.mean, network.std) == ((127.5,) * 3, (127.5,) * 3)
     (tmp_path / 'config.json').write_text('{"architecture": "efficientnet_lite0"}')
     with pytest.raises(ValueError, match="efficientnet_lite0'.* pads .* take 'tf_efficientnet_li"):
-        warm_start.adopt(NetworkConfig('efficientnet_lite0'), path)
+        warm_start.match_pretrained_settings(NetworkConfig('efficientnet_lite0'), path)
 
 
 @pytest.fixture
@@ -275,21 +275,23 @@ def test_a_run_of_this_project_hands_on_its_network(own_run):
     snapshots.replace(str(folder / 'best'), 1, snapshots.read_weights(str(folder / 'model.ckpt-1')))
     for path in (folder, folder / 'model.ckpt-1', folder / 'best'):
         bare = dataclasses.replace(NETWORK, backbone_options={})
-        network = warm_start.adopt(bare, str(path))
+        network = warm_start.match_pretrained_settings(bare, str(path))
         assert (network.mean, network.backbone_options) == (saved.mean, saved.backbone_options)
         # What a head and a size are is the experiment's.
-        assert dataclasses.replace(saved, head='cpn', head_options={}) == warm_start.adopt(
+        assert dataclasses.replace(
+            saved, head='cpn', head_options={}
+        ) == warm_start.match_pretrained_settings(
             dataclasses.replace(bare, head='cpn', head_options={}), str(path)
         )
     other = dataclasses.replace(NETWORK, backbone='resnet34', backbone_options={'levels': [2, 3]})
     with pytest.raises(ValueError, match='network.backbone: resnet34 / resnet18'):
-        warm_start.adopt(other, str(folder))
+        warm_start.match_pretrained_settings(other, str(folder))
 
 
 def test_a_checkpoint_without_its_experiment_is_taken_as_it_is(own_run, caplog):
     folder, _ = own_run
     (folder / 'experiment.json').unlink()
-    assert warm_start.adopt(NETWORK, str(folder)) == NETWORK
+    assert warm_start.match_pretrained_settings(NETWORK, str(folder)) == NETWORK
     assert 'no experiment.json' in caplog.text
 
 

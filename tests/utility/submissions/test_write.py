@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from preprocessing.datasets.fashionai import SCHEMA
-from preprocessing.tables import KeypointTable, own_points, read_table
+from preprocessing.tables import KeypointTable, category_points, read_table
 from utility.submissions import write as submissions
 
 CATEGORIES = ['blouse', 'dress', 'outwear', 'skirt', 'trousers', 'skirt']
 IDS = [f'Images/{category}/{i}.jpg' for i, category in enumerate(CATEGORIES)]
-OWN = own_points(CATEGORIES, SCHEMA)
+OWN = category_points(CATEGORIES, SCHEMA)
 
 
 def submission(seed):

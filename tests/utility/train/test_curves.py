@@ -118,15 +118,15 @@ def test_a_page_that_cannot_be_written_is_a_warning_and_the_old_one_stays(
     tmp_path, monkeypatch, caplog
 ):
     _write(tmp_path, num_rows=2, num_evaluations=1)
-    react = curves.make_reaction(str(tmp_path))
-    assert react(40, {}) is None
+    run_callbacks = curves.make_evaluation_callback(str(tmp_path))
+    assert run_callbacks(40, {}) is None
     before, _ = _read(tmp_path)
 
     def full(*_):
         raise tf.errors.ResourceExhaustedError(None, None, 'no space left')
 
     monkeypatch.setattr(tf.io.gfile.GFile, 'write', full)
-    assert react(40, {}) is None
+    assert run_callbacks(40, {}) is None
     assert 'no page of curves: ' in caplog.text and 'no space left' in caplog.text
     assert _read(tmp_path)[0] == before
     assert sorted(os.listdir(tmp_path)) == ['curves.html', 'evaluations.csv', 'metrics.csv']

@@ -46,8 +46,8 @@ def short(monkeypatch):
 )
 def test_the_slower_of_input_and_step_limits_and_the_stage_that_costs_most_is_named(step, limits):
     rates = {n: summarise([r]) for n, r in (('read', 200.0), ('decode', 40.0), ('augment', 25.0))}
-    told = verdict(rates, summarise([step]))
-    assert told == f'the input gives 25 pictures/s, the step takes {step:.0f}: {limits}'
+    message = verdict(rates, summarise([step]))
+    assert message == f'the input gives 25 pictures/s, the step takes {step:.0f}: {limits}'
 
 
 @pytest.mark.parametrize('augment_on', ['host', 'device'])

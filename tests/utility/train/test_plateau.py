@@ -80,7 +80,7 @@ def test_the_reaction_goes_by_the_file_up_to_its_step(tmp_path):
     for step, error in _errors(0.5, 0.6, 0.7, 0.1).items():
         evaluations.keep(folder, step, {'normalized_error': error, 'loss': 1.0})
     schedule = dataclasses.replace(ScheduleConfig(), stop_patience=2)
-    react = plateau.make_reaction(Experiment(schedule=schedule), folder)
-    answers = [react(step, {}) for step in (10, 20, 30, 30, 40)]
+    run_callbacks = plateau.make_evaluation_callback(Experiment(schedule=schedule), folder)
+    answers = [run_callbacks(step, {}) for step in (10, 20, 30, 30, 40)]
     reason = '2 evaluations have not bettered the NE of step 10'
     assert answers == [None, None, reason, reason, None]

@@ -100,7 +100,7 @@ def _succeed(folder, run, *more) -> str:
     return done.stderr
 
 
-def _told(done: subprocess.CompletedProcess, code: int) -> str:
+def _message(done: subprocess.CompletedProcess, code: int) -> str:
     """The one line in which a command tells why it has failed."""
     assert done.returncode == code, done.stderr
     lines = [line for line in done.stderr.splitlines() if line.startswith('error: ')]
@@ -239,7 +239,7 @@ def test_a_damaged_newest_checkpoint_is_passed_over(folder, undisturbed):
 
 def test_a_loss_that_is_not_finite_ends_the_training_with_all_that_is_known(folder):
     more = ('--set=optimizer.learning_rate=1e20', '--set=schedule.warmup_steps=0')
-    line = _told(_run(_command(folder, 'diverged', *more)), 1)
+    line = _message(_run(_command(folder, 'diverged', *more)), 1)
     assert line.startswith('error: step 2: the loss is ')
     assert '; weights that are not finite: none; gradients that are not finite: ' in line
     ids = json.dumps(line.partition('pictures of the batch: ')[2].partition(';')[0])
@@ -284,8 +284,8 @@ def test_records_that_are_gone_or_in_pieces_end_a_training_before_or_when_it_mee
     shutil.copytree(folder / 'records', folder / 'broken' / 'records')
     path = folder / 'broken' / 'records' / 'train' / 'skirt-00000-of-00001.tfrecord'
     os.truncate(path, path.stat().st_size - 1)
-    line = _told(_run(_command(folder / 'broken', 'run')), 2)
+    line = _message(_run(_command(folder / 'broken', 'run')), 2)
     assert line.startswith(f'error: {path}: record 7 is cut off or damaged; ')
     path.unlink()
-    line = _told(_run(_command(folder / 'broken', 'run')), 2)
+    line = _message(_run(_command(folder / 'broken', 'run')), 2)
     assert line.startswith('error: no records match ')

@@ -52,9 +52,9 @@ class _Estimator:
 END = [('train', 10, 15), ('evaluate', 'val', 15)]
 
 
-def _alternate(estimator, reactions=(), val='val', average=lambda step: None):
+def _alternate(estimator, callbacks=(), val='val', average=lambda step: None):
     evaluate = functools.partial(runner._evaluate, estimator, val, average)
-    loop.alternate(estimator, lambda step: step, evaluate, [10, 15], reactions)
+    loop.alternate(estimator, lambda step: step, evaluate, [10, 15], callbacks)
     return estimator.calls
 
 
@@ -98,14 +98,14 @@ def test_a_training_that_falls_back_evaluates_again(tmp_path):
 def test_a_reaction_is_told_after_the_result_is_kept_and_may_end_the_training(tmp_path):
     told = []
 
-    def reaction(step, metrics):
+    def callback(step, metrics):
         told.append((step, metrics['normalized_error'], list(evaluations.read(str(tmp_path)))))
         return 'enough' if step == 10 else None
 
     begin = [('train', 0, 10), ('evaluate', 'val', 10)]
-    assert _alternate(_Estimator(0, tmp_path), [reaction]) == begin
+    assert _alternate(_Estimator(0, tmp_path), [callback]) == begin
     # Run again, it has ended still, without another evaluation.
-    assert _alternate(_Estimator(10, tmp_path), [lambda *_: None, reaction]) == []
+    assert _alternate(_Estimator(10, tmp_path), [lambda *_: None, callback]) == []
     assert told == [(10, 0.25, [10])] * 2
     assert _alternate(_Estimator(10, tmp_path), [lambda *_: None]) == END
 

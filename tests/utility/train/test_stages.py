@@ -92,7 +92,7 @@ def test_settings_that_would_be_overruled_or_ignored_are_refused(settings, categ
     runner._check_settings(EXPERIMENT, EXPERIMENT, category)
 
 
-def _pictures(size):
+def _images(size):
     pictures = np.random.default_rng(0).integers(0, 256, (2, size, size, 3))
     return tf.constant(pictures, tf.uint8)
 
@@ -101,7 +101,7 @@ def _network(experiment, num_keypoints):
     """The network, built, and its variables: name -> shape."""
     num_maps = num_keypoints * maps_per_point(experiment.loss)
     network = nets.build_network(experiment.network, num_maps)
-    network(_pictures(experiment.network.image_size[0]), False)
+    network(_images(experiment.network.image_size[0]), False)
     return network, {variables.variable_name(v): tuple(v.shape) for v in network.variables}
 
 
@@ -124,9 +124,13 @@ def test_what_is_handed_on_fits_the_network_of_a_category(head):
     with tf.Graph().as_default():
         _, needed = _network(experiment, 4)
     tensors = {name: np.zeros(shape) for name, shape in shapes.items()}
-    given = {name: t.shape for name, t in stages.handed_on(tensors, experiment).items()}
+    given = {
+        name: t.shape for name, t in stages.transfer_head_channels(tensors, experiment).items()
+    }
     assert given == needed
-    fresh = stages.handed_on(tensors, experiment.override('finetune.heatmap_layers=fresh'))
+    fresh = stages.transfer_head_channels(
+        tensors, experiment.override('finetune.heatmap_layers=fresh')
+    )
     assert {n for n in needed if not n.startswith('head/heatmaps')} == fresh.keys()
 
 
@@ -141,10 +145,10 @@ def test_a_network_that_takes_over_predicts_what_the_one_for_all_does(kind):
     bias = source.head.heatmaps.bias
     bias.assign(tf.range(bias.shape[0], dtype=tf.float32))
     tensors = {variables.variable_name(v): v.numpy() for v in source.variables}
-    given = stages.handed_on(tensors, experiment)
+    given = stages.transfer_head_channels(tensors, experiment)
     for variable in target.variables:
         variable.assign(given[variables.variable_name(variable)])
-    of_all, of_own = (network(_pictures(SIZE), False)[-1] for network in (source, target))
+    of_all, of_own = (network(_images(SIZE), False)[-1] for network in (source, target))
     num_maps = maps_per_point(experiment.loss)
     channels = [m * SCHEMA.num_keypoints + k for m in range(num_maps) for k in own]
     np.testing.assert_allclose(of_own, tf.gather(of_all, channels, axis=-1), atol=1e-5)

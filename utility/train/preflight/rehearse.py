@@ -29,11 +29,11 @@ def rehearse(networks: Sequence[stages.Training], options: RunOptions, replicas:
         for network in networks:
             plan = make_plan(network.experiment, options.data_dir, replicas)
             print(f'\n{network.folder}\n')
-            told = network.experiment, plan, options.data_dir, options.compute
+            message = network.experiment, plan, options.data_dir, options.compute
             if options.dry_run:
-                lines = dry_run.describe(*told)
+                lines = dry_run.describe(*message)
             else:
-                lines = input_profile.describe(*told, options.augment_on)
+                lines = input_profile.describe(*message, options.augment_on)
             for line in lines:
                 print(line, flush=True)
         return

@@ -33,11 +33,11 @@ _SIXTEEN_BIT_MODES = ('I;16', 'I;16L', 'I;16B', 'I;16N', 'I')
 _USABLE_MODES = ('1', 'L', 'LA', 'P', 'PA', 'RGB', 'RGBA', 'RGBX', 'CMYK', 'YCbCr', 'LAB', 'HSV')
 
 
-class BadPictureError(UserError):
+class BadImageError(UserError):
     """A picture that cannot be used; the message is the reason."""
 
 
-class Picture(NamedTuple):
+class DecodedImage(NamedTuple):
     """A picture fit for training.
 
     Attributes:
@@ -52,24 +52,24 @@ class Picture(NamedTuple):
     changes: tuple[str, ...]
 
 
-def read_picture(path: str) -> bytes:
+def read_image(path: str) -> bytes:
     """The content of a file that should be a picture.
 
     Raises:
-        BadPictureError: There is no such file, or it cannot be read, or it is far too long.
+        BadImageError: There is no such file, or it cannot be read, or it is far too long.
     """
     try:
         with tf.io.gfile.GFile(path, 'rb') as file:
             if file.size() > MAX_FILE_SIZE:
-                raise BadPictureError(f'{file.size()} bytes; at most {MAX_FILE_SIZE} are read')
+                raise BadImageError(f'{file.size()} bytes; at most {MAX_FILE_SIZE} are read')
             return file.read()
     except tf.errors.NotFoundError:
-        raise BadPictureError(f'no file {path}') from None
+        raise BadImageError(f'no file {path}') from None
     except tf.errors.OpError as error:
-        raise BadPictureError(f'cannot be read: {error.message}') from error
+        raise BadImageError(f'cannot be read: {error.message}') from error
 
 
-def check_picture(data: bytes, max_side: int | None = None) -> Picture:
+def check_image(data: bytes, max_side: int | None = None) -> DecodedImage:
     """Decodes a picture completely, and encodes it anew where that is needed.
 
     Args:
@@ -77,31 +77,29 @@ def check_picture(data: bytes, max_side: int | None = None) -> Picture:
         max_side: Of the JPEG, px: a larger picture is averaged down to it. None: any.
 
     Raises:
-        BadPictureError: It is empty, no picture, broken, truncated, too small or too large.
+        BadImageError: It is empty, no picture, broken, truncated, too small or too large.
     """
     if not data:
-        raise BadPictureError('the file is empty')
+        raise BadImageError('the file is empty')
     # Whatever the decoder stumbles over in foreign bytes, the picture is bad and the run goes on.
     try:
         with warnings.catch_warnings():
             warnings.simplefilter('ignore')  # hints at size and metadata; both are checked here
             return _check(data, max_side)
-    except BadPictureError:
+    except BadImageError:
         raise
     except Image.UnidentifiedImageError:
-        raise BadPictureError(
-            f'not a picture in one of the formats {", ".join(_FORMATS)}'
-        ) from None
+        raise BadImageError(f'not a picture in one of the formats {", ".join(_FORMATS)}') from None
     except Exception as error:
         text = ' '.join(str(error).split())
-        raise BadPictureError(f'broken picture: {text or type(error).__name__}') from error
+        raise BadImageError(f'broken picture: {text or type(error).__name__}') from error
 
 
-def _check(data: bytes, max_side: int | None) -> Picture:
+def _check(data: bytes, max_side: int | None) -> DecodedImage:
     with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
         width, height = image.size
         if min(width, height) < MIN_SIDE or width * height > MAX_PIXELS:
-            raise BadPictureError(
+            raise BadImageError(
                 f'{width}x{height} px; a side must be at least {MIN_SIDE},'
                 f' the area at most {MAX_PIXELS}'
             )
@@ -109,10 +107,10 @@ def _check(data: bytes, max_side: int | None) -> Picture:
             # Not decoded twice: the decoder of training refuses whatever this one does.
             try:
                 _check_for_tensorflow(data, (height, width))
-            except BadPictureError:
+            except BadImageError:
                 image.load()  # mostly tells what is wrong
                 raise
-            return Picture(data, (height, width), ())
+            return DecodedImage(data, (height, width), ())
         image.load()
         changes = _changes(image, max_side)
         upright = _to_rgb(_turned(image))
@@ -120,7 +118,7 @@ def _check(data: bytes, max_side: int | None) -> Picture:
     if max_side is not None:
         upright = _at_most(upright, max_side)
     upright.save(buffer, 'JPEG', quality=JPEG_QUALITY, subsampling=0)
-    return Picture(buffer.getvalue(), size, changes)
+    return DecodedImage(buffer.getvalue(), size, changes)
 
 
 def _at_most(image: Image.Image, max_side: int) -> Image.Image:
@@ -132,7 +130,7 @@ def _at_most(image: Image.Image, max_side: int) -> Image.Image:
     return image.resize((width, height), Image.Resampling.BOX)
 
 
-def pixels(picture: Picture) -> np.ndarray:
+def pixels(picture: DecodedImage) -> np.ndarray:
     """A picture in its size: uint8 [H, W, 3] RGB. What was stored smaller is enlarged."""
     with Image.open(io.BytesIO(picture.jpeg), formats=['JPEG']) as stored:
         size = picture.size[1], picture.size[0]
@@ -144,9 +142,9 @@ def _check_for_tensorflow(jpeg: bytes, size: tuple[int, int]) -> None:
     try:
         shape = tf.io.decode_jpeg(jpeg, channels=3).shape
     except tf.errors.InvalidArgumentError:
-        raise BadPictureError('broken picture: TensorFlow cannot decode it') from None
+        raise BadImageError('broken picture: TensorFlow cannot decode it') from None
     if tuple(shape[:2]) != size:
-        raise BadPictureError(f'broken picture: its header says {size}, its pixels are {shape[:2]}')
+        raise BadImageError(f'broken picture: its header says {size}, its pixels are {shape[:2]}')
 
 
 def _changes(image: Image.Image, max_side: int | None) -> tuple[str, ...]:
@@ -179,7 +177,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode in _SIXTEEN_BIT_MODES:
         image = image.convert('I').point(lambda value: value * (1 / 256)).convert('L')
     elif image.mode not in _USABLE_MODES:
-        raise BadPictureError(f'unusable colour mode {image.mode}')
+        raise BadImageError(f'unusable colour mode {image.mode}')
     if image.has_transparency_data:
         rgba = image.convert('RGBA')
         white = Image.new('RGBA', rgba.size, 'white')

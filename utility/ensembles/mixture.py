@@ -22,7 +22,7 @@ _MAX_CHANGE = 1.0  # of a parameter in a step; far out one voter has all, and no
 _LEAST_TOTAL = 1e-9  # of weighted errors; less is all right answers
 
 
-class Voting(NamedTuple):
+class MixtureWeights(NamedTuple):
     """What determines the weights of V voters.
 
     Attributes:
@@ -35,7 +35,7 @@ class Voting(NamedTuple):
     effects: np.ndarray
 
 
-class Ballot(NamedTuple):
+class MixtureInputs(NamedTuple):
     """R points, each as V voters see it.
 
     Attributes:
@@ -80,7 +80,7 @@ def agreement(points: np.ndarray, shares: np.ndarray, sizes: np.ndarray) -> np.n
     return features
 
 
-def weights_of(voting: Voting, ballot: Ballot) -> np.ndarray:
+def weights_of(voting: MixtureWeights, ballot: MixtureInputs) -> np.ndarray:
     """The weight of each voter at each point: float32 [V, R], with sums of 1."""
     logs = voting.biases[:, ballot.codes, ballot.keypoints].astype(np.float32)
     logs += voting.effects.astype(np.float32) @ ballot.features
@@ -91,14 +91,14 @@ def weights_of(voting: Voting, ballot: Ballot) -> np.ndarray:
     return weights
 
 
-def elect(voting: Voting, ballot: Ballot) -> np.ndarray:
+def mixture_mean(voting: MixtureWeights, ballot: MixtureInputs) -> np.ndarray:
     """The points that are chosen: float64 [R, 2], px."""
     weights = weights_of(voting, ballot).astype(np.float64)
     return (weights[..., np.newaxis] * ballot.points).sum(0)
 
 
-class Sought(NamedTuple):
-    """What the voters of a Ballot should elect, and how it is counted.
+class MixtureTargets(NamedTuple):
+    """What the voters of a MixtureInputs should give, and how it is counted.
 
     Attributes:
         points: float64 [R, 2], px, the answers.
@@ -111,10 +111,10 @@ class Sought(NamedTuple):
     num_groups: tuple[int, int]
 
 
-def fit_voting(
-    ballot: Ballot, sought: Sought, strength: float, start: np.ndarray | None = None
-) -> tuple[Voting, np.ndarray]:
-    """Fits a Voting to answers.
+def fit_mixture(
+    ballot: MixtureInputs, sought: MixtureTargets, strength: float, start: np.ndarray | None = None
+) -> tuple[MixtureWeights, np.ndarray]:
+    """Fits a MixtureWeights to answers.
 
     What is minimised is NE and a penalty of `strength` points' mean error on the square of each
     parameter but the first: a voter's bias is the sum of one for all points, one for the category
@@ -128,7 +128,7 @@ def fit_voting(
         start: Parameters that another strength gave, to be there sooner.
 
     Returns:
-        The Voting, and its parameters.
+        The MixtureWeights, and its parameters.
     """
     objective = _Objective(ballot, sought, strength)
     layout = objective.layout
@@ -140,7 +140,7 @@ def fit_voting(
 class _Layout:
     """Where in the vector of all parameters each stands, and what it is."""
 
-    def __init__(self, ballot: Ballot, num_groups: tuple[int, int]):
+    def __init__(self, ballot: MixtureInputs, num_groups: tuple[int, int]):
         self._voters, self._groups = len(ballot.points), num_groups
         num_categories, num_keypoints = num_groups
         widths = [1, num_categories, num_categories * num_keypoints, len(ballot.features)]
@@ -151,10 +151,10 @@ class _Layout:
         """Biases of all points [V, 1], categories [V, C], keypoints [V, C K]; effects [V, F]."""
         return np.split(parameters.reshape(self._voters, -1), self._ends[:-1], axis=1)
 
-    def voting(self, parameters: np.ndarray) -> Voting:
+    def voting(self, parameters: np.ndarray) -> MixtureWeights:
         general, of_category, of_keypoint, effects = self.split(parameters)
         biases = of_keypoint.reshape(self._voters, *self._groups) + of_category[..., np.newaxis]
-        return Voting(biases + general[..., np.newaxis], effects)
+        return MixtureWeights(biases + general[..., np.newaxis], effects)
 
     def gather(self, by_group: np.ndarray, by_feature: np.ndarray) -> np.ndarray:
         """The gradient of all parameters from those of biases [V, C K] and of effects [V, F]."""
@@ -166,7 +166,7 @@ class _Layout:
 class _Objective:
     """NE over that of the voters' mean, and the penalty: parameters -> value and gradient."""
 
-    def __init__(self, ballot: Ballot, sought: Sought, strength: float):
+    def __init__(self, ballot: MixtureInputs, sought: MixtureTargets, strength: float):
         self.layout = _Layout(ballot, sought.num_groups)
         self._ballot = ballot
         self._groups = ballot.codes * sought.num_groups[1] + ballot.keypoints

@@ -47,7 +47,9 @@ class _Setting(NamedTuple):
     needed: Any
 
 
-def adopt(network: NetworkConfig, path: str, allow_partial: bool = False) -> NetworkConfig:
+def match_pretrained_settings(
+    network: NetworkConfig, path: str, allow_partial: bool = False
+) -> NetworkConfig:
     """The network with the mean, std and options of the backbone that these weights need.
 
     Args:

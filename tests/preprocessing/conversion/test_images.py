@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from preprocessing.conversion import pictures
+from preprocessing.conversion import images
 
 HEIGHT, WIDTH = 24, 40
 
@@ -40,13 +40,13 @@ def difference(jpeg, expected):
 )
 def test_a_fine_jpeg_keeps_its_bytes(pixels, options):
     data = encode(Image.fromarray(pixels), **options)
-    assert pictures.check_picture(data) == (data, (HEIGHT, WIDTH), ())
+    assert images.check_image(data) == (data, (HEIGHT, WIDTH), ())
 
 
 def test_other_colours_become_rgb(pixels):
     image = Image.fromarray(pixels)
     for mode, change in [('L', 'grayscale'), ('CMYK', 'cmyk')]:
-        picture = pictures.check_picture(encode(image.convert(mode), quality=95))
+        picture = images.check_image(encode(image.convert(mode), quality=95))
         assert picture.changes == (change,)
         assert difference(picture.jpeg, np.asarray(image.convert(mode).convert('RGB'))) < 3
         with Image.open(io.BytesIO(picture.jpeg)) as jpeg:
@@ -56,26 +56,26 @@ def test_other_colours_become_rgb(pixels):
 def test_a_large_picture_is_averaged_down_and_keeps_the_size_that_its_points_are_in(pixels):
     large = np.kron(pixels, np.ones((5, 5, 1), np.uint8))
     data = encode(Image.fromarray(large), quality=100)
-    assert pictures.check_picture(data, max_side=5 * WIDTH).jpeg == data
-    picture = pictures.check_picture(data, max_side=WIDTH)
+    assert images.check_image(data, max_side=5 * WIDTH).jpeg == data
+    picture = images.check_image(data, max_side=WIDTH)
     assert (picture.size, picture.changes) == ((5 * HEIGHT, 5 * WIDTH), ('size',))
     assert difference(picture.jpeg, pixels) < 2
-    enlarged = pictures.pixels(picture)
+    enlarged = images.pixels(picture)
     assert enlarged.shape == large.shape and np.abs(enlarged - large.astype(int)).mean() < 6
-    assert decode(pictures.check_picture(data, max_side=30).jpeg).shape == (18, 30, 3)
-    other = pictures.check_picture(encode(Image.fromarray(pixels), 'PNG'), max_side=WIDTH)
+    assert decode(images.check_image(data, max_side=30).jpeg).shape == (18, 30, 3)
+    other = images.check_image(encode(Image.fromarray(pixels), 'PNG'), max_side=WIDTH)
     assert other.changes == ('format',) and difference(other.jpeg, pixels) < 3
 
 
 def test_the_pixels_of_a_picture_that_is_stored_as_it_is_are_those_of_its_jpeg(pixels):
     data = encode(Image.fromarray(pixels))
-    stored = pictures.pixels(pictures.check_picture(data))
+    stored = images.pixels(images.check_image(data))
     assert stored.dtype == np.uint8 and np.abs(stored - decode(data)).max() <= 3
 
 
 @pytest.mark.parametrize('file_format', ['PNG', 'BMP', 'TIFF'])
 def test_another_format_becomes_a_jpeg(pixels, file_format):
-    picture = pictures.check_picture(encode(Image.fromarray(pixels), file_format))
+    picture = images.check_image(encode(Image.fromarray(pixels), file_format))
     assert picture.changes == ('format',)
     assert picture.size == (HEIGHT, WIDTH)
     assert difference(picture.jpeg, pixels) < 3
@@ -83,7 +83,7 @@ def test_another_format_becomes_a_jpeg(pixels, file_format):
 
 def test_sixteen_bits_keep_their_brightness():
     ramp = np.linspace(0, 65535, HEIGHT * WIDTH).reshape(HEIGHT, WIDTH).astype(np.uint16)
-    picture = pictures.check_picture(encode(Image.fromarray(ramp), 'PNG'))
+    picture = images.check_image(encode(Image.fromarray(ramp), 'PNG'))
     assert picture.changes == ('format', 'grayscale')
     assert difference(picture.jpeg, np.repeat(ramp[..., np.newaxis] // 256, 3, axis=-1)) < 3
 
@@ -94,7 +94,7 @@ def test_transparent_parts_become_white(pixels):
     data = encode(Image.fromarray(np.concatenate([pixels, alpha], axis=-1)), 'PNG')
     expected = np.where(alpha > 0, pixels, 255)
     inner = np.abs(np.arange(WIDTH) - WIDTH // 2) > 8  # the edge rings
-    got = decode(pictures.check_picture(data).jpeg)
+    got = decode(images.check_image(data).jpeg)
     assert np.abs(got - expected)[:, inner].mean() < 3
 
 
@@ -105,7 +105,7 @@ def test_the_picture_is_turned_upright_as_opencv_does(pixels, orientation, tmp_p
     exif[0x0112] = orientation
     path = tmp_path / 'x.jpg'
     path.write_bytes(encode(Image.fromarray(pixels), quality=95, subsampling=0, exif=exif))
-    picture = pictures.check_picture(path.read_bytes())
+    picture = images.check_image(path.read_bytes())
     upright = cv2.imread(str(path))[..., ::-1]
     assert picture.size == upright.shape[:2]
     assert difference(picture.jpeg, upright) < 2
@@ -117,24 +117,24 @@ def test_the_picture_is_turned_upright_as_opencv_does(pixels, orientation, tmp_p
 @pytest.mark.parametrize('exif', [b'Exif\x00\x00MM\x00*\xff\xff\xff\xff', b'Exif\x00\x00nonsense'])
 def test_broken_exif_does_not_matter(pixels, exif):
     data = encode(Image.fromarray(pixels), exif=exif)
-    assert pictures.check_picture(data).jpeg == data
+    assert images.check_image(data).jpeg == data
 
 
 def test_an_orientation_that_does_not_exist_does_not_matter(pixels):
     exif = Image.Exif()
     exif[0x0112] = 77
     data = encode(Image.fromarray(pixels), exif=exif)
-    assert pictures.check_picture(data).jpeg == data
+    assert images.check_image(data).jpeg == data
 
 
 @pytest.mark.parametrize('progressive', [False, True])
 def test_no_truncated_jpeg_passes(pixels, progressive):
     data = encode(Image.fromarray(pixels), quality=90, progressive=progressive)
     for length in range(1, len(data), 7):
-        with pytest.raises(pictures.BadPictureError):
-            pictures.check_picture(data[:length])
-    with pytest.raises(pictures.BadPictureError, match='broken picture'):
-        pictures.check_picture(data[:-2])
+        with pytest.raises(images.BadImageError):
+            images.check_image(data[:length])
+    with pytest.raises(images.BadImageError, match='broken picture'):
+        images.check_image(data[:-2])
 
 
 def test_what_passes_can_be_decoded_for_training(pixels):
@@ -145,8 +145,8 @@ def test_what_passes_can_be_decoded_for_training(pixels):
         damaged = bytearray(data)
         damaged[rng.integers(2, len(data))] = rng.integers(256)
         try:
-            picture = pictures.check_picture(bytes(damaged))
-        except pictures.BadPictureError:
+            picture = images.check_image(bytes(damaged))
+        except images.BadImageError:
             continue
         passed += 1
         assert decode(picture.jpeg).shape[:2] == picture.size
@@ -163,14 +163,14 @@ def test_what_passes_can_be_decoded_for_training(pixels):
     ],
 )
 def test_what_is_no_picture_is_told(data, reason):
-    with pytest.raises(pictures.BadPictureError, match=reason):
-        pictures.check_picture(data)
+    with pytest.raises(images.BadImageError, match=reason):
+        images.check_image(data)
 
 
 @pytest.mark.parametrize('size', [(1, 1), (7, 3000)])
 def test_too_small_pictures_are_refused(size):
-    with pytest.raises(pictures.BadPictureError, match=f'{size[0]}x{size[1]} px'):
-        pictures.check_picture(encode(Image.new('RGB', size)))
+    with pytest.raises(images.BadImageError, match=f'{size[0]}x{size[1]} px'):
+        images.check_image(encode(Image.new('RGB', size)))
 
 
 @pytest.mark.parametrize('side', [8000, 30000])
@@ -179,17 +179,17 @@ def test_a_decompression_bomb_is_refused_before_it_is_decoded(side, monkeypatch)
     data[16:24] = side.to_bytes(4, 'big') * 2  # width and height in the header chunk
     data[29:33] = zlib.crc32(bytes(data[12:29])).to_bytes(4, 'big')
     monkeypatch.setattr(Image.Image, 'load', lambda self: pytest.fail('decoded'))
-    with pytest.raises(pictures.BadPictureError, match=f'{side}x{side} px|decompression bomb'):
-        pictures.check_picture(bytes(data))
+    with pytest.raises(images.BadImageError, match=f'{side}x{side} px|decompression bomb'):
+        images.check_image(bytes(data))
 
 
 def test_files_that_cannot_be_read(tmp_path, monkeypatch):
-    with pytest.raises(pictures.BadPictureError, match=r'no file .*x\.jpg'):
-        pictures.read_picture(str(tmp_path / 'x.jpg'))
-    with pytest.raises(pictures.BadPictureError, match='cannot be read'):
-        pictures.read_picture(str(tmp_path))
+    with pytest.raises(images.BadImageError, match=r'no file .*x\.jpg'):
+        images.read_image(str(tmp_path / 'x.jpg'))
+    with pytest.raises(images.BadImageError, match='cannot be read'):
+        images.read_image(str(tmp_path))
     (tmp_path / 'y.jpg').write_bytes(b'abcd')
-    assert pictures.read_picture(str(tmp_path / 'y.jpg')) == b'abcd'
-    monkeypatch.setattr(pictures, 'MAX_FILE_SIZE', 3)
-    with pytest.raises(pictures.BadPictureError, match='4 bytes; at most 3'):
-        pictures.read_picture(str(tmp_path / 'y.jpg'))
+    assert images.read_image(str(tmp_path / 'y.jpg')) == b'abcd'
+    monkeypatch.setattr(images, 'MAX_FILE_SIZE', 3)
+    with pytest.raises(images.BadImageError, match='4 bytes; at most 3'):
+        images.read_image(str(tmp_path / 'y.jpg'))
