@@ -186,20 +186,20 @@ def learn(schema, values):
     from utility.ensembles.choice import LEARNED, choose
     from utility.ensembles.files import SavedEnsemble, to_json
     from utility.ensembles.selection import select_models
-    from utility.ensembles.systematic_errors import truth_of
+    from utility.ensembles.systematic_errors import annotated_points
     from utility.metrics.normalized_error import in_order_of
 
     first, predictions = _read(values.fit, schema)
     predictions = predictions._replace(names=_short(values.fit))
     answers = read_table(values.answers, schema)
     answers = in_order_of(answers, first, values.answers, values.fit[0])
-    truth = truth_of(answers.keypoints, answers.visibility, answers.categories, schema)
+    annotated = annotated_points(answers.keypoints, answers.visibility, answers.categories, schema)
     method, models, selection = values.method or LEARNED, tuple(range(len(values.fit))), None
     if values.max_models is not None:
-        selection = select_models(predictions, truth, schema, values.max_models, method)
+        selection = select_models(predictions, annotated, schema, values.max_models, method)
         print(report.selection_to_text(selection), end='\n\n')
         models = selection.best
-    choice = choose(predictions.of_models(models), truth, schema, method)
+    choice = choose(predictions.of_models(models), annotated, schema, method)
     gains = report.gains_of(choice)
     print(report.to_text(choice, gains), flush=True)
     saved = SavedEnsemble(tuple(predictions.names[i] for i in models), choice.ensemble)

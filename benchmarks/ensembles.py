@@ -24,7 +24,7 @@ from utility.ensembles.choice import LEARNED, Ensemble, choose, distances_of, pi
 from utility.ensembles.combination import Predictions, read_tables, stack
 from utility.ensembles.methods import METHODS
 from utility.ensembles.selection import select_models
-from utility.ensembles.systematic_errors import Truth, truth_of
+from utility.ensembles.systematic_errors import AnnotatedPoints, annotated_points
 from utility.metrics.normalized_error import in_order_of
 from utility.statistics.bootstrap import (
     LEVEL,
@@ -80,15 +80,15 @@ def main(positional: list[str]) -> None:
     answers = in_order_of(
         read_table(values.answers, schema), tables[0], values.answers, positional[0]
     )
-    truth = truth_of(answers.keypoints, answers.visibility, answers.categories, schema)
+    annotated = annotated_points(answers.keypoints, answers.visibility, answers.categories, schema)
     seeds = range(values.seed, values.seed + values.splits)
-    rows = measure(predictions, truth, schema, seeds, values.max_models)
-    ledger.publish(page(rows, len(positional), len(truth.weights)), values.output)
+    rows = measure(predictions, annotated, schema, seeds, values.max_models)
+    ledger.publish(page(rows, len(positional), len(annotated.weights)), values.output)
 
 
 def measure(
     predictions: Predictions,
-    truth: Truth,
+    annotated: AnnotatedPoints,
     schema: KeypointSchema,
     seeds: Sequence[int],
     max_models: int | None = None,
@@ -97,7 +97,7 @@ def measure(
 
     Args:
         predictions: Of pictures with answers.
-        truth: The answers.
+        annotated: The answers.
         schema: Of both.
         seeds: Of the halves.
         max_models: Also chooses the best of so many models; None: does not.
@@ -110,12 +110,12 @@ def measure(
     for seed in seeds:
         fold_of = grouped_folds(picture_groups(predictions), predictions.categories, 2, seed)
         seen, held_out = (np.flatnonzero(fold_of == fold) for fold in range(2))
-        ways = _ways(predictions.of_images(seen), truth.of_images(seen), schema, max_models)
+        ways = _ways(predictions.of_images(seen), annotated.of_images(seen), schema, max_models)
         for name, way in ways.items():
             others = predictions.of_images(held_out).of_models(way.models)
-            measured = np.full(truth.weights.shape, np.nan)
+            measured = np.full(annotated.weights.shape, np.nan)
             points = way.ensemble.points(others, schema)
-            measured[held_out] = distances_of(points, truth.of_images(held_out))
+            measured[held_out] = distances_of(points, annotated.of_images(held_out))
             distances[name].append(measured)
             chosen[name].update([way.chosen] if way.chosen else [])
     base = distances[BASELINE]
@@ -134,18 +134,21 @@ class _Way(NamedTuple):
 
 
 def _ways(
-    predictions: Predictions, truth: Truth, schema: KeypointSchema, max_models: int | None
+    predictions: Predictions,
+    annotated: AnnotatedPoints,
+    schema: KeypointSchema,
+    max_models: int | None,
 ) -> dict[str, _Way]:
     every = range(len(predictions.names))
-    choice = choose(predictions, truth, schema)
+    choice = choose(predictions, annotated, schema)
     single = min(choice.singles, key=lambda candidate: candidate.error)
     # The median of one model is the model.
     ways = {'best single submission': _Way(Ensemble(BASELINE), [single.model], single.label)}
     ways.update({name: _Way(Ensemble(name), every) for name in METHODS.names()})
     ways[LEARNED] = _Way(choice.ensemble, every, choice.ensemble.method)
     if max_models is not None:
-        models = select_models(predictions, truth, schema, max_models).best
-        few = choose(predictions.of_models(models), truth, schema)
+        models = select_models(predictions, annotated, schema, max_models).best
+        few = choose(predictions.of_models(models), annotated, schema)
         names = ' + '.join(predictions.names[i] for i in models)
         ways[f'{LEARNED}, best {max_models}'] = _Way(few.ensemble, models, names)
     return ways

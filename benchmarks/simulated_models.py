@@ -9,7 +9,7 @@ import numpy as np
 from preprocessing.datasets.fashionai import SCHEMA
 from preprocessing.tables import KeypointTable, category_points, write_table
 from utility.ensembles.combination import Predictions
-from utility.ensembles.systematic_errors import Truth, truth_of
+from utility.ensembles.systematic_errors import AnnotatedPoints, annotated_points
 
 SIZE = 512  # px
 CATEGORIES = ('skirt', 'trousers')
@@ -90,8 +90,8 @@ def predictions(table: KeypointTable, *models: KeypointTable) -> Predictions:
     )
 
 
-def truth(table: KeypointTable) -> Truth:
-    return truth_of(table.keypoints, table.visibility, table.categories, SCHEMA)
+def annotated(table: KeypointTable) -> AnnotatedPoints:
+    return annotated_points(table.keypoints, table.visibility, table.categories, SCHEMA)
 
 
 def write(folder, **tables: KeypointTable) -> None:

@@ -24,8 +24,11 @@ MODELS = [
 
 @pytest.fixture(scope='module')
 def rows():
-    stacked, truth = simulated_models.predictions(TABLE, *MODELS), simulated_models.truth(TABLE)
-    found = ensembles.measure(stacked, truth, SCHEMA, range(3), max_models=1)
+    stacked, annotated = (
+        simulated_models.predictions(TABLE, *MODELS),
+        simulated_models.annotated(TABLE),
+    )
+    found = ensembles.measure(stacked, annotated, SCHEMA, range(3), max_models=1)
     return {row.name: row for row in found}
 
 
@@ -38,8 +41,11 @@ def test_every_way_is_measured_on_every_half(rows):
 
 
 def test_halves_are_about_as_hard_as_the_whole(rows):
-    stacked, truth = simulated_models.predictions(TABLE, *MODELS), simulated_models.truth(TABLE)
-    whole = np.nanmean(distances_of(combine(stacked, 'median')[0], truth))
+    stacked, annotated = (
+        simulated_models.predictions(TABLE, *MODELS),
+        simulated_models.annotated(TABLE),
+    )
+    whole = np.nanmean(distances_of(combine(stacked, 'median')[0], annotated))
     assert np.mean(rows['median'].errors) == pytest.approx(whole, rel=0.05)
 
 

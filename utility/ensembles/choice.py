@@ -18,7 +18,7 @@ from utility.ensembles import learning
 from utility.ensembles.combination import Predictions, combine
 from utility.ensembles.learning import EnsembleStatistics, FittedEnsemble
 from utility.ensembles.methods import METHODS
-from utility.ensembles.systematic_errors import Truth
+from utility.ensembles.systematic_errors import AnnotatedPoints
 from utility.statistics.bootstrap import grouped_folds
 
 ALONE, WEIGHTS, VOTES = 'alone', 'weights', 'votes'  # methods besides METHODS
@@ -92,57 +92,63 @@ class Choice(NamedTuple):
     ensemble: Ensemble
 
 
-def distances_of(points: np.ndarray, truth: Truth) -> np.ndarray:
+def distances_of(points: np.ndarray, annotated: AnnotatedPoints) -> np.ndarray:
     """float64 [N, K]: normalised distances of points [N, K, 2], NaN where not scored."""
-    distances = np.linalg.norm(points - truth.keypoints, axis=-1) * truth.weights
-    return np.where(truth.weights > 0, distances, np.nan)
+    distances = np.linalg.norm(points - annotated.keypoints, axis=-1) * annotated.weights
+    return np.where(annotated.weights > 0, distances, np.nan)
 
 
 def choose(
-    predictions: Predictions, truth: Truth, schema: KeypointSchema, method: str = LEARNED
+    predictions: Predictions,
+    annotated: AnnotatedPoints,
+    schema: KeypointSchema,
+    method: str = LEARNED,
 ) -> Choice:
     """Measures the ways to combine models, and chooses one.
 
     Args:
         predictions: Of pictures with answers.
-        truth: The answers.
+        annotated: The answers.
         schema: Of both.
         method: LEARNED; or a name in METHODS, which is then chosen, and nothing is learned.
 
     Raises:
         UserError: There are fewer different pictures than folds, or no such method.
     """
-    singles, simple = _singles(predictions, truth), simple_candidates(predictions, truth, schema)
+    singles, simple = (
+        _singles(predictions, annotated),
+        simple_candidates(predictions, annotated, schema),
+    )
     if method != LEARNED:
         METHODS.get(method)
         chosen = next(candidate for candidate in simple if candidate.method == method)
         return Choice(singles, tuple(simple), chosen, Ensemble(method))
-    folds = folds_of(predictions, truth, schema)
-    learned = out_of_fold(folds, predictions, truth, schema, STRENGTHS)
+    folds = folds_of(predictions, annotated, schema)
+    learned = out_of_fold(folds, predictions, annotated, schema, STRENGTHS)
     best_of_kinds = [
         min((c for c in learned if c.method == kind), key=_error) for kind in (WEIGHTS, VOTES)
     ]
     candidates = (*simple, *best_of_kinds)
     # Of candidates that are as good the first is taken, and those that learn nothing come first.
     chosen = min(candidates, key=_error)
-    return Choice(singles, candidates, chosen, _fitted(chosen, predictions, truth, schema))
+    return Choice(singles, candidates, chosen, _fitted(chosen, predictions, annotated, schema))
 
 
 def _error(candidate: Candidate) -> float:
     return candidate.error
 
 
-def _singles(predictions: Predictions, truth: Truth) -> tuple[Candidate, ...]:
+def _singles(predictions: Predictions, annotated: AnnotatedPoints) -> tuple[Candidate, ...]:
     present = predictions.present[..., np.newaxis]
     points = np.where(present, predictions.keypoints, ABSENT_INDEX + 0.5)
     return tuple(
-        Candidate(name, ALONE, distances_of(points[i], truth), i)
+        Candidate(name, ALONE, distances_of(points[i], annotated), i)
         for i, name in enumerate(predictions.names)
     )
 
 
 def simple_candidates(
-    predictions: Predictions, truth: Truth, schema: KeypointSchema
+    predictions: Predictions, annotated: AnnotatedPoints, schema: KeypointSchema
 ) -> list[Candidate]:
     """The ways that learn nothing."""
     ways = [(method, 0, method) for method in METHODS.names()]
@@ -151,7 +157,7 @@ def simple_candidates(
         Candidate(
             label,
             method,
-            distances_of(Ensemble(method, i).points(predictions, schema), truth),
+            distances_of(Ensemble(method, i).points(predictions, schema), annotated),
             i,
         )
         for method, i, label in ways
@@ -180,7 +186,9 @@ def picture_groups(predictions: Predictions) -> list[bytes]:
     return [rows.tobytes() for rows in np.moveaxis(predictions.keypoints, 1, 0)]
 
 
-def folds_of(predictions: Predictions, truth: Truth, schema: KeypointSchema) -> list[Fold]:
+def folds_of(
+    predictions: Predictions, annotated: AnnotatedPoints, schema: KeypointSchema
+) -> list[Fold]:
     """NUM_FOLDS folds, equal pictures in one.
 
     Raises:
@@ -194,7 +202,7 @@ def folds_of(predictions: Predictions, truth: Truth, schema: KeypointSchema) -> 
     folds = []
     for fold in range(NUM_FOLDS):
         seen = np.flatnonzero(fold_of != fold)
-        parts = (predictions.of_images(seen), truth.of_images(seen))
+        parts = (predictions.of_images(seen), annotated.of_images(seen))
         learned_statistics = learning.fit_statistics(*parts, schema)
         folds.append(Fold(seen, np.flatnonzero(fold_of == fold), learned_statistics))
     return folds
@@ -203,18 +211,18 @@ def folds_of(predictions: Predictions, truth: Truth, schema: KeypointSchema) -> 
 def out_of_fold(
     folds: Sequence[Fold],
     predictions: Predictions,
-    truth: Truth,
+    annotated: AnnotatedPoints,
     schema: KeypointSchema,
     strengths: Sequence[float],
 ) -> list[Candidate]:
     """WEIGHTS and VOTES at each strength, each picture by a fit to the folds without it."""
     points = {
-        (kind, strength): np.zeros(truth.keypoints.shape)
+        (kind, strength): np.zeros(annotated.keypoints.shape)
         for kind in (WEIGHTS, VOTES)
         for strength in strengths
     }
     for fold in folds:
-        parts = (predictions.of_images(fold.seen), truth.of_images(fold.seen))
+        parts = (predictions.of_images(fold.seen), annotated.of_images(fold.seen))
         fits = learning.fit(fold.learned_statistics, *parts, schema, strengths)
         others = predictions.of_images(fold.held_out)
         for strength, learned in zip(strengths, fits):
@@ -222,7 +230,7 @@ def out_of_fold(
                 combined = learning.combine(fitted, others, schema)
                 points[kind, strength][fold.held_out] = combined
     return [
-        Candidate(f'{kind} (learned)', kind, distances_of(values, truth), strength=strength)
+        Candidate(f'{kind} (learned)', kind, distances_of(values, annotated), strength=strength)
         for (kind, strength), values in points.items()
     ]
 
@@ -233,12 +241,12 @@ def _kinds(learned: FittedEnsemble) -> Iterator[tuple[str, FittedEnsemble]]:
 
 
 def _fitted(
-    chosen: Candidate, predictions: Predictions, truth: Truth, schema: KeypointSchema
+    chosen: Candidate, predictions: Predictions, annotated: AnnotatedPoints, schema: KeypointSchema
 ) -> Ensemble:
     """The chosen way, fitted to all pictures by the steps that the folds took."""
     if chosen.strength is None:
         return Ensemble(chosen.method, chosen.model)
-    parts = (predictions, truth, schema)
+    parts = (predictions, annotated, schema)
     strengths = STRENGTHS[: STRENGTHS.index(chosen.strength) + 1]
     learned_statistics = learning.fit_statistics(*parts)
     *_, learned = learning.fit(learned_statistics, *parts, strengths)

@@ -26,8 +26,8 @@ from utility.ensembles.mixture import (
     mixture_mean,
 )
 from utility.ensembles.systematic_errors import (
+    AnnotatedPoints,
     Correction,
-    Truth,
     category_codes,
     correct,
     fit_correction,
@@ -92,17 +92,17 @@ def _combine(
 
 
 def fit_statistics(
-    predictions: Predictions, truth: Truth, schema: KeypointSchema
+    predictions: Predictions, annotated: AnnotatedPoints, schema: KeypointSchema
 ) -> EnsembleStatistics:
     """Learns what fit needs and what does not depend on which models are combined."""
-    correction = fit_correction(predictions, truth, schema)
-    return EnsembleStatistics(correction, _fit_shapes(predictions, truth, schema))
+    correction = fit_correction(predictions, annotated, schema)
+    return EnsembleStatistics(correction, _fit_shapes(predictions, annotated, schema))
 
 
 def fit(
     learned_statistics: EnsembleStatistics,
     predictions: Predictions,
-    truth: Truth,
+    annotated: AnnotatedPoints,
     schema: KeypointSchema,
     strengths: Sequence[float],
 ) -> Iterator[FittedEnsemble]:
@@ -111,7 +111,7 @@ def fit(
     Args:
         knowledge: Of these models, from the same pictures.
         predictions: Of M models.
-        truth: Of the same pictures.
+        annotated: Of the same pictures.
         schema: Of both.
         strengths: Of fit_voting; best in falling order, as each starts from the one before.
     """
@@ -119,10 +119,12 @@ def fit(
     corrected = correct(correction, predictions, schema)
     weights_start = votes_start = None
     for strength in strengths:
-        ballot, sought = _asked(corrected, None, truth, schema)
+        ballot, sought = _asked(corrected, None, annotated, schema)
         weights, weights_start = fit_mixture(ballot, sought, strength, weights_start)
         weighted = _elected(weights, corrected, None, schema)
-        ballot, sought = _asked(*_with_shapes(shapes, corrected, weighted, schema), truth, schema)
+        ballot, sought = _asked(
+            *_with_shapes(shapes, corrected, weighted, schema), annotated, schema
+        )
         votes, votes_start = fit_mixture(ballot, sought, strength, votes_start)
         yield FittedEnsemble(correction, weights, shapes, votes)
 
@@ -144,13 +146,16 @@ def _ballot(
 
 
 def _asked(
-    predictions: Predictions, sizes: np.ndarray | None, truth: Truth, schema: KeypointSchema
+    predictions: Predictions,
+    sizes: np.ndarray | None,
+    annotated: AnnotatedPoints,
+    schema: KeypointSchema,
 ) -> tuple[MixtureInputs, MixtureTargets]:
     """The points that anybody predicts and that are scored, and the answers to them."""
-    present = predictions.present & (truth.weights > 0)
+    present = predictions.present & (annotated.weights > 0)
     ballot, n, k = _ballot(predictions._replace(present=present), sizes, schema)
     num_groups = (len(schema.categories), schema.num_keypoints)
-    return ballot, MixtureTargets(truth.keypoints[n, k], truth.weights[n, k], num_groups)
+    return ballot, MixtureTargets(annotated.keypoints[n, k], annotated.weights[n, k], num_groups)
 
 
 def _elected(
@@ -167,17 +172,17 @@ def _elected(
 
 
 def _fit_shapes(
-    predictions: Predictions, truth: Truth, schema: KeypointSchema
+    predictions: Predictions, annotated: AnnotatedPoints, schema: KeypointSchema
 ) -> dict[str, ShapeModel]:
     """The annotated shapes, by category; without those of too few pictures."""
     shapes = {}
     for category in schema.categories:
         points = list(schema.indices(category))
         rows = np.flatnonzero(predictions.categories == category)
-        rows = rows[truth.present[rows][:, points].sum(1) >= MIN_POINTS]
+        rows = rows[annotated.present[rows][:, points].sum(1) >= MIN_POINTS]
         if len(rows) >= _LEAST_PICTURES:
             place = np.ix_(rows, points)
-            shapes[category] = ShapeModel.fit(truth.keypoints[place], truth.present[place])
+            shapes[category] = ShapeModel.fit(annotated.keypoints[place], annotated.present[place])
     return shapes
 
 

@@ -19,7 +19,7 @@ from utility.ensembles.choice import (
     simple_candidates,
 )
 from utility.ensembles.combination import Predictions, combine
-from utility.ensembles.systematic_errors import Truth
+from utility.ensembles.systematic_errors import AnnotatedPoints
 
 STRENGTH = 3.0  # of the shrinkage at which sets of models are compared
 MAX_SETS = 40  # that are all tried; of more, models are added one by one
@@ -44,7 +44,7 @@ class Selection(NamedTuple):
 
 def select_models(
     predictions: Predictions,
-    truth: Truth,
+    annotated: AnnotatedPoints,
     schema: KeypointSchema,
     max_models: int,
     method: str = LEARNED,
@@ -56,7 +56,7 @@ def select_models(
 
     Args:
         predictions: Of pictures with answers.
-        truth: The answers.
+        annotated: The answers.
         schema: Of both.
         max_models: The most models, from 1 on.
         method: As of choose. What is learned is compared out of fold, at STRENGTH.
@@ -69,18 +69,18 @@ def select_models(
     count = len(predictions.names)
     sizes = range(1, min(max_models, count) + 1)
     tried: dict[tuple[int, ...], float] = {}
-    folds = folds_of(predictions, truth, schema) if method == LEARNED else []
+    folds = folds_of(predictions, annotated, schema) if method == LEARNED else []
 
     def try_all(sets: Iterable[tuple[int, ...]]) -> None:
         for models in sets:
             part = predictions.of_models(models)
             if method != LEARNED:
                 points = combine(part, method)[0]
-                tried[models] = float(np.nanmean(distances_of(points, truth)))
+                tried[models] = float(np.nanmean(distances_of(points, annotated)))
                 continue
             own = [fold.of_models(models) for fold in folds]
-            candidates = simple_candidates(part, truth, schema)
-            candidates += out_of_fold(own, part, truth, schema, (STRENGTH,))
+            candidates = simple_candidates(part, annotated, schema)
+            candidates += out_of_fold(own, part, annotated, schema, (STRENGTH,))
             tried[models] = min(candidate.error for candidate in candidates)
 
     if sum(math.comb(count, size) for size in sizes) <= MAX_SETS:

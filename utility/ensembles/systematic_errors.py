@@ -23,7 +23,7 @@ _SURE = 3.0  # standard errors by which the partner's column must be nearer more
 _LEAST_SIZE = 8.0  # px; garments are taken to be no smaller
 
 
-class Truth(NamedTuple):
+class AnnotatedPoints(NamedTuple):
     """What is true of N pictures.
 
     Attributes:
@@ -37,8 +37,8 @@ class Truth(NamedTuple):
     present: np.ndarray
     weights: np.ndarray
 
-    def of_images(self, rows: np.ndarray) -> Truth:
-        return Truth(*(values[rows] for values in self))
+    def of_images(self, rows: np.ndarray) -> AnnotatedPoints:
+        return AnnotatedPoints(*(values[rows] for values in self))
 
 
 class Correction(NamedTuple):
@@ -58,9 +58,9 @@ class Correction(NamedTuple):
         return Correction(*(values[list(indices)] for values in self))
 
 
-def truth_of(
+def annotated_points(
     keypoints: np.ndarray, visibility: np.ndarray, categories: np.ndarray, schema: KeypointSchema
-) -> Truth:
+) -> AnnotatedPoints:
     """Truth of annotations; arguments as of metrics.normalizers.
 
     Raises:
@@ -71,7 +71,7 @@ def truth_of(
     if not scored.any():
         raise UserError(f'no point of {len(scored)} images can be scored')
     weights = np.where(scored, 1 / np.where(scored, lengths, 1), 0)
-    return Truth(np.asarray(keypoints, np.float64), visibility >= 0, weights)
+    return AnnotatedPoints(np.asarray(keypoints, np.float64), visibility >= 0, weights)
 
 
 def category_codes(categories: np.ndarray, schema: KeypointSchema) -> np.ndarray:
@@ -121,7 +121,9 @@ def correct(
     return straight._replace(keypoints=np.stack(keypoints))
 
 
-def fit_correction(predictions: Predictions, truth: Truth, schema: KeypointSchema) -> Correction:
+def fit_correction(
+    predictions: Predictions, annotated: AnnotatedPoints, schema: KeypointSchema
+) -> Correction:
     """Learns what is wrong with each model in all pictures of a category.
 
     Offsets are where most residuals are, so that a model that is lost in a third of the pictures is
@@ -129,17 +131,17 @@ def fit_correction(predictions: Predictions, truth: Truth, schema: KeypointSchem
     of the model, the more the fewer pictures there are.
     """
     codes = category_codes(predictions.categories, schema)
-    mirrored = _find_mirrored(predictions, truth, codes, schema)
+    mirrored = _find_mirrored(predictions, annotated, codes, schema)
     straight = _unmirrored(mirrored, predictions, codes, schema)
     sizes = _raw_sizes(predictions, codes)
     offsets, relative = [], []
     for points, present in zip(straight.keypoints, straight.present):
-        weights = np.where(present, truth.weights, 0)
+        weights = np.where(present, annotated.weights, 0)
         by_unit = []
         for unit in (np.ones(len(codes)), sizes):
             unit = unit[:, np.newaxis, np.newaxis]
-            found = _offsets((points - truth.keypoints) / unit, weights > 0, codes, schema)
-            left = np.linalg.norm(points - found[codes] * unit - truth.keypoints, axis=-1)
+            found = _offsets((points - annotated.keypoints) / unit, weights > 0, codes, schema)
+            left = np.linalg.norm(points - found[codes] * unit - annotated.keypoints, axis=-1)
             by_unit.append(((left * weights).sum(), found))
         relative.append(bool(by_unit[1][0] < by_unit[0][0]))
         offsets.append(by_unit[relative[-1]][1])
@@ -165,14 +167,16 @@ def _unmirrored(
 
 
 def _find_mirrored(
-    predictions: Predictions, truth: Truth, codes: np.ndarray, schema: KeypointSchema
+    predictions: Predictions, annotated: AnnotatedPoints, codes: np.ndarray, schema: KeypointSchema
 ) -> np.ndarray:
     """bool [M, C, K]: where a model's partner column is nearer, on average and in most pictures."""
     partner = list(schema.flip_permutation)
-    errors = np.linalg.norm(predictions.keypoints - truth.keypoints, axis=-1) * truth.weights
-    others = predictions.keypoints[:, :, partner] - truth.keypoints
-    gains = errors - np.linalg.norm(others, axis=-1) * truth.weights
-    both = predictions.present & predictions.present[:, :, partner] & (truth.weights > 0)
+    errors = (
+        np.linalg.norm(predictions.keypoints - annotated.keypoints, axis=-1) * annotated.weights
+    )
+    others = predictions.keypoints[:, :, partner] - annotated.keypoints
+    gains = errors - np.linalg.norm(others, axis=-1) * annotated.weights
+    both = predictions.present & predictions.present[:, :, partner] & (annotated.weights > 0)
     gains = np.where(both, gains, 0)
     mirrored = np.zeros([len(gains), len(schema.categories), schema.num_keypoints], dtype=bool)
     for code in np.unique(codes):

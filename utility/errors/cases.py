@@ -58,13 +58,15 @@ def case_of_csvs(prediction: str, answers: str, dataset: str) -> Case:
         UserError: A file is broken, or they are not of the same pictures.
     """
     schema = DATASETS.get(dataset).schema
-    predicted, truth = (read_table(path, schema) for path in (prediction, answers))
+    predicted, annotated = (read_table(path, schema) for path in (prediction, answers))
     source = f'{prediction} against {answers}'
     try:
-        predicted = normalized_error.in_order_of(predicted, truth, 'the prediction', 'the answers')
+        predicted = normalized_error.in_order_of(
+            predicted, annotated, 'the prediction', 'the answers'
+        )
     except ValueError as error:
         raise UserError(f'{source}: {error}') from error
-    return Case(source, predicted, truth, truth.image_ids, schema)
+    return Case(source, predicted, annotated, annotated.image_ids, schema)
 
 
 def case_of_runs(data_dir: str, run_dirs: Sequence[str], options: PredictOptions) -> Case:
@@ -79,14 +81,14 @@ def case_of_runs(data_dir: str, run_dirs: Sequence[str], options: PredictOptions
     from utility.predict import predictor
 
     schema = runs.schema_of(run_dirs[0])
-    truth, _ = answers.annotations_of(data_dir, schema)
+    annotated, _ = answers.annotations_of(data_dir, schema)
     # One picture may lie in two splits of the data set under one id, and both in one of records.
-    by_place = truth._replace(image_ids=truth.lines)
+    by_place = annotated._replace(image_ids=annotated.lines)
 
     def predict(passes):
         changed = dataclasses.replace(options, passes=passes)
         predictions = predictor.predict_split(run_dirs, data_dir, changed)
-        return predictions, predictions.table()._replace(image_ids=truth.lines)
+        return predictions, predictions.table()._replace(image_ids=annotated.lines)
 
     boxes = first = None
     if options.passes == 2:
@@ -94,9 +96,9 @@ def case_of_runs(data_dir: str, run_dirs: Sequence[str], options: PredictOptions
         rows = zip(before.keypoints, before.scores, before.visibility)
         boxes = np.stack([predictor.confident_box(*row) for row in rows])
     _, predicted = predict(options.passes)
-    evidence = codec_floor.evidence_of(run_dirs, data_dir, truth, options, boxes)
+    evidence = codec_floor.evidence_of(run_dirs, data_dir, annotated, options, boxes)
     source = f'{", ".join(run_dirs)} on {data_dir}'
-    return Case(source, predicted, by_place, truth.image_ids, schema, evidence, first)
+    return Case(source, predicted, by_place, annotated.image_ids, schema, evidence, first)
 
 
 def read_images(

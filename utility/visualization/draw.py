@@ -59,7 +59,7 @@ def draw_keypoints(
     keypoints: np.ndarray,
     visibility: np.ndarray,
     schema: KeypointSchema,
-    truth: tuple[np.ndarray, np.ndarray] | None = None,
+    annotated: tuple[np.ndarray, np.ndarray] | None = None,
     style: DrawStyle = DrawStyle(),  # noqa: B008  frozen
 ) -> np.ndarray:
     """A copy of the picture with its points: discs, or rings where a point is occluded.
@@ -69,7 +69,7 @@ def draw_keypoints(
         keypoints: [K, 2] continuous (x, y) px; they may lie outside.
         visibility: [K]; points below 0 are not drawn, those of 0 are rings.
         schema: Names the K points; 'left' and 'right' in a name decide its colour.
-        truth: The answers as (keypoints [K, 2], visibility [K]): crosses, joined to the points.
+        annotated: The answers as (keypoints [K, 2], visibility [K]): crosses, joined to the points.
         style: Sizes and extras.
 
     Returns:
@@ -87,9 +87,9 @@ def draw_keypoints(
     drawn = (visibility >= 0) & np.isfinite(keypoints).all(axis=1)
     if style.limbs:
         _draw_limbs(picture, keypoints, drawn, schema, radius)
-    if truth is not None:
-        answers = _checked(truth[0], (schema.num_keypoints, 2), 'truth[0]')
-        known = _checked(truth[1], (schema.num_keypoints,), 'truth[1]') >= 0
+    if annotated is not None:
+        answers = _checked(annotated[0], (schema.num_keypoints, 2), 'annotated[0]')
+        known = _checked(annotated[1], (schema.num_keypoints,), 'annotated[1]') >= 0
         for k in np.flatnonzero(known & drawn):
             _draw_line(picture, keypoints[k], answers[k], ERROR_COLOR, radius * 0.5)
         for k in np.flatnonzero(known):
@@ -328,7 +328,7 @@ def draw_error(
         (predicted - low) * scale,
         np.where(chosen, 1, -1),
         schema,
-        truth=((answers[0] - low) * scale, answers[1]),
+        annotated=((answers[0] - low) * scale, answers[1]),
         style=DrawStyle(radius=_RADIUS, labels=np.count_nonzero(chosen) <= _MOST_LABELS),
     )
 

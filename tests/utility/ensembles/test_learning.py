@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from benchmarks.simulated_models import answers, model, predictions, truth
+from benchmarks.simulated_models import annotated, answers, model, predictions
 from preprocessing.datasets.fashionai import SCHEMA
 from preprocessing.tables import KeypointTable
 from utility.ensembles import files, learning, mixture, report, systematic_errors
@@ -25,7 +25,7 @@ from utility.ensembles.selection import select_models
 from utility.statistics.minimization import minimize
 
 TABLE = answers(0, 240)
-TRUTH = truth(TABLE)
+TRUTH = annotated(TABLE)
 SKIRT, TROUSERS = (list(SCHEMA.categories).index(name) for name in ('skirt', 'trousers'))
 OWN = {
     code: list(SCHEMA.indices(name)) for name, code in (('skirt', SKIRT), ('trousers', TROUSERS))
@@ -33,7 +33,7 @@ OWN = {
 
 
 def error_of(points, table=TABLE):
-    return float(np.nanmean(distances_of(points, truth(table))))
+    return float(np.nanmean(distances_of(points, annotated(table))))
 
 
 def error_of_each(stacked, table=TABLE):
@@ -105,7 +105,7 @@ class TestCorrections:
     def test_few_pictures_say_little_about_a_keypoint(self):
         table = answers(1, 4)
         stacked = predictions(table, model(table, 1, noise=30))
-        offsets = systematic_errors.fit_correction(stacked, truth(table), SCHEMA).offsets[0]
+        offsets = systematic_errors.fit_correction(stacked, annotated(table), SCHEMA).offsets[0]
         own = np.concatenate([offsets[code, points] for code, points in OWN.items()])
         # The general offset, and at most 2 of 22 parts of that of the two pictures.
         assert own.std(0).max() < 5
@@ -281,7 +281,7 @@ class TestChoice:
         # What all pictures but those of a fold tell is as good in pictures that come later.
         table = answers(5, 480)
         models = [model(table, 20 + i, lost=0.2) for i in range(3)]
-        stacked, known = predictions(table, *models), truth(table)
+        stacked, known = predictions(table, *models), annotated(table)
         first, later = np.arange(240), np.arange(240, 480)
         choice = choose(stacked.of_images(first), known.of_images(first), SCHEMA)
         points = choice.ensemble.points(stacked.of_images(later), SCHEMA)
@@ -324,7 +324,7 @@ class TestChoice:
     def test_answers_without_a_normaliser(self):
         hidden = TABLE._replace(visibility=np.minimum(TABLE.visibility, 0))
         with pytest.raises(ValueError, match='no point of 240 images can be scored'):
-            truth(hidden)
+            annotated(hidden)
 
 
 class TestGains:

@@ -59,10 +59,10 @@ def test_far_away_points_do_no_harm():
 
 def test_answers_are_joined_to_predictions():
     answers = POINTS + np.array([0, 20], np.float32)
-    drawn = draw_keypoints(GROUND, POINTS, LEFT_ONLY, SCHEMA, truth=(answers, np.ones(3)))
+    drawn = draw_keypoints(GROUND, POINTS, LEFT_ONLY, SCHEMA, annotated=(answers, np.ones(3)))
     np.testing.assert_allclose(drawn[40, 20], draw.ERROR_COLOR, atol=30)
     assert tuple(drawn[50, 20]) == draw.LEFT_COLOR
-    absent = draw_keypoints(GROUND, POINTS, LEFT_ONLY, SCHEMA, truth=(answers, -np.ones(3)))
+    absent = draw_keypoints(GROUND, POINTS, LEFT_ONLY, SCHEMA, annotated=(answers, -np.ones(3)))
     plain = draw_keypoints(GROUND, POINTS, LEFT_ONLY, SCHEMA)
     np.testing.assert_array_equal(absent, plain)
 
