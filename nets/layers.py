@@ -52,11 +52,14 @@ def _pad(inputs: tf.Tensor, window: ConvSpec, value: float) -> tf.Tensor:
 def max_pool(inputs: tf.Tensor, size: int = 3, stride: int = 2, ceil_mode=False) -> tf.Tensor:
     """[B, H, W, C] -> [B, ceil(H / stride), ceil(W / stride), C]; what is outside never wins.
 
-    With `ceil_mode` an even side is widened at the bottom and right only, as Caffe does.
+    With `ceil_mode` an even side is widened at the bottom and right only, as Caffe does. Otherwise
+    a window larger than 2 needs inputs that are not negative, as after ReLU: it is widened with
+    zeros. The smallest number of the type would do for all, but leaves an integer quantisation,
+    which sees it as a value like any other, one step for everything else.
     """
     if ceil_mode:
         return tf.nn.max_pool2d(inputs, size, stride, 'SAME')
-    padded = _pad(inputs, ConvSpec(size), inputs.dtype.min)
+    padded = _pad(inputs, ConvSpec(size), 0.0)
     return tf.nn.max_pool2d(padded, size, stride, 'VALID')
 
 

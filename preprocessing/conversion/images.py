@@ -17,24 +17,23 @@ from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
-from PIL import Image, ImageOps
+from PIL import Image
 
-from config import UserError
+from preprocessing.conversion.decoding import (
+    FORMATS,
+    MAX_FILE_SIZE,
+    SIXTEEN_BIT_MODES,
+    BadImageError,
+    check_size,
+    orientation,
+    reason_of,
+    to_rgb,
+    upright,
+)
 
-MAX_FILE_SIZE = 64 << 20  # bytes
-MIN_SIDE = 8  # px; nothing can be recognised on less
-MAX_PIXELS = 50_000_000  # a larger one needs more than 0.5 GB as float32 while it is warped
 JPEG_QUALITY = 95
 
-_FORMATS = ('JPEG', 'PNG', 'BMP', 'GIF', 'TIFF', 'WEBP')
 _JPEG_FORMATS = ('JPEG', 'MPO')  # MPO: a JPEG followed by further ones; decoders read the first
-_ORIENTATION_TAG = 0x0112
-_SIXTEEN_BIT_MODES = ('I;16', 'I;16L', 'I;16B', 'I;16N', 'I')
-_USABLE_MODES = ('1', 'L', 'LA', 'P', 'PA', 'RGB', 'RGBA', 'RGBX', 'CMYK', 'YCbCr', 'LAB', 'HSV')
-
-
-class BadImageError(UserError):
-    """A picture that cannot be used; the message is the reason."""
 
 
 class DecodedImage(NamedTuple):
@@ -88,21 +87,14 @@ def check_image(data: bytes, max_side: int | None = None) -> DecodedImage:
             return _check(data, max_side)
     except BadImageError:
         raise
-    except Image.UnidentifiedImageError:
-        raise BadImageError(f'not a picture in one of the formats {", ".join(_FORMATS)}') from None
     except Exception as error:
-        text = ' '.join(str(error).split())
-        raise BadImageError(f'broken picture: {text or type(error).__name__}') from error
+        raise BadImageError(reason_of(error)) from error
 
 
 def _check(data: bytes, max_side: int | None) -> DecodedImage:
-    with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
+    with Image.open(io.BytesIO(data), formats=FORMATS) as image:
         width, height = image.size
-        if min(width, height) < MIN_SIDE or width * height > MAX_PIXELS:
-            raise BadImageError(
-                f'{width}x{height} px; a side must be at least {MIN_SIDE},'
-                f' the area at most {MAX_PIXELS}'
-            )
+        check_size(width, height)
         if not _changes(image, max_side):
             # Not decoded twice: the decoder of training refuses whatever this one does.
             try:
@@ -113,11 +105,11 @@ def _check(data: bytes, max_side: int | None) -> DecodedImage:
             return DecodedImage(data, (height, width), ())
         image.load()
         changes = _changes(image, max_side)
-        upright = _to_rgb(_turned(image))
-    size, buffer = (upright.height, upright.width), io.BytesIO()
+        fine = to_rgb(upright(image))
+    size, buffer = (fine.height, fine.width), io.BytesIO()
     if max_side is not None:
-        upright = _at_most(upright, max_side)
-    upright.save(buffer, 'JPEG', quality=JPEG_QUALITY, subsampling=0)
+        fine = _at_most(fine, max_side)
+    fine.save(buffer, 'JPEG', quality=JPEG_QUALITY, subsampling=0)
     return DecodedImage(buffer.getvalue(), size, changes)
 
 
@@ -152,34 +144,8 @@ def _changes(image: Image.Image, max_side: int | None) -> tuple[str, ...]:
     modes = {'L': 'grayscale', '1': 'grayscale', 'LA': 'grayscale', 'CMYK': 'cmyk', 'RGB': None}
     found = (
         None if image.format in _JPEG_FORMATS else 'format',
-        modes.get(image.mode, 'grayscale' if image.mode in _SIXTEEN_BIT_MODES else 'color_mode'),
-        'orientation' if _orientation(image) != 1 else None,
+        modes.get(image.mode, 'grayscale' if image.mode in SIXTEEN_BIT_MODES else 'color_mode'),
+        'orientation' if orientation(image) != 1 else None,
         'size' if max_side is not None and max(image.size) > max_side else None,
     )
     return tuple(change for change in found if change)
-
-
-def _orientation(image: Image.Image) -> int:
-    """EXIF orientation 1 to 8; 1 (upright) where EXIF is missing, broken or says nonsense."""
-    try:
-        value = image.getexif().get(_ORIENTATION_TAG, 1)
-    except Exception:  # broken metadata does not make the pixels worse
-        return 1
-    return value if value in range(1, 9) else 1
-
-
-def _turned(image: Image.Image) -> Image.Image:
-    return ImageOps.exif_transpose(image) if _orientation(image) != 1 else image
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-    """Any usable mode as RGB; transparent parts become white, as on a shop's page."""
-    if image.mode in _SIXTEEN_BIT_MODES:
-        image = image.convert('I').point(lambda value: value * (1 / 256)).convert('L')
-    elif image.mode not in _USABLE_MODES:
-        raise BadImageError(f'unusable colour mode {image.mode}')
-    if image.has_transparency_data:
-        rgba = image.convert('RGBA')
-        white = Image.new('RGBA', rgba.size, 'white')
-        image = Image.alpha_composite(white, rgba)
-    return image.convert('RGB')

@@ -6,7 +6,7 @@ import dataclasses
 
 from config import UserError
 
-SMALLEST_SIDE = 8  # px, of a picture that is accepted (images.MIN_SIDE)
+SMALLEST_SIDE = 8  # px, of a picture that is accepted (decoding.MIN_SIDE)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -121,24 +122,59 @@ def _gaussian(window: tf.Tensor, peak: tf.Tensor) -> tf.Tensor:
     Simple Algorithm for Fitting a Gaussian Function'). Exact on a Gaussian, like DARK, and with 25
     cells instead of 9 less moved by noise. The largest cell's centre where no Gaussian fits.
     """
-    share = tf.exp(_log_share(window))
-    x, y, square = _grid(_FIT_RADIUS)
-    basis = tf.reshape(tf.stack([tf.ones_like(x), x, y, square], axis=-1), [-1, 4])
-    # In float64: the sums of a nearly flat map cancel.
-    basis = tf.cast(basis, tf.float64)
-    share = tf.cast(tf.reshape(share, [-1, basis.shape[0]]), tf.float64)
-    # Outside the map, and where nothing is positive, the log is its floor and the weight next to 0.
-    weights, values = tf.square(share), tf.math.log(share)
-    normal = tf.einsum('nc,ci,cj->nij', weights, basis, basis)
-    normal += _FIT_RIDGE * tf.eye(4, dtype=tf.float64)
-    right = tf.einsum('nc,ci->ni', weights * values, basis)
-    solution = tf.cast(tf.linalg.solve(normal, right[..., tf.newaxis])[..., 0], tf.float32)
-    curve = solution[:, 3]
+    log = tf.reshape(_log_share(window), [-1, (2 * _FIT_RADIUS + 1) ** 2])
+    axes = [tf.reshape(axis, [1, -1]) for axis in _grid(_FIT_RADIUS)]
+    slope_x, slope_y, curve = _weighted_fit(tf.exp(log), log, axes)
     is_peak = curve < 0
-    centre = -solution[:, 1:3] / (2 * tf.where(is_peak, curve, 1.0))[:, tf.newaxis]
+    slopes = tf.stack([slope_x, slope_y], axis=-1)
+    centre = -slopes / (2 * tf.where(is_peak, curve, 1.0))[:, tf.newaxis]
     centre = tf.where(tf.math.is_finite(centre), centre, 0.0)
     centre = tf.clip_by_value(centre, -_MAX_STEP, _MAX_STEP)
     return tf.where(is_peak[:, tf.newaxis], centre, 0.0)
+
+
+def _weighted_fit(roots: tf.Tensor, values: tf.Tensor, axes: list[tf.Tensor]) -> list[tf.Tensor]:
+    """Weighted least squares: the slopes of `values` along axes, beside a constant.
+
+    By Gram and Schmidt, written out: exporters of graphs know no solver of matrices, and unlike
+    the normal equations it needs no more than float32, however few cells have a weight.
+
+    Args:
+        roots: float32 [N, C], the roots of the weights, of which one is 1.
+        values: float32 [N, C].
+        axes: A of them, float32 [1, C].
+
+    Returns:
+        A slopes, float32 [N].
+    """
+    weights = tf.square(roots)
+
+    def centred(row):
+        mean = tf.reduce_sum(weights * row, axis=1, keepdims=True)
+        return roots * (row - mean / tf.reduce_sum(weights, axis=1, keepdims=True))
+
+    # The ridge is one more cell for each axis, where it is small, all else and the value are 0.
+    ridges = math.sqrt(_FIT_RIDGE) * tf.eye(len(axes))
+    rows = [_beside(centred(axis), ridge) for axis, ridge in zip(axes, tf.unstack(ridges))]
+    rest = _beside(centred(values), tf.zeros(len(axes)))
+    shares, slopes = {}, []
+    for first, row in enumerate(rows):
+        square = tf.reduce_sum(row * row, axis=1, keepdims=True)
+        for other in range(first + 1, len(rows)):
+            share = tf.reduce_sum(row * rows[other], axis=1, keepdims=True) / square
+            rows[other], shares[first, other] = rows[other] - share * row, share[:, 0]
+        slope = tf.reduce_sum(row * rest, axis=1, keepdims=True) / square
+        rest -= slope * row
+        slopes.append(slope[:, 0])
+    for first, other in sorted(shares, reverse=True):
+        slopes[first] -= shares[first, other] * slopes[other]
+    return slopes
+
+
+def _beside(rows: tf.Tensor, row: tf.Tensor) -> tf.Tensor:
+    """[N, C] and [A], put after each row: [N, C + A]."""
+    more = tf.ones_like(rows[:, :1]) * row[tf.newaxis]
+    return tf.concat([rows, more], axis=1)
 
 
 def _grid(radius: int) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
