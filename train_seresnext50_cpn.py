@@ -1,13 +1,14 @@
-"""SE-ResNeXt-50 32x4d with a Cascaded Pyramid Network, 384 px; as train_resnet50_cpn.py else."""
+"""SE-ResNeXt-50 32x4d with a Cascaded Pyramid Network, 384 px."""
 
-import dataclasses
-
-from train_resnet50_cpn import EXPERIMENT as RESNET50_CPN
+import config
 from utility.train import runner
 
-EXPERIMENT = dataclasses.replace(
-    RESNET50_CPN,
-    network=dataclasses.replace(RESNET50_CPN.network, backbone='seresnext50_32x4d'),
+EXPERIMENT = config.Experiment(
+    network=config.NetworkConfig(backbone='seresnext50_32x4d', head='cpn'),
+    data=config.DataConfig(batch_size=8),
+    optimizer=config.OptimizerConfig(name='adam', learning_rate=1e-3, weight_decay=0.0),
+    epochs=28.0,
+    refine='dark',
 )
 
 if __name__ == '__main__':

@@ -35,7 +35,8 @@ HEADER = (
 )  # fmt: skip
 _ABOUT = """# Networks
 
-Made by `python -m benchmarks.networks --output=docs/networks.md`: every train script of the root.
+Made by `python -m benchmarks.networks --output=docs/networks.md`: every train script of the
+root, and the variants below the table.
 
 - **Parameters**: trainable ones of backbone and head, for {keypoints} keypoints.
 - **GFLOPs**: of one picture to its final heat maps, counted from the graph that is run: 2 for each
@@ -50,6 +51,12 @@ Made by `python -m benchmarks.networks --output=docs/networks.md`: every train s
   1024 x 1024 matrices measured right before and after. Where the machine is slow for a while,
   times suffer and shares do not.
 - **Memory**: the most that the process had, both graphs and their weights included.
+
+"""
+_ABOUT_VARIANTS = """## Recipes without a script of their own
+
+They differ from a script in a few values. Add `--data_dir=RECORDS` to the command. Any other
+backbone or head of the registries goes the same way, by `--set network.backbone=...`.
 
 """
 
@@ -270,7 +277,13 @@ def page(rows: dict[str, dict[str, Any]], options: Options) -> str:
         repeats=max(counts, default=0),
     )
     table = ledger.markdown_table(HEADER, [cells(*item, options) for item in rows.items()])
-    return about + ledger.machines(rows) + _reference(rows) + table
+    return about + ledger.machines(rows) + _reference(rows) + table + '\n' + variants()
+
+
+def variants() -> str:
+    """The recipes that have no script of their own, with the commands that train them, Markdown."""
+    rows = [(name, f'`{recipes.command(name)}`') for name in sorted(recipes.VARIANTS)]
+    return _ABOUT_VARIANTS + ledger.markdown_table(('recipe', 'command'), rows)
 
 
 def _reference(rows: dict[str, dict[str, Any]]) -> str:

@@ -92,7 +92,7 @@ def measure(repeats: int) -> list[Table]:
 
 def _help(repeats: int) -> Table:
     others = [str(p.relative_to(recipes.ROOT)) for one in _OTHERS for p in recipes.ROOT.glob(one)]
-    scripts = [*sorted(others), *(f'train_{name}.py' for name in recipes.names())]
+    scripts = [*sorted(others), *(f'train_{name}.py' for name in recipes.scripts())]
     actions = {name: functools.partial(commands.run, name, '--help') for name in scripts}
     taken = interleaved.rounds(actions, repeats, _MAX_SECONDS)
     summaries = {name: commands.seconds_of(costs) for name, costs in taken.items()}

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 import nets
-from benchmarks import overfit, recipes
+from benchmarks import networks, overfit, recipes
 from config import Experiment
 from preprocessing.datasets import DATASETS
 from preprocessing.ops.op_string import parse_ops
@@ -38,6 +38,12 @@ def _named(name):
 def test_the_published_systems_have_their_recipes():
     published = {'resnet50_cpn', 'detnet50_cpn', 'seresnext101_dhn', 'resnet101_aifashion'}
     assert published <= set(NAMES)
+
+
+def test_each_variant_is_in_the_page_of_networks_with_its_command():
+    page = (recipes.ROOT / 'docs/networks.md').read_text()
+    assert page.endswith(networks.variants())
+    assert not set(recipes.VARIANTS) & set(recipes.scripts())
 
 
 def fits_name(name, backbone, head):
