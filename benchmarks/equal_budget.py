@@ -14,24 +14,17 @@ runs of it have measured is on the page too.
 from __future__ import annotations
 
 import itertools
-import json
 import os
 import statistics
-import subprocess
-import sys
-import time
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from absl import flags, logging
 
-from benchmarks import ledger
-from benchmarks.isolated import describe_machine
+from benchmarks import ledger, real_pictures
 from config import UserError
 from utility.command_line import scripts
 
 OURS = 'ours'
-VAL_FRACTION = 0.2
 # What differs between the ways; the network is that of the script. Facts of tf.fashionAI
 # (github.com/HiKapok/tf.fashionAI) and of the 17th place (github.com/gathierry/FashionAI-KeyPoints
 # DetectionOfApparel); their schedules are stretched to the length.
@@ -128,98 +121,25 @@ def settings_of(cell: Cell, num_train: int) -> list[str]:
     return [*own, *WAYS[cell.way]]
 
 
-def records_of(work_dir: str, data_dir: str) -> str:
-    """The records of the data, converted if they are not there."""
-    path = os.path.join(work_dir, 'records')
-    if not os.path.exists(os.path.join(path, 'dataset.json')):
-        subprocess.run(
-            [sys.executable, 'convert_tfrecords.py', f'--data_dir={data_dir}',
-             f'--records_dir={path}', f'--val_fraction={VAL_FRACTION}'],
-            check=True,
-        )  # fmt: skip
-    return path
-
-
-def of_category(records_dir: str, category: str) -> str:
-    """Records of one category, whose files are links to those of all; `all`: these themselves."""
-    if category == 'all':
-        return records_dir
-    path = f'{records_dir}_{category}'
-    info = load(os.path.join(records_dir, 'dataset.json'))
-    for name, split in info['splits'].items():
-        folder = os.path.join(path, name)
-        os.makedirs(folder, exist_ok=True)
-        for key in ('records', 'shards', 'bytes'):
-            split[key] = {category: split[key].get(category, 0)}
-        for entry in os.scandir(os.path.join(records_dir, name)):
-            link = os.path.join(folder, entry.name)
-            if entry.name.startswith(f'{category}-') and not os.path.lexists(link):
-                os.symlink(os.path.abspath(entry.path), link)
-    save(os.path.join(path, 'dataset.json'), info)
-    return path
-
-
 def train(cell: Cell, records_dir: str, run_dir: str, num_train: int) -> float:
     """Trains a cell; seconds that it took."""
-    start = time.time()
-    name = [
-        sys.executable, cell.script, f'--data_dir={records_dir}', f'--model_dir={run_dir}',
+    words = [
+        cell.script, f'--data_dir={records_dir}', f'--model_dir={run_dir}',
         f'--category={cell.category}', f'--precision={cell.precision}', '--keep_checkpoints=1',
         '--log_every=100',
     ]  # fmt: skip
     sets = [f'--set={setting}' for setting in settings_of(cell, num_train)]
-    if subprocess.run([*name, *sets], check=False).returncode:
-        raise scripts.RunError(f'the training of {cell.key} failed; see above')
-    return time.time() - start
-
-
-def distances(run_dir: str, split_dir: str, flip_test: bool):
-    """Normalised distances [N, K] of a run on a split, NaN where not scored."""
-    from utility.checkpoints import runs
-    from utility.metrics import normalized_error
-    from utility.metrics.annotations import annotations_of
-    from utility.predict import predictor
-    from utility.predict.views_to_points import PredictOptions
-
-    schema = runs.schema_of(run_dir)
-    answers, _ = annotations_of(split_dir, schema)
-    answers = answers._replace(image_ids=answers.lines)  # one picture may lie in two splits
-    found = predictor.predict_split([run_dir], split_dir, PredictOptions(flip_test=flip_test))
-    return normalized_error.distances_to(
-        answers, answers._replace(keypoints=found.keypoints), schema, 'error'
-    )[0]
-
-
-def load(path: str) -> dict[str, Any]:
-    """A JSON file; one that is not there is empty."""
-    return json.loads(Path(path).read_text()) if os.path.exists(path) else {}
-
-
-def save(path: str, cells: dict[str, Any]) -> None:
-    from preprocessing.files import write_bytes
-
-    write_bytes(path, json.dumps(cells, indent=1).encode())
+    return real_pictures.run([*words, *sets], f'the training of {cell.key}')
 
 
 def measure(cell: Cell, records_dir: str, work_dir: str) -> dict[str, Any]:
     """Trains and scores a cell: its distances, plain and with the flip test, as plain values."""
-    import numpy as np
-
-    data = of_category(records_dir, cell.category)
-    splits = load(os.path.join(data, 'dataset.json'))['splits']
-    num_train = sum(splits['train']['records'].values())
+    data = real_pictures.of_category(records_dir, cell.category)
+    num_train = real_pictures.number_of(data, 'train')
     run_dir = os.path.join(work_dir, 'runs', cell.key.replace('/', '_').replace('.py', ''))
     seconds = train(cell, data, run_dir, num_train)
-    row = {'seconds': round(seconds), 'num_train': num_train, 'machine': describe_machine()}
-    for name, flip_test in (('plain', False), ('flip', True)):
-        values = distances(run_dir, os.path.join(data, 'val'), flip_test)
-        row[f'{name}_sums'] = np.nansum(values, axis=1).tolist()
-        row[f'{name}_counts'] = np.isfinite(values).sum(axis=1).tolist()
-    return row
-
-
-def error_of(row: dict[str, Any], name: str) -> float:
-    return sum(row[f'{name}_sums']) / sum(row[f'{name}_counts'])
+    row = {'seconds': round(seconds), 'num_train': num_train}
+    return {**row, **real_pictures.scores(run_dir, os.path.join(data, 'val'))}
 
 
 def table(cells: dict[str, Any]) -> list[tuple[str, ...]]:
@@ -235,14 +155,14 @@ def table(cells: dict[str, Any]) -> list[tuple[str, ...]]:
         group.setdefault(way, {})[int(seed)] = row
     lines = []
     for (script, category, size, budget, _), ways in groups.items():
-        ours = [error_of(row, 'plain') for row in ways.get(OURS, {}).values()]
+        ours = [real_pictures.error_of(row, 'plain') for row in ways.get(OURS, {}).values()]
         for way in sorted(ways, key=list(WAYS).index):
             rows = [row for _, row in sorted(ways[way].items())]
-            errors = [error_of(row, 'plain') for row in rows]
+            errors = [real_pictures.error_of(row, 'plain') for row in rows]
             mean = statistics.mean(errors)
             sums = np.mean([row['plain_sums'] for row in rows], axis=0)
             _, low, high = bootstrap.ratio_interval(sums, np.array(rows[0]['plain_counts']))
-            flipped = statistics.mean(error_of(row, 'flip') for row in rows)
+            flipped = statistics.mean(real_pictures.error_of(row, 'flip') for row in rows)
             ratio = f'{statistics.mean(ours) / mean:.2f}' if ours else ''
             lines.append((
                 script[len('train_') : -len('.py')], category, size, f'{budget:,}',
@@ -275,20 +195,21 @@ def main(positional: list[str]) -> None:
     for way in values.ways:
         if way not in WAYS:
             raise UserError(f'--ways={way}: there are {", ".join(WAYS)}')
-    path = os.path.join(values.work_dir, 'cells.json')
+    path = os.path.join(values.work_dir, real_pictures.CELLS_FILE)
     os.makedirs(values.work_dir, exist_ok=True)
-    records_dir = records_of(values.work_dir, values.data_dir)
+    records_dir = os.path.join(values.work_dir, 'records')
+    real_pictures.records_of(records_dir, values.data_dir)
     wanted = itertools.product(values.categories, map(int, values.seeds), values.ways)
     for category, seed, way in wanted:
         cell = Cell(
             values.script, category, values.size, values.pictures, values.precision, way, seed
         )
-        if cell.key not in load(path):
+        if cell.key not in real_pictures.load(path):
             logging.info('training: %s', cell.key)
             row = measure(cell, records_dir, values.work_dir)
-            save(path, {**load(path), cell.key: row})
-            logging.info('%s: NE %.2f %%', cell.key, 100 * error_of(row, 'plain'))
-    ledger.publish(page(load(path)), values.output)
+            real_pictures.save(path, {**real_pictures.load(path), cell.key: row})
+            logging.info('%s: NE %.2f %%', cell.key, 100 * real_pictures.error_of(row, 'plain'))
+    ledger.publish(page(real_pictures.load(path)), values.output)
 
 
 if __name__ == '__main__':

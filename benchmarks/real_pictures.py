@@ -1,0 +1,115 @@
+"""Trainings on a sample of real pictures: records, one command, scores, and a file that keeps them.
+
+A fifth of the sample, by a hash of its content, is for validation: the same one in each benchmark.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.isolated import describe_machine
+from utility.command_line import scripts
+
+VAL_FRACTION = 0.2
+CELLS_FILE = 'cells.json'
+
+
+def load(path: str) -> dict[str, Any]:
+    """A JSON file; one that is not there is empty."""
+    return json.loads(Path(path).read_text()) if os.path.exists(path) else {}
+
+
+def save(path: str, values: dict[str, Any]) -> None:
+    from preprocessing.files import write_bytes
+
+    write_bytes(path, json.dumps(values, indent=1).encode())
+
+
+def run(words: Sequence[str], what: str) -> float:
+    """Runs a Python script of the project, `words` its name and its flags; seconds that it took.
+
+    Raises:
+        RunError: It failed; `what` was done.
+    """
+    start = time.time()
+    if subprocess.run([sys.executable, *words], check=False).returncode:
+        raise scripts.RunError(f'{what} failed; see above')
+    return time.time() - start
+
+
+def records_of(records_dir: str, data_dir: str, val_fraction: float = VAL_FRACTION) -> str:
+    """The records of the data, converted if they are not there."""
+    if not os.path.exists(os.path.join(records_dir, 'dataset.json')):
+        words = [f'--data_dir={data_dir}', f'--records_dir={records_dir}']
+        words += [f'--val_fraction={val_fraction}']
+        run(['convert_tfrecords.py', *words], f'the conversion of {data_dir}')
+    return records_dir
+
+
+def of_category(records_dir: str, category: str) -> str:
+    """Records of one category, whose files are links to those of all; `all`: these themselves."""
+    if category == 'all':
+        return records_dir
+    path = f'{records_dir}_{category}'
+    info = load(os.path.join(records_dir, 'dataset.json'))
+    for name, split in info['splits'].items():
+        folder = os.path.join(path, name)
+        os.makedirs(folder, exist_ok=True)
+        for key in ('records', 'shards', 'bytes'):
+            split[key] = {category: split[key].get(category, 0)}
+        for entry in os.scandir(os.path.join(records_dir, name)):
+            link = os.path.join(folder, entry.name)
+            if entry.name.startswith(f'{category}-') and not os.path.lexists(link):
+                os.symlink(os.path.abspath(entry.path), link)
+    save(os.path.join(path, 'dataset.json'), info)
+    return path
+
+
+def number_of(records_dir: str, split: str) -> int:
+    """How many records a split has."""
+    splits = load(os.path.join(records_dir, 'dataset.json'))['splits']
+    return sum(splits[split]['records'].values())
+
+
+def distances(run_dir: str, split_dir: str, flip_test: bool):
+    """Normalised distances [N, K] of a run on a split, NaN where not scored."""
+    from utility.checkpoints import runs
+    from utility.metrics import normalized_error
+    from utility.metrics.annotations import annotations_of
+    from utility.predict import predictor
+    from utility.predict.views_to_points import PredictOptions
+
+    schema = runs.schema_of(run_dir)
+    truth, _ = annotations_of(split_dir, schema)
+    truth = truth._replace(image_ids=truth.lines)  # one picture may lie in two splits
+    found = predictor.predict_split([run_dir], split_dir, PredictOptions(flip_test=flip_test))
+    return normalized_error.distances_to(
+        truth, truth._replace(keypoints=found.keypoints), schema, 'error'
+    )[0]
+
+
+def scores(run_dir: str, split_dir: str) -> dict[str, Any]:
+    """Sums of a run's distances and numbers of points, of each picture, as plain values.
+
+    They are called plain_sums, plain_counts and, with the flip test, flip_sums, flip_counts.
+    """
+    import numpy as np
+
+    row: dict[str, Any] = {'machine': describe_machine()}
+    for name, flip_test in (('plain', False), ('flip', True)):
+        values = distances(run_dir, split_dir, flip_test)
+        row[f'{name}_sums'] = np.nansum(values, axis=1).tolist()
+        row[f'{name}_counts'] = np.isfinite(values).sum(axis=1).tolist()
+    return row
+
+
+def error_of(row: dict[str, Any], name: str) -> float:
+    """NE, a fraction, of what `scores` gave: 'plain', or with the 'flip' test."""
+    return sum(row[f'{name}_sums']) / sum(row[f'{name}_counts'])
