@@ -15,7 +15,7 @@ EXPERIMENT = config.Experiment(
     data=config.DataConfig(batch_size=16),
     optimizer=config.OptimizerConfig(name='adam', learning_rate=1e-3, weight_decay=0.0),
     epochs=30.0,
-    epochs_per_eval=5.0,
+    evaluations=6,
 )
 
 if __name__ == '__main__':
