@@ -386,6 +386,22 @@ class OptimizerConfig:
         require(self, section, *one_of(VARIABLE_KINDS), 'decay_kinds')
 
 
+# Field of ScheduleConfig -> the only schedules that read it; what is not here all of them do.
+_SCHEDULES_THAT_READ = {
+    'decay_at': ('step',),
+    'decay_epochs': ('step',),
+    'decay_factors': ('step',),
+    'power': ('polynomial',),
+    'flat': ('flat_cosine',),
+    'cycle': ('cyclic',),
+    'cycle_epochs': ('cyclic',),
+    'plateau_patience': ('plateau',),
+    'plateau_factor': ('plateau',),
+}
+# Field of ScheduleConfig -> the one in steps or epochs that takes its place.
+_SET_INSTEAD = {'warmup': 'warmup_steps', 'decay_at': 'decay_epochs', 'cycle': 'cycle_epochs'}
+
+
 @dataclasses.dataclass(frozen=True)
 class ScheduleConfig:
     """The learning rate over the training: a pure function of the step and the planned length.
@@ -429,6 +445,31 @@ class ScheduleConfig:
     plateau_patience: int = 3
     plateau_factor: float = 0.1
     stop_patience: int = 0
+
+    def check_effect(self, name: str, key: str) -> None:
+        """Refuses a setting that changes nothing, because of the schedule or of another setting.
+
+        Args:
+            name: Of the field that is set.
+            key: What it is called, for errors, such as 'schedule.power'.
+
+        Raises:
+            UserError: It has no effect; says what would give it one.
+        """
+        section = key[: -len(name)]
+        readers = _SCHEDULES_THAT_READ.get(name, (self.name,))
+        if self.name not in readers:
+            needed = ' or '.join(readers)
+            raise UserError(
+                f'{key}: has no effect with {section}name={self.name}; set {section}name={needed}, '
+                'or leave it out'
+            )
+        instead = _SET_INSTEAD.get(name)
+        if instead and getattr(self, instead) is not None:
+            value = getattr(self, instead)
+            raise UserError(
+                f'{key}: has no effect where {section}{instead}={value!r}; set that, or none for it'
+            )
 
     def __post_init__(self):
         section = 'schedule.'

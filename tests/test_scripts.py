@@ -493,6 +493,7 @@ TRAIN_ALL = (TRAIN, '--data_dir={records}', '--model_dir={broken}/new', '--categ
         ((*TRAIN_ALL, '--set=epochs=many'), "epochs='many': must be of type float"),
         ((*TRAIN_ALL, '--set=epochs'), 'must look like key=value'),
         ((*TRAIN_ALL, '--set=data.category=skirt'), '--category'),
+        ((*TRAIN_ALL, '--set=schedule.flat=0.3'), 'schedule.flat: has no effect with'),
         ((*TRAIN_ALL, '--set=data.dataset=coco'), "unknown data set 'coco'"),
         ((*TRAIN_ALL, '--set=data.train_ops=flip|wrap'), "'wrap'; there are"),
         ((*TRAIN_ALL, '--set=data.eval_ops=letterbox(64)|warp'), 'letterbox(64)'),

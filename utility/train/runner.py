@@ -11,7 +11,7 @@ import functools
 import gc
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from absl import flags, logging
 
@@ -40,8 +40,10 @@ def train_main(experiment: Experiment) -> None:
 
     def main(positional):
         scripts.no_positional(positional)
-        final = experiment.override(*training_flags.assignments(flags.FLAGS))
+        assignments = training_flags.assignments(flags.FLAGS)
+        final = experiment.override(*assignments)
         _check_settings(experiment, final, flags.FLAGS.category)
+        _check_effects(final, assignments)
         train(final, training_flags.options(flags.FLAGS))
 
     scripts.run(main, sys.modules['__main__'].__doc__ or '')
@@ -57,6 +59,16 @@ def _check_settings(script: Experiment, final: Experiment, category: str) -> Non
         raise UserError(
             f'--set finetune...: is for --category={ALL_THEN_EACH}, not for {category!r}'
         )
+
+
+def _check_effects(final: Experiment, assignments: Sequence[str]) -> None:
+    """Refuses settings of a schedule that change nothing in it."""
+    schedules = {'schedule': final.schedule, 'finetune.schedule': final.finetune.schedule}
+    for assignment in assignments:
+        key = assignment.partition('=')[0].strip()
+        section, _, name = key.rpartition('.')
+        if section in schedules:
+            schedules[section].check_effect(name, key)
 
 
 def train(experiment: Experiment, options: RunOptions) -> None:

@@ -8,7 +8,7 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from config import OptimizerConfig, ScheduleConfig
+from config import OptimizerConfig, ScheduleConfig, UserError
 from utility.optim import schedules
 from utility.optim.schedules import Length
 
@@ -219,3 +219,49 @@ def test_rates_that_make_no_schedule_are_refused(fields, message):
 def test_a_warm_up_rate_without_warm_up_does_not_matter():
     config = ScheduleConfig(warmup_steps=0, warmup_learning_rate=1.0)
     schedules.check_rates(OptimizerConfig(), config)
+
+
+# Another value of each setting, none of them a default or of the CONFIG below.
+OTHER = {
+    'decay_at': (0.3, 0.4),
+    'decay_epochs': (1.0, 2.0),
+    'decay_factors': (1.0, 0.7, 0.6),
+    'power': 2.0,
+    'flat': 0.2,
+    'cycle': 0.4,
+    'cycle_epochs': 3.0,
+    'plateau_factor': 0.5,
+}
+
+
+@pytest.mark.parametrize('name', schedules.SCHEDULES.names())
+@pytest.mark.parametrize('field', OTHER)
+def test_a_setting_is_refused_exactly_where_it_changes_no_rate(name, field):
+    plain = ScheduleConfig(name=name, warmup_steps=0, end_learning_rate=1e-3)
+    other = dataclasses.replace(plain, **{field: OTHER[field]})
+    length = Length(100, 10.0, drops=(50,))
+    steps = np.arange(100)
+    changes = not np.allclose(_rates(steps, plain, length), _rates(steps, other, length))
+    if changes:
+        other.check_effect(field, f'schedule.{field}')
+    else:
+        with pytest.raises(
+            UserError, match=f'^schedule.{field}: has no effect .*set schedule.name='
+        ):
+            other.check_effect(field, f'schedule.{field}')
+
+
+@pytest.mark.parametrize(
+    ('field', 'instead', 'value'),
+    [
+        ('warmup', 'warmup_steps', 0),
+        ('decay_at', 'decay_epochs', (1.0, 2.0)),
+        ('cycle', 'cycle_epochs', 2.0),
+    ],
+)
+def test_a_share_is_refused_where_steps_or_epochs_take_its_place(field, instead, value):
+    name = {'decay_at': 'step', 'cycle': 'cyclic'}.get(field, 'cosine')
+    ScheduleConfig(name=name).check_effect(field, f'schedule.{field}')
+    config = ScheduleConfig(name=name, **{instead: value})
+    with pytest.raises(UserError, match=f'{field}: has no effect where schedule.{instead}='):
+        config.check_effect(field, f'schedule.{field}')

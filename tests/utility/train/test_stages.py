@@ -13,7 +13,15 @@ import pytest
 import tensorflow as tf
 
 import nets
-from config import DataConfig, Experiment, FinetuneConfig, LossConfig, NetworkConfig, ScheduleConfig
+from config import (
+    DataConfig,
+    Experiment,
+    FinetuneConfig,
+    LossConfig,
+    NetworkConfig,
+    ScheduleConfig,
+    UserError,
+)
 from preprocessing import training_data
 from preprocessing.datasets.fashionai import SCHEMA
 from tests import commands
@@ -90,6 +98,27 @@ def test_settings_that_would_be_overruled_or_ignored_are_refused(settings, categ
     with pytest.raises(ValueError, match=message):
         runner._check_settings(EXPERIMENT, EXPERIMENT.override(*settings), category)
     runner._check_settings(EXPERIMENT, EXPERIMENT, category)
+
+
+@pytest.mark.parametrize(
+    ('settings', 'message'),
+    [
+        (['schedule.decay_epochs=1,2'], '^schedule.decay_epochs: .* schedule.name=cosine; .*=step'),
+        (
+            ['finetune.schedule.flat=0.2'],
+            '^finetune.schedule.flat: .*=flat_cosine, or',
+        ),
+        (['schedule.warmup_steps=5', 'schedule.warmup=0.1'], 'schedule.warmup_steps=5; set that'),
+    ],
+)
+def test_a_setting_of_a_schedule_that_has_no_effect_is_refused(settings, message):
+    with pytest.raises(UserError, match=message):
+        runner._check_effects(Experiment().override(*settings), settings)
+
+
+def test_settings_of_a_schedule_that_have_an_effect_pass():
+    settings = ['schedule.name=step', 'schedule.decay_epochs=1,2', 'schedule.warmup=0.1']
+    runner._check_effects(Experiment().override(*settings), settings)
 
 
 def _images(size):
