@@ -33,5 +33,8 @@ class BestCheckpoint:
         if best_step(evaluations.read(self.folder, up_to=step)) != step:
             return
         weights = snapshots.read_weights(snapshots.evaluated(self.folder, step))
-        path = snapshots.replace(os.path.join(self.folder, snapshots.BEST), step, weights)
+        best = os.path.join(self.folder, snapshots.BEST)
+        if snapshots.holds(best, step, weights):  # of an earlier start; its path stays
+            return
+        path = snapshots.replace(best, step, weights)
         logging.info('%s: the best up to now, NE %.2f %%', path, 100 * metrics[evaluations.ERROR])

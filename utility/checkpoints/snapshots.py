@@ -79,6 +79,20 @@ def replace(folder: str, step: int, weights: Mapping[str, np.ndarray]) -> str:
     return prefix
 
 
+def holds(folder: str, step: int, weights: Mapping[str, np.ndarray]) -> bool:
+    """Whether the checkpoint of the folder is of this step and has exactly these weights."""
+    current = tf.train.latest_checkpoint(folder)
+    if not current or step_of(current) != step:
+        return False
+    try:
+        there = read_weights(current)
+    except UserError:  # damaged
+        return False
+    return there.keys() == weights.keys() and all(
+        np.array_equal(there[name], weights[name], equal_nan=True) for name in weights
+    )
+
+
 def has_any(folder: str) -> bool:
     """Tell whether there are weights of this network to choose from."""
     return any(variables.has_checkpoint(folder_of(folder, name)) for name in (BEST, *FALLBACKS))

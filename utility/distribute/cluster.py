@@ -5,7 +5,7 @@ TF_CONFIG is set in each process by Kubernetes (TFJob), by Vertex AI and by laun
     {"cluster": {"chief": ["host0:2222"], "worker": ["host1:2222", "host2:2222"]},
      "task": {"type": "worker", "index": 1}}
 
-Imports the standard library only.
+Imports nothing that is slow.
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ import dataclasses
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from config import UserError
+from utility.command_line import environment
 
 VARIABLE = 'TF_CONFIG'
 CHIEF, WORKER, SERVER, EVALUATOR = 'chief', 'worker', 'ps', 'evaluator'
@@ -62,13 +63,13 @@ class Cluster:
         return f'{self.job} {self.index} of a cluster of {sizes}'
 
 
-def from_environment(environment: Mapping[str, str] = os.environ) -> Cluster | None:
+def from_environment(variables: Mapping[str, str] = os.environ) -> Cluster | None:
     """The cluster that TF_CONFIG names; None where it names none.
 
     Raises:
         UserError: It is not as above; tells what is wrong with it.
     """
-    text = environment.get(VARIABLE, '').strip()
+    text = variables.get(VARIABLE, '').strip()
     if not text:
         return None
     try:
@@ -83,15 +84,9 @@ def from_environment(environment: Mapping[str, str] = os.environ) -> Cluster | N
     return Cluster(jobs, *_task(values.get('task'), jobs))
 
 
-@contextlib.contextmanager
-def hidden() -> Iterator[None]:
+def hidden() -> contextlib.AbstractContextManager[None]:
     """As long as the context lasts, no TF_CONFIG is set: for what is not to join the cluster."""
-    text = os.environ.pop(VARIABLE, None)
-    try:
-        yield
-    finally:
-        if text is not None:
-            os.environ[VARIABLE] = text
+    return environment.hidden(VARIABLE)
 
 
 def to_json(cluster: Cluster) -> str:

@@ -20,6 +20,7 @@ from preprocessing.datasets import Annotation
 from preprocessing.schema import KeypointSchema
 from preprocessing.tables import KeypointTable
 from utility.checkpoints import choice, runs, variables
+from utility.command_line import environment
 from utility.command_line.progress import track
 from utility.predict import fusion
 from utility.predict.model_fn import PredictTask, make_predict_fn
@@ -215,7 +216,9 @@ def _rows(network: fusion.TrainedNetwork, files, options, heatmap_size, boxes):
         heatmap_size=heatmap_size,
         compute=options.compute,
     )
-    settings = tf.estimator.RunConfig(log_step_count_steps=None)
+    # What predicts is no member of the cluster that a training may have been started in.
+    with environment.hidden('TF_CONFIG'):
+        settings = tf.estimator.RunConfig(log_step_count_steps=None)
     estimator = tf.estimator.Estimator(make_predict_fn(task), network.folder, settings)
     precision.apply(options.compute, estimator.config.session_config)
     ops = pass_ops(experiment, is_second=boxes is not None)

@@ -76,6 +76,21 @@ def test_a_step_that_is_trained_again_replaces_its_own_copy(tmp_path):
         assert len(list((tmp_path / 'best').iterdir())) == 3
 
 
+def test_a_finished_training_that_is_started_again_leaves_the_best_where_it_is(tmp_path):
+    _evaluate(tmp_path, 7, 0.5, 1.0)
+    prefix = choose(str(tmp_path), CheckpointChoice())
+    written = os.stat(f'{prefix}.index').st_mtime_ns
+    for _ in range(2):
+        BestCheckpoint(str(tmp_path))(7, {'normalized_error': 0.5})
+        assert choose(str(tmp_path), CheckpointChoice()) == prefix
+        assert os.stat(f'{prefix}.index').st_mtime_ns == written
+    # One that is damaged is written again.
+    with open(f'{prefix}.data-00000-of-00001', 'r+b') as file:
+        file.truncate(4)
+    BestCheckpoint(str(tmp_path))(7, {'normalized_error': 0.5})
+    assert _kernel(choose(str(tmp_path), CheckpointChoice())) == 1.0
+
+
 def test_averaged_weights_are_copied_where_they_were_evaluated(tmp_path):
     snapshots.replace(str(tmp_path / 'averaged'), 5, {'backbone/kernel': np.float32([8, 8])})
     _evaluate(tmp_path, 5, 0.5)

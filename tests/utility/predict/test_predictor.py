@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 
 import numpy as np
 import pytest
@@ -33,9 +34,11 @@ class _Oracle:
     """An Estimator that sees the labels. Scores tell the length of its folder's name."""
 
     seen: list[np.ndarray] = []
+    configs: list = []
 
     def __init__(self, model_fn, model_dir, config):
         self.config = config
+        self.configs.append(config)
         self.score = len(model_dir.rsplit('/', 1)[1])
 
     def predict(self, input_fn, hooks, checkpoint_path):
@@ -59,6 +62,7 @@ def run_dir(tmp_path, monkeypatch):
     assert tf.estimator.Estimator  # loads lazily, and would load over what is put in its place
     monkeypatch.setattr(tf.estimator, 'Estimator', _Oracle)
     monkeypatch.setattr(_Oracle, 'seen', [])
+    monkeypatch.setattr(_Oracle, 'configs', [])
     for category in ('all', 'skirt'):
         network = NetworkConfig(image_size=(32, 32), heatmap_size=(8, 8))
         experiment = Experiment(network, DataConfig(category=category))
@@ -88,6 +92,20 @@ def test_predictions_of_several_networks_stand_in_the_order_of_the_annotations(
     # 'skirt' has five letters, 'all' three.
     scores = np.where(predicted.categories == 'skirt', 5, 3)
     np.testing.assert_array_equal(predicted.scores[own], np.repeat(scores, own.sum(axis=1)))
+
+
+@pytest.mark.parametrize(
+    'jobs', [{'worker': ['x:1', 'y:1']}, {'chief': ['x:1'], 'worker': ['y:1']}], ids=str
+)
+def test_a_cluster_that_the_environment_names_is_not_joined(
+    run_dir, records_dir, monkeypatch, jobs
+):
+    """Without a chief the Estimator would refuse it, with one it would wait for the others."""
+    task = {'type': sorted(jobs)[0], 'index': 0}
+    monkeypatch.setenv('TF_CONFIG', json.dumps({'cluster': jobs, 'task': task}))
+    predictor.predict_split([run_dir], f'{records_dir}/test_0', PredictOptions())
+    assert [bool(config.cluster_spec) for config in _Oracle.configs] == [False, False]
+    assert 'TF_CONFIG' in os.environ
 
 
 def test_perfect_predictions_score_nothing_and_beat_the_baseline(run_dir, records_dir):
