@@ -9,7 +9,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source demos/environment.sh dev
 
 if [ "${1:-}" != --parity ]; then
-  exec python -m pytest -m 'not slow' --durations=10 "$@"
+  exec python -m pytest -n 2 --dist worksteal -m 'not slow' --durations=10 "$@"
 fi
 shift
 parity=$VIRTUAL_ENV/parity

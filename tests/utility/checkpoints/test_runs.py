@@ -54,7 +54,7 @@ def test_a_training_goes_on_with_the_weights_it_started_from_or_without_the_flag
 
 
 @pytest.mark.parametrize(
-    ('started', 'told'), [(None, 'started without one'), ('a.pth', r'started from /.*a\.pth')]
+    ('started', 'message'), [(None, 'started without one'), ('a.pth', r'started from /.*a\.pth')]
 )
 def test_other_weights_than_a_training_started_from_are_not_ignored(tmp_path, started, message):
     _train(tmp_path, started)
