@@ -296,7 +296,7 @@ def test_quirk(tmp_path, name):
     'name',
     sorted(
         set(QUIRKS)
-        # These have a second one: of a picture that is not looked at or not expected, of a far point.
+        # These have a second one: of a picture that is not looked at or expected, of a far point.
         - {'short_row', 'unknown_category', 'enormous', 'repeated_row_with_other_values'}
     ),
 )
