@@ -13,12 +13,12 @@ from typing import NamedTuple
 import numpy as np
 
 from utility.ensembles.methods import mean
-from utility.statistics.minimization import minimize
 
 AGREEMENT_SCALES = (0.06, 0.2, 0.6)  # sizes of a garment; two voters so far apart agree by 1 / e
 _SMOOTH = 0.5  # px; below it distances count as squares: answers are given in whole pixels
 _NEVER = np.float32(-1e9)  # log-weight of an absent voter
-_MAX_CHANGE = 1.0  # of a parameter in a step; far out one voter has all, and nothing changes
+_MAX_STEPS = 200
+_TOLERANCE = 1e-6  # of NE over that of the mean: L-BFGS ends where a step lessens it by no more
 _LEAST_TOTAL = 1e-9  # of weighted errors; less is all right answers
 
 
@@ -130,10 +130,13 @@ def fit_mixture(
     Returns:
         The MixtureWeights, and its parameters.
     """
+    from scipy.optimize import minimize  # a quarter of a second
+
     objective = _Objective(ballot, sought, strength)
     layout = objective.layout
     start = np.zeros(layout.size) if start is None else start
-    parameters = minimize(objective, start, max_change=_MAX_CHANGE)
+    options = {'maxiter': _MAX_STEPS, 'ftol': _TOLERANCE}
+    parameters = minimize(objective, start, jac=True, method='L-BFGS-B', options=options).x
     return layout.voting(parameters), parameters
 
 

@@ -1,1 +1,1 @@
-"""Statistics: bootstrap intervals and tests, the shape model of garments, minimization, tails."""
+"""Statistics: bootstrap intervals and tests, the shape model of garments, tails."""

@@ -9,8 +9,9 @@ out, and far smaller differences can be seen than the intervals of the two would
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from statistics import NormalDist
 from typing import NamedTuple
 
@@ -23,7 +24,6 @@ NUM_SAMPLES = 2000  # of the bootstrap; an end of the interval then moves by abo
 NUM_FLIPS = 10000  # of the signs; the smallest p-value is 1 / (1 + NUM_FLIPS)
 POWER = 0.8
 _NUMBERS_AT_A_TIME = 4_000_000  # random numbers that are in memory at once
-_NORMAL = NormalDist()
 
 
 class Interval(NamedTuple):
@@ -112,40 +112,30 @@ def ratio_interval(
         raise UserError(f'level={level}: must be between 0 and 1')
     if num_samples < 1:
         raise UserError(f'num_samples={num_samples}: must be positive')
-    value = sums.sum() / counts.sum()
-    samples = np.sort(np.concatenate(list(_resampled(sums, counts, num_samples, seed))))
-    # Half of those that are equal count as below, or a ratio that never changes would have no ends.
-    below = np.count_nonzero(samples < value) + np.count_nonzero(samples == value) / 2
-    bias = _NORMAL.inv_cdf((below + 0.5) / (num_samples + 1))
-    tails = ((1 - level) / 2, (1 + level) / 2)
-    shares = [_bca_share(tail, bias, _acceleration(sums, counts)) for tail in tails]
-    low, high = np.quantile(samples, shares)
+    from scipy import stats  # half a second
+
+    value = _ratio(sums, counts)
+    with warnings.catch_warnings():
+        # SciPy has no interval (NaN, and a warning) for a ratio that is the same in every sample.
+        warnings.simplefilter('ignore', stats.DegenerateDataWarning)
+        warnings.simplefilter('ignore', RuntimeWarning)
+        ends = stats.bootstrap(
+            (sums, counts),
+            _ratio,
+            paired=True,
+            vectorized=True,
+            n_resamples=num_samples,
+            batch=max(1, _NUMBERS_AT_A_TIME // len(sums)),
+            confidence_level=level,
+            method='BCa',
+            random_state=np.random.default_rng(seed),
+        ).confidence_interval
+    low, high = (value if np.isnan(end) else end for end in ends)
     return Interval(float(value), float(low), float(high))
 
 
-def _resampled(
-    sums: np.ndarray, counts: np.ndarray, num_samples: int, seed: int
-) -> Iterator[np.ndarray]:
-    """The ratio of sets of as many pictures, drawn with replacement; some sets at a time."""
-    generator, size = np.random.default_rng(seed), len(sums)
-    at_a_time = max(1, _NUMBERS_AT_A_TIME // size)
-    for start in range(0, num_samples, at_a_time):
-        drawn = generator.integers(0, size, [min(at_a_time, num_samples - start), size])
-        yield sums[drawn].sum(1) / counts[drawn].sum(1)
-
-
-def _acceleration(sums: np.ndarray, counts: np.ndarray) -> float:
-    """Skewness of the estimate, from leaving out one picture at a time (Efron 1987, section 7)."""
-    left = (sums.sum() - sums) / (counts.sum() - counts)
-    offsets = left.mean() - left
-    spread = (offsets**2).sum() ** 1.5
-    return float((offsets**3).sum() / (6 * spread)) if spread > 0 else 0.0
-
-
-def _bca_share(tail: float, bias: float, acceleration: float) -> float:
-    """Which share of the sorted samples is below the end of the interval for `tail`."""
-    shifted = bias + _NORMAL.inv_cdf(tail)
-    return _NORMAL.cdf(bias + shifted / (1 - acceleration * shifted))
+def _ratio(sums: np.ndarray, counts: np.ndarray, axis: int = -1) -> np.ndarray:
+    return sums.sum(axis) / counts.sum(axis)
 
 
 def confidence_of(distances: np.ndarray, categories: Sequence[str], seed: int = 0) -> dict:
@@ -206,7 +196,7 @@ def compare(
     residuals = sums - difference.value * counts
     size = len(sums)
     error = np.sqrt((residuals**2).sum() * size / (size - 1)) / counts.sum()
-    factor = _NORMAL.inv_cdf((1 + LEVEL) / 2) + _NORMAL.inv_cdf(POWER)
+    factor = NormalDist().inv_cdf((1 + LEVEL) / 2) + NormalDist().inv_cdf(POWER)
     return Comparison(
         difference=difference,
         p_value=_sign_flip_p_value(sums, num_flips, seed),
@@ -221,17 +211,24 @@ def compare(
 
 def _sign_flip_p_value(sums: np.ndarray, num_flips: int, seed: int) -> float:
     """Two-sided: how often the sum with random signs is as far from 0 as the one without."""
-    moved = sums[sums != 0]
+    from scipy import stats
+
     generator = np.random.default_rng(seed)
-    at_a_time = max(1, _NUMBERS_AT_A_TIME // max(len(moved), 1))
-    # What only differs by rounding is as far.
-    limit = abs(moved.sum()) * (1 - 1e-9)
-    extreme = 0
-    for start in range(0, num_flips, at_a_time):
-        shape = [min(at_a_time, num_flips - start), len(moved)]
-        heads = generator.integers(0, 2, shape, dtype=np.int8)
-        extreme += np.count_nonzero(np.abs(2 * (heads @ moved) - moved.sum()) >= limit)
-    return (1 + extreme) / (1 + num_flips)
+
+    def signed(size: tuple[int, int]) -> np.ndarray:
+        return sums * (2 * generator.integers(0, 2, size, dtype=np.int8) - 1)
+
+    # Not permutation_test, which shuffles indices for what are signs: 25 times as slow.
+    return float(
+        stats.monte_carlo_test(
+            sums,
+            signed,
+            np.sum,
+            vectorized=True,
+            n_resamples=num_flips,
+            batch=max(1, _NUMBERS_AT_A_TIME // len(sums)),
+        ).pvalue
+    )
 
 
 def grouped_folds(

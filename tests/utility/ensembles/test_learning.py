@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 import pytest
+from scipy import optimize
 
 from benchmarks.simulated_models import annotated, answers, model, predictions
 from preprocessing.datasets.fashionai import SCHEMA
@@ -22,7 +23,6 @@ from utility.ensembles.choice import (
 )
 from utility.ensembles.combination import combine
 from utility.ensembles.selection import select_models
-from utility.statistics.minimization import minimize
 
 TABLE = answers(0, 240)
 TRUTH = annotated(TABLE)
@@ -46,38 +46,6 @@ def swapped(table, category, left, right):
     pair = [SCHEMA.keypoints.index(name) for name in (left, right)]
     points[np.ix_(rows, pair)] = points[np.ix_(rows, pair[::-1])]
     return table._replace(keypoints=points)
-
-
-class TestMinimize:
-    def test_a_quadratic_form(self):
-        scales = 10.0 ** np.arange(-2, 3)
-        wanted = np.array([3.0, -1, 4, 1, -5])
-
-        def function(x):
-            return float((scales * (x - wanted) ** 2).sum()), 2 * scales * (x - wanted)
-
-        found = minimize(function, np.zeros(5), tolerance=1e-12)
-        np.testing.assert_allclose(found, wanted, atol=1e-3)
-
-    def test_a_curved_valley(self):
-        def function(x):  # of H. H. Rosenbrock, 1960
-            value = (1 - x[0]) ** 2 + 100 * (x[1] - x[0] ** 2) ** 2
-            slope = -2 * (1 - x[0]) - 400 * x[0] * (x[1] - x[0] ** 2)
-            return float(value), np.array([slope, 200 * (x[1] - x[0] ** 2)])
-
-        start = np.array([-1.2, 1.0])
-        np.testing.assert_allclose(minimize(function, start, tolerance=1e-12), 1, atol=1e-3)
-        assert start.tolist() == [-1.2, 1.0]
-
-    def test_the_value_never_grows(self):
-        values = []
-
-        def function(x):
-            values.append(float(np.abs(x).sum()))  # has a kink in the minimum
-            return values[-1], np.sign(x)
-
-        found = minimize(function, np.array([3.0, -0.7]))
-        assert np.abs(found).sum() == min(values)
 
 
 class TestCorrections:
@@ -180,6 +148,17 @@ class TestVotes:
             assert (ahead - behind) / 2e-2 == pytest.approx(
                 gradient @ direction, rel=1e-2, abs=1e-3
             )
+
+    def test_a_fit_is_where_no_longer_search_gets_further(self):
+        cast, sought = ballot(5)
+        objective = mixture._Objective(cast, sought, 5.0)
+        _, parameters = mixture.fit_mixture(cast, sought, 5.0)
+        value, start = objective(parameters)[0], objective(np.zeros(objective.layout.size))[0]
+        options = {'maxiter': 10_000, 'ftol': 1e-12, 'gtol': 1e-9}
+        least = optimize.minimize(
+            objective, parameters, jac=True, method='L-BFGS-B', options=options
+        ).fun
+        assert least <= value < least + 1e-3 * (start - least)
 
     def test_a_strong_shrinkage_leaves_one_weight_for_each_model(self):
         cast, sought = ballot(3)
