@@ -12,6 +12,8 @@ import pathlib
 from config import UserError
 
 PRECISIONS = ('float32', 'bfloat16', 'float16')
+# Of trainings: the faster one of the first two, as a measurement at the start tells.
+AUTO = 'auto'
 PRECISION_HELP = 'What the network computes in; weights and all around it stay float32.'
 RECOMPUTE_HELP = 'Compute parts of the network twice in a training step, which takes less memory.'
 XLA_HELP = 'Compile the network with XLA; on GPUs.'
@@ -24,7 +26,7 @@ class Compute:
     """How networks are computed.
 
     Attributes:
-        precision: One of PRECISIONS.
+        precision: One of PRECISIONS; AUTO is for whoever starts a training to resolve.
         xla: Whether XLA compiles what it can.
         recompute: Whether a training computes again what takes memory; see recomputation.py.
     """
@@ -45,13 +47,13 @@ def check(compute: Compute) -> None:
     """
     import config
 
-    config.check('--', 'precision', compute.precision, *config.one_of(PRECISIONS))
+    config.check('--', 'precision', compute.precision, *config.one_of((*PRECISIONS, AUTO)))
     if compute.recompute and compute.xla:
         raise UserError(
             '--recompute --xla: give one of them; what XLA compiles does not wait to be computed '
             'again, so that no memory is spared'
         )
-    if (compute.precision == 'float32' and not compute.xla) or _has_gpu():
+    if (compute.precision in ('float32', AUTO) and not compute.xla) or _has_gpu():
         return
     if compute.precision == 'float16':
         raise UserError(

@@ -20,7 +20,8 @@ from preprocessing.files import read_bytes, write_bytes
 from preprocessing.schema import KeypointSchema
 from utility.checkpoints import snapshots, variables
 
-# Beside the experiment: what no setting tells, from which weights the training started.
+# Beside the experiment: what no setting tells, from which weights the training started and in which
+# precision.
 PROVENANCE_FILE = 'provenance.json'
 
 
@@ -40,12 +41,30 @@ def load_experiment(folder: str) -> Experiment:
             raise UserError(f'{path}: {error}') from error
 
 
-def keep_experiment(folder: str, experiment: Experiment, init_checkpoint: str | None) -> None:
+def keep_experiment(
+    folder: str, experiment: Experiment, init_checkpoint: str | None, precision: str = 'float32'
+) -> None:
     """Writes what is trained in a folder, and once, before the first checkpoint, from what."""
     write_bytes(os.path.join(folder, EXPERIMENT_FILE), experiment.to_json().encode())
     if not variables.has_checkpoint(folder):
-        start = json.dumps({'init_checkpoint': _whole_path(init_checkpoint)}, indent=2) + '\n'
-        write_bytes(os.path.join(folder, PROVENANCE_FILE), start.encode())
+        start = {'init_checkpoint': _whole_path(init_checkpoint), 'precision': precision}
+        text = json.dumps(start, indent=2) + '\n'
+        write_bytes(os.path.join(folder, PROVENANCE_FILE), text.encode())
+
+
+def precision_of(folder: str) -> str | None:
+    """The precision that a training under way was started in; None: there is none, or not told."""
+    path = os.path.join(folder, PROVENANCE_FILE)
+    if not (variables.has_checkpoint(folder) and tf.io.gfile.exists(path)):
+        return None
+    return _load_provenance(path).get('precision')
+
+
+def _load_provenance(path: str) -> dict:
+    try:
+        return dict(json.loads(read_bytes(path)))
+    except (ValueError, TypeError) as error:
+        raise UserError(f'{path} is broken ({type(error).__name__}: {error})') from error
 
 
 def _whole_path(path: str | None) -> str | None:
@@ -81,10 +100,10 @@ def _check_start(folder: str, path: str) -> None:
     if not tf.io.gfile.exists(provenance):  # of a time before there was one
         logging.warning('%s goes on from its own checkpoint, not from %s', folder, path)
         return
-    try:
-        start = json.loads(read_bytes(provenance))['init_checkpoint']
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f'{provenance} is broken ({type(error).__name__}: {error})') from error
+    told = _load_provenance(provenance)
+    if 'init_checkpoint' not in told:
+        raise UserError(f"{provenance} is broken: no 'init_checkpoint' in it")
+    start = told['init_checkpoint']
     if start != path:
         raise UserError(
             f'--init_checkpoint={path}: {folder} was started '

@@ -7,6 +7,7 @@ work starts, so that `--help` and mistakes in a flag answer at once.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import gc
 import os
@@ -106,6 +107,11 @@ def _train_all(experiment: Experiment, options: RunOptions, keep_log_in) -> None
     # What is wrong with a later network is told before the first one has taken its hours.
     for network in networks:
         _check_network(network, options, distribution.replicas)
+    if options.precision == precision.AUTO:
+        from utility.train.preflight import faster_precision
+
+        chosen = faster_precision.choose(networks[0], options.data_dir, options.compute)
+        options = dataclasses.replace(options, precision=chosen)
     if options.is_rehearsal:
         from utility.train.preflight import rehearse
 
@@ -199,7 +205,8 @@ def _train_one(
     )
     eval_input = input_of() if plan.num_val else None
     if distribution.is_chief:
-        runs.keep_experiment(model_dir, experiment, weights and weights.path)
+        start = weights and weights.path
+        runs.keep_experiment(model_dir, experiment, start, options.precision)
     logging.info('%s: %s', model_dir, plan)
     stop_signal = EarlyStopSignal(model_dir, distribution.cluster)
     stop_signal.await_turn()

@@ -50,7 +50,8 @@ def test_a_training_goes_on_with_the_weights_it_started_from_or_without_the_flag
     for path in ('weights.pth', os.path.abspath('weights.pth'), None, 'weights.pth'):
         _train(tmp_path, path)
     start = json.loads((tmp_path / 'provenance.json').read_text())
-    assert start == {'init_checkpoint': os.path.abspath('weights.pth')}
+    path = os.path.abspath('weights.pth')
+    assert start == {'init_checkpoint': path, 'precision': 'float32'}
 
 
 @pytest.mark.parametrize(
@@ -70,7 +71,7 @@ def test_weights_may_be_changed_until_something_was_trained(tmp_path):
     runs.check_folder(str(tmp_path), experiment, 'gs://bucket/b.pth')
     runs.keep_experiment(str(tmp_path), experiment, 'gs://bucket/b.pth')
     start = json.loads((tmp_path / 'provenance.json').read_text())
-    assert start == {'init_checkpoint': 'gs://bucket/b.pth'}
+    assert start == {'init_checkpoint': 'gs://bucket/b.pth', 'precision': 'float32'}
 
 
 def test_of_a_run_that_does_not_tell_its_start_the_weights_are_warned_of(tmp_path, caplog):
@@ -81,6 +82,20 @@ def test_of_a_run_that_does_not_tell_its_start_the_weights_are_warned_of(tmp_pat
     (tmp_path / 'provenance.json').write_text('{')
     with pytest.raises(ValueError, match='provenance.json is broken'):
         _train(tmp_path, 'b.pth')
+    (tmp_path / 'provenance.json').write_text('{}')
+    with pytest.raises(ValueError, match="provenance.json is broken: no 'init_checkpoint'"):
+        _train(tmp_path, 'b.pth')
+
+
+def test_the_precision_of_a_training_under_way_is_told(tmp_path):
+    experiment = Experiment()
+    runs.keep_experiment(str(tmp_path), experiment, None, 'bfloat16')
+    assert runs.precision_of(str(tmp_path)) is None  # nothing is trained yet
+    write_checkpoint(tmp_path / 'model.ckpt-0', {'global_step': np.int64(0)})
+    runs.keep_experiment(str(tmp_path), experiment, None, 'float32')  # goes on
+    assert runs.precision_of(str(tmp_path)) == 'bfloat16'
+    (tmp_path / 'provenance.json').write_text('{"init_checkpoint": null}')  # of an older run
+    assert runs.precision_of(str(tmp_path)) is None
 
 
 def test_checkpoints_without_experiment_are_not_touched(tmp_path):

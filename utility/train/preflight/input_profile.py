@@ -7,6 +7,7 @@ slow minute slows all of them.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tempfile
 import time
@@ -103,25 +104,46 @@ def _seconds_of_a_batch(iterator: Iterator) -> float:
     return (time.perf_counter() - start) / count
 
 
-def measure_step(
-    experiment: Experiment, plan: Plan, data_dir: str, compute: Compute, augment_on: str
-) -> Summary:
-    """The rate of the training step on one device, on a batch that is there already."""
+@contextlib.contextmanager
+def training_step(
+    experiment: Experiment, plan: Plan, data_dir: str, compute: Compute, augment_on: str = 'host'
+) -> Iterator[Callable[[], float]]:
+    """Gives a function that takes a training step on a batch that is there already: its seconds.
+
+    The first step, which is slower, has been taken.
+    """
     task = Task(experiment, plan.schema, plan.length, has_start=False, compute=compute)
     total, settings = plan.length.total_steps, v1.ConfigProto()
     apply(compute, settings)
     batches = training_data.input_fn(experiment, plan.schema, data_dir, 0, total, augment_on)
-    folder, session = tempfile.TemporaryDirectory(), v1.Session(graph=tf.Graph(), config=settings)
-    with folder as empty, session.graph.as_default(), session:
-        iterator = v1.data.make_initializable_iterator(batches().take(1).cache().repeat())
-        spec = make_model_fn(task)(*iterator.get_next(), 'train', SimpleNamespace(model_dir=empty))
-        session.run([iterator.initializer, v1.global_variables_initializer()])
-        session.run(spec.train_op)
-        seconds: list[float] = []
-        while not seconds or (len(seconds) < STEPS and sum(seconds) < STEP_SECONDS):
+    graph = tf.Graph()
+    with (
+        tempfile.TemporaryDirectory() as empty,
+        v1.Session(graph=graph, config=settings) as session,
+    ):
+        with graph.as_default():
+            iterator = v1.data.make_initializable_iterator(batches().take(1).cache().repeat())
+            model_fn = make_model_fn(task)
+            spec = model_fn(*iterator.get_next(), 'train', SimpleNamespace(model_dir=empty))
+            session.run([iterator.initializer, v1.global_variables_initializer()])
+
+        def step() -> float:
             start = time.perf_counter()
             session.run(spec.train_op)
-            seconds.append(time.perf_counter() - start)
+            return time.perf_counter() - start
+
+        step()
+        yield step
+
+
+def measure_step(
+    experiment: Experiment, plan: Plan, data_dir: str, compute: Compute, augment_on: str
+) -> Summary:
+    """The rate of the training step on one device, on a batch that is there already."""
+    with training_step(experiment, plan, data_dir, compute, augment_on) as step:
+        seconds: list[float] = []
+        while not seconds or (len(seconds) < STEPS and sum(seconds) < STEP_SECONDS):
+            seconds.append(step())
     return summarise([experiment.data.batch_size / value for value in seconds])
 
 
