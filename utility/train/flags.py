@@ -15,6 +15,9 @@ from utility.pretrained import packages
 
 # Flags that ask for something else than a training.
 _REHEARSALS = ('find_learning_rate', 'dry_run', 'profile_input')
+_PRECISION_HELP = (
+    f'{PRECISION_HELP} auto: bfloat16 where some steps at the start show it to be faster.'
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -146,8 +149,7 @@ def define(default_model_dir: str) -> None:
         'Try rising learning rates for some steps, write a page and a table of the losses, and '
         'suggest a rate; train nothing.',
     )
-    choice = ' auto: bfloat16 where a short measurement at the start shows it to be faster.'
-    flags.DEFINE_enum('precision', 'float32', [*PRECISIONS, AUTO], PRECISION_HELP + choice)
+    flags.DEFINE_enum('precision', 'float32', [*PRECISIONS, AUTO], _PRECISION_HELP)
     flags.DEFINE_boolean('xla', False, XLA_HELP)
     flags.DEFINE_boolean('recompute', False, RECOMPUTE_HELP)
 
