@@ -1,17 +1,82 @@
-"""Whole-or-nothing file I/O: an output appears under its name only when it is complete."""
+"""File I/O of all commands: outputs are whole or not there, and harm nothing that is.
+
+An output never goes through a symbolic link, never over a file that the same command reads, and
+replaces nothing but a regular file; a device or a pipe is written to. What several files make up
+stands in a directory that one process at a time writes.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import errno
+import fcntl
 import os
-from collections.abc import Iterator
+import re
+import shutil
+import stat
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+
+from config import UserError
+
+PARTIAL_SUFFIX = '.partial'
+_URL = re.compile(r'([A-Za-z][A-Za-z0-9.]*)://([^/]*)(.*)', re.DOTALL)  # as TensorFlow reads it
+_DESCRIPTORS = re.compile(rf'/proc/{os.getpid()}(/task/[0-9]+)?/fd')
+# A file system that locks no directory, or nothing at all.
+_NO_LOCKS = (errno.EBADF, errno.EINVAL, errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
+_LOCK_FILE = '.lock'
+
+# (device, inode) -> real path of what the command that runs has read; None outside of commands.
+_inputs: dict[tuple[int, int], str] | None = None
+
+
+def local_path(path: str | os.PathLike) -> str | None:
+    """The path as this machine knows it, 'file://' taken off; None if it is on another."""
+    url = _URL.fullmatch(os.fspath(path))
+    if url is None:
+        return os.fspath(path)
+    return url.group(3) if url.group(1) == 'file' else None
+
+
+@contextlib.contextmanager
+def inputs_kept() -> Iterator[None]:
+    """In the body, which is a command's whole work, no output replaces what was read."""
+    global _inputs
+    before, _inputs = _inputs, {}
+    try:
+        yield
+    finally:
+        _inputs = before
+
+
+def keep(paths: Iterable[str | os.PathLike]) -> None:
+    """Notes files that the command reads, or will read."""
+    if _inputs is not None:
+        for path in filter(None, map(local_path, paths)):
+            with contextlib.suppress(OSError, ValueError):  # reading it will tell
+                _inputs[_identity(os.stat(path))] = os.path.realpath(path)
+
+
+def _identity(status: os.stat_result) -> tuple[int, int]:
+    return status.st_dev, status.st_ino
+
+
+def _is_input(path: str, status: os.stat_result) -> bool:
+    known = (_inputs or {}).get(_identity(status))
+    if known is None:
+        return False
+    # Numbers of inodes are used again once their file is gone.
+    return os.path.exists(known) and os.path.samefile(known, path)
 
 
 def read_bytes(path: str | os.PathLike) -> bytes:
     """The content of a local or remote file. Raises OSError if it cannot be read."""
-    if '://' not in os.fspath(path):
-        return Path(path).read_bytes()
+    local = local_path(path)
+    if local is not None:
+        keep([local])
+        return Path(local).read_bytes()
     import tensorflow as tf  # here, because it takes seconds
 
     try:
@@ -21,44 +86,217 @@ def read_bytes(path: str | os.PathLike) -> bytes:
         raise OSError(f'{path}: {error.message}') from error
 
 
-def write_bytes(path: str | os.PathLike, data: bytes) -> None:
-    """Writes a local or remote file beside its name and renames it: it is complete or not there."""
-    partial = f'{os.fspath(path)}.{os.getpid()}.partial'
-    if '://' not in os.fspath(path):
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        try:
+def write_bytes(path: str | os.PathLike, data: bytes, rewrites: bool = False) -> None:
+    """Writes a local or remote file: it is complete or as it was before. Makes its directory.
+
+    Args:
+        path: Of the output.
+        data: Its content.
+        rewrites: Whether it is a record that the command keeps, and has read to change it.
+
+    Raises:
+        UserError: The output is a symbolic link, or a file that the command has read.
+        OSError: It cannot be written.
+    """
+    local = local_path(path)
+    if local is not None:
+        os.makedirs(os.path.dirname(local) or '.', exist_ok=True)
+        with written_whole(local, rewrites) as partial:
             Path(partial).write_bytes(data)
-            Path(partial).replace(path)
-        finally:
-            Path(partial).unlink(missing_ok=True)
         return
     import tensorflow as tf  # here, because it takes seconds
 
     try:
-        tf.io.gfile.makedirs(os.path.dirname(partial))
-        with tf.io.gfile.GFile(partial, 'wb') as file:
+        tf.io.gfile.makedirs(os.path.dirname(os.fspath(path)))
+        with written_whole(path) as partial, tf.io.gfile.GFile(partial, 'wb') as file:
             file.write(data)
-        tf.io.gfile.rename(partial, os.fspath(path), overwrite=True)
     except tf.errors.OpError as error:
         raise OSError(f'{path}: {error.message}') from error
 
 
-_PARTIAL_SUFFIX = '.partial'
+@contextlib.contextmanager
+def written_whole(path: str | os.PathLike, rewrites: bool = False) -> Iterator[str]:
+    """Gives a path beside `path` to write to; renames it to `path` once the body has succeeded.
+
+    Args:
+        path: Local, or anything tf.io.gfile opens.
+        rewrites: As in write_bytes.
+
+    Raises:
+        UserError: As write_bytes does.
+    """
+    local = local_path(path)
+    if local is None:
+        with _written_remotely(os.fspath(path)) as partial:
+            yield partial
+    elif _check_output(local, rewrites):
+        with _written_into(local) as partial:
+            yield partial
+    else:
+        partial = f'{local}.{os.getpid()}{PARTIAL_SUFFIX}'
+        try:
+            # Nothing that stands there is followed, whoever has put it there.
+            Path(partial).unlink(missing_ok=True)
+            os.close(os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+            yield partial
+            os.replace(partial, local)
+        finally:
+            Path(partial).unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
-def written_whole(path: str) -> Iterator[str]:
-    """Gives a path beside `path` to write to; renames it to `path` once the body has succeeded.
-
-    What an interrupted run left at the path beside is overwritten by the next one.
-    """
+def _written_remotely(path: str) -> Iterator[str]:
     import tensorflow as tf  # here, because it takes seconds
 
-    partial = path + _PARTIAL_SUFFIX
+    partial = f'{path}.{os.getpid()}{PARTIAL_SUFFIX}'
     try:
         yield partial
+        tf.io.gfile.rename(partial, path, overwrite=True)
     except BaseException:
         if tf.io.gfile.exists(partial):
             tf.io.gfile.remove(partial)
         raise
-    tf.io.gfile.rename(partial, path, overwrite=True)
+
+
+@contextlib.contextmanager
+def _written_into(path: str) -> Iterator[str]:
+    """Gives a path to write to, whose content then goes into a device or a pipe."""
+    with tempfile.TemporaryDirectory(prefix='output_') as folder:
+        partial = os.path.join(folder, 'output')
+        yield partial
+        descriptor = _open_descriptor(path)
+        if descriptor is not None:  # opened anew it would begin at the start of the file again
+            if sys.stdout:
+                sys.stdout.flush()
+            descriptor = os.dup(descriptor)
+        else:
+            descriptor = os.open(path, os.O_WRONLY)
+        with Path(partial).open('rb') as file, os.fdopen(descriptor, 'wb') as output:
+            shutil.copyfileobj(file, output)
+
+
+def _check_output(path: str, rewrites: bool = False) -> bool:
+    """Refuses an output that would do harm; whether it is one to write into, not to replace."""
+    if _open_descriptor(path) is not None:
+        return True
+    try:
+        status = os.lstat(path)
+    except FileNotFoundError:
+        return False
+    if stat.S_ISLNK(status.st_mode):
+        if os.path.exists(path) and not stat.S_ISREG(os.stat(path).st_mode):
+            return not os.path.isdir(path) or _refuse_directory(path)
+        raise UserError(
+            f'{path} is a symbolic link, through which nothing is written; give the path that it '
+            'leads to, or remove it'
+        )
+    if stat.S_ISDIR(status.st_mode):
+        _refuse_directory(path)
+    if not rewrites and _is_input(path, status):
+        raise UserError(f'{path} is read by this command; give its output another name')
+    return not stat.S_ISREG(status.st_mode)
+
+
+def _refuse_directory(path: str) -> bool:
+    raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
+
+
+def _open_descriptor(path: str) -> int | None:
+    """The open file that a path such as /dev/stdout, or a link to it, stands for."""
+    for _ in range(8):  # links in a row; the usual ones are two
+        folder = os.path.realpath(os.path.dirname(path) or '.')
+        if _DESCRIPTORS.fullmatch(folder) and os.path.basename(path).isdigit():
+            return int(os.path.basename(path))
+        if not os.path.islink(path):
+            return None
+        path = os.path.join(folder, os.readlink(path))
+    return None
+
+
+def open_to_add(path: str):
+    """A text file, local or remote, that is added to; its directory is made.
+
+    Raises:
+        UserError: It is a symbolic link.
+    """
+    import tensorflow as tf  # here, because it takes seconds
+
+    local = local_path(path)
+    if local is not None:
+        _check_output(local, rewrites=True)
+    tf.io.gfile.makedirs(os.path.dirname(path) or '.')
+    return tf.io.gfile.GFile(path, 'a')
+
+
+def remove_tree(path: str) -> None:
+    """Removes a directory and all that is in it; of a symbolic link the link alone."""
+    local = local_path(path)
+    if local is None:
+        import tensorflow as tf  # here, because it takes seconds
+
+        tf.io.gfile.rmtree(path)
+        return
+    local = local.rstrip('/')
+    if os.path.islink(local) or not os.path.isdir(local):
+        os.unlink(local)
+    else:
+        shutil.rmtree(local)
+
+
+@contextlib.contextmanager
+def alone_in(directory: str) -> Iterator[None]:
+    """In the body no other process is in such a body with the same directory, which is made.
+
+    The kernel forgets the lock when the process ends, however it ends. Reading is not affected.
+
+    Args:
+        directory: That is written. Of a remote one nothing is locked.
+
+    Raises:
+        UserError: Another process writes there.
+    """
+    local = local_path(directory)
+    if local is None:
+        yield
+        return
+    local = local or '.'
+    made = _make_directory(local)
+    descriptor = os.open(local, os.O_RDONLY)
+    try:
+        if not _lock(descriptor, directory):
+            os.close(descriptor)
+            flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW
+            descriptor = os.open(os.path.join(local, _LOCK_FILE), flags, 0o666)
+            _lock(descriptor, directory)
+        yield
+    finally:
+        os.close(descriptor)
+        with contextlib.suppress(OSError):  # something has been written, or is about to be
+            for one in made:
+                os.rmdir(one)
+
+
+def _make_directory(path: str) -> list[str]:
+    """Makes a directory; it and those above it that were not there, the lowest first."""
+    made, parent = [], path
+    while not os.path.isdir(parent or '.'):
+        made.append(parent)
+        parent = os.path.dirname(parent.rstrip('/'))
+    os.makedirs(path, exist_ok=True)
+    return made
+
+
+def _lock(descriptor: int, directory: str) -> bool:
+    """Locks what is open; False where the file system cannot."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise UserError(
+            f'another process is writing into {directory!r}; wait until it has ended, or give '
+            'another directory'
+        ) from None
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+        return False
+    return True

@@ -407,8 +407,8 @@ def test_a_run_after_an_interruption_gives_the_same_and_leaves_nothing_else(
     assert not (out / 'dataset.json').exists()
     monkeypatch.undo()
     for name in ('train/skirt-00000-of-00001', 'val/skirt-00003-of-00007'):  # as after kill -9
-        (out / f'{name}.tfrecord.partial').write_bytes(b'half')
-    (out / 'dataset.json.partial').write_bytes(b'half')
+        (out / f'{name}.tfrecord.123.partial').write_bytes(b'half')
+    (out / 'dataset.json.123.partial').write_bytes(b'half')
     convert(data_dir, out)
     assert tree(out) == tree(tmp_path / 'expected')
 

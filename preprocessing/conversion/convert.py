@@ -42,7 +42,9 @@ PICTURES_PER_SHARD = 2000
 # Starting a process, with its TensorFlow, takes as long as checking about so many pictures.
 PICTURES_PER_WORKER = 2500
 
-_SHARD_NAME = re.compile(r'-\d{5}-of-\d{5}\.tfrecord(\.partial)?$')
+_SHARD_NAME = re.compile(r'-\d{5}-of-\d{5}\.tfrecord((\.\d+)?\.partial)?$')
+# What a killed conversion leaves beside the shards.
+_LEFTOVER = re.compile(r'(dataset\.json|rejected\.csv)(\.\d+)?\.partial')
 
 
 class _Shard(NamedTuple):
@@ -68,16 +70,24 @@ def convert(settings: Settings, track: Track) -> dict[str, Any]:
     splits = _choose_splits(spec.find_splits(settings.data_dir), settings)
     outputs = _output_names(splits, settings)
     _prepare_target(settings.records_dir, outputs)
-    annotations, corrected = _annotations(splits, settings, spec.schema)
+    with files.alone_in(settings.records_dir):
+        return _convert_alone(settings, splits, spec.schema, track)
+
+
+def _convert_alone(
+    settings: Settings, splits: Sequence[Split], schema: KeypointSchema, track: Track
+) -> dict[str, Any]:
+    """As `convert`, in a directory that nobody else writes."""
+    annotations, corrected = _annotations(splits, settings, schema)
     useful_workers = math.ceil(len(annotations) / PICTURES_PER_WORKER)
     with Workers(min(settings.num_workers, useful_workers)) as workers:
         how = settings.skip_bad_images, settings.max_side
         entries, rejected = screen(annotations, workers, track, *how)
         _check_every_split_has_some(splits, entries, rejected)
-        parts = _assign(entries, splits, settings, spec.schema)
+        parts = _assign(entries, splits, settings, schema)
         shards = _shards(parts, settings)
         _write_shards(shards, parts, settings.records_dir, workers, track)
-    info = _describe(settings, spec.schema, splits, parts, rejected)
+    info = _describe(settings, schema, splits, parts, rejected)
     info['corrections'] = corrected
     _write_rejected(posixpath.join(settings.records_dir, REJECTED_FILE), rejected)
     _write_info(posixpath.join(settings.records_dir, records.DATASET_FILE), info)
@@ -226,6 +236,9 @@ def _write_shards(
     for directory in directories:
         for path in set(_shards_in(directory)) - written:
             tf.io.gfile.remove(path)
+    for name in tf.io.gfile.listdir(records_dir):
+        if _LEFTOVER.fullmatch(name):
+            tf.io.gfile.remove(posixpath.join(records_dir, name))
 
 
 def _write_shard(shard: _Shard) -> None:
@@ -286,5 +299,4 @@ def _write_info(path: str, info: Mapping[str, Any]) -> None:
 
 
 def _write_text(path: str, text: str) -> None:
-    with files.written_whole(path) as partial, tf.io.gfile.GFile(partial, 'w') as file:
-        file.write(text)
+    files.write_bytes(path, text.encode())

@@ -23,6 +23,7 @@ from absl import logging
 
 from config import UserError
 from preprocessing.datasets.registry import Annotation, Split
+from preprocessing.files import local_path
 from preprocessing.schema import KeypointSchema
 from preprocessing.tables import read_table
 
@@ -250,9 +251,9 @@ def _candidates(image_id: str, roots: Sequence[str], data_dir: str) -> Iterator[
 
 
 def _stays_within(path: str, directories: Iterable[str]) -> bool:
-    if '://' in path:
+    local = local_path(path)
+    if local is None:
         return True  # an object store has no links
-    real = os.path.realpath(path)
-    return any(
-        real.startswith(os.path.join(os.path.realpath(directory), '')) for directory in directories
-    )
+    real = os.path.realpath(local)
+    roots = (os.path.realpath(local_path(directory) or directory) for directory in directories)
+    return any(real.startswith(os.path.join(root, '')) for root in roots)

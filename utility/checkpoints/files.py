@@ -12,6 +12,7 @@ import re
 from absl import logging
 
 from config import UserError
+from preprocessing.files import remove_tree
 
 
 def candidates(folder: str) -> list[str]:
@@ -83,10 +84,14 @@ def usable(folder: str) -> str | None:
     return None
 
 
-def recover(folder: str) -> None:
+def recover(folder: str, is_alone: bool = True) -> None:
     """Has the `checkpoint` file of a folder point to the newest checkpoint that can be read.
 
-    Removes what a process that was killed left half written; nobody else may write there.
+    Removes what a process that was killed left half written, but not what symbolic links lead to.
+
+    Args:
+        folder: Of a network.
+        is_alone: Whether this process alone may write there: see preprocessing.files.alone_in.
 
     Raises:
         UserError: There are checkpoints, but not one of them can be read.
@@ -97,7 +102,8 @@ def recover(folder: str) -> None:
         prefix = usable(folder)
     except ValueError as error:
         raise UserError(f'{error}; bring one back, or remove the folder to start anew') from error
-    _remove_leftovers(folder)
+    if is_alone:
+        _remove_leftovers(folder)
     if prefix is None or _listed(folder)[:1] == [prefix]:
         return
     known = candidates(folder)
@@ -114,6 +120,6 @@ def _remove_leftovers(folder: str) -> None:
         for name in tf.io.gfile.listdir(folder):
             path = os.path.join(folder, name)
             if re.fullmatch(r'.*ckpt-\d+_temp/?', name):
-                tf.io.gfile.rmtree(path)
+                remove_tree(path)
             elif re.fullmatch(r'.*\.tmp[0-9a-f]{32}', name):
                 tf.io.gfile.remove(path)

@@ -45,11 +45,11 @@ def keep_experiment(
     folder: str, experiment: Experiment, init_checkpoint: str | None, precision: str = 'float32'
 ) -> None:
     """Writes what is trained in a folder, and once, before the first checkpoint, from what."""
-    write_bytes(os.path.join(folder, EXPERIMENT_FILE), experiment.to_json().encode())
+    write_bytes(os.path.join(folder, EXPERIMENT_FILE), experiment.to_json().encode(), True)
     if not variables.has_checkpoint(folder):
         start = {'init_checkpoint': _whole_path(init_checkpoint), 'precision': precision}
         text = json.dumps(start, indent=2) + '\n'
-        write_bytes(os.path.join(folder, PROVENANCE_FILE), text.encode())
+        write_bytes(os.path.join(folder, PROVENANCE_FILE), text.encode(), True)
 
 
 def precision_of(folder: str) -> str | None:

@@ -55,7 +55,7 @@ def write(path: str, rows: Mapping[int, Row], names: Iterable[str] = ()) -> None
     names = list(names)
     names += sorted({name for row in rows.values() for name in row} - set(names))
     lines = [_line([STEP, *names]), *(_row_line(step, rows[step], names) for step in sorted(rows))]
-    files.write_bytes(path, ''.join(lines).encode())
+    files.write_bytes(path, ''.join(lines).encode(), rewrites=True)
 
 
 def forget_after(path: str, step: int) -> list[int]:
@@ -79,12 +79,10 @@ class GrowingTable:
     """
 
     def __init__(self, path: str, names: Iterable[str], step: int):
-        import tensorflow as tf
-
         rows = read(path, up_to=step)
         self._names = list(dict.fromkeys([*names, *(n for row in rows.values() for n in row)]))
         write(path, rows, self._names)
-        self._file = tf.io.gfile.GFile(path, 'a')
+        self._file = files.open_to_add(path)
 
     def add(self, step: int, row: Row) -> None:
         """Adds a row; it is in the file when this returns."""

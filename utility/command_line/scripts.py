@@ -23,6 +23,7 @@ from absl import flags
 from absl import logging as absl_logging
 
 from config import UserError
+from preprocessing import files
 
 _HELP_WORDS = ('-h', '-help', '--help', '--helpshort', '--helpfull')
 # Set to anything: the traceback of a mistake is printed as well.
@@ -75,7 +76,9 @@ def run(main: Callable[[list[str]], None], doc: str) -> None:
     absl_logging.get_absl_handler().setFormatter(LineFormatter())
     flags.FLAGS.set_default('verbosity', absl_logging.INFO)
     try:
-        main(_parse(sys.argv, doc))
+        positional = _parse(sys.argv, doc)
+        with files.inputs_kept():
+            main(positional)
         sys.stdout.flush()
     except BrokenPipeError:
         # The reader of a pipe has left, as `head` does. Python flushes once more at exit.

@@ -66,7 +66,7 @@ class EarlyStopSignal:
             reasons = judge()
             if self.cluster:
                 text = json.dumps({'step': step, 'reasons': reasons})
-                files.write_bytes(os.path.join(self.folder, FILE), text.encode())
+                files.write_bytes(os.path.join(self.folder, FILE), text.encode(), True)
             return reasons
         message, reasons = self._message()
         while message < step:
@@ -81,7 +81,7 @@ class EarlyStopSignal:
         if not self.is_chief:
             copies = os.path.join(self.folder, f'tmp_{self.cluster.job}_{self.cluster.index}')
             if tf.io.gfile.exists(copies):
-                tf.io.gfile.rmtree(copies)
+                files.remove_tree(copies)
 
     def _message(self) -> tuple[int, list[str]]:
         """The last step that the chief has spoken of, -1 if none, and its reasons."""

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 
 from absl import logging as absl_logging
 
+from preprocessing.files import open_to_add
 from utility.command_line.scripts import LineFormatter
 
 FILE = 'train.log'
@@ -81,13 +82,12 @@ def _opened(path: str):
     """The file, to be added to; a line that a killed process left unfinished is ended."""
     import tensorflow as tf
 
-    tf.io.gfile.makedirs(os.path.dirname(path) or '.')
     is_torn = False
     if tf.io.gfile.exists(path):
         with tf.io.gfile.GFile(path, 'rb') as file:
             size = file.size()
             file.seek(max(0, size - 1))
             is_torn = file.read(1) not in (b'', b'\n')
-    file = tf.io.gfile.GFile(path, 'a')
+    file = open_to_add(path)
     file.write('\n' if is_torn else '')
     return file

@@ -19,6 +19,7 @@ from absl import flags, logging
 import config
 from config import ALL_THEN_EACH, Experiment, UserError
 from nets import precision
+from preprocessing.files import alone_in
 from utility.checkpoints import evaluations
 from utility.command_line import scripts
 from utility.distribute import cluster
@@ -87,8 +88,6 @@ def _train_all(experiment: Experiment, options: RunOptions, keep_log_in) -> None
     from preprocessing import training_data
     from utility.checkpoints import files
     from utility.distribute import strategies
-    from utility.pretrained import warm_start
-    from utility.train import stages
 
     if options.is_rehearsal:
         strategies.check_rehearsal(options.strategy)
@@ -99,10 +98,22 @@ def _train_all(experiment: Experiment, options: RunOptions, keep_log_in) -> None
     distribution.check_networks(categories)
     distribution.check_averaging(experiment.averaging.kind)
     distribution.check_optimizer(experiment.optimizer)
-    # All that begin together: they must agree on where to go on, and find the same.
-    if (distribution.is_chief or distribution.is_in_step) and not options.is_rehearsal:
-        for category in categories:
-            files.recover(os.path.join(options.model_dir, category))
+    with contextlib.ExitStack() as stack:
+        # All that begin together: they must agree on where to go on, and find the same.
+        if (distribution.is_chief or distribution.is_in_step) and not options.is_rehearsal:
+            for category in categories:
+                folder = os.path.join(options.model_dir, category)
+                if distribution.is_chief:
+                    stack.enter_context(alone_in(folder))
+                files.recover(folder, distribution.is_chief)
+        _train_these(experiment, categories, options, distribution, keep_log_in)
+
+
+def _train_these(experiment, categories, options: RunOptions, distribution, keep_log_in) -> None:
+    """As `_train_all`, of the categories, in folders that nobody else writes."""
+    from utility.pretrained import warm_start
+    from utility.train import stages
+
     networks = stages.trainings(experiment, categories, options)
     # What is wrong with a later network is told before the first one has taken its hours.
     for network in networks:
