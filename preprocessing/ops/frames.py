@@ -146,4 +146,5 @@ def warp(fill: float | Sequence[float] = IMAGENET_MEAN) -> Op:
             'visibility': tf.where(tf.reduce_all(inside, axis=1), rest['visibility'], -1),
         }
 
+    op.fill = color
     return op

@@ -90,6 +90,19 @@ def picture_size(ops: str) -> tuple[int, int]:
     return tuple(tf.get_static_value(letterbox(unit, None)['frame_size']).astype(int).tolist())
 
 
+def fill_color(ops: str) -> tuple[float, float, float]:
+    """What surrounds the image in an op string that does nothing but letter-box it.
+
+    Raises:
+        UserError: It does something else.
+    """
+    parsed = parse_ops(ops)
+    if [stage for stage, _ in parsed] != [Stage.SIZE, Stage.WARP]:
+        raise UserError(f'op string {ops!r}: must be one letterbox and one warp')
+    _, warp = parsed[1]
+    return tuple(warp.fill)
+
+
 def _apply(ops: str, stages: Container[Stage], example: Example, seed: Any) -> Example:
     """Applies the ops of an op string that are of these stages."""
     for position, (stage, op) in enumerate(parse_ops(ops)):

@@ -94,16 +94,31 @@ def check_folder(folder: str, experiment: Experiment, init_checkpoint: str | Non
         _check_start(folder, _whole_path(init_checkpoint))
 
 
+def _has_provenance(folder: str) -> bool:
+    return tf.io.gfile.exists(os.path.join(folder, PROVENANCE_FILE))
+
+
+def init_checkpoint(folder: str) -> str | None:
+    """The weights that the training of a network started from; None if from none, or not known.
+
+    Raises:
+        UserError: The file that tells is broken.
+    """
+    if not _has_provenance(folder):
+        return None
+    path = os.path.join(folder, PROVENANCE_FILE)
+    told = _load_provenance(path)
+    if 'init_checkpoint' not in told:
+        raise UserError(f"{path} is broken: no 'init_checkpoint' in it")
+    return told['init_checkpoint']
+
+
 def _check_start(folder: str, path: str) -> None:
     """Refuses weights that a training would ignore, because it goes on from its own."""
-    provenance = os.path.join(folder, PROVENANCE_FILE)
-    if not tf.io.gfile.exists(provenance):  # of a time before there was one
+    if not _has_provenance(folder):  # of a time before there was one
         logging.warning('%s goes on from its own checkpoint, not from %s', folder, path)
         return
-    told = _load_provenance(provenance)
-    if 'init_checkpoint' not in told:
-        raise UserError(f"{provenance} is broken: no 'init_checkpoint' in it")
-    start = told['init_checkpoint']
+    start = init_checkpoint(folder)
     if start != path:
         raise UserError(
             f'--init_checkpoint={path}: {folder} was started '

@@ -1,0 +1,56 @@
+"""Runs of tiny networks with random weights, to predict with and to export."""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+
+import numpy as np
+import tensorflow as tf
+
+from config import DataConfig, Experiment, NetworkConfig
+from nets import build_network
+from preprocessing.datasets.fashionai import SCHEMA
+from tests.tiny_checkpoints import write_network
+from utility.checkpoints import snapshots
+from utility.checkpoints.variables import variable_name
+from utility.losses.heatmap_loss import maps_per_point
+
+NETWORK = NetworkConfig('resnet18', 'dhn', (64, 64), (16, 16), {'width': 4}, {'channels': 4})
+
+
+def write_run(
+    folder: pathlib.Path, category: str = 'all', seed: int = 0, network=NETWORK, **settings
+) -> str:
+    """Makes a run of one network; its folder as a string.
+
+    Args:
+        folder: Of the network, which must not be there.
+        category: That it is for.
+        seed: Of its weights.
+        network: A NetworkConfig.
+        settings: Of the Experiment.
+    """
+    experiment = Experiment(network, DataConfig(category=category), **settings)
+    write_network(folder, experiment, trained=False)
+    snapshots.replace(str(folder / 'best'), 1, random_weights(experiment, seed))
+    return str(folder)
+
+
+def random_weights(experiment: Experiment, seed: int = 0) -> dict[str, np.ndarray]:
+    """Name -> tensor of a network as it is initialised."""
+    num_maps = SCHEMA.subset(experiment.data.category).num_keypoints
+    num_maps *= maps_per_point(experiment.loss)
+    network_config = dataclasses.replace(experiment.network)
+    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+        tf.random.set_seed(seed)
+        network = build_network(network_config, num_maps)
+        network(tf.zeros([1, *network_config.image_size, 3]), False)
+        session.run(tf.compat.v1.global_variables_initializer())
+        return session.run({variable_name(v): v for v in network.variables})
+
+
+def smooth_image(height: int, width: int, seed: int = 0) -> np.ndarray:
+    """Smooth noise, uint8 [height, width, 3]."""
+    coarse = np.random.default_rng(seed).integers(0, 256, (6, 5, 3))
+    return tf.image.resize(coarse, [height, width]).numpy().astype(np.uint8)

@@ -1,0 +1,204 @@
+"""Exported folders: the same points as the network, whole, and at work without the project."""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from preprocessing.datasets.fashionai import SCHEMA
+from tests.tiny_runs import smooth_image, write_run
+from utility.command_line.scripts import RunError
+from utility.export import folder
+from utility.export.formats import FORMATS, Format, Settings
+from utility.export.graph import ExportGraph
+from utility.predict import fusion, predictor
+from utility.predict.exported import run_saved_model
+from utility.predict.exported.standalone import ExportedModel
+from utility.predict.views_to_points import PredictOptions
+
+IMAGE = smooth_image(120, 90)
+# What each format needs beside the project's own packages.
+PACKAGES = {'onnx': ['onnx', 'tf2onnx', 'onnxruntime']}
+
+
+def _graph(run_dir, **options):
+    options = PredictOptions(**options)
+    return ExportGraph(fusion.load_network(run_dir, options), options)
+
+
+@pytest.fixture(scope='module')
+def run_dir(tmp_path_factory):
+    return write_run(tmp_path_factory.mktemp('runs') / 'all')
+
+
+@pytest.fixture(scope='module', params=FORMATS.names())
+def exported(request, run_dir, tmp_path_factory):
+    """The name of a format and a folder of it, of a network for all categories."""
+    for package in PACKAGES.get(request.param, ()):
+        pytest.importorskip(package, reason=f'{package} is not installed (tests/run.sh --export)')
+    output = tmp_path_factory.mktemp(request.param) / 'out'
+    folder.export(_graph(run_dir, flip_test=True), request.param, str(output), Settings())
+    return request.param, output
+
+
+def _predictor_points(run_dir, image, category, **options):
+    """What predict_split would give for the image."""
+    from preprocessing.conversion.images import DecodedImage
+
+    jpeg = tf.io.encode_jpeg(image, quality=95).numpy()
+    pixels = tf.io.decode_jpeg(jpeg, dct_method='INTEGER_ACCURATE', fancy_upscaling=True).numpy()
+    found = predictor.predict_images(
+        [run_dir], ['a'], [DecodedImage(jpeg, image.shape[:2], ())], [category],
+        PredictOptions(**options),
+    )  # fmt: skip
+    return pixels, found.keypoints[0], found.scores[0]
+
+
+@pytest.mark.parametrize('category', ['blouse', 'trousers'])
+def test_points_are_those_of_the_predictor(exported, run_dir, category):
+    name, output = exported
+    pixels, keypoints, scores = _predictor_points(run_dir, IMAGE, category, flip_test=True)
+    model = ExportedModel(str(output), FORMATS.get(name).start)
+    found = model.predict(pixels, category)
+    own = list(SCHEMA.indices(category))
+    assert list(found) == [SCHEMA.keypoints[k] for k in own]
+    np.testing.assert_allclose([p[:2] for p in found.values()], keypoints[own], atol=5e-3)
+    np.testing.assert_allclose([p[2] for p in found.values()], scores[own], atol=1e-4)
+
+
+def test_a_folder_works_without_the_project(exported, tmp_path):
+    name, output = exported
+    path = tmp_path / 'a.png'
+    path.write_bytes(tf.io.encode_png(IMAGE).numpy())
+    command = [sys.executable, '-I', output / 'predict.py', '--category=skirt', path]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    answer = json.loads(done.stdout)
+    assert set(answer['points']) == set(SCHEMA.categories['skirt'])
+    ours = ExportedModel(str(output), FORMATS.get(name).start).predict(IMAGE, 'skirt')
+    for point, expected in ours.items():
+        np.testing.assert_allclose(answer['points'][point], expected, atol=1e-3)
+
+
+def test_a_folder_tells_what_it_is(exported, run_dir):
+    name, output = exported
+    description = json.loads((output / 'model.json').read_text())
+    assert description['format'] == name
+    assert description['keypoints'] == list(SCHEMA.keypoints)
+    assert description['categories']['skirt'] == list(SCHEMA.categories['skirt'])
+    assert description['image_size'] == [64, 64]
+    assert description['experiment']['network']['backbone'] == 'resnet18'
+    assert description['compared']['median'] < 1e-2
+    assert 'Apache License' in (output / 'LICENSE.txt').read_text()
+    assert sorted(os.listdir(output)) == sorted(
+        ['model.json', 'predict.py', 'LICENSE.txt', description['files'][0].split('/')[0]]
+    )
+
+
+def test_the_script_is_short_and_imports_little(exported):
+    _, output = exported
+    text = (output / 'predict.py').read_text()
+    compile(text, 'predict.py', 'exec')
+    for package in ('config', 'preprocessing', 'utility', 'cv2', 'pandas'):
+        assert f'import {package}' not in text and f'from {package}' not in text
+
+
+def test_a_server_gets_jpegs_and_names_of_categories(run_dir, tmp_path):
+    output = tmp_path / 'out'
+    graph = _graph(run_dir)
+    folder.export(graph, 'saved_model', str(output), Settings())
+    serve = tf.saved_model.load(str(output / 'saved_model' / '1')).signatures['serving_default']
+    images = [IMAGE, smooth_image(50, 200, seed=1)]
+    jpegs = [tf.io.encode_jpeg(image).numpy() for image in images]
+    found = serve(image_bytes=tf.constant(jpegs), category=tf.constant(['skirt', 'dress']))
+    for row, (jpeg, category) in enumerate(zip(jpegs, ('skirt', 'dress'))):
+        pixels = tf.io.decode_jpeg(jpeg, dct_method='INTEGER_ACCURATE', fancy_upscaling=True)
+        number = graph.categories.index(category)
+        expected = graph.of_image(pixels, tf.constant(number))
+        np.testing.assert_allclose(found['keypoints'][row], expected['keypoints'], atol=1e-2)
+        visibility = found['visibility'][row].numpy()
+        assert np.flatnonzero(visibility == 1).tolist() == list(SCHEMA.indices(category))
+    with pytest.raises(tf.errors.InvalidArgumentError, match='unknown category; there are: blouse'):
+        serve(image_bytes=tf.constant(jpegs[:1]), category=tf.constant(['hat']))
+
+
+def test_a_network_of_one_category_has_its_points_only(tmp_path):
+    run_dir = write_run(tmp_path / 'skirt', 'skirt')
+    output = tmp_path / 'out'
+    folder.export(_graph(run_dir, refine='quarter'), 'saved_model', str(output), Settings())
+    model = ExportedModel(str(output), run_saved_model.start)
+    assert set(model.predict(IMAGE)) == set(SCHEMA.categories['skirt'])  # no category needed
+    with pytest.raises(ValueError, match="unknown category 'dress'; there are: skirt"):
+        model.predict(IMAGE, 'dress')
+
+
+def _write_nothing_true(graph, settings, path):
+    (pathlib.Path(path) / 'wrong').write_text('')
+    return ['wrong']
+
+
+def _start_wrong(path, description):
+    return lambda image, category: (np.zeros([24, 2], np.float32), np.zeros(24, np.float32))
+
+
+def test_a_file_with_other_points_does_not_get_its_name(run_dir, tmp_path, monkeypatch):
+    wrong = Format(_write_nothing_true, _start_wrong, ('float32',), 'nothing')
+    monkeypatch.setitem(FORMATS._entries, 'wrong', wrong)
+    with pytest.raises(RunError, match='gives other points than the network'):
+        folder.export(_graph(run_dir), 'wrong', str(tmp_path / 'out'), Settings())
+    assert os.listdir(tmp_path) == []
+
+
+def test_an_earlier_export_is_replaced_and_nothing_else(run_dir, tmp_path):
+    graph, output = _graph(run_dir), tmp_path / 'out'
+    output.mkdir()
+    (output / 'mine.txt').write_text('dear')
+    with pytest.raises(ValueError, match='is there and no earlier export'):
+        folder.export(graph, 'saved_model', str(output), Settings())
+    assert os.listdir(output) == ['mine.txt']
+    (output / 'model.json').write_text('{}')
+    folder.export(graph, 'saved_model', str(output), Settings())
+    assert not (output / 'mine.txt').exists() and (output / 'predict.py').exists()
+    assert os.listdir(tmp_path) == ['out']
+
+
+def test_a_precision_that_a_format_lacks_is_told(run_dir, tmp_path):
+    with pytest.raises(ValueError, match='--precision=int8: must be float32 of saved_model'):
+        folder.export(_graph(run_dir), 'saved_model', str(tmp_path / 'out'), Settings('int8'))
+
+
+@pytest.fixture(scope='module')
+def whole(run_dir, tmp_path_factory):
+    """A folder that nothing is changed in."""
+    output = tmp_path_factory.mktemp('whole') / 'out'
+    folder.export(_graph(run_dir), 'saved_model', str(output), Settings())
+    return output
+
+
+@pytest.mark.parametrize(
+    ('name', 'content', 'message'),
+    [
+        ('model.json', None, 'is no exported network: no model.json'),
+        ('model.json', '{', 'model.json is broken'),
+        ('model.json', '{}', "broken: it has no 'format'"),
+        ('saved_model', None, 'is no whole export: saved_model/1 is missing'),
+        ('saved_model/1/saved_model.pb', 'x', 'cannot be opened, it is damaged'),
+    ],
+)
+def test_damaged_folders_are_told(whole, tmp_path, name, content, message):
+    output = shutil.copytree(whole, tmp_path / 'out')
+    path = output / name
+    if content is not None:
+        path.write_text(content)
+    else:
+        path.rename(tmp_path / 'away')
+    with pytest.raises(ValueError, match=message):
+        ExportedModel(str(output), run_saved_model.start)

@@ -1,0 +1,19 @@
+"""Images of the records that a quantisation takes the ranges of its numbers from."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from preprocessing import records
+from preprocessing.conversion import decoding
+from preprocessing.schema import KeypointSchema
+
+
+def images_of(split_dir: str, schema: KeypointSchema, count: int) -> list[np.ndarray]:
+    """The first images of a split of the categories of a schema, in turn: uint8 [H, W, 3] each.
+
+    Raises:
+        UserError: The split holds none of them.
+    """
+    examples = records.first_examples(split_dir, schema, count)
+    return [decoding.decode(example['encoded']) for example in examples]

@@ -1,0 +1,8 @@
+"""Folders that utility.export writes: what reads and runs them, here and in their own predict.py.
+
+Of the modules of this package and of preprocessing/conversion/decoding.py a folder carries a copy,
+put together by utility.export.folder. So they import NumPy and Pillow alone, and the runtime of a
+format inside of `start`: f(folder, description) -> f(image, category) -> (keypoints, scores).
+There description is model.json, image uint8 [H, W, 3], category its position in
+description['categories'], keypoints float32 [K, 2] px of the image, and scores float32 [K].
+"""

@@ -1,0 +1,21 @@
+"""Runs an exported folder by TensorFlow."""
+
+from __future__ import annotations
+
+import os
+
+
+def start(folder, description):
+    """Open the network; see the package."""
+    os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
+    import tensorflow as tf
+
+    model = tf.saved_model.load(os.path.join(folder, description['files'][0]))
+    signature = model.signatures['image']
+
+    def predict(image, category):
+        answer = signature(image=tf.constant(image), category=tf.constant(category, tf.int32))
+        return answer['keypoints'].numpy(), answer['scores'].numpy()
+
+    predict.model = model  # which the signature itself does not keep alive
+    return predict

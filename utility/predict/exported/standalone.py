@@ -1,0 +1,159 @@
+"""Points of images, from the network in this folder.
+
+    python predict.py --category=CATEGORY IMAGE...
+
+prints one line of JSON for each image. `python predict.py -` reads lines CATEGORY<tab>IMAGE from
+standard input. In a program of your own:
+
+    from predict import load
+    points = load().predict('shirt.jpg', 'CATEGORY')
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+
+import numpy as np
+
+from config import UserError
+from preprocessing.conversion.decoding import BadImageError, check_size, decode
+
+DESCRIPTION_FILE = 'model.json'
+FORMAT_VERSION = 1
+_KEYS = ('format', 'files', 'keypoints', 'categories', 'image_size')
+
+
+def read_description(folder: str) -> dict:
+    """The content of a folder's model.json.
+
+    Raises:
+        UserError: There is none, it is broken, or of a later version, or a file is missing.
+    """
+    path = os.path.join(folder, DESCRIPTION_FILE)
+    try:
+        with open(path, encoding='utf-8') as file:  # noqa: PTH123
+            description = json.load(file)
+        missing = [key for key in _KEYS if key not in description]
+    except OSError as error:
+        raise UserError(
+            f'{folder!r} is no exported network: no {DESCRIPTION_FILE} in it'
+        ) from error
+    except (ValueError, TypeError) as error:
+        raise UserError(f'{path} is broken: {error}') from error
+    if missing:
+        raise UserError(f'{path} is broken: it has no {missing[0]!r}')
+    if description.get('version') != FORMAT_VERSION:
+        raise UserError(f'{path} is of version {description.get("version")}, not {FORMAT_VERSION}')
+    for name in description['files']:
+        if not os.path.exists(os.path.join(folder, name)):
+            raise UserError(f'{folder!r} is no whole export: {name} is missing')
+    return description
+
+
+def pixels_of(image) -> np.ndarray:
+    """The pixels of a path, of bytes or of an array of them, checked: uint8 [H, W, 3] RGB."""
+    if isinstance(image, (str, os.PathLike)):
+        try:
+            with open(image, 'rb') as file:  # noqa: PTH123
+                data = file.read()
+            return decode(data)
+        except OSError as error:
+            raise UserError(f'{os.fspath(image)}: {error.strerror or error}') from error
+        except BadImageError as error:
+            raise UserError(f'{os.fspath(image)}: {error}') from error
+    if isinstance(image, (bytes, bytearray, memoryview)):
+        return decode(bytes(image))
+    if not isinstance(image, np.ndarray):
+        allowed = 'a path, bytes or a NumPy array'
+        raise UserError(f'an image of type {type(image).__name__}: must be {allowed}')
+    return _rgb_of(image)
+
+
+def _rgb_of(pixels: np.ndarray) -> np.ndarray:
+    """An array of grey, of RGB or of RGB and alpha as RGB; white is behind what is transparent."""
+    if pixels.dtype != np.uint8:
+        raise UserError(f'an image of dtype {pixels.dtype}: must be uint8, RGB in 0..255')
+    if pixels.ndim == 2:
+        pixels = pixels[:, :, np.newaxis]
+    if pixels.ndim != 3 or pixels.shape[2] not in (1, 3, 4):
+        allowed = '[H, W, 3] RGB, [H, W] grey or [H, W, 4] with alpha'
+        raise UserError(f'an image of shape {list(pixels.shape)}: must be {allowed}')
+    check_size(pixels.shape[1], pixels.shape[0])
+    if pixels.shape[2] == 4:
+        alpha = pixels[:, :, 3:].astype(np.uint32)
+        mixed = pixels[:, :, :3] * alpha + 255 * (255 - alpha)
+        return ((mixed + 127) // 255).astype(np.uint8)
+    return np.ascontiguousarray(np.broadcast_to(pixels, (*pixels.shape[:2], 3)))
+
+
+class ExportedModel:
+    """A network that was opened.
+
+    Args:
+        folder: Where it lies.
+        start: What opens it.
+    """
+
+    def __init__(self, folder, start):
+        self.description = read_description(folder)
+        try:
+            self._run = start(folder, self.description)
+        except ImportError as error:
+            install = self.description.get('install', 'the runtime of the format')
+            raise UserError(f'{error.name} is missing: pip install {install}') from error
+        except Exception as error:
+            reason = ' '.join(str(error).split())[:300]
+            raise UserError(f'{folder!r} cannot be opened, it is damaged: {reason}') from error
+
+    def category(self, name=None):
+        """The category's name; where there is one only, it need not be given."""
+        known = list(self.description['categories'])
+        if name is None and len(known) == 1:
+            return known[0]
+        if name not in known:
+            given = 'category is missing' if name is None else f'unknown category {name!r}'
+            raise UserError(f'{given}; there are: {", ".join(known)}')
+        return name
+
+    def predict_pixels(self, pixels, category):
+        """Keypoints [K, 2] and scores [K] of uint8 [H, W, 3]; K counts model.json's keypoints."""
+        return self._run(pixels, list(self.description['categories']).index(category))
+
+    def predict(self, image, category=None):
+        """Name of each point -> (x, y, score), x and y in px of the image, 0 at its outer edge."""
+        category = self.category(category)
+        keypoints, scores = self.predict_pixels(pixels_of(image), category)
+        rows = zip(self.description['keypoints'], keypoints.tolist(), scores.tolist())
+        own = self.description['categories'][category]
+        return {name: (*point, score) for name, point, score in rows if name in own}
+
+
+def load(folder=None):
+    """Open the network of a folder, of the one that this file lies in by default."""
+    return ExportedModel(folder or os.path.dirname(os.path.abspath(__file__)), start)  # noqa: F821
+
+
+def main():
+    """Predict the images that the command line names."""
+    parser = argparse.ArgumentParser(description='Points of images, as lines of JSON.')
+    parser.add_argument('--category', help='What the images show.')
+    parser.add_argument('images', nargs='+', help="Paths; or '-': CATEGORY<tab>PATH on stdin.")
+    values = parser.parse_args()
+    try:
+        model = load()
+        listed = [(values.category, path) for path in values.images]
+        if values.images == ['-']:
+            listed = (line.rstrip('\n').split('\t', 1) for line in sys.stdin)
+        for category, path in listed:
+            begin = time.perf_counter()
+            points = model.predict(path, category)
+            seconds = round(time.perf_counter() - begin, 6)
+            answer = {'image': path, 'category': model.category(category), 'points': points}
+            print(json.dumps({**answer, 'seconds': seconds}), flush=True)
+    except UserError as error:
+        print(f'error: {error}', file=sys.stderr)
+        sys.exit(2)
