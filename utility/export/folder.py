@@ -214,7 +214,7 @@ def script(start: Callable) -> str:
         + '\n'.join(sorted(imports - {future})),
         inspect.getsource(UserError),
         *bodies,
-        "if __name__ == '__main__':\n    main()",
+        'if __name__ == "__main__":\n    main()',
     ]
     return '\n\n\n'.join(part.strip() for part in parts) + '\n'
 

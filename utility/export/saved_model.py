@@ -44,7 +44,7 @@ def _forget_gradients(path: str) -> None:
         functions = (function.node_def for function in meta.graph_def.library.function)
         for node in itertools.chain(meta.graph_def.node, *functions):
             node.attr.pop('_gradient_op_type', None)
-    write_bytes(path, model.SerializeToString(deterministic=True))
+    write_bytes(path, model.SerializeToString(deterministic=True), rewrites=True)
 
 
 FORMATS.register('saved_model')(
