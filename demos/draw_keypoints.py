@@ -98,7 +98,7 @@ def draw_split(split_dir: str, model_dir: str, count: int, output_dir: str, opti
             predictions.keypoints[row],
             predictions.visibility[row],
             schema,
-            truth=(example['keypoints'], example['visibility']),
+            annotated=(example['keypoints'], example['visibility']),
         )
         for row, example in enumerate(examples)
     ]
