@@ -25,6 +25,7 @@ _TYPES = {
     'Byte': np.uint8,
     'Bool': np.bool_,
 }
+PROTOCOL = 2  # the default of torch.save
 MAGIC = 0x1950A86A20F9469CFC6C
 MACHINE = {
     'protocol_version': 1001,
@@ -110,8 +111,8 @@ def tensor(array) -> Tensor:
 class _Pickler(pickle.Pickler):
     """Names storages by their order, and keeps them in `storages`."""
 
-    def __init__(self, file, protocol: int, legacy: bool):
-        super().__init__(file, protocol)
+    def __init__(self, file, legacy: bool):
+        super().__init__(file, PROTOCOL)
         self.storages: list[Storage] = []
         self._legacy = legacy
 
@@ -126,25 +127,24 @@ class _Pickler(pickle.Pickler):
         return ('storage', kind, key, 'cpu', size) + ((None,) if self._legacy else ())
 
 
-def _describe(saved, protocol: int, legacy: bool) -> tuple[bytes, list[Storage]]:
+def _describe(saved, legacy: bool) -> tuple[bytes, list[Storage]]:
     stream = io.BytesIO()
     with mock.patch.dict(sys.modules, _MODULES):
-        pickler = _Pickler(stream, protocol, legacy)
+        pickler = _Pickler(stream, legacy)
         pickler.dump(saved)
     return stream.getvalue(), pickler.storages
 
 
-def write_archive(path, saved, *, protocol: int = 2, description: bytes | None = None, **extra):
+def write_archive(path, saved, *, description: bytes | None = None, **extra):
     """The zip archive of PyTorch 1.6 and later.
 
     Args:
         path: Of the file.
         saved: What to save.
-        protocol: Of the pickle.
         description: A pickle that is written in place of that of `saved`.
         extra: More members, name -> bytes, below the root.
     """
-    pickled, storages = _describe(saved, protocol, legacy=False)
+    pickled, storages = _describe(saved, legacy=False)
     with zipfile.ZipFile(path, 'w', zipfile.ZIP_STORED) as archive:
         archive.writestr('archive/data.pkl', pickled if description is None else description)
         for i, storage in enumerate(storages):
@@ -153,22 +153,21 @@ def write_archive(path, saved, *, protocol: int = 2, description: bytes | None =
             archive.writestr(f'archive/{name}', content)
 
 
-def write_stream(path, saved, *, protocol: int = 2, description: bytes | None = None, machine=None):
-    """The stream of PyTorch 0.1.10 to 1.5; arguments as of write_archive.
+def write_stream(path, saved, *, description: bytes | None = None, machine=None):
+    """The stream of PyTorch 0.3 to 1.5; arguments as of write_archive.
 
     Args:
         path: Of the file.
         saved: What to save.
-        protocol: Of the pickles.
         description: A pickle that is written in place of that of `saved`.
         machine: Changes of what it says of the machine.
     """
-    pickled, storages = _describe(saved, protocol, legacy=True)
+    pickled, storages = _describe(saved, legacy=True)
     keys = [str(i) for i in range(len(storages))]
     with path.open('wb') as file:
         for value in (MAGIC, 1001, {**MACHINE, **(machine or {})}):
-            pickle.dump(value, file, protocol)
+            pickle.dump(value, file, PROTOCOL)
         file.write(pickled if description is None else description)
-        pickle.dump(keys, file, protocol)
+        pickle.dump(keys, file, PROTOCOL)
         for storage in storages:
             file.write(struct.pack('<q', storage.array.size) + storage.array.tobytes())

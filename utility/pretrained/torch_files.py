@@ -1,7 +1,7 @@
 """Tensors in files of torch.save, without PyTorch: where they are, and reading one at a time.
 
 Two containers are read: the zip archive of PyTorch 1.6 and later, and the stream of pickles and raw
-storages of PyTorch 0.1.10 to 1.5. `torch_pickles` says why nothing of a file can run.
+storages of PyTorch 0.3 to 1.5 (2018 to 2020). `torch_pickles` says why nothing of a file can run.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class TorchFile:
         dtype = tensor.storage.dtype
         region = self._regions[tensor.storage.key]
         self._verify(region)
-        self._file.seek(region.offset + (tensor.storage.start + tensor.offset) * dtype.itemsize)
+        self._file.seek(region.offset + tensor.offset * dtype.itemsize)
         size = tensor.span * dtype.itemsize
         data = np.fromfile(self._file, np.uint8, size)
         if len(data) != size:

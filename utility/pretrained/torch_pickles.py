@@ -44,13 +44,11 @@ _DTYPES = {
 
 @dataclasses.dataclass(frozen=True)
 class Storage:
-    """A stored array, or the elements [start, stop) of it; `size` is that of the whole array."""
+    """A stored array of `size` elements."""
 
     key: str
     dtype: np.dtype
     size: int
-    start: int
-    stop: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,15 +89,9 @@ def _set_items(mapping: object, keys_and_values: list) -> None:
     mapping.update(zip(keys, keys_and_values[1::2]))
 
 
-def _mapping(pairs: list | None = None) -> dict:
-    """An OrderedDict. Python 2 gives its items here, Python 3 sets them later."""
-    mapping = {}
-    for key, value in pairs or ():
-        _set_items(mapping, [key, value])
-    if pairs:
-        # A pickle could name one long list again and again; its items are given once.
-        pairs.clear()
-    return mapping
+def _mapping() -> dict:
+    """An OrderedDict, whose items are set later; not `dict`, which would take some here."""
+    return {}
 
 
 def _sizes(values: object = ()) -> tuple:
@@ -115,7 +107,7 @@ def _tensor(storage, offset, shape, strides, requires_grad=False, hooks=None, fl
     tensor = Tensor(storage, offset, _sizes(shape), _sizes(strides))
     if len(tensor.shape) != len(tensor.strides):
         raise UserError('a tensor has not as many strides as dimensions')
-    if tensor.span and storage.start + offset + tensor.span > storage.stop:
+    if tensor.span and offset + tensor.span > storage.size:
         raise UserError(f'a tensor of shape {shape} reaches beyond storage {storage.key!r}')
     if flags:
         raise UserError('a tensor is stored negated or conjugated')
@@ -132,10 +124,9 @@ def _parameter(tensor, requires_grad=True, hooks=None) -> Tensor:
 _BUILDERS: dict[str, Callable] = {
     'collections.OrderedDict': _mapping,
     'torch.Size': _sizes,
-    'torch._utils._rebuild_tensor': _tensor,  # PyTorch 0.1 to 0.3
+    'torch._utils._rebuild_tensor': _tensor,  # PyTorch 0.3, of early 2018
     'torch._utils._rebuild_tensor_v2': _tensor,
     'torch._utils._rebuild_parameter': _parameter,
-    'torch.nn.parameter.Parameter': _parameter,  # in state dictionaries of PyTorch 0.1
 }
 
 
@@ -187,8 +178,8 @@ class Machine:
         self._marks.pop()
         return values
 
-    def _put(self, index: int | None) -> None:
-        self._memo[len(self._memo) if index is None else index] = self._stack[-1]
+    def _put(self, index: int) -> None:
+        self._memo[index] = self._stack[-1]
 
     def _name(self, name: str) -> None:
         """Takes the name 'module attribute' for what stands for it."""
@@ -200,12 +191,6 @@ class Machine:
             )
         self._push(_Global(name))
 
-    def _name_on_stack(self) -> None:
-        parts = self._pop(2)
-        if not all(type(part) is str for part in parts):
-            raise UserError('its pickle gives a name that is no text')
-        self._name(' '.join(parts))
-
     def _apply(self) -> None:
         function, arguments = self._pop(2)
         if type(function) is not _Global or function.name not in _BUILDERS:
@@ -215,9 +200,9 @@ class Machine:
         self._push(_BUILDERS[function.name](*arguments))
 
     def _drop_state(self) -> None:
-        """Attributes of dictionaries (`_metadata`) and parameters (hooks) carry no weights."""
+        """The attribute `_metadata` of dictionaries carries no weights."""
         owner, _ = self._pop(2)
-        if type(owner) not in (dict, Tensor):
+        if type(owner) is not dict:
             raise UserError('its pickle sets attributes of what has none')
         self._push(owner)
 
@@ -230,31 +215,28 @@ class Machine:
         _set_items(self._stack[-1], keys_and_values)
 
     def _refer(self) -> None:
-        """A stored array: ('storage', type, key, device, size), and its part before PyTorch 0.4."""
+        """A stored array: ('storage', type, key, device, size), and None before PyTorch 1.6."""
         (identity,) = self._pop(1)
         if type(identity) is not tuple or identity[:1] != ('storage',):
             raise UserError('its pickle refers to something outside that is no storage')
         _, dtype, key, _, size, *part = identity
+        if part not in ([], [None]):
+            raise UserError('its pickle refers to a part of a storage')
         if type(dtype) is not _Global or dtype.name not in _DTYPES:
             raise UserError('its pickle refers to a storage of no type')
         if type(key) is not str or not _are_counts(size):
             raise UserError('its pickle refers to a storage without key or size')
-        whole = Storage(key, _DTYPES[dtype.name], size, 0, size)
-        if self.storages.setdefault(key, whole) != whole:
+        storage = Storage(key, _DTYPES[dtype.name], size)
+        if self.storages.setdefault(key, storage) != storage:
             raise UserError(f'its pickle describes storage {key!r} in two ways')
-        _, start, length = part[0] if part and part[0] is not None else (None, 0, size)
-        if not _are_counts(start, length) or start + length > size:
-            raise UserError(f'its pickle takes a part beyond storage {key!r}')
-        self._push(dataclasses.replace(whole, start=start, stop=start + length))
+        self._push(storage)
 
 
-# All of protocol 2 that torch.save uses, and what protocols 1 to 4 write in its place.
+# All of protocol 2, the default of torch.save, that it uses.
 _ACTIONS: dict[str, Callable[[Machine, object], None]] = {
-    **dict.fromkeys(('PROTO', 'FRAME'), lambda machine, _: None),
+    'PROTO': lambda machine, _: None,
     **dict.fromkeys(
-        ('BININT', 'BININT1', 'BININT2', 'LONG1', 'BINFLOAT', 'BINUNICODE', 'SHORT_BINUNICODE')
-        + ('BINSTRING', 'SHORT_BINSTRING'),
-        Machine._push,
+        ('BININT', 'BININT1', 'BININT2', 'LONG1', 'BINFLOAT', 'BINUNICODE'), Machine._push
     ),
     'NONE': lambda machine, _: machine._push(None),
     'NEWTRUE': lambda machine, _: machine._push(True),
@@ -271,13 +253,12 @@ _ACTIONS: dict[str, Callable[[Machine, object], None]] = {
     'APPENDS': lambda machine, _: machine._append(machine._pop_to_mark()),
     'SETITEM': lambda machine, _: machine._set(machine._pop(2)),
     'SETITEMS': lambda machine, _: machine._set(machine._pop_to_mark()),
-    **dict.fromkeys(('BINPUT', 'LONG_BINPUT', 'MEMOIZE'), Machine._put),
+    **dict.fromkeys(('BINPUT', 'LONG_BINPUT'), Machine._put),
     **dict.fromkeys(
         ('BINGET', 'LONG_BINGET'), lambda machine, index: machine._push(machine._memo[index])
     ),
     'GLOBAL': Machine._name,
-    'STACK_GLOBAL': lambda machine, _: machine._name_on_stack(),
-    **dict.fromkeys(('REDUCE', 'NEWOBJ'), lambda machine, _: machine._apply()),
+    'REDUCE': lambda machine, _: machine._apply(),
     'BUILD': lambda machine, _: machine._drop_state(),
     'BINPERSID': lambda machine, _: machine._refer(),
 }

@@ -42,8 +42,7 @@ def _assert_same(actual, expected) -> None:
 
 
 @both_formats
-@pytest.mark.parametrize('protocol', [2, 4])
-def test_all_types_are_read_and_floats_become_float32(tmp_path, write, protocol):
+def test_all_types_are_read_and_floats_become_float32(tmp_path, write):
     floats = _floats(3, 4)
     arrays = {
         'weight': floats,
@@ -57,7 +56,7 @@ def test_all_types_are_read_and_floats_become_float32(tmp_path, write, protocol)
     }
     saved = {name: tensor(array) for name, array in arrays.items()}
     saved['mask'] = tensor(np.array([True, False]))  # is left out, as no number
-    write(tmp_path / 'w', saved, protocol=protocol)
+    write(tmp_path / 'w', saved)
     expected = {
         name: array if array.dtype.kind in 'iu' else array.astype(np.float32)
         for name, array in arrays.items()
@@ -173,7 +172,7 @@ def test_a_file_without_tensors_by_name_is_refused(tmp_path, write, saved):
         _read(tmp_path / 'w')
 
 
-def test_state_dictionaries_of_2017_are_read(tmp_path):
+def test_state_dictionaries_of_2018_are_read(tmp_path):
     array = _floats(2, 3)
     old = tensor(array)
     old.rebuild = '_rebuild_tensor'
@@ -181,33 +180,10 @@ def test_state_dictionaries_of_2017_are_read(tmp_path):
     hooks = collections.OrderedDict()
     saved = {
         'weight': old,
-        'parameter': Call('torch.nn.parameter', 'Parameter', (old,), (True, False, hooks)),
-        'later': Call('torch._utils', '_rebuild_parameter', (tensor(array), True, hooks)),
+        'parameter': Call('torch._utils', '_rebuild_parameter', (tensor(array), True, hooks)),
     }
     torch_writer.write_stream(tmp_path / 'w', saved)
     _assert_same(_read(tmp_path / 'w'), dict.fromkeys(saved, array))
-
-
-def test_text_and_dictionaries_of_python_2_and_parts_of_storages_are_read(tmp_path):
-    # An OrderedDict of a list of pairs; a view of elements 2..5 of a storage of six.
-    description = (
-        b'\x80\x02ccollections\nOrderedDict\n]]('
-        b'U\x06weightctorch._utils\n_rebuild_tensor\n('
-        b'(U\x07storagectorch\nFloatStorage\nU\x010U\x03cpuK\x06(U\x019K\x02K\x04ttQ'
-        b'K\x01K\x02K\x01\x86K\x01K\x01\x86tRea\x85R.'
-    )
-    array = _floats(6)
-    # Something must refer to the storage for it to be written.
-    torch_writer.write_stream(tmp_path / 'w', {'a': tensor(array)}, description=description)
-    _assert_same(_read(tmp_path / 'w'), {'weight': array[3:5, None]})
-    for part, message in [
-        (b'K\x02K\x05ttQ', 'part beyond storage'),
-        (b'K\x02K\x02ttQ', 'a tensor of shape .* reaches beyond'),
-    ]:
-        beyond = description.replace(b'K\x02K\x04ttQ', part)
-        torch_writer.write_stream(tmp_path / 'w', {'a': tensor(array)}, description=beyond)
-        with pytest.raises(ValueError, match=message):
-            _read(tmp_path / 'w')
 
 
 @both_formats

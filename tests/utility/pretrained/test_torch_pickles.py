@@ -135,7 +135,7 @@ _STORAGE = b'(X\x07\x00\x00\x00storagectorch\nFloatStorage\nX\x01\x00\x00\x000NK
         (b'X\x01\x00\x00\x00a)R.', 'calls what is no function'),
         (b'ccollections\nOrderedDict\n]R.', 'without arguments'),
         (b'ccollections\nOrderedDict\nK\x05\x85R.', 'TypeError'),
-        (b'ccollections\nOrderedDict\n]]K\x01aa\x85R.', 'not enough values'),
+        (b'ccollections\nOrderedDict\n]]K\x01aa\x85R.', 'TypeError'),
         (b'ctorch._utils\n_rebuild_parameter\nK\x05\x85R.', 'a parameter holds no tensor'),
         (b'ctorch._utils\n_rebuild_tensor\n(K\x01K\x00))tR.', 'a tensor has no storage'),
         (b'}}K\x01s.', 'neither text nor numbers'),
@@ -157,7 +157,8 @@ _STORAGE = b'(X\x07\x00\x00\x00storagectorch\nFloatStorage\nX\x01\x00\x00\x000NK
         (b'', 'exhausted'),
         (b'}\xff.', 'unknown'),
         (b'X\xff\xff\xff\x7fabc.', 'expected 2147483647 bytes'),
-        (b'\x8c\x01aK\x01\x93.', 'a name that is no text'),
+        (b'\x8c\x01a.', 'uses SHORT_BINUNICODE a, which no weights need'),
+        (_STORAGE.replace(b'K\x01tQ', b'K\x01(NK\x00K\x01ttQ'), 'a part of a storage'),
         (b'}0.', 'uses POP, which no weights need'),
     ],
 )
