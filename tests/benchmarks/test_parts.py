@@ -1,4 +1,4 @@
-"""The parts of `python -m benchmarks`: data, commands, growth; and the model on paper."""
+"""The parts of `python -m benchmarks`: data, commands, growth."""
 
 from __future__ import annotations
 
@@ -15,18 +15,16 @@ from benchmarks import (
     conversion,
     isolated,
     scale,
-    scaling,
     startup,
     submissions,
     synthetic_data,
 )
 from benchmarks.commands import Cost
-from benchmarks.scaling import Gpu, Network, Place
 from preprocessing.datasets import DATASETS
 from preprocessing.datasets.fashionai import SCHEMA
 from preprocessing.tables import read_table
 from tests import tiny_records
-from tests.test_scripts import call, succeed
+from tests.test_scripts import succeed
 
 
 def test_copies_of_a_picture_differ_in_their_bytes_only():
@@ -138,85 +136,3 @@ def test_the_phases_of_a_start_are_timed(tmp_path):
     assert list(phases) == [*startup._BEFORE, *startup._LATER]
     assert all(seconds >= 0 for seconds in phases.values())
     assert phases['second step'] < phases['first step'] < 100
-
-
-NETWORK = Network('n', parameters=25e6, flops=50e9)
-GPU = Gpu('g', 150e12, 'float16')
-
-
-def test_the_limits_of_a_training_by_hand():
-    # 10 pictures of 150 GFLOPs at 75 TFLOP/s take 20 ms.
-    alone = scaling.limit(NETWORK, GPU, Place('p', 1, 1, 10, 0.0), 100.0, 10, 0.5)
-    assert alone.devices == pytest.approx(500)
-    assert (alone.efficiency, alone.host, alone.limited_by) == (1.0, 1000.0, 'GPUs')
-    # A ring of 4 sends 2 * 3/4 * 100 MB: 15 ms at 10 GB/s.
-    four = scaling.limit(NETWORK, GPU, Place('p', 1, 4, 10, 10e9), 100.0, 10, 0.5)
-    assert four.devices == pytest.approx(40 / 0.035)
-    assert four.efficiency == pytest.approx(20 / 35)
-    assert (four.limited_by, four.rate) == ('host', 1000.0)
-    # Between two machines: 2 * 1/2 * 100 MB; each reads all.
-    two = scaling.limit(NETWORK, GPU, Place('p', 2, 8, 99, 10e9), 1e3, 10, 0.5)
-    assert two.devices == pytest.approx(160 / 0.030)
-    assert two.host == 2 * 99 * 1e3
-    fast = scaling.limit(NETWORK, GPU, Place('p', 2, 99, 99, 1e15), 1e3, 10, 0.5)
-    assert (fast.limited_by, fast.rate) == ('storage', pytest.approx(1e9 / 74e3))
-
-
-@pytest.fixture
-def measured(tmp_path):
-    """Files of measurements as `python -m benchmarks` and `benchmarks.networks` write them."""
-    rates = {'decoding alone': 1980, '--augment_on=host': 400, '--augment_on=device': 1600}
-    numbers = {name: {'rates': [rate, rate + 20, 1.0]} for name, rate in rates.items()}
-    parts = {'input_pipeline': {'tables': [{'numbers': numbers}]}}
-    path = tmp_path / 'speed.json'
-    path.write_text(json.dumps({'machine': 'A processor, 4 cores, 8 GiB', 'parts': parts}))
-    return path
-
-
-def test_rates_are_medians_of_a_core(measured):
-    assert scaling.read_rates(str(measured)) == (495, 100, 400, 4)
-
-
-def test_the_model_is_a_page(measured):
-    flags = f'--measurements={measured}', '--share=0.5'
-    page = succeed('benchmarks/scaling_model.py', *flags).out
-    assert f'Made by `python -m benchmarks.scaling_model {" ".join(flags)}`.' in page
-    assert 'It prepares 100 a' in page and 'what 4 cores did' in page
-    assert '| resnet50_cpn | A100 | eight machines of eight |' in page
-    # Beside each 3 x 40,000 that are trained on 1 or 8 GPUs 10,000 are evaluated on one.
-    assert 'takes 8% of' in page and '40% on eight GPUs' in page
-
-
-@pytest.mark.parametrize(
-    ('old', 'new'),
-    [
-        ('"parts"', '"part"'),
-        ('{', '['),
-        ('machine', 'machine\xff'),
-        ('4 cores', 'cores'),
-        ('4 cores', '0 cores'),
-        ('[400, 420, 1.0]', '[]'),
-        ('[400, 420, 1.0]', '["400"]'),
-        ('[400, 420, 1.0]', '[0]'),
-        ('[400, 420, 1.0]', '[NaN]'),
-    ],
-)
-def test_measurements_without_input_are_refused(measured, old, new):
-    text = measured.read_text()
-    assert old in text
-    measured.write_bytes(text.replace(old, new).encode('latin-1'))
-    result = call('benchmarks/scaling_model.py', f'--measurements={measured}')
-    assert result.code == 2
-    assert 'holds no training input; make it with `python -m benchmarks --output=' in result.err
-
-
-def test_networks_are_read_from_their_table(tmp_path):
-    path = tmp_path / 'networks.md'
-    header = '| recipe | GFLOPs | parameters, M |\n| --- | ---: | ---: |\n'
-    path.write_text(
-        f'# Networks\n\n{header}| a | 2.5 | 30.10 |\n| b | killed |  |\n| d | 0 | 1 |\n'
-    )
-    assert scaling.read_networks(str(path), ['a']) == [('a', 30.1e6, 2.5e9)]
-    for name in ('b', 'c', 'd'):
-        with pytest.raises(ValueError, match=f'has no numbers of {name}'):
-            scaling.read_networks(str(path), [name])
