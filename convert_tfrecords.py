@@ -31,6 +31,7 @@ from absl import flags
 import config
 from config import UserError
 from utility.command_line import scripts
+from utility.command_line.text_table import text_table
 
 FLAGS = flags.FLAGS
 # Flags that make no sense without --inspect.
@@ -115,8 +116,8 @@ def _summary(info: dict) -> str:
     rows = [['split', *categories, 'all']]
     for name, split in info['splits'].items():
         counts = [split['records'][category] for category in categories]
-        rows.append([name, *map(str, counts), str(sum(counts))])
-    lines = [''.join(f'{cell:>10}' for cell in row) for row in rows]
+        rows.append([name, *counts, sum(counts)])
+    lines = [text_table(rows)]
     empty = _without_validation(info)
     if empty:
         lines.append(f'val has no {", ".join(empty)}; a larger --val_fraction would give it some')

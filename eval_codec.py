@@ -19,6 +19,7 @@ from absl import flags
 import config
 from config import UserError
 from utility.command_line import scripts
+from utility.command_line.text_table import text_table
 
 if TYPE_CHECKING:
     import numpy as np
@@ -155,17 +156,17 @@ def decoded_again(points: np.ndarray, codec: HeatmapCodec, source_size: float) -
 def format_floors(floors: Mapping[str, Floor], categories: Sequence[str]) -> str:
     """A table with one line per refine mode, and what was scored."""
     titles = ['px', 'all', *categories]
-    lines = ['NE in percent, px in the original picture']
-    lines += [f'{"refine":8}' + ''.join(f'{title:>10}' for title in titles)]
+    rows = [['refine', *titles]]
     for mode, floor in floors.items():
         errors = [floor.score.normalized_error]
         errors += [floor.score.per_category.get(name, float('nan')) for name in categories]
         numbers = [floor.distance, *(100 * error for error in errors)]
-        lines.append(f'{mode:8}' + ''.join(f'{number:10.4f}' for number in numbers))
+        rows.append([mode, *(f'{number:.4f}' for number in numbers)])
     score, _, points_outside = floors[list(floors)[-1]]
     return '\n'.join(
         [
-            *lines,
+            'NE in percent, px in the original picture',
+            text_table(rows),
             f'{score.points} points of {score.images} images; '
             f'{score.skipped_images} images skipped: no normalizer; '
             f'{points_outside} visible points left out: outside the picture',

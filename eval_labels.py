@@ -26,6 +26,7 @@ from absl import flags
 
 from config import UserError
 from utility.command_line import scripts
+from utility.command_line.text_table import text_table
 from utility.predict import flags as prediction_flags
 
 PAGE_FILE, CORRECTIONS_FILE = 'index.html', 'corrections.csv'
@@ -128,15 +129,12 @@ def format_counts(suspicions, table, schema) -> str:
     from utility.labels.suspicions import KINDS
 
     names = list(schema.categories)
-    lines = [['', *names, 'all']]
+    rows = [['', *names, 'all']]
     for kind, meaning in KINDS.items():
         found = [table.categories[one.row] for one in suspicions if one.kind == kind]
         if found:
-            lines.append([meaning, *(str(found.count(name)) for name in names), str(len(found))])
-    width = max(len(line[0]) for line in lines)
-    return '\n'.join(
-        f'{line[0]:{width}}' + ''.join(f'{cell:>10}' for cell in line[1:]) for line in lines
-    )
+            rows.append([meaning, *map(found.count, names), len(found)])
+    return text_table(rows)
 
 
 def to_json(suspicions, table, schema) -> str:

@@ -17,6 +17,7 @@ from absl import flags
 
 from config import UserError
 from utility.command_line import scripts
+from utility.command_line.text_table import text_table
 from utility.predict import flags as prediction_flags
 from utility.predict import scoring_flags
 
@@ -129,17 +130,15 @@ def format_score(score) -> str:
         (score.per_category, score.points_per_category, score.pck_per_category),
         (score.per_keypoint, score.points_per_keypoint, score.pck_per_keypoint),
     ]
-    width = max(len(name) for errors, _, _ in groups for name in errors)
-    titles = ''.join(f'{f"PCK@{threshold}":>10}' for threshold in score.pck)
-    lines = [f'{"":{width}} {"NE %":>9} {"points":>8}{titles}']
+    rows = [['', 'NE %', 'points', *(f'PCK@{threshold}' for threshold in score.pck)]]
     for errors, points, pck in groups:
         for name, error in errors.items():
-            shares = ''.join(f'{100 * share:10.2f}' for share in pck[name].values())
-            lines.append(f'{name:{width}} {100 * error:9.4f} {points[name]:8d}{shares}')
-        lines.append('')
+            shares = [f'{100 * share:.2f}' for share in pck[name].values()]
+            rows.append([name, f'{100 * error:.4f}', points[name], *shares])
+        rows.append([])
     return '\n'.join(
         [
-            *lines,
+            text_table(rows),
             f'{score.images} images, {score.skipped_images} of them skipped: no normalizer',
             f'{score.missing_predictions} points to score had no prediction',
         ]
@@ -150,13 +149,12 @@ def format_confidence(score) -> str:
     """The confidence intervals of a utility.metrics.normalized_error.Score, NE in percent."""
     ends = {'all': score.confidence['normalized_error'], **score.confidence['per_category']}
     errors = {'all': score.normalized_error, **score.per_category}
-    width = max(map(len, ends))
     title = f'{100 * score.confidence["level"]:g} % confidence intervals of NE %'
     rows = (
-        f'{name:{width}} {100 * errors[name]:9.4f}  [{100 * low:.4f}, {100 * high:.4f}]'
+        [name, f'{100 * errors[name]:.4f}', f'[{100 * low:.4f}, {100 * high:.4f}]']
         for name, (low, high) in ends.items()
     )
-    return '\n'.join([title, *rows])
+    return f'{title}\n{text_table(rows)}'
 
 
 def format_comparison(comparison, prediction: str, against: str) -> str:

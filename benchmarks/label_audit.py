@@ -22,6 +22,7 @@ from absl import flags
 from preprocessing.schema import KeypointSchema
 from preprocessing.tables import KeypointTable
 from utility.command_line import scripts
+from utility.command_line.text_table import text_table
 
 SHARES = {'sides': 0.03, 'in_out': 0.03, 'place': 0.03, 'same_place': 0.03}
 CONFIDENCES = (0.5, 0.9)
@@ -163,17 +164,14 @@ def format_counts(found: Mapping[str, Counts]) -> str:
     """A table for people, in percent."""
 
     def percent(part: int, whole: int) -> str:
-        return f'{100 * part / whole:10.1f}' if whole else f'{"-":>10}'
+        return f'{100 * part / whole:.1f}' if whole else '-'
 
-    head = ('made', 'suspected', 'found out', 'suspicions', 'precision')
-    lines = [f'{"":12}' + ''.join(f'{name:>11}' for name in head)]
+    rows = [['', 'made', 'suspected', 'found out', 'suspicions', 'precision']]
     for kind, one in found.items():
         shares = percent(one.suspected, one.made), percent(one.found_out, one.made)
-        lines.append(
-            f'{kind:12}{one.made:11d} {" ".join(shares)}{one.suspicions:11d} '
-            f'{percent(one.right, one.suspicions)}'
-        )
-    return '\n'.join(lines)
+        precision = percent(one.right, one.suspicions)
+        rows.append([kind, one.made, *shares, one.suspicions, precision])
+    return text_table(rows)
 
 
 def draw_garments(count: int, size: int, seed: int) -> tuple[KeypointTable, np.ndarray]:

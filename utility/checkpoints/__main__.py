@@ -20,6 +20,7 @@ from absl import flags
 from config import UserError
 from utility.checkpoints.variables import is_state, list_variables
 from utility.command_line import scripts
+from utility.command_line.text_table import text_table
 
 
 def main(positional: list[str]) -> None:
@@ -39,13 +40,13 @@ def main(positional: list[str]) -> None:
 
 
 def _list(path: str) -> None:
-    rows = list_variables(path)
-    total = 0
-    for name, shape, dtype in rows:
-        print(f'{name:70s} {dtype:10s} {"x".join(map(str, shape)) or "scalar"}')
-        if not is_state(name):
-            total += math.prod(shape)
-    print(f'{len(rows)} tensors; {total:,} numbers of the network, without optimiser state')
+    variables = list_variables(path)
+    total = sum(math.prod(shape) for name, shape, _ in variables if not is_state(name))
+    rows = (
+        (name, dtype, 'x'.join(map(str, shape)) or 'scalar') for name, shape, dtype in variables
+    )
+    print(text_table(rows, left=3))
+    print(f'{len(variables)} tensors; {total:,} numbers of the network, without optimiser state')
 
 
 def _average(run_dir: str, kind: str, count: int, data_dir: str | None) -> None:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from utility.command_line.text_table import text_table
 from utility.ensembles.choice import ALONE, NUM_FOLDS, Candidate, Choice
 from utility.ensembles.selection import Selection
 from utility.statistics.bootstrap import LEVEL, Interval, picture_sums, ratio_interval
@@ -73,10 +74,9 @@ def to_text(choice: Choice, gains: Sequence[Gain]) -> str:
         for candidate in choice.candidates
         if not (candidate.method == ALONE and candidate.model in complete)
     ]
-    width = max(len(label) for label, _ in rows)
     chosen = choice.chosen
-    lines = [f'{"NE %":{width}} {len(chosen.distances)} images, learned ones in {NUM_FOLDS} folds']
-    lines += [f'{label:{width}} {100 * error:9.4f}' for label, error in rows]
+    lines = [f'NE % of {len(chosen.distances)} images, learned ones in {NUM_FOLDS} folds']
+    lines.append(text_table([label, f'{100 * error:.4f}'] for label, error in rows))
     if len(complete) < len(choice.singles):
         lines.append('A point that a submission lacks counts as predicted at pixel (-1, -1).')
     lines += ['', f'chosen: {chosen.label}, NE {100 * chosen.error:.4f} %']
@@ -101,11 +101,13 @@ def _gain_line(gain: Gain) -> str:
 
 def selection_to_text(selection: Selection) -> str:
     """The sets of models that were tried, the best first."""
-    rows = [(' + '.join(_names(selection, models)), error) for models, error in selection.ranked]
-    width = max(len(label) for label, _ in rows)
-    lines = [f'{label:{width}} {100 * error:9.4f}' for label, error in rows[:_MAX_SETS_SHOWN]]
-    more = len(rows) - len(lines)
-    return '\n'.join(['NE % of sets of models', *lines, *([f'and {more} more'] * (more > 0))])
+    rows = [
+        (' + '.join(_names(selection, models)), f'{100 * error:.4f}')
+        for models, error in selection.ranked
+    ]
+    lines = ['NE % of sets of models', text_table(rows[:_MAX_SETS_SHOWN])]
+    more = len(rows) - _MAX_SETS_SHOWN
+    return '\n'.join([*lines, *([f'and {more} more'] * (more > 0))])
 
 
 def _names(selection: Selection, models: Sequence[int]) -> list[str]:

@@ -12,57 +12,6 @@ from utility.errors.subsets import SUBSETS
 from utility.metrics.normalized_error import PCK_THRESHOLDS
 from utility.visualization import html_page
 
-_TEMPLATE = """
-{% extends 'page.html' %}
-{% from 'parts.html' import show_table, show_picture %}
-{% block main %}
-<p>{{ report.source }}: NE {{ '%.4f' % (100 * report.normalized_error) }} % over
-{{ report.points }} points of {{ report.images }} pictures, of which {{ report.skipped_images }}
-without a normaliser are skipped; {{ report.missing_predictions }} points to score have no
-prediction.</p>
-<nav aria-label="Contents"><ul>
-{% for table in tables %}
-<li><a href="#table{{ loop.index }}">{{ table.caption }}</a></li>
-{% endfor %}
-{% for section in sections %}
-<li><a href="#{{ section.kind }}">Worst: {{ section.title }}</a></li>
-{% endfor %}
-</ul></nav>
-{% for table in tables %}
-<h2 id="table{{ loop.index }}">{{ table.caption }}</h2>
-{% if loop.first %}
-<dl>
-{% for kind in report.kinds %}
-<dt><strong>{{ kinds[kind].title }}</strong></dt><dd>{{ kinds[kind].meaning }}</dd>
-{% endfor %}
-</dl>
-<p>{{ fixed }} The similarity of points at a distance d is exp(-d² / 2k²) with k =
-{{ '%g' % report.similarity_scale }}: a point is good within
-{{ '%.1f' % (100 * report.good_within) }} % of the normaliser, and found within
-{{ '%.1f' % (100 * report.found_within) }} %.</p>
-{% endif %}
-{{ show_table(table) }}
-{% endfor %}
-<h2>Worst pictures</h2>
-<p>Crosses are answers. Discs, named where they are few, are the predictions that have the error,
-joined to their answers by yellow lines. Points of the left are red, of the right blue, of the
-middle green.
-Distances are in percent of the normaliser. {% if report.pictures_lacking %}
-Of {{ report.pictures_lacking }} there was no picture: their points are on grey.{% endif %}</p>
-{% for section in sections %}
-<h3 id="{{ section.kind }}">{{ section.title }}</h3>
-<p class="muted">{{ section.meaning }}</p>
-<ul class="gallery">
-{% for figure in section.figures %}
-<li><figure>{{ show_picture(figure.picture) }}
-<figcaption><strong>{{ '%.4f' % (100 * figure.cost) }} of NE %</strong>, {{ figure.category }}<br>
-{{ figure.image_id }}<br>{{ figure.points }}</figcaption></figure></li>
-{% endfor %}
-</ul>
-{% endfor %}
-{% endblock %}
-"""
-
 
 class Figure(NamedTuple):
     """One of the worst pictures of a kind.
@@ -97,7 +46,7 @@ def section(kind: str, figures: list[Figure]) -> Section:
 
 def write_page(path: str | os.PathLike, report: Mapping, sections: Sequence[Section]) -> None:
     """Writes the page of a report as eval_errors makes it: it is complete or not there."""
-    template = html_page.environment({'errors.html': _TEMPLATE}).get_template('errors.html')
+    template = html_page.template(__file__, 'errors.html')
     values = {
         'title': 'Where NE comes from',
         'report': report,

@@ -25,60 +25,6 @@ from utility.labels.suspicions import KINDS, Suspicion
 from utility.visualization import html_page
 from utility.visualization.draw import draw_error
 
-_STYLE = """
-fieldset { margin: .5rem 0; padding: .4rem .8rem; border: 1px solid var(--line);
-  border-radius: .4rem; }
-fieldset label { display: inline-block; margin: .2rem .9rem .2rem 0; }
-li.card { content-visibility: auto; contain-intrinsic-size: auto 26rem; }
-@supports not selector(:has(*)) { fieldset { display: none; } }
-{% for group, names in filters.items() %}
-{% for name in names %}
-body:has(#{{ group }}-{{ name }}:checked) li.card:not(.{{ group }}-{{ name }}) { display: none; }
-{% endfor %}
-{% endfor %}
-"""
-_TEMPLATE = """
-{% extends 'page.html' %}
-{% from 'parts.html' import show_picture %}
-{% block main %}
-<style>
-{% include 'audit.css' %}
-</style>
-<p>{{ found }} suspicions in {{ pictures }} pictures; {% if shown < found %}the
-{{ shown }} worst of them are shown{% else %}all are shown{% endif %}, sorted by what they probably
-cost. Crosses are the annotations; discs, joined to them by yellow lines, are where points should
-be, or the points concerned where no other place is suggested. Points of the left are red, of the
-right blue, of the middle green. Costs are in normalisers, the length by which errors are
-divided.</p>
-<p>To correct annotations: delete the lines of {{ corrections }} that you do not agree with, change
-others where you know better, and give the file to convert_tfrecords.py --corrections. An exchange
-needs the lines of both points.</p>
-{% for group, names in filters.items() %}
-<fieldset><legend>Show by {{ group }}</legend>
-<label><input type="radio" name="{{ group }}" checked> all ({{ shown }})</label>
-{% for name, count in names.items() %}
-<label><input type="radio" name="{{ group }}" id="{{ group }}-{{ name }}">
-{{ kinds.get(name, name) }} ({{ count }})</label>
-{% endfor %}
-</fieldset>
-{% endfor %}
-<h2>Suspicions</h2>
-<ul class="gallery">
-{% for card in cards %}
-<li class="card category-{{ card.category }} kind-{{ card.kind }}"><figure>
-{% if card.picture %}
-{{ show_picture(card.picture) }}
-{% endif %}
-<figcaption><strong>{{ loop.index }}. {{ kinds[card.kind] }}</strong><br>
-{{ card.category }}, {{ card.points }}<br>
-confidence {{ '%.0f' % ([100 * card.confidence, 99]|min) }} %, cost {{ '%.2f' % card.cost }},
-{{ card.lines }}<br>
-<span class="muted">{{ card.image_id }}</span></figcaption></figure></li>
-{% endfor %}
-</ul>
-{% endblock %}
-"""
-
 
 class Audit(NamedTuple):
     """What a page shows.
@@ -129,9 +75,7 @@ def write_page(path: str | os.PathLike, audit: Audit, files: Sequence[str]) -> N
             },
             'cards': _cards(audit, directory),
         }
-        sources = {'audit.html': _TEMPLATE, 'audit.css': _STYLE}
-        template = html_page.environment(sources).get_template('audit.html')
-        html_page.write_page(path, template, values)
+        html_page.write_page(path, html_page.template(__file__, 'audit.html'), values)
 
 
 def _place(directory: str, number: int) -> pathlib.Path:

@@ -21,26 +21,6 @@ FILE = 'curves.html'
 _ERROR = log.ERROR
 _MOST_ROWS = 20  # of the table of evaluations
 
-_TEMPLATE = """
-{% extends 'page.html' %}
-{% from 'parts.html' import show_table %}
-{% from 'charts.html' import show_chart %}
-{% block main %}
-<p>{{ summary }}</p>
-{% for title, chart in charts.items() %}
-<section>
-<h2>{{ title }}</h2>
-{{ show_chart(chart) }}
-</section>
-{% endfor %}
-<h2>{{ table.caption }}</h2>
-{{ show_table(table) }}
-<p class="muted">Of a line with many numbers means of neighbours are drawn, and their range in a
-lighter shade. Axes are logarithmic where the largest number is ten times the smallest or more.
-Everything is in metrics.csv and evaluations.csv.</p>
-{% endblock %}
-"""
-
 
 def make_evaluation_callback(folder: str) -> evaluations.EvaluationCallback:
     """The reaction that writes the page of the network in `folder`.
@@ -68,8 +48,7 @@ def write_page(folder: str, step: int) -> None:
     found = evaluations.read(folder, up_to=step)
     lines = _lines(taken, found)
     drawn = {title: charts.draw(title, of_title, step) for title, of_title in lines.items()}
-    sources = {'charts.html': charts.TEMPLATE, 'curves.html': _TEMPLATE}
-    template = html_page.environment(sources).get_template('curves.html')
+    template = html_page.template(__file__, 'curves.html')
     path = os.path.abspath(folder) if '://' not in folder else folder
     values = {
         'title': 'Training of ' + '/'.join(path.rstrip('/').split('/')[-2:]),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html.parser
 import os
+import re
 
 import pytest
 import tensorflow as tf
@@ -46,18 +47,17 @@ class _Page(html.parser.HTMLParser):
         assert tag not in ('script', 'link', 'iframe', 'object', 'embed', 'img')
         for name, value in attributes:
             assert name not in ('src', 'srcset', 'data') and not name.startswith('on')
-            assert name != 'href' or value.startswith('#')
-            assert 'url(' not in (value or '')
-        if tag not in ('meta', 'circle', 'line', 'polyline', 'polygon'):
+            assert name not in ('href', 'xlink:href') or value.startswith('#')
+            assert not re.search(r'url\((?!#)', value or '')
+        if tag != 'meta':
             self.opened.append(tag)
 
     def handle_startendtag(self, tag, attributes):
         self.handle_starttag(tag, attributes)
-        assert tag not in self.opened[-1:]
+        self.opened.pop()
 
     def handle_endtag(self, tag):
-        if tag != 'circle':
-            assert self.opened.pop() == tag
+        assert self.opened.pop() == tag
 
     def handle_data(self, data):
         if self.opened and self.opened[-1] in ('h1', 'h2'):
@@ -93,7 +93,7 @@ def test_a_page_of_ten_thousand_rows_stays_small(tmp_path):
     _write(tmp_path, num_rows=10_000, num_evaluations=1)
     curves.write_page(str(tmp_path), 200_000)
     _read(tmp_path)
-    assert (tmp_path / curves.FILE).stat().st_size < 150_000
+    assert (tmp_path / curves.FILE).stat().st_size < 250_000
 
 
 def test_the_table_has_the_last_evaluations_and_the_best(tmp_path):

@@ -18,7 +18,6 @@ from utility.checkpoints import variables as checkpoints
 from utility.optim import schedules, training_step
 from utility.train.model_fn import Task, make_model_fn
 from utility.train.plan import Plan
-from utility.visualization import text_chart
 from utility.visualization.html_page import Table
 
 v1 = tf.compat.v1
@@ -99,9 +98,26 @@ def _schedule(experiment: Experiment, plan: Plan) -> Iterator[str]:
         f'learning rate over {epochs:.4g} epochs ({experiment.schedule.name}): '
         f'{rates[0]:g} at first, {rates.max():g} at most, {rates[-1]:g} in the last step'
     )
-    yield from text_chart.text_chart(rates)
+    yield from text_chart(rates)
     if experiment.schedule.name == 'plateau':
         yield 'It falls where the validation NE does not; that is not known before.'
+
+
+def text_chart(values: np.ndarray, width: int = 72, height: int = 12) -> list[str]:
+    """Draws values [N], none negative, from the first to the last, for a terminal.
+
+    The axis at the left begins at 0. A column that stands for several values is filled from the
+    lowest to the highest of them, so that nothing between two columns is lost.
+    """
+    parts = np.array_split(np.asarray(values, np.float64), min(width, len(values)))
+    top = max(max(map(np.max, parts)), 1e-300)
+    ends = [[round(f(part) / top * (height - 1)) for f in (np.min, np.max)] for part in parts]
+    labels = {height - 1: f'{top:.3g}', 0: '0'}
+    lines = []
+    for row in range(height - 1, -1, -1):
+        cells = (' *'[low <= row <= high] for low, high in ends)
+        lines.append(f'{labels.get(row, ""):>9} |{"".join(cells)}'.rstrip())
+    return lines
 
 
 def _variables(experiment: Experiment, variables, trainable) -> Iterator[str]:

@@ -34,15 +34,6 @@ LOWEST, HIGHEST = 1e-7, 10.0
 TABLE, PAGE = 'learning_rate_finder.csv', 'learning_rate_finder.html'
 _REACH = 3  # updates to each side that a loss is averaged with
 _DIVERGED = 4.0  # times the lowest loss so far
-_TEMPLATE = """
-{% extends 'page.html' %}
-{% from 'charts.html' import show_chart %}
-{% block main %}
-<p>{{ text }}.</p>
-{{ show_chart(chart) }}
-<p class="muted">{{ note }}</p>
-{% endblock %}
-"""
 
 
 class Ramp(NamedTuple):
@@ -193,7 +184,6 @@ def _write_page(path: str, ramp: Ramp, finding: Finding) -> None:
         charts.Line('mean of neighbours', ramp.rates[:shown], finding.smoothed),
     ]
     scale = charts.Scale('learning rate', float(ramp.rates[0]), is_log=True)
-    sources = {'charts.html': charts.TEMPLATE, 'finder.html': _TEMPLATE}
     values = {
         'title': 'Learning rates',
         'text': finding,
@@ -201,4 +191,4 @@ def _write_page(path: str, ramp: Ramp, finding: Finding) -> None:
         'note': f'{len(ramp.rates)} updates, the rate of each the same factor above the one before '
         f'it; shown as far as the loss is finite and below {_DIVERGED:g} times its lowest.',
     }
-    html_page.write_page(path, html_page.environment(sources).get_template('finder.html'), values)
+    html_page.write_page(path, html_page.template(__file__, 'learning_rate_finder.html'), values)

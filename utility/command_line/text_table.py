@@ -1,0 +1,29 @@
+"""Tables for a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+
+def text_table(rows: Iterable[Sequence[object]], left: int = 1) -> str:
+    """Aligns the cells of rows; rows may lack cells at their end.
+
+    Args:
+        rows: The cells, the titles among them.
+        left: How many columns are aligned to the left; the others are to the right.
+
+    Returns:
+        A line for each row, without a line break at the end.
+    """
+    texts = [[str(cell) for cell in row] for row in rows]
+    widths = [
+        max(len(row[i]) for row in texts if i < len(row)) for i in range(max(map(len, texts)))
+    ]
+    lines = (
+        '  '.join(
+            cell.ljust(width) if i < left else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(row, widths))
+        )
+        for row in texts
+    )
+    return '\n'.join(line.rstrip() for line in lines)
