@@ -126,32 +126,66 @@ def _read_grid(path: str, schema: KeypointSchema) -> _Grid:
 
 def read_rows(path: str) -> tuple[list[list[str]], list[int]]:
     """The fields of the lines that are not blank, and the numbers of those lines."""
-    text = io.StringIO(_read_text(path), newline='')
-    reader = csv.reader(text, skipinitialspace=True, strict=True)
-    rows, lines, last_line = [], [], 0
+    split = split_rows(_read_text(path), skipinitialspace=True)
+    if split.broken:
+        raise UserError(f'{path}, line {split.broken[0]}: {split.broken[1]}')
+    if not split.rows:
+        raise UserError(f'{path}: the file is empty')
+    return split.rows, split.lines
+
+
+class Rows(NamedTuple):
+    """A CSV as far as its fields can be told apart.
+
+    Attributes:
+        rows: The fields of the lines that are not blank.
+        lines: The numbers of these lines, from 1.
+        blank: The numbers of the blank ones.
+        broken: The number of the line from which on it is no CSV, and why; None: it is one.
+    """
+
+    rows: list[list[str]]
+    lines: list[int]
+    blank: list[int]
+    broken: tuple[int, str] | None
+
+
+def split_rows(text: str, **dialect) -> Rows:
+    """Splits a text by csv.reader with these arguments; a field ends where its line ends."""
+    reader = csv.reader(io.StringIO(text, newline=''), strict=True, **dialect)
+    rows, lines, blank, broken, last_line = [], [], [], None, 0
     try:
         for row in reader:
             if reader.line_num != last_line + 1:
                 raise csv.Error('a quoted field goes on over the end of the line')
             last_line = reader.line_num
-            if any(row):
+            if any(field.strip() for field in row):
                 rows.append(row)
                 lines.append(last_line)
+            else:
+                blank.append(last_line)
     except csv.Error as error:
-        raise UserError(f'{path}, line {last_line + 1}: {error}') from error
-    if not rows:
-        raise UserError(f'{path}: the file is empty')
-    return rows, lines
+        broken = last_line + 1, str(error)
+    return Rows(rows, lines, blank, broken)
+
+
+def gunzipped(data: bytes) -> bytes:
+    """The content of a gzipped file; of any other, all of it.
+
+    Raises:
+        UserError: The file is gzipped and broken.
+    """
+    try:
+        return gzip.decompress(data) if data[:2] == b'\x1f\x8b' else data
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise UserError(f'broken gzip data: {error}') from error
 
 
 def _read_text(path: str) -> str:
-    data = read_bytes(path)
     try:
-        if data[:2] == b'\x1f\x8b':
-            data = gzip.decompress(data)
-        return data.decode('utf-8-sig')
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise UserError(f'{path}: broken gzip data: {error}') from error
+        return gunzipped(read_bytes(path)).decode('utf-8-sig')
+    except UserError as error:
+        raise UserError(f'{path}: {error}') from error
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b'\n') + 1
         raise UserError(f'{path}, line {line}: not UTF-8 text: {error.reason}') from error

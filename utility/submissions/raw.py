@@ -1,25 +1,28 @@
 """Submission files as they are: nothing that can be told about stops the reading.
 
-preprocessing.tables reads files that are to be used, and refuses a broken one at the first place.
-Here all such places are to be found.
+preprocessing.tables refuses a broken file at the first place that is wrong. Here, by the same
+splitting into rows and fields, all such places are to be found.
 """
 
 from __future__ import annotations
 
-import csv
-import gzip
-import io
 import os
-import zlib
 from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
+from config import UserError
 from preprocessing.files import read_bytes
 from preprocessing.schema import KeypointSchema
-from preprocessing.tables import EXTRA_CATEGORY, IMAGE_CATEGORY, IMAGE_ID
+from preprocessing.tables import (
+    EXTRA_CATEGORY,
+    IMAGE_CATEGORY,
+    IMAGE_ID,
+    gunzipped,
+    split_rows,
+)
 from utility.submissions.findings import ERROR, WARNING, Example, Finding, num_errors
 
 _BOM = '\ufeff'
@@ -42,13 +45,6 @@ class RawSubmission(NamedTuple):
     cells: dict[str, tuple[str, ...]]
 
 
-class _Rows(NamedTuple):
-    """The fields of lines that are not blank, and the numbers of those lines."""
-
-    fields: list[list[str]]
-    lines: list[int]
-
-
 def read_raw(
     path: str | os.PathLike, schema: KeypointSchema
 ) -> tuple[RawSubmission | None, list[Finding]]:
@@ -62,23 +58,23 @@ def read_raw(
         OSError: The file cannot be read.
     """
     text, findings = _text(read_bytes(path))
-    rows, found = _split(text)
+    rows, lines, found = _split(text)
     findings += found
-    if not rows.fields:
+    if not rows:
         return None, findings or _broken('the file is empty', Example(1))
-    names, num_header_rows, found = _names(rows, schema)
+    names, num_header_rows, found = _names(rows, lines[0], schema)
     findings += found
-    body = _Rows(rows.fields[num_header_rows:], rows.lines[num_header_rows:])
+    body = list(zip(rows, lines))[num_header_rows:]
     findings += _other_lengths(body, len(names))
-    kept = [i for i, row in enumerate(body.fields) if len(row) == len(names)]
+    kept = [(row, line) for row, line in body if len(row) == len(names)]
     # The first of several columns of one name counts.
-    columns = dict(reversed(list(zip(names, zip(*(body.fields[i] for i in kept))))))
+    columns = dict(reversed(list(zip(names, zip(*(row for row, _ in kept))))))
     if IMAGE_ID not in columns or IMAGE_CATEGORY not in columns:
         if not num_errors(findings):
-            findings += _broken('no rows below the header', Example(rows.lines[0]))
+            findings += _broken('no rows below the header', Example(lines[0]))
         return None, findings
     raw = RawSubmission(
-        lines=np.array([body.lines[i] for i in kept]),
+        lines=np.array([line for _, line in kept]),
         image_ids=np.array(columns[IMAGE_ID], dtype=object),
         categories=np.array(columns[IMAGE_CATEGORY], dtype=object),
         cells={name: columns[name] for name in schema.keypoints if name in columns},
@@ -94,9 +90,8 @@ def _broken(what: str, example: Example) -> list[Finding]:
 
 def _text(data: bytes) -> tuple[str, list[Finding]]:
     try:
-        if data[:2] == b'\x1f\x8b':
-            data = gzip.decompress(data)
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        data = gunzipped(data)
+    except UserError as error:
         return '', _broken('broken gzip data', Example(1, detail=str(error)))
     findings = []
     try:
@@ -113,8 +108,8 @@ def _text(data: bytes) -> tuple[str, list[Finding]]:
     return text, findings
 
 
-def _split(text: str) -> tuple[_Rows, list[Finding]]:
-    """The fields of the lines as far as they can be told apart."""
+def _split(text: str) -> tuple[list[list[str]], list[int], list[Finding]]:
+    """The fields of the lines as far as they can be told apart, and the numbers of the lines."""
     findings = []
     first = text.split('\n', 1)[0]
     separator = max(_OTHER_SEPARATORS, key=first.count)
@@ -123,36 +118,27 @@ def _split(text: str) -> tuple[_Rows, list[Finding]]:
         findings += Finding(ERROR, 'columns', what, 'separate them by commas', 'file').at(1)
     else:
         separator = ','
-    reader = csv.reader(io.StringIO(text, newline=''), delimiter=separator, strict=True)
-    rows, blank, end = _Rows([], []), [], 0
-    try:
-        for row in reader:
-            if reader.line_num != end + 1:
-                raise csv.Error('a quoted field goes on over the end of the line')
-            end = reader.line_num
-            if any(field.strip() for field in row):
-                rows.fields.append(row)
-                rows.lines.append(end)
-            else:
-                blank.append(end)
-    except csv.Error as error:
-        findings += _broken('not CSV from here on', Example(end + 1, detail=str(error)))
-    if rows.fields:
+    rows, lines, blank, broken = split_rows(text, delimiter=separator)
+    if broken:
+        findings += _broken('not CSV from here on', Example(broken[0], detail=broken[1]))
+    if rows:
         advice = 'delete them: some readers take them for pictures'
         blank_lines = Finding(WARNING, 'file', 'blank lines', advice, 'lines')
         findings += blank_lines.at(len(blank), map(Example, blank))
-    return rows, findings
+    return rows, lines, findings
 
 
-def _names(rows: _Rows, schema: KeypointSchema) -> tuple[list[str], int, list[Finding]]:
+def _names(
+    rows: list[list[str]], line: int, schema: KeypointSchema
+) -> tuple[list[str], int, list[Finding]]:
     """What each column holds, how many rows the header is, and what is wrong with it."""
     canonical = [IMAGE_ID, IMAGE_CATEGORY, *schema.keypoints]
-    first, line = rows.fields[0], rows.lines[0]
+    first = rows[0]
     clean = [name.strip().lower() for name in first]
     if not set(clean) & set(canonical):
         names = [*canonical, EXTRA_CATEGORY][: max(len(first), 2)]
         return names, 0, _of_header('there is no header', canonical, line)
-    if clean == canonical[:2] and len(rows.fields) > 1 and len(rows.fields[1]) == len(canonical):
+    if clean == canonical[:2] and len(rows) > 1 and len(rows[1]) == len(canonical):
         what = 'the header names only the first two columns'
         return canonical, 1, _of_header(what, canonical[2:], line)
     return clean, 1, _compare_header(first, clean, canonical, line)
@@ -182,11 +168,9 @@ def _of_header(what: str, names: Sequence[str], line: int) -> list[Finding]:
     return Finding(ERROR, 'columns', what, advice, 'columns').at(len(names), [example])
 
 
-def _other_lengths(rows: _Rows, width: int) -> list[Finding]:
+def _other_lengths(rows: list[tuple[list[str], int]], width: int) -> list[Finding]:
     examples = [
-        Example(line, row[0], f'{len(row)} fields')
-        for row, line in zip(rows.fields, rows.lines)
-        if len(row) != width
+        Example(line, row[0], f'{len(row)} fields') for row, line in rows if len(row) != width
     ]
     what = f'rows without {width} fields, not looked at any further'
     advice = f'write {width} fields in every row: id, category and a cell for each keypoint'
