@@ -8,8 +8,10 @@ stands in a directory that one process at a time writes.
 from __future__ import annotations
 
 import contextlib
+import csv
 import errno
 import fcntl
+import io
 import os
 import re
 import shutil
@@ -300,3 +302,10 @@ def _lock(descriptor: int, directory: str) -> bool:
             raise
         return False
     return True
+
+
+def csv_bytes(rows: Iterable[Iterable[object]]) -> bytes:
+    """Formats rows as CSV: UTF-8, a line feed after each."""
+    buffer = io.StringIO()
+    csv.writer(buffer, lineterminator='\n').writerows(rows)
+    return buffer.getvalue().encode()

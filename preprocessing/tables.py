@@ -19,7 +19,7 @@ import numpy as np
 from absl import logging
 
 from config import UserError
-from preprocessing.files import read_bytes, write_bytes
+from preprocessing.files import csv_bytes, read_bytes, write_bytes
 from preprocessing.schema import KeypointSchema
 
 IMAGE_ID = 'image_id'
@@ -292,9 +292,6 @@ def write_table(path: str | os.PathLike, table: KeypointTable, schema: KeypointS
     cells = np.full(present.shape, '_'.join([str(ABSENT_INDEX)] * 3), dtype=object)
     (x, y), v = indices[present].astype(np.int64).T.tolist(), table.visibility[present].tolist()
     cells[present] = [f'{x}_{y}_{v}' for x, y, v in zip(x, y, v)]
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator='\n')
-    writer.writerow([IMAGE_ID, IMAGE_CATEGORY, *schema.keypoints])
-    writer.writerows(zip(table.image_ids, table.categories, *cells.T.tolist()))
-    data = buffer.getvalue().encode()
+    rows = zip(table.image_ids, table.categories, *cells.T.tolist())
+    data = csv_bytes([[IMAGE_ID, IMAGE_CATEGORY, *schema.keypoints], *rows])
     write_bytes(path, gzip.compress(data, mtime=0) if os.fspath(path).endswith('.gz') else data)

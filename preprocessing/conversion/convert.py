@@ -13,8 +13,6 @@ moment.
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import math
 import posixpath
@@ -287,16 +285,9 @@ def _describe(
 
 
 def _write_rejected(path: str, rejected: Iterable[Rejected]) -> None:
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator='\n')
-    writer.writerow(['image_id', 'reason'])
-    writer.writerows([one.image_id, one.reason] for one in rejected)
-    _write_text(path, buffer.getvalue())
+    rows = [['image_id', 'reason'], *([one.image_id, one.reason] for one in rejected)]
+    files.write_bytes(path, files.csv_bytes(rows))
 
 
 def _write_info(path: str, info: Mapping[str, Any]) -> None:
-    _write_text(path, json.dumps(info, indent=2) + '\n')
-
-
-def _write_text(path: str, text: str) -> None:
-    files.write_bytes(path, text.encode())
+    files.write_bytes(path, (json.dumps(info, indent=2) + '\n').encode())

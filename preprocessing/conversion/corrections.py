@@ -8,9 +8,7 @@ Coordinates are as in the annotations, indices of pixels; an absent point is -1,
 from __future__ import annotations
 
 import collections
-import csv
 import hashlib
-import io
 import math
 import os
 import posixpath
@@ -21,7 +19,7 @@ import numpy as np
 
 from config import UserError
 from preprocessing.datasets import Annotation
-from preprocessing.files import read_bytes, write_bytes
+from preprocessing.files import csv_bytes, read_bytes, write_bytes
 from preprocessing.schema import KeypointSchema
 from preprocessing.tables import ABSENT_INDEX, IMAGE_ID, MAX_COORDINATE, read_rows
 
@@ -133,13 +131,11 @@ def _parse_cell(fields: Mapping[str, str], names: Sequence[str]) -> Cell:
 
 def write_corrections(path: str | os.PathLike, corrections: Iterable[Correction]) -> None:
     """Writes a file for read_corrections; lines do not count."""
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator='\n')
-    writer.writerow(COLUMNS)
+    rows = [COLUMNS]
     for one in corrections:
         cells = [f'{value:g}' for value in (*one.before, *one.after)]
-        writer.writerow([one.image_id, one.keypoint, *cells, one.kind, one.score])
-    write_bytes(path, buffer.getvalue().encode())
+        rows.append([one.image_id, one.keypoint, *cells, one.kind, one.score])
+    write_bytes(path, csv_bytes(rows))
 
 
 def correct(

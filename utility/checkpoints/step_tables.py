@@ -54,8 +54,8 @@ def write(path: str, rows: Mapping[int, Row], names: Iterable[str] = ()) -> None
 
     names = list(names)
     names += sorted({name for row in rows.values() for name in row} - set(names))
-    lines = [_line([STEP, *names]), *(_row_line(step, rows[step], names) for step in sorted(rows))]
-    files.write_bytes(path, ''.join(lines).encode(), rewrites=True)
+    cells = [[STEP, *names], *(_cells(step, rows[step], names) for step in sorted(rows))]
+    files.write_bytes(path, files.csv_bytes(cells), rewrites=True)
 
 
 def forget_after(path: str, step: int) -> list[int]:
@@ -86,18 +86,12 @@ class GrowingTable:
 
     def add(self, step: int, row: Row) -> None:
         """Adds a row; it is in the file when this returns."""
-        self._file.write(_row_line(step, row, self._names))
+        self._file.write(files.csv_bytes([_cells(step, row, self._names)]))
         self._file.flush()
 
     def close(self) -> None:
         self._file.close()
 
 
-def _row_line(step: int, row: Row, names: Iterable[str]) -> str:
-    return _line([step, *(row.get(name, '') for name in names)])
-
-
-def _line(cells: Iterable) -> str:
-    text = io.StringIO()
-    csv.writer(text, lineterminator='\n').writerow(cells)
-    return text.getvalue()
+def _cells(step: int, row: Row, names: Iterable[str]) -> list:
+    return [step, *(row.get(name, '') for name in names)]
