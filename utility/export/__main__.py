@@ -15,7 +15,7 @@ from absl import flags
 from config import UserError
 from utility.command_line import scripts
 
-FORMAT_NAMES = ('saved_model', 'onnx', 'tflite')
+FORMAT_NAMES = ('saved_model', 'onnx', 'tflite', 'web')
 PRECISION_NAMES = ('float32', 'float16', 'int8')
 
 

@@ -17,7 +17,8 @@ _OPSET = 17
 _FILE = 'model.onnx'
 
 
-def _write(graph: ExportGraph, settings: Settings, folder: str) -> Sequence[str]:
+def write(graph: ExportGraph, settings: Settings, folder: str) -> Sequence[str]:
+    """Writes the file; see FORMATS."""
     path = os.path.join(folder, _FILE)
     _convert(graph, path)
     return [_FILE]
@@ -43,4 +44,4 @@ def _convert(graph: ExportGraph, path: str) -> None:
     onnx.save(model, path)
 
 
-FORMATS.register('onnx')(Format(_write, run_onnx.start, ('float32',), 'onnxruntime'))
+FORMATS.register('onnx')(Format(write, run_onnx.start, ('float32',), 'onnxruntime'))

