@@ -344,14 +344,18 @@ class OptimizerConfig:
     """The optimiser.
 
     Attributes:
-        name: Name in utility.optim.rules.OPTIMIZERS.
+        name: 'momentum', 'sgdw', 'adam', 'adamw', or 'tfa/<Name>' of TensorFlow Addons, as
+            utility/optim/addons.py lists them.
         learning_rate: The base rate, that the schedule multiplies.
         momentum: Of 'momentum' and 'sgdw'; beta_1 of 'adam' and 'adamw'.
         nesterov: Of 'momentum' and 'sgdw': the gradient is taken ahead (Sutskever et al. 2013).
         beta_2, epsilon: Of 'adam' and 'adamw'.
+        options: Keyword arguments of an optimiser of TensorFlow Addons, such as beta_1; not its
+            learning rate and weight decay.
         weight_decay: Of 'momentum' and 'adam' the coefficient of an L2 loss, whose gradient is
             added; losses that are shown are without it. Of 'sgdw' and 'adamw' the share, times the
-            learning rate, by which weights shrink at each update.
+            learning rate, by which weights shrink at each update. Of 'tfa/<Name>' its own decay,
+            or an L2 loss where it has none; addons.ACCEPTED tells which.
         decay_kinds: What decays: 'kernel' of convolutions and products, 'bias', 'norm' (scale and
             shift of normalisations, layer scale).
         clip_norm: The gradient of all variables together, that of the L2 loss included, is scaled
@@ -370,6 +374,7 @@ class OptimizerConfig:
     nesterov: bool = False
     beta_2: float = 0.999
     epsilon: float = 1e-8
+    options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     weight_decay: float = 1e-5
     decay_kinds: tuple[str, ...] = ('kernel',)
     clip_norm: float = 0.0

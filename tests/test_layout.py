@@ -24,7 +24,6 @@ FLOORS = (
     {'utility.checkpoints', 'utility.inspection', 'utility.labels', 'utility.submissions'},
     {'utility.pretrained', 'utility.distribute', 'utility.predict', 'utility.ensembles'},
     {'utility.train', 'utility.errors', 'utility.export'},
-    {'utility.search_space', 'utility.sweep_table', 'utility.attempts'},
     {'utility.sweep'},
     {'demos'},
     {'scripts', 'benchmarks'},

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import tensorflow as tf
 
 from config import OptimizerConfig, Registry, UserError
+from utility.optim import addons
 
 OPTIMIZERS = Registry(
     'optimizer',
@@ -23,27 +24,32 @@ class Update(NamedTuple):
         rate: Learning rate, float32 [].
         count: Updates that were made before this one, float32 [].
         config: The optimiser.
+        decay: config.weight_decay where the weight decays, else 0.
     """
 
     rate: tf.Tensor
     count: tf.Tensor
     config: OptimizerConfig
+    decay: float = 0.0
 
 
 class Rule(NamedTuple):
     """How a gradient moves a weight.
 
     Attributes:
-        slots: Names of the variables that are kept for each weight, of its shape, 0 at first.
+        slots: f(config) -> what is kept for each weight: name -> f(shape, dtype), its value at
+            first. The variable is called 'weight/name'.
         move: f(weight, gradient, slots, update) -> the operation.
         options: The fields of OptimizerConfig that only some rules use and this one does.
-        decoupled: Weights shrink by themselves (Loshchilov & Hutter 2019) and not by an L2 loss.
+        decay: What weight_decay is: the coefficient of an L2 'loss' (Loshchilov & Hutter 2019 tell
+            why that is another thing); the share, times the rate, by which weights shrink before
+            each 'step'; or a part of the 'rule'.
     """
 
-    slots: tuple[str, ...]
+    slots: Callable[[OptimizerConfig], Mapping[str, Callable]]
     move: Callable[..., tf.Operation]
     options: tuple[str, ...]
-    decoupled: bool = False
+    decay: str = 'loss'
 
 
 def _momentum(weight, gradient, slots, update: Update) -> tf.Operation:
@@ -78,12 +84,25 @@ def _adam(weight, gradient, slots, update: Update) -> tf.Operation:
     )
 
 
-_SGD = Rule(('Momentum',), _momentum, ('nesterov',))
-_ADAM = Rule(('Adam', 'Adam_1'), _adam, ('beta_2', 'epsilon'))
+def _zeros(*names: str) -> Callable[[OptimizerConfig], Mapping[str, Callable]]:
+    return lambda config: dict.fromkeys(names, tf.zeros)
+
+
+_SGD = Rule(_zeros('Momentum'), _momentum, ('momentum', 'nesterov'))
+_ADAM = Rule(_zeros('Adam', 'Adam_1'), _adam, ('momentum', 'beta_2', 'epsilon'))
 OPTIMIZERS.register('momentum')(_SGD)
 OPTIMIZERS.register('adam')(_ADAM)
-OPTIMIZERS.register('sgdw')(_SGD._replace(decoupled=True))
-OPTIMIZERS.register('adamw')(_ADAM._replace(decoupled=True))
+OPTIMIZERS.register('sgdw')(_SGD._replace(decay='step'))
+OPTIMIZERS.register('adamw')(_ADAM._replace(decay='step'))
+for _name, _decay in addons.ACCEPTED.items():
+    OPTIMIZERS.register(addons.PREFIX + _name)(
+        Rule(
+            addons.initial_slots,
+            addons.move,
+            ('options',),
+            decay='loss' if _decay == 'loss' else 'rule',
+        )
+    )
 
 
 def check_optimizer(config: OptimizerConfig) -> None:
@@ -92,13 +111,23 @@ def check_optimizer(config: OptimizerConfig) -> None:
     Raises:
         UserError: So it is; names the setting.
     """
-    own = OPTIMIZERS.get(config.name).options
+    is_addon = config.name.startswith(addons.PREFIX)
+    if is_addon:
+        addons.check_addon(config)
+    used = OPTIMIZERS.get(config.name).options
     rules = {name: OPTIMIZERS.get(name) for name in OPTIMIZERS.names()}
     for field in dataclasses.fields(config):
         users = [name for name, rule in rules.items() if field.name in rule.options]
+        users = [name for name in users if not name.startswith(addons.PREFIX)] or ['tfa/<Name>']
+        is_special = any(field.name in rule.options for rule in rules.values())
         value = getattr(config, field.name)
-        if users and field.name not in own and value != field.default:
+        if (
+            is_special
+            and field.name not in used
+            and value != getattr(OptimizerConfig(), field.name)
+        ):
+            instead = '; its own settings are optimizer.options.*' if is_addon else ''
             raise UserError(
                 f'optimizer.{field.name}={value!r}: optimizer.name={config.name!r} has no use for '
-                f'it; {" and ".join(users)} have'
+                f'it; {" and ".join(users)} have{instead}'
             )

@@ -64,7 +64,7 @@ def training_step(
     # What is computed again must be in turn; all else is faster as it comes.
     gradients = gradients_of(loss / replicas, variables, gate_gradients=options.recompute)
     pairs = [(g, v) for g, v in zip(gradients, variables) if g is not None]
-    if not OPTIMIZERS.get(config.name).decoupled:
+    if OPTIMIZERS.get(config.name).decay == 'loss':
         pairs = with_weight_decay(config, pairs, replicas)
 
     def across_replicas(strategy, pairs, rate):
@@ -120,10 +120,10 @@ class _Updater:
         self._count = updates_before(self._steps_before, config)
         self._rate = self._local(rate)
         # Of the whole variable: those of further replicas have other names.
-        shrinks = self._rule.decoupled
-        self._shrinks = [shrinks and decays(config, weight) for weight in self._weights]
+        self._decays = [decays(config, weight) for weight in self._weights]
         # Made here, because within tf.cond they would be made anew.
-        self._slots = [self._make(name) for name in self._rule.slots]
+        slots = self._rule.slots(config)
+        self._slots = [self._make(name, initial) for name, initial in slots.items()]
         self._slow = self._make('Lookahead') if config.lookahead_steps else []
         self._sums = self._make('Gradient') if config.accumulate > 1 else []
 
@@ -172,11 +172,12 @@ class _Updater:
         """One update of the weights, and with Lookahead what comes before and after it."""
         config = self._config
         scale = self._scale(gradients)
-        update = Update(self._rate, tf.cast(self._count, tf.float32), config)
+        count, shrinks = tf.cast(self._count, tf.float32), self._rule.decay == 'step'
 
-        def move(weight, shrinks, gradient, *slots):
+        def move(weight, does_decay, gradient, *slots):
             gradient = scale * gradient
-            if not shrinks:
+            update = Update(self._rate, count, config, config.weight_decay * does_decay)
+            if not (shrinks and does_decay):
                 return self._rule.move(weight, gradient, slots, update)
             # Once there is a gradient, all that it comes from has read the weight.
             with tf.control_dependencies([gradient]):
@@ -192,7 +193,7 @@ class _Updater:
             middle = slow + config.lookahead_alpha * (weight - slow)
             return tf.group(*[v.assign(middle, read_value=False) for v in (slow, weight)])
 
-        lists = (self._shrinks, gradients, *self._slots)
+        lists = (self._decays, gradients, *self._slots)
         if not self._slow:
             return self._each(move, *lists)
         first = tf.equal(self._count, 0)
@@ -224,13 +225,13 @@ class _Updater:
         """The value of one replica, of a value that is the same on all."""
         return self._strategy.experimental_local_results(value)[0]
 
-    def _make(self, name: str) -> list:
-        """A variable 'weight/name' for each weight, of its shape, 0 at first."""
+    def _make(self, name: str, initial: Callable = tf.zeros) -> list:
+        """A variable 'weight/name' for each weight, initial(shape, dtype) of it at first."""
 
         def make(weight):
             with tf.name_scope(weight.name.split(':')[0] + '/'):
                 return v1.Variable(
-                    lambda: tf.zeros(weight.shape, weight.dtype),
+                    lambda: initial(weight.shape, weight.dtype),
                     name=name,
                     trainable=False,
                     use_resource=True,
