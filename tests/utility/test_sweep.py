@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -24,9 +27,9 @@ STEPS = 12
 # What a recipe counts in epochs.
 COUNTED = ('schedule.decay_epochs=(10,20)', 'schedule.cycle_epochs=1')
 # Trains nothing: NE is 0.1 for each unit of the learning rate. With a rate of 3 it waits after the
-# first of several evaluations, with 8 it takes two seconds.
+# first of several evaluations, with 8 as long as a file is there.
 SCRIPT = """
-import pathlib, sys, time
+import os, pathlib, sys, time
 import config
 
 EXPERIMENT = config.Experiment(data=config.DataConfig(batch_size=2)).override(*{counted!r})
@@ -37,7 +40,7 @@ if __name__ == '__main__':
     settings = [sys.argv[i + 1] for i, word in enumerate(sys.argv) if word == '--set']
     experiment = EXPERIMENT.override(*settings)
     rate = experiment.optimizer.learning_rate
-    print('rate', rate, flush=True)
+    print('rate', rate, os.getpid(), flush=True)
     folder = pathlib.Path(given['--model_dir']) / given['--category']
     folder.mkdir(exist_ok=True)
     number = round(experiment.epochs / experiment.epochs_per_eval)
@@ -48,7 +51,8 @@ if __name__ == '__main__':
         partial.replace(folder / 'evaluations.csv')
         if end < number and rate == 3:
             time.sleep(60)
-    time.sleep(2 * (rate == 8))
+    while rate == 8 and os.path.exists({hold!r}):
+        time.sleep(0.05)
     print('done', flush=True)
 """
 RATES = 'optimizer.learning_rate='
@@ -63,7 +67,7 @@ def data_dir(tmp_path_factory):
 @pytest.fixture
 def script(tmp_path):
     path = tmp_path / 'train_nothing.py'
-    path.write_text(SCRIPT.format(counted=COUNTED, steps=STEPS))
+    path.write_text(SCRIPT.format(counted=COUNTED, steps=STEPS, hold=str(tmp_path / 'hold')))
     return str(path)
 
 
@@ -201,7 +205,7 @@ def test_a_run_that_is_worse_than_most_ends_early(tmp_path, script, data_dir):
     assert [row['outcome'] for row in rows] == [
         *['complete'] * 4, 'pruned after evaluation 1 of 3', 'complete'
     ]  # fmt: skip
-    assert (tmp_path / 's' / 'run-004' / sweep.OUTPUT).read_text() == 'rate 3.0\n'
+    assert 'done' not in (tmp_path / 's' / 'run-004' / sweep.OUTPUT).read_text()
     assert sweep.run_all(asked, str(tmp_path / 's')) == rows
 
 
@@ -306,44 +310,51 @@ def _command(script, data_dir, folder, steps, *words):
     return [sys.executable, '-m', 'utility.sweep', str(script), *told]
 
 
-def _kill_in(command, path):
-    """Starts a sweep and kills it, but not the training that it started, once a file is there."""
-    process = subprocess.Popen(command, cwd=ROOT)
-    deadline = time.monotonic() + 600
-    while not (path.exists() and path.read_text()):
-        assert process.poll() is None and time.monotonic() < deadline
-        time.sleep(0.05)
-    process.kill()
-    process.wait()
+@contextlib.contextmanager
+def _started_until(command, path, **options):
+    """A sweep in a process of its own, once a file is there; it is killed in the end, but not the
+    training that it has started.
+    """
+    process = subprocess.Popen(command, cwd=ROOT, **options)
+    try:
+        deadline = time.monotonic() + 900
+        while not (path.exists() and path.read_text()):
+            assert process.poll() is None and time.monotonic() < deadline
+            time.sleep(0.05)
+        yield process
+    finally:
+        process.kill()
+        process.wait()
 
 
 def test_a_killed_sweep_goes_on_when_its_training_has_ended(tmp_path, script, data_dir):
-    folder = tmp_path / 's'
+    folder, hold, log = tmp_path / 's', tmp_path / 'hold', tmp_path / 'log'
+    hold.touch()
     command = _command(script, data_dir, folder, STEPS, '--grid', f'{RATES}1,8,2')
-    _kill_in(command, folder / 'run-001' / sweep.OUTPUT)
+    with _started_until(command, folder / 'run-001' / sweep.OUTPUT):
+        pass
     done = (folder / sweep.RESULTS).read_text()
-    again = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert again.returncode == 0, again.stderr
-    assert 'an earlier process still works' in again.stderr
-    assert (folder / 'run-000' / sweep.OUTPUT).read_text() == 'rate 1.0\ndone\n'
-    assert (folder / 'run-001' / sweep.OUTPUT).read_text() == 2 * 'rate 8.0\ndone\n'
-    rows = list(csv.DictReader((folder / sweep.RESULTS).open()))
+    with log.open('w') as file, _started_until(command, log, stderr=file) as again:
+        assert 'an earlier process still works' in log.read_text()
+        hold.unlink()
+        assert again.wait() == 0
+    outputs = [(folder / f'run-00{i}' / sweep.OUTPUT).read_text() for i in range(3)]
+    starts = [len(re.findall('rate .*\ndone\n', output)) for output in outputs]
+    assert starts == [1, 2, 1] and outputs[1].count('\n') == 4
+    rows = list(csv.DictReader(io.StringIO((folder / sweep.RESULTS).read_text())))
     assert (folder / sweep.RESULTS).read_text().startswith(done)
     assert [row['normalized_error'] for row in rows] == ['0.100000', '0.800000', '0.200000']
-    assert again.stdout == (folder / sweep.PAGE).read_text()
 
 
 def test_an_interrupted_sweep_ends_its_training(tmp_path, script, data_dir):
-    folder = tmp_path / 's'
-    command = _command(script, data_dir, folder, STEPS, '--grid', f'{RATES}8')
-    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE)
-    output = folder / 'run-000' / sweep.OUTPUT
-    while not (output.exists() and output.read_text()):
-        time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
-    assert process.communicate()[1].endswith(b'interrupted\n') and process.returncode == 1
-    time.sleep(2)
-    assert output.read_text() == 'rate 8.0\n'
+    (tmp_path / 'hold').touch()
+    command = _command(script, data_dir, tmp_path / 's', STEPS, '--grid', f'{RATES}8')
+    output = tmp_path / 's' / 'run-000' / sweep.OUTPUT
+    with _started_until(command, output, stderr=subprocess.PIPE) as process:
+        process.send_signal(signal.SIGINT)
+        assert process.communicate()[1].endswith(b'interrupted\n') and process.returncode == 1
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(output.read_text().split()[-1]), 0)
 
 
 def test_what_is_missing_is_told():
@@ -368,16 +379,16 @@ TINY = (
 @pytest.mark.slow
 def test_a_killed_sweep_of_real_trainings_goes_on(tmp_path, data_dir):
     folder = tmp_path / 's'
-    words = ['--grid', 'seed=1,2', '--prune=3', *(w for tiny in TINY for w in ('--set', tiny))]
-    command = _command(ROOT / 'train_resnet18_dhn.py', data_dir, folder, 3, *words)
-    _kill_in(command, folder / 'run-001' / 'all' / 'evaluations.csv')
+    words = ['--grid', 'seed=1,2', '--prune=2', *(w for tiny in TINY for w in ('--set', tiny))]
+    command = _command(ROOT / 'train_resnet18_dhn.py', data_dir, folder, 2, *words)
+    with _started_until(command, folder / 'run-001' / 'all' / 'evaluations.csv'):
+        pass
     again = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert again.returncode == 0, again.stderr
-    rows = list(csv.DictReader((folder / sweep.RESULTS).open()))
+    rows = list(csv.DictReader(io.StringIO((folder / sweep.RESULTS).read_text())))
     assert [(row['run'], row['outcome']) for row in rows] == [
         ('run-000', 'complete'),
         ('run-001', 'complete'),
     ]
     assert all(float(row['normalized_error']) > 0 for row in rows)
     assert 'run-000:' not in again.stderr and 'run-001:' in again.stderr
-    assert '3 runs' not in again.stdout and '2 runs' in again.stdout

@@ -18,7 +18,7 @@ import os
 from absl import flags
 
 from config import UserError
-from utility.checkpoints.variables import is_state, list_variables
+from utility.checkpoints.variables import list_variables, network_names
 from utility.command_line import scripts
 from utility.command_line.text_table import text_table
 
@@ -41,7 +41,8 @@ def main(positional: list[str]) -> None:
 
 def _list(path: str) -> None:
     variables = list_variables(path)
-    total = sum(math.prod(shape) for name, shape, _ in variables if not is_state(name))
+    network = network_names(name for name, _, _ in variables)
+    total = sum(math.prod(shape) for name, shape, _ in variables if name in network)
     rows = (
         (name, dtype, 'x'.join(map(str, shape)) or 'scalar') for name, shape, dtype in variables
     )

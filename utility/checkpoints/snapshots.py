@@ -55,7 +55,7 @@ def read_weights(prefix: str) -> dict[str, np.ndarray]:
         UserError: There is no checkpoint, or it is damaged.
     """
     reader, _ = variables.open_checkpoint(prefix)
-    names = (n for n in reader.get_variable_to_shape_map() if not variables.is_state(n))
+    names = variables.network_names(reader.get_variable_to_shape_map())
     try:
         return {name: reader.get_tensor(name) for name in sorted(names)}
     except (tf.errors.OpError, RuntimeError, IndexError) as error:

@@ -9,7 +9,7 @@ import dataclasses
 import math
 import os
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -156,11 +156,21 @@ def variable_name(variable) -> str:
     return variable.name.split(':')[0]
 
 
-def is_state(name: str) -> bool:
-    """Whether a stored name is an optimiser's or a counter's rather than the network's."""
-    return not name.startswith(('backbone/', 'head/')) or name.endswith(
-        ('/Momentum', '/Adam', '/Adam_1', '/Lookahead', '/Gradient')
-    )
+def network_names(names: Iterable[str]) -> set[str]:
+    """Those of a checkpoint's or a graph's variables that are the network's.
+
+    What a training keeps for a variable, such as the slots of an optimiser, is named below it:
+    'head/a/kernel/Adam' where there is 'head/a/kernel'. Counters and averages stand elsewhere.
+    """
+    names = set(names)
+    inside = {name for name in names if name.startswith((BACKBONE, 'head/'))}
+    return {name for name in inside if name.rpartition('/')[0] not in names}
+
+
+def network_variables(variables: Sequence) -> list:
+    """Those of a graph's variables that are the network's, in their order."""
+    names = network_names(map(variable_name, variables))
+    return [variable for variable in variables if variable_name(variable) in names]
 
 
 def own_weights(path: str) -> Weights | None:
@@ -171,7 +181,7 @@ def own_weights(path: str) -> Weights | None:
     """
     reader, prefix = open_checkpoint(path)
     stored = reader.get_variable_to_shape_map()
-    shapes = {name: tuple(shape) for name, shape in stored.items() if not is_state(name)}
+    shapes = {name: tuple(stored[name]) for name in network_names(stored)}
     return Weights(path, 'this project', shapes, checkpoint=prefix) if shapes else None
 
 
@@ -210,7 +220,7 @@ def check_fit(path: str, variables: Sequence) -> None:
         UserError: The checkpoint lacks a variable or has it in another shape, or is not readable.
     """
     weights = own_weights(path) or Weights(path, 'nobody', {})
-    own = {variable_name(v): v for v in variables if not is_state(variable_name(v))}
+    own = {variable_name(v): v for v in network_variables(variables)}
     report = compare(weights, list(own.values()))
     differing = sorted(report.mismatched + report.missing)
     if differing:

@@ -20,6 +20,7 @@ from absl import logging
 from config import OptimizerConfig, UserError
 from utility.distribute import cluster as clusters
 from utility.distribute.cluster import Cluster
+from utility.optim import addons
 
 STRATEGIES = ('none', 'mirrored', 'multi_worker', 'parameter_server')
 
@@ -78,6 +79,12 @@ class Distribution:
                     'makes updates of its own between those that are counted; leave it out or '
                     'take --strategy=multi_worker'
                 )
+        if optimizer.name.startswith(addons.PREFIX) and not self.is_in_step:
+            raise UserError(
+                f'optimizer.name={optimizer.name!r}: an update of it reads and writes a weight in '
+                'several operations, and with --strategy=parameter_server other workers move the '
+                'weight between them; take adam or --strategy=multi_worker'
+            )
 
     def check_networks(self, names: Sequence[str]) -> None:
         """Refuses several networks where the weights are with parameter servers.

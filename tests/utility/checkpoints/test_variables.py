@@ -36,6 +36,13 @@ def _variables(keypoints=24, extra=()):
     ]
 
 
+def test_what_is_named_below_a_variable_or_elsewhere_is_not_the_networks():
+    network = {'backbone/a/kernel', 'head/a/kernel', 'head/a/kernel_1', 'head/b/gamma'}
+    slots = {f'{name}/{slot}' for name in network for slot in ('Momentum', 'Adam_1', 'vhat')}
+    others = {'global_step', 'averaging/head/a/kernel', 'averaging/count', 'loss_scale/scale'}
+    assert checkpoints.network_names(network | slots | others) == network
+
+
 def test_everything_fits(saved):
     with tf.Graph().as_default():
         report = checkpoints.compare(checkpoints.own_weights(saved), _variables())

@@ -163,6 +163,13 @@ def test_updates_are_not_counted_where_workers_do_not_wait_for_each_other(field)
     strategies.Distribution(None, Cluster(JOBS, 'chief', 0)).check_optimizer(config)
 
 
+def test_updates_of_several_operations_are_refused_where_workers_do_not_wait_for_each_other():
+    config = OptimizerConfig(name='tfa/LAMB')
+    with pytest.raises(ValueError, match="optimizer.name='tfa/LAMB': an update of it reads"):
+        strategies.Distribution(None, Cluster(SERVERS, 'chief', 0)).check_optimizer(config)
+    strategies.Distribution(None, Cluster(JOBS, 'chief', 0)).check_optimizer(config)
+
+
 def test_cpus_are_divided_for_mirrored_only():
     with pytest.raises(ValueError, match='--logical_cpus=2: is for --strategy=mirrored only'):
         strategies.start('none', logical_cpus=2)

@@ -66,7 +66,7 @@ def describe(
     yield ''
     yield from _schedule(experiment, plan)
     graph = _training_graph(experiment, plan, data_dir, compute)
-    network = [v for v in graph.get_collection(v1.GraphKeys.GLOBAL_VARIABLES) if _is_network(v)]
+    network = checkpoints.network_variables(graph.get_collection(v1.GraphKeys.GLOBAL_VARIABLES))
     trainable = {v.name for v in graph.get_collection(v1.GraphKeys.TRAINABLE_VARIABLES)}
     yield ''
     yield from _variables(experiment, network, trainable)
@@ -147,10 +147,6 @@ def _size(num_bytes: int) -> str:
     return f'{num_bytes / 2**20:,.1f} MiB'
 
 
-def _is_network(variable) -> bool:
-    return not checkpoints.is_state(variable.name.split(':')[0])
-
-
 def _training_graph(experiment: Experiment, plan: Plan, data_dir: str, compute) -> tf.Graph:
     """The graph of a step on one device, as the model function makes it."""
     for step in (0, *([None] if plan.num_val else [])):
@@ -181,7 +177,7 @@ def estimate_memory(graph: tf.Graph) -> Memory:
     kept = {t.ref() for t in kept if t.op.type not in _NOT_ACTIVATIONS}
     trainable = graph.get_collection(v1.GraphKeys.TRAINABLE_VARIABLES)
     variables = graph.get_collection(v1.GraphKeys.GLOBAL_VARIABLES)
-    weights = [v for v in variables if _is_network(v)]
+    weights = checkpoints.network_variables(variables)
     names = {v.name for v in weights}
     return Memory(
         weights=sum(map(_num_bytes, weights)),
