@@ -77,6 +77,8 @@ def check_addon(config: OptimizerConfig) -> None:
             raise UserError(f'{key}={value!r}: must be of type {allowed[-1].__name__}')
         if option.startswith('beta') and not 0 <= value < 1:
             raise UserError(f'{key}={value!r}: must be in [0, 1)')
+        if option == 'sma_threshold' and value <= 4:
+            raise UserError(f'{key}={value!r}: must be above 4: below, the formula has no value')
     try:
         _build(config)
     except (TypeError, ValueError, NotImplementedError) as error:

@@ -22,11 +22,12 @@ from utility.optim import addons, rules
 DECAY = 0.1
 # What differs from the defaults; all else is theirs.
 OPTIONS = {
-    'AdaBelief': {'epsilon': 1e-4},
+    # Rectified in the last of the steps only.
+    'AdaBelief': {'epsilon': 1e-4, 'beta_2': 0.9, 'sma_threshold': 4.5},
     'AdamW': {'amsgrad': True},
     'LAMB': {'exclude_from_layer_adaptation': ['gamma']},
     'NovoGrad': {'grad_averaging': True},
-    'RectifiedAdam': {'sma_threshold': 1.0},  # which is then not passed at first, but is later
+    'RectifiedAdam': {'beta_2': 0.9, 'sma_threshold': 4.5},
     'SGDW': {'momentum': 0.9, 'nesterov': True},
 }
 SLOTS = {
@@ -97,6 +98,7 @@ def _as_published(name):
 def test_weights_are_those_of_the_published_optimiser(name, tmp_path):
     values = _trained(tmp_path, _settings(name))
     for path, expected in _as_published(name).items():
+        assert np.isfinite(expected).all()
         np.testing.assert_allclose(values[path], expected, 2e-5, 1e-6, err_msg=path)
     slots = {f'{path}/{slot}' for path in START for slot in SLOTS[name]}
     assert values.keys() == {*START, *slots, 'global_step'}
@@ -212,6 +214,7 @@ def test_the_table_is_true_of_all_that_there_is():
         ('LAMB', {'exclude_from_weight_decay': ['a']}, 'set optimizer.decay_kinds'),
         ('AdaBelief', {'beta_1': 'x'}, "optimizer.options.beta_1='x': must be of type float"),
         ('AdaBelief', {'beta_1': 1.0}, r'beta_1=1.0: must be in [0, 1)'),
+        ('RectifiedAdam', {'sma_threshold': 4.0}, 'sma_threshold=4.0: must be above 4'),
         ('AdaBelief', {'rectify': 1}, 'rectify=1: must be of type bool'),
         ('SGDW', {'momentum': 2.0}, "optimizer.options={'momentum': 2.0}: "),
         ('Yogi', {'activation': 'relu'}, 'Activation function can be sign or tanh'),
