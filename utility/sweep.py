@@ -355,12 +355,16 @@ def _do(sweep: Sweep, experiment: Experiment, trial, folder: pathlib.Path, lock:
         results = evaluations.read(str(network))
         return {step: result[ERROR] for step, result in results.items() if ERROR in result}
 
-    def is_worse() -> bool:
+    def report() -> dict[int, float]:
         found = errors() if sweep.prune else {}
         reported = study.get_trials(deepcopy=False)[trial.number].intermediate_values
         for number, error in enumerate(found.values(), 1):
             if number not in reported:
                 trial.report(error, number)
+        return found
+
+    def is_worse() -> bool:
+        found = report()
         return bool(found) and sweep.steps not in found and trial.should_prune()
 
     def tell(state: TrialState, outcome: str, error: float | None = None) -> None:
@@ -376,6 +380,7 @@ def _do(sweep: Sweep, experiment: Experiment, trial, folder: pathlib.Path, lock:
     command += [f'--model_dir={folder}', f'--category={sweep.category}']
     command += [word for assignment in words for word in ('--set', assignment)]
     code = _execute(command, folder / OUTPUT, lock, is_worse)
+    report()  # what came since the last look, for later runs to be compared with
     if code is None:
         return tell(TrialState.PRUNED, f'pruned after evaluation {len(errors())} of {sweep.prune}')
     if code == _REFUSED and not study.get_trials(deepcopy=False, states=[TrialState.COMPLETE]):
