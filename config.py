@@ -257,6 +257,10 @@ class DataConfig:
 
     Attributes:
         dataset: Name in preprocessing.DATASETS; gives the keypoint schema.
+        schema: The keypoint schema of data in a format for any keypoints, as schema_files describes
+            it. A training takes it, and the name of the data set, from its records.
+        crop_boxes: Whether a training on records with boxes crops to them: 'crop_box' comes before
+            the op strings that have no crop of their own.
         category: One category of the schema, or 'all'.
         train_ops, eval_ops: Op strings; {height} and {width} stand for network.image_size.
         late_ops: Op string in place of train_ops in the later part of the training; '': none.
@@ -266,6 +270,8 @@ class DataConfig:
     """
 
     dataset: str = 'fashionai'
+    schema: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    crop_boxes: bool = True
     category: str = 'all'
     train_ops: str = (
         'flip|rotate(20)|scale(0.9,1.1)|letterbox({height},{width})|warp'

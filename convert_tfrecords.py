@@ -3,6 +3,7 @@
     python convert_tfrecords.py --data_dir=../Datasets
     python convert_tfrecords.py --data_dir=../Datasets --records_dir=FOLD0 --folds=5 --fold=0
     python convert_tfrecords.py --data_dir=../Datasets --corrections=audit/corrections.csv
+    python convert_tfrecords.py --data_dir=MINE --dataset=csv --schema=MINE/schema.json
     python convert_tfrecords.py --inspect=RECORDS
 
 The first writes pictures of labelled splits to RECORDS/train and RECORDS/val, those of each test
@@ -47,7 +48,18 @@ def _default_num_workers() -> int:
 def _define_flags() -> None:
     flags.DEFINE_string('data_dir', config.DEFAULT_DATA_DIR, 'Directory that holds the splits.')
     flags.DEFINE_string('records_dir', None, 'Output; by default DATA_DIR/tfrecords.')
-    flags.DEFINE_string('dataset', 'fashionai', 'Which data set this is.')
+    flags.DEFINE_string(
+        'dataset', 'fashionai', 'Which data set this is, or in which format: see docs/data.md.'
+    )
+    flags.DEFINE_string(
+        'schema', None, 'Names of the keypoints and categories, a JSON or YAML file; of a format.'
+    )
+    flags.DEFINE_float(
+        'point_offset',
+        None,
+        'Added to the coordinates of a format: 0.5 where they are indices of pixels, 0 where they '
+        'start at the corner of the picture. By default as the format usually has it.',
+    )
     flags.DEFINE_list('splits', [], 'Splits to convert, such as train_0,test_0; all by default.')
     flags.DEFINE_float(
         'val_fraction', 0.015, 'Share of the labelled pictures for validation.', 0, 1
@@ -95,6 +107,8 @@ def main(positional: list[str]) -> None:
         data_dir=FLAGS.data_dir,
         records_dir=records_dir,
         dataset=FLAGS.dataset,
+        schema=FLAGS.schema,
+        point_offset=FLAGS.point_offset,
         splits=tuple(FLAGS.splits),
         val_fraction=FLAGS.val_fraction,
         num_shards=FLAGS.num_shards,
@@ -131,6 +145,7 @@ def _summary(info: dict) -> str:
         kinds = ', '.join(f'{count} {kind}' for kind, count in corrected['kinds'].items())
         message = f'{corrected["points"]} points of {corrected["pictures"]} pictures'
         lines.append(f'corrected: {message} ({kinds})')
+    lines += [f'warning: {warning}' for warning in info['warnings']]
     duplicates = info['duplicates']
     if duplicates['groups']:
         lines.append(

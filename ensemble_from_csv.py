@@ -43,7 +43,11 @@ def _define_flags() -> None:
     flags.DEFINE_integer('max_models', None, 'With --fit: choose the best, at most so many.')
     flags.DEFINE_string('save_weights', None, 'With --fit: where to write what is learned, JSON.')
     flags.DEFINE_string('weights_file', None, 'Combine by what --save_weights has written.')
-    flags.DEFINE_string('dataset', 'fashionai', 'Whose categories and keypoints the CSVs have.')
+    flags.DEFINE_string(
+        'dataset',
+        'fashionai',
+        'Whose categories and keypoints the CSVs have: a name, or the path of a schema file.',
+    )
     flags.DEFINE_string(
         'check', None, 'A submission to look at; exits with 2 if it would be rejected.'
     )
@@ -109,11 +113,11 @@ def _check_paths(values, positional: list[str]) -> None:
 
 def check(path: str, data_dir: str | None, dataset: str, output_json: str | None) -> bool:
     """Prints, and writes, what is wrong with a submission; whether it would be rejected."""
-    from preprocessing.datasets import DATASETS
+    from preprocessing.datasets import named_schema
     from preprocessing.files import write_bytes
     from utility.submissions import examine
 
-    schema = DATASETS.get(dataset).schema
+    schema = examine.schema_of_split(data_dir) if data_dir else named_schema(dataset)
     split = examine.read_split(data_dir, schema) if data_dir else None
     report = examine.examine(path, schema, split)
     print(report.to_text())
@@ -222,9 +226,9 @@ def main(positional: list[str]) -> None:
     _check_flags(values, positional)
     weights = _parse_weights(values.weights)
 
-    from preprocessing.datasets import DATASETS
+    from preprocessing.datasets import named_schema
 
-    schema = DATASETS.get(values.dataset).schema
+    schema = named_schema(values.dataset)
     if values.fit:
         # Before what takes long, because they may be broken.
         read = _read(positional, schema) if positional else None

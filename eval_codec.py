@@ -67,7 +67,11 @@ def define_flags() -> None:
         'smoothing', 0.0, 'Gaussian over the heat maps before they are decoded, cells.'
     )
     flags.DEFINE_float('source_size', 512.0, 'Longest side of the annotated pictures, px.')
-    flags.DEFINE_string('dataset', 'fashionai', 'Whose categories and keypoints the CSV has.')
+    flags.DEFINE_string(
+        'dataset',
+        'fashionai',
+        'Whose categories and keypoints the CSV has: a name, or the path of a schema file.',
+    )
     flags.DEFINE_string('output_json', None, 'Where to write the numbers too.')
     for name in ('sigma', 'source_size'):
         flags.register_validator(name, lambda value: value > 0, 'must be positive')
@@ -111,9 +115,7 @@ def codec_floor(
     predicted[visible & inside] = decoded_again(
         table.keypoints[visible & inside], codec, source_size
     )
-    normalizer = normalized_error.normalizers(
-        table.keypoints, table.visibility, table.categories, schema
-    )
+    normalizer = normalized_error.normalizers_of(table, schema)
     distances = normalized_error.normalized_distances(
         predicted, table.keypoints, np.where(inside, table.visibility, 0), normalizer
     )
@@ -203,11 +205,11 @@ def main(positional: list[str]) -> None:
 
     import json
 
-    from preprocessing.datasets import DATASETS
+    from preprocessing.datasets import named_schema
     from preprocessing.files import write_bytes
     from preprocessing.tables import read_table
 
-    schema = DATASETS.get(values.dataset).schema
+    schema = named_schema(values.dataset)
     table = read_table(values.answers, schema)
 
     from utility.codecs.heatmaps import HeatmapCodec

@@ -56,7 +56,6 @@ def read_annotations(split_dirs: list[str]):
     import numpy as np
 
     from preprocessing import records
-    from preprocessing.datasets import DATASETS
     from preprocessing.tables import KeypointTable
     from utility.metrics import annotations as answers
 
@@ -65,10 +64,11 @@ def read_annotations(split_dirs: list[str]):
     if twice:
         raise UserError(f'--data_dir: {twice[0]!r} is given twice')
     parents = [posixpath.dirname(path) or '.' for path in split_dirs]
-    names = {records.load_dataset_info(parent)['dataset'] for parent in parents}
-    if len(names) > 1:
-        raise UserError(f'--data_dir: these are of different data sets: {", ".join(sorted(names))}')
-    schema = DATASETS.get(names.pop()).schema
+    infos = [records.load_dataset_info(parent) for parent in parents]
+    schema, *others = map(records.schema_of, infos)
+    if any(other != schema for other in others):
+        names = dict.fromkeys(info['dataset'] for info in infos)
+        raise UserError(f'--data_dir: these are of different data sets: {", ".join(names)}')
     tables, sizes = zip(*(answers.annotations_of(path, schema) for path in split_dirs))
     return KeypointTable(*map(np.concatenate, zip(*tables))), np.concatenate(sizes), schema
 

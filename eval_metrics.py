@@ -177,10 +177,10 @@ def format_comparison(comparison, prediction: str, against: str) -> str:
 
 def _of_csvs(values):
     """What assess says of --prediction and --against."""
-    from preprocessing.datasets import DATASETS
+    from preprocessing.datasets import named_schema
     from preprocessing.tables import read_table
 
-    schema = DATASETS.get(values.dataset).schema
+    schema = named_schema(values.dataset)
     answers = read_table(values.answers, schema)
     paths = filter(None, [values.prediction, values.against])
     named = [(f'{path} against {values.answers}', read_table(path, schema)) for path in paths]

@@ -16,7 +16,7 @@ from absl import flags
 
 from benchmarks import ledger
 from config import UserError
-from preprocessing.datasets import DATASETS
+from preprocessing.datasets import named_schema
 from preprocessing.schema import KeypointSchema
 from preprocessing.tables import read_table
 from utility.command_line import scripts
@@ -50,7 +50,11 @@ def _define_flags() -> None:
     flags.DEFINE_integer('splits', 10, 'Random halves.', lower_bound=1)
     flags.DEFINE_integer('max_models', None, 'Also the best of so many submissions.', lower_bound=1)
     flags.DEFINE_integer('seed', 0, 'Of the halves.')
-    flags.DEFINE_string('dataset', 'fashionai', 'Whose categories and keypoints the CSVs have.')
+    flags.DEFINE_string(
+        'dataset',
+        'fashionai',
+        'Whose categories and keypoints the CSVs have: a name, or the path of a schema file.',
+    )
     ledger.define_output('Markdown file for the table, with what it says of itself.')
 
 
@@ -74,7 +78,7 @@ def main(positional: list[str]) -> None:
     values = flags.FLAGS
     if not values.answers or not positional:
         raise UserError('give --answers=ANSWERS.csv and the CSVs to combine')
-    schema = DATASETS.get(values.dataset).schema
+    schema = named_schema(values.dataset)
     tables = read_tables(positional, schema)
     predictions = stack(tables, schema, positional)
     answers = in_order_of(

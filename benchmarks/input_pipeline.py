@@ -78,10 +78,10 @@ class _Input:
     def __init__(self, data_dir: str):
         import config
         from preprocessing import records
-        from preprocessing.datasets import DATASETS
+        from preprocessing.datasets import schema_of
 
         self.experiment = config.Experiment()
-        self.schema = DATASETS.get(self.experiment.data.dataset).schema
+        self.schema = schema_of(self.experiment.data)
         self.ops = self.experiment.resolved_ops(self.experiment.data.train_ops)
         self.files = records.record_files(records.split_patterns(f'{data_dir}/train', 'all'))
 

@@ -207,14 +207,14 @@ def step(
 
     from benchmarks.multiplications import count_flops
     from nets.precision import Compute
-    from preprocessing.datasets import DATASETS
+    from preprocessing.datasets import schema_of
     from utility.predict.model_fn import PredictTask, make_predict_fn
     from utility.train.model_fn import Task, make_model_fn
 
     v1 = tf.compat.v1
     computed = Compute(precision, recompute=recompute)
     experiment = dataclasses.replace(experiment, refine=_DECODER)
-    schema = DATASETS.get(experiment.data.dataset).schema
+    schema = schema_of(experiment.data)
     with tf.Graph().as_default():
         tf.random.set_seed(experiment.seed)
         features, labels = _noise(experiment, batch_size, schema.num_keypoints)

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import tensorflow as tf
 
 from preprocessing import records
-from preprocessing.datasets import DATASETS
+from preprocessing.datasets import schema_of
 from utility.checkpoints import runs
 
 v1 = tf.compat.v1
@@ -36,7 +36,7 @@ def predictions(
     from nets import build_network
 
     experiment = runs.load_experiment(run_dir)
-    schema = DATASETS.get(experiment.data.dataset).schema
+    schema = schema_of(experiment.data)
     with tf.Graph().as_default(), v1.Session() as session:
         files = records.record_files(records.split_patterns(split_dir, 'all'))
         dataset = records.decoded(tf.data.TFRecordDataset(files).repeat(), schema)

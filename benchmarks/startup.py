@@ -39,13 +39,13 @@ def phases(name: str, data_dir: str) -> Iterator[dict[str, float]]:
 
     laps.append(time.perf_counter())
     from preprocessing import training_data
-    from preprocessing.datasets import DATASETS
+    from preprocessing.datasets import schema_of
     from utility.train.model_fn import Task, make_model_fn
 
     v1 = tf.compat.v1
     laps.append(time.perf_counter())
     experiment = recipes.load(name).override(_BATCH)
-    schema = DATASETS.get(experiment.data.dataset).schema
+    schema = schema_of(experiment.data)
     model_fn = make_model_fn(Task(experiment, schema))
     for mode, step in (('train', 0), ('eval', None)):
         with tf.Graph().as_default():

@@ -57,12 +57,12 @@ def write_run(folder: str, experiment: Experiment) -> str:
     import tensorflow as tf
 
     from nets import build_network
-    from preprocessing.datasets import DATASETS
+    from preprocessing.datasets import schema_of
     from utility.checkpoints import runs, snapshots
     from utility.checkpoints.variables import variable_name
 
     v1 = tf.compat.v1
-    num_keypoints = DATASETS.get(experiment.data.dataset).schema.num_keypoints
+    num_keypoints = schema_of(experiment.data).num_keypoints
     with tf.Graph().as_default(), v1.Session() as session:
         tf.random.set_seed(experiment.seed)
         network = build_network(experiment.network, num_keypoints)

@@ -91,6 +91,7 @@ def draw_split(split_dir: str, model_dir: str, count: int, output_dir: str, opti
         [records.picture(example) for example in examples],
         [example['category'].decode() for example in examples],
         options,
+        [example['box'] for example in examples],
     )
     drawn = [
         draw.draw_keypoints(

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import posixpath
 import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -27,11 +28,11 @@ import numpy as np
 import tensorflow as tf
 
 from config import UserError
-from preprocessing import faults
+from preprocessing import faults, schema_files
 from preprocessing.conversion.images import DecodedImage
 from preprocessing.datasets import DATASETS, Annotation
 from preprocessing.files import written_whole
-from preprocessing.schema import KeypointSchema
+from preprocessing.schema import BOX_DIAGONAL, PICTURE_SIZE, KeypointSchema, Normalizer
 
 DATASET_FILE = 'dataset.json'
 _MAX_NAMES_SHOWN = 8
@@ -95,8 +96,9 @@ def decode_example(serialized: tf.Tensor, schema: KeypointSchema) -> dict[str, t
         image_size: int32 [2], (height, width) of the picture, px; the JPEG may have fewer.
         keypoints: float32 [K, 2], continuous px of the picture; -1, -1 where absent.
         visibility: int32 [K]; -1 where absent.
-        normalizer: float32 [], px between the two points that scale the error of the category;
-            0 where one of them is absent or the category is not one of the schema's.
+        normalizer: float32 [], px, the length that scales the error of the category: between two
+            points, or of the box (without one, of that of the points) or picture; 0 where it is
+            not known or the category is not one of the schema's.
         box: float32 [4], px; zeros where there is none.
 
     Raises:
@@ -120,19 +122,18 @@ def decode_example(serialized: tf.Tensor, schema: KeypointSchema) -> dict[str, t
     positions = tf.constant(schema.record_positions, tf.int32)
     keypoints = tf.gather(tf.reshape(parsed['image/keypoints'], [-1, 2]), positions)
     visibility = tf.cast(tf.gather(parsed['image/visibility'], positions), tf.int32)
-    category = parsed['image/category']
     size = tf.stack([parsed['image/height'], parsed['image/width']])
     padded_box = tf.concat([parsed['image/box'], tf.zeros([4])], axis=0)
-    return {
+    decoded = {
         'encoded': parsed['image/encoded'],
         'image_id': parsed['image/id'],
-        'category': category,
+        'category': parsed['image/category'],
         'image_size': tf.cast(size, tf.int32),
         'keypoints': keypoints,
         'visibility': visibility,
-        'normalizer': _normalizer(category, keypoints, visibility, schema),
         'box': tf.ensure_shape(padded_box[:4], [4]),
     }
+    return {**decoded, 'normalizer': _normalizer(decoded, schema)}
 
 
 def picture(example: Mapping[str, Any]) -> DecodedImage:
@@ -141,17 +142,37 @@ def picture(example: Mapping[str, Any]) -> DecodedImage:
     return DecodedImage(example['encoded'], (height, width), ())
 
 
-def _normalizer(
-    category: tf.Tensor, keypoints: tf.Tensor, visibility: tf.Tensor, schema: KeypointSchema
+def _normalizer(parsed: Mapping[str, tf.Tensor], schema: KeypointSchema) -> tf.Tensor:
+    """The length in px that divides the errors of a record, or 0: float32 [].
+
+    Args:
+        parsed: category [], keypoints [K, 2], visibility [K], box [4], image_size [2].
+        schema: Tells which length it is for each category.
+    """
+    lengths = {name: _length(kind, parsed, schema) for name, kind in schema.normalizers.items()}
+    is_category = tf.equal(parsed['category'], tf.constant(list(lengths)))
+    length = tf.stack(list(lengths.values()))[tf.argmax(tf.cast(is_category, tf.int32))]
+    return tf.where(tf.reduce_any(is_category), length, 0.0)
+
+
+def _length(
+    normalizer: Normalizer, parsed: Mapping[str, tf.Tensor], schema: KeypointSchema
 ) -> tf.Tensor:
-    """Distance in px of the category's normaliser pair, or 0. category [], points [K, 2], [K]."""
-    names = list(schema.categories)
-    pairs = tf.constant([schema.normalizer_indices(name) for name in names], tf.int32)
-    is_category = tf.equal(category, tf.constant(names))
-    pair = tf.gather(pairs, tf.argmax(tf.cast(is_category, tf.int32)))
-    first, second = tf.unstack(tf.gather(keypoints, pair))
-    present = tf.reduce_all(tf.gather(visibility, pair) >= 0) & tf.reduce_any(is_category)
-    return tf.where(present, tf.norm(first - second), 0.0)
+    """A length in px by its kind, 0 where it is not known; the same as in metrics."""
+    keypoints, annotated = parsed['keypoints'], parsed['visibility'] >= 0
+    if not isinstance(normalizer, str):
+        pair = [schema.keypoints.index(name) for name in normalizer]
+        first, second = tf.unstack(tf.gather(keypoints, pair))
+        present = tf.reduce_all(tf.gather(annotated, pair))
+        return tf.where(present, tf.norm(first - second), 0.0)
+    if normalizer == PICTURE_SIZE:
+        return tf.sqrt(tf.reduce_prod(tf.cast(parsed['image_size'], tf.float32)))
+    low = tf.reduce_min(tf.where(annotated[:, None], keypoints, math.inf), axis=0)
+    high = tf.reduce_max(tf.where(annotated[:, None], keypoints, -math.inf), axis=0)
+    sides = tf.maximum(high - low, 0)
+    box = parsed['box']
+    sides = tf.where(tf.reduce_all(box[2:] > box[:2]), box[2:] - box[:2], sides)
+    return tf.norm(sides) if normalizer == BOX_DIAGONAL else tf.sqrt(tf.reduce_prod(sides))
 
 
 @contextlib.contextmanager
@@ -205,8 +226,8 @@ def load_dataset_info(records_dir: str) -> dict[str, Any]:
     """Reads and checks `dataset.json`.
 
     Returns:
-        dataset (name in DATASETS), schema, splits (name -> labelled, records and shards per
-        category, ...), and what else convert_tfrecords.py wrote.
+        dataset (name in DATASETS), schema (see schema_of), splits (name -> labelled, records and
+        shards per category, ...), and what else convert_tfrecords.py wrote.
 
     Raises:
         UserError: It is missing or broken, or its keypoints are not those of its data set.
@@ -221,17 +242,30 @@ def load_dataset_info(records_dir: str) -> dict[str, Any]:
         text = file.read()
     try:
         info = json.loads(text)
-        name, keypoints = info['dataset'], info['schema']['keypoints']
+        schema = schema_of(info, path)
+        keypoints = info['schema']['keypoints']
         counts = [count for split in info['splits'].values() for count in split['records'].values()]
+    except UserError:
+        raise
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(
             f'{path} is broken ({type(error).__name__}: {error}); run convert_tfrecords.py again'
         ) from error
-    if tuple(keypoints) != DATASETS.get(name).schema.keypoints:
-        raise UserError(f'{path}: its keypoints are not those of data set {name!r}')
+    if tuple(keypoints) != schema.keypoints:
+        raise UserError(f'{path}: its keypoints are not those of data set {info["dataset"]!r}')
     if not all(isinstance(count, int) for count in counts):
         raise UserError(f'{path} is broken: a number of records is no integer')
     return info
+
+
+def schema_of(info: Mapping[str, Any], path: str = DATASET_FILE) -> KeypointSchema:
+    """The schema of records by their dataset.json, at `path`.
+
+    That of a data set in DATASETS is known by its name, and older files hold only a part of it;
+    that of data in a format for any keypoints is there.
+    """
+    schema = DATASETS.get(info['dataset']).schema
+    return schema or schema_files.parse(info['schema'], f'{path}: schema')
 
 
 def count_by_category(split_dir: str, category: str = 'all') -> dict[str, int]:

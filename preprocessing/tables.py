@@ -42,6 +42,9 @@ class KeypointTable(NamedTuple):
         keypoints: float32 [N, K, 2], continuous (x, y) px; (-0.5, -0.5) where absent.
         visibility: int32 [N, K]: 1 visible, 0 occluded, -1 absent.
         lines: int64 [N], the number of the line of the file that a row stood in, from 1.
+        boxes: float32 [N, 4], (x_min, y_min, x_max, y_max) px, zeros where there is none; None in
+            a table of a CSV, which has no boxes.
+        image_sizes: [N, 2], (height, width), px; None in a table of a CSV.
     """
 
     image_ids: np.ndarray
@@ -49,6 +52,12 @@ class KeypointTable(NamedTuple):
     keypoints: np.ndarray
     visibility: np.ndarray
     lines: np.ndarray
+    boxes: np.ndarray | None = None
+    image_sizes: np.ndarray | None = None
+
+    def rows(self, chosen: np.ndarray) -> KeypointTable:
+        """The table of some of the rows: indices, or bool [N]."""
+        return KeypointTable(*(None if values is None else values[chosen] for values in self))
 
 
 class _Grid(NamedTuple):
@@ -270,7 +279,7 @@ def _without_duplicates(grid: _Grid, table: KeypointTable) -> KeypointTable:
         problem = f'other values than in line {table.lines[earlier[row]]}'
         raise grid.error(row, IMAGE_ID, f'{table.image_ids[row]!r} has {problem}')
     logging.warning('%s: %d repeated rows left out', grid.path, len(earlier) - len(first))
-    return KeypointTable(*(values[np.sort(first)] for values in table))
+    return table.rows(np.sort(first))
 
 
 def write_table(path: str | os.PathLike, table: KeypointTable, schema: KeypointSchema) -> None:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Mapping
 
 from absl import logging
 
-from config import ALL_THEN_EACH, Experiment, UserError
-from preprocessing import make_input_fn, records
+from config import ALL_THEN_EACH, DataConfig, Experiment, UserError
+from preprocessing import make_input_fn, records, schema_files
 from preprocessing.conversion import integrity
-from preprocessing.datasets import DATASETS
+from preprocessing.datasets import DATASETS, schema_of
 from preprocessing.input_fn import LateOps
 from preprocessing.ops import op_string
 from preprocessing.stream import Order
@@ -26,7 +27,7 @@ def categories(experiment: Experiment, data_dir: str, asked: str) -> list[str]:
     Raises:
         UserError: One of them has no records to train with.
     """
-    schema = DATASETS.get(experiment.data.dataset).schema
+    schema = schema_of(experiment.data)
     counts = count(data_dir, experiment)['train']
     if asked in ('each', ALL_THEN_EACH):
         names = [name for name in schema.categories if counts.get(name)]
@@ -42,6 +43,35 @@ def categories(experiment: Experiment, data_dir: str, asked: str) -> list[str]:
     return names
 
 
+def for_records(experiment: Experiment, data_dir: str) -> Experiment:
+    """The experiment on these records: it takes their data set, schema and boxes.
+
+    A data set that is named is kept, and found to be another one by `count`.
+
+    Raises:
+        UserError: There are no records.
+    """
+    info, data = records.load_dataset_info(data_dir), experiment.data
+    if data.dataset == DataConfig().dataset:
+        data = dataclasses.replace(data, dataset=info['dataset'])
+    if data.dataset == info['dataset'] and DATASETS.get(data.dataset).schema is None:
+        described = schema_files.describe(records.schema_of(info))
+        data = dataclasses.replace(data, schema=described)
+    if data.crop_boxes and any(split.get('boxes') for split in info['splits'].values()):
+        data = dataclasses.replace(
+            data,
+            train_ops=_cropped(data.train_ops),
+            eval_ops=_cropped(data.eval_ops, unless=('crop_box',)),
+            late_ops=data.late_ops and _cropped(data.late_ops),
+        )
+    return dataclasses.replace(experiment, data=data)
+
+
+def _cropped(ops: str, unless: tuple[str, ...] = ('crop_box', 'crop_points')) -> str:
+    """The op string with a crop to the box before it, unless it has one of these ops."""
+    return ops if any(op in ops for op in unless) else f'crop_box|{ops}'
+
+
 def count(data_dir: str, experiment: Experiment) -> dict[str, dict[str, int]]:
     """Number of records by split and category; a split that is not there has none."""
     info = records.load_dataset_info(data_dir)
@@ -50,6 +80,8 @@ def count(data_dir: str, experiment: Experiment) -> dict[str, dict[str, int]]:
             f'{data_dir} holds records of {info["dataset"]!r}, '
             f'but data.dataset={experiment.data.dataset!r}'
         )
+    if records.schema_of(info) != schema_of(experiment.data):
+        raise UserError(f'{data_dir} holds records of another keypoint schema than data.schema')
     return {name: info['splits'].get(name, {}).get('records', {}) for name in _SPLITS}
 
 
@@ -65,7 +97,7 @@ def check_records(experiment: Experiment, data_dir: str, reads: bool = False) ->
         UserError: There are some; names the first.
     """
     category = experiment.data.category
-    schema = DATASETS.get(experiment.data.dataset).schema.subset(category)
+    schema = schema_of(experiment.data).subset(category)
     for split, counts in count(data_dir, experiment).items():
         if num_records(counts, schema):  # a category may have no validation pictures
             integrity.check_split(os.path.join(data_dir, split), category, reads)

@@ -10,7 +10,7 @@ import tensorflow as tf
 import nets
 from benchmarks import networks, overfit, recipes
 from config import Experiment
-from preprocessing.datasets import DATASETS
+from preprocessing.datasets import schema_of
 from preprocessing.ops.op_string import parse_ops
 from utility.codecs.heatmaps import HeatmapCodec
 from utility.losses import heatmap_loss
@@ -89,7 +89,7 @@ def test_the_rule_of_names_tells_names_apart(name, backbone, head, fits):
 def test_the_network_of_a_recipe_fits_its_sizes_and_its_loss(name):
     experiment = EXPERIMENTS[name]
     network = experiment.network
-    num_keypoints = DATASETS.get(experiment.data.dataset).schema.num_keypoints
+    num_keypoints = schema_of(experiment.data).num_keypoints
     with tf.Graph().as_default():
         images = tf.zeros([1, *network.image_size, 3])
         outputs = nets.build_network(network, num_keypoints)(images, True)

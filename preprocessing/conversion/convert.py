@@ -24,13 +24,14 @@ import tensorflow as tf
 from absl import logging
 
 from config import UserError
-from preprocessing import files, records
-from preprocessing.conversion import corrections, dataset_info, images, integrity
+from preprocessing import files, records, schema_files
+from preprocessing.conversion import corrections, dataset_info, images, integrity, mirrors
 from preprocessing.conversion.dataset_info import Part
 from preprocessing.conversion.parallel import Workers
 from preprocessing.conversion.screening import Entry, Rejected, Track, digest, screen
 from preprocessing.conversion.settings import Settings
-from preprocessing.datasets import DATASETS, Annotation, Split
+from preprocessing.datasets import DATASETS, Annotation, Source, Split
+from preprocessing.datasets.registry import VAL as FOR_VALIDATION
 from preprocessing.schema import KeypointSchema
 
 TRAIN, VAL = 'train', 'val'
@@ -65,11 +66,13 @@ def convert(settings: Settings, track: Track) -> dict[str, Any]:
         UserError: A fault of the data or the settings.
     """
     spec = DATASETS.get(settings.dataset)
-    splits = _choose_splits(spec.find_splits(settings.data_dir), settings)
+    given = schema_files.read(settings.schema) if settings.schema else None
+    schema, found = spec.open(Source(settings.data_dir, given, settings.point_offset))
+    splits = _choose_splits(found, settings)
     outputs = _output_names(splits, settings)
     _prepare_target(settings.records_dir, outputs)
     with files.alone_in(settings.records_dir):
-        return _convert_alone(settings, splits, spec.schema, track)
+        return _convert_alone(settings, splits, schema, track)
 
 
 def _convert_alone(
@@ -87,6 +90,7 @@ def _convert_alone(
         _write_shards(shards, parts, settings.records_dir, workers, track)
     info = _describe(settings, schema, splits, parts, rejected)
     info['corrections'] = corrected
+    info['warnings'] = mirrors.warnings(parts.get(TRAIN, {}), schema)
     _write_rejected(posixpath.join(settings.records_dir, REJECTED_FILE), rejected)
     _write_info(posixpath.join(settings.records_dir, records.DATASET_FILE), info)
     return info
@@ -122,10 +126,11 @@ def _choose_splits(found: Sequence[Split], settings: Settings) -> list[Split]:
 
 def _output_names(splits: Sequence[Split], settings: Settings) -> list[str]:
     """Directories to be written: train and val for all labelled splits, one for each other."""
-    train = [TRAIN, VAL] if settings.val_range[1] else [TRAIN]
-    names = train if any(split.labelled for split in splits) else []
+    has_val = settings.val_range[1] or any(split.part == FOR_VALIDATION for split in splits)
+    train = [TRAIN, VAL] if has_val else [TRAIN]
+    names = train if not all(split.is_apart for split in splits) else []
     for split in splits:
-        if split.labelled:
+        if not split.is_apart:
             continue
         if split.name in (TRAIN, VAL):
             raise UserError(
@@ -175,15 +180,19 @@ def _assign(
     entries: Sequence[Entry], splits: Sequence[Split], settings: Settings, schema: KeypointSchema
 ) -> dict[str, dict[str, list[Entry]]]:
     """Output directory -> category -> its records, in the order in which they are written."""
-    labelled = {split.name for split in splits if split.labelled}
+    pooled = {split.name for split in splits if not split.is_apart}
+    for_validation = {split.name for split in splits if split.part == FOR_VALIDATION} & pooled
+    if settings.folds is not None:
+        for_validation = set()
     parts: dict[str, dict[str, list[Entry]]] = {
         name: {category: [] for category in schema.categories}
         for name in _output_names(splits, settings)
     }
     for entry in entries:
         name = entry.source
-        if name in labelled:
-            name = VAL if settings.is_for_validation(entry.digest) else TRAIN
+        if name in pooled:
+            by_hash = not for_validation and settings.is_for_validation(entry.digest)
+            name = VAL if by_hash or name in for_validation else TRAIN
         parts[name][entry.annotation.category].append(entry)
     for categories in parts.values():
         for members in categories.values():
@@ -263,7 +272,7 @@ def _describe(
     written = {name: _paths(name, part, settings) for name, part in parts.items()}
     outputs = {
         name: {
-            **dataset_info.describe_part(part, name in (TRAIN, VAL), schema),
+            **dataset_info.describe_part(part, name in (TRAIN, VAL, *labelled), schema),
             'shards': {c: len(paths) for c, paths in written[name].items()},
             integrity.SIZES: {c: integrity.sizes(paths) for c, paths in written[name].items()},
         }
@@ -271,7 +280,7 @@ def _describe(
     }
     return {
         'dataset': settings.dataset,
-        'schema': dataset_info.describe_schema(schema),
+        'schema': schema_files.describe(schema),
         'settings': {
             'splits': [split.name for split in splits],
             **settings.describe(),

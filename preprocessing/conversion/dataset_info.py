@@ -20,20 +20,15 @@ from preprocessing.schema import KeypointSchema
 Part = Mapping[str, Sequence[Entry]]
 
 
-def describe_schema(schema: KeypointSchema) -> dict[str, Any]:
-    return {
-        'keypoints': list(schema.keypoints),
-        'categories': {name: list(points) for name, points in schema.categories.items()},
-        'normalizers': {name: list(pair) for name, pair in schema.normalizers.items()},
-    }
-
-
 def describe_part(part: Part, labelled: bool, schema: KeypointSchema) -> dict[str, Any]:
     """The counts of an output split; those of its points if it is labelled."""
     description: dict[str, Any] = {
         'labelled': labelled,
         'records': {category: len(entries) for category, entries in part.items()},
     }
+    boxes = sum(e.annotation.box is not None for entries in part.values() for e in entries)
+    if boxes:
+        description['boxes'] = boxes
     if labelled:
         counts: collections.Counter = collections.Counter(
             visible=0, occluded=0, absent=0, outside_picture=0
@@ -98,6 +93,8 @@ def describe_duplicates(entries: Iterable[Entry], labelled: Sequence[str]) -> di
     """
     count: collections.Counter = collections.Counter()
     in_test = set()
+    # Several garments of one picture are several records of one file.
+    entries = list({(e.source, e.annotation.image_path): e for e in entries}.values())
     for entry in entries:
         count[entry.digest] += 1
         if entry.source not in labelled:

@@ -90,13 +90,23 @@ def screen(
     for result, (source, annotation) in zip(
         track(results, len(paths), 'checking pictures'), annotations
     ):
-        if result.reason is None:
+        reason = result.reason or annotation.fault or _fault_of_size(annotation, result.size)
+        if reason is None:
             entries.append(Entry(result.digest, source, annotation, result.size, result.changes))
         elif skip_bad_images:
-            rejected.append(Rejected(source, annotation.image_id, result.reason))
+            rejected.append(Rejected(source, annotation.image_id, reason))
         else:
-            raise UserError(f'{source}, {annotation.image_id}: {result.reason}')
+            raise UserError(f'{source}, {annotation.image_id}: {reason}')
     return entries, rejected
+
+
+def _fault_of_size(annotation: Annotation, size: tuple[int, int]) -> str | None:
+    """Points of a picture of another size would be at the wrong places."""
+    if annotation.image_size in (None, size):
+        return None
+    (height, width), (there_height, there_width) = annotation.image_size, size
+    says = f'the annotation is of a picture of {width}x{height} px'
+    return f'{says}, this one has {there_width}x{there_height}'
 
 
 def _check_all(max_side: int | None, paths: Sequence[str]) -> list[_Checked]:

@@ -20,6 +20,9 @@ class Settings:
         data_dir: Holds the splits.
         records_dir: Is written.
         dataset: Name in DATASETS.
+        schema: Path of a schema file, of data in a format for any keypoints; None: the data have
+            their schema.
+        point_offset: As of datasets.Source.
         splits: Names of splits; empty for all that are found.
         val_fraction: Share of the labelled pictures that is kept for validation, in [0, 1).
         num_shards: Files per split and category; None: one per PICTURES_PER_SHARD pictures.
@@ -36,6 +39,8 @@ class Settings:
     data_dir: str
     records_dir: str
     dataset: str = 'fashionai'
+    schema: str | None = None
+    point_offset: float | None = None
     splits: tuple[str, ...] = ()
     val_fraction: float = 0.015
     num_shards: int | None = None

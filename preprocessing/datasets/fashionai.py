@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from preprocessing.datasets.registry import DATASETS, DatasetSpec, Split
-from preprocessing.schema import KeypointSchema
+from preprocessing.schema import KeypointSchema, named_pairs
 
 _UPPER = ('armpit_left', 'armpit_right')
 _LOWER = ('waistband_left', 'waistband_right')
@@ -15,21 +15,41 @@ _TOP_HEM = ('top_hem_left', 'top_hem_right')
 _HEM = ('hemline_left', 'hemline_right')
 _BOTTOMS = ('bottom_left_in', 'bottom_left_out', 'bottom_right_in', 'bottom_right_out')
 
+_KEYPOINTS = (
+    *_NECK,
+    'center_front',
+    *_SHOULDERS,
+    *_UPPER,
+    *_WAIST,
+    *_CUFFS,
+    *_TOP_HEM,
+    *_LOWER,
+    *_HEM,
+    'crotch',
+    *_BOTTOMS,
+)
+# Points that follow each other along the edges of a garment, {} being a side: a sleeveless garment
+# gets its armhole, and a skirt its side.
+_EDGES = (
+    ('neckline_{}', 'shoulder_{}', 'cuff_{}_out', 'cuff_{}_in', 'armpit_{}'),
+    ('armpit_{}', 'waistline_{}', 'top_hem_{}', 'hemline_{}'),
+    ('waistband_{}', 'hemline_{}'),
+    ('waistband_{}', 'bottom_{}_out', 'bottom_{}_in', 'crotch'),
+)
+_ENDS = ('cuff', 'bottom')  # with an inner and an outer end on each side
+# From top to bottom; of points in one group either may be higher.
+_LEVELS = (
+    _NECK,
+    (*_SHOULDERS, 'center_front'),
+    _UPPER,
+    (*_WAIST, *_LOWER),
+    ('crotch',),
+    (*_TOP_HEM, *_HEM, *_BOTTOMS),
+)
+
 SCHEMA = KeypointSchema(
     name='fashionai',
-    keypoints=(
-        *_NECK,
-        'center_front',
-        *_SHOULDERS,
-        *_UPPER,
-        *_WAIST,
-        *_CUFFS,
-        *_TOP_HEM,
-        *_LOWER,
-        *_HEM,
-        'crotch',
-        *_BOTTOMS,
-    ),
+    keypoints=_KEYPOINTS,
     categories={
         'blouse': (*_NECK, 'center_front', *_SHOULDERS, *_UPPER, *_CUFFS, *_TOP_HEM),
         'dress': (*_NECK, 'center_front', *_SHOULDERS, *_UPPER, *_WAIST, *_CUFFS, *_HEM),
@@ -44,6 +64,24 @@ SCHEMA = KeypointSchema(
         'skirt': _LOWER,
         'trousers': _LOWER,
     },
+    skeleton=(
+        ('neckline_left', 'center_front', 'neckline_right'),
+        *(tuple(n.format(side) for n in edge) for edge in _EDGES for side in ('left', 'right')),
+        *(_WAIST, _LOWER, _TOP_HEM, _HEM),
+    ),
+    # 'left' is the left of the picture: in at most 12 % of the annotations of any category two
+    # points stand the other way round (trousers' inner hems, legs crossed).
+    left_of=(
+        *named_pairs(_KEYPOINTS),
+        *((f'{end}_left_out', f'{end}_left_in') for end in _ENDS),
+        *((f'{end}_right_in', f'{end}_right_out') for end in _ENDS),
+    ),
+    levels={name: level for level, names in enumerate(_LEVELS) for name in names},
+    usual_side=512,
+    # Medians of the annotations are 0.99 to 1.03, of submissions 0.92 to 1.02; the 99th percentile
+    # of how far points reach is 0.97 or more.
+    usual_middle=(0.9, 1.12),
+    usual_reach=0.9,
 )
 
 

@@ -68,6 +68,27 @@ def find_splits(data_dir: str, schema: KeypointSchema) -> list[Split]:
     return sorted(splits, key=lambda split: split.name)
 
 
+def flat_splits(data_dir: str, schema: KeypointSchema) -> list[Split]:
+    """The splits of a directory without directories of splits: each of its CSVs, by its name.
+
+    The pictures are below `data_dir`, or below Images/ in it. None where there is no CSV, or a
+    directory of a split.
+    """
+    if not tf.io.gfile.isdir(data_dir):
+        raise UserError(f'no directory {data_dir!r}')
+    if any(_holds_pictures(directory, schema) for directory in _directories(data_dir)):
+        return []
+    return [
+        Split(
+            name=posixpath.basename(table).split('.')[0],
+            labelled=_has_points(table),
+            files=(table,),
+            annotations=functools.partial(_annotations, table, (data_dir,), data_dir, schema),
+        )
+        for table in _tables_in(data_dir)
+    ]
+
+
 def _nothing_found(data_dir: str, directories: Sequence[str], schema: KeypointSchema) -> str:
     if directories:
         return (

@@ -8,14 +8,19 @@ from typing import NamedTuple
 
 import numpy as np
 
-from config import Registry
+from config import DataConfig, Registry, UserError
+from preprocessing import schema_files
 from preprocessing.schema import KeypointSchema
 
 DATASETS = Registry(
     'data set',
-    """Name -> DatasetSpec. To add one: a file in this folder that registers its spec, and its
-    import at the end of this module.""",
+    """Name -> DatasetSpec or FormatSpec. To add one: a file in this folder that registers its spec,
+    and its import in __init__.py.""",
 )
+
+
+# What a labelled split is for: see Split.part.
+POOLED, VAL, APART = 'pooled', 'val', 'apart'
 
 
 class Annotation(NamedTuple):
@@ -28,6 +33,8 @@ class Annotation(NamedTuple):
         keypoints: float32 [K, 2], continuous px of the original picture (pixel centres at +0.5).
         visibility: int32 [K]: 1 visible, 0 occluded, -1 not annotated.
         box: float32 [4] (x_min, y_min, x_max, y_max) of the garment, or None.
+        image_size: (height, width) that the picture must have, px; None: any.
+        fault: Why it cannot be used; None: nothing is known against it.
     """
 
     image_path: str
@@ -36,6 +43,8 @@ class Annotation(NamedTuple):
     keypoints: np.ndarray
     visibility: np.ndarray
     box: np.ndarray | None = None
+    image_size: tuple[int, int] | None = None
+    fault: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,12 +56,35 @@ class Split:
         labelled: Whether its pictures have points.
         files: The annotation files that were read for it.
         annotations: Yields its pictures in file order; may be called again.
+        part: What it is for, if it is labelled: POOLED is divided into train and val, VAL is all
+            for validation, APART is written by its own name.
     """
 
     name: str
     labelled: bool
     files: tuple[str, ...]
     annotations: Callable[[], Iterator[Annotation]]
+    part: str = POOLED
+
+    @property
+    def is_apart(self) -> bool:
+        """Whether its records go to a directory of its own."""
+        return not self.labelled or self.part == APART
+
+
+class Source(NamedTuple):
+    """Data in a format for any keypoints.
+
+    Attributes:
+        data_dir: Holds them.
+        schema: Of a schema file; None: it is in the data.
+        point_offset: px, from the coordinates in the files to those from the outer corner of the
+            top-left pixel; None: what the format usually needs.
+    """
+
+    data_dir: str
+    schema: KeypointSchema | None = None
+    point_offset: float | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,3 +98,60 @@ class DatasetSpec:
 
     schema: KeypointSchema
     find_splits: Callable[[str], list[Split]]
+
+    def open(self, source: Source) -> tuple[KeypointSchema, list[Split]]:
+        """The schema and the splits of the data.
+
+        Raises:
+            UserError: What only a format needs is given, or there are no splits.
+        """
+        for flag, value in (('schema', source.schema), ('point_offset', source.point_offset)):
+            if value is not None:
+                name = self.schema.name
+                raise UserError(f'--{flag}: data set {name!r} has a {flag} of its own')
+        return self.schema, self.find_splits(source.data_dir)
+
+
+@dataclasses.dataclass(frozen=True)
+class FormatSpec:
+    """A format of data sets: what is annotated is in the data or in a schema file.
+
+    Attributes:
+        read: Source -> the schema and the splits; raises UserError where the data are wrong, or
+            have no schema and none is given.
+    """
+
+    read: Callable[[Source], tuple[KeypointSchema, list[Split]]]
+    schema = None
+
+    def open(self, source: Source) -> tuple[KeypointSchema, list[Split]]:
+        """The schema and the splits of the data, as of `read`."""
+        return self.read(source)
+
+
+def named_schema(dataset: str) -> KeypointSchema:
+    """The schema of a data set.
+
+    Args:
+        dataset: Name in DATASETS; or the path, ending in .json, .yaml or .yml, of a schema file or
+            of the dataset.json of records.
+
+    Raises:
+        UserError: The name is unknown or of a format, or the file is wrong.
+    """
+    if dataset.lower().endswith(schema_files.SUFFIXES):
+        return schema_files.read(dataset)
+    schema = DATASETS.get(dataset).schema
+    if schema is None:
+        raise UserError(
+            f'dataset={dataset!r} is a format for any keypoints; give the path of a schema file or '
+            'of a dataset.json instead'
+        )
+    return schema
+
+
+def schema_of(data: DataConfig) -> KeypointSchema:
+    """The schema of the data set that an experiment is for."""
+    if data.schema:
+        return schema_files.parse(data.schema, 'data.schema')
+    return named_schema(data.dataset)

@@ -1,5 +1,6 @@
 """Records: what is written is what is read, for the whole schema and for parts of it."""
 
+import dataclasses
 import json
 import re
 import sys
@@ -10,7 +11,10 @@ import tensorflow as tf
 
 from preprocessing import records
 from preprocessing.datasets import DATASETS, Annotation
+from preprocessing.schema import SIZES
+from preprocessing.tables import KeypointTable
 from utility.command_line import scripts
+from utility.metrics import normalized_error
 
 SCHEMA = DATASETS.get('fashionai').schema
 JPEG = b'\xff\xd8 any bytes \x00\xff\xd9'
@@ -111,6 +115,32 @@ def test_no_normalizer_where_one_of_its_points_is_absent(absent):
 
 def test_no_normalizer_for_a_category_outside_the_schema():
     assert decode(make_annotation('skirt'), SCHEMA.subset('trousers'))['normalizer'] == 0
+
+
+@pytest.mark.parametrize('kind', SIZES)
+@pytest.mark.parametrize('box', [None, (10, 20, 40, 60), (10, 20, 10, 60)])
+def test_lengths_of_boxes_and_pictures_are_those_of_the_metrics(kind, box):
+    annotation = make_annotation('skirt', box, absent=('hemline_left',))
+    schema = dataclasses.replace(SCHEMA, normalizers=dict.fromkeys(SCHEMA.categories, kind))
+    table = KeypointTable(
+        np.array(['x']),
+        np.array(['skirt']),
+        annotation.keypoints[None],
+        annotation.visibility[None],
+        np.array([1]),
+        np.array([box or (0, 0, 0, 0)], np.float32),
+        np.array([[400, 512]]),
+    )
+    (expected,) = normalized_error.normalizers_of(table, schema)
+    assert decode(annotation, schema)['normalizer'] == pytest.approx(expected, rel=1e-5)
+    points = annotation.keypoints[annotation.visibility >= 0]
+    sides = (30, 40) if box and box[2] > box[0] else np.ptp(points, axis=0)
+    by_hand = {
+        'box_diagonal': np.hypot(*sides),
+        'sqrt_box_area': np.sqrt(np.prod(sides)),
+        'picture_size': np.sqrt(400 * 512),
+    }
+    assert expected == pytest.approx(by_hand[kind], rel=1e-5)
 
 
 def test_encoding_is_deterministic():

@@ -12,6 +12,7 @@ from preprocessing.datasets import DATASETS
 from preprocessing.schema import KeypointSchema
 
 FASHIONAI = DATASETS.get('fashionai').schema
+WITH_SCHEMA = [name for name in DATASETS.names() if DATASETS.get(name).schema]
 # Order of the columns of the annotation CSVs.
 NAMES = [
     *('neckline_left', 'neckline_right', 'center_front', 'shoulder_left', 'shoulder_right'),
@@ -90,7 +91,7 @@ def test_fashionai_flip_permutations(category):
     assert {name: own.keypoints[partner] for name, partner in pairs} == published
 
 
-@pytest.mark.parametrize('name', DATASETS.names())
+@pytest.mark.parametrize('name', WITH_SCHEMA)
 def test_a_mirror_of_every_data_set_undoes_itself(name):
     schema = DATASETS.get(name).schema
     for category in [*schema.categories, 'all']:
@@ -99,7 +100,7 @@ def test_a_mirror_of_every_data_set_undoes_itself(name):
         assert [flip[partner] for partner in flip] == list(range(own.num_keypoints))
 
 
-@pytest.mark.parametrize('name', DATASETS.names())
+@pytest.mark.parametrize('name', WITH_SCHEMA)
 def test_a_subset_is_a_schema_of_one_category(name):
     schema = DATASETS.get(name).schema
     for category, names in schema.categories.items():
@@ -142,6 +143,36 @@ def test_a_subset_drops_swaps_of_points_it_has_not():
     assert schema.subset('hat').flip_permutation == (0, 1)
 
 
+def test_a_subset_keeps_what_is_known_of_its_points():
+    schema = _schema(
+        skeleton=(('hand_left', 'top', 'hand_right'), ('hand_right', 'top')),
+        left_of=(('hand_left', 'hand_right'),),
+        in_out=(('top', 'hand_left'),),
+        levels={'top': 0, 'hand_right': 1},
+        usual_side=512,
+        swaps=(('hand_left', 'hand_right'),),
+    )
+    hat = schema.subset('hat')
+    assert hat.skeleton == (('hand_left', 'top'),)
+    assert (hat.left_of, hat.in_out, hat.levels) == ((), (('top', 'hand_left'),), {'top': 0})
+    assert hat.usual_side == 512
+    assert schema.in_out_pairs == ((0, 1),)
+
+
+def test_inner_and_outer_ends_are_derived_from_the_names():
+    names = [(NAMES[a], NAMES[b]) for a, b in FASHIONAI.in_out_pairs]
+    parts = [f'{part}_{side}' for part in ('cuff', 'bottom') for side in ('left', 'right')]
+    assert names == [(f'{part}_in', f'{part}_out') for part in parts]
+    assert _schema().in_out_pairs == ()
+
+
+def test_a_length_that_is_no_pair_has_no_indices():
+    schema = _schema(normalizers={'shirt': 'box_diagonal', 'hat': ('top', 'hand_left')})
+    assert schema.normalizer_indices('shirt') is None
+    assert schema.subset('shirt').normalizers == {'shirt': 'box_diagonal'}
+    assert schema.normalizer_indices('hat') == (0, 1)
+
+
 def test_sides_are_words_of_a_name_not_parts_of_words():
     names = ('bright', 'leftover', 'a_left', 'a_right')
     schema = KeypointSchema('words', names, {'c': names}, {'c': names[:2]})
@@ -168,6 +199,15 @@ def test_sides_are_words_of_a_name_not_parts_of_words():
         ),
         ({'swaps': (('top', 'foot'),)}, "no keypoint 'foot'"),
         ({'swaps': (('top', 'hand_left'), ('hand_left', 'hand_right'))}, 'mirroring twice'),
+        ({'normalizers': {'shirt': 'box_side', 'hat': 'box_diagonal'}}, "shirt is 'box_side'"),
+        ({'skeleton': (('top', 'foot'),)}, "skeleton has unknown .'foot'"),
+        ({'skeleton': (('top',),)}, 'skeleton has .*two different points'),
+        ({'in_out': (('top', 'top'),)}, 'in_out has .*two different points'),
+        ({'left_of': (('hand_left', 'foot'),)}, "left_of has unknown .'foot'"),
+        ({'levels': {'foot': 1}}, "levels has unknown .'foot'"),
+        ({'usual_side': 0}, 'usual_side=0'),
+        ({'usual_reach': float('nan')}, 'usual_reach=nan'),
+        ({'usual_middle': (1.1, 0.9)}, 'usual_middle='),
     ],
 )
 def test_a_bad_schema_is_refused(changes, message):

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from config import DataConfig, Experiment, NetworkConfig
-from preprocessing import training_data
+from preprocessing import schema_files, training_data
+from preprocessing.datasets import schema_of
 from preprocessing.datasets.fashionai import SCHEMA
 from preprocessing.ops import op_string
 from tests.tiny_records import write_records
@@ -98,3 +102,59 @@ def test_a_device_makes_late_pictures_of_late_steps(data_dir, whole):
     for (features, _), (canvases, labels) in pairs:
         image = op_string.painted_batch(ops, canvases, labels).numpy().astype(int)
         assert np.abs(image - features['image']).max() <= 1
+
+
+HATS = {
+    'name': 'hats',
+    'keypoints': ['brim_left', 'brim_right'],
+    'categories': {'hat': ['brim_left', 'brim_right']},
+    'normalizers': {'hat': 'box_diagonal'},
+}
+
+
+def _dataset(root, **changes):
+    train = {'labelled': True, 'records': {'hat': 3}}
+    info = {'dataset': 'coco', 'schema': HATS, 'splits': {'train': {**train, **changes}}}
+    (root / 'dataset.json').write_text(json.dumps(info))
+    return str(root)
+
+
+def test_a_training_takes_the_schema_of_its_records(tmp_path):
+    experiment = training_data.for_records(Experiment(), _dataset(tmp_path))
+    assert schema_of(experiment.data) == schema_files.parse(HATS, 'hats')
+    assert Experiment.from_json(experiment.to_json()) == experiment
+    assert training_data.categories(experiment, str(tmp_path), 'each') == ['hat']
+    assert training_data.for_records(experiment, str(tmp_path)) == experiment  # resumed
+    assert experiment.data.train_ops == Experiment().data.train_ops
+
+
+def test_a_training_of_records_of_fashionai_stays_as_it_is(data_dir):
+    assert training_data.for_records(EXPERIMENT, data_dir) == EXPERIMENT
+
+
+def test_records_of_another_schema_are_refused(tmp_path):
+    experiment = training_data.for_records(Experiment(), _dataset(tmp_path))
+    schema = {**HATS, 'keypoints': ['brim_right', 'brim_left']}
+    other = dataclasses.replace(experiment.data, schema=schema)
+    with pytest.raises(ValueError, match='records of another keypoint schema'):
+        training_data.count(str(tmp_path), dataclasses.replace(experiment, data=other))
+
+
+@pytest.mark.parametrize(
+    ('ops', 'cropped'),
+    [
+        ('letterbox(8,8)|warp', 'crop_box|letterbox(8,8)|warp'),
+        ('crop_points|letterbox(8,8)|warp', 'crop_points|letterbox(8,8)|warp'),
+        ('crop_box(0.3)|letterbox(8,8)|warp', 'crop_box(0.3)|letterbox(8,8)|warp'),
+    ],
+)
+def test_records_with_boxes_are_cropped_to_them(tmp_path, ops, cropped):
+    data_dir = _dataset(tmp_path, boxes=2)
+    data = DataConfig(train_ops=ops, eval_ops=ops, late_ops=ops)
+    found = training_data.for_records(Experiment(data=data), data_dir).data
+    # The crop of points needs annotations, which a prediction has not.
+    assert found.eval_ops == (f'crop_box|{ops}' if 'crop_points' in ops else cropped)
+    assert (found.train_ops, found.late_ops) == (cropped, cropped)
+    data = dataclasses.replace(data, crop_boxes=False, late_ops='')
+    found = training_data.for_records(Experiment(data=data), data_dir).data
+    assert (found.train_ops, found.eval_ops, found.late_ops) == (ops, ops, '')

@@ -17,7 +17,7 @@ from absl import logging
 
 from config import Experiment, UserError
 from preprocessing import training_data
-from preprocessing.datasets import DATASETS
+from preprocessing.datasets import schema_of
 from utility.checkpoints import batch_statistics, evaluations, files, runs, snapshots, variables
 from utility.losses.heatmap_loss import maps_per_point
 from utility.optim.weight_averaging import COUNT, SCOPE
@@ -56,7 +56,7 @@ def with_statistics(weights, experiment: Experiment, input_fn: Callable) -> dict
 
 
 def _schema(experiment: Experiment):
-    return DATASETS.get(experiment.data.dataset).schema.subset(experiment.data.category)
+    return schema_of(experiment.data).subset(experiment.data.category)
 
 
 def last_checkpoints(folder: str, count: int) -> list[str]:

@@ -15,7 +15,7 @@ import tensorflow as tf
 from absl import logging
 
 from config import EXPERIMENT_FILE, Experiment, UserError
-from preprocessing.datasets import DATASETS
+from preprocessing import datasets
 from preprocessing.files import read_bytes, write_bytes
 from preprocessing.schema import KeypointSchema
 from utility.checkpoints import snapshots, variables
@@ -174,4 +174,4 @@ def networks_for(run_dir: str, categories: Iterable[str]) -> dict[str, list[str]
 def schema_of(run_dir: str) -> KeypointSchema:
     """The full schema of the data set that the networks of a run were trained for."""
     folder = next(iter(networks(run_dir).values()))
-    return DATASETS.get(load_experiment(folder).data.dataset).schema
+    return datasets.schema_of(load_experiment(folder).data)

@@ -150,9 +150,7 @@ def find_errors(
     if not 0 < scale < math.inf:
         raise UserError(f'scale={scale}: must be positive')
     distances, skipped, lost = normalized_error.distances_to(answers, predicted, schema, missing)
-    normalizer = normalized_error.normalizers(
-        answers.keypoints, answers.visibility, answers.categories, schema
-    )
+    normalizer = normalized_error.normalizers_of(answers, schema)
     scored, found_within = ~np.isnan(distances), radius(FOUND_SIMILARITY, scale)
     if not scored.any():
         raise UserError(f'no point of {len(distances)} images can be scored')
@@ -217,11 +215,11 @@ def _distances_to_others(predicted, answers, schema, normalizer) -> list[np.ndar
 
 
 def in_out_permutation(schema: KeypointSchema) -> tuple[int, ...]:
-    """For each keypoint the inner or outer one of the same edge, by its name; else itself."""
-    words = {'in': 'out', 'out': 'in'}
-    names = ['_'.join(words.get(w, w) for w in name.split('_')) for name in schema.keypoints]
-    index = {name: k for k, name in enumerate(schema.keypoints)}
-    return tuple(index.get(name, k) for k, name in enumerate(names))
+    """For each keypoint the inner or outer one of the same edge; else itself."""
+    order = list(range(schema.num_keypoints))
+    for a, b in schema.in_out_pairs:
+        order[a], order[b] = b, a
+    return tuple(order)
 
 
 def _inverted(distances: np.ndarray, partner: np.ndarray, schema: KeypointSchema) -> np.ndarray:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from config import UserError
-from preprocessing.datasets import DATASETS
+from preprocessing.datasets import named_schema
 from preprocessing.schema import KeypointSchema
 from preprocessing.tables import KeypointTable, read_table
 from utility.command_line.progress import track
@@ -57,7 +57,7 @@ def case_of_csvs(prediction: str, answers: str, dataset: str) -> Case:
     Raises:
         UserError: A file is broken, or they are not of the same pictures.
     """
-    schema = DATASETS.get(dataset).schema
+    schema = named_schema(dataset)
     predicted, annotated = (read_table(path, schema) for path in (prediction, answers))
     source = f'{prediction} against {answers}'
     try:

@@ -90,13 +90,12 @@ def rotations(keypoints: np.ndarray, visibility: np.ndarray, schema: KeypointSch
     Args:
         keypoints: [N, K, 2], px.
         visibility: [N, K]; points with -1 do not count.
-        schema: Pairs the points.
+        schema: Pairs the points; tells which usually stands left, or the first of a pair does.
 
     Returns:
         float64 [N], from -180 to 180; NaN where no pair is annotated or its points coincide.
     """
-    pairs = [(k, p) for k, p in enumerate(schema.flip_permutation) if k < p]
-    left, right = np.array(pairs, int).reshape(-1, 2).T
+    left, right = _side_by_side(schema)
     offsets = keypoints[:, right].astype(np.float64) - keypoints[:, left]
     lengths = np.linalg.norm(offsets, axis=-1)
     known = (visibility[:, left] >= 0) & (visibility[:, right] >= 0) & (lengths > 0)
@@ -106,6 +105,13 @@ def rotations(keypoints: np.ndarray, visibility: np.ndarray, schema: KeypointSch
         x, y = np.median(directions, axis=0)
         angles[row] = math.degrees(math.atan2(y, x))
     return angles
+
+
+def _side_by_side(schema: KeypointSchema) -> np.ndarray:
+    """int [2, pairs]: indices of the points of each pair, those that stand left first."""
+    left_of = {tuple(map(schema.keypoints.index, pair)) for pair in schema.left_of}
+    pairs = [pair[::-1] if pair[::-1] in left_of else pair for pair in schema.side_pairs]
+    return np.array(pairs, int).reshape(-1, 2).T
 
 
 def garment_sizes(

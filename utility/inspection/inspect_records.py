@@ -21,7 +21,6 @@ import tensorflow as tf
 from config import UserError
 from preprocessing import records, rendering
 from preprocessing.conversion.screening import Track
-from preprocessing.datasets import DATASETS
 from preprocessing.files import write_bytes
 from preprocessing.ops import op_string
 from preprocessing.schema import KeypointSchema
@@ -81,7 +80,7 @@ def inspect(settings: Settings, track: Track) -> dict[str, Any]:
         UserError: There are no records, or a file of them is broken.
     """
     info = records.load_dataset_info(settings.records_dir)
-    schema = DATASETS.get(info['dataset']).schema
+    schema = records.schema_of(info)
     expected = {name: split['records'] for name, split in info['splits'].items()}
     # All there are: those of a split that dataset.json does not know come last.
     pattern = records.split_patterns(posixpath.join(settings.records_dir, '*'), 'all')

@@ -82,8 +82,9 @@ def _audit_category(
 ) -> list[Suspicion]:
     """Of the shapes in these rows of the table."""
     own = schema.indices(category)
-    first, second = (own.index(k) for k in schema.normalizer_indices(category))
-    exchanges, normalizer = exchanges_of(category, schema), (first, second)
+    pair = schema.normalizer_indices(category)
+    normalizer = pair and tuple(map(own.index, pair))
+    exchanges = exchanges_of(category, schema)
     evidence = learn(shapes, exchanges, normalizer)
     for _ in range(_NUM_PASSES - 1):
         trusted = np.ones(len(rows), bool)

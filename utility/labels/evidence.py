@@ -55,7 +55,8 @@ class Evidence:
 
     Attributes:
         model: Of its shapes.
-        normalizer: The two points whose distance divides errors.
+        normalizer: The two points whose distance divides errors; None: the diagonal of the box
+            that garments of their size usually have.
         exchanges: What may be exchanged, and how much the shapes tell of that.
         places: Of each point, how far it usually is from where the others say.
         predictions: Of each point, how far predictions usually are from it.
@@ -64,7 +65,7 @@ class Evidence:
     """
 
     model: ShapeModel
-    normalizer: tuple[int, int]
+    normalizer: tuple[int, int] | None
     exchanges: Sequence[ExchangeEvidence]
     places: Sequence[RadialTail]
     predictions: Sequence[RadialTail]
@@ -74,6 +75,8 @@ class Evidence:
         """float64 [N], px, what errors are divided by: the normaliser, or the one to be expected of
         garments [N] of these sizes where it is absent or far too small.
         """
+        if self.normalizer is None:
+            return garments * np.linalg.norm(np.ptp(self.model.mean, axis=0))
         ends, there = shapes.points[:, self.normalizer], shapes.present[:, self.normalizer]
         length = np.where(there.all(1), np.linalg.norm(ends[:, 0] - ends[:, 1], axis=-1), 0)
         a, b = self.model.mean[list(self.normalizer)]
@@ -152,13 +155,15 @@ class Misplaced(NamedTuple):
         return self.by_shape + self.by_predictions + self.by_coincidence
 
 
-def learn(shapes: Shapes, exchanges: Sequence[Exchange], normalizer: tuple[int, int]) -> Evidence:
+def learn(
+    shapes: Shapes, exchanges: Sequence[Exchange], normalizer: tuple[int, int] | None
+) -> Evidence:
     """Learns from the annotations of a category, most of which are right.
 
     Args:
         shapes: All there are; the more, the better.
         exchanges: What may have been exchanged.
-        normalizer: The two of the n points whose distance divides errors.
+        normalizer: As of Evidence.
 
     Raises:
         UserError: No picture has enough points.
@@ -179,14 +184,15 @@ def learn(shapes: Shapes, exchanges: Sequence[Exchange], normalizer: tuple[int, 
     return dataclasses.replace(evidence, predictions=[RadialTail.fit(c) for c in errors.T])
 
 
-def _same_place(shapes: Shapes, normalizer: tuple[int, int]) -> np.ndarray:
+def _same_place(shapes: Shapes, normalizer: tuple[int, int] | None) -> np.ndarray:
     """Evidence.same_place: that points coincide by mistake, against how often they do so."""
     counts = _at_one_place(shapes).sum(0)
     together = (shapes.present[:, :, None] & shapes.present[:, None, :]).sum(0)
     by_mistake = _SHARE_SAME_PLACE / max(len(counts) - 1, 1)
     # The pair that is judged is itself counted: as if it came from one picture more.
     log_ratio = np.maximum(np.log(by_mistake * (together + 1) / np.maximum(counts, 1)), 0)
-    log_ratio[normalizer, normalizer[::-1]] = _ZERO_NORMALIZER
+    if normalizer is not None:
+        log_ratio[normalizer, normalizer[::-1]] = _ZERO_NORMALIZER
     return log_ratio
 
 

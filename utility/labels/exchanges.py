@@ -17,7 +17,6 @@ _NUM_STEPS = 20  # of Newton's method
 # Were densities what they should be, the weight would be 1; about so many pictures that stand the
 # other way round, if only by a little, are needed to show that they are not.
 _TRUST_IN_MODEL = 20.0
-_ENDS = {'in': 'out', 'out': 'in'}
 
 Pairs = tuple[tuple[int, int], ...]
 
@@ -49,30 +48,25 @@ class Exchange:
 
 def exchanges_of(category: str, schema: KeypointSchema) -> list[Exchange]:
     """What may be exchanged: left and right of each pair, of each part with several pairs such as
-    both ends of the cuffs, and of all; inner and outer ends. By the names of the points.
+    both ends of the cuffs, and of all; inner and outer ends.
     """
-    indices = schema.indices(category)
-    names = [schema.keypoints[k] for k in indices]
-    partners = [schema.flip_permutation[k] for k in indices]
-    sides = tuple((a, indices.index(p)) for a, p in enumerate(partners) if indices[a] < p)
-    parts: dict[str, list[tuple[int, int]]] = {}
-    for pair in sides:
-        parts.setdefault(names[pair[0]].split('_')[0], []).append(pair)
+    own = schema.subset(category)
+    sides = own.side_pairs
     # In this order, and each once: a skirt has no more than two pairs, trousers no more parts.
     chosen = dict.fromkeys([(pair,) for pair in sides])
-    chosen.update(dict.fromkeys(map(tuple, parts.values())))
+    chosen.update(dict.fromkeys(_parts(sides, own.in_out_pairs)))
     chosen.update(dict.fromkeys([sides] if sides else []))
-    ends = [Exchange(IN_OUT, (pair,)) for pair in _ends(names)]
+    ends = [Exchange(IN_OUT, (pair,)) for pair in own.in_out_pairs]
     return [Exchange(SIDES, pairs) for pairs in chosen] + ends
 
 
-def _ends(names: list[str]) -> Iterator[tuple[int, int]]:
-    """Pairs of the indices of an inner and an outer end: cuff_left_in, cuff_left_out."""
-    for a, name in enumerate(names):
-        words = name.split('_')
-        other = '_'.join(_ENDS.get(word, word) for word in words)
-        if 'in' in words and other in names:
-            yield a, names.index(other)
+def _parts(sides: Pairs, ends: Pairs) -> Iterator[Pairs]:
+    """The pairs of left and right of one part: those that are two ends of the same edge."""
+    pair_of = {k: pair for pair in sides for k in pair}
+    for pair in sides:
+        joined = {pair, *(pair_of.get(b, pair) for a, b in ends if a in pair)}
+        joined |= {pair_of.get(a, pair) for a, b in ends if b in pair}
+        yield tuple(other for other in sides if other in joined)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -28,7 +28,7 @@ def annotations_of(split_dir: str, schema: KeypointSchema) -> tuple[KeypointTabl
     info = records.load_dataset_info(records_dir or '.')
     if not info['splits'].get(split, {}).get('labelled', False):
         raise UserError(f'{split_dir!r} is not a labelled split of the records')
-    keys = ('image_id', 'category', 'keypoints', 'visibility', 'image_size')
+    keys = ('image_id', 'category', 'keypoints', 'visibility', 'image_size', 'box')
     files = records.record_files(records.split_patterns(split_dir, 'all'))
     examples = records.decoded(tf.data.TFRecordDataset(files), schema)
     batches = list(
@@ -45,5 +45,7 @@ def annotations_of(split_dir: str, schema: KeypointSchema) -> tuple[KeypointTabl
         columns['keypoints'],
         columns['visibility'],
         np.arange(1, len(order) + 1),
+        columns['box'],
+        columns['image_size'],
     )
     return table, columns['image_size']

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from config import UserError
-from preprocessing.schema import KeypointSchema
+from preprocessing.schema import BOX_DIAGONAL, PICTURE_SIZE, KeypointSchema
 from preprocessing.tables import ABSENT_INDEX, KeypointTable
 from utility.statistics.bootstrap import confidence_of
 
@@ -28,21 +28,62 @@ def normalizers(
 ) -> np.ndarray:
     """The length that divides the error of each picture, such as from armpit to armpit.
 
+    As of normalizers_of, of pictures without boxes and sizes.
+    """
+    numbers = np.arange(len(keypoints))
+    points = np.asarray(keypoints), np.asarray(visibility)
+    return normalizers_of(KeypointTable(numbers, np.asarray(categories), *points, numbers), schema)
+
+
+def normalizers_of(table: KeypointTable, schema: KeypointSchema) -> np.ndarray:
+    """The length that divides the error of each picture of a table of annotations.
+
     Args:
-        keypoints: [N, K, 2], px of the original picture.
-        visibility: [N, K].
-        categories: [N].
-        schema: Names the pair of points of each category.
+        table: Annotations, of N pictures. Where it has no box, that of the annotated points is
+            taken.
+        schema: Tells what divides the errors of each category.
 
     Returns:
-        float64 [N], px; 0 where a point of the pair is absent: the picture is not scored.
+        float64 [N], px; 0 where a point of the pair is absent, or no point is annotated and there
+        is no box: the picture is not scored.
+
+    Raises:
+        UserError: The size of the picture is needed, and the table does not tell it.
     """
-    names, codes = np.unique(np.asarray(categories, dtype=str), return_inverse=True)
-    pairs = np.array([schema.normalizer_indices(str(name)) for name in names]).reshape(-1, 2)[codes]
-    rows = np.arange(len(codes))[:, np.newaxis]
-    ends = np.asarray(keypoints, dtype=np.float64)[rows, pairs]
-    present = (np.asarray(visibility)[rows, pairs] >= 0).all(-1)
-    return np.where(present, np.linalg.norm(ends[:, 0] - ends[:, 1], axis=-1), 0.0)
+    lengths = np.zeros(len(table.categories))
+    for category in np.unique(np.asarray(table.categories, dtype=str)):
+        rows = np.flatnonzero(table.categories == category)
+        pair = schema.normalizer_indices(str(category))
+        of_category = table.rows(rows)
+        if pair is not None:
+            ends = np.asarray(of_category.keypoints, dtype=np.float64)[:, pair]
+            present = (np.asarray(of_category.visibility)[:, pair] >= 0).all(-1)
+            length = np.linalg.norm(ends[:, 0] - ends[:, 1], axis=-1)
+            lengths[rows] = np.where(present, length, 0.0)
+        else:
+            lengths[rows] = _of_sizes(schema.normalizers[category], of_category)
+    return lengths
+
+
+def _of_sizes(normalizer: str, table: KeypointTable) -> np.ndarray:
+    """float64 [N], px, of boxes or pictures; the same as in records."""
+    if normalizer == PICTURE_SIZE:
+        if table.image_sizes is None:
+            raise UserError(
+                f'normalizer {normalizer!r}: a CSV does not tell the sizes of its pictures; score '
+                'with --data_dir and --model_dir'
+            )
+        return np.sqrt(np.prod(np.asarray(table.image_sizes, np.float64), axis=-1))
+    points = np.asarray(table.keypoints, np.float64)
+    annotated = (np.asarray(table.visibility) >= 0)[..., np.newaxis]
+    low = np.where(annotated, points, np.inf).min(axis=1)
+    high = np.where(annotated, points, -np.inf).max(axis=1)
+    sides = np.maximum(high - low, 0)
+    if table.boxes is not None:
+        boxes = np.asarray(table.boxes, np.float64)
+        given = boxes[:, 2:] - boxes[:, :2]
+        sides = np.where((given > 0).all(-1, keepdims=True), given, sides)
+    return np.hypot(*sides.T) if normalizer == BOX_DIAGONAL else np.sqrt(sides.prod(-1))
 
 
 def normalized_distances(
@@ -204,7 +245,7 @@ def distances_to(
     if missing not in MISSING_POLICIES:
         raise UserError(f'missing={missing!r}: must be one of {", ".join(MISSING_POLICIES)}')
     predicted = in_order_of(predicted, answers, 'the prediction', 'the answers')
-    normalizer = normalizers(answers.keypoints, answers.visibility, answers.categories, schema)
+    normalizer = normalizers_of(answers, schema)
     scored = (answers.visibility == 1) & (normalizer > 0)[:, np.newaxis]
     lost = scored & (predicted.visibility < 0)
     if lost.any() and missing == 'error':
@@ -261,7 +302,7 @@ def in_order_of(
         UserError: The pictures or their categories differ; told under the names of the two.
     """
     rows = matching_rows(table.image_ids, other.image_ids, name, other_name)
-    table = KeypointTable(*(values[rows] for values in table))
+    table = table.rows(rows)
     differs = np.flatnonzero(table.categories != other.categories)
     if len(differs):
         row = differs[0]

@@ -17,7 +17,7 @@ import tensorflow as tf
 
 from config import Experiment, UserError
 from nets import precision
-from preprocessing.datasets import DATASETS
+from preprocessing.datasets import schema_of
 from preprocessing.schema import KeypointSchema
 from utility.checkpoints import choice, runs
 from utility.codecs.heatmaps import HeatmapCodec
@@ -57,7 +57,7 @@ def load_network(folder: str, options: PredictOptions) -> TrainedNetwork:
     experiment = runs.load_experiment(folder)
     if options.refine:
         experiment = dataclasses.replace(experiment, refine=options.refine)
-    full = DATASETS.get(experiment.data.dataset).schema
+    full = schema_of(experiment.data)
     checkpoint = choice.choose(folder, options.checkpoint)
     schema = full.subset(experiment.data.category)
     return TrainedNetwork(folder, checkpoint, experiment, full, schema)

@@ -125,6 +125,7 @@ def predict_images(
     pictures: Sequence[DecodedImage],
     categories: Sequence[str],
     options: PredictOptions,
+    boxes: Sequence[np.ndarray | None] | None = None,
 ) -> Predictions:
     """Predicts pictures that are in no split; they become records for as long as it takes.
 
@@ -134,6 +135,8 @@ def predict_images(
         pictures: As preprocessing.conversion.images gives them.
         categories: What each shows.
         options: How to predict.
+        boxes: Of each the box of the garment, [4] px, or None; to this networks crop that were
+            trained on boxes. None: of none.
 
     Returns:
         Predictions in the order given.
@@ -151,7 +154,8 @@ def predict_images(
             with records.shard_writer(path) as write:
                 for row in chosen:
                     name, category = image_ids[row], categories[row]
-                    annotation = Annotation(name, name, category, nowhere, absent)
+                    box = boxes[row] if boxes is not None else None
+                    annotation = Annotation(name, name, category, nowhere, absent, box)
                     jpeg, size, _ = pictures[row]
                     write(records.encode_example(jpeg, annotation, size))
             parts.append(_arrays(_predict(networks, [path], len(chosen), options)))
@@ -201,9 +205,13 @@ def _predict_pass(
 
 
 def pass_ops(experiment: Experiment, is_second: bool) -> str:
-    """The op string of the first or the second pass: the second crops to a box."""
+    """The op string of the first or the second pass: the second crops to a box.
+
+    Where the first one crops, too, because the records have boxes, the second has other boxes.
+    """
     ops = experiment.data.eval_ops
-    return experiment.resolved_ops(f'crop_box|{ops}' if is_second else ops)
+    crops = is_second and 'crop_box' not in ops
+    return experiment.resolved_ops(f'crop_box|{ops}' if crops else ops)
 
 
 def _rows(network: fusion.TrainedNetwork, files, options, heatmap_size, boxes):

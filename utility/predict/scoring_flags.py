@@ -24,7 +24,11 @@ def define() -> None:
         'What to do with a scored point that is predicted as -1_-1_-1: stop, score it as a '
         'prediction at (-1, -1), or leave it out.',
     )
-    flags.DEFINE_string('dataset', 'fashionai', 'Whose categories and keypoints the CSVs have.')
+    flags.DEFINE_string(
+        'dataset',
+        'fashionai',
+        'Whose categories and keypoints the CSVs have: a name, or the path of a schema file.',
+    )
 
 
 def are_csvs_given(values, with_data_dir: bool = False) -> bool:

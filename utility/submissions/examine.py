@@ -89,6 +89,15 @@ def _of_known_categories(raw: RawSubmission, schema: KeypointSchema) -> RawSubmi
     return RawSubmission(raw.lines[rows], raw.image_ids[rows], raw.categories[rows], cells)
 
 
+def schema_of_split(split_dir: str) -> KeypointSchema:
+    """The schema of the records that a split, RECORDS/test_0, belongs to."""
+    from preprocessing import records
+
+    return records.schema_of(
+        records.load_dataset_info(posixpath.dirname(split_dir.rstrip('/')) or '.')
+    )
+
+
 def read_split(split_dir: str, schema: KeypointSchema) -> Split:
     """The pictures of a split of the records, RECORDS/test_0, labelled or not.
 

@@ -1,14 +1,13 @@
 """Is a prediction what was meant? What a whole submission looks like, beside what is usual.
 
-Nothing here is against a rule, and every answer is a 'probably'. What is usual was measured on the
-annotations of the FashionAI challenge and on submissions to it. The limits lie far from it, so that
-a poor network is not taken for a broken file. Exchanged columns whose points have no usual order,
-such as cuffs and waistlines, are not seen.
+Nothing here is against a rule, and every answer is a 'probably'. What is usual is in the schema of
+the data set, as measured on its annotations and on submissions; what the schema does not tell is
+not looked at. The limits lie far from it, so that a poor network is not taken for a broken file.
+Exchanged columns whose points have no usual order, such as cuffs and waistlines, are not seen.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -16,29 +15,15 @@ import numpy as np
 
 from preprocessing.schema import KeypointSchema
 from utility.submissions.findings import WARNING, Example, Finding
-from utility.submissions.scale import MIN_PICTURES, TYPICAL_SIDE, check_scale
+from utility.submissions.scale import MIN_PICTURES, check_scale
 
-# 'left' is the left of the picture: in at most 12 % of the answers of any category two points stand
-# the other way round (trousers' inner hems, legs crossed), and in no more of the submissions.
+# Of FashionAI two points stand the other way round than usual in at most 12 % of the annotations of
+# any category, and in no more of the submissions.
 _MAX_REVERSED = 0.5
 _MAX_SAME = 0.25  # share of a point's most frequent position; 3 % in cells of 8 px
 _MAX_EQUAL = 0.5  # share of the pictures where two points coincide
 _GRIDS = (32, 16, 8, 4)  # px
 _ON_GRID = 0.6  # share of the coordinates; chance has 0.25 at most
-# From top to bottom; of points with the same number either may be higher.
-_LEVELS = {
-    'neckline': 0,
-    'shoulder': 1,
-    'center_front': 1,
-    'armpit': 2,
-    'waistline': 3,
-    'waistband': 3,
-    'crotch': 4,
-    'top_hem': 5,
-    'hemline': 5,
-    'bottom_in': 5,
-    'bottom_out': 5,
-}
 
 
 class Prediction(NamedTuple):
@@ -66,28 +51,28 @@ class Prediction(NamedTuple):
 
 
 class _Order(NamedTuple):
-    """Two points, of which the first usually has the smaller x (axis 0) or y (axis 1)."""
+    """Two points, of which the first usually has the smaller x (axis 0) or y (axis 1).
 
-    first: str
-    second: str
+    `mirrors`: They change places in a mirror.
+    """
+
+    first: int
+    second: int
     axis: int
-
-    @property
-    def mirrors(self) -> bool:
-        return self.second == self.first.replace('_left', '_right')
+    mirrors: bool = False
 
 
 def check_plausibility(prediction: Prediction, schema: KeypointSchema) -> list[Finding]:
     """What is probably not meant in a prediction, all of it of the schema's categories."""
     constant = _constant(prediction, schema)
     findings = [*constant, *_on_grid(prediction), *_collapsed(prediction)]
-    findings += _coinciding(prediction, schema) + _beyond_typical(prediction)
+    findings += _coinciding(prediction, schema) + _beyond_usual(prediction, schema)
     axes_exchanged = _axes_exchanged(prediction, schema)
     if axes_exchanged:
         return findings + axes_exchanged
     findings += _reversed(prediction, schema)
     # The middle of the points says nothing of the pictures where it is always the same.
-    return findings if constant else findings + check_scale(*prediction[-2:])
+    return findings if constant else findings + check_scale(*prediction[-2:], schema)
 
 
 def _of_categories(
@@ -172,8 +157,7 @@ def _coinciding(prediction: Prediction, schema: KeypointSchema) -> list[Finding]
 
 def _axes_exchanged(prediction: Prediction, schema: KeypointSchema) -> list[Finding]:
     """A point and its partner on the other side are side by side, not one above the other."""
-    pairs = [(k, p) for k, p in enumerate(schema.flip_permutation) if k < p]
-    pairs = np.array(pairs, int).reshape(-1, 2)
+    pairs = np.array(schema.side_pairs, int).reshape(-1, 2)
     offsets = prediction.keypoints[:, pairs[:, 0]] - prediction.keypoints[:, pairs[:, 1]]
     there = _is_there(offsets)
     across, along = np.abs(offsets[there]).T
@@ -186,18 +170,18 @@ def _axes_exchanged(prediction: Prediction, schema: KeypointSchema) -> list[Find
 
 
 def _usual_orders(category: str, schema: KeypointSchema) -> Iterator[_Order]:
-    """What usually stands left of what, and what above what, by the names of the points."""
-    own = [schema.keypoints[k] for k in schema.indices(category)]
-    kinds = {name: re.sub('_(left|right)', '', name) for name in own}
+    """What usually stands left of what, and what above what."""
+    own = schema.indices(category)
+    sides = {k: side for pair in schema.side_pairs for side, k in enumerate(pair)}
+    levels = {schema.keypoints.index(name): level for name, level in schema.levels.items()}
+    left_of = [tuple(map(schema.keypoints.index, pair)) for pair in schema.left_of]
     for a, b in ((a, b) for a in own for b in own):
-        if '_left' in a and b == a.replace('_left', '_right'):
-            yield _Order(a, b, axis=0)
-        sides = {side for side in ('left', 'right') if side in a or side in b}
-        lower = _LEVELS.get(kinds[b], -1) > _LEVELS.get(kinds[a], len(_LEVELS))
-        if lower and len(sides) == 1:
+        if (a, b) in left_of:
+            yield _Order(a, b, axis=0, mirrors=schema.flip_permutation[a] == b)
+        # A garment may be turned, but hardly so far that one side's points change their order.
+        same_side = len({sides[k] for k in (a, b) if k in sides}) == 1
+        if same_side and a in levels and b in levels and levels[a] < levels[b]:
             yield _Order(a, b, axis=1)
-        if a.endswith('_out') and b == a[: -len('out')] + 'in':
-            yield _Order(a, b, axis=0) if 'left' in a else _Order(b, a, axis=0)
 
 
 def _reversed(prediction: Prediction, schema: KeypointSchema) -> list[Finding]:
@@ -206,12 +190,13 @@ def _reversed(prediction: Prediction, schema: KeypointSchema) -> list[Finding]:
     for category, rows, part in _of_categories(prediction, schema):
         found = {}
         for order in _usual_orders(category, schema):
-            a, b = (schema.keypoints.index(name) for name in order[:2])
+            a, b = order[:2]
             wrong = part.keypoints[:, a, order.axis] > part.keypoints[:, b, order.axis]
             share = _shares(wrong, _is_there(part.keypoints[:, [a, b]]).all(-1))
             if share > _MAX_REVERSED:
                 where = 'below' if order.axis else 'right of'
-                detail = f'{order.first} is {where} {order.second} in {share:.1%} of {category}'
+                first, second = schema.keypoints[a], schema.keypoints[b]
+                detail = f'{first} is {where} {second} in {share:.1%} of {category}'
                 found[order] = prediction.example(rows[wrong.argmax()], detail)
         mirrored = [order for order in found if order.mirrors]
         sides += [found[order] for order in mirrored]
@@ -230,12 +215,15 @@ def _reversed(prediction: Prediction, schema: KeypointSchema) -> list[Finding]:
     return findings + finding.at(len(others), others)
 
 
-def _beyond_typical(prediction: Prediction) -> list[Finding]:
+def _beyond_usual(prediction: Prediction, schema: KeypointSchema) -> list[Finding]:
     """Points that are most likely outside of the picture, where no sizes are known."""
+    side = schema.usual_side
+    if side is None:
+        return []
     unknown = np.isnan(prediction.image_sizes).all()
-    beyond = (prediction.keypoints >= TYPICAL_SIDE).any(-1) & unknown
+    beyond = (prediction.keypoints >= side).any(-1) & unknown
     places = np.argwhere(beyond)
-    what = f'points at {TYPICAL_SIDE} px or beyond, though most pictures end there'
+    what = f'points at {side} px or beyond, though most pictures end there'
     advice = 'give --data_dir, so that the sizes of the pictures are known'
     examples = (
         prediction.example(row, 'at ({:g}, {:g})'.format(*prediction.keypoints[row, k]))

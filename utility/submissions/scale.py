@@ -1,22 +1,17 @@
 """Are points in the coordinates of the pictures, or of pictures that were resized for a network?
 
-Garments stand in the middle of their picture and reach close to its border. So the middle of the
-points tells how large the picture is that they lie in.
+Where garments stand in the middle of their picture and reach close to its border, which the schema
+of a data set tells, the middle of the points tells how large the picture is that they lie in.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
+from preprocessing.schema import KeypointSchema
 from utility.submissions.findings import WARNING, Finding
 
 MIN_PICTURES = 20  # fewer say nothing
-# The longest side of most pictures of FashionAI, and of none more, px; where sizes are not known.
-TYPICAL_SIDE = 512
-# Twice the middle of the points over the size of the picture, as a median: 0.99 to 1.03 of answers,
-# 0.92 to 1.02 of submissions. And how far points reach: 0.97 of it or more, as 99th percentile.
-_SCALES = (0.9, 1.12)
-_REACH = 0.9
 _COMMON_SIDES = np.array([128, 192, 224, 256, 320, 368, 384, 416, 448, 480, 512, 640, 768, 1024])
 _MIN_ASPECT = 1.1  # from which on a picture is clearly no square
 # How much of a picture's aspect its points have lost: 1 for pictures made square; measured -0.16 to
@@ -24,30 +19,40 @@ _MIN_ASPECT = 1.1  # from which on a picture is clearly no square
 _SQUARED = 0.5
 
 
-def check_scale(keypoints: np.ndarray, image_sizes: np.ndarray) -> list[Finding]:
+def check_scale(
+    keypoints: np.ndarray, image_sizes: np.ndarray, schema: KeypointSchema
+) -> list[Finding]:
     """Whether the points of a whole submission lie in other pictures than they should.
 
     Args:
         keypoints: float64 [N, K, 2], px; NaN where there is no point.
         image_sizes: float64 [N, 2], (height, width), px; NaN where unknown.
+        schema: Tells what is usual; nothing is found without its usual_middle.
     """
+    if schema.usual_middle is None:
+        return []
     seen = (~np.isnan(keypoints).any(-1)).sum(1) > 1
     known = seen & ~np.isnan(image_sizes).any(-1)
     if np.count_nonzero(known) >= MIN_PICTURES:
         chosen, width_height = keypoints[known], image_sizes[known, ::-1]
         given = 'by the sizes of the pictures'
-    elif np.count_nonzero(seen) >= MIN_PICTURES:
-        chosen, width_height = keypoints[seen], np.full([1, 2], float(TYPICAL_SIDE))
-        given = f'if their longest side is {TYPICAL_SIDE} px, as that of most of FashionAI is'
+    elif np.count_nonzero(seen) >= MIN_PICTURES and schema.usual_side is not None:
+        chosen, width_height = keypoints[seen], np.full([1, 2], float(schema.usual_side))
+        given = f'if their longest side is {schema.usual_side} px, as that of most usually is'
     else:
         return []
     high = np.fmax.reduce(chosen, axis=1)
     doubled = np.maximum(np.fmin.reduce(chosen, axis=1) + high, 1)
-    return _resized(doubled, high, width_height, given) or _squared(doubled, width_height)
+    resized = _resized(doubled, high, width_height, given, schema)
+    return resized or _squared(doubled, width_height)
 
 
 def _resized(
-    doubled: np.ndarray, high: np.ndarray, width_height: np.ndarray, given: str
+    doubled: np.ndarray,
+    high: np.ndarray,
+    width_height: np.ndarray,
+    given: str,
+    schema: KeypointSchema,
 ) -> list[Finding]:
     """Both coordinates are too small, or too large.
 
@@ -56,10 +61,13 @@ def _resized(
         high: [N, 2], px, the largest x and y of them.
         width_height: [N, 2] or [1, 2], px.
         given: How the sizes are known.
+        schema: Tells what is usual.
     """
     scale = np.median(doubled / width_height)
     reach = np.quantile((high / width_height).max(-1), 0.99)
-    if _SCALES[0] <= scale <= _SCALES[1] or (scale < 1 and reach > _REACH):
+    low, high_end = schema.usual_middle
+    reaches_as_usual = schema.usual_reach is not None and reach > schema.usual_reach
+    if low <= scale <= high_end or (scale < 1 and reaches_as_usual):
         return []
     side = scale * np.median(width_height.max(-1))
     nearest = _COMMON_SIDES[np.abs(np.log(_COMMON_SIDES / side)).argmin()]

@@ -86,4 +86,4 @@ def write_submission(
     table = table._replace(keypoints=np.clip(np.floor(table.keypoints), 0, last_pixel) + 0.5)
     check(table, expected_ids, schema, image_sizes)
     rows = matching_rows(table.image_ids, expected_ids, 'the submission', 'the test split')
-    write_table(path, KeypointTable(*(values[rows] for values in table)), schema)
+    write_table(path, table.rows(rows), schema)

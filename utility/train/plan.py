@@ -6,7 +6,7 @@ import dataclasses
 
 from config import Experiment, UserError
 from preprocessing import training_data
-from preprocessing.datasets import DATASETS
+from preprocessing.datasets import schema_of
 from preprocessing.schema import KeypointSchema
 from utility.optim import rules, schedules, weight_averaging
 from utility.optim.schedules import Length
@@ -60,7 +60,7 @@ def make_plan(experiment: Experiment, data_dir: str, replicas: int) -> Plan:
     data, optimizer, schedule = experiment.data, experiment.optimizer, experiment.schedule
     rules.check_optimizer(optimizer)
     schedules.check_rates(optimizer, schedule)
-    schema = DATASETS.get(data.dataset).schema.subset(data.category)
+    schema = schema_of(data).subset(data.category)
     counts = training_data.count(data_dir, experiment)
     num_train, num_val = (training_data.num_records(counts[s], schema) for s in ('train', 'val'))
     for name, is_used in (

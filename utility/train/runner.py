@@ -94,6 +94,7 @@ def _train_all(experiment: Experiment, options: RunOptions, keep_log_in) -> None
     # First, because a strategy must be made before anything else of TensorFlow runs.
     distribution = strategies.start(options.strategy, options.logical_cpus)
     precision.check(options.compute)
+    experiment = training_data.for_records(experiment, options.data_dir)
     categories = training_data.categories(experiment, options.data_dir, options.category)
     distribution.check_networks(categories)
     distribution.check_averaging(experiment.averaging.kind)

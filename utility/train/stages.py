@@ -16,7 +16,7 @@ import numpy as np
 from absl import logging
 
 from config import ALL_THEN_EACH, Experiment, FinetuneConfig
-from preprocessing.datasets import DATASETS
+from preprocessing.datasets import schema_of
 from utility.checkpoints import choice, snapshots, variables
 from utility.checkpoints.choice import CheckpointChoice
 from utility.checkpoints.variables import Weights
@@ -124,7 +124,7 @@ def transfer_head_channels(
         tensors: By name, of the network for all.
         experiment: Of the network for a category.
     """
-    full = DATASETS.get(experiment.data.dataset).schema
+    full = schema_of(experiment.data)
     own = full.subset(experiment.data.category).record_positions
     maps = range(heatmap_loss.maps_per_point(experiment.loss))
     channels = [number * full.num_keypoints + keypoint for number in maps for keypoint in own]

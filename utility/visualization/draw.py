@@ -11,7 +11,7 @@ import numpy as np
 
 from config import UserError
 from preprocessing.files import write_bytes
-from preprocessing.schema import KeypointSchema
+from preprocessing.schema import KeypointSchema, named_pairs
 
 LEFT_COLOR = (255, 84, 66)  # RGB
 RIGHT_COLOR = (52, 118, 255)
@@ -23,20 +23,6 @@ JPEG_QUALITY = 92
 
 _SHIFT = 6  # Fractional bits of OpenCV's coordinates: 1/64 px.
 _FAR = 20000.0  # px; OpenCV draws with integers that overflow beyond.
-_SIDES = ('left', 'right')
-# Points that follow each other along the edges of a garment, {} being a side. Whatever is absent
-# is passed over, so that a sleeveless garment gets its armhole and a skirt its own side.
-_CHAINS = (
-    ('neckline_left', 'center_front', 'neckline_right'),
-    ('neckline_{}', 'shoulder_{}', 'cuff_{}_out', 'cuff_{}_in', 'armpit_{}'),
-    ('armpit_{}', 'waistline_{}', 'top_hem_{}', 'hemline_{}'),
-    ('waistband_{}', 'hemline_{}'),
-    ('waistband_{}', 'bottom_{}_out', 'bottom_{}_in', 'crotch'),
-    ('waistline_left', 'waistline_right'),
-    ('waistband_left', 'waistband_right'),
-    ('top_hem_left', 'top_hem_right'),
-    ('hemline_left', 'hemline_right'),
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,7 +54,7 @@ def draw_keypoints(
         image: uint8 [H, W, 3] RGB.
         keypoints: [K, 2] continuous (x, y) px; they may lie outside.
         visibility: [K]; points below 0 are not drawn, those of 0 are rings.
-        schema: Names the K points; 'left' and 'right' in a name decide its colour.
+        schema: Names the K points, and tells their sides and how they are joined.
         annotated: The answers as (keypoints [K, 2], visibility [K]): crosses, joined to the points.
         style: Sizes and extras.
 
@@ -83,7 +69,7 @@ def draw_keypoints(
     visibility = _checked(visibility, (schema.num_keypoints,), 'visibility')
     picture = np.ascontiguousarray(image).copy()
     radius = style.radius or max(2.0, 0.011 * max(image.shape[:2]))
-    colors = [keypoint_color(name) for name in schema.keypoints]
+    colors = keypoint_colors(schema)
     drawn = (visibility >= 0) & np.isfinite(keypoints).all(axis=1)
     if style.limbs:
         _draw_limbs(picture, keypoints, drawn, schema, radius)
@@ -172,12 +158,17 @@ def write_image(path: str | os.PathLike, image: np.ndarray) -> None:
     write_bytes(path, encode_image(image, suffix))
 
 
-def keypoint_color(name: str) -> tuple[int, int, int]:
-    """RGB by the side that a keypoint's name tells."""
-    words = name.split('_')
-    if 'left' in words:
-        return LEFT_COLOR
-    return RIGHT_COLOR if 'right' in words else CENTER_COLOR
+def keypoint_colors(schema: KeypointSchema) -> list[tuple[int, int, int]]:
+    """RGB of each keypoint by its side: the word 'left' or 'right' in its name.
+
+    Of a pair that changes places in a mirror and has no such word the first is left.
+    """
+    colors = [CENTER_COLOR] * schema.num_keypoints
+    named = named_pairs(schema.keypoints)
+    sides = [tuple(map(schema.keypoints.index, pair)) for pair in named]
+    for left, right in (*schema.side_pairs, *sides):
+        colors[left], colors[right] = LEFT_COLOR, RIGHT_COLOR
+    return colors
 
 
 def _check_image(image: np.ndarray, name: str) -> None:
@@ -234,9 +225,7 @@ def _draw_cross(picture: np.ndarray, point, color, radius: float) -> None:
 
 def _draw_limbs(picture, keypoints, drawn, schema: KeypointSchema, radius: float) -> None:
     index = {name: k for k, name in enumerate(schema.keypoints) if drawn[k]}
-    sided = [[name.format(side) for name in chain] for chain in _CHAINS for side in _SIDES]
-    # A chain without a side comes out twice.
-    for chain in dict.fromkeys(map(tuple, sided)):
+    for chain in schema.skeleton:
         present = [index[name] for name in chain if name in index]
         for a, b in zip(present, present[1:]):
             _draw_line(picture, keypoints[a], keypoints[b], (255, 255, 255), radius * 0.35)

@@ -10,7 +10,6 @@ from scipy import optimize
 
 from benchmarks.simulated_models import annotated, answers, model, predictions
 from preprocessing.datasets.fashionai import SCHEMA
-from preprocessing.tables import KeypointTable
 from utility.ensembles import files, learning, mixture, report, systematic_errors
 from utility.ensembles.choice import (
     ALONE,
@@ -194,7 +193,7 @@ class TestLearning:
         learned = fit(stacked, seen)
         points = learning.combine(learned, stacked.of_images(others), SCHEMA)
         without = combine(stacked.of_images(others).of_models([0, 1]), 'mean')[0]
-        held_out = KeypointTable(*(values[others] for values in TABLE))
+        held_out = TABLE.rows(others)
         assert error_of(points, held_out) < 1.1 * error_of(without, held_out)
         weights = np.exp(learned.weights.biases[:, TROUSERS, OWN[TROUSERS]])
         assert (weights[2] / weights.sum(0)).max() < 0.02
@@ -203,7 +202,7 @@ class TestLearning:
         # Each model is lost in a quarter of the points; no weight for all pictures can know where.
         stacked = predictions(TABLE, *(model(TABLE, seed, lost=0.25) for seed in range(1, 5)))
         seen, others = seen_and_others()
-        held_out = KeypointTable(*(values[others] for values in TABLE))
+        held_out = TABLE.rows(others)
         learned, part = fit(stacked, seen), stacked.of_images(others)
         by_votes = error_of(learning.combine(learned, part, SCHEMA), held_out)
         plain = learned._replace(votes=None, shapes={})
@@ -214,7 +213,7 @@ class TestLearning:
     def test_shapes_know_which_of_two_models_is_lost(self):
         stacked = predictions(TABLE, model(TABLE, 1, lost=0.15), model(TABLE, 2, lost=0.15))
         seen, others = seen_and_others()
-        held_out = KeypointTable(*(values[others] for values in TABLE))
+        held_out = TABLE.rows(others)
         learned, part = fit(stacked, seen), stacked.of_images(others)
         by_votes = error_of(learning.combine(learned, part, SCHEMA), held_out)
         assert by_votes < 0.7 * error_of(combine(part, 'mean')[0], held_out)
@@ -234,7 +233,7 @@ class TestLearning:
         assert set(learned.shapes) == {'skirt'}
         trousers = np.flatnonzero(TABLE.categories == 'trousers')
         points = learning.combine(learned, stacked.of_images(trousers), SCHEMA)
-        held_out = KeypointTable(*(values[trousers] for values in TABLE))
+        held_out = TABLE.rows(trousers)
         part = stacked.of_images(trousers)
         assert error_of(points, held_out) < 1.3 * error_of(part.keypoints[0], held_out)
 

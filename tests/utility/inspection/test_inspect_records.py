@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import convert_tfrecords
-from preprocessing import records
-from preprocessing.conversion import dataset_info
+from preprocessing import records, schema_files
 from preprocessing.datasets import Annotation
 from preprocessing.datasets.fashionai import SCHEMA
 from tests import commands
@@ -69,7 +68,7 @@ class Records:
             splits[split] = {'labelled': labelled, 'records': counts}
         info = {
             'dataset': 'fashionai',
-            'schema': dataset_info.describe_schema(SCHEMA),
+            'schema': schema_files.describe(SCHEMA),
             'splits': splits,
         }
         (directory / 'dataset.json').write_text(json.dumps(info))

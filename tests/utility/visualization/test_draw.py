@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import dataclasses
+
 import cv2
 import numpy as np
 import pytest
@@ -71,6 +73,20 @@ def test_limbs_and_labels_are_drawn_on_request():
     plain = draw_keypoints(GROUND, POINTS, np.ones(3), SCHEMA)
     for style in (DrawStyle(labels=True), DrawStyle(limbs=True, labels=True)):
         assert (draw_keypoints(GROUND, POINTS, np.ones(3), SCHEMA, style=style) != plain).any()
+
+
+def test_lines_follow_the_skeleton_over_what_is_absent():
+    names = ('a', 'b', 'c')
+    schema = KeypointSchema('x', names, {'y': names}, {'y': 'box_diagonal'}, swaps=(('a', 'c'),))
+    joined = dataclasses.replace(schema, skeleton=(names,))
+    points = np.array([[10, 20], [30, 50], [50, 20]], np.float32)
+    style = DrawStyle(radius=2, limbs=True)
+    without_b = np.array([1, -1, 1])
+    plain = draw_keypoints(GROUND, points, without_b, schema, style=style)
+    drawn = draw_keypoints(GROUND, points, without_b, joined, style=style)
+    changed = np.argwhere((drawn != plain).any(-1))
+    assert len(changed) and abs(changed[:, 0] - 20).max() <= 2  # from a straight to c
+    assert draw.keypoint_colors(schema) == [draw.LEFT_COLOR, draw.CENTER_COLOR, draw.RIGHT_COLOR]
 
 
 @pytest.mark.parametrize(

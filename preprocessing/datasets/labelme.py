@@ -1,0 +1,207 @@
+"""labelme: a JSON file beside each picture, with its keypoints as named points.
+
+    DATA/train/1.jpg    DATA/train/1.json    DATA/val/...    or all in DATA
+
+The label of a point is the name of a keypoint. Garments of one picture are told apart by group_id;
+a rectangle with the same group_id is the box, and its label the category. Points without a group_id
+belong to the only rectangle, or to the only one that they lie in. Without rectangles the category
+is the only one of the schema file, or 'garment'.
+
+labelme has no visibility. A point is hidden if its flag `occluded` is set, if its description is
+'occluded' or 'hidden', or if its label ends so: 'cuff_left_in (occluded)'.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from absl import logging
+
+from config import DEFAULT_RECORDS_SUBDIR, UserError
+from preprocessing.datasets import items
+from preprocessing.datasets.items import Item
+from preprocessing.datasets.registry import DATASETS, FormatSpec, Source, Split
+from preprocessing.json_input import Node, read_json
+from preprocessing.schema import KeypointSchema
+from preprocessing.schema_files import checked_category
+
+_IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff')
+
+
+class _Garment(NamedTuple):
+    """The shapes of one group: its category, points by name as (x, y, v), and box."""
+
+    node: Node
+    key: str
+    category: str
+    points: dict[str, tuple[float, float, int]]
+    box: Sequence[float] | None
+
+
+class _File(NamedTuple):
+    path: str
+    image_name: str
+    image_path: str
+    size: tuple[int, int] | None
+    garments: list[_Garment]
+
+
+def read(source: Source) -> tuple[KeypointSchema, list[Split]]:
+    """The schema and the splits below source.data_dir: of each directory in it one, or one of all.
+
+    Raises:
+        UserError: There is no file of labelme, or one is wrong; names file, item and field.
+    """
+    data_dir = source.data_dir
+    paths = items.walked(data_dir, '.json', without=(DEFAULT_RECORDS_SUBDIR,))
+    found = [_read_file(path, data_dir, source.schema) for path in paths]
+    files = [file for file in found if file]
+    if not files:
+        raise UserError(f'{data_dir} holds no JSON file of labelme (none has shapes)')
+    if len(files) < len(found):
+        logging.warning('%d JSON files are not of labelme; left out', len(found) - len(files))
+    of_split: dict[str, tuple[list[str], list[Item]]] = {}
+    for file in files:
+        split_files, found_items = of_split.setdefault(_split_name(file.path, data_dir), ([], []))
+        split_files.append(file.path)
+        found_items += [_item(file, garment) for garment in file.garments]
+    every = [item for _, found_items in of_split.values() for item in found_items]
+    schema = source.schema or items.schema_of_items('labelme', [f.path for f in files], every)
+    offset = 0.0 if source.point_offset is None else source.point_offset
+    return schema, [
+        items.split_of_items(name, *content, schema, offset) for name, content in of_split.items()
+    ]
+
+
+def _split_name(path: str, data_dir: str) -> str:
+    """The directory of the data that a file is in, if it is named after a split."""
+    first, *rest = posixpath.relpath(path, data_dir).split('/')
+    return first if rest and first.startswith(('train', 'val', 'test')) else 'labelled'
+
+
+def _read_file(path: str, data_dir: str, schema: KeypointSchema | None) -> _File | None:
+    node = read_json(path)
+    if not (isinstance(node.value, dict) and 'shapes' in node.value):
+        return None
+    size = None
+    if node.has('imageHeight') and node.has('imageWidth'):
+        size = node.field('imageHeight').of(int), node.field('imageWidth').of(int)
+    name, image_path = _picture(node, path, data_dir)
+    return _File(path, name, image_path, size, _read_garments(node.field('shapes'), schema))
+
+
+def _picture(node: Node, path: str, data_dir: str) -> tuple[str, str]:
+    """The name below the data of the picture of a file, and its path.
+
+    It is where imagePath says, relative to the file; or beside the file, by the same name, or with
+    the name of the file.
+    """
+    import tensorflow as tf
+
+    directory = posixpath.dirname(posixpath.relpath(path, data_dir))
+    text = node.field('imagePath')
+    stem = posixpath.basename(path).rsplit('.', 1)[0]
+    last = text.of(str).replace('\\', '/').rsplit('/', 1)[-1]
+    beside = [last, *(stem + suffix for suffix in _IMAGE_SUFFIXES)]
+    names = [posixpath.normpath(posixpath.join(directory, name)) for name in beside if name]
+    try:
+        names.insert(0, items.safe_name(text, directory))
+    except UserError:
+        # Of another machine: the picture may be beside the file all the same.
+        if not any(tf.io.gfile.exists(posixpath.join(data_dir, name)) for name in names):
+            raise
+    there = (name for name in names if tf.io.gfile.exists(posixpath.join(data_dir, name)))
+    name = next(there, names[0])
+    return name, items.find_picture(text, name, [data_dir], data_dir)
+
+
+def _read_garments(node: Node, schema: KeypointSchema | None) -> list[_Garment]:
+    shapes: dict[str, list[tuple[Node, str]]] = {'point': [], 'rectangle': []}
+    num_others = 0
+    for shape in node.items():
+        kind = shape.field('shape_type', 'polygon').of(str)
+        if kind in shapes:
+            group = shape.field('group_id', '').value
+            if type(group) not in (int, str):
+                raise shape.field('group_id').error(f'{group!r} must be a whole number')
+            shapes[kind].append((shape, str(group)))
+        else:
+            num_others += 1
+    if num_others:
+        logging.info('%s: %d shapes are neither points nor rectangles', node.place, num_others)
+    boxes = _boxes(shapes['rectangle'])
+    garments = {
+        group: _Garment(shape, group, _category(shape, schema), {}, box)
+        for group, (shape, box) in boxes.items()
+    }
+    for shape, group in shapes['point']:
+        point = _read_points(shape, 1)[0]
+        corners = {key: box for key, (_, box) in boxes.items()}
+        owner = group or items.owner(shape, point, corners)
+        if owner not in garments:
+            category = items.only_category(shape, schema)
+            garments[owner] = _Garment(shape, owner, category, {}, None)
+        _add_point(garments[owner], shape, point, schema)
+    return list(garments.values())
+
+
+def _boxes(shapes: Iterable[tuple[Node, str]]) -> dict[str, tuple[Node, list[float]]]:
+    """Group -> its rectangle and (x_min, y_min, x_max, y_max); those without a group by number."""
+    boxes: dict[str, tuple[Node, list[float]]] = {}
+    for number, (shape, group) in enumerate(shapes):
+        key = group or f'box{number}'
+        if key in boxes:
+            raise shape.field('group_id').error(f'{group} is that of an earlier rectangle, too')
+        (x1, y1), (x2, y2) = _read_points(shape, 2)
+        boxes[key] = shape, [min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2)]
+    return boxes
+
+
+def _read_points(shape: Node, count: int) -> list[tuple[float, float]]:
+    node = shape.field('points')
+    points = [tuple(point.numbers(2)) for point in node.items()]
+    if len(points) != count:
+        kind = shape.field('shape_type').value
+        raise node.error(f'a {kind} has {count}, not {len(points)} points')
+    items.check_coordinates(node, (value for point in points for value in point))
+    return points
+
+
+def _category(shape: Node, schema: KeypointSchema | None) -> str:
+    label = shape.field('label')
+    category = checked_category(label)
+    if schema is not None:
+        items.check_names(label, category, (), schema)
+    return category
+
+
+def _add_point(
+    garment: _Garment, shape: Node, point: Sequence[float], schema: KeypointSchema | None
+) -> None:
+    label = shape.field('label')
+    name, hidden = items.visible_name(label, schema)
+    if schema is not None:
+        items.check_names(label, garment.category, [name], schema)
+    if name in garment.points:
+        raise label.error(f'{name!r} is there twice in one garment')
+    flags = shape.field('flags', {}).of(dict)
+    words = re.sub(r'\W+', '', shape.field('description', '').of(str)).lower()
+    hidden = hidden or flags.get('occluded') is True or words in items.HIDDEN_WORDS
+    garment.points[name] = (*point, 0 if hidden else 1)
+
+
+def _item(file: _File, garment: _Garment) -> Item:
+    names = tuple(garment.points)
+    points = np.array(list(garment.points.values()), np.float64).reshape(-1, 3)
+    box = fault = None
+    if garment.box is not None:
+        box, fault = items.checked_box(garment.box)
+    place = file.image_name, file.image_path, garment.key or '0', garment.category
+    return Item(*place, names, points, box, file.size, fault)
+
+
+DATASETS.register('labelme')(FormatSpec(read))
