@@ -269,7 +269,7 @@ def test_pictures_without_a_normaliser_are_skipped():
     assert error_budget.budget(errors)['points'] == 13
     assert list(error_budget.worst_images(errors, 'miss', 5)) == []
     with pytest.raises(ValueError, match='no point of 1 images can be scored'):
-        one = [KeypointTable(*(v[1:] for v in table)) for table in (predicted, answers)]
+        one = [table.rows(slice(1, None)) for table in (predicted, answers)]
         error_budget.find_errors(*one, SCHEMA)
 
 
