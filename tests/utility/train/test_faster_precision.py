@@ -41,7 +41,8 @@ def data_dir(tmp_path_factory):
 
 def _set_ratio(monkeypatch, ratio):
     monkeypatch.setattr(precision, 'check', lambda compute: None)
-    monkeypatch.setattr(faster_precision, 'step_ratio', lambda *_: ratio)
+    times = {'bfloat16': ratio, 'float32': 1.0}
+    monkeypatch.setattr(faster_precision, 'step_times', lambda *_: times)
 
 
 @pytest.mark.parametrize(
@@ -72,9 +73,10 @@ def test_the_two_precisions_take_turns(monkeypatch, data_dir):
         yield step
 
     monkeypatch.setattr(faster_precision, 'training_step', training_step)
-    network = Training('run', EXPERIMENT.override('data.category=skirt'))
-    assert faster_precision.step_ratio(network, data_dir, Compute('auto')) == 0.75
-    assert steps == ['bfloat16', 'float32'] * 3  # 21 s
+    experiment = EXPERIMENT.override('data.category=skirt')
+    times = faster_precision.step_times(experiment, data_dir, Compute('auto'))
+    assert times == {'float32': 4.0, 'bfloat16': 3.0}
+    assert steps == ['float32', 'bfloat16'] * 3  # 21 s
 
 
 def test_a_training_keeps_its_precision_and_goes_on_in_it(monkeypatch, data_dir, tmp_path, caplog):

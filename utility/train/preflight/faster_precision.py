@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import statistics
+from collections.abc import Sequence
 
 from absl import logging
 
-from config import UserError
+from config import Experiment, UserError
 from nets import precision
 from nets.precision import Compute
 from utility.checkpoints import runs
@@ -34,12 +35,11 @@ def choose(network: Training, data_dir: str, compute: Compute) -> str:
     if kept:
         logging.info('--precision=%s: %s was started in %s', precision.AUTO, network.folder, kept)
         return kept
-    try:
-        precision.check(dataclasses.replace(compute, precision='bfloat16'))
-    except UserError:
+    if 'bfloat16' not in available(compute):
         logging.info('--precision=%s: float32, this machine has no bfloat16', precision.AUTO)
         return 'float32'
-    ratio = step_ratio(network, data_dir, compute)
+    times = step_times(network.experiment, data_dir, compute)
+    ratio = times['bfloat16'] / times['float32']
     chosen = 'bfloat16' if ratio < WORTHWHILE else 'float32'
     logging.info(
         '--precision=%s: a step in bfloat16 takes %.2f of the time of one in float32; %s',
@@ -48,24 +48,32 @@ def choose(network: Training, data_dir: str, compute: Compute) -> str:
     return chosen
 
 
-def step_ratio(network: Training, data_dir: str, compute: Compute) -> float:
-    """Time of a training step in bfloat16 over that of one in float32: the median of some rounds.
+def available(compute: Compute) -> list[str]:
+    """Those of the two precisions that this machine has."""
+    try:
+        precision.check(dataclasses.replace(compute, precision='bfloat16'))
+    except UserError:
+        return ['float32']
+    return ['float32', 'bfloat16']
 
-    The two take turns, so that a slow minute slows both.
+
+def step_times(
+    experiment: Experiment,
+    data_dir: str,
+    compute: Compute,
+    precisions: Sequence[str] = ('float32', 'bfloat16'),
+) -> dict[str, float]:
+    """Precision -> seconds of a training step: the median of some rounds.
+
+    They take turns, so that a slow minute slows all.
     """
-    plan = make_plan(network.experiment, data_dir, 1)
+    plan = make_plan(experiment, data_dir, 1)
     with contextlib.ExitStack() as stack:
-        low, full = (
-            stack.enter_context(
-                training_step(
-                    network.experiment, plan, data_dir, dataclasses.replace(compute, precision=name)
-                )
-            )
-            for name in ('bfloat16', 'float32')
-        )
-        ratios, spent = [], 0.0
-        while len(ratios) < 3 or (len(ratios) < ROUNDS and spent < SECONDS):
-            times = low(), full()
-            ratios.append(times[0] / times[1])
-            spent += sum(times)
-    return statistics.median(ratios)
+        ways = [dataclasses.replace(compute, precision=name) for name in precisions]
+        steps = [
+            stack.enter_context(training_step(experiment, plan, data_dir, way)) for way in ways
+        ]
+        rounds: list[list[float]] = []
+        while len(rounds) < 3 or (len(rounds) < ROUNDS and sum(map(sum, rounds)) < SECONDS):
+            rounds.append([step() for step in steps])
+    return dict(zip(precisions, map(statistics.median, zip(*rounds))))

@@ -1,0 +1,29 @@
+"""The ways of the equal budget: each is a whole experiment, of the same network and length."""
+
+from __future__ import annotations
+
+import pytest
+
+from benchmarks import equal_budget, recipes
+from benchmarks.equal_budget import Cell
+
+
+def _experiment(way, script='train_resnet18_cpn.py', num_train=388):
+    cell = Cell(script, 'blouse', 192, 7600, 'float32', way, 3)
+    recipe = recipes.load(script[len('train_') : -len('.py')])
+    return recipe.override(*equal_budget.settings_of(cell, num_train))
+
+
+@pytest.mark.parametrize('way', equal_budget.WAYS)
+@pytest.mark.parametrize('num_train', [388, 1897])
+def test_a_way_sees_as_many_pictures_with_the_same_network(way, num_train):
+    own, ours = _experiment(way, num_train=num_train), _experiment(equal_budget.OURS)
+    assert own.epochs * num_train == pytest.approx(7600, rel=1e-4)
+    assert (own.network.backbone, own.network.head) == (ours.network.backbone, ours.network.head)
+    assert own.network.image_size == (192, 192)
+    assert own.seed == 3 and own.evaluations == 1
+
+
+def test_the_ways_differ_in_loss_and_optimizer():
+    experiments = [_experiment(way) for way in equal_budget.WAYS]
+    assert len({repr((one.loss, one.optimizer)) for one in experiments}) == len(equal_budget.WAYS)
