@@ -246,14 +246,14 @@ def test_every_trainable_variable_has_a_gradient(backbone, head):
 
 @pytest.mark.parametrize(('backbone', 'head'), PAIRS)
 def test_bfloat16_is_near_float32_and_has_the_same_float32_variables(backbone, head):
-    exact, rough = _shared(backbone, head), _built('bfloat16', backbone=backbone, head=head)
+    # Faint pictures: without statistics of its own an untrained network normalises nothing, features
+    # grow from block to block, and gates of squeeze-and-excitation would jump between 0 and 1.
+    config = {'backbone': backbone, 'head': head, 'std': (1e5, 1e5, 1e5)}
+    exact, rough = _built(**config), _built('bfloat16', **config)
     assert {variable.dtype for variable in rough.variables} == {tf.float32}
     for one, other in zip(exact(_images(), False), rough(_images(), False)):
         assert other.dtype == tf.float32
-        # Without statistics of its own a deep network is far from normalised, and rounding grows
-        # from block to block; maps of another network would not be correlated at all.
-        assert np.abs(one - other).max() > 0
-        assert np.corrcoef(np.ravel(one), np.ravel(other))[0, 1] > 0.85
+        assert 0 < np.abs(one - other).max() < 0.1 * np.abs(one).max()
 
 
 @pytest.mark.parametrize(('backbone', 'head'), PAIRS)

@@ -156,7 +156,7 @@ def test_a_squared_error_of_logits_is_refused():
 
 
 def _run(task, mode, **outputs):
-    """What the untrained graph of a task gives: named tensors of its specification."""
+    """What the graph of a task gives whose maps are flat: named tensors of its specification."""
     with tf.Graph().as_default(), v1.Session() as session:
         tf.random.set_seed(0)
         features, labels = (
@@ -167,6 +167,12 @@ def _run(task, mode, **outputs):
         else:
             spec = make_model_fn(task)(features, labels, mode, tf.estimator.RunConfig())
         session.run(v1.global_variables_initializer())
+        dense = [
+            v for v in v1.trainable_variables() if v.name.startswith(('head/rows', 'head/col'))
+        ]
+        assert len(dense) == 4
+        # Untrained statistics normalise nothing: features are large, and so would logits be.
+        session.run([variable.assign(tf.zeros_like(variable)) for variable in dense])
         return session.run({name: get(spec) for name, get in outputs.items()})
 
 
@@ -178,10 +184,11 @@ def test_predictions_have_probabilities_on_the_scale_of_a_target_as_scores(flip_
     task = PredictTask(dataclasses.replace(EXPERIMENT, loss=loss), SKIRT, options=options)
     predictions = _run(task, 'infer', all=lambda spec: spec.predictions)['all']
     flat = 2 * math.pi * 1.5**2 / (32 * 16)
-    np.testing.assert_allclose(predictions['scores'], flat, rtol=0.5)
+    np.testing.assert_allclose(predictions['scores'], flat, rtol=1e-3)
     assert predictions['keypoints'].shape == (4, K, 2)
 
 
 def test_evaluation_starts_from_the_loss_of_a_flat_map():
+    # Targets near the border are cut and have less entropy than the whole Gaussian.
     loss = _run(Task(EXPERIMENT, SKIRT), 'eval', loss=lambda spec: spec.loss)['loss']
-    assert loss == pytest.approx(math.log(32 * 16) - 1 - math.log(2 * math.pi * 1.5**2), rel=0.1)
+    assert loss == pytest.approx(math.log(32 * 16) - 1 - math.log(2 * math.pi * 1.5**2), rel=0.04)

@@ -85,7 +85,11 @@ def trained(tmp_path_factory):
 
 def test_the_loss_of_a_repeated_batch_falls_to_near_nothing(trained):
     model_dir, data, first = trained
-    assert _estimator(model_dir).evaluate(_input_fn(data, 4))['loss'] < first / 50
+    last = _estimator(model_dir).evaluate(_input_fn(data, 4))
+    # With the batch's own statistics it is 1/3000. The moving variances are the unbiased ones, at
+    # the deepest level of 16 cells 16/15 of the batch's, and all blocks feel it.
+    assert last['loss'] < first / 50
+    assert last['normalized_error'] < 0.005  # 1.1 at the first step
 
 
 def test_batch_norm_statistics_move(trained):
