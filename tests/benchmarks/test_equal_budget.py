@@ -24,6 +24,13 @@ def test_a_way_sees_as_many_pictures_with_the_same_network(way, num_train):
     assert own.seed == 3 and own.evaluations == 1
 
 
-def test_the_ways_differ_in_loss_and_optimizer():
+def test_the_ways_differ_in_loss_optimizer_or_width_of_the_head():
     experiments = [_experiment(way) for way in equal_budget.WAYS]
-    assert len({repr((one.loss, one.optimizer)) for one in experiments}) == len(equal_budget.WAYS)
+    told = {repr((one.loss, one.optimizer, one.network.head_options)) for one in experiments}
+    assert len(told) == len(equal_budget.WAYS)
+    widths = {
+        way: experiment.network.head_options.get('channels')
+        for way, experiment in zip(equal_budget.WAYS, experiments)
+    }
+    own = widths.pop('tf.fashionAI_head256'), widths.pop('17th_place_head256')
+    assert own == (256, 256) and set(widths.values()) == {128}

@@ -246,8 +246,9 @@ def test_every_trainable_variable_has_a_gradient(backbone, head):
 
 @pytest.mark.parametrize(('backbone', 'head'), PAIRS)
 def test_bfloat16_is_near_float32_and_has_the_same_float32_variables(backbone, head):
-    # Faint pictures: without statistics of its own an untrained network normalises nothing, features
-    # grow from block to block, and gates of squeeze-and-excitation would jump between 0 and 1.
+    # Faint pictures: without statistics of its own an untrained network normalises nothing,
+    # features grow from block to block, and gates of squeeze-and-excitation would jump between 0
+    # and 1.
     config = {'backbone': backbone, 'head': head, 'std': (1e5, 1e5, 1e5)}
     exact, rough = _built(**config), _built('bfloat16', **config)
     assert {variable.dtype for variable in rough.variables} == {tf.float32}
