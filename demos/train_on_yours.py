@@ -73,7 +73,8 @@ START_SECONDS, SCORE_SECONDS = 40.0, 45.0
 INPUT_FACTOR = 1.15  # a training's step, reading and augmenting included, over the step alone
 FEWEST_STEPS = 20
 # Up to so many pictures of FashionAI's kind the network sees synthetic garments first, for half of
-# the time (docs/few_pictures.md: at 100 pictures that is worth more than anything else).
+# the time. docs/few_pictures.md has what they bring as steps on top; where pictures are many, steps
+# on these are thought to bring more in the same time, which was not measured.
 GARMENTS_HELP_UP_TO = 500
 GARMENTS, GARMENT_SECONDS = 2000, 90.0  # how many; seconds to draw and convert them
 # Factor on NE for twice the pictures, of docs/few_pictures.md: from ImageNet's weights, and with
