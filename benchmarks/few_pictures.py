@@ -17,7 +17,6 @@ import itertools
 import math
 import os
 import statistics
-import sys
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -35,6 +34,7 @@ STARTS = {
     IMAGENET: (IMAGENET, False),
     f'{IMAGENET}+{GARMENTS}': (IMAGENET, True),
 }
+_COMMAND = 'python -m benchmarks.few_pictures --data_dir=SAMPLE --work_dir=WORK'
 _GARMENT_SIZE = 256  # longest side of a synthetic picture, px
 _GARMENT_VAL_FRACTION = 0.05  # of the synthetic ones: for their own NE in the log, no more
 _ABOUT = """# Few real pictures
@@ -292,7 +292,8 @@ def main(positional: list[str]) -> None:
             row = measure(setting, records_dir, values.work_dir, start, number, int(seed))
             real_pictures.save(path, {**real_pictures.load(path), key: row})
             logging.info('%s: NE %.2f %%', key, 100 * real_pictures.error_of(row, 'plain'))
-    made_by = ' '.join(['python -m benchmarks.few_pictures', *sys.argv[1:]])
+    told = (*Setting._fields, 'pictures', 'starts', 'seeds', 'output')
+    made_by = ledger.command(_COMMAND, told, values)
     ledger.publish(page(real_pictures.load(path), setting, made_by), values.output)
 
 
