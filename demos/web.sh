@@ -12,7 +12,11 @@ run=${1:-$root/out/resnet18_dhn}
 folder=${2:-$root/out/web}
 port=${PORT:-8000}
 cd "$root"
-source demos/environment.sh export
+source demos/environment.sh runtime
+if ! python -c 'import onnx, onnxruntime, tf2onnx' 2>/dev/null; then
+  echo 'installing requirements-export.lock into .venv'
+  python -m pip install --quiet --only-binary=:all: --no-deps -r requirements-export.lock
+fi
 
 if [ ! -e "$folder/model.json" ]; then
   if [ ! -e "$run" ]; then
