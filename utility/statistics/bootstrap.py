@@ -23,6 +23,9 @@ LEVEL = 0.95
 NUM_SAMPLES = 2000  # of the bootstrap; an end of the interval then moves by about 1 % of its width
 NUM_FLIPS = 10000  # of the signs; the smallest p-value is 1 / (1 + NUM_FLIPS)
 POWER = 0.8
+# Of pictures. SciPy's jackknife, which BCa takes its correction from, is quadratic in their number,
+# and of so many the correction is below the noise of the samples: plain percentiles do then.
+_MOST_FOR_BCA = 5000
 _NUMBERS_AT_A_TIME = 4_000_000  # random numbers that are in memory at once
 
 
@@ -101,7 +104,9 @@ def ratio_interval(
     num_samples: int = NUM_SAMPLES,
     seed: int = 0,
 ) -> Interval:
-    """sum(sums) / sum(counts) and its BCa interval; sums and counts [N] of pictures.
+    """Return sum(sums) / sum(counts) and its interval; sums and counts [N] of pictures.
+
+    By BCa, of more than 5,000 pictures by the percentiles of the bootstrap.
 
     Raises:
         UserError: There are fewer than two pictures, or an argument is out of range.
@@ -127,7 +132,7 @@ def ratio_interval(
             n_resamples=num_samples,
             batch=max(1, _NUMBERS_AT_A_TIME // len(sums)),
             confidence_level=level,
-            method='BCa',
+            method='BCa' if len(sums) <= _MOST_FOR_BCA else 'percentile',
             random_state=np.random.default_rng(seed),
         ).confidence_interval
     low, high = (value if np.isnan(end) else end for end in ends)

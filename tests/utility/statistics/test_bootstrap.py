@@ -342,3 +342,12 @@ def test_mistakes_are_told_in_one_line(folder, arguments, message):
     (folder / 'short.csv').write_text(text[: text.index('59.jpg')])
     result = run(folder, *arguments)
     commands.check_mistake(result, message)
+
+
+def test_many_pictures_take_linear_time_and_have_the_interval_of_the_normal_law():
+    rng = np.random.default_rng(0)
+    sums = rng.gamma(2.0, 0.05, 40_000)
+    found = bootstrap.ratio_interval(sums, np.ones(len(sums)), num_samples=500)
+    margin = 1.96 * sums.std() / np.sqrt(len(sums))
+    assert found.low == pytest.approx(sums.mean() - margin, abs=0.2 * margin)
+    assert found.high == pytest.approx(sums.mean() + margin, abs=0.2 * margin)
