@@ -27,6 +27,9 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
+import utility  # noqa: F401, before all that may not be installed
+
+# isort: split
 from absl import flags
 
 import config

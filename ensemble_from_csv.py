@@ -17,6 +17,9 @@ import os
 import sys
 from collections.abc import Sequence
 
+import utility  # noqa: F401, before all that may not be installed
+
+# isort: split
 from absl import flags
 
 from config import UserError
@@ -39,7 +42,7 @@ def _define_flags() -> None:
         'the predictions of the point are.',
     )
     flags.DEFINE_list('fit', None, 'For each CSV, predictions of the same model to learn from.')
-    flags.DEFINE_string('answers', None, 'With --fit: the annotations of those pictures.')
+    flags.DEFINE_string('answers', None, 'With --fit: their annotations, a CSV or RECORDS/val.')
     flags.DEFINE_integer('max_models', None, 'With --fit: choose the best, at most so many.')
     flags.DEFINE_string('save_weights', None, 'With --fit: where to write what is learned, JSON.')
     flags.DEFINE_string('weights_file', None, 'Combine by what --save_weights has written.')
@@ -84,7 +87,7 @@ def _check_flags(values, positional: list[str]) -> None:
         if values.method == 'learned':
             raise UserError('--method=learned needs --fit=VAL_A.csv,VAL_B.csv')
     elif not values.answers:
-        raise UserError('--fit needs --answers=VAL_ANSWERS.csv')
+        raise UserError('--fit needs --answers: VAL_ANSWERS.csv or RECORDS/val')
     elif positional and len(values.fit) != len(positional):
         raise UserError(
             f'--fit={",".join(values.fit)}: must be {len(positional)} CSVs, one for each submission'
@@ -185,17 +188,17 @@ def learn(schema, values):
         A utility.ensembles.files.SavedEnsemble, and the positions of its models among --fit.
     """
     from preprocessing.files import write_bytes
-    from preprocessing.tables import read_table
     from utility.ensembles import report
     from utility.ensembles.choice import LEARNED, choose
     from utility.ensembles.files import SavedEnsemble, to_json
     from utility.ensembles.selection import select_models
     from utility.ensembles.systematic_errors import annotated_points
+    from utility.metrics.answers import read_answers
     from utility.metrics.normalized_error import in_order_of
 
     first, predictions = _read(values.fit, schema)
     predictions = predictions._replace(names=_short(values.fit))
-    answers = read_table(values.answers, schema)
+    answers = read_answers(values.answers, schema)
     answers = in_order_of(answers, first, values.answers, values.fit[0])
     annotated = annotated_points(answers.keypoints, answers.visibility, answers.categories, schema)
     method, models, selection = values.method or LEARNED, tuple(range(len(values.fit))), None

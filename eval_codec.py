@@ -14,6 +14,9 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+import utility  # noqa: F401, before all that may not be installed
+
+# isort: split
 from absl import flags
 
 import config
@@ -52,7 +55,7 @@ class Floor(NamedTuple):
 
 def define_flags() -> None:
     network = config.NetworkConfig()
-    flags.DEFINE_string('answers', None, 'The annotations, a CSV.')
+    flags.DEFINE_string('answers', None, 'The annotations, a CSV or RECORDS/val.')
     for name, size, what in (
         ('image_size', network.image_size, "The network's input, px"),
         ('heatmap_size', network.map_size, 'Its heat maps, cells'),
@@ -200,17 +203,17 @@ def main(positional: list[str]) -> None:
     scripts.no_positional(positional)
     values = flags.FLAGS
     if not values.answers:
-        raise UserError('--answers is missing: the annotations, a CSV')
+        raise UserError('--answers is missing: the annotations, a CSV or a split of the records')
     sizes = [size_from_text(values[f].value, f) for f in ('image_size', 'heatmap_size')]
 
     import json
 
     from preprocessing.datasets import named_schema
     from preprocessing.files import write_bytes
-    from preprocessing.tables import read_table
+    from utility.metrics.answers import read_answers
 
     schema = named_schema(values.dataset)
-    table = read_table(values.answers, schema)
+    table = read_answers(values.answers, schema)
 
     from utility.codecs.heatmaps import HeatmapCodec
 

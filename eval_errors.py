@@ -12,6 +12,9 @@ from __future__ import annotations
 import json
 import os
 
+import utility  # noqa: F401, before all that may not be installed
+
+# isort: split
 from absl import flags
 
 from utility.command_line import scripts

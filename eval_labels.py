@@ -22,6 +22,9 @@ from __future__ import annotations
 import json
 import posixpath
 
+import utility  # noqa: F401, before all that may not be installed
+
+# isort: split
 from absl import flags
 
 from config import UserError
@@ -38,7 +41,13 @@ def _define_flags() -> None:
     flags.DEFINE_list('model_dir', [], 'Instead: one run, or several, to predict with.')
     flags.DEFINE_string('output_dir', 'audit', 'Gets the page and the CSV.')
     flags.DEFINE_integer('count', 200, 'At most so many suspicions are written.', lower_bound=1)
-    flags.DEFINE_float('min_confidence', 0.5, 'How probably wrong, to be told; between 0 and 1.')
+    evidence = 'How much must speak against an annotation, to be told; between 0 and 1.'
+    flags.DEFINE_float('min_evidence', 0.5, evidence)
+    flags.DEFINE_boolean(
+        'apply_geometry',
+        False,
+        'Write corrections of points that no network has predicted, by the shape alone, too.',
+    )
     flags.DEFINE_string('output_json', None, 'Where to write all suspicions too.')
     prediction_flags.define()
 
@@ -99,14 +108,25 @@ def read_predictions(values, table, schema):
     return None
 
 
-def corrections_of(suspicions, table, schema):
-    """The rows of the CSV, and of each suspicion the numbers of its lines."""
+def corrections_of(suspicions, table, schema, predictions):
+    """The rows of the CSV, and of each suspicion the numbers of its lines.
+
+    Args:
+        suspicions: In their order.
+        table: The annotations.
+        schema: Of these.
+        predictions: float [N, K, 2]: there are rows for points that have one; None: for all.
+    """
+    import numpy as np
+
     from preprocessing.conversion.corrections import Correction, cell
 
     rows, lines = [], []
     for one in suspicions:
         first = len(rows) + 2  # the header is line 1
-        if one.has_correction:
+        own = list(one.keypoints)
+        is_seen = predictions is None or np.isfinite(predictions[one.row, own]).all()
+        if one.has_correction and is_seen:
             for k, to, visibility in zip(one.keypoints, one.moved_to, one.visibility):
                 before = cell(table.keypoints[one.row, k], table.visibility[one.row, k])
                 rows.append(
@@ -144,7 +164,7 @@ def to_json(suspicions, table, schema) -> str:
             'image_id': table.image_ids[one.row],
             'category': str(table.categories[one.row]),
             'kind': one.kind,
-            'confidence': one.confidence,
+            'evidence': one.evidence,
             'cost': one.cost,
             'score': one.score,
             'keypoints': [schema.keypoints[k] for k in one.keypoints],
@@ -167,6 +187,8 @@ def main(positional: list[str]) -> None:
         raise UserError('give either --predictions or --model_dir')
     if not values.model_dir:
         prediction_flags.refuse()
+    import numpy as np
+
     from preprocessing import records
     from preprocessing.conversion import corrections
     from preprocessing.files import write_bytes
@@ -175,9 +197,14 @@ def main(positional: list[str]) -> None:
 
     table, sizes, schema = read_annotations(values.data_dir)
     predictions = read_predictions(values, table, schema)
-    found = label_audit.audit(table, sizes, schema, predictions, values.min_confidence)
+    found = label_audit.audit(table, sizes, schema, predictions, values.min_evidence)
     shown = found[: values.count]
-    rows, lines = corrections_of(shown, table, schema)
+    if values.apply_geometry:
+        rows, lines = corrections_of(shown, table, schema, None)
+    else:
+        seen = np.full((*table.visibility.shape, 2), np.nan) if predictions is None else predictions
+        rows, lines = corrections_of(shown, table, schema, seen)
+    withheld = sum(one.has_correction and not own for one, own in zip(shown, lines))
     path = posixpath.join(values.output_dir, CORRECTIONS_FILE)
     corrections.write_corrections(path, rows)
     page = posixpath.join(values.output_dir, PAGE_FILE)
@@ -190,6 +217,11 @@ def main(positional: list[str]) -> None:
     print(format_counts(found, table, schema))
     print(f'{len(found)} suspicions in {len(table.image_ids)} pictures, {len(shown)} written')
     print(f'{path}: {len(rows)} points\n{page}')
+    if withheld:
+        print(
+            f'{withheld} corrections are not in the file: no network has predicted the points, and '
+            'the shape alone is often wrong. Look at the page; --apply_geometry writes them'
+        )
 
 
 if __name__ == '__main__':

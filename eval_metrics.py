@@ -2,6 +2,7 @@
 
 python eval_metrics.py --data_dir=RECORDS/val --model_dir=RUN[,RUN2] [--flip_test] [--passes=2]
 python eval_metrics.py --prediction=SUBMISSION.csv --answers=ANNOTATIONS.csv [--missing=count]
+python eval_metrics.py --prediction=SUBMISSION.csv --answers=RECORDS/val
 python eval_metrics.py --prediction=A.csv --against=B.csv --answers=ANNOTATIONS.csv
 python eval_metrics.py --data_dir=RECORDS/val --model_dir=RUN --against=RUN2
 
@@ -13,6 +14,9 @@ from __future__ import annotations
 import json
 import os
 
+import utility  # noqa: F401, before all that may not be installed
+
+# isort: split
 from absl import flags
 
 from config import UserError
@@ -179,9 +183,10 @@ def _of_csvs(values):
     """What assess says of --prediction and --against."""
     from preprocessing.datasets import named_schema
     from preprocessing.tables import read_table
+    from utility.metrics.answers import read_answers
 
     schema = named_schema(values.dataset)
-    answers = read_table(values.answers, schema)
+    answers = read_answers(values.answers, schema)
     paths = filter(None, [values.prediction, values.against])
     named = [(f'{path} against {values.answers}', read_table(path, schema)) for path in paths]
     return assess(named, answers, schema, values.missing, values.confidence)

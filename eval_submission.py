@@ -11,6 +11,9 @@ from __future__ import annotations
 import os
 import sys
 
+import utility  # noqa: F401, before all that may not be installed
+
+# isort: split
 from absl import flags
 
 import config

@@ -25,7 +25,7 @@ from utility.command_line import scripts
 from utility.command_line.text_table import text_table
 
 SHARES = {'sides': 0.03, 'in_out': 0.03, 'place': 0.03, 'same_place': 0.03}
-CONFIDENCES = (0.5, 0.9)
+EVIDENCES = (0.5, 0.9)
 _MOVED = 0.5  # normalisers
 # Of the simulated network: its error on the median in normalisers, about that of NE 5 %, its heavy
 # tail, and the share of pictures where it takes left for right.
@@ -218,9 +218,9 @@ def main(positional: list[str]) -> None:
         start = time.monotonic()
         found = label_audit.audit(wrong, sizes, schema, predicted)
         seconds = time.monotonic() - start
-        for confidence in CONFIDENCES:
-            sure = [one for one in found if one.confidence >= confidence]
-            print(f'\npredictions {name}, confidence {confidence:g} and more, {seconds:.1f} s')
+        for evidence in EVIDENCES:
+            sure = [one for one in found if one.evidence >= evidence]
+            print(f'\npredictions {name}, evidence {evidence:g} and more, {seconds:.1f} s')
             print(format_counts(count_found(sure, mistakes)))
 
 

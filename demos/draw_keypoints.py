@@ -1,11 +1,13 @@
 """Draws the points that a network finds, on picture files or on a split of the records.
 
     python demos/draw_keypoints.py --model_dir=RUN --category=blouse IMAGE... --output_dir=OUT
+    python demos/draw_keypoints.py --model_dir=RUN,RUN2 --category=blouse FOLDER --output_dir=OUT
     python demos/draw_keypoints.py --model_dir=RUN --data_dir=RECORDS/val --output_dir=OUT
 
-The first writes each picture with its points as NAME_keypoints.jpg, and the points as
-keypoints.csv; the second writes one sheet, keypoints.jpg, with lines to the annotated points where
-the split has any.
+The first two write each picture with its points as NAME_keypoints.jpg, the points as keypoints.csv,
+in the format of submissions, and how sure the network is of each as scores.csv: the peak of its
+heat map, about 1 at best. The third writes one sheet, keypoints.jpg, with lines to the annotated
+points where the split has any. Several runs with commas are one predictor.
 """
 
 import os
@@ -14,7 +16,10 @@ import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
-from absl import flags  # noqa: E402
+import utility  # noqa: E402, F401, before all that may not be installed
+
+# isort: split
+from absl import flags, logging  # noqa: E402
 
 from config import UserError
 from utility.command_line import scripts
@@ -22,47 +27,45 @@ from utility.predict import flags as prediction_flags  # noqa: E402
 
 _COLUMNS = 8
 _CELL_SIZE = 256  # px
+_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp')  # of the pictures of a folder
+TABLE_FILE, SCORES_FILE = 'keypoints.csv', 'scores.csv'
 
 
 def _define_flags() -> None:
-    flags.DEFINE_string('model_dir', None, 'A run.')
+    flags.DEFINE_list('model_dir', None, 'A run, or several with commas as one.')
     flags.DEFINE_string('category', None, 'What the picture files show.')
     flags.DEFINE_string('data_dir', None, 'A split of the records, in place of picture files.')
     flags.DEFINE_string('output_dir', None, 'Where the drawn pictures go.')
     flags.DEFINE_integer('count', 40, 'Pictures of the split to draw.', lower_bound=1)
+    flags.DEFINE_boolean(
+        'outside', False, 'Keep points outside the picture, which are moved to its edge otherwise.'
+    )
     prediction_flags.define(flip_test=True)
 
 
-def draw_files(paths: list, model_dir: str, category: str, output_dir: str, options) -> None:
-    """Draws picture files one by one and writes their points."""
-    import tensorflow as tf
+def read_images(paths: list) -> dict:
+    """Path -> checked picture, of files and of those that lie in folders.
 
-    from preprocessing import tables
-    from utility.checkpoints import runs
-    from utility.predict import predictor
-    from utility.visualization import draw
+    What cannot be used in a folder is left out with a warning.
 
-    schema = runs.schema_of(model_dir)
-    schema.indices(category)  # before anything is drawn: an unknown category raises
-    checked = [_checked_image(path) for path in paths]
-    predictions = predictor.predict_images(
-        [model_dir], paths, checked, [category] * len(paths), options
-    )
-    stems = [pathlib.PurePath(path).stem for path in paths]
-    for row, (path, stem) in enumerate(zip(paths, stems)):
-        drawn = draw.draw_keypoints(
-            tf.io.decode_jpeg(checked[row].jpeg, channels=3).numpy(),
-            predictions.keypoints[row],
-            predictions.visibility[row],
-            schema,
-        )
-        name = stem if stems.count(stem) == 1 else f'{stem}_{row}'
-        output = os.path.join(output_dir, f'{name}_keypoints.jpg')
-        draw.write_image(output, drawn)
-        print(f'{path} -> {output}')
-    table = os.path.join(output_dir, 'keypoints.csv')
-    tables.write_table(table, predictions.table(), schema)
-    print(table)
+    Raises:
+        UserError: A file that was named cannot be used, or a folder holds nothing that can.
+    """
+    found = {}
+    for path in paths:
+        if not os.path.isdir(path):
+            found[path] = _checked_image(path)
+            continue
+        names = [n for n in sorted(os.listdir(path)) if n.lower().endswith(_SUFFIXES)]
+        before = len(found)
+        for inside in (os.path.join(path, name) for name in names):
+            try:
+                found[inside] = _checked_image(inside)
+            except UserError as error:
+                logging.warning('left out: %s', error)
+        if len(found) == before:
+            raise UserError(f'{path}: no picture in it ({", ".join(_SUFFIXES)}) can be used')
+    return found
 
 
 def _checked_image(path: str):
@@ -74,25 +77,93 @@ def _checked_image(path: str):
         raise UserError(f'{path}: {error}') from error
 
 
-def draw_split(split_dir: str, model_dir: str, count: int, output_dir: str, options) -> None:
-    """Draws pictures of a split on one sheet, as many of each category."""
+def within(predictions):
+    """The predictions with points outside a picture moved to its nearest pixel."""
+    import dataclasses
 
+    import numpy as np
+
+    last = predictions.image_sizes[:, np.newaxis, ::-1] - 1
+    inside = np.clip(np.floor(predictions.keypoints), 0, last) + 0.5
+    is_outside = (np.floor(predictions.keypoints) + 0.5 != inside).any(-1, keepdims=True)
+    keypoints = np.where(is_outside, inside, predictions.keypoints).astype(np.float32)
+    return dataclasses.replace(predictions, keypoints=keypoints)
+
+
+def scores_text(predictions, schema) -> str:
+    """The scores as CSV: a row a picture, a column a point, empty where the picture has none."""
+    import csv
+    import io
+
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator='\n')
+    writer.writerow(['image_id', 'image_category', *schema.keypoints])
+    rows = zip(
+        predictions.image_ids, predictions.categories, predictions.scores, predictions.visibility
+    )
+    for image_id, category, scores, visibility in rows:
+        cells = [f'{one:.4f}' if shown >= 0 else '' for one, shown in zip(scores, visibility)]
+        writer.writerow([image_id, category, *cells])
+    return text.getvalue()
+
+
+def draw_files(paths: list, values, options) -> None:
+    """Draws picture files one by one and writes their points and scores."""
+    import tensorflow as tf
+
+    from preprocessing import files, tables
+    from utility.checkpoints import runs
+    from utility.predict import predictor
+    from utility.visualization import draw
+
+    category, output_dir = values.category, values.output_dir
+    schema = runs.schema_of(values.model_dir[0])
+    schema.indices(category)  # before anything is drawn: an unknown category raises
+    checked = read_images(paths)
+    files.keep(checked)
+    predictions = predictor.predict_images(
+        values.model_dir, list(checked), list(checked.values()), [category] * len(checked), options
+    )
+    if not values.outside:
+        predictions = within(predictions)
+    stems = [pathlib.PurePath(path).stem for path in checked]
+    for row, (path, stem) in enumerate(zip(checked, stems)):
+        drawn = draw.draw_keypoints(
+            tf.io.decode_jpeg(checked[path].jpeg, channels=3).numpy(),
+            predictions.keypoints[row],
+            predictions.visibility[row],
+            schema,
+        )
+        name = stem if stems.count(stem) == 1 else f'{stem}_{row}'
+        output = os.path.join(output_dir, f'{name}_keypoints.jpg')
+        draw.write_image(output, drawn)
+        print(f'{path} -> {output}')
+    table, scores = (os.path.join(output_dir, name) for name in (TABLE_FILE, SCORES_FILE))
+    tables.write_table(table, predictions.table(), schema)
+    files.write_bytes(scores, scores_text(predictions, schema).encode())
+    print(f'{table}\n{scores}')
+
+
+def draw_split(values, options) -> None:
+    """Draws pictures of a split on one sheet, as many of each category."""
     from preprocessing import records
     from preprocessing.conversion import images
     from utility.checkpoints import runs
     from utility.predict import predictor
     from utility.visualization import draw
 
-    schema = runs.schema_of(model_dir)
-    examples = records.first_examples(split_dir, schema, count)
+    schema = runs.schema_of(values.model_dir[0])
+    examples = records.first_examples(values.data_dir, schema, values.count)
     predictions = predictor.predict_images(
-        [model_dir],
+        values.model_dir,
         [example['image_id'].decode() for example in examples],
         [records.picture(example) for example in examples],
         [example['category'].decode() for example in examples],
         options,
         [example['box'] for example in examples],
     )
+    if not values.outside:
+        predictions = within(predictions)
     drawn = [
         draw.draw_keypoints(
             images.pixels(records.picture(example)),
@@ -103,7 +174,7 @@ def draw_split(split_dir: str, model_dir: str, count: int, output_dir: str, opti
         )
         for row, example in enumerate(examples)
     ]
-    output = os.path.join(output_dir, 'keypoints.jpg')
+    output = os.path.join(values.output_dir, 'keypoints.jpg')
     draw.write_image(output, draw.contact_sheet(drawn, _COLUMNS, _CELL_SIZE))
     print(output)
 
@@ -113,15 +184,15 @@ def main(positional: list) -> None:
     if not values.model_dir or not values.output_dir:
         raise UserError('--model_dir and --output_dir are needed')
     if bool(positional) == bool(values.data_dir):
-        raise UserError('give either picture files or --data_dir')
+        raise UserError('give either picture files, or a folder of them, or --data_dir')
     if positional and not values.category:
         raise UserError('--category is missing: what the pictures show')
 
     options = prediction_flags.options(values)
     if positional:
-        draw_files(positional, values.model_dir, values.category, values.output_dir, options)
+        draw_files(positional, values, options)
     else:
-        draw_split(values.data_dir, values.model_dir, values.count, values.output_dir, options)
+        draw_split(values, options)
 
 
 if __name__ == '__main__':

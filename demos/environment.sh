@@ -1,10 +1,10 @@
 # shellcheck shell=bash
 # Makes .venv in the project's root from the locked requirements, and puts its Python first on PATH.
-# For bash scripts:
 #
-#   source demos/environment.sh runtime     # what the project needs to run
-#   source demos/environment.sh dev         # and what its tests need
+#   bash demos/environment.sh runtime && source .venv/bin/activate     # what the project needs to run
+#   bash demos/environment.sh dev && source .venv/bin/activate         # and what its tests need
 #
+# In a bash script one line does both: source demos/environment.sh runtime.
 # A second call takes a moment: .venv/.installed holds the hashes of what is installed. A .venv whose
 # making was interrupted, or that has no suitable Python, is made anew. PYTHON=/path/to/python says
 # which interpreter to use. Where there is none: a message, and exit 2.
@@ -18,7 +18,7 @@ _make_environment() {
     runtime) locks=(requirements.lock) ;;
     dev) locks=(requirements.lock requirements-dev.lock) ;;
     *)
-      echo "error: source demos/environment.sh with 'runtime' or 'dev', not '${1:-}'" >&2
+      echo "error: demos/environment.sh: give 'runtime' or 'dev', not '${1:-}'" >&2
       exit 2
       ;;
   esac
@@ -131,3 +131,4 @@ END
   _make_environment "$@"
 ) 9<"$_root/demos/environment.sh" || exit
 export VIRTUAL_ENV=$_venv PATH=$_venv/bin:$PATH
+if [ "${BASH_SOURCE[0]}" = "$0" ]; then echo "in this shell, run: source $_venv/bin/activate"; fi

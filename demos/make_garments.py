@@ -14,6 +14,9 @@ import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
+import utility  # noqa: E402, F401, before all that may not be installed
+
+# isort: split
 from absl import flags  # noqa: E402
 
 from config import UserError

@@ -1,9 +1,28 @@
 #!/usr/bin/env bash
 # From nothing to an ensembled submission: environment, synthetic garments, records, two small
-# networks, their scores, submissions and pictures. Usage: bash demos/quickstart.sh [OUT]
+# networks, their scores, submissions and pictures, in some ten minutes on two cores.
 #
-# Run again with the same OUT, it keeps what is trained already.
+#   bash demos/quickstart.sh [OUT]          # OUT is where all of it goes, out if it is left out
+#
+# Run again with the same OUT, it keeps what is trained already. Python 3.9, 3.10 or 3.11 is needed:
+# PYTHON=/path/to/python3.11 says which. To install only: bash demos/environment.sh runtime
 set -euo pipefail
+
+usage() { sed -n '2,/^set/{/^set/d;s/^# \{0,1\}//;p;}' "${BASH_SOURCE[0]}"; }
+case "${1:-}" in
+  -h | --help)
+    usage
+    exit 0
+    ;;
+  -*)
+    echo "error: unknown flag $1; usage: bash demos/quickstart.sh [OUT]" >&2
+    exit 2
+    ;;
+esac
+if [ "$#" -gt 1 ]; then
+  echo "error: unexpected argument $2; usage: bash demos/quickstart.sh [OUT]" >&2
+  exit 2
+fi
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 mkdir -p "${1:-$root/out}"

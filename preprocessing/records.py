@@ -35,6 +35,9 @@ from preprocessing.files import written_whole
 from preprocessing.schema import BOX_DIAGONAL, PICTURE_SIZE, KeypointSchema, Normalizer
 
 DATASET_FILE = 'dataset.json'
+# Of a split in dataset.json: category -> a hash of its records, and -> numbers of points by
+# visibility. Records of a time before there were these lack them.
+FINGERPRINTS, CATEGORY_POINTS = 'fingerprints', 'points_per_category'
 _MAX_NAMES_SHOWN = 8
 # A TFRecord: length, checksum of the length, data, checksum of the data.
 _LENGTH_BYTES, _CHECKSUM_BYTES = 8, 4
@@ -268,12 +271,25 @@ def schema_of(info: Mapping[str, Any], path: str = DATASET_FILE) -> KeypointSche
     return schema or schema_files.parse(info['schema'], f'{path}: schema')
 
 
+def check_is_split(split_dir: str) -> None:
+    """Refuses the directory of all records where one of its splits is meant.
+
+    Raises:
+        UserError: It is one; names its splits.
+    """
+    if tf.io.gfile.exists(posixpath.join(split_dir, DATASET_FILE)):
+        splits = load_dataset_info(split_dir)['splits']
+        names = ' or '.join(posixpath.join(split_dir, name) for name in splits)
+        raise UserError(f'{split_dir} holds all records; give one of its splits: {names}')
+
+
 def count_by_category(split_dir: str, category: str = 'all') -> dict[str, int]:
     """Number of records of a split in one category, several ('blouse,skirt') or 'all', by name.
 
     Raises:
         UserError: dataset.json is missing beside the split, or knows no such split or category.
     """
+    check_is_split(split_dir)
     records_dir, split = posixpath.split(split_dir.rstrip('/'))
     splits = load_dataset_info(records_dir or '.')['splits']
     if split not in splits:

@@ -62,8 +62,8 @@ class KeypointSchema:
             one of SIZES.
         swaps: Pairs that change places in a mirror; None derives them from 'left' and 'right'.
         positions: Of each keypoint among those stored in a record; None: in the order stored.
-        skeleton: Chains of points that are joined by lines where they are drawn. What is absent is
-            passed over.
+        skeleton: Chains of points that are joined by lines where they are drawn. What a category
+            has not is passed over; what a picture lacks is not.
         in_out: Pairs of the inner and the outer end of an edge; None derives them from the words
             'in' and 'out' in the names.
         left_of: Pairs of which the first usually stands left of the second in the picture.

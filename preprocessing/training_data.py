@@ -90,6 +90,33 @@ def num_records(counts: Mapping[str, int], schema) -> int:
     return sum(counts.get(category, 0) for category in schema.categories)
 
 
+def warn_of_absent_points(experiment: Experiment, data_dir: str) -> None:
+    """Warns where dataset.json tells of no point that counts, to train or to validate with."""
+    info = records.load_dataset_info(data_dir)
+    schema = schema_of(experiment.data).subset(experiment.data.category)
+    counting = ('visible',) if experiment.loss.points == 'visible' else ('visible', 'occluded')
+    consequences = {
+        'train': (counting, f'with loss.points={experiment.loss.points} nothing can be learned'),
+        'val': (('visible',), 'validation has no NE'),
+    }
+    for split, (states, consequence) in consequences.items():
+        points = _points(info['splits'].get(split, {}), schema)
+        if points and not any(points.get(state) for state in states):
+            numbers = ', '.join(f'{number} {state}' for state, number in points.items())
+            logging.warning(
+                '%s/%s has no %s point of %s (%s): %s',
+                data_dir, split, ' or '.join(states), experiment.data.category, numbers,
+                consequence,
+            )  # fmt: skip
+
+
+def _points(split: Mapping, schema) -> dict[str, int]:
+    """State -> number of points of a split in the schema's categories; empty if it is not known."""
+    by_category = split.get(records.CATEGORY_POINTS, {})
+    own = [points for category, points in by_category.items() if category in schema.categories]
+    return {state: sum(one[state] for one in own) for state in (own[0] if own else ())}
+
+
 def check_records(experiment: Experiment, data_dir: str, reads: bool = False) -> None:
     """Looks for record files that are missing or in pieces; see conversion/integrity.py.
 

@@ -201,6 +201,21 @@ def test_the_order_of_the_table_does_not_matter(data, tmp_path):
     assert first == second
 
 
+def test_the_fingerprint_of_a_split_tells_its_pictures_and_annotations(data, tmp_path):
+    def prints(name, **settings):
+        info = convert(data.write_tables(), tmp_path / name, **settings)
+        return {split: info['splits'][split]['fingerprints'] for split in ('train', 'val')}
+
+    first = prints('first', folds=2, fold=0)
+    assert prints('again', folds=2, fold=0, num_shards=3) == first
+    other = prints('other', folds=2, fold=1)
+    assert other == {'train': first['val'], 'val': first['train']}
+    row = data.rows['train_0'][0]
+    moved = next(i for i, cell in enumerate(row) if cell.endswith('_1') and '-1' not in cell)
+    row[moved] = '3_3_1'
+    assert prints('moved', folds=2, fold=0) != first
+
+
 def test_records_are_mixed(data, tmp_path):
     convert(data.write_tables(), tmp_path / 'out', val_fraction=0.0)
     order = ids(read(tmp_path / 'out', 'train', 'skirt'))

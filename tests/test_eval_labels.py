@@ -16,6 +16,7 @@ from preprocessing.datasets.fashionai import SCHEMA
 from tests.commands import check_mistake, run
 from tests.tiny_records import write_records
 from tests.tiny_shapes import SIZE, exchange, make_table
+from utility.labels import audit
 from utility.visualization.draw import encode_image
 
 SKIRT, TROUSERS = 3, 70  # rows of pictures with mistakes
@@ -44,6 +45,7 @@ class Made:
             f'--data_dir={self.splits}',
             f'--output_dir={directory}/audit',
             f'--output_json={directory}/audit.json',
+            '--apply_geometry',
         )
 
     def write(self, table):
@@ -177,6 +179,24 @@ def test_lines_on_the_page_are_those_of_the_file(made):
             assert rows[line - 2]['image_id'] == html.unescape(image_id)
 
 
+def test_scores_on_the_page_are_those_of_the_file_and_no_percentages(made):
+    told = re.findall(r'score ([\d.]+), cost', made.page())
+    assert sorted(set(told)) == sorted({row['score'] for row in made.rows()})
+    assert '%' not in re.sub(r'<style>.*?</style>|data:[^"]*', '', made.page(), flags=re.DOTALL)
+
+
+def test_what_no_network_has_seen_is_not_corrected_unless_it_is_asked_for(made):
+    table, sizes, schema = eval_labels.read_annotations(made.splits.split(','))
+    found = audit.audit(table, sizes, schema)
+    assert len(found) == 2
+    predictions = np.full((*table.visibility.shape, 2), np.nan)
+    predictions[found[0].row] = 1.0
+    rows, lines = eval_labels.corrections_of(found, table, schema, predictions)
+    assert {row.image_id for row in rows} == {table.image_ids[found[0].row]}
+    assert [len(own) for own in lines] == [2, 0]
+    assert len(eval_labels.corrections_of(found, table, schema, None)[0]) == 4
+
+
 def test_json_holds_all_suspicions(made):
     report = json.loads((made.directory / 'audit.json').read_text())
     assert report['pictures'] == 100
@@ -184,7 +204,7 @@ def test_json_holds_all_suspicions(made):
         (EVIL, 'sides'),
         (made.right.image_ids[TROUSERS], 'in_out'),
     }
-    assert all(0.5 < one['confidence'] <= 1 for one in report['suspicions'])
+    assert all(0.5 < one['evidence'] <= 1 for one in report['suspicions'])
 
 
 def test_predictions_of_folds_are_used_and_count_limits_what_is_written(made, tmp_path):
@@ -217,7 +237,7 @@ def test_predictions_of_folds_are_used_and_count_limits_what_is_written(made, tm
         (['--data_dir=RECORDS/test_0'], "'RECORDS/test_0' is not a labelled split"),
         (['--data_dir=RECORDS/train', '--predictions=no.csv'], 'no.csv'),
         (['--data_dir=RECORDS/train', '--predictions=OTHER'], 'not one of the pictures'),
-        (['--data_dir=RECORDS/train', '--min_confidence=1'], 'min_confidence=1.0: must be'),
+        (['--data_dir=RECORDS/train', '--min_evidence=1'], 'min_evidence=1.0: must be'),
         (['--data_dir=RECORDS/train', '--count=0'], 'count'),
         (['--data_dir=RECORDS/train,RECORDS/train/'], "'RECORDS/train' is given twice"),
         (['--data_dir=RECORDS/train', '--scales=1,2'], '--scales is for predicting with --model'),

@@ -433,7 +433,7 @@ def test_points_are_drawn_on_picture_files(folder, specialised):
     images = sorted((folder / 'garments' / 'test_0' / 'Images' / 'skirt').iterdir())
     arguments = (f'--model_dir={folder}/few', '--category=skirt', f'--output_dir={folder}/drawn')
     result = succeed('demos/draw_keypoints.py', *arguments, *images)
-    names = {f'{path.stem}_keypoints.jpg' for path in images} | {'keypoints.csv'}
+    names = {f'{path.stem}_keypoints.jpg' for path in images} | {'keypoints.csv', 'scores.csv'}
     assert {path.name for path in (folder / 'drawn').iterdir()} == names
     assert f'{images[0]} -> {folder}/drawn/{images[0].stem}_keypoints.jpg' in result.out
     table = read_table(str(folder / 'drawn' / 'keypoints.csv'), SCHEMA)
@@ -542,7 +542,10 @@ TRAIN_ALL = (TRAIN, '--data_dir={records}', '--model_dir={broken}/new', '--categ
         ((SUBMISSION, TEST, RUN + ',{few}', OUT), "'{few}' has no network for "),
         ((SUBMISSION, TEST, RUN + ',{broken}/empty', OUT), 'holds no trained network'),
         ((DRAW,), '--model_dir and --output_dir are needed'),
-        ((DRAW, RUN, '--output_dir={broken}'), 'either picture files or --data_dir'),
+        (
+            (DRAW, RUN, '--output_dir={broken}'),
+            'either picture files, or a folder of them, or --data_dir',
+        ),
         ((DRAW, RUN, '--output_dir={broken}', 'x.jpg'), '--category is missing'),
         (
             (DRAW, RUN, '--output_dir={broken}', '--category=shirt', '{broken}/picture.jpg'),

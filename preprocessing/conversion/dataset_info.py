@@ -11,33 +11,54 @@ from typing import Any
 
 import numpy as np
 
+from preprocessing import records
 from preprocessing.conversion.screening import Entry, Rejected
 from preprocessing.datasets import Split
 from preprocessing.files import read_bytes
 from preprocessing.schema import KeypointSchema
 
+_FINGERPRINT_LENGTH = 16  # of its digits
 # Category -> its records.
 Part = Mapping[str, Sequence[Entry]]
 
 
 def describe_part(part: Part, labelled: bool, schema: KeypointSchema) -> dict[str, Any]:
-    """The counts of an output split; those of its points if it is labelled."""
+    """The counts of an output split, of its points if it is labelled, and what tells it apart."""
     description: dict[str, Any] = {
         'labelled': labelled,
         'records': {category: len(entries) for category, entries in part.items()},
+        records.FINGERPRINTS: {c: _fingerprint(entries) for c, entries in part.items() if entries},
     }
     boxes = sum(e.annotation.box is not None for entries in part.values() for e in entries)
     if boxes:
         description['boxes'] = boxes
     if labelled:
+        of_category = {
+            category: _count_points(entries, list(schema.indices(category)))
+            for category, entries in part.items()
+            if entries
+        }
         counts: collections.Counter = collections.Counter(
             visible=0, occluded=0, absent=0, outside_picture=0
         )
-        for category, entries in part.items():
-            if entries:
-                counts.update(_count_points(entries, list(schema.indices(category))))
+        for one in of_category.values():
+            counts.update(one)
         description['points'] = dict(counts)
+        description[records.CATEGORY_POINTS] = of_category
     return description
+
+
+def _fingerprint(entries: Sequence[Entry]) -> str:
+    """A hash of the pictures of records, with their ids and annotations, in their order."""
+    found = hashlib.sha256()
+    for entry in entries:
+        annotation = entry.annotation
+        found.update(f'{entry.digest.hex()} {annotation.image_id}\n'.encode())
+        found.update(np.asarray(annotation.visibility, np.int32).tobytes())
+        # What stands where a point is absent is not written.
+        seen = np.asarray(annotation.visibility) >= 0
+        found.update(np.asarray(annotation.keypoints, np.float32)[seen].tobytes())
+    return found.hexdigest()[:_FINGERPRINT_LENGTH]
 
 
 def _count_points(entries: Sequence[Entry], indices: list[int]) -> dict[str, int]:

@@ -1,16 +1,17 @@
-"""Ops that come late in a training: from which picture on, wherever the training begins."""
+"""What a training reads: ops that come late in it, and what it is warned of."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
+import re
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from config import DataConfig, Experiment, NetworkConfig
-from preprocessing import schema_files, training_data
+from preprocessing import records, schema_files, training_data
 from preprocessing.datasets import schema_of
 from preprocessing.datasets.fashionai import SCHEMA
 from preprocessing.ops import op_string
@@ -158,3 +159,27 @@ def test_records_with_boxes_are_cropped_to_them(tmp_path, ops, cropped):
     data = dataclasses.replace(data, crop_boxes=False, late_ops='')
     found = training_data.for_records(Experiment(data=data), data_dir).data
     assert (found.train_ops, found.eval_ops, found.late_ops) == (ops, ops, '')
+
+
+@pytest.mark.parametrize(
+    ('points', 'category', 'visible', 'message'),
+    [
+        ('visible', 'skirt', 0, r'train has no visible point of skirt \(0 visible, 4 occluded\)'),
+        ('annotated', 'skirt', 0, None),
+        ('visible', 'all', 0, None),  # the dress has some
+        ('visible', 'skirt', 1, None),
+    ],
+)
+def test_a_training_without_a_point_that_counts_is_warned_of(
+    tmp_path, caplog, points, category, visible, message
+):
+    root = write_records(tmp_path / 'records', {'train': {'skirt': 1, 'dress': 1}}, SIZE)
+    path = tmp_path / 'records' / 'dataset.json'
+    info = json.loads(path.read_text())
+    counts = {'skirt': {'visible': visible, 'occluded': 4}, 'dress': {'visible': 1, 'occluded': 0}}
+    info['splits']['train'][records.CATEGORY_POINTS] = counts
+    path.write_text(json.dumps(info))
+    experiment = Experiment().override(f'loss.points={points}', f'data.category={category}')
+    training_data.warn_of_absent_points(experiment, root)
+    assert bool(caplog.text) == bool(message)
+    assert re.search(message or '', caplog.text)

@@ -9,6 +9,7 @@ utility/train/runner.py.
 from __future__ import annotations
 
 import gc
+import math
 import os
 from collections.abc import Callable, Iterable, Mapping
 from typing import Optional
@@ -25,9 +26,10 @@ LAST_ERROR = 'last_normalized_error'
 # Metric name -> value: ERROR (a fraction), ERROR/<category>, 'loss'.
 Metrics = Mapping[str, float]
 # f(step, metrics) -> why the training is to end here, or None. The step's checkpoint is the newest
-# one and the step's line is in the file. A run that was interrupted calls it again for the step it
-# stood at: what it did must bear doing twice, and the answer must be the same. So a reaction keeps
-# no state of its own between evaluations, but reads the lines up to `step`.
+# one and the step's line is in the file; without validation there are no metrics and no line. A run
+# that was interrupted calls it again for the step it stood at: what it did must bear doing twice,
+# and the answer must be the same. So a reaction keeps no state of its own between evaluations, but
+# reads the lines up to `step`.
 EvaluationCallback = Callable[[int, Metrics], Optional[str]]
 
 
@@ -87,6 +89,8 @@ def once(folder: str, step: int, evaluate: Callable[[], Metrics]) -> Metrics:
 def describe(result: Metrics) -> str:
     """The NE of an evaluation, over all and by category, in one line."""
     parts = [f'{k.split("/")[1]} {100 * v:.2f}' for k, v in sorted(result.items()) if '/' in k]
+    if math.isnan(result[ERROR]):
+        return 'no validation NE: no point is scored'
     text = f'validation NE {100 * result[ERROR]:.2f} %  ({", ".join(parts)})'
     last = result.get(LAST_ERROR)
     return text if last is None else f'averaged weights: {text}; last weights: {100 * last:.2f} %'

@@ -84,7 +84,7 @@ def check_folder(folder: str, experiment: Experiment, init_checkpoint: str | Non
     if not variables.has_checkpoint(folder):
         return
     there = load_experiment(folder)
-    differences = dataclasses.replace(experiment, epochs=there.epochs).differences(there)
+    differences = with_length_of(experiment, there).differences(there)
     if differences:
         raise UserError(
             f'{folder} holds another experiment (now / there): {"; ".join(differences)}; '
@@ -111,6 +111,13 @@ def init_checkpoint(folder: str) -> str | None:
     if 'init_checkpoint' not in told:
         raise UserError(f"{path} is broken: no 'init_checkpoint' in it")
     return told['init_checkpoint']
+
+
+def with_length_of(experiment: Experiment, other: Experiment) -> Experiment:
+    """The experiment with what another has of those settings that only say when it ends."""
+    patience = other.schedule.stop_patience
+    schedule = dataclasses.replace(experiment.schedule, stop_patience=patience)
+    return dataclasses.replace(experiment, epochs=other.epochs, schedule=schedule)
 
 
 def _check_start(folder: str, path: str) -> None:

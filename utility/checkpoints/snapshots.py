@@ -16,7 +16,7 @@ import tensorflow as tf
 
 from config import UserError
 from preprocessing.files import write_bytes
-from utility.checkpoints import variables
+from utility.checkpoints import files, variables
 
 # Two names, in turn: what is being written never stands in the place of what is there.
 _STEMS = ('model.ckpt', 'model.weights.ckpt')
@@ -38,6 +38,12 @@ def step_of(prefix: str) -> int:
     if not found:
         raise UserError(f'{prefix!r} is not named after a step, as in model.ckpt-1000')
     return int(found.group(1))
+
+
+def newest_step(folder: str) -> int:
+    """The global step of the newest checkpoint of a training, 0 if there is none."""
+    newest = files.candidates(folder)
+    return step_of(newest[0]) if newest else 0
 
 
 def evaluated(folder: str, step: int) -> str:

@@ -13,6 +13,7 @@ import logging
 import os
 import re
 import shutil
+import signal
 import sys
 import textwrap
 import traceback
@@ -71,6 +72,7 @@ def run(main: Callable[[list[str]], None], doc: str) -> None:
         main: The work; imports what is slow inside.
         doc: What `--help` says above the flags: the script's docstring.
     """
+    interrupts = _raised_interrupts()
     _quiet_tensorflow()
     absl_logging.use_absl_handler()
     absl_logging.get_absl_handler().setFormatter(LineFormatter())
@@ -88,6 +90,9 @@ def run(main: Callable[[list[str]], None], doc: str) -> None:
         print('interrupted', file=sys.stderr)
         sys.exit(1)
     except Exception as error:
+        if interrupts:  # some imports turn it into an error of their own
+            print('interrupted', file=sys.stderr)
+            sys.exit(1)
         message, code = _mistake(error), 2
         if message is None:
             message, code = _failure(error), 1
@@ -96,6 +101,22 @@ def run(main: Callable[[list[str]], None], doc: str) -> None:
         if os.environ.get(_TRACEBACK_VARIABLE):
             traceback.print_exc()
         _fail(message, code)
+
+
+def _raised_interrupts() -> list[int]:
+    """Has Ctrl-C raise KeyboardInterrupt from now on; the list grows with each.
+
+    Before, it ends the process at once: see utility/__init__.py.
+    """
+    interrupts = []
+
+    def interrupt(number, frame):
+        interrupts.append(number)
+        raise KeyboardInterrupt
+
+    if signal.getsignal(signal.SIGINT) in (signal.SIG_DFL, signal.default_int_handler):
+        signal.signal(signal.SIGINT, interrupt)
+    return interrupts
 
 
 def no_positional(positional: list[str]) -> None:

@@ -140,7 +140,20 @@ def _main(positional: list[str]) -> None:
     sys.exit(run(command, values.workers, values.servers, values.restarts))
 
 
+def with_dashes(words: Sequence[str]) -> list[str]:
+    """The words of the command line with '--' before the train script where it was forgotten.
+
+    Without it the flags of the script would be taken for those of the launcher.
+    """
+    words = list(words)
+    scripts_at = [i for i, word in enumerate(words) if i and word.endswith('.py')]
+    if '--' in words or not scripts_at:
+        return words
+    return [*words[: scripts_at[0]], '--', *words[scripts_at[0] :]]
+
+
 if __name__ == '__main__':
+    sys.argv = with_dashes(sys.argv)
     flags.DEFINE_integer('workers', 2, 'Processes that train, the chief included.', lower_bound=1)
     flags.DEFINE_integer('servers', 0, 'Parameter servers.', lower_bound=0)
     flags.DEFINE_integer('restarts', 3, 'How often to start again after a death.', lower_bound=0)

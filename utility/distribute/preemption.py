@@ -1,8 +1,9 @@
-"""SIGTERM, which a cloud sends before it takes a machine away, ends a training without loss."""
+"""SIGTERM, which a cloud sends before it takes a machine, and Ctrl-C: no step is lost to them."""
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -12,33 +13,36 @@ from absl import logging
 
 v1 = tf.compat.v1
 
-EXIT_CODE = 128 + signal.SIGTERM  # 143, by convention
+# Signal -> its name in the log. A process ends with 128 + signal then, 143 or 130, by convention.
+_SIGNALS = {signal.SIGTERM: 'SIGTERM', signal.SIGINT: 'Ctrl-C'}
+_CONVENTION = 128
 
 
 class _Stop(v1.train.SessionRunHook):
-    """Ends the training after the step in which `asked` has become true."""
+    """Ends the training after the step in which a signal has come."""
 
     def __init__(self):
-        self.asked = self.runs = False
+        self.signal: int | None = None
+        self.runs = False
 
     def after_create_session(self, session, coord):
         self.runs = True
 
     def after_run(self, run_context, run_values):
-        if self.asked:
+        if self.signal is not None:
             run_context.request_stop()
 
 
 @contextlib.contextmanager
 def at_once() -> Iterator[None]:
-    """SIGTERM ends the body at once: what it does can be done again."""
-    with _handling(lambda: _leave('what was saved is there')):
+    """A signal ends the body at once: what it does can be done again."""
+    with _handling(functools.partial(_leave, 'what was saved is there')):
         yield
 
 
 @contextlib.contextmanager
 def after_saving() -> Iterator[v1.train.SessionRunHook]:
-    """SIGTERM ends the training in the body at its next step, with a checkpoint.
+    """A signal ends the training in the body at its next step, with a checkpoint.
 
     A second one, and one before the first step, ends it at once.
 
@@ -47,30 +51,36 @@ def after_saving() -> Iterator[v1.train.SessionRunHook]:
     """
     stop = _Stop()
 
-    def handle():
-        if stop.asked or not stop.runs:
-            _leave('what was saved is there')
-        stop.asked = True
-        logging.warning('SIGTERM: the training stops after this step')
+    def handle(number: int) -> None:
+        if stop.signal is not None or not stop.runs:
+            _leave('what was saved is there', number)
+        stop.signal = number
+        logging.warning('%s: the training stops after this step', _SIGNALS[number])
 
     with _handling(handle):
         yield stop
-        if stop.asked:
-            _leave('a checkpoint is saved')
+        if stop.signal is not None:
+            _leave('a checkpoint is saved', stop.signal)
 
 
 @contextlib.contextmanager
-def _handling(handle: Callable[[], None]) -> Iterator[None]:
+def _handling(handle: Callable[[int], None]) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield  # Python handles signals in the main thread only
         return
-    before = signal.signal(signal.SIGTERM, lambda number, frame: handle())
+    before = {one: signal.getsignal(one) for one in _SIGNALS}
+    # What a shell starts in the background is to ignore Ctrl-C.
+    handled = [one for one, handler in before.items() if handler != signal.SIG_IGN]
+    for one in handled:
+        signal.signal(one, lambda number, frame: handle(number))
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for one in handled:
+            signal.signal(one, before[one])
 
 
-def _leave(state: str) -> None:
-    logging.warning('ended by SIGTERM; %s, the same command goes on from there', state)
-    raise SystemExit(EXIT_CODE)
+def _leave(state: str, number: int) -> None:
+    name = _SIGNALS[number]
+    logging.warning('ended by %s; %s, the same command goes on from there', name, state)
+    raise SystemExit(_CONVENTION + number)

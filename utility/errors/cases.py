@@ -19,6 +19,7 @@ from utility.command_line.progress import track
 from utility.errors import page as error_page
 from utility.errors.budget import Errors, Evidence, worst_images
 from utility.metrics import normalized_error
+from utility.metrics.answers import read_answers
 from utility.visualization import draw, html_page
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def case_of_csvs(prediction: str, answers: str, dataset: str) -> Case:
         UserError: A file is broken, or they are not of the same pictures.
     """
     schema = named_schema(dataset)
-    predicted, annotated = (read_table(path, schema) for path in (prediction, answers))
+    predicted, annotated = read_table(prediction, schema), read_answers(answers, schema)
     source = f'{prediction} against {answers}'
     try:
         predicted = normalized_error.in_order_of(

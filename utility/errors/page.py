@@ -91,16 +91,19 @@ def _kinds_table(report: Mapping) -> html_page.Table:
 
 
 def _parts_table(group: str, report: Mapping) -> html_page.Table:
+    parts = report[f'per_{group}']
+    # A kind of which there is nothing would be a column of zeros.
+    kinds = [k for k in report['kinds'] if any(p['kinds'][k]['points'] for p in parts.values())]
     rows = [
         [
             name,
             str(part['points']),
-            *(_percent(row['normalized_error'], 3) for row in part['kinds'].values()),
+            *(_percent(part['kinds'][kind]['normalized_error'], 3) for kind in kinds),
             _percent(part['normalized_error'], 3),
         ]
-        for name, part in report[f'per_{group}'].items()
+        for name, part in parts.items()
     ]
-    head = [group, 'points', *(KINDS[kind].title for kind in report['kinds']), 'All']
+    head = [group, 'points', *(KINDS[kind].title for kind in kinds), 'All']
     return html_page.Table(f'NE % of each {group}', head, rows)
 
 

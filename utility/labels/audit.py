@@ -22,7 +22,7 @@ from utility.labels.suspicions import Search, Suspicion
 from utility.statistics.shape_model import MIN_POINTS
 
 MIN_PICTURES = 20  # of a category that something can be learned of
-MIN_CONFIDENCE = 0.5
+MIN_EVIDENCE = 0.5
 _NUM_PASSES = 3  # over each category: what was found is left out of what is learned
 
 
@@ -31,7 +31,7 @@ def audit(
     image_sizes: np.ndarray,
     schema: KeypointSchema,
     predictions: np.ndarray | None = None,
-    min_confidence: float = MIN_CONFIDENCE,
+    min_evidence: float = MIN_EVIDENCE,
 ) -> list[Suspicion]:
     """Looks for wrong annotations.
 
@@ -41,16 +41,16 @@ def audit(
         schema: Of the table.
         predictions: [N, K, 2], px, by networks that were not trained on these pictures; NaN where
             there is none.
-        min_confidence: Only what is wrong with at least this probability is told.
+        min_evidence: Only what has at least this evidence against it is told; see Suspicion.
 
     Returns:
         What was found, the worst first; rows are those of the table, keypoints the schema's.
 
     Raises:
-        UserError: min_confidence is out of range.
+        UserError: min_evidence is out of range.
     """
-    if not 0 < min_confidence < 1:
-        raise UserError(f'min_confidence={min_confidence}: must be between 0 and 1')
+    if not 0 < min_evidence < 1:
+        raise UserError(f'min_evidence={min_evidence}: must be between 0 and 1')
     if predictions is None:
         predictions = np.full((*table.visibility.shape, 2), np.nan)
     found = []
@@ -69,7 +69,7 @@ def audit(
             np.asarray(image_sizes, np.float64)[rows, ::-1],
             np.asarray(predictions[own], np.float64),
         )
-        found += _audit_category(category, shapes, rows, schema, min_confidence)
+        found += _audit_category(category, shapes, rows, schema, min_evidence)
     return sorted(found, key=lambda one: -one.score)
 
 
@@ -78,7 +78,7 @@ def _audit_category(
     shapes: Shapes,
     rows: np.ndarray,
     schema: KeypointSchema,
-    min_confidence: float,
+    min_evidence: float,
 ) -> list[Suspicion]:
     """Of the shapes in these rows of the table."""
     own = schema.indices(category)
@@ -88,13 +88,13 @@ def _audit_category(
     evidence = learn(shapes, exchanges, normalizer)
     for _ in range(_NUM_PASSES - 1):
         trusted = np.ones(len(rows), bool)
-        trusted[[one.row for one in Search(shapes, evidence, MIN_CONFIDENCE).run()]] = False
+        trusted[[one.row for one in Search(shapes, evidence, MIN_EVIDENCE).run()]] = False
         evidence = learn(shapes.of(trusted), exchanges, normalizer)
     return [
         dataclasses.replace(
             one, row=int(rows[one.row]), keypoints=tuple(own[k] for k in one.keypoints)
         )
-        for one in Search(shapes, evidence, min_confidence).run()
+        for one in Search(shapes, evidence, min_evidence).run()
     ]
 
 

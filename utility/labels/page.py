@@ -93,9 +93,9 @@ def _cards(audit: Audit, directory: str) -> Iterator[Mapping[str, Any]]:
             'kind': one.kind,
             'category': audit.table.categories[one.row],
             'points': _points(one, audit.schema),
-            'confidence': one.confidence,
+            'score': one.score,
             'cost': one.cost,
-            'lines': f'{word} {", ".join(map(str, lines))}' if lines else 'no correction known',
+            'lines': f'{word} {", ".join(map(str, lines))}' if lines else 'no line',
             'image_id': audit.table.image_ids[one.row],
         }
 

@@ -46,7 +46,7 @@ class Suspicion:
         keypoints: Indices of the m points concerned.
         moved_to: float64 [m, 2], px, where they should be; NaN where that is not known.
         visibility: int [m], what it should be; -1: absent.
-        log_odds: That the annotation is wrong.
+        log_odds: That the annotation is wrong, by the model of the shapes.
         cost: By how much, in normalisers, the sum over the points.
     """
 
@@ -59,14 +59,18 @@ class Suspicion:
     cost: float
 
     @property
-    def confidence(self) -> float:
-        """Probability that the annotation is wrong."""
+    def evidence(self) -> float:
+        """How much speaks against the annotation, in (0, 1): an order, and no probability.
+
+        The odds behind it are those of a model of the shapes. On real pictures, which vary more
+        than it knows, most of what it holds for nearly certain has been right.
+        """
         return float(1 / (1 + np.exp(-self.log_odds)))
 
     @property
     def score(self) -> float:
-        """What the worst are ranked by: the cost to be expected."""
-        return self.confidence * min(self.cost, _MAX_COST)
+        """What the worst are ranked by: the evidence times the cost, in (0, 1)."""
+        return self.evidence * min(self.cost, _MAX_COST)
 
     @property
     def has_correction(self) -> bool:
@@ -82,12 +86,12 @@ class Search:
     Args:
         shapes: The annotations.
         evidence: What was learned of them.
-        min_confidence: Only what is wrong with at least this probability is told, in (0, 1).
+        min_evidence: Only what has at least this evidence against it is told, in (0, 1).
     """
 
-    def __init__(self, shapes: Shapes, evidence: Evidence, min_confidence: float):
+    def __init__(self, shapes: Shapes, evidence: Evidence, min_evidence: float):
         self._annotated, self._evidence = shapes, evidence
-        self._threshold = np.log(min_confidence / (1 - min_confidence))
+        self._threshold = np.log(min_evidence / (1 - min_evidence))
         self._conditional = evidence.model.conditional(shapes.points, shapes.present)
         self._lengths = evidence.lengths(shapes, self._conditional.size)
         # Corrected as far as mistakes were found; here a misplaced point is absent.

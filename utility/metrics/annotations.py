@@ -24,6 +24,7 @@ def annotations_of(split_dir: str, schema: KeypointSchema) -> tuple[KeypointTabl
     Raises:
         UserError: The split is not labelled.
     """
+    records.check_is_split(split_dir)
     records_dir, split = os.path.split(split_dir.rstrip('/'))
     info = records.load_dataset_info(records_dir or '.')
     if not info['splits'].get(split, {}).get('labelled', False):

@@ -19,7 +19,7 @@ from preprocessing.conversion.images import DecodedImage
 from preprocessing.datasets import Annotation
 from preprocessing.schema import KeypointSchema
 from preprocessing.tables import KeypointTable
-from utility.checkpoints import choice, runs, variables
+from utility.checkpoints import choice, runs, trained_records, variables
 from utility.command_line import environment
 from utility.command_line.progress import track
 from utility.predict import fusion
@@ -32,7 +32,6 @@ _CONFIDENT = 0.5
 # Nor does one of the less sure half that lies farther from the box of all others than this share
 # of its longer side: of 33,000 annotated points of 3,332 pictures 11 do.
 _FAR = 0.75
-_VALIDATION = 'val'  # the split that trainings evaluate on
 _FEWEST_POINTS = 4  # to tell which of them is far from the others
 
 
@@ -110,9 +109,13 @@ def predict_split(
 
 def _warn_of_selection(split_dir: str, chosen, options: PredictOptions) -> None:
     """Says so where weights are to be scored on the pictures that they were chosen by."""
-    prefixes = {network.checkpoint for networks, _ in chosen for network in networks}
-    selected = any(choice.is_best(one, options.checkpoint) for one in prefixes)
-    if selected and os.path.basename(split_dir.rstrip('/')) == _VALIDATION:
+    selected = {
+        network.folder
+        for networks, _ in chosen
+        for network in networks
+        if choice.is_best(network.checkpoint, options.checkpoint)
+    }
+    if any(trained_records.validates_on(folder, split_dir) for folder in selected):
         logging.warning(
             'the weights were chosen by their NE on %s itself: NE on other pictures is higher',
             split_dir,

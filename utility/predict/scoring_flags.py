@@ -16,7 +16,7 @@ def define() -> None:
     flags.DEFINE_list('model_dir', None, 'The run to score, or several with commas as one.')
     prediction_flags.define()
     flags.DEFINE_string('prediction', None, 'The submission to score, a CSV.')
-    flags.DEFINE_string('answers', None, 'The annotations of the same pictures, a CSV.')
+    flags.DEFINE_string('answers', None, 'Their annotations, a CSV or RECORDS/val.')
     flags.DEFINE_enum(
         'missing',
         'error',

@@ -45,6 +45,11 @@ class _Setting(NamedTuple):
     here: Any
     is_set: bool
     needed: Any
+    is_option: bool = False  # of the backbone
+
+    @property
+    def full_key(self) -> str:
+        return f'network.{"backbone_options." if self.is_option else ""}{self.key}'
 
 
 def match_pretrained_settings(
@@ -66,7 +71,7 @@ def match_pretrained_settings(
         logging.warning('no %s beside %s: its mean, std and options?', EXPERIMENT_FILE, path)
         return network
     different = [s for s in _settings(network, demands) if s.here != s.needed]
-    conflicts = [f'network.{s.key}: {s.here} / {s.needed}' for s in different if s.is_set]
+    conflicts = [f'{s.full_key}: {s.here} / {s.needed}' for s in different if s.is_set]
     if conflicts:
         said = f'{path} needs other settings (set / needed): {"; ".join(conflicts)}'
         if not allow_partial:
@@ -86,13 +91,13 @@ def _settings(network: NetworkConfig, demands: _Demands) -> list[_Setting]:
     for name, default in option_defaults(backbone).items():
         if name in demands.options:
             here = chosen.get(name, default)
-            settings.append(_Setting(name, here, name in chosen, demands.options[name]))
+            settings.append(_Setting(name, here, name in chosen, demands.options[name], True))
     return settings
 
 
 def _changed(network: NetworkConfig, changes: list[_Setting], path: str) -> NetworkConfig:
     for change in changes:
-        logging.info('network: %s=%s, as %s needs it', change.key, change.needed, path)
+        logging.info('%s=%s, as %s needs it', change.full_key, change.needed, path)
     values = {change.key: change.needed for change in changes}
     fields = {key: values.pop(key) for key in ('mean', 'std') if key in values}
     options = {**network.backbone_options, **values}

@@ -1,4 +1,5 @@
-"""A training made longer: the same command with more `epochs` goes on where the shorter one ended.
+"""A training made longer: the same command with more `epochs`, or a larger patience, goes on where
+the shorter one ended.
 
 Only where that is exact: the longer training would have taken the very same steps.
 """
@@ -9,8 +10,9 @@ import numpy as np
 import tensorflow as tf
 
 from config import Experiment, UserError
-from utility.checkpoints import files, runs, snapshots, variables
+from utility.checkpoints import runs, snapshots, variables
 from utility.optim import schedules
+from utility.train import plateau
 from utility.train.plan import Plan, make_plan
 
 
@@ -19,7 +21,8 @@ def check(folder: str, experiment: Experiment, plan: Plan, data_dir: str) -> Non
 
     Args:
         folder: Of the network; nothing is wrong where no checkpoint is.
-        experiment: What is to be trained, that of the folder but for its `epochs`.
+        experiment: What is to be trained, that of the folder but for its `epochs` and
+            `schedule.stop_patience`.
         plan: Its plan.
         data_dir: The records.
 
@@ -29,9 +32,11 @@ def check(folder: str, experiment: Experiment, plan: Plan, data_dir: str) -> Non
     if not variables.has_checkpoint(folder):
         return
     there = runs.load_experiment(folder)
+    taken = snapshots.newest_step(folder)
+    if there.schedule.stop_patience != experiment.schedule.stop_patience:
+        _check_patience(folder, experiment, taken)
     if there.epochs == experiment.epochs:
         return
-    taken = snapshots.step_of(files.candidates(folder)[0])
     planned = make_plan(there, data_dir, plan.replicas)
     difference = _difference(experiment, planned, plan, taken)
     if difference:
@@ -40,6 +45,20 @@ def check(folder: str, experiment: Experiment, plan: Plan, data_dir: str) -> Non
             f'stands at step {taken}; with the new length {difference}. Give another --model_dir, '
             f'and --init_checkpoint={folder} to start from its weights'
         )
+
+
+def _check_patience(folder: str, experiment: Experiment, taken: int) -> None:
+    """Refuses a patience with which the training would have ended before the step it stands at."""
+    errors: dict[int, float] = {}
+    for step, error in plateau.errors_so_far(folder, up_to=taken - 1).items():
+        errors[step] = error
+        reason = plateau.why_stop(experiment.optimizer, experiment.schedule, errors)
+        if reason:
+            raise UserError(
+                f'schedule.stop_patience={experiment.schedule.stop_patience}: {folder} stands at '
+                f'step {taken}, but would have ended at step {step}: {reason}. Give another '
+                f'--model_dir'
+            )
 
 
 def _difference(experiment: Experiment, planned: Plan, plan: Plan, taken: int) -> str:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable, Iterator
 
 import tensorflow as tf
 
+from config import EXPERIMENT_FILE, UserError
 from utility.command_line.scripts import RunError
 from utility.train import guards
 
@@ -31,7 +33,8 @@ def explained(folder: str, check_records: Callable[[], None]) -> Iterator[None]:
         UserError: It has failed because of its records.
     """
     try:
-        yield
+        with _removed_told(folder):
+            yield
     except guards.NotFiniteError as error:
         raise RunError(f'{error}; {_going_on(folder)}. {_CAUSES}') from error
     except tf.errors.InvalidArgumentError as error:
@@ -42,6 +45,27 @@ def explained(folder: str, check_records: Callable[[], None]) -> Iterator[None]:
     except _OF_RECORDS:
         check_records()
         raise
+
+
+@contextlib.contextmanager
+def _removed_told(folder: str) -> Iterator[None]:
+    """Tells where the body fails because the folder is no longer there."""
+    try:
+        yield
+    except UserError:
+        raise
+    except (
+        tf.errors.OpError,
+        OSError,
+        RuntimeError,
+        ValueError,
+    ) as error:  # by what meets it first
+        # Some of it makes the directory again, but not what lay in it.
+        if tf.io.gfile.exists(os.path.join(folder, EXPERIMENT_FILE)):
+            raise
+        raise RunError(
+            f'{folder} was removed or renamed while it was trained; nothing more can be saved there'
+        ) from error
 
 
 def _going_on(folder: str) -> str:

@@ -30,6 +30,7 @@ class RunOptions:
         category: 'each', 'all', 'all_then_each' or a comma list of categories.
         init_checkpoint: Path of weights to start from, of any kind that utility/pretrained reads.
         allow_partial_init: Whether these may fill a part of the backbone only.
+        other_records: Whether a run may go on with other records than it was trained on.
         strategy: One of strategies.STRATEGIES.
         augment_on: 'host', or 'device': there pictures are warped and coloured by the batch.
         logical_cpus: Devices to make of the CPU, to try 'mirrored' without GPUs; 0: one.
@@ -50,6 +51,7 @@ class RunOptions:
     category: str = 'each'
     init_checkpoint: str | None = None
     allow_partial_init: bool = False
+    other_records: bool = False
     strategy: str = 'none'
     augment_on: str = 'host'
     logical_cpus: int = 0
@@ -114,6 +116,8 @@ def define(default_model_dir: str) -> None:
     weights = 'Weights to start from: a path, or a name; see `python -m utility.pretrained --help`.'
     flags.DEFINE_string('init_checkpoint', None, weights)
     flags.DEFINE_boolean('allow_partial_init', False, 'Accept weights that cover a part.')
+    others = 'Go on with other records than those that the run was trained on.'
+    flags.DEFINE_boolean('other_records', False, others)
     beside = 'Look up --init_checkpoint beside the data, at DATA_DIR/NAME.'
     flags.DEFINE_boolean('run_on_cloud', False, beside)
     strategy = (
@@ -135,6 +139,14 @@ def define(default_model_dir: str) -> None:
     flags.DEFINE_integer(
         'keep_checkpoints', 5, 'How many of the last ones to keep, besides the best.', lower_bound=1
     )
+    _define_rehearsals()
+    flags.DEFINE_enum('precision', 'float32', [*PRECISIONS, AUTO], _PRECISION_HELP)
+    flags.DEFINE_boolean('xla', False, XLA_HELP)
+    flags.DEFINE_boolean('recompute', False, RECOMPUTE_HELP)
+
+
+def _define_rehearsals() -> None:
+    """Defines the flags of what a train script does instead of training."""
     flags.DEFINE_boolean(
         'dry_run',
         False,
@@ -146,12 +158,9 @@ def define(default_model_dir: str) -> None:
     flags.DEFINE_boolean(
         'find_learning_rate',
         False,
-        'Try rising learning rates for some steps, write a page and a table of the losses, and '
-        'suggest a rate; train nothing.',
+        'Try rising learning rates for some steps, and write a page and a table of the losses; '
+        'train nothing.',
     )
-    flags.DEFINE_enum('precision', 'float32', [*PRECISIONS, AUTO], _PRECISION_HELP)
-    flags.DEFINE_boolean('xla', False, XLA_HELP)
-    flags.DEFINE_boolean('recompute', False, RECOMPUTE_HELP)
 
 
 def assignments(values) -> list[str]:

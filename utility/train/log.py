@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import math
 import os
 import sys
 import time
@@ -150,7 +151,8 @@ class TrainingLog(v1.train.SessionRunHook):
             # this step is taken, so perhaps one behind it otherwise.
             self._step = max(self._step, int(values.pop(_STEP)))
             # As many digits as tell any two float32 numbers apart.
-            self._report({name: float(f'{value:.9g}') for name, value in values.items()})
+            known = {name: value for name, value in values.items() if not math.isnan(value)}
+            self._report({name: float(f'{value:.9g}') for name, value in known.items()})
         if self._stretch is None:
             self._stretch, self._lately = _Speed(), _Speed()
 
@@ -188,11 +190,9 @@ class TrainingLog(v1.train.SessionRunHook):
 
 
 def _describe(row: Mapping[str, float]) -> str:
-    """Epoch, loss, NE and learning rate."""
-    return (
-        f'epoch {row[EPOCH]:.2f}  loss {row[LOSS]:.4g}  NE {100 * row[ERROR]:.2f} %  '
-        f'lr {row[LEARNING_RATE]:.3g}'
-    )
+    """Epoch, loss, NE where a point of the batch was scored, and learning rate."""
+    error = f'{100 * row[ERROR]:.2f} %' if ERROR in row else '-'
+    return f'epoch {row[EPOCH]:.2f}  loss {row[LOSS]:.4g}  NE {error}  lr {row[LEARNING_RATE]:.3g}'
 
 
 def _describe_outputs(row: Mapping[str, float]) -> str:

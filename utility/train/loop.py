@@ -66,8 +66,8 @@ def _trained_steps(trainer) -> int:
 def _judge(model_dir: str, evaluate, callbacks, step: int) -> list[str]:
     """Evaluates the newest checkpoint and tells the reactions; why the training is to end."""
     result = evaluations.once(model_dir, step, functools.partial(evaluate, step))
-    if not result:
+    if result:
+        logging.info('step %d: %s', step, evaluations.describe(result))
+    else:
         logging.info('step %d: no validation pictures, no NE', step)
-        return []
-    logging.info('step %d: %s', step, evaluations.describe(result))
     return evaluations.run_callbacks(callbacks, step, result)

@@ -187,9 +187,9 @@ def _start(task: Task, network) -> None:
 
 
 def _batch_error(errors: tf.Tensor, scored: tf.Tensor) -> tf.Tensor:
-    """The mean of errors [B, K] over the scored points [B, K]; 0 where there are none."""
+    """The mean of errors [B, K] over the scored points [B, K]; NaN where there are none."""
     total = tf.reduce_sum(tf.where(scored, errors, 0.0))
-    return tf.math.divide_no_nan(total, tf.reduce_sum(tf.cast(scored, tf.float32)))
+    return total / tf.reduce_sum(tf.cast(scored, tf.float32))
 
 
 def _show(pictures) -> tf.Tensor:

@@ -70,6 +70,8 @@ def make_evaluation_callback(experiment: Experiment, folder: str) -> evaluations
 
     def run_callbacks(step: int, metrics: evaluations.Metrics) -> str | None:
         errors = errors_so_far(folder, up_to=step)
+        if not errors:  # nothing is validated
+            return None
         return why_stop(experiment.optimizer, experiment.schedule, errors)
 
     return run_callbacks

@@ -113,7 +113,7 @@ def _train_all(experiment: Experiment, options: RunOptions, keep_log_in) -> None
 def _train_these(experiment, categories, options: RunOptions, distribution, keep_log_in) -> None:
     """As `_train_all`, of the categories, in folders that nobody else writes."""
     from utility.pretrained import warm_start
-    from utility.train import stages
+    from utility.train import stages, starts
 
     networks = stages.trainings(experiment, categories, options)
     # What is wrong with a later network is told before the first one has taken its hours.
@@ -134,6 +134,7 @@ def _train_these(experiment, categories, options: RunOptions, distribution, keep
     with warm_start.for_runs(first, path, experiment.network.backbone) as given:
         if distribution.is_chief:
             keep_log_in(options.model_dir)
+            starts.keep(options.model_dir)
         for network in networks:
             _train_or_explain(network, options, given, distribution)
 
@@ -147,15 +148,18 @@ def _check_network(network, options: RunOptions, replicas: int) -> None:
         replicas: That each read a batch in every step.
     """
     from preprocessing import training_data
-    from utility.checkpoints import runs
+    from utility.checkpoints import runs, trained_records
     from utility.train import extension
     from utility.train.plan import make_plan
 
     folder, experiment = network.folder, network.experiment
     runs.check_folder(folder, experiment, None if network.source else options.init_checkpoint)
     plan = make_plan(experiment, options.data_dir, replicas)
+    given = trained_records.identity(options.data_dir, plan.schema.categories)
+    trained_records.check(folder, given, options.other_records)
     extension.check(folder, experiment, plan, options.data_dir)
     training_data.check_records(experiment, options.data_dir)
+    training_data.warn_of_absent_points(experiment, options.data_dir)
 
 
 def _train_or_explain(network, options: RunOptions, given, distribution) -> None:
@@ -188,7 +192,7 @@ def _train_one(
     """Trains one network, `weights` first if any, with evaluations in between; or goes on."""
     from preprocessing import training_data
     from utility.checkpoints import average as averaging
-    from utility.checkpoints import runs
+    from utility.checkpoints import runs, snapshots, trained_records
     from utility.train.log import Watch
     from utility.train.model_fn import Task
     from utility.train.plan import make_plan
@@ -219,6 +223,8 @@ def _train_one(
     if distribution.is_chief:
         start = weights and weights.path
         runs.keep_experiment(model_dir, experiment, start, options.precision)
+        given = trained_records.identity(options.data_dir, plan.schema.categories)
+        trained_records.keep(model_dir, given, snapshots.newest_step(model_dir))
     logging.info('%s: %s', model_dir, plan)
     stop_signal = EarlyStopSignal(model_dir, distribution.cluster)
     stop_signal.await_turn()

@@ -33,11 +33,13 @@ class DrawStyle:
         radius: Of a point, px; None goes by the size of the picture.
         limbs: Whether neighbouring points are joined by thin lines.
         labels: Whether points bear their names.
+        label_scale: Size of the names, 1 being letters of some 20 px; None goes by the radius.
     """
 
     radius: float | None = None
     limbs: bool = False
     labels: bool = False
+    label_scale: float | None = None
 
 
 def draw_keypoints(
@@ -84,7 +86,8 @@ def draw_keypoints(
         _draw_point(picture, keypoints[k], colors[k], radius, hollow=visibility[k] == 0)
     if style.labels:
         for k in np.flatnonzero(drawn):
-            _draw_label(picture, keypoints[k], schema.keypoints[k], colors[k], radius)
+            name = schema.keypoints[k]
+            _draw_label(picture, keypoints[k], name, colors[k], radius, style.label_scale)
     return picture
 
 
@@ -224,15 +227,25 @@ def _draw_cross(picture: np.ndarray, point, color, radius: float) -> None:
 
 
 def _draw_limbs(picture, keypoints, drawn, schema: KeypointSchema, radius: float) -> None:
-    index = {name: k for k, name in enumerate(schema.keypoints) if drawn[k]}
+    index = {name: k for k, name in enumerate(schema.keypoints)}
+    own = _category_of(drawn, schema)
     for chain in schema.skeleton:
-        present = [index[name] for name in chain if name in index]
-        for a, b in zip(present, present[1:]):
-            _draw_line(picture, keypoints[a], keypoints[b], (255, 255, 255), radius * 0.35)
+        neighbors = [index[name] for name in chain if name in own]
+        for a, b in zip(neighbors, neighbors[1:]):
+            # Not over one that the category has and the picture has not: there is no such edge.
+            if drawn[a] and drawn[b]:
+                _draw_line(picture, keypoints[a], keypoints[b], (255, 255, 255), radius * 0.35)
 
 
-def _draw_label(picture: np.ndarray, point, name: str, color, radius: float) -> None:
-    scale = max(0.3, radius / 10)
+def _category_of(drawn: np.ndarray, schema: KeypointSchema) -> Sequence[str]:
+    """The keypoints of the smallest category that has all that are drawn."""
+    names = {name for name, is_drawn in zip(schema.keypoints, drawn) if is_drawn}
+    fitting = [points for points in schema.categories.values() if names <= set(points)]
+    return min(fitting, key=len, default=schema.keypoints)
+
+
+def _draw_label(picture: np.ndarray, point, name: str, color, radius: float, scale=None) -> None:
+    scale = scale or max(0.3, radius / 10)
     (width, _), _ = cv2.getTextSize(name, cv2.FONT_HERSHEY_SIMPLEX, scale, 1)
     x, y = np.clip(np.asarray(point, np.float64), -_FAR, _FAR)
     beside = 1.8 * radius
@@ -277,6 +290,9 @@ _RADIUS = 4  # px, of points
 _LINE = 3  # of the outline on grey: three times the width of its lines, px
 
 
+_LABEL_SCALE = 0.7  # so that names can be read where a page shows the picture at half its size
+
+
 _MOST_LABELS = 6  # more would cover each other
 
 
@@ -318,7 +334,11 @@ def draw_error(
         np.where(chosen, 1, -1),
         schema,
         annotated=((answers[0] - low) * scale, answers[1]),
-        style=DrawStyle(radius=_RADIUS, labels=np.count_nonzero(chosen) <= _MOST_LABELS),
+        style=DrawStyle(
+            radius=_RADIUS,
+            labels=np.count_nonzero(chosen) <= _MOST_LABELS,
+            label_scale=_LABEL_SCALE,
+        ),
     )
 
 

@@ -59,3 +59,8 @@ def test_the_reasons_of_all_reactions_are_heard():
     reasons = evaluations.run_callbacks(map(callback, (None, 'a', None, 'b')), 7, {'loss': 1.0})
     assert reasons == ['a', 'b']
     assert message == [(answer, 7, {'loss': 1.0}) for answer in (None, 'a', None, 'b')]
+
+
+def test_an_evaluation_that_scored_nothing_says_so():
+    result = {'normalized_error': float('nan'), 'normalized_error/skirt': float('nan')}
+    assert evaluations.describe(result) == 'no validation NE: no point is scored'

@@ -57,6 +57,33 @@ def test_a_manifest_starts_a_script_with_flags_that_it_has(name):
         assert {'data_dir', 'model_dir', 'strategy', 'stall_minutes'} <= _given(values)
 
 
+@pytest.mark.parametrize('name', TFJOBS)
+def test_every_container_asks_for_cpu_and_memory(name):
+    for _, container in _replicas(name).values():
+        assert {'cpu', 'memory'} <= container['resources']['requests'].keys()
+        assert 'memory' in container['resources']['limits']
+
+
+def test_the_image_is_made_of_what_its_context_holds():
+    """The builder is sent nothing else; what is copied are the scripts and the drawing demo."""
+    kept = (ROOT / '.dockerignore').read_text().splitlines()
+    assert kept[1] == '*'
+    shown = {line[1:] for line in kept if line.startswith('!')}
+    copied = {
+        source
+        for line in (CLOUD / 'Dockerfile').read_text().splitlines()
+        if line.startswith('COPY ')
+        for source in line.split()[1:-1]
+    }
+    assert copied == shown
+    assert all(list(ROOT.glob(source)) for source in copied)
+    assert 'demos/draw_keypoints.py' in copied
+    imported = set(
+        re.findall(r'^ *from (\w+)', (ROOT / 'demos/draw_keypoints.py').read_text(), re.M)
+    )
+    assert {name for name in imported if (ROOT / name).is_dir()} <= copied
+
+
 def _given(values: flags.FlagValues) -> set[str]:
     return {name for name in values if values[name].present}
 

@@ -155,3 +155,15 @@ def test_mistakes(arguments, message):
     assert (done.returncode, done.stdout) == (2, '')
     assert done.stderr.startswith('error: ') and message in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ('given', 'meant'),
+    [
+        ('l --workers=2 train_a.py --data_dir=x', 'l --workers=2 -- train_a.py --data_dir=x'),
+        ('l --workers=2 -- train_a.py --set b.py', 'l --workers=2 -- train_a.py --set b.py'),
+        ('launch_local.py --help', 'launch_local.py --help'),
+    ],
+)
+def test_forgotten_dashes_before_the_script_are_meant(given, meant):
+    assert launch_local.with_dashes(given.split()) == meant.split()

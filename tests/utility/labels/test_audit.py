@@ -72,7 +72,7 @@ def test_an_exchange_is_found_and_undone(table, row, kind, pairs):
     assert (found.row, found.kind) == (row, kind)
     assert {SCHEMA.keypoints[k] for k in found.keypoints} == {name for p in pairs for name in p}
     np.testing.assert_array_equal(found.moved_to, table.keypoints[row, list(found.keypoints)])
-    assert found.confidence > 0.9
+    assert found.evidence > 0.9
     apart = [np.linalg.norm(place_of(table, row, a) - place_of(table, row, b)) for a, b in pairs]
     first, second = SCHEMA.normalizer_indices(str(table.categories[row]))
     normalizer = np.linalg.norm(table.keypoints[row, first] - table.keypoints[row, second])
@@ -140,7 +140,7 @@ def test_a_normaliser_of_zero_is_always_wrong(table):
     waist = place_of(table, SKIRT, 'waistband_left')
     found = audit(moved(table, SKIRT, 'waistband_right', waist))
     assert [(one.row, one.kind) for one in found] == [(SKIRT, SAME_PLACE)]
-    assert found[0].confidence > 0.99
+    assert found[0].evidence > 0.99
 
 
 @pytest.mark.parametrize(
@@ -236,21 +236,21 @@ def test_mistakes_are_as_they_are_told(table):
 
 def test_the_worst_come_first_and_each_point_once(table):
     wrong, _ = benchmark.make_mistakes(table, SCHEMA)
-    found = audit(wrong, min_confidence=0.2)
+    found = audit(wrong, min_evidence=0.2)
     scores = [one.score for one in found]
     assert scores == sorted(scores, reverse=True)
     points = [(one.row, k) for one in found for k in one.keypoints]
     assert len(points) == len(set(points))
-    assert min(one.confidence for one in found) >= 0.2
-    surer = audit(wrong, min_confidence=0.9)
+    assert min(one.evidence for one in found) >= 0.2
+    surer = audit(wrong, min_evidence=0.9)
     assert {one.row for one in surer} <= {one.row for one in found}
-    assert min(one.confidence for one in surer) >= 0.9
+    assert min(one.evidence for one in surer) >= 0.9
 
 
-@pytest.mark.parametrize('min_confidence', [0, 1, 1.5])
-def test_a_confidence_out_of_range_is_an_error(table, min_confidence):
-    with pytest.raises(ValueError, match=f'min_confidence={min_confidence}: must be'):
-        audit(table, min_confidence=min_confidence)
+@pytest.mark.parametrize('min_evidence', [0, 1, 1.5])
+def test_an_evidence_out_of_range_is_an_error(table, min_evidence):
+    with pytest.raises(ValueError, match=f'min_evidence={min_evidence}: must be'):
+        audit(table, min_evidence=min_evidence)
 
 
 def test_few_pictures_of_a_category_are_left_alone(caplog):

@@ -215,7 +215,10 @@ def test_what_the_weights_need_is_adopted(thin_resnet18, keras_resnet50, caplog)
     [
         ({'mean': (0.0, 0.0, 0.0)}, r'network.mean: \(0.0, 0.0, 0.0\) / \(123.68, 116.779'),
         ({'std': (2.0, 2.0, 2.0)}, r'network.std: \(2.0, 2.0, 2.0\) / \(1.0'),
-        ({'backbone_options': {'stride_1x1': False}}, 'network.stride_1x1: False / True'),
+        (
+            {'backbone_options': {'stride_1x1': False}},
+            'network.backbone_options.stride_1x1: False / True',
+        ),
     ],
 )
 def test_other_settings_than_the_weights_need_are_refused(keras_resnet50, change, named):

@@ -10,7 +10,7 @@ import pytest
 from config import Experiment
 from tests.tiny_checkpoints import write_checkpoint
 from tests.tiny_records import write_records
-from utility.checkpoints import runs
+from utility.checkpoints import evaluations, runs
 from utility.train import extension
 from utility.train.plan import make_plan
 
@@ -93,3 +93,33 @@ def test_an_evaluation_that_decides_must_be_one_of_both(tmp_path, records):
 
 def test_a_new_folder_has_nothing_to_lose(tmp_path, records):
     extension.check(str(tmp_path), EXPERIMENT, make_plan(EXPERIMENT, records, 1), records)
+
+
+def _wait(folder, records, patience, errors):
+    """Sets another patience where step 20 is trained and evaluations found these errors."""
+    stopped = EXPERIMENT.override('schedule.stop_patience=1')
+    runs.keep_experiment(str(folder), stopped, None)
+    write_checkpoint(folder / 'model.ckpt-20', {'global_step': np.int64(20)})
+    for step, error in errors.items():
+        evaluations.keep(str(folder), step, {'normalized_error': error})
+    longer = stopped.override(f'schedule.stop_patience={patience}')
+    runs.check_folder(str(folder), longer)
+    extension.check(str(folder), longer, make_plan(longer, records, 1), records)
+
+
+@pytest.mark.parametrize('patience', [0, 1, 2, 5])
+def test_a_training_that_ended_early_may_go_on_with_more_patience(tmp_path, records, patience):
+    _wait(tmp_path, records, patience, {10: 0.5, 20: 0.6})
+
+
+def test_a_patience_that_would_have_ended_it_before_is_refused(tmp_path, records):
+    errors = {5: 0.5, 10: 0.6, 20: 0.4}
+    patient = EXPERIMENT.override('schedule.stop_patience=3')
+    runs.keep_experiment(str(tmp_path), patient, None)
+    write_checkpoint(tmp_path / 'model.ckpt-20', {'global_step': np.int64(20)})
+    for step, error in errors.items():
+        evaluations.keep(str(tmp_path), step, {'normalized_error': error})
+    impatient = patient.override('schedule.stop_patience=1')
+    runs.check_folder(str(tmp_path), impatient)
+    with pytest.raises(ValueError, match='stop_patience=1: .*would have ended at step 10: 1 eval'):
+        extension.check(str(tmp_path), impatient, make_plan(impatient, records, 1), records)

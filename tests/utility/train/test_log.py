@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from utility.checkpoints import step_tables
 from utility.optim.schedules import Length
-from utility.train import log, log_file
+from utility.train import log, log_file, model_fn
 from utility.train.log import Watch
 
 v1 = tf.compat.v1
@@ -231,3 +231,13 @@ def _share_of_waiting(folder, input_seconds, step_seconds, loss):
             for _ in range(21):
                 session.run(train)
     return step_tables.read(str(folder / log.FILE))[21]['waiting']
+
+
+def test_a_batch_without_a_scored_point_has_no_error(clock, lines, tmp_path):
+    """Not 0, which would be the best there is."""
+    errors = tf.constant([[0.5, 2.0], [1.0, 3.0]])
+    for scored, expected in (([[1, 0], [0, 0]], 0.5), ([[0, 0], [0, 0]], np.nan)):
+        value = model_fn._batch_error(errors, tf.constant(scored) > 0)
+        np.testing.assert_equal(value.numpy(), np.float32(expected))
+    row = {'epoch': 1.0, 'loss': 0.5, 'learning_rate': 0.25}
+    assert log._describe(row) == 'epoch 1.00  loss 0.5  NE -  lr 0.25'

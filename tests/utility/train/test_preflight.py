@@ -14,6 +14,7 @@ from tests.tiny_records import write_records
 from utility.checkpoints import step_tables
 from utility.train import runner
 from utility.train.flags import RunOptions
+from utility.train.model_fn import Task
 from utility.train.plan import make_plan
 from utility.train.preflight import dry_run, learning_rate_finder
 from utility.train.preflight.dry_run import text_chart
@@ -78,13 +79,31 @@ def test_the_estimate_counts_what_the_backward_pass_reads():
 @pytest.fixture(scope='module')
 def described(data_dir):
     plan = make_plan(EXPERIMENT, data_dir, 1)
-    return '\n'.join(dry_run.describe(EXPERIMENT, plan, data_dir)).split('\n')
+    task = Task(EXPERIMENT, plan.schema, plan.length)
+    return '\n'.join(dry_run.describe(task, plan, data_dir)).split('\n')
 
 
-def test_a_dry_run_asks_nothing_of_the_weights_to_start_from(data_dir):
+def test_a_dry_run_finds_what_a_training_would_find_before_it_prints(data_dir, tmp_path, capsys):
     frozen = EXPERIMENT.override('network.norm=frozen')
-    lines = dry_run.describe(frozen, make_plan(frozen, data_dir, 1), data_dir)
-    assert any('moving_mean' in line for line in lines)
+    for options in (
+        _options(data_dir, tmp_path / 'run', dry_run=True),
+        _options(data_dir, tmp_path / 'run'),
+    ):
+        with pytest.raises(ValueError, match='norm=.frozen. keeps statistics, but'):
+            runner.train(frozen, options)
+    missing = _options(data_dir, tmp_path / 'run', dry_run=True, init_checkpoint='/no/weights')
+    with pytest.raises(ValueError, match='/no/weights'):
+        runner.train(EXPERIMENT, missing)
+    assert 'backbone/' not in capsys.readouterr().out
+
+
+def test_a_dry_run_of_networks_that_go_on_from_one_that_is_not_trained_yet(
+    data_dir, tmp_path, capsys
+):
+    options = RunOptions(data_dir, str(tmp_path / 'run'), 'all_then_each', dry_run=True)
+    runner.train(EXPERIMENT.override('data.category=all', 'finetune.epochs=4'), options)
+    printed = capsys.readouterr().out
+    assert f'{tmp_path}/run/skirt' in printed and '\n4 epochs of 3 steps' in printed
 
 
 def test_a_dry_run_begins_with_the_experiment(described):
@@ -157,11 +176,14 @@ def _losses_of(rates, best=1e-2):
     return np.where(away < 0, 1 - 0.4 * np.exp(-((away / 0.8) ** 2)), 0.6 * 10 ** (2 * away))
 
 
-def test_the_finding_is_the_rate_of_the_lowest_loss():
+def test_the_finding_tells_where_the_loss_is_lowest_and_advises_no_rate():
     rates = np.geomspace(1e-7, 10, 101)
     finding = read_ramp(Ramp(rates, _losses_of(rates)))
     assert 5e-3 < finding.lowest < 1e-2
-    assert str(finding).startswith('try optimizer.learning_rate=0.006 after a warm-up: the loss is')
+    told = str(finding)
+    ending = 'which rate trains best only trainings tell'
+    assert f'is lowest at {finding.lowest:.2g}; {ending}' in told
+    assert 'try ' not in told
     assert 1e-3 < finding.steepest < finding.lowest
     assert np.isfinite(finding.smoothed).all() and len(finding.smoothed) < len(rates)
     assert finding.smoothed.max() < 4
@@ -181,10 +203,10 @@ def test_one_hard_batch_does_not_end_the_ramp():
     assert read_ramp(Ramp(rates, losses)).lowest == read_ramp(Ramp(rates, _losses_of(rates))).lowest
 
 
-def test_losses_that_only_rise_suggest_nothing():
+def test_losses_that_only_rise_are_told():
     finding = read_ramp(Ramp(np.geomspace(1e-7, 10, 50), np.linspace(1, 2, 50)))
     assert not finding.falls
-    assert str(finding) == 'no suggestion: the loss does not fall at any rate'
+    assert str(finding) == 'the loss does not fall at any rate'
 
 
 def test_the_finder_writes_its_table_and_page_only(data_dir, tmp_path, monkeypatch, capsys):

@@ -212,17 +212,34 @@ def test_killed_again_and_again_at_random_moments_a_training_goes_on(folder, und
     _assert_equal(_results(folder, 'random'), undisturbed)
 
 
-def test_ended_by_sigterm_a_training_has_saved_its_last_step(folder, undisturbed):
-    with _start(_command(folder, 'ended')) as process:
+@pytest.mark.parametrize(
+    ('number', 'name', 'code'), [(signal.SIGTERM, 'SIGTERM', 143), (signal.SIGINT, 'Ctrl-C', 130)]
+)
+def test_ended_by_a_signal_a_training_has_saved_its_last_step(
+    folder, undisturbed, number, name, code
+):
+    run = f'ended_{code}'
+    with _start(_command(folder, run)) as process:
         _until(process, ' step 1/')
-        process.send_signal(signal.SIGTERM)
+        process.send_signal(number)
         _, log = process.communicate(timeout=300)
-    assert process.returncode == 143
-    assert 'ended by SIGTERM; a checkpoint is saved, the same command goes on from there' in log
+    assert process.returncode == code
+    assert f'ended by {name}; a checkpoint is saved, the same command goes on from there' in log
+    assert 'Traceback' not in log
     taken = [i for i in range(1, STEPS + 1) if f' step {i}/' in log]
-    assert _step(folder, 'ended') == max([1, *taken]) < STEPS
-    _succeed(folder, 'ended')
-    _assert_equal(_results(folder, 'ended'), undisturbed)
+    assert _step(folder, run) == max([1, *taken]) < STEPS
+    _succeed(folder, run)
+    _assert_equal(_results(folder, run), undisturbed)
+
+
+def test_a_folder_that_is_removed_while_it_is_trained_is_told(folder):
+    command = _command(folder, 'removed', '--set=epochs=400')
+    with _start(command) as process:
+        _until(process, ' step 1/')
+        shutil.rmtree(folder / 'removed')
+        _, log = process.communicate(timeout=300)
+    assert process.returncode == 1, log
+    assert f'{folder}/removed/skirt was removed or renamed while it was trained' in log
 
 
 def test_a_damaged_newest_checkpoint_is_passed_over(folder, undisturbed):

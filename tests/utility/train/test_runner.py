@@ -78,6 +78,16 @@ def test_without_validation_there_is_training_only(tmp_path):
     assert calls == [('train', 0, 10), ('train', 10, 15)]
 
 
+def test_without_validation_callbacks_are_told_all_the_same(tmp_path):
+    """So that there is a page of curves, too."""
+    told = []
+    _alternate(_Estimator(0, tmp_path), [lambda *one: told.append(one)], val=None)
+    assert told == [(10, {}), (15, {})]
+    for callback in runner._evaluation_callbacks(EXPERIMENT, str(tmp_path)):
+        assert callback(10, {}) is None
+    assert (tmp_path / 'curves.html').exists()
+
+
 def test_no_step_is_evaluated_twice(tmp_path):
     _alternate(_Estimator(0, tmp_path))
     assert list(evaluations.read(str(tmp_path))) == [10, 15]

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
+from preprocessing.datasets import fashionai
 from preprocessing.schema import KeypointSchema
 from utility.visualization import draw
 from utility.visualization.draw import DrawStyle, contact_sheet, draw_keypoints, write_image
@@ -75,18 +76,49 @@ def test_limbs_and_labels_are_drawn_on_request():
         assert (draw_keypoints(GROUND, POINTS, np.ones(3), SCHEMA, style=style) != plain).any()
 
 
-def test_lines_follow_the_skeleton_over_what_is_absent():
+def test_lines_follow_the_skeleton_but_not_over_a_point_that_lacks():
     names = ('a', 'b', 'c')
     schema = KeypointSchema('x', names, {'y': names}, {'y': 'box_diagonal'}, swaps=(('a', 'c'),))
-    joined = dataclasses.replace(schema, skeleton=(names,))
     points = np.array([[10, 20], [30, 50], [50, 20]], np.float32)
     style = DrawStyle(radius=2, limbs=True)
     without_b = np.array([1, -1, 1])
     plain = draw_keypoints(GROUND, points, without_b, schema, style=style)
+    joined = dataclasses.replace(schema, skeleton=(names,))
+    drawn = draw_keypoints(GROUND, points, without_b, joined, style=style)
+    np.testing.assert_array_equal(drawn, plain)
+    # A category that has no b is joined from a straight to c.
+    parts = {'y': names, 'z': ('a', 'c')}
+    joined = dataclasses.replace(
+        joined, categories=parts, normalizers=dict.fromkeys(parts, 'box_diagonal')
+    )
     drawn = draw_keypoints(GROUND, points, without_b, joined, style=style)
     changed = np.argwhere((drawn != plain).any(-1))
-    assert len(changed) and abs(changed[:, 0] - 20).max() <= 2  # from a straight to c
+    assert len(changed) and abs(changed[:, 0] - 20).max() <= 2
     assert draw.keypoint_colors(schema) == [draw.LEFT_COLOR, draw.CENTER_COLOR, draw.RIGHT_COLOR]
+
+
+def _edges(monkeypatch, category, missing=()):
+    """The pairs of names that are joined where the points of a category are there but for some."""
+    joined = []
+    monkeypatch.setattr(draw, '_draw_line', lambda _, a, b, *more: joined.append((a[0], b[0])))
+    names = fashionai.SCHEMA.keypoints
+    points = np.array([[k, 0.0] for k in range(len(names))])
+    own = [name in fashionai.SCHEMA.categories[category] and name not in missing for name in names]
+    visibility = np.where(own, 1, -1)
+    draw_keypoints(GROUND, points, visibility, fashionai.SCHEMA, style=DrawStyle(limbs=True))
+    return {(names[int(a)], names[int(b)]) for a, b in joined}
+
+
+def test_neighbors_are_joined_but_not_over_a_point_that_lacks(monkeypatch):
+    whole = _edges(monkeypatch, 'trousers')
+    assert ('waistband_left', 'bottom_left_out') in whole
+    lacking = _edges(monkeypatch, 'trousers', ['bottom_left_out', 'bottom_left_in'])
+    assert lacking == {pair for pair in whole if 'bottom_left' not in ''.join(pair)}
+    # A skirt's side has none of the points of trousers between waistband and hem.
+    assert ('waistband_left', 'hemline_left') in _edges(monkeypatch, 'skirt')
+    assert ('shoulder_left', 'armpit_left') not in _edges(
+        monkeypatch, 'blouse', ['cuff_left_in', 'cuff_left_out']
+    )
 
 
 @pytest.mark.parametrize(

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import math
-import tempfile
 from collections.abc import Iterator
 from types import SimpleNamespace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
 from config import Experiment
-from nets.precision import FLOAT32, Compute
 from preprocessing import training_data
 from utility.checkpoints import variables as checkpoints
 from utility.optim import schedules, training_step
@@ -46,32 +45,45 @@ class Memory(NamedTuple):
     activations: int
 
 
-def describe(
-    experiment: Experiment, plan: Plan, data_dir: str, compute: Compute = FLOAT32
-) -> Iterator[str]:
-    """The lines that a dry run prints of the training of one network.
+def describe(task: Task, plan: Plan, data_dir: str, folder: str = '') -> Iterator[str]:
+    """The lines that a dry run prints of the training of one network, mistakes before them.
 
     Args:
-        experiment: As it would be trained.
+        task: As it would be trained.
         plan: Its length on the records.
         data_dir: The records.
-        compute: How it would be computed.
+        folder: Of the network, which is looked at, and not written.
 
     Raises:
-        UserError: The network, the loss or an op string is wrong.
+        UserError: The network, the loss, an op string or the weights to start from are wrong.
     """
-    yield experiment.to_json().rstrip()
+    graph = _training_graph(task, plan, data_dir, folder)
+    return _lines(task.experiment, plan, graph)
+
+
+def _lines(experiment: Experiment, plan: Plan, graph: tf.Graph) -> Iterator[str]:
+    yield json.dumps(_told(experiment), indent=2)
     yield ''
     yield from _lengths(plan)
     yield ''
     yield from _schedule(experiment, plan)
-    graph = _training_graph(experiment, plan, data_dir, compute)
     network = checkpoints.network_variables(graph.get_collection(v1.GraphKeys.GLOBAL_VARIABLES))
     trainable = {v.name for v in graph.get_collection(v1.GraphKeys.TRAINABLE_VARIABLES)}
     yield ''
     yield from _variables(experiment, network, trainable)
     yield ''
     yield from _memory(estimate_memory(graph), experiment.data.batch_size)
+
+
+def _told(experiment: Experiment) -> dict[str, Any]:
+    """The experiment without the section finetune, which says nothing of the network itself.
+
+    A network that goes on from another is trained by it: its epochs, schedule and rate are in their
+    places.
+    """
+    values = json.loads(experiment.to_json())
+    del values['finetune']
+    return values
 
 
 def _lengths(plan: Plan) -> Iterator[str]:
@@ -147,21 +159,21 @@ def _size(num_bytes: int) -> str:
     return f'{num_bytes / 2**20:,.1f} MiB'
 
 
-def _training_graph(experiment: Experiment, plan: Plan, data_dir: str, compute) -> tf.Graph:
+def _training_graph(task: Task, plan: Plan, data_dir: str, folder: str) -> tf.Graph:
     """The graph of a step on one device, as the model function makes it."""
+    experiment = task.experiment
     for step in (0, *([None] if plan.num_val else [])):
         batches = training_data.input_fn(
             experiment, plan.schema, data_dir, step, plan.length.total_steps
         )
         if step == 0:
             specs = batches().element_spec
-    task = Task(experiment, plan.schema, plan.length, has_start=False, compute=compute)
-    with tf.Graph().as_default() as graph, tempfile.TemporaryDirectory() as empty:
+    with tf.Graph().as_default() as graph:
         features, labels = tf.nest.map_structure(
             lambda spec: v1.placeholder(spec.dtype, [experiment.data.batch_size, *spec.shape[1:]]),
             specs,
         )
-        make_model_fn(task)(features, labels, 'train', SimpleNamespace(model_dir=empty))
+        make_model_fn(task)(features, labels, 'train', SimpleNamespace(model_dir=folder))
     return graph
 
 

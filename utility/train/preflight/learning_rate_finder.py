@@ -1,7 +1,9 @@
-"""Which base learning rate to try: a short training whose rate rises by the same factor each time.
+"""The loss by the learning rate: a short training whose rate rises by the same factor each time.
 
 Where the loss falls the network learns; where it shoots up the rate is too high (Smith 2017,
-Cyclical Learning Rates for Training Neural Networks, section 3.3). The training has a graph and a
+Cyclical Learning Rates for Training Neural Networks, section 3.3). Which rate trains best the curve
+does not tell: at some settings the lowest loss was at a hundred times that rate, at others at a
+fifth of it. So it is shown, and no rate is advised. The training has a graph and a
 session of its own: no run is touched, and all that stays of it is a table and a page.
 """
 
@@ -54,7 +56,7 @@ class Finding(NamedTuple):
 
     Attributes:
         smoothed: [M], losses averaged over neighbours, up to where they shoot up; M <= N.
-        lowest: The rate of the lowest of these: with a warm-up, a base rate to try.
+        lowest: The rate of the lowest of these.
         steepest: The rate before it where they fall most steeply over the logarithm of the rate.
         falls: Whether the losses fall at all.
     """
@@ -66,10 +68,10 @@ class Finding(NamedTuple):
 
     def __str__(self) -> str:
         if not self.falls:
-            return 'no suggestion: the loss does not fall at any rate'
+            return 'the loss does not fall at any rate'
         return (
-            f'try optimizer.learning_rate={self.lowest:.1g} after a warm-up: the loss is lowest '
-            f'at {self.lowest:.2g} and falls most steeply at {self.steepest:.2g}'
+            f'the loss falls most steeply at a rate of {self.steepest:.2g} and is lowest at '
+            f'{self.lowest:.2g}; which rate trains best only trainings tell'
         )
 
 

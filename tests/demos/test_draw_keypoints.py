@@ -1,0 +1,72 @@
+"""The drawing demo: which pictures it takes, and what it writes of their points."""
+
+from __future__ import annotations
+
+import csv
+import io
+
+import cv2
+import numpy as np
+import pytest
+
+from demos import draw_keypoints
+from preprocessing.datasets.fashionai import SCHEMA
+from preprocessing.records import count_by_category
+from tests.tiny_records import write_records
+from utility.metrics.annotations import annotations_of
+from utility.predict.predictor import Predictions
+
+OWN = list(SCHEMA.indices('skirt'))
+SIZES = np.array([[40, 60], [40, 60]])  # (height, width)
+
+
+@pytest.fixture
+def predictions():
+    """Of two skirts; the first has points beyond each edge of its picture."""
+    keypoints = np.full((2, SCHEMA.num_keypoints, 2), 20.25, np.float32)
+    keypoints[0, OWN] = [[-3.2, 10.5], [60.0, 5.0], [59.75, 39.9], [12.0, 41.0]]
+    visibility = np.full((2, SCHEMA.num_keypoints), -1)
+    visibility[:, OWN] = 1
+    scores = np.full((2, SCHEMA.num_keypoints), 0.25, np.float32)
+    ids, categories = np.array(['a.jpg', 'b, "c".jpg'], object), np.array(['skirt', 'skirt'])
+    return Predictions(ids, categories, SIZES, keypoints, scores, visibility)
+
+
+def test_points_outside_are_moved_to_the_edge_and_others_stay(predictions):
+    moved = draw_keypoints.within(predictions).keypoints
+    np.testing.assert_allclose(
+        moved[0, OWN], [[0.5, 10.5], [59.5, 5.5], [59.75, 39.9], [12.5, 39.5]], atol=1e-5
+    )
+    np.testing.assert_array_equal(moved[1], predictions.keypoints[1])
+
+
+def test_scores_are_written_beside_the_points(predictions):
+    rows = list(csv.DictReader(io.StringIO(draw_keypoints.scores_text(predictions, SCHEMA))))
+    assert [row['image_id'] for row in rows] == predictions.image_ids.tolist()
+    assert {name for name, cell in rows[0].items() if cell == '0.2500'} == set(
+        SCHEMA.categories['skirt']
+    )
+    assert rows[0]['crotch'] == ''
+
+
+def test_a_folder_stands_for_its_pictures(tmp_path, caplog):
+    for name in ('b.jpg', 'a.PNG'):
+        cv2.imwrite(str(tmp_path / name), np.zeros((40, 60, 3), np.uint8))
+    (tmp_path / 'notes.txt').write_text('no picture')
+    (tmp_path / 'broken.jpg').write_text('no picture')
+    found = draw_keypoints.read_images([str(tmp_path), str(tmp_path / 'b.jpg')])
+    assert list(found) == [f'{tmp_path}/{name}' for name in ('a.PNG', 'b.jpg')]
+    assert f'left out: {tmp_path}/broken.jpg' in caplog.text
+    with pytest.raises(ValueError, match='broken.jpg'):
+        draw_keypoints.read_images([str(tmp_path / 'broken.jpg')])
+    (tmp_path / 'empty').mkdir()
+    with pytest.raises(ValueError, match='empty: no picture in it'):
+        draw_keypoints.read_images([str(tmp_path / 'empty')])
+
+
+def test_all_records_where_a_split_is_meant_are_refused(tmp_path):
+    write_records(tmp_path / 'records', {'val': {'skirt': 1}, 'test_0': {'skirt': 1}}, 40)
+    path = str(tmp_path / 'records')
+    for read in (count_by_category, lambda path: annotations_of(path, SCHEMA)):
+        with pytest.raises(ValueError, match='holds all records; give one .*val or .*/test_0'):
+            read(path)

@@ -1,0 +1,31 @@
+"""What predictions are scored against: annotations in a CSV, or those of a split of the records."""
+
+from __future__ import annotations
+
+import os
+
+from config import UserError
+from preprocessing.schema import KeypointSchema
+from preprocessing.tables import KeypointTable, read_table
+
+
+def read_answers(path: str, schema: KeypointSchema) -> KeypointTable:
+    """The annotations at a path.
+
+    Args:
+        path: A CSV, or the directory of a labelled split, RECORDS/val.
+        schema: Of the data set.
+
+    Raises:
+        UserError: It is neither, or of another data set.
+    """
+    if not os.path.isdir(path):
+        return read_table(path, schema)
+    from preprocessing import records  # here, because it takes seconds
+    from utility.metrics.annotations import annotations_of
+
+    records_dir = os.path.dirname(os.path.abspath(path))
+    there = records.schema_of(records.load_dataset_info(records_dir))
+    if there.keypoints != schema.keypoints:
+        raise UserError(f'{path}: of data set {there.name!r}, not {schema.name!r}; give --dataset')
+    return annotations_of(path, schema)[0]
