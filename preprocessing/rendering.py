@@ -38,7 +38,7 @@ def to_uint8(image: tf.Tensor) -> tf.Tensor:
 
 
 def decode_to_canvas(
-    jpeg: tf.Tensor, image_size: tf.Tensor, to_crop: tf.Tensor, out_size: Sequence[int]
+    encoded: tf.Tensor, image_size: tf.Tensor, to_crop: tf.Tensor, out_size: Sequence[int]
 ) -> dict[str, tf.Tensor]:
     """Decodes what a view shows of a picture.
 
@@ -46,7 +46,7 @@ def decode_to_canvas(
     nothing is skipped between the samples.
 
     Args:
-        jpeg: string [], of any size.
+        encoded: string [], a JPEG of any size; or its pixels, uint8 [H, W, 3].
         image_size: int32 [2], (height, width) in the pixels of `to_crop`.
         to_crop: float32 [3, 3], picture -> view.
         out_size: (height, width) of the view, px.
@@ -56,7 +56,9 @@ def decode_to_canvas(
         canvas_size: int32 [2], (height, width) of what is on it.
         crop_to_canvas: float32 [3, 3], view -> canvas.
     """
-    stored = tf.io.extract_jpeg_shape(jpeg)[:2]
+    encoded = tf.convert_to_tensor(encoded)
+    has_pixels = encoded.dtype == tf.uint8
+    stored = tf.shape(encoded)[:2] if has_pixels else tf.io.extract_jpeg_shape(encoded)[:2]
     ratio = tf.cast(stored / image_size, tf.float32)
     crop_to_stored = geometry.scaling(ratio[1], ratio[0]) @ tf.linalg.inv(to_crop)
     factor = geometry.reduction(crop_to_stored, stored)
@@ -64,10 +66,14 @@ def decode_to_canvas(
     crop_to_reduced = geometry.scaling(shrink, shrink) @ crop_to_stored
     low, high = _seen(crop_to_reduced, out_size, -(-stored // factor))
     window = tf.concat([low * factor, tf.minimum(high * factor, stored) - low * factor], axis=0)
-    # The default method is off by a grey level or two on the average, and no faster.
-    image = tf.io.decode_and_crop_jpeg(
-        jpeg, window, channels=3, dct_method='INTEGER_ACCURATE', fancy_upscaling=True
-    )
+    if has_pixels:
+        corner, size = tf.concat([window[:2], [0]], axis=0), tf.concat([window[2:], [3]], axis=0)
+        image = tf.slice(encoded, corner, size)
+    else:
+        # The default method is off by a grey level or two on the average, and no faster.
+        image = tf.io.decode_and_crop_jpeg(
+            encoded, window, channels=3, dct_method='INTEGER_ACCURATE', fancy_upscaling=True
+        )
     image = tf.cond(factor > 1, lambda: _averaged(image, factor), lambda: image)
     corner = tf.cast(low, tf.float32)
     return {

@@ -12,41 +12,115 @@ from nets.precision import PRECISION_HELP, PRECISIONS, XLA_HELP, Compute
 _FUSIONS = ('heatmaps', 'keypoints')
 
 
-def define(flip_test: bool = False) -> None:
-    """Defines the flags; `flip_test` is the default of that one."""
-    flags.DEFINE_boolean('flip_test', flip_test, "Average with the mirrored picture's heat maps.")
-    flags.DEFINE_integer('passes', 1, '2: predict again on the box around the points.')
-    flags.DEFINE_string('refine', None, 'How heat maps become points; default: as trained.')
-    flags.DEFINE_float('smoothing', 0.0, 'Gaussian over the heat maps before that, cells.')
+def define(flip_test: bool = False, flag_values: flags.FlagValues = flags.FLAGS) -> None:
+    """Defines the flags.
+
+    Args:
+        flip_test: The default of that one.
+        flag_values: Where; by default those of the command line.
+    """
+    flags.DEFINE_boolean(
+        'flip_test',
+        flip_test,
+        "Average with the mirrored picture's heat maps.",
+        flag_values=flag_values,
+    )
+    flags.DEFINE_integer(
+        'passes',
+        1,
+        '2: predict again on the box around the points.',
+        flag_values=flag_values,
+    )
+    flags.DEFINE_string(
+        'refine',
+        None,
+        'How heat maps become points; default: as trained.',
+        flag_values=flag_values,
+    )
+    flags.DEFINE_float(
+        'smoothing',
+        0.0,
+        'Gaussian over the heat maps before that, cells.',
+        flag_values=flag_values,
+    )
     flags.DEFINE_string(
         'outputs',
         'last',
         "Heat maps of a network: 'last', 'all' (the mean of its outputs), or weights with commas, "
         'coarse to final, the last of which is repeated.',
+        flag_values=flag_values,
     )
-    flags.DEFINE_string('scales', '1', 'Also predict at these enlargements, such as 0.9,1,1.1.')
-    flags.DEFINE_string('rotations', '0', 'Also predict turned by these degrees, such as -10,0,10.')
-    flags.DEFINE_integer('num_crops', 0, 'Also predict on so many slightly moved crops.')
+    flags.DEFINE_string(
+        'scales',
+        '1',
+        'Also predict at these enlargements, such as 0.9,1,1.1.',
+        flag_values=flag_values,
+    )
+    flags.DEFINE_string(
+        'rotations',
+        '0',
+        'Also predict turned by these degrees, such as -10,0,10.',
+        flag_values=flag_values,
+    )
+    flags.DEFINE_integer(
+        'num_crops',
+        0,
+        'Also predict on so many slightly moved crops.',
+        flag_values=flag_values,
+    )
     flags.DEFINE_enum(
-        'fuse', 'heatmaps', _FUSIONS, 'What of all views and networks of a picture is averaged.'
+        'fuse',
+        'heatmaps',
+        _FUSIONS,
+        'What of all views and networks of a picture is averaged.',
+        flag_values=flag_values,
     )
-    flags.DEFINE_integer('batch_size', 16, 'Pictures at a time.', lower_bound=1)
+    flags.DEFINE_integer(
+        'batch_size',
+        16,
+        'Pictures at a time.',
+        lower_bound=1,
+        flag_values=flag_values,
+    )
     flags.DEFINE_string(
         'checkpoint',
         'best',
         "Weights of each network: 'best' by validation NE, 'last', a name in its folder, such as "
         "'averaged' or 'model.ckpt-1000', or, with a '/', the path of a checkpoint.",
+        flag_values=flag_values,
     )
-    flags.DEFINE_integer('average_last', 0, 'Use the mean of so many of the last checkpoints.')
-    flags.DEFINE_integer('average_best', 0, 'Or of those, of the kept ones, with the lowest NE.')
+    flags.DEFINE_integer(
+        'average_last',
+        0,
+        'Use the mean of so many of the last checkpoints.',
+        flag_values=flag_values,
+    )
+    flags.DEFINE_integer(
+        'average_best',
+        0,
+        'Or of those, of the kept ones, with the lowest NE.',
+        flag_values=flag_values,
+    )
     flags.DEFINE_string(
         'statistics_from',
         None,
         'Records whose training pictures give that mean its batch-norm statistics; default: those '
         'that --data_dir is a split of.',
+        flag_values=flag_values,
     )
-    flags.DEFINE_enum('precision', 'float32', PRECISIONS, PRECISION_HELP)
-    flags.DEFINE_boolean('xla', False, XLA_HELP)
+    flags.DEFINE_enum(
+        'precision',
+        'float32',
+        PRECISIONS,
+        PRECISION_HELP,
+        flag_values=flag_values,
+    )
+    flags.DEFINE_boolean(
+        'xla',
+        False,
+        XLA_HELP,
+        flag_values=flag_values,
+    )
 
 
 def refuse() -> None:

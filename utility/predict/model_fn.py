@@ -59,16 +59,30 @@ def _predictions(task: PredictTask, network, features) -> dict[str, tf.Tensor]:
     images, to_view = features['image'], features['to_crop']
     if images.shape.rank == 4:  # one view of each image
         images, to_view = images[:, tf.newaxis], to_view[:, tf.newaxis]
+    predictions = {name: features[name] for name in ('image_id', 'category', 'image_size')}
+    return {**predictions, **predicted(task, network, images, to_view)}
+
+
+def predicted(
+    task: PredictTask, network, images: tf.Tensor, to_view: tf.Tensor
+) -> dict[str, tf.Tensor]:
+    """Predict a batch of views.
+
+    Args:
+        task: Of the network.
+        network: A nets.Network.
+        images: [B, V, H, W, 3].
+        to_view: float32 [B, V, 3, 3], original px -> px of the view.
+
+    Returns:
+        'keypoints' [B, K, 2], original px, and 'scores' [B, K]; or, with task.heatmap_size,
+        'heatmaps' [B, h, w, K] and 'to_crop' [B, 3, 3].
+    """
     maps = views_to_points.heatmaps_of_views(
         network, images, task.schema.flip_permutation, task.experiment.loss, task.options
     )
-    predictions = {name: features[name] for name in ('image_id', 'category', 'image_size')}
     if task.heatmap_size:
         fused = views_to_points.fused_heatmaps(maps, to_view, task.codec)
-        predictions['heatmaps'] = tf.image.resize(fused, task.heatmap_size)
-        predictions['to_crop'] = to_view[:, 0]
-    else:
-        predictions['keypoints'], predictions['scores'] = views_to_points.points_of_views(
-            maps, to_view, task.codec, task.options.fuse
-        )
-    return predictions
+        return {'heatmaps': tf.image.resize(fused, task.heatmap_size), 'to_crop': to_view[:, 0]}
+    points, scores = views_to_points.points_of_views(maps, to_view, task.codec, task.options.fuse)
+    return {'keypoints': points, 'scores': scores}

@@ -1,0 +1,354 @@
+"""Points of images in a program: load, Model and Keypoints."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import importlib
+import itertools
+import json
+import os
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Protocol, Union
+
+import numpy as np
+from absl import flags
+
+from config import EXPERIMENT_FILE, UserError, unknown
+from preprocessing.conversion import decoding
+from preprocessing.files import read_bytes
+from preprocessing.schema import KeypointSchema
+from utility.checkpoints import runs
+from utility.predict import flags as prediction_flags
+from utility.predict import fusion
+from utility.predict.exported import standalone
+from utility.predict.predictor import confident_box
+from utility.predict.views_to_points import PredictOptions
+from utility.predict.warm import WarmNetwork
+
+# A path, the content of a file, or pixels: uint8 [H, W, 3] RGB, [H, W] grey or [H, W, 4] RGBA.
+Image = Union[str, os.PathLike, bytes, np.ndarray]
+
+_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.gif', '.tif', '.tiff', '.webp')
+_FORMATS = ('saved_model', 'onnx', 'tflite')
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Keypoints:
+    """The points of an image.
+
+    Attributes:
+        image: As it was given.
+        category: What it shows.
+        names: Of the K points of the category.
+        points: float32 [K, 2], continuous px of the image, (x, y).
+        scores: float32 [K], about 1 where the network is sure.
+        image_size: (height, width), px.
+        schema: Of the category.
+    """
+
+    image: Image = dataclasses.field(repr=False)
+    category: str
+    names: tuple[str, ...]
+    points: np.ndarray
+    scores: np.ndarray
+    image_size: tuple[int, int]
+    schema: KeypointSchema = dataclasses.field(repr=False)
+
+    def draw(self, labels: bool = False) -> np.ndarray:
+        """The image with its points, uint8 [H, W, 3] RGB; `labels` writes their names, too."""
+        from utility.visualization import draw
+
+        visibility = np.ones(len(self.names), np.int32)
+        style = draw.DrawStyle(labels=labels)
+        pixels = _pixels(self.image)
+        return draw.draw_keypoints(pixels, self.points, visibility, self.schema, style=style)
+
+    def to_json(self) -> str:
+        """One line: image (its path, or null), category, image_size and points."""
+        is_path = isinstance(self.image, (str, os.PathLike))
+        rows = zip(self.names, self.points.tolist(), self.scores.tolist())
+        content = {
+            'image': os.fspath(self.image) if is_path else None,
+            'category': self.category,
+            'image_size': list(self.image_size),
+            'points': {name: [*point, score] for name, point, score in rows},
+        }
+        return json.dumps(content)
+
+    def to_dataframe(self):
+        """A pandas.DataFrame with a row for each point: name, x, y, score."""
+        import pandas as pd
+
+        x, y = self.points.T
+        return pd.DataFrame({'name': self.names, 'x': x, 'y': y, 'score': self.scores})
+
+
+class Predictor(Protocol):
+    """What a Model asks: of a run, of several, or of an exported folder."""
+
+    schema: KeypointSchema
+    categories: Sequence[str]
+    batch_size: int
+
+    def points(
+        self, images: Sequence[np.ndarray], categories: Sequence[str]
+    ) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Points [K, 2] px and scores [K] of each of some images; K of the full schema."""
+
+    def close(self) -> None:
+        """Give back what it holds."""
+
+
+def load(source: str | os.PathLike | Sequence[str], **options) -> Model:
+    """Open trained networks; they are kept ready until the Model is closed.
+
+    Args:
+        source: A run, as the train scripts write it; several, which become one predictor; or a
+            folder that utility.export wrote.
+        options: Any of the flags of prediction, as eval_metrics.py --help lists them: flip_test,
+            passes, refine, scales, checkpoint, average_last, batch_size, ... An exported folder has
+            them inside, and takes none.
+
+    Raises:
+        UserError: There is no network, an option is unknown or has a value that means nothing.
+    """
+    folders = [source] if isinstance(source, (str, os.PathLike)) else list(source)
+    folders = [os.fspath(folder) for folder in folders]
+    if not folders:
+        raise UserError('no run to load')
+    exported = [folder for folder in folders if _is_export(folder)]
+    if not exported:
+        return Model(_Runs(folders, _options(options)))
+    if len(folders) > 1:
+        raise UserError(f'{exported[0]!r} is an exported network: it is loaded alone')
+    if options:
+        raise UserError(f'{next(iter(options))}: is inside of {exported[0]!r} already')
+    return Model(_Export(exported[0]))
+
+
+def _is_export(folder: str) -> bool:
+    import tensorflow as tf
+
+    path = os.path.join(folder, standalone.DESCRIPTION_FILE)
+    has_experiment = tf.io.gfile.exists(os.path.join(folder, EXPERIMENT_FILE))
+    return tf.io.gfile.exists(path) and not has_experiment
+
+
+def _options(given: Mapping[str, Any]) -> PredictOptions:
+    """The options that flags of these names and values stand for."""
+    values = flags.FlagValues()
+    prediction_flags.define(flag_values=values)
+    for name, value in given.items():
+        if name not in values:
+            raise unknown('option', name, name, list(values))
+        if isinstance(value, (list, tuple)):
+            value = ','.join(map(str, value))
+        try:
+            if value is not None:
+                values[name].parse(value if isinstance(value, bool) else str(value))
+        except flags.Error as error:
+            raise UserError(f'{name}={value!r}: {error}') from error
+    values.mark_as_parsed()
+    return prediction_flags.options(values)
+
+
+class Model:
+    """Networks that are open; threads may share it. Closed like a file, or by `with`."""
+
+    def __init__(self, predictor: Predictor):
+        self._predictor = predictor
+        self._closed = False
+
+    @property
+    def schema(self) -> KeypointSchema:
+        """Of the data set."""
+        return self._predictor.schema
+
+    @property
+    def categories(self) -> tuple[str, ...]:
+        """What it knows the points of."""
+        return tuple(self._predictor.categories)
+
+    def predict(self, image: Image | Sequence[Image], category: str | Sequence[str] | None = None):
+        """Find the points of an image, or of several.
+
+        Args:
+            image: A path, the content of a file, a NumPy array, uint8 [H, W, 3] RGB, [H, W] grey or
+                [H, W, 4] with alpha; a list of those; or a folder, of which each image is taken.
+            category: What the images show, or what each of a list shows. Not needed where the
+                network knows one category only.
+
+        Returns:
+            Keypoints; of a list or a folder, a list of them.
+
+        Raises:
+            UserError: An image cannot be read, or the category is not known.
+        """
+        if isinstance(image, (str, os.PathLike)) and os.path.isdir(image):
+            return list(self.predict_each(_images_in(os.fspath(image)), category))
+        if isinstance(image, (list, tuple)):
+            return list(self.predict_each(image, category))
+        (result,) = self.predict_each([image], category)
+        return result
+
+    def predict_each(
+        self, images: Iterable[Image], category: str | Sequence[str] | None = None
+    ) -> Iterator[Keypoints]:
+        """As `predict`, one result after the other; of any number of images it holds a batch."""
+        many = category is not None and not isinstance(category, str)
+        if many and isinstance(images, Sequence) and len(category) != len(images):
+            raise UserError(f'{len(images)} images, but {len(category)} categories')
+        names = iter(category) if many else itertools.repeat(category)
+        pairs = zip(images, map(self._known, names))
+        while batch := list(itertools.islice(pairs, self._predictor.batch_size)):
+            yield from self._batch(*zip(*batch))
+
+    def _batch(self, images: Sequence[Image], categories: Sequence[str]) -> Iterator[Keypoints]:
+        if self._closed:
+            raise UserError('the model is closed')
+        pixels = [_pixels(image) for image in images]
+        found = self._predictor.points(pixels, categories)
+        for image, own, category, (points, scores) in zip(images, pixels, categories, found):
+            chosen = list(self.schema.indices(category))
+            schema = self.schema.subset(category)
+            size = own.shape[:2]
+            yield Keypoints(
+                image, category, schema.keypoints, points[chosen], scores[chosen], size, schema
+            )
+
+    def _known(self, category: str | None) -> str:
+        if category is None and len(self.categories) == 1:
+            return self.categories[0]
+        if category not in self.categories:
+            given = 'category is missing' if category is None else f'unknown category {category!r}'
+            raise UserError(f'{given}; there are: {", ".join(self.categories)}')
+        return category
+
+    def close(self) -> None:
+        """Give back the memory of the networks; a second time does nothing."""
+        if not self._closed:
+            self._closed = True
+            self._predictor.close()
+
+    def __enter__(self) -> Model:
+        return self
+
+    def __exit__(self, *error) -> None:
+        self.close()
+
+
+def _images_in(folder: str) -> list[str]:
+    names = sorted(name for name in os.listdir(folder) if name.lower().endswith(_SUFFIXES))
+    if not names:
+        raise UserError(f'{folder!r} holds no images ({", ".join(_SUFFIXES)})')
+    return [os.path.join(folder, name) for name in names]
+
+
+def _pixels(image: Image) -> np.ndarray:
+    """uint8 [H, W, 3] of an image."""
+    if isinstance(image, str) and '://' in image:
+        try:
+            return decoding.decode(read_bytes(image))
+        except decoding.BadImageError as error:
+            raise UserError(f'{image}: {error}') from error
+    return standalone.pixels_of(image)
+
+
+class _Runs:
+    """Networks of runs, each in a graph of its own that is made once, when it is first needed."""
+
+    def __init__(self, run_dirs: Sequence[str], options: PredictOptions):
+        self._options, self.batch_size = options, options.batch_size
+        self.schema = runs.schema_of(run_dirs[0])
+        self.categories = [c for c in self.schema.categories if _all_know(run_dirs, c)]
+        if not self.categories:
+            raise UserError(f'{", ".join(run_dirs)}: have no category in common')
+        chosen = fusion.trained_networks(run_dirs, self.categories, options)
+        self._groups = {name: networks for networks, own in chosen for name in own}
+        self._warm: dict[tuple, WarmNetwork] = {}
+        self._lock = threading.Lock()
+
+    def points(self, images, categories):
+        """See Predictor."""
+        found: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+        for group in {id(self._groups[name]): self._groups[name] for name in categories}.values():
+            rows = [row for row, name in enumerate(categories) if self._groups[name] is group]
+            own = [images[row] for row in rows]
+            answers = self._pass(group, own, None)
+            if self._options.passes == 2:
+                boxes = [self._box(*answer, categories[row]) for row, answer in zip(rows, answers)]
+                answers = self._pass(group, own, boxes)
+            found.update(zip(rows, answers))
+        return [found[row] for row in range(len(images))]
+
+    def _pass(self, group, images, boxes):
+        averages_maps = len(group) > 1 and self._options.fuse == 'heatmaps'
+        size = fusion.common_heatmap_size(group) if averages_maps else None
+        sources = [
+            functools.partial(self._warmed(network, size).rows, images, boxes) for network in group
+        ]
+        rows = fusion.together(sources, group, self._options)
+        return [(row['keypoints'], row['scores']) for row in rows]
+
+    def _box(self, keypoints, scores, category):
+        visibility = np.full(self.schema.num_keypoints, -1)
+        visibility[list(self.schema.indices(category))] = 1
+        return confident_box(keypoints, scores, visibility)
+
+    def _warmed(self, network, heatmap_size) -> WarmNetwork:
+        with self._lock:
+            key = (network.folder, heatmap_size)
+            if key not in self._warm:
+                self._warm[key] = WarmNetwork(network, self._options, heatmap_size)
+            return self._warm[key]
+
+    def close(self):
+        """See Predictor."""
+        with self._lock:
+            for network in self._warm.values():
+                network.close()
+            self._warm.clear()
+
+
+def _all_know(run_dirs: Sequence[str], category: str) -> bool:
+    return all({category, 'all'} & runs.networks(run_dir).keys() for run_dir in run_dirs)
+
+
+class _Export:
+    """A folder that utility.export wrote, in the runtime of its format."""
+
+    batch_size = 1
+
+    def __init__(self, folder: str):
+        description = standalone.read_description(folder)
+        name = description['format']
+        if name not in _FORMATS:
+            raise unknown('format', name, name, _FORMATS)
+        start = importlib.import_module(f'utility.predict.exported.run_{name}').start
+        self._model = standalone.ExportedModel(folder, start)
+        self.categories = list(description['categories'])
+        self.schema = _schema_of(description)
+
+    def points(self, images, categories):
+        """See Predictor."""
+        return [self._model.predict_pixels(*pair) for pair in zip(images, categories)]
+
+    def close(self):
+        """See Predictor."""
+        self._model = None
+
+
+def _schema_of(description: Mapping[str, Any]) -> KeypointSchema:
+    try:
+        swaps = description['swaps']
+        return KeypointSchema(
+            description['dataset'],
+            tuple(description['keypoints']),
+            {name: tuple(own) for name, own in description['categories'].items()},
+            {name: tuple(pair) for name, pair in description['normalizers'].items()},
+            None if swaps is None else tuple(map(tuple, swaps)),
+        )
+    except (KeyError, TypeError, AttributeError) as error:
+        raise UserError(f'{standalone.DESCRIPTION_FILE} is broken: {error!r}') from error
