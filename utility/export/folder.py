@@ -20,7 +20,7 @@ from config import UserError
 from preprocessing.conversion import decoding
 from utility.checkpoints import evaluations, runs, snapshots
 from utility.command_line.scripts import RunError
-from utility.export import onnx, saved_model, web  # noqa: F401  they register themselves
+from utility.export import onnx, saved_model, tflite, web  # noqa: F401  they register themselves
 from utility.export.formats import FORMATS, Settings
 from utility.export.graph import ExportGraph
 from utility.predict.exported import standalone

@@ -6,6 +6,7 @@ import logging
 import os
 from collections.abc import Sequence
 
+import numpy as np
 import tensorflow as tf
 
 from config import UserError
@@ -15,12 +16,17 @@ from utility.predict.exported import run_onnx
 
 _OPSET = 17
 _FILE = 'model.onnx'
+_SMALLEST_HALF = 256  # numbers; fewer stay float32
 
 
 def write(graph: ExportGraph, settings: Settings, folder: str) -> Sequence[str]:
     """Writes the file; see FORMATS."""
     path = os.path.join(folder, _FILE)
     _convert(graph, path)
+    if settings.precision == 'float16':
+        _store_halves(path)
+    if settings.precision == 'int8':
+        _quantise(path, settings)
     return [_FILE]
 
 
@@ -44,4 +50,62 @@ def _convert(graph: ExportGraph, path: str) -> None:
     onnx.save(model, path)
 
 
-FORMATS.register('onnx')(Format(write, run_onnx.start, ('float32',), 'onnxruntime'))
+def _store_halves(path: str) -> None:
+    """Stores the weights of a file as float16; they are float32 again once it is opened."""
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    model = onnx.load(path)
+    casts = []
+    for weight in model.graph.initializer:
+        values = numpy_helper.to_array(weight)
+        if weight.data_type == TensorProto.FLOAT and values.size >= _SMALLEST_HALF:
+            name = weight.name
+            half = numpy_helper.from_array(values.astype(np.float16), f'{name}/half')
+            weight.CopyFrom(half)
+            casts.append(helper.make_node('Cast', [half.name], [name], to=TensorProto.FLOAT))
+    nodes = [*casts, *model.graph.node]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    onnx.checker.check_model(model)
+    onnx.save(model, path)
+
+
+class _Crops:
+    """The crops of a calibration, as ONNX Runtime asks for them one by one."""
+
+    def __init__(self, crops: Sequence[np.ndarray]):
+        self._crops = iter(crops)
+
+    def get_next(self):
+        """Give the inputs of the file for the next crop, which its letter-box leaves as it is."""
+        crop = next(self._crops, None)
+        if crop is None:
+            return None
+        return {'image': crop.astype(np.uint8), 'category': np.array(0, np.int32)}
+
+
+def _quantise(path: str, settings: Settings) -> None:
+    """Has the convolutions of a file computed in integers, with a scale for each channel."""
+    require_package('onnxruntime')
+    from onnxruntime import quantization
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    class Reader(_Crops, quantization.CalibrationDataReader):
+        pass
+
+    quant_pre_process(path, path, skip_symbolic_shape=True)
+    quantization.quantize_static(
+        path,
+        path,
+        Reader(settings.calibration),
+        op_types_to_quantize=['Conv', 'ConvTranspose'],
+        per_channel=True,
+        activation_type=quantization.QuantType.QUInt8,
+        weight_type=quantization.QuantType.QInt8,
+    )
+
+
+FORMATS.register('onnx')(
+    Format(write, run_onnx.start, ('float32', 'float16', 'int8'), 'onnxruntime')
+)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
@@ -20,21 +20,28 @@ _FOLDER = 'saved_model/1'
 
 def _write(graph: ExportGraph, settings: Settings, folder: str) -> Sequence[str]:
     del settings  # One precision only.
+    functions = {
+        'serving_default': (graph.of_bytes, (IMAGE_BYTES, CATEGORY_NAMES)),
+        'image': (graph.of_image, (IMAGE, CATEGORY)),
+    }
+    save_functions(graph, functions, os.path.join(folder, _FOLDER))
+    return [_FOLDER]
+
+
+def save_functions(
+    graph: ExportGraph, functions: Mapping[str, tuple[Callable, Sequence[tf.TensorSpec]]], path: str
+) -> None:
+    """Writes functions of a graph as a SavedModel: signature -> function and its arguments."""
     signatures = {
-        'serving_default': tf.function(graph.of_bytes, autograph=False).get_concrete_function(
-            IMAGE_BYTES, CATEGORY_NAMES
-        ),
-        'image': tf.function(graph.of_image, autograph=False).get_concrete_function(
-            IMAGE, CATEGORY
-        ),
+        name: tf.function(function, autograph=False).get_concrete_function(*specs)
+        for name, (function, specs) in functions.items()
     }
     owner = tf.Module()  # Of the weights alone: layers keep lists that TensorFlow cannot save.
     owner.weights = list(graph.variables)
     # Nobody trains it: the gradients of nets/convolution.py would have to be functions of graphs.
     options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
-    tf.saved_model.save(owner, os.path.join(folder, _FOLDER), signatures, options)
-    _forget_gradients(os.path.join(folder, _FOLDER, 'saved_model.pb'))
-    return [_FOLDER]
+    tf.saved_model.save(owner, path, signatures, options)
+    _forget_gradients(os.path.join(path, 'saved_model.pb'))
 
 
 def _forget_gradients(path: str) -> None:

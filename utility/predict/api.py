@@ -31,7 +31,7 @@ from utility.predict.warm import WarmNetwork
 Image = Union[str, os.PathLike, bytes, np.ndarray]
 
 _SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.gif', '.tif', '.tiff', '.webp')
-_FORMATS = ('saved_model', 'onnx', 'tflite')
+_RUNNERS = {'saved_model': 'saved_model', 'onnx': 'onnx', 'tflite': 'tflite', 'web': 'onnx'}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -324,9 +324,9 @@ class _Export:
     def __init__(self, folder: str):
         description = standalone.read_description(folder)
         name = description['format']
-        if name not in _FORMATS:
-            raise unknown('format', name, name, _FORMATS)
-        start = importlib.import_module(f'utility.predict.exported.run_{name}').start
+        if name not in _RUNNERS:
+            raise unknown('format', name, name, _RUNNERS)
+        start = importlib.import_module(f'utility.predict.exported.run_{_RUNNERS[name]}').start
         self._model = standalone.ExportedModel(folder, start)
         self.categories = list(description['categories'])
         self.schema = _schema_of(description)

@@ -19,107 +19,66 @@ def define(flip_test: bool = False, flag_values: flags.FlagValues = flags.FLAGS)
         flip_test: The default of that one.
         flag_values: Where; by default those of the command line.
     """
+    into = {'flag_values': flag_values}
+    _define_views(flip_test, into)
+    _define_weights(into)
+    flags.DEFINE_integer('batch_size', 16, 'Pictures at a time.', lower_bound=1, **into)
+    flags.DEFINE_enum('precision', 'float32', PRECISIONS, PRECISION_HELP, **into)
+    flags.DEFINE_boolean('xla', False, XLA_HELP, **into)
+
+
+def _define_views(flip_test: bool, into: dict) -> None:
+    """Defines what tells how an image is looked at, and how heat maps become points."""
     flags.DEFINE_boolean(
-        'flip_test',
-        flip_test,
-        "Average with the mirrored picture's heat maps.",
-        flag_values=flag_values,
+        'flip_test', flip_test, "Average with the mirrored picture's heat maps.", **into
     )
-    flags.DEFINE_integer(
-        'passes',
-        1,
-        '2: predict again on the box around the points.',
-        flag_values=flag_values,
-    )
-    flags.DEFINE_string(
-        'refine',
-        None,
-        'How heat maps become points; default: as trained.',
-        flag_values=flag_values,
-    )
-    flags.DEFINE_float(
-        'smoothing',
-        0.0,
-        'Gaussian over the heat maps before that, cells.',
-        flag_values=flag_values,
-    )
+    flags.DEFINE_integer('passes', 1, '2: predict again on the box around the points.', **into)
+    flags.DEFINE_string('refine', None, 'How heat maps become points; default: as trained.', **into)
+    flags.DEFINE_float('smoothing', 0.0, 'Gaussian over the heat maps before that, cells.', **into)
     flags.DEFINE_string(
         'outputs',
         'last',
         "Heat maps of a network: 'last', 'all' (the mean of its outputs), or weights with commas, "
         'coarse to final, the last of which is repeated.',
-        flag_values=flag_values,
+        **into,
     )
     flags.DEFINE_string(
-        'scales',
-        '1',
-        'Also predict at these enlargements, such as 0.9,1,1.1.',
-        flag_values=flag_values,
+        'scales', '1', 'Also predict at these enlargements, such as 0.9,1,1.1.', **into
     )
     flags.DEFINE_string(
-        'rotations',
-        '0',
-        'Also predict turned by these degrees, such as -10,0,10.',
-        flag_values=flag_values,
+        'rotations', '0', 'Also predict turned by these degrees, such as -10,0,10.', **into
     )
-    flags.DEFINE_integer(
-        'num_crops',
-        0,
-        'Also predict on so many slightly moved crops.',
-        flag_values=flag_values,
-    )
+    flags.DEFINE_integer('num_crops', 0, 'Also predict on so many slightly moved crops.', **into)
     flags.DEFINE_enum(
         'fuse',
         'heatmaps',
         _FUSIONS,
         'What of all views and networks of a picture is averaged.',
-        flag_values=flag_values,
+        **into,
     )
-    flags.DEFINE_integer(
-        'batch_size',
-        16,
-        'Pictures at a time.',
-        lower_bound=1,
-        flag_values=flag_values,
-    )
+
+
+def _define_weights(into: dict) -> None:
+    """Defines what tells which weights are used."""
     flags.DEFINE_string(
         'checkpoint',
         'best',
         "Weights of each network: 'best' by validation NE, 'last', a name in its folder, such as "
         "'averaged' or 'model.ckpt-1000', or, with a '/', the path of a checkpoint.",
-        flag_values=flag_values,
+        **into,
     )
     flags.DEFINE_integer(
-        'average_last',
-        0,
-        'Use the mean of so many of the last checkpoints.',
-        flag_values=flag_values,
+        'average_last', 0, 'Use the mean of so many of the last checkpoints.', **into
     )
     flags.DEFINE_integer(
-        'average_best',
-        0,
-        'Or of those, of the kept ones, with the lowest NE.',
-        flag_values=flag_values,
+        'average_best', 0, 'Or of those, of the kept ones, with the lowest NE.', **into
     )
     flags.DEFINE_string(
         'statistics_from',
         None,
         'Records whose training pictures give that mean its batch-norm statistics; default: those '
         'that --data_dir is a split of.',
-        flag_values=flag_values,
-    )
-    flags.DEFINE_enum(
-        'precision',
-        'float32',
-        PRECISIONS,
-        PRECISION_HELP,
-        flag_values=flag_values,
-    )
-    flags.DEFINE_boolean(
-        'xla',
-        False,
-        XLA_HELP,
-        flag_values=flag_values,
+        **into,
     )
 
 

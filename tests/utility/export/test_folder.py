@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import pathlib
@@ -26,6 +27,7 @@ from utility.predict.views_to_points import PredictOptions
 
 IMAGE = smooth_image(120, 90)
 # What each format needs beside the project's own packages.
+LARGEST_MEDIANS = {'float32': 1e-2, 'float16': 0.3, 'int8': 8.0}  # px, the median
 PACKAGES = {'onnx': ['onnx', 'tf2onnx', 'onnxruntime']}
 
 
@@ -39,7 +41,8 @@ def run_dir(tmp_path_factory):
     return write_run(tmp_path_factory.mktemp('runs') / 'all')
 
 
-@pytest.fixture(scope='module', params=FORMATS.names())
+# 'web' is an ONNX file with a page, see test_web.py.
+@pytest.fixture(scope='module', params=sorted({*FORMATS.names()} - {'web'}))
 def exported(request, run_dir, tmp_path_factory):
     """The name of a format and a folder of it, of a network for all categories."""
     for package in PACKAGES.get(request.param, ()):
@@ -168,6 +171,41 @@ def test_an_earlier_export_is_replaced_and_nothing_else(run_dir, tmp_path):
     folder.export(graph, 'saved_model', str(output), Settings())
     assert not (output / 'mine.txt').exists() and (output / 'predict.py').exists()
     assert os.listdir(tmp_path) == ['out']
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name', ['onnx', 'tflite'])
+@pytest.mark.parametrize('precision', ['float16', 'int8'])
+def test_other_precisions_are_smaller_and_almost_the_same(
+    whole_sizes, run_dir, tmp_path, name, precision
+):
+    graph = _graph(run_dir)
+    images = [smooth_image(80 + number, 70, seed=number) for number in range(4)]
+    crops = [graph.crop(image)[0].numpy() for image in images]
+    output = tmp_path / 'out'
+    found = folder.export(graph, name, str(output), Settings(precision, crops), images)
+    assert found.median < LARGEST_MEDIANS[precision]
+    assert _files_size(output) < 0.75 * whole_sizes(name)
+
+
+def _files_size(output):
+    files = json.loads((output / 'model.json').read_text())['files']
+    return sum((output / file).stat().st_size for file in files)
+
+
+@pytest.fixture(scope='module')
+def whole_sizes(run_dir, tmp_path_factory):
+    """What gives the bytes of a format in float32."""
+
+    @functools.cache
+    def size(name):
+        for package in PACKAGES.get(name, ()):
+            pytest.importorskip(package, reason=f'no {package} (tests/run.sh --export)')
+        output = tmp_path_factory.mktemp(name) / 'out'
+        folder.export(_graph(run_dir), name, str(output), Settings())
+        return _files_size(output)
+
+    return size
 
 
 def test_a_precision_that_a_format_lacks_is_told(run_dir, tmp_path):

@@ -1,0 +1,39 @@
+"""The check of an exported folder over a split of the records."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tests.commands import check_mistake, run
+from tests.tiny_records import write_records
+from tests.tiny_runs import write_run
+from utility.export import check, folder
+from utility.export.formats import Settings
+from utility.export.graph import ExportGraph
+from utility.predict import fusion
+from utility.predict.views_to_points import PredictOptions
+
+
+def test_a_folder_is_run_by_its_own_script_and_compared(tmp_path):
+    run_dir = write_run(tmp_path / 'run')
+    split = write_records(tmp_path / 'records', {'val': {'skirt': 3, 'blouse': 2}}, 60) + '/val'
+    graph = ExportGraph(fusion.load_network(run_dir, PredictOptions()), PredictOptions())
+    output = str(tmp_path / 'out')
+    folder.export(graph, 'tflite', output, Settings())
+    report = check.check(output, split)
+    assert report.distances.images == 5
+    assert report.distances.largest < 0.05
+    assert report.file.normalized_error == pytest.approx(report.network.normalized_error, rel=1e-3)
+    assert report.file.start > 0 and report.file.rate > 0 and report.network.rate > 0
+    assert np.isnan(report.network.start)
+    assert 'NE ' in str(report) and 'MB' in str(report)
+
+
+def test_flags_that_do_not_fit_are_told(tmp_path):
+    check_mistake(run('-m', 'utility.export'), 'give one run, --format and --output')
+    check_mistake(run('-m', 'utility.export', '--check=out'), '--check needs --data_dir')
+    nowhere = run('-m', 'utility.export', f'--check={tmp_path}', '--data_dir=records/val')
+    check_mistake(nowhere, 'is no exported network: no model.json in it')
+    alone = run('-m', 'utility.export', 'a', '--format=onnx', '--output=o', '--precision=int8')
+    check_mistake(alone, '--precision=int8 and --calibrate=RECORDS/train go together')
