@@ -17,6 +17,7 @@ import tensorflow as tf
 from absl import logging
 
 from config import UserError
+from preprocessing import schema_files
 from preprocessing.conversion import decoding
 from utility.checkpoints import evaluations, runs, snapshots
 from utility.command_line.scripts import RunError
@@ -125,6 +126,7 @@ def _description(
 ) -> dict[str, Any]:
     """What model.json says."""
     trained, schema = graph.trained, graph.schema
+    described = schema_files.describe(schema)
     return {
         'version': standalone.FORMAT_VERSION,
         'format': name,
@@ -134,8 +136,8 @@ def _description(
         'dataset': schema.name,
         'keypoints': list(schema.keypoints),
         'categories': {category: list(names) for category, names in schema.categories.items()},
-        'normalizers': {category: list(pair) for category, pair in schema.normalizers.items()},
-        'swaps': None if schema.swaps is None else [list(pair) for pair in schema.swaps],
+        'normalizers': described['normalizers'],
+        'swaps': described.get('swaps'),
         'record_positions': list(schema.record_positions),
         'image_size': list(graph.size),
         'flip_test': graph.options.flip_test,

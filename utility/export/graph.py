@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
+from absl import logging
 
 from config import UserError
 from nets import build_network
@@ -54,6 +55,14 @@ class ExportGraph:
     def __init__(self, network: TrainedNetwork, options: PredictOptions):
         experiment = network.experiment
         ops = experiment.resolved_ops(experiment.data.eval_ops)
+        first, _, others = ops.partition('|')
+        if first.strip().startswith('crop_box'):  # without a box it keeps the whole image
+            logging.warning(
+                '%s was trained on crops to boxes (%s): give the exported model such crops',
+                network.folder,
+                first.strip(),
+            )
+            ops = others
         try:
             self._fill = op_string.fill_color(ops)
         except UserError as error:

@@ -40,10 +40,16 @@ class ViewOptions:
         require(self, '', *within(0, 64), 'num_crops')
 
     def op_strings(self, eval_ops: str) -> list[str]:
-        """The op string of each view, the plain one first."""
+        """The op string of each view, the plain one first.
+
+        A crop to the box comes before what moves a view: after it a scale would change nothing.
+        """
+        first, _, others = eval_ops.partition('|')
+        is_crop = first.strip().startswith('crop_box')
+        crop, rest = (f'{first}|', others) if is_crop else ('', eval_ops)
         pairs = itertools.product(dict.fromkeys(self.rotations), dict.fromkeys(self.scales))
-        turned = [f'turn({r})|scale({s},{s})|{eval_ops}' for r, s in pairs if (r, s) != (0, 1)]
-        crops = [f'scale(0.93,1.07)|shift(0.04)|{eval_ops}'] * self.num_crops
+        turned = [f'{crop}turn({r})|scale({s},{s})|{rest}' for r, s in pairs if (r, s) != (0, 1)]
+        crops = [f'{crop}scale(0.93,1.07)|shift(0.04)|{rest}'] * self.num_crops
         return [eval_ops, *turned, *crops]
 
 

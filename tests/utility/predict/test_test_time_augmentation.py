@@ -112,3 +112,14 @@ def test_the_plain_view_comes_first_and_once():
 def test_wrong_options_are_told(options, message):
     with pytest.raises(ValueError, match=message):
         ViewOptions(**options)
+
+
+def test_views_of_a_box_move_after_the_crop_to_it():
+    views = ViewOptions(scales=(1.0, 0.8), num_crops=1).op_strings(
+        'crop_box(0.2)|letterbox(8,8)|warp'
+    )
+    assert views == [
+        'crop_box(0.2)|letterbox(8,8)|warp',
+        'crop_box(0.2)|turn(0.0)|scale(0.8,0.8)|letterbox(8,8)|warp',
+        'crop_box(0.2)|scale(0.93,1.07)|shift(0.04)|letterbox(8,8)|warp',
+    ]
