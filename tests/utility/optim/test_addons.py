@@ -139,10 +139,14 @@ def test_a_resumed_training_takes_the_new_hyper_parameters(tmp_path):
 
 
 def test_it_goes_with_all_that_surrounds_a_rule(tmp_path):
-    """AdamW of the addons is this project's, with clipping, accumulation and Lookahead too."""
+    """AdamW of the addons is this project's, with clipping, accumulation, Lookahead and a scale
+    of the loss whose first gradient overflows.
+    """
     shared = {'weight_decay': DECAY, 'clip_norm': 0.5, 'accumulate': 2, 'lookahead_steps': 2}
-    here = _trained(tmp_path, {'name': 'adamw', 'epsilon': 1e-7, **shared})
-    there = _trained(tmp_path, {'name': 'tfa/AdamW', **shared})
+    overflow = optimizer_runs.Overflow(0)
+    here = _trained(tmp_path, {'name': 'adamw', 'epsilon': 1e-7, **shared}, overflow=overflow)
+    there = _trained(tmp_path, {'name': 'tfa/AdamW', **shared}, overflow=overflow)
+    assert there['loss_scale/good_steps'] == 5
     for path in START:
         np.testing.assert_allclose(there[path], here[path], 1e-6, 1e-7, err_msg=path)
 
