@@ -94,16 +94,20 @@ def _quantise(path: str, settings: Settings) -> None:
     class Reader(_Crops, quantization.CalibrationDataReader):
         pass
 
-    quant_pre_process(path, path, skip_symbolic_shape=True)
-    quantization.quantize_static(
-        path,
-        path,
-        Reader(settings.calibration),
-        op_types_to_quantize=['Conv', 'ConvTranspose'],
-        per_channel=True,
-        activation_type=quantization.QuantType.QUInt8,
-        weight_type=quantization.QuantType.QInt8,
-    )
+    logging.disable(logging.WARNING)  # a line for each of many weights
+    try:
+        quant_pre_process(path, path, skip_symbolic_shape=True)
+        quantization.quantize_static(
+            path,
+            path,
+            Reader(settings.calibration),
+            op_types_to_quantize=['Conv', 'ConvTranspose'],
+            per_channel=True,
+            activation_type=quantization.QuantType.QUInt8,
+            weight_type=quantization.QuantType.QInt8,
+        )
+    finally:
+        logging.disable(logging.NOTSET)
 
 
 FORMATS.register('onnx')(
