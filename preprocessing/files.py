@@ -20,6 +20,7 @@ import sys
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import IO
 
 from config import UserError
 
@@ -86,6 +87,15 @@ def read_bytes(path: str | os.PathLike) -> bytes:
             return file.read()
     except tf.errors.OpError as error:
         raise OSError(f'{path}: {error.message}') from error
+
+
+def open_bytes(path: str | os.PathLike) -> IO[bytes]:
+    """Opens a local or remote file to be read in parts. Raises OSError if it cannot be read."""
+    local = local_path(path)
+    if local is None:
+        return io.BufferedReader(io.BytesIO(read_bytes(path)))
+    keep([local])
+    return Path(local).open('rb')
 
 
 def write_bytes(path: str | os.PathLike, data: bytes, rewrites: bool = False) -> None:

@@ -6,20 +6,21 @@ indices of a pixel and v the visibility. In memory points are continuous px: hal
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import gzip
 import io
 import os
 import re
 import zlib
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Sequence
+from typing import IO, NamedTuple
 
 import numpy as np
 from absl import logging
 
 from config import UserError
-from preprocessing.files import csv_bytes, read_bytes, write_bytes
+from preprocessing.files import csv_bytes, open_bytes, write_bytes
 from preprocessing.schema import KeypointSchema
 
 IMAGE_ID = 'image_id'
@@ -27,6 +28,13 @@ IMAGE_CATEGORY = 'image_category'
 EXTRA_CATEGORY = 'category'  # in some files; says the same as image_category
 ABSENT_INDEX = -1  # both coordinates, as written, of a point that is not there
 MAX_COORDINATE = 65535  # px; the longest side a JPEG can have (ITU-T T.81, B.2.2)
+# The largest table to be believed: five times the pictures of FashionAI. Beyond it stand only files
+# that were made to fill a memory, as a megabyte of gzip can.
+MAX_LINES = 500_000
+MAX_LINE_BYTES = 1 << 20  # one of 294 points, the most that a data set of clothes has, has 6 kB
+MAX_TABLE_BYTES = 256 << 20  # 500 bytes a line; one of FashionAI has some 250
+MAX_CELLS = 20_000_000  # 40 a line
+_PART = 1 << 16  # bytes that are read at once
 # Every repetition can end in one way only, so that a match takes linear time whatever the cell.
 _NUMBER = r'[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?'
 _VISIBILITY = r'(?:-1|[+-]?0|\+?1)(?:\.0*)?'
@@ -58,6 +66,10 @@ class KeypointTable(NamedTuple):
     def rows(self, chosen: np.ndarray) -> KeypointTable:
         """The table of some of the rows: indices, or bool [N]."""
         return KeypointTable(*(None if values is None else values[chosen] for values in self))
+
+
+class TooLargeError(UserError):
+    """A file with more in it than a table can have."""
 
 
 class _Grid(NamedTuple):
@@ -134,8 +146,18 @@ def _read_grid(path: str, schema: KeypointSchema) -> _Grid:
 
 
 def read_rows(path: str) -> tuple[list[list[str]], list[int]]:
-    """The fields of the lines that are not blank, and the numbers of those lines."""
-    split = split_rows(_read_text(path), skipinitialspace=True)
+    """The fields of the lines that are not blank, and the numbers of those lines.
+
+    Raises:
+        UserError: The file is broken, or larger than a table can be.
+    """
+    with open_table(path) as source:
+        text = io.TextIOWrapper(source, encoding='utf-8-sig', newline='')
+        try:
+            split = split_rows(text, path, skipinitialspace=True)
+        except UnicodeDecodeError as error:
+            line = source.lines_before + error.object[: error.start].count(b'\n') + 1
+            raise UserError(f'{path}, line {line}: not UTF-8 text: {error.reason}') from error
     if split.broken:
         raise UserError(f'{path}, line {split.broken[0]}: {split.broken[1]}')
     if not split.rows:
@@ -159,15 +181,22 @@ class Rows(NamedTuple):
     broken: tuple[int, str] | None
 
 
-def split_rows(text: str, **dialect) -> Rows:
-    """Splits a text by csv.reader with these arguments; a field ends where its line ends."""
-    reader = csv.reader(io.StringIO(text, newline=''), strict=True, **dialect)
-    rows, lines, blank, broken, last_line = [], [], [], None, 0
+def split_rows(text: Iterable[str], path: str | os.PathLike, **dialect) -> Rows:
+    """Splits the lines of a text by csv.reader with these arguments; no field ends in another line.
+
+    Raises:
+        TooLargeError: There are more fields than a table can have.
+    """
+    reader = csv.reader(text, strict=True, **dialect)
+    rows, lines, blank, broken, last_line, cells = [], [], [], None, 0, 0
     try:
         for row in reader:
             if reader.line_num != last_line + 1:
                 raise csv.Error('a quoted field goes on over the end of the line')
             last_line = reader.line_num
+            cells += len(row)
+            if cells > MAX_CELLS:
+                raise TooLargeError(f'{path}: more than {MAX_CELLS:,} fields, which no table has')
             if any(field.strip() for field in row):
                 rows.append(row)
                 lines.append(last_line)
@@ -178,26 +207,64 @@ def split_rows(text: str, **dialect) -> Rows:
     return Rows(rows, lines, blank, broken)
 
 
-def gunzipped(data: bytes) -> bytes:
-    """The content of a gzipped file; of any other, all of it.
+@contextlib.contextmanager
+def open_table(path: str | os.PathLike) -> Iterator[TableBytes]:
+    """The bytes of a CSV, gzipped or not, of which no more is held than is asked for.
 
     Raises:
-        UserError: The file is gzipped and broken.
+        UserError: In the body, too: the data are broken, or more than a table can have.
     """
     try:
-        return gzip.decompress(data) if data[:2] == b'\x1f\x8b' else data
+        with contextlib.ExitStack() as stack:
+            file = stack.enter_context(open_bytes(path))
+            if file.peek(2)[:2] == b'\x1f\x8b':
+                file = stack.enter_context(gzip.GzipFile(fileobj=file))
+            yield TableBytes(file, os.fspath(path))
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise UserError(f'broken gzip data: {error}') from error
+        raise UserError(f'{path}: broken gzip data: {error}') from error
 
 
-def _read_text(path: str) -> str:
-    try:
-        return gunzipped(read_bytes(path)).decode('utf-8-sig')
-    except UserError as error:
-        raise UserError(f'{path}: {error}') from error
-    except UnicodeDecodeError as error:
-        line = error.object[: error.start].count(b'\n') + 1
-        raise UserError(f'{path}, line {line}: not UTF-8 text: {error.reason}') from error
+class TableBytes(io.BufferedIOBase):
+    """What is read of a table, as long as there is not more of it than a table can have.
+
+    Attributes:
+        lines_before: Line feeds before the part that was read last.
+    """
+
+    def __init__(self, file: IO[bytes], path: str):
+        self._file, self._path = file, path
+        self._size = self._unended = self._line_feeds = self._returns = 0
+        self.lines_before = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def read1(self, size: int = -1) -> bytes:
+        """Some bytes, empty at the end. Raises UserError where they are more than can be."""
+        part = self._file.read1(_PART if size < 0 else min(size, _PART))
+        first, *others = part.replace(b'\r', b'\n').split(b'\n')
+        longest = max(self._unended + len(first), *map(len, others), 0)
+        self._unended = len(others[-1]) if others else self._unended + len(first)
+        self.lines_before = self._line_feeds
+        self._size += len(part)
+        self._line_feeds += part.count(b'\n')
+        self._returns += part.count(b'\r')
+        for number, most, what in (
+            (self._size, MAX_TABLE_BYTES, 'bytes'),
+            (max(self._line_feeds, self._returns), MAX_LINES, 'lines'),
+            (longest, MAX_LINE_BYTES, 'bytes in a line'),
+        ):
+            if number > most:
+                raise TooLargeError(f'{self._path}: more than {most:,} {what}, which no table has')
+        return part
+
+    def read(self, size: int = -1) -> bytes:
+        """All that is left, or the first `size` bytes of it."""
+        parts, left = [], MAX_TABLE_BYTES + 1 if size is None or size < 0 else size
+        while left and (part := self.read1(left)):
+            parts.append(part)
+            left -= len(part)
+        return b''.join(parts)
 
 
 def _column_names(

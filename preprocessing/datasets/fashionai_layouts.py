@@ -15,7 +15,6 @@ import functools
 import os
 import posixpath
 import re
-import zlib
 from collections.abc import Iterable, Iterator, Sequence
 
 import tensorflow as tf
@@ -25,7 +24,7 @@ from config import UserError
 from preprocessing.datasets.registry import Annotation, Split
 from preprocessing.files import local_path
 from preprocessing.schema import KeypointSchema
-from preprocessing.tables import read_table
+from preprocessing.tables import open_table, read_table
 
 _PICTURES = 'Images'
 _ANNOTATIONS = 'Annotations'
@@ -33,7 +32,6 @@ _CSV_ENDINGS = ('.csv', '.csv.gz')
 # A table of a test split has image_id, image_category and at most one column more.
 _MAX_COLUMNS_WITHOUT_POINTS = 3
 _HEAD_SIZE = 1 << 16  # bytes; more than two lines of a table
-_GZIP_WINDOW = 16 + zlib.MAX_WBITS  # tells zlib to expect the header of gzip
 
 
 def find_splits(data_dir: str, schema: KeypointSchema) -> list[Split]:
@@ -185,13 +183,8 @@ def _split_name(directories: Sequence[str]) -> str:
 
 def _has_points(table: str) -> bool:
     """Whether a CSV has columns of points; the first may be a header, also a short one."""
-    with tf.io.gfile.GFile(table, 'rb') as file:
+    with open_table(table) as file:
         head = file.read(_HEAD_SIZE)
-    if head[:2] == b'\x1f\x8b':
-        try:
-            head = zlib.decompressobj(_GZIP_WINDOW).decompress(head, _HEAD_SIZE)
-        except zlib.error as error:
-            raise UserError(f'{table}: broken gzip data: {error}') from error
     columns = [len(line.split(b',')) for line in head.splitlines()[:2]]
     return max(columns, default=0) > _MAX_COLUMNS_WITHOUT_POINTS
 

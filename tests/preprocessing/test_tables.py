@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import gzip
+import tracemalloc
 
 import numpy as np
 import pytest
 
+from config import UserError
+from preprocessing import tables
 from preprocessing.datasets.fashionai import SCHEMA
 from preprocessing.schema import KeypointSchema
-from preprocessing.tables import KeypointTable, category_points, read_table, write_table
+from preprocessing.tables import (
+    KeypointTable,
+    category_points,
+    read_rows,
+    read_table,
+    write_table,
+)
 
 TINY = KeypointSchema(
     name='tiny',
@@ -232,10 +241,52 @@ def test_gzip_by_content(tmp_path):
         read_table(tmp_path / 'cut.csv.gz', TINY)
 
 
-def test_not_text(tmp_path):
-    (tmp_path / 'table.csv').write_bytes(f'{HEADER}\n{HAT}\n'.encode() + b'\xff\xfe')
-    with pytest.raises(ValueError, match='line 3: not UTF-8'):
+@pytest.mark.parametrize('number', [1, 5000])  # more than are read at once
+@pytest.mark.parametrize('end', [b'\xff\xfe', b'\xc3'])
+def test_not_text(tmp_path, number, end):
+    lines = [HEADER, *[HAT] * number, '']
+    (tmp_path / 'table.csv').write_bytes('\n'.join(lines).encode() + end)
+    with pytest.raises(ValueError, match=f'line {number + 2}: not UTF-8'):
         read_table(tmp_path / 'table.csv', TINY)
+
+
+_LARGE = {
+    'a line without end': (lambda: b'\0' * (40 << 20), 'more than 65,536 bytes in a line'),
+    'a header without end': (
+        lambda: f'{HEADER},'.encode() * (1 << 20),
+        'more than 65,536 bytes in a line',
+    ),
+    'blank lines': (lambda: b'\n' * (1 << 20), 'more than 500,000 lines'),
+    'returns': (lambda: b'\r' * (1 << 20), 'more than 500,000 lines'),
+    'bytes': (lambda: (b'a' * 60_000 + b'\n') * 5000, 'more than 268,435,456 bytes'),
+    'fields': (lambda: (b',' * 60_000 + b'a\n') * 400, 'more than 20,000,000 fields'),
+}
+
+
+@pytest.mark.parametrize('zipped', [True, False])
+@pytest.mark.parametrize('kind', _LARGE)
+def test_what_is_larger_than_any_table_is_not_held_in_memory(tmp_path, kind, zipped):
+    make, message = _LARGE[kind]
+    data, path = make(), tmp_path / 'large.csv'
+    path.write_bytes(gzip.compress(data, 1) if zipped else data)
+    del data
+    tracemalloc.start()
+    try:
+        with pytest.raises(UserError, match=f'large.csv: {message}, which no table has'):
+            read_rows(str(path))
+        most = 400 << 20 if kind in ('bytes', 'fields') else 8 << 20
+        assert tracemalloc.get_traced_memory()[1] < most
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize('end', ['\n', '\r\n', '\r'])
+def test_lines_are_numbered_alike_however_much_is_read_at_once(tmp_path, end, monkeypatch):
+    path = tmp_path / 'table.csv'
+    path.write_bytes(end.join([HEADER, HAT, '', SHOE, '']).encode())
+    for size in (1, 2, 7, 1 << 16):
+        monkeypatch.setattr(tables, '_PART', size)
+        check(read_table(path, TINY), lines=(2, 4))
 
 
 def test_missing_file(tmp_path):

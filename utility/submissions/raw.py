@@ -6,6 +6,7 @@ splitting into rows and fields, all such places are to be found.
 
 from __future__ import annotations
 
+import io
 import os
 from collections import Counter
 from collections.abc import Sequence
@@ -14,17 +15,18 @@ from typing import NamedTuple
 import numpy as np
 
 from config import UserError
-from preprocessing.files import read_bytes
 from preprocessing.schema import KeypointSchema
 from preprocessing.tables import (
     EXTRA_CATEGORY,
     IMAGE_CATEGORY,
     IMAGE_ID,
-    gunzipped,
+    TooLargeError,
+    open_table,
     split_rows,
 )
 from utility.submissions.findings import ERROR, WARNING, Example, Finding, num_errors
 
+_TOO_LARGE = 'larger than any submission'
 _BOM = '\ufeff'
 _OTHER_SEPARATORS = (';', '\t', '|')
 
@@ -57,8 +59,8 @@ def read_raw(
     Raises:
         OSError: The file cannot be read.
     """
-    text, findings = _text(read_bytes(path))
-    rows, lines, found = _split(text)
+    text, findings = _text(path)
+    rows, lines, found = _split(text, path)
     findings += found
     if not rows:
         return None, findings or _broken('the file is empty', Example(1))
@@ -88,9 +90,12 @@ def _broken(what: str, example: Example) -> list[Finding]:
     )
 
 
-def _text(data: bytes) -> tuple[str, list[Finding]]:
+def _text(path: str | os.PathLike) -> tuple[str, list[Finding]]:
     try:
-        data = gunzipped(data)
+        with open_table(path) as file:
+            data = file.read()
+    except TooLargeError as error:
+        return '', _broken(_TOO_LARGE, Example(1, detail=str(error)))
     except UserError as error:
         return '', _broken('broken gzip data', Example(1, detail=str(error)))
     findings = []
@@ -108,7 +113,7 @@ def _text(data: bytes) -> tuple[str, list[Finding]]:
     return text, findings
 
 
-def _split(text: str) -> tuple[list[list[str]], list[int], list[Finding]]:
+def _split(text: str, path: str | os.PathLike) -> tuple[list[list[str]], list[int], list[Finding]]:
     """The fields of the lines as far as they can be told apart, and the numbers of the lines."""
     findings = []
     first = text.split('\n', 1)[0]
@@ -118,7 +123,11 @@ def _split(text: str) -> tuple[list[list[str]], list[int], list[Finding]]:
         findings += Finding(ERROR, 'columns', what, 'separate them by commas', 'file').at(1)
     else:
         separator = ','
-    rows, lines, blank, broken = split_rows(text, delimiter=separator)
+    try:
+        split = split_rows(io.StringIO(text, newline=''), path, delimiter=separator)
+    except TooLargeError as error:
+        return [], [], _broken(_TOO_LARGE, Example(1, detail=str(error)))
+    rows, lines, blank, broken = split
     if broken:
         findings += _broken('not CSV from here on', Example(broken[0], detail=broken[1]))
     if rows:
