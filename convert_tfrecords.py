@@ -81,6 +81,9 @@ def _define_flags() -> None:
         ['skip', 'fail'],
         'Whether a picture that cannot be used is listed in rejected.csv or ends the run.',
     )
+    flags.DEFINE_boolean(
+        'keep_damaged', False, 'Use JPEGs of which a decoder says that parts are lost; names each.'
+    )
     flags.DEFINE_string('inspect', None, 'Records to look into; nothing is converted.')
     flags.DEFINE_string('output_dir', None, 'Output of --inspect; by default RECORDS/inspection.')
     flags.DEFINE_string(
@@ -121,6 +124,7 @@ def main(positional: list[str]) -> None:
         fold=FLAGS.fold,
         max_side=FLAGS.max_side,
         corrections=FLAGS.corrections,
+        keeps_damaged=FLAGS.keep_damaged,
     )
     info = convert.convert(settings, progress.track)
     print(_summary(info))

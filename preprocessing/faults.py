@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import tensorflow as tf
+from google.protobuf.message import DecodeError
 
+from config import UserError
+from preprocessing.datasets import DATASETS
+from preprocessing.schema import KeypointSchema
 from preprocessing.tables import MAX_COORDINATE
 
+AGAIN = 'copy the records or run convert_tfrecords.py again'
 
-def checked(parsed: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+
+def checked(parsed: Mapping[str, tf.Tensor], schema: KeypointSchema) -> dict[str, tf.Tensor]:
     """What was parsed, once it is seen to be of a picture and its points.
 
-    All else would go on with it: to a matrix that has no inverse, or to a picture without points.
+    All else would go on with it: to a matrix that has no inverse, to a picture without points, or
+    to points of which each is another.
 
     Args:
         parsed: The features of a record, by their names in preprocessing/records.py.
+        schema: The data set's, or a subset of it.
 
     Raises:
         tf.errors.InvalidArgumentError: When it is run; names the record.
@@ -24,15 +34,146 @@ def checked(parsed: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
     coordinates = tf.concat([parsed['image/keypoints'], parsed['image/box']], axis=0)
     is_finite = tf.math.is_finite(coordinates)
     is_size = tf.reduce_all((size >= 1) & (size <= MAX_COORDINATE))
+    numbers = [tf.size(parsed[f'image/{name}']) for name in ('keypoints', 'visibility', 'box')]
+    has_all = (numbers[0] == 2 * numbers[1]) & ((numbers[2] == 0) | (numbers[2] == 4))
+    has_all &= numbers[1] == _num_recorded(schema)
+    is_known = tf.reduce_any(parsed['image/category'] == tf.constant(_categories(schema)))
 
     def fail():
         number = tf.reduce_sum(tf.cast(~is_finite, tf.int32))
         words = [
-            'faulty record ', parsed['image/id'], ': height ', tf.as_string(size[0]), ' and width ',
-            tf.as_string(size[1]), f' px, which must be 1 to {MAX_COORDINATE}; coordinates that '
-            'are not finite: ', tf.as_string(number),
+            'faulty record ', parsed['image/id'], ' of category ', parsed['image/category'],
+            ': height ', tf.as_string(size[0]), ' and width ',
+            tf.as_string(size[1]), f' px, which must be 1 to {MAX_COORDINATE}; ',
+            tf.as_string(numbers[0]), ' coordinates, ', tf.as_string(numbers[1]),
+            f' visibilities of {_num_recorded(schema)} keypoints; coordinates that are not '
+            'finite: ', tf.as_string(number),
         ]  # fmt: skip
         return tf.group(tf.debugging.Assert(False, [tf.strings.join(words)], summarize=1))
 
-    with tf.control_dependencies([tf.cond(is_size & tf.reduce_all(is_finite), tf.no_op, fail)]):
+    is_right = is_size & has_all & is_known & tf.reduce_all(is_finite)
+    with tf.control_dependencies([tf.cond(is_right, tf.no_op, fail)]):
         return {name: tf.identity(value) for name, value in parsed.items()}
+
+
+def _num_recorded(schema: KeypointSchema) -> int:
+    """The keypoints of a record: those of the whole data set, whatever part of them is read."""
+    return max(_whole(schema).record_positions) + 1
+
+
+def _categories(schema: KeypointSchema) -> list[str]:
+    return list(_whole(schema).categories)
+
+
+def _whole(schema: KeypointSchema) -> KeypointSchema:
+    """The data set's schema that this one is a subset of, as far as that is known."""
+    is_part = schema.positions is not None and schema.name in DATASETS.names()
+    return DATASETS.get(schema.name).schema if is_part else schema
+
+
+@contextlib.contextmanager
+def explained(paths: Sequence[str], schema: KeypointSchema) -> Iterator[None]:
+    """Names the record that TensorFlow stumbles over in the body, in place of a traceback.
+
+    Args:
+        paths: Of the files that the body reads.
+        schema: The data set's, or a subset of it.
+
+    Raises:
+        UserError: The body has failed, and a record of these files is faulty.
+    """
+    try:
+        yield
+    except tf.errors.OpError as error:
+        try:
+            check(paths, schema)
+        except UserError as fault:
+            raise fault from error
+        raise
+
+
+def check(paths: Sequence[str], schema: KeypointSchema) -> None:
+    """Reads all records of the files. Raises UserError where one is faulty, and names it."""
+    for path in paths:
+        problem = _problem_of_file(path, schema)
+        if problem:
+            raise UserError(f'{path}, {problem}; {AGAIN}')
+
+
+def named(examples: Iterable, paths: Sequence[str], schema: KeypointSchema) -> Iterator:
+    """The same examples, which are read from these files; raises as `explained` does."""
+    with explained(paths, schema):
+        yield from examples
+
+
+def _problem_of_file(path: str, schema: KeypointSchema) -> str | None:
+    """Which record of a file cannot be used, and why; None where all can be."""
+    number = 0
+    try:
+        for serialized in tf.data.TFRecordDataset(path).as_numpy_iterator():
+            number += 1
+            problem = problem_of_record(serialized, schema)
+            if problem:
+                return f'record {number}: {problem}'
+    except tf.errors.OpError as error:
+        return f'record {number + 1} is cut off or damaged ({_first_line(error)})'
+    return None
+
+
+def _first_line(error: tf.errors.OpError) -> str:
+    return error.message.split('\n')[0]
+
+
+# Feature -> its kind, and how many values there are: exactly so many, or any number.
+_FEATURES = {
+    'image/encoded': ('bytes_list', 1),
+    'image/id': ('bytes_list', 1),
+    'image/category': ('bytes_list', 1),
+    'image/height': ('int64_list', 1),
+    'image/width': ('int64_list', 1),
+    'image/keypoints': ('float_list', None),
+    'image/visibility': ('int64_list', None),
+    'image/box': ('float_list', None),
+}
+
+
+def problem_of_record(serialized: bytes, schema: KeypointSchema) -> str | None:
+    """Why a record is none that a conversion has written; None if it may be one.
+
+    Args:
+        serialized: A tf.train.Example.
+        schema: The data set's, or a subset of it.
+    """
+    try:
+        features = tf.train.Example.FromString(serialized).features.feature
+    except DecodeError:
+        return 'it is no tf.train.Example'
+    values = {}
+    for name, (kind, count) in _FEATURES.items():
+        if name in features and features[name].WhichOneof('kind') not in (kind, None):
+            return f'{name} is a {features[name].WhichOneof("kind")}, not a {kind}'
+        values[name] = getattr(features[name], kind).value if name in features else ()
+        if count is not None and len(values[name]) != count:
+            return f'{name} has {len(values[name])} values, not {count}'
+    (image_id,) = values['image/id']
+    told = repr(image_id.decode(errors='replace'))
+    (category,) = values['image/category']
+    if category.decode(errors='replace') not in _categories(schema):
+        return f'{told} is of the unknown category {category.decode(errors="replace")!r}'
+    points, visibility = _num_recorded(schema), values['image/visibility']
+    for name, number in (('image/keypoints', 2 * points), ('image/visibility', points)):
+        if len(values[name]) != number:
+            return f'{told}: {name} has {len(values[name])} values, not {number}'
+    coordinates = [*values['image/keypoints'], *values['image/box']]
+    if len(values['image/box']) not in (0, 4) or not all(map(math.isfinite, coordinates)):
+        return f'{told} has coordinates that are not finite, or a box of other than 4'
+    if not set(visibility) <= {-1, 0, 1}:
+        return f'{told} has a visibility other than -1, 0 and 1'
+    sides = values['image/height'][0], values['image/width'][0]
+    if not all(1 <= side <= MAX_COORDINATE for side in sides):
+        return f'{told} has {sides[0]} x {sides[1]} px'
+    try:
+        tf.io.decode_jpeg(values['image/encoded'][0], channels=3)
+    except tf.errors.OpError as error:
+        return f'{told} cannot be decoded ({_first_line(error)})'
+    return None

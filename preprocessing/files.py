@@ -240,6 +240,21 @@ def open_to_add(path: str):
     return tf.io.gfile.GFile(path, 'a')
 
 
+def folders_in(path: str) -> list[str]:
+    """The paths of the directories in a directory, sorted; none where it is not there."""
+    local = local_path(path)
+    if local is not None:
+        if not os.path.isdir(local):
+            return []
+        names = [entry.name for entry in os.scandir(local) if entry.is_dir()]
+        return [os.path.join(path, name) for name in sorted(names)]
+    import tensorflow as tf  # here, because it takes seconds
+
+    names = tf.io.gfile.listdir(path) if tf.io.gfile.isdir(path) else ()
+    paths = [os.path.join(path, name.rstrip('/')) for name in sorted(names)]
+    return [one for one in paths if tf.io.gfile.isdir(one)]
+
+
 def remove_tree(path: str) -> None:
     """Removes a directory and all that is in it; of a symbolic link the link alone."""
     local = local_path(path)

@@ -17,9 +17,11 @@ A records directory holds `dataset.json` and one directory a split, with files
 from __future__ import annotations
 
 import contextlib
+import fnmatch
 import json
 import math
 import posixpath
+import re
 import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -31,7 +33,7 @@ from config import UserError
 from preprocessing import faults, schema_files
 from preprocessing.conversion.images import DecodedImage
 from preprocessing.datasets import DATASETS, Annotation
-from preprocessing.files import written_whole
+from preprocessing.files import keep, read_bytes, written_whole
 from preprocessing.schema import BOX_DIAGONAL, PICTURE_SIZE, KeypointSchema, Normalizer
 
 DATASET_FILE = 'dataset.json'
@@ -39,6 +41,8 @@ DATASET_FILE = 'dataset.json'
 # visibility. Records of a time before there were these lack them.
 FINGERPRINTS, CATEGORY_POINTS = 'fingerprints', 'points_per_category'
 _MAX_NAMES_SHOWN = 8
+_MAX_RECORDS = 10**9
+_PLAIN_NAME = re.compile(r'[^/\\\x00-\x1f*?\[]+')
 # A TFRecord: length, checksum of the length, data, checksum of the data.
 _LENGTH_BYTES, _CHECKSUM_BYTES = 8, 4
 
@@ -105,8 +109,8 @@ def decode_example(serialized: tf.Tensor, schema: KeypointSchema) -> dict[str, t
         box: float32 [4], px; zeros where there is none.
 
     Raises:
-        tf.errors.InvalidArgumentError: When it is run: the picture's size is none, or a coordinate
-            is not finite. command_line tells of it in one line.
+        tf.errors.InvalidArgumentError: When it is run: the picture's size is none, a coordinate is
+            not finite, or there are too many or too few. faults.explained tells which record.
     """
     parsed = tf.io.parse_single_example(
         serialized,
@@ -121,7 +125,7 @@ def decode_example(serialized: tf.Tensor, schema: KeypointSchema) -> dict[str, t
             'image/box': _sequence(tf.float32),
         },
     )
-    parsed = faults.checked(parsed)
+    parsed = faults.checked(parsed, schema)
     positions = tf.constant(schema.record_positions, tf.int32)
     keypoints = tf.gather(tf.reshape(parsed['image/keypoints'], [-1, 2]), positions)
     visibility = tf.cast(tf.gather(parsed['image/visibility'], positions), tf.int32)
@@ -203,17 +207,28 @@ def split_patterns(split_dir: str, category: str) -> list[str]:
 def record_files(pattern: str | Sequence[str]) -> list[str]:
     """The files of one pattern, or of several, sorted.
 
+    Args:
+        pattern: A directory, which is taken literally, and a pattern of names in it.
+
     Raises:
         UserError: A pattern matches nothing; names what there is in its directory.
     """
     patterns = [pattern] if isinstance(pattern, str) else list(pattern)
     files: set[str] = set()
     for one in patterns:
-        found = tf.io.gfile.glob(one)
+        directory, names = posixpath.split(one)
+        found = [posixpath.join(directory, n) for n in _names_in(directory, names)]
         if not found:
             raise UserError(f'no records match {one!r}: {_what_there_is(posixpath.dirname(one))}')
         files.update(found)
+    keep(files)
     return sorted(files)
+
+
+def _names_in(directory: str, pattern: str) -> list[str]:
+    directory = directory or '.'
+    names = tf.io.gfile.listdir(directory) if tf.io.gfile.isdir(directory) else ()
+    return fnmatch.filter((name.rstrip('/') for name in names), pattern)
 
 
 def _what_there_is(directory: str) -> str:
@@ -241,23 +256,30 @@ def load_dataset_info(records_dir: str) -> dict[str, Any]:
             f'no {path}: {records_dir!r} is not a directory written by convert_tfrecords.py'
             f' ({_what_there_is(records_dir)})'
         )
-    with tf.io.gfile.GFile(path) as file:
-        text = file.read()
     try:
-        info = json.loads(text)
+        info = json.loads(read_bytes(path))
         schema = schema_of(info, path)
         keypoints = info['schema']['keypoints']
-        counts = [count for split in info['splits'].values() for count in split['records'].values()]
+        described = [*info['splits'].values()]
+        counts = [count for split in described for count in split['records'].values()]
+        shards = [number for split in described for number in split.get('shards', {}).values()]
+        names = [*info['splits'], *(c for split in described for c in split['records'])]
+        is_known = tuple(keypoints) == schema.keypoints
     except UserError:
         raise
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(
             f'{path} is broken ({type(error).__name__}: {error}); run convert_tfrecords.py again'
         ) from error
-    if tuple(keypoints) != schema.keypoints:
+    if not is_known:
         raise UserError(f'{path}: its keypoints are not those of data set {info["dataset"]!r}')
-    if not all(isinstance(count, int) for count in counts):
-        raise UserError(f'{path} is broken: a number of records is no integer')
+    for numbers, most in ((counts, _MAX_RECORDS), (shards, _MAX_SHARDS)):
+        if not all(type(number) is int and 0 <= number <= most for number in numbers):
+            raise UserError(f'{path} is broken: a number is no integer from 0 to {most}')
+    for name in names:
+        # They become names of files and directories in records_dir, and lead nowhere else.
+        if not _PLAIN_NAME.fullmatch(name) or name in ('.', '..'):
+            raise UserError(f'{path} is broken: {name!r} is no name of a split or a category')
     return info
 
 
@@ -372,9 +394,11 @@ def first_examples(split_dir: str, schema: KeypointSchema, count: int) -> list[d
     datasets = [
         tf.data.TFRecordDataset(record_files(split_patterns(split_dir, name))) for name in names
     ]
+    paths = [path for name in names for path in record_files(split_patterns(split_dir, name))]
     in_turn = tf.data.Dataset.range(len(datasets)).repeat()
     dataset = tf.data.Dataset.choose_from_datasets(datasets, in_turn, stop_on_empty_dataset=False)
-    return list(decoded(dataset.take(count), schema).as_numpy_iterator())
+    with faults.explained(paths, schema):
+        return list(decoded(dataset.take(count), schema).as_numpy_iterator())
 
 
 def decoded(dataset: tf.data.Dataset, schema: KeypointSchema) -> tf.data.Dataset:

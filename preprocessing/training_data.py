@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from absl import logging
 
 from config import ALL_THEN_EACH, DataConfig, Experiment, UserError
-from preprocessing import make_input_fn, records, schema_files
+from preprocessing import faults, make_input_fn, records, schema_files
 from preprocessing.conversion import integrity
 from preprocessing.datasets import DATASETS, schema_of
 from preprocessing.input_fn import LateOps
@@ -127,7 +127,11 @@ def check_records(experiment: Experiment, data_dir: str, reads: bool = False) ->
     schema = schema_of(experiment.data).subset(category)
     for split, counts in count(data_dir, experiment).items():
         if num_records(counts, schema):  # a category may have no validation pictures
-            integrity.check_split(os.path.join(data_dir, split), category, reads)
+            split_dir = os.path.join(data_dir, split)
+            integrity.check_split(split_dir, category, reads)
+            if reads:
+                paths = records.record_files(records.split_patterns(split_dir, category))
+                faults.check(paths, schema)
 
 
 def input_fn(

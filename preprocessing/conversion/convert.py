@@ -82,7 +82,7 @@ def _convert_alone(
     annotations, corrected = _annotations(splits, settings, schema)
     useful_workers = math.ceil(len(annotations) / PICTURES_PER_WORKER)
     with Workers(min(settings.num_workers, useful_workers)) as workers:
-        how = settings.skip_bad_images, settings.max_side
+        how = settings.skip_bad_images, settings.max_side, settings.keeps_damaged
         entries, rejected = screen(annotations, workers, track, *how)
         _check_every_split_has_some(splits, entries, rejected)
         parts = _assign(entries, splits, settings, schema)
@@ -256,7 +256,7 @@ def _write_shard(shard: _Shard) -> None:
             if digest(data) != entry.digest:
                 raise RuntimeError(f'{path} changed during the conversion; run it again')
             if entry.changes:
-                data = images.check_image(data, shard.max_side).jpeg
+                data = images.check_image(data, shard.max_side, keeps_damaged=True).jpeg
             write(records.encode_example(data, entry.annotation, entry.size))
 
 

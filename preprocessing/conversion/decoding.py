@@ -19,6 +19,8 @@ MAX_PIXELS = 50_000_000  # a larger one needs more than 0.5 GB as float32 while 
 
 FORMATS = ('JPEG', 'PNG', 'BMP', 'GIF', 'TIFF', 'WEBP')
 _ORIENTATION_TAG = 0x0112
+_TWELVE_BITS = 4095
+_PNG_DEPTH = 24  # place of the number of bits in a PNG
 SIXTEEN_BIT_MODES = ('I;16', 'I;16L', 'I;16B', 'I;16N', 'I')
 _USABLE_MODES = ('1', 'L', 'LA', 'P', 'PA', 'RGB', 'RGBA', 'RGBX', 'CMYK', 'YCbCr', 'LAB', 'HSV')
 
@@ -53,11 +55,31 @@ def decode(data: bytes) -> np.ndarray:
             with Image.open(io.BytesIO(data), formats=FORMATS) as image:
                 check_size(*image.size)
                 image.load()
+                check_depth(image, data)
                 return np.asarray(to_rgb(upright(image)))
     except BadImageError:
         raise
     except Exception as error:
         raise BadImageError(reason_of(error)) from error
+
+
+def check_depth(image: Image.Image, data: bytes) -> None:
+    """Refuses values of 12 bits where there is room for 16, which would come out near black.
+
+    Args:
+        image: Loaded.
+        data: The content of its file.
+    """
+    most = _TWELVE_BITS if image.mode in SIXTEEN_BIT_MODES else _TWELVE_BITS >> 8
+    has_sixteen = image.mode in SIXTEEN_BIT_MODES or (
+        image.format == 'PNG' and data[_PNG_DEPTH : _PNG_DEPTH + 1] == b'\x10'
+    )
+    # Of a picture in color without its transparency, which may be opaque.
+    values = image.convert('RGB') if has_sixteen and len(image.getbands()) > 1 else image
+    if has_sixteen and np.asarray(values).max() <= most:
+        raise BadImageError(
+            f'16 bits a value, but none above {_TWELVE_BITS}: near black; scale them to 16 bits'
+        )
 
 
 def reason_of(error: Exception) -> str:

@@ -12,10 +12,14 @@ are left as they are, and the size is the one of the upright picture.
 from __future__ import annotations
 
 import io
+import os
+import re
+import stat
 import warnings
 from typing import NamedTuple
 
 import numpy as np
+import simplejpeg
 import tensorflow as tf
 from PIL import Image
 
@@ -24,14 +28,22 @@ from preprocessing.conversion.decoding import (
     MAX_FILE_SIZE,
     SIXTEEN_BIT_MODES,
     BadImageError,
+    check_depth,
     check_size,
     orientation,
     reason_of,
     to_rgb,
     upright,
 )
+from preprocessing.files import keep, local_path
 
 JPEG_QUALITY = 95
+# A progressive JPEG of a camera or an editor has some ten scans; decoding takes as long for each.
+MAX_SCANS = 100
+MAX_SCANNED_PIXELS = 1_000_000_000  # scans times pixels: some ten seconds
+_SCAN, _END = 0xDA, 0xD9  # markers
+# A marker between the data of a scan; what is stuffed, filled or starts anew is none.
+_NEXT_MARKER = re.compile(rb'\xff+([^\x00\xd0-\xd7\xff])', re.DOTALL)
 
 _JPEG_FORMATS = ('JPEG', 'MPO')  # MPO: a JPEG followed by further ones; decoders read the first
 
@@ -44,11 +56,13 @@ class DecodedImage(NamedTuple):
         size: (height, width) of the picture, px.
         changes: What was wrong with the original: 'format', 'grayscale', 'cmyk', 'color_mode',
             'orientation', 'size'; empty where `jpeg` is the original.
+        damage: What a decoder says of a JPEG that is used although parts of it are lost; ''.
     """
 
     jpeg: bytes
     size: tuple[int, int]
     changes: tuple[str, ...]
+    damage: str = ''
 
 
 def read_image(path: str) -> bytes:
@@ -57,6 +71,11 @@ def read_image(path: str) -> bytes:
     Raises:
         BadImageError: There is no such file, or it cannot be read, or it is far too long.
     """
+    local = local_path(path)
+    if local is not None and os.path.exists(local):
+        if not stat.S_ISREG(os.stat(local).st_mode):  # to read a pipe would wait for ever
+            raise BadImageError(f'{path} is no regular file')
+        keep([local])
     try:
         with tf.io.gfile.GFile(path, 'rb') as file:
             if file.size() > MAX_FILE_SIZE:
@@ -68,12 +87,15 @@ def read_image(path: str) -> bytes:
         raise BadImageError(f'cannot be read: {error.message}') from error
 
 
-def check_image(data: bytes, max_side: int | None = None) -> DecodedImage:
+def check_image(
+    data: bytes, max_side: int | None = None, keeps_damaged: bool = False
+) -> DecodedImage:
     """Decodes a picture completely, and encodes it anew where that is needed.
 
     Args:
         data: The content of a file that should be a picture.
         max_side: Of the JPEG, px: a larger picture is averaged down to it. None: any.
+        keeps_damaged: Whether a JPEG is used of which a decoder says that parts are lost.
 
     Raises:
         BadImageError: It is empty, no picture, broken, truncated, too small or too large.
@@ -84,17 +106,19 @@ def check_image(data: bytes, max_side: int | None = None) -> DecodedImage:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter('ignore')  # hints at size and metadata; both are checked here
-            return _check(data, max_side)
+            return _check(data, max_side, keeps_damaged)
     except BadImageError:
         raise
     except Exception as error:
         raise BadImageError(reason_of(error)) from error
 
 
-def _check(data: bytes, max_side: int | None) -> DecodedImage:
+def _check(data: bytes, max_side: int | None, keeps_damaged: bool) -> DecodedImage:
     with Image.open(io.BytesIO(data), formats=FORMATS) as image:
         width, height = image.size
         check_size(width, height)
+        is_jpeg = image.format in _JPEG_FORMATS
+        damage = _damage(data, width * height) if is_jpeg else ''
         if not _changes(image, max_side):
             # Not decoded twice: the decoder of training refuses whatever this one does.
             try:
@@ -102,15 +126,58 @@ def _check(data: bytes, max_side: int | None) -> DecodedImage:
             except BadImageError:
                 image.load()  # mostly tells what is wrong
                 raise
-            return DecodedImage(data, (height, width), ())
+            _refuse(damage, keeps_damaged)
+            return DecodedImage(data, (height, width), (), damage)
         image.load()
+        check_depth(image, data)
+        _refuse(damage, keeps_damaged)
         changes = _changes(image, max_side)
         fine = to_rgb(upright(image))
     size, buffer = (fine.height, fine.width), io.BytesIO()
     if max_side is not None:
         fine = _at_most(fine, max_side)
     fine.save(buffer, 'JPEG', quality=JPEG_QUALITY, subsampling=0)
-    return DecodedImage(buffer.getvalue(), size, changes)
+    return DecodedImage(buffer.getvalue(), size, changes, damage)
+
+
+def _damage(jpeg: bytes, num_pixels: int) -> str:
+    """What a decoder says of a JPEG of which it had to guess a part; '' of one that is whole.
+
+    Other decoders paint what is lost grey, or noise, and go on.
+
+    Raises:
+        BadImageError: It has more scans than can be decoded in a reasonable time.
+    """
+    scans = _num_scans(jpeg)
+    if scans > MAX_SCANS or scans * num_pixels > MAX_SCANNED_PIXELS:
+        raise BadImageError(
+            f'{num_pixels} px in {scans} scans; at most {MAX_SCANS} scans, and '
+            f'{MAX_SCANNED_PIXELS} px in all of them, are decoded'
+        )
+    try:
+        colors = simplejpeg.decode_jpeg_header(jpeg, strict=False)[2]
+        target = colors if colors in ('Gray', 'CMYK') else 'CMYK' if colors == 'YCCK' else 'RGB'
+        simplejpeg.decode_jpeg(jpeg, target, strict=True)
+    except ValueError as error:
+        return ' '.join(str(error).split())
+    return ''
+
+
+def _num_scans(jpeg: bytes) -> int:
+    """How many scans a JPEG has up to its end, or to where it is no JPEG any more."""
+    scans, position = 0, 2
+    while scans <= MAX_SCANS and (found := _NEXT_MARKER.search(jpeg, position)):
+        marker, position = found.group(1)[0], found.end()
+        if marker == _END:
+            break
+        scans += marker == _SCAN
+        position += int.from_bytes(jpeg[position : position + 2], 'big')
+    return scans
+
+
+def _refuse(damage: str, keeps_damaged: bool) -> None:
+    if damage and not keeps_damaged:
+        raise BadImageError(f'broken picture: {damage}')
 
 
 def _at_most(image: Image.Image, max_side: int) -> Image.Image:

@@ -10,9 +10,9 @@ import tensorflow as tf
 
 from config import UserError
 from preprocessing import records
+from preprocessing.faults import AGAIN as _AGAIN
 
 SIZES = 'bytes'  # in dataset.json: of a split by category, those of its files
-_AGAIN = 'copy the records or run convert_tfrecords.py again'
 
 
 def sizes(paths: Sequence[str]) -> list[int]:

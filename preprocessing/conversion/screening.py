@@ -7,6 +7,8 @@ import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
+from absl import logging
+
 from config import UserError
 from preprocessing.conversion import images
 from preprocessing.conversion.parallel import Workers
@@ -45,12 +47,14 @@ class Rejected(NamedTuple):
 
 
 class _Checked(NamedTuple):
-    """What is kept of a picture after the check; `reason` is why it cannot be used, or None."""
+    """What is kept of a picture after the check; `reason` is why it cannot be used, or None;
+    `damage` is as in images.DecodedImage."""
 
     digest: bytes
     size: tuple[int, int]
     changes: tuple[str, ...]
     reason: str | None
+    damage: str = ''
 
 
 def digest(data: bytes) -> bytes:
@@ -64,6 +68,7 @@ def screen(
     track: Track,
     skip_bad_images: bool,
     max_side: int | None = None,
+    keeps_damaged: bool = False,
 ) -> tuple[list[Entry], list[Rejected]]:
     """Checks every picture, and parts those that can be used from the rest.
 
@@ -72,7 +77,7 @@ def screen(
         workers: Do the work.
         track: (iterable, total, label) -> the same items; shows the progress.
         skip_bad_images: Whether a bad picture is listed; if not, it is an error.
-        max_side: As in images.check_image.
+        max_side, keeps_damaged: As in images.check_image.
 
     Raises:
         UserError: A picture cannot be used, and skip_bad_images is false.
@@ -84,12 +89,14 @@ def screen(
         paths[start : start + _PICTURES_PER_TASK]
         for start in range(0, len(paths), _PICTURES_PER_TASK)
     )
-    check_all = functools.partial(_check_all, max_side)
+    check_all = functools.partial(_check_all, max_side, keeps_damaged)
     results = (result for chunk in workers.map(check_all, chunks) for result in chunk)
     # The results come first in the zip, so that they are exhausted and the progress is complete.
     for result, (source, annotation) in zip(
         track(results, len(paths), 'checking pictures'), annotations
     ):
+        if result.damage:
+            logging.warning('%s, %s is kept: %s', source, annotation.image_id, result.damage)
         reason = result.reason or annotation.fault or _fault_of_size(annotation, result.size)
         if reason is None:
             entries.append(Entry(result.digest, source, annotation, result.size, result.changes))
@@ -109,14 +116,14 @@ def _fault_of_size(annotation: Annotation, size: tuple[int, int]) -> str | None:
     return f'{says}, this one has {there_width}x{there_height}'
 
 
-def _check_all(max_side: int | None, paths: Sequence[str]) -> list[_Checked]:
-    return [_check(path, max_side) for path in paths]
+def _check_all(max_side: int | None, keeps_damaged: bool, paths: Sequence[str]) -> list[_Checked]:
+    return [_check(path, max_side, keeps_damaged) for path in paths]
 
 
-def _check(path: str, max_side: int | None) -> _Checked:
+def _check(path: str, max_side: int | None, keeps_damaged: bool) -> _Checked:
     try:
         data = images.read_image(path)
-        picture = images.check_image(data, max_side)
+        picture = images.check_image(data, max_side, keeps_damaged)
     except images.BadImageError as error:
         return _Checked(b'', (0, 0), (), str(error))
-    return _Checked(digest(data), picture.size, picture.changes, None)
+    return _Checked(digest(data), picture.size, picture.changes, None, picture.damage)

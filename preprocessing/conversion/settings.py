@@ -33,6 +33,7 @@ class Settings:
         fold: Which of these is for validation, from 0 on.
         max_side: Pictures with a longer side, px, are stored smaller, which saves reading and
             decoding; points and sizes stay those of the original. None: as they are.
+        keeps_damaged: Whether JPEGs are used of which a decoder says that parts are lost.
         corrections: CSV of corrections of the annotations; None: they are taken as they are.
     """
 
@@ -50,6 +51,7 @@ class Settings:
     fold: int | None = None
     max_side: int | None = None
     corrections: str | None = None
+    keeps_damaged: bool = False
 
     def __post_init__(self):
         if not 0 <= self.val_fraction < 1:
@@ -88,4 +90,5 @@ class Settings:
             'num_shards': self.num_shards,
             'skip_bad_images': self.skip_bad_images,
             'max_side': self.max_side,
+            'keeps_damaged': self.keeps_damaged,
         }

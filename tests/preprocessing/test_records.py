@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import re
 import sys
 
@@ -90,7 +91,9 @@ def test_a_record_of_no_picture_or_no_points_is_named_in_one_line(
         scripts.run(lambda positional: decode(annotation, size=size), '')
     assert stopped.value.code == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert re.search(r"^error: faulty record skirt/it's\[1\]\.jpg: .*" + told, line)
+    assert re.search(
+        r"^error: faulty record skirt/it's\[1\]\.jpg of category skirt: .*" + told, line
+    )
 
 
 def test_box_round_trip():
@@ -192,7 +195,7 @@ def test_a_shard_that_fails_leaves_nothing(tmp_path):
 
 def test_a_shard_replaces_the_old_one_only_when_complete(tmp_path):
     path = records.shard_path(str(tmp_path), 'skirt', 0, 1)
-    (tmp_path / 'skirt-00000-of-00001.tfrecord.partial').write_bytes(b'left by a killed run')
+    (tmp_path / f'skirt-00000-of-00001.tfrecord.{os.getpid()}.partial').write_bytes(b'half')
     for content in (b'old', b'new'):
         with records.shard_writer(path) as write:
             write(content)

@@ -13,12 +13,14 @@ from absl import logging
 
 from config import UserError
 from preprocessing.files import remove_tree
+from utility.checkpoints import bundles
 
 
 def candidates(folder: str) -> list[str]:
     """Prefixes of the checkpoints of a folder, whole or not, the newest first.
 
-    Those that the folder's `checkpoint` file lists come in its order, before all others.
+    Those that the folder's `checkpoint` file lists come in its order, before all others. Of what it
+    lists the names count and not the folders: a run may have been moved, or the file forged.
     """
     import tensorflow as tf
 
@@ -34,6 +36,11 @@ def candidates(folder: str) -> list[str]:
 
 
 def _listed(folder: str) -> list[str]:
+    """The prefixes in a folder that its `checkpoint` file names, the newest first."""
+    return [os.path.join(folder, os.path.basename(path)) for path in _paths_listed(folder)]
+
+
+def _paths_listed(folder: str) -> list[str]:
     """What the `checkpoint` file of a folder lists, the newest first; nothing if it is broken."""
     import tensorflow as tf
 
@@ -46,6 +53,18 @@ def _listed(folder: str) -> list[str]:
     return [state.model_checkpoint_path, *reversed(state.all_model_checkpoint_paths)]
 
 
+def newest(folder: str) -> str | None:
+    """The checkpoint that a training saved last in a folder, whole or not; None without any.
+
+    As tf.train.latest_checkpoint, which takes the path of the folder for a pattern, and follows
+    the `checkpoint` file out of it.
+    """
+    import tensorflow as tf
+
+    listed = _listed(folder)[:1]
+    return listed[0] if listed and tf.io.gfile.exists(f'{listed[0]}.index') else None
+
+
 def problem(prefix: str) -> str | None:
     """Why a checkpoint cannot be read in full, or None.
 
@@ -54,7 +73,7 @@ def problem(prefix: str) -> str | None:
     import tensorflow as tf
 
     try:
-        reader = tf.train.load_checkpoint(prefix)
+        reader = bundles.reader(prefix)
         for name in reader.get_variable_to_shape_map():
             reader.get_tensor(name)
     except (tf.errors.OpError, RuntimeError, ValueError, IndexError) as error:
@@ -104,13 +123,19 @@ def recover(folder: str, is_alone: bool = True) -> None:
         raise UserError(f'{error}; bring one back, or remove the folder to start anew') from error
     if is_alone:
         _remove_leftovers(folder)
-    if prefix is None or _listed(folder)[:1] == [prefix]:
+    if prefix is None or _leads_to(folder, prefix):
         return
     known = candidates(folder)
     # Relative, so that the folder may be moved.
     names = [os.path.basename(one) for one in known[known.index(prefix) :]]
     tf.compat.v1.train.update_checkpoint_state(folder, names[0], names[::-1])
     logging.warning('%s goes on from %s', folder, prefix)
+
+
+def _leads_to(folder: str, prefix: str) -> bool:
+    """Whether TensorFlow, which takes the paths of the `checkpoint` file as they are, agrees."""
+    listed = _paths_listed(folder)[:1]
+    return listed == [prefix] and os.path.dirname(listed[0]) == folder.rstrip('/')
 
 
 def _remove_leftovers(folder: str) -> None:

@@ -16,7 +16,7 @@ from absl import logging
 
 from config import EXPERIMENT_FILE, Experiment, UserError
 from preprocessing import datasets
-from preprocessing.files import read_bytes, write_bytes
+from preprocessing.files import folders_in, read_bytes, write_bytes
 from preprocessing.schema import KeypointSchema
 from utility.checkpoints import snapshots, variables
 
@@ -34,11 +34,10 @@ def load_experiment(folder: str) -> Experiment:
     path = os.path.join(folder, EXPERIMENT_FILE)
     if not tf.io.gfile.exists(path):
         raise UserError(f'{folder!r} is not a run: no {EXPERIMENT_FILE} in it')
-    with tf.io.gfile.GFile(path) as file:
-        try:
-            return Experiment.from_json(file.read())
-        except ValueError as error:
-            raise UserError(f'{path}: {error}') from error
+    try:
+        return Experiment.from_json(read_bytes(path).decode())
+    except (ValueError, RecursionError) as error:
+        raise UserError(f'{path}: {error}') from error
 
 
 def keep_experiment(
@@ -144,8 +143,9 @@ def networks(run_dir: str) -> dict[str, str]:
     if tf.io.gfile.exists(os.path.join(run_dir, EXPERIMENT_FILE)):
         return {load_experiment(run_dir).data.category: run_dir}
     found: dict[str, str] = {}
-    for path in sorted(tf.io.gfile.glob(os.path.join(run_dir, '*', EXPERIMENT_FILE))):
-        folder = os.path.dirname(path)
+    for folder in folders_in(run_dir):
+        if not tf.io.gfile.exists(os.path.join(folder, EXPERIMENT_FILE)):
+            continue
         category = load_experiment(folder).data.category
         if category in found:
             raise UserError(

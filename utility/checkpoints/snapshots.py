@@ -48,7 +48,7 @@ def newest_step(folder: str) -> int:
 
 def evaluated(folder: str, step: int) -> str:
     """The checkpoint that the evaluation at `step` measured: averaged weights if there were any."""
-    averaged = tf.train.latest_checkpoint(os.path.join(folder, AVERAGED))
+    averaged = files.newest(os.path.join(folder, AVERAGED))
     if averaged and step_of(averaged) == step:
         return averaged
     return os.path.join(folder, f'model.ckpt-{step}')
@@ -71,7 +71,7 @@ def read_weights(prefix: str) -> dict[str, np.ndarray]:
 def replace(folder: str, step: int, weights: Mapping[str, np.ndarray]) -> str:
     """Makes a checkpoint of the weights the only one of the folder; returns its prefix."""
     tf.io.gfile.makedirs(folder)
-    current = tf.train.latest_checkpoint(folder) or ''
+    current = files.newest(folder) or ''
     stem = next(s for s in _STEMS if os.path.basename(current) != f'{s}-{step}')
     name = f'{stem}-{step}'
     prefix = os.path.join(folder, name)
@@ -87,7 +87,7 @@ def replace(folder: str, step: int, weights: Mapping[str, np.ndarray]) -> str:
 
 def holds(folder: str, step: int, weights: Mapping[str, np.ndarray]) -> bool:
     """Whether the checkpoint of the folder is of this step and has exactly these weights."""
-    current = tf.train.latest_checkpoint(folder)
+    current = files.newest(folder)
     if not current or step_of(current) != step:
         return False
     try:

@@ -14,7 +14,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 import numpy as np
 
 from config import EXPERIMENT_FILE, UserError
-from utility.checkpoints import files
+from preprocessing.files import folders_in
+from utility.checkpoints import bundles, files
 
 # The last layers of every head: they depend on the schema, all others do not.
 HEATMAP_LAYERS = 'head/heatmaps'
@@ -107,8 +108,9 @@ def resolve(path: str) -> str:
         newest = files.usable(path)
         if newest is None:
             # A run keeps its networks in folders of their own.
-            inner = sorted(tf.io.gfile.glob(os.path.join(path, '*', 'checkpoint')))
-            hint = f'; there is {", ".join(map(os.path.dirname, inner))}' if inner else ''
+            folders = folders_in(path)
+            inner = [p for p in folders if tf.io.gfile.exists(os.path.join(p, 'checkpoint'))]
+            hint = f'; there is {", ".join(inner)}' if inner else ''
             raise UserError(f'{path!r} holds no checkpoint{hint}')
         return newest
     if not tf.io.gfile.exists(path + '.index'):
@@ -127,13 +129,31 @@ def open_checkpoint(path: str):
     Raises:
         UserError: There is none, or it is damaged.
     """
+    prefix = resolve(path)
+    return bundles.reader(prefix), prefix
+
+
+def check_finite(path: str) -> None:
+    """Refuses weights that are not finite, which would make every prediction nonsense.
+
+    Raises:
+        UserError: There are some; names the first variable. Or the checkpoint is damaged.
+    """
     import tensorflow as tf
 
-    prefix = resolve(path)
+    reader, prefix = open_checkpoint(path)
+    wrong = []
     try:
-        return tf.train.load_checkpoint(prefix), prefix
-    except (tf.errors.OpError, RuntimeError) as error:
+        for name, dtype in sorted(reader.get_variable_to_dtype_map().items()):
+            if dtype.is_floating and not is_state(name):
+                values = np.asarray(reader.get_tensor(name), np.float32)
+                if not np.isfinite(values).all():
+                    wrong.append(name)
+    except (tf.errors.OpError, RuntimeError, IndexError) as error:
         raise UserError(f'{prefix!r} is not a readable checkpoint: {error}') from error
+    if wrong:
+        more = f' and {len(wrong) - 1} more' if len(wrong) > 1 else ''
+        raise UserError(f'{prefix!r} holds weights that are not finite: {wrong[0]}{more}')
 
 
 def save(prefix: str, tensors: Mapping[str, np.ndarray]) -> None:
@@ -220,6 +240,7 @@ def check_fit(path: str, variables: Sequence) -> None:
         UserError: The checkpoint lacks a variable or has it in another shape, or is not readable.
     """
     weights = own_weights(path) or Weights(path, 'nobody', {})
+    check_finite(path)
     own = {variable_name(v): v for v in network_variables(variables)}
     report = compare(weights, list(own.values()))
     differing = sorted(report.mismatched + report.missing)
@@ -256,7 +277,7 @@ def apply_warm_start(report: WarmStart, variables: Sequence) -> None:
 
     names = {variable_name(v): v for v in variables}
     tf.compat.v1.train.init_from_checkpoint(
-        report.weights.checkpoint, {n: names[n] for n in report.restored}
+        bundles.literal(report.weights.checkpoint), {n: names[n] for n in report.restored}
     )
 
 

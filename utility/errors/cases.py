@@ -121,7 +121,8 @@ def read_images(
     """
     import tensorflow as tf
 
-    from preprocessing import records
+    from preprocessing import faults, records
+    from preprocessing.conversion import integrity
 
     keys = zip(case.answers.categories.tolist(), case.image_ids.tolist())
     row_of = {key: row for row, key in enumerate(keys)}
@@ -129,7 +130,8 @@ def read_images(
     total = records.count_records(data_dir)
     files = records.record_files(records.split_patterns(data_dir, 'all'))
     examples = records.decoded(tf.data.TFRecordDataset(files), case.schema).as_numpy_iterator()
-    for example in track(examples, total, 'reading pictures'):
+    integrity.check_split(data_dir, 'all')
+    for example in faults.named(track(examples, total, 'reading pictures'), files, case.schema):
         row = row_of.get((example['category'].decode(), example['image_id'].decode()))
         if row is None:
             continue

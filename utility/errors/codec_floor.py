@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
-from preprocessing import geometry, records
+from preprocessing import faults, geometry, records
 from preprocessing.input_fn import PARALLEL_CALLS
 from preprocessing.ops.op_string import apply_ops
 from preprocessing.ops.registry import EDGE_TOLERANCE
@@ -116,7 +116,8 @@ def crop_matrices(
     """
     experiment = network.experiment
     ops = predictor.pass_ops(experiment, is_second=boxes is not None)
-    dataset = tf.data.TFRecordDataset(records.record_files(patterns))
+    paths = records.record_files(patterns)
+    dataset = tf.data.TFRecordDataset(paths)
     # Without boxes each record has its own, which the ops of the first pass do not ask for.
     rows = tf.data.Dataset.from_tensor_slices(
         np.zeros([1, 4], np.float32) if boxes is None else np.asarray(boxes, np.float32)
@@ -132,4 +133,5 @@ def crop_matrices(
         return apply_ops(ops, network.full_schema, example, tf.constant([0, 0]))['to_crop']
 
     dataset = tf.data.Dataset.zip((dataset, rows)).map(matrix, PARALLEL_CALLS)
-    return np.stack(list(dataset.as_numpy_iterator()))
+    with faults.explained(paths, network.full_schema):
+        return np.stack(list(dataset.as_numpy_iterator()))

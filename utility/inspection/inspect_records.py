@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import array
 import collections
+import contextlib
 import dataclasses
 import functools
 import json
@@ -21,7 +22,7 @@ import tensorflow as tf
 from config import UserError
 from preprocessing import records, rendering
 from preprocessing.conversion.screening import Track
-from preprocessing.files import write_bytes
+from preprocessing.files import folders_in, write_bytes
 from preprocessing.ops import op_string
 from preprocessing.schema import KeypointSchema
 from utility.visualization.draw import DrawStyle, contact_sheet, draw_keypoints, write_image
@@ -83,11 +84,9 @@ def inspect(settings: Settings, track: Track) -> dict[str, Any]:
     schema = records.schema_of(info)
     expected = {name: split['records'] for name, split in info['splits'].items()}
     # All there are: those of a split that dataset.json does not know come last.
-    pattern = records.split_patterns(posixpath.join(settings.records_dir, '*'), 'all')
     rank = {name: number for number, name in enumerate(expected)}
-    files = sorted(
-        tf.io.gfile.glob(pattern), key=lambda path: (rank.get(_split_of(path), len(rank)), path)
-    )
+    files = _all_files(settings.records_dir)
+    files.sort(key=lambda path: (rank.get(_split_of(path), len(rank)), path))
     total = sum(sum(counts.values()) for counts in expected.values())
     tally = Tally(schema, (n for n, split in info['splits'].items() if split.get('labelled')))
     rows = _measured(files, schema, settings.num_images, total)
@@ -106,6 +105,15 @@ def inspect(settings: Settings, track: Track) -> dict[str, Any]:
     text = json.dumps(report, indent=2) + '\n'
     write_bytes(posixpath.join(settings.output_dir, REPORT_FILE), text.encode())
     return report
+
+
+def _all_files(records_dir: str) -> list[str]:
+    """The files of all splits that there are, whether dataset.json knows them or not."""
+    found = []
+    for folder in folders_in(records_dir):
+        with contextlib.suppress(UserError):  # there are none
+            found += records.record_files(records.split_patterns(folder, 'all'))
+    return found
 
 
 def differences(found: Counts, expected: Counts) -> list[str]:

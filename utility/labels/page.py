@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from preprocessing import records
+from preprocessing import faults, records
 from preprocessing.conversion import images
 from preprocessing.schema import KeypointSchema
 from preprocessing.tables import KeypointTable
@@ -110,7 +110,7 @@ def _images(audit: Audit, files: Sequence[str]) -> Iterator[tuple[int, html_page
     wanted: dict[bytes, list[int]] = {}
     for number, one in enumerate(audit.shown):
         wanted.setdefault(audit.table.image_ids[one.row].encode(), []).append(number)
-    for example in _examples(files, audit.schema, wanted):
+    for example in faults.named(_examples(files, audit.schema, wanted), files, audit.schema):
         image = None
         for number in wanted[example['image_id']]:
             one = audit.shown[number]

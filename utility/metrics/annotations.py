@@ -8,7 +8,8 @@ import numpy as np
 import tensorflow as tf
 
 from config import UserError
-from preprocessing import records
+from preprocessing import faults, records
+from preprocessing.conversion import integrity
 from preprocessing.schema import KeypointSchema
 from preprocessing.tables import KeypointTable
 
@@ -32,11 +33,10 @@ def annotations_of(split_dir: str, schema: KeypointSchema) -> tuple[KeypointTabl
     keys = ('image_id', 'category', 'keypoints', 'visibility', 'image_size', 'box')
     files = records.record_files(records.split_patterns(split_dir, 'all'))
     examples = records.decoded(tf.data.TFRecordDataset(files), schema)
-    batches = list(
-        examples.map(lambda example: {key: example[key] for key in keys})
-        .batch(_PICTURES_AT_A_TIME)
-        .as_numpy_iterator()
-    )
+    chosen = examples.map(lambda example: {key: example[key] for key in keys})
+    integrity.check_split(split_dir, 'all')
+    with faults.explained(files, schema):
+        batches = list(chosen.batch(_PICTURES_AT_A_TIME).as_numpy_iterator())
     columns = {key: np.concatenate([batch[key] for batch in batches]) for key in keys}
     order = np.argsort(columns['category'].astype(str), kind='stable')
     columns = {key: values[order] for key, values in columns.items()}

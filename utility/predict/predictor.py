@@ -14,12 +14,13 @@ from absl import logging
 
 from config import Experiment, UserError
 from nets import precision
-from preprocessing import make_input_fn, records
+from preprocessing import faults, make_input_fn, records
+from preprocessing.conversion import integrity
 from preprocessing.conversion.images import DecodedImage
 from preprocessing.datasets import Annotation
 from preprocessing.schema import KeypointSchema
 from preprocessing.tables import KeypointTable
-from utility.checkpoints import choice, runs, trained_records, variables
+from utility.checkpoints import bundles, choice, runs, trained_records, variables
 from utility.command_line import environment
 from utility.command_line.progress import track
 from utility.predict import fusion
@@ -101,7 +102,10 @@ def predict_split(
     for networks, categories in chosen:
         files = records.split_patterns(split_dir, ','.join(categories))
         count = sum(counts[c] for c in categories)
-        parts.append(_predict(networks, files, count, options, on_row))
+        integrity.check_split(split_dir, ','.join(categories))
+        paths = records.record_files(files)
+        with faults.explained(paths, networks[0].full_schema):
+            parts.append(_predict(networks, paths, count, options, on_row))
     joined = Predictions(*map(np.concatenate, zip(*map(_arrays, parts))))
     order = np.argsort(joined.categories.astype(str), kind='stable')
     return Predictions(*(values[order] for values in _arrays(joined)))
@@ -159,7 +163,7 @@ def predict_images(
                     name, category = image_ids[row], categories[row]
                     box = boxes[row] if boxes is not None else None
                     annotation = Annotation(name, name, category, nowhere, absent, box)
-                    jpeg, size, _ = pictures[row]
+                    jpeg, size = pictures[row][:2]
                     write(records.encode_example(jpeg, annotation, size))
             parts.append(_arrays(_predict(networks, [path], len(chosen), options)))
             rows.append(chosen)
@@ -243,7 +247,10 @@ def _rows(network: fusion.TrainedNetwork, files, options, heatmap_size, boxes):
     )
     hooks = [_SameNetwork(network.checkpoint)]
     return functools.partial(
-        estimator.predict, input_fn, hooks=hooks, checkpoint_path=network.checkpoint
+        estimator.predict,
+        input_fn,
+        hooks=hooks,
+        checkpoint_path=bundles.literal(network.checkpoint),
     )
 
 

@@ -204,11 +204,9 @@ def _is_number(dtype: object) -> bool:
 
 
 def _open_checkpoint(path: str, resources: contextlib.ExitStack) -> _Tensors:
-    import tensorflow as tf
-
     from utility.checkpoints import variables
 
-    reader = tf.train.load_checkpoint(variables.resolve(path))
+    reader, _ = variables.open_checkpoint(path)
     dtypes = reader.get_variable_to_dtype_map()
     shapes = {
         name: tuple(shape)

@@ -106,7 +106,8 @@ def read_split(split_dir: str, schema: KeypointSchema) -> Split:
     """
     import tensorflow as tf  # here, because it takes seconds
 
-    from preprocessing import records
+    from preprocessing import faults, records
+    from preprocessing.conversion import integrity
     from preprocessing.conversion.convert import REJECTED_FILE
 
     if not records.count_records(split_dir):
@@ -117,10 +118,12 @@ def read_split(split_dir: str, schema: KeypointSchema) -> Split:
         keys = ('image_id', 'category', 'image_size')
         return decoded.map(lambda e: tuple(e[key] for key in keys)).batch(_PICTURES_AT_A_TIME)
 
-    files = records.record_files(records.split_patterns(split_dir, 'all'))
-    files = tf.data.Dataset.from_tensor_slices(files)
+    paths = records.record_files(records.split_patterns(split_dir, 'all'))
+    files = tf.data.Dataset.from_tensor_slices(paths)
     batches = files.interleave(pictures, num_parallel_calls=tf.data.AUTOTUNE).as_numpy_iterator()
-    ids, categories, sizes = map(np.concatenate, zip(*batches))
+    integrity.check_split(split_dir, 'all')
+    with faults.explained(paths, schema):
+        ids, categories, sizes = map(np.concatenate, zip(*batches))
     rejected = posixpath.join(posixpath.dirname(split_dir.rstrip('/')), REJECTED_FILE)
     text = read_bytes(rejected).decode() if tf.io.gfile.exists(rejected) else ''
     return Split(

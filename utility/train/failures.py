@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 import tensorflow as tf
 
 from config import EXPERIMENT_FILE, UserError
+from utility.checkpoints import files
 from utility.command_line.scripts import RunError
 from utility.train import guards
 
@@ -40,6 +41,7 @@ def explained(folder: str, check_records: Callable[[], None]) -> Iterator[None]:
     except tf.errors.InvalidArgumentError as error:
         message = guards.stopped(error)
         if message is None:
+            check_records()
             raise
         raise RunError(f'{message}; {_going_on(folder)}. {_CAUSES}') from error
     except _OF_RECORDS:
@@ -69,5 +71,5 @@ def _removed_told(folder: str) -> Iterator[None]:
 
 
 def _going_on(folder: str) -> str:
-    newest = tf.train.latest_checkpoint(folder)
+    newest = files.newest(folder)
     return f'nothing was saved since {newest}' if newest else 'nothing was saved'

@@ -13,6 +13,7 @@ from nets import HEADS, build_network
 from nets.precision import Compute
 from preprocessing.ops import op_string
 from preprocessing.schema import KeypointSchema
+from utility.checkpoints import files
 from utility.checkpoints import variables as checkpoints
 from utility.codecs.heatmaps import codec_of
 from utility.losses import heatmap_loss
@@ -98,7 +99,7 @@ def _spec(task: Task, features, labels, mode: str, model_dir: str):
     if mode == tf.estimator.ModeKeys.EVAL:
         return _eval_spec(task, features, loss, error, shown)
     # A run that has a checkpoint of its own goes on from there.
-    if task.has_start and not tf.train.latest_checkpoint(model_dir):
+    if task.has_start and not files.newest(model_dir):
         _start(task, network)
     # By the evaluations so far; this graph is made anew after each.
     drops = plateau.drops_so_far(task.experiment.schedule, model_dir)
@@ -254,7 +255,7 @@ def loss_scale_of(precision: str, model_dir: str) -> loss_scaling.LossScale | No
     """
     if precision != 'float16':
         return None
-    newest = tf.train.latest_checkpoint(model_dir) if model_dir else None
+    newest = files.newest(model_dir) if model_dir else None
     if newest and not any(
         n.startswith(loss_scaling.SCOPE) for n, _, _ in checkpoints.list_variables(newest)
     ):

@@ -86,9 +86,12 @@ def train(experiment: Experiment, options: RunOptions) -> None:
 def _train_all(experiment: Experiment, options: RunOptions, keep_log_in) -> None:
     """As `train`; calls keep_log_in(model_dir) when nothing is wrong with what was asked for."""
     from preprocessing import training_data
-    from utility.checkpoints import files
+    from utility.checkpoints import bundles, files
     from utility.distribute import strategies
 
+    problem = bundles.path_problem(options.model_dir)
+    if problem:
+        raise UserError(f'--model_dir={options.model_dir}: {problem}; give another name')
     if options.is_rehearsal:
         strategies.check_rehearsal(options.strategy)
     # First, because a strategy must be made before anything else of TensorFlow runs.

@@ -475,6 +475,7 @@ def test_few_pictures_say_nothing(tmp_path):
         (text_of(GOOD).replace('skirt', 's\u00e9', 1).encode('latin-1'), 'not UTF-8 text'),
         (text_of(GOOD[:5]).encode() + b'"open,skirt\n', 'not CSV from here on'),
         (text_of(GOOD).encode() + b'x' * 200_000, 'not CSV from here on'),
+        (gzip.compress(bytes(5 << 20), mtime=0), 'larger than any submission'),
         (text_of([]).encode(), 'no rows below the header'),
         (b'image_id,neckline_left\n1.jpg,3_3_1\n', 'columns are missing'),
         (b'<html>\n<body>not found</body>\n</html>\n', 'there is no header'),
