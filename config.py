@@ -68,6 +68,16 @@ class Registry:
         return sorted(self._entries)
 
 
+# The largest that make sense, far above what is used. Beyond, a process hangs or takes all memory.
+MAX_SIDE = 4096  # px of pictures, cells of heat maps
+MAX_BATCH = 4096  # pictures a step and replica
+MAX_BUFFER = 1_000_000  # records to shuffle from: some 100 GB
+MAX_EPOCHS = 100_000
+MAX_STEPS = 10**9
+MAX_OPTION = 16_384  # any number in the options of a network, such as channels
+MAX_SEED = 2**53  # what JSON keeps exactly
+
+
 # What a value must be, in words, and the test of it: arguments of `check` and `require`.
 POSITIVE = ('positive', lambda value: value > 0)
 NOT_NEGATIVE = ('not negative', lambda value: value >= 0)
@@ -75,7 +85,8 @@ NOT_NEGATIVE = ('not negative', lambda value: value >= 0)
 
 def unknown(kind: str, key: str, name: str, known: Iterable[str]) -> UserError:
     """The error for a `name` that is not among those known, with the closest that is."""
-    close = difflib.get_close_matches(name, known, n=1)
+    known = list(known)
+    close = difflib.get_close_matches(str(name), known, n=1)
     hint = f'; did you mean {close[0]!r}?' if close else ''
     return UserError(f'unknown {kind} {key!r}; there are: {", ".join(sorted(known))}{hint}')
 
@@ -87,7 +98,12 @@ def one_of(values: Sequence[Any]) -> tuple[str, Callable[[Any], bool]]:
 
 def within(low: float, high: float) -> tuple[str, Callable[[Any], bool]]:
     """Like POSITIVE, of a number between these two or equal to one."""
-    return f'from {low:g} to {high:g}', lambda value: low <= value <= high
+    return f'from {low:,.12g} to {high:,.12g}', lambda value: low <= value <= high
+
+
+def at_most(high: float) -> tuple[str, Callable[[Any], bool]]:
+    """Like POSITIVE, of a number up to this one."""
+    return f'at most {high:,.12g}', lambda value: value <= high
 
 
 def multiple_of(number: int) -> tuple[str, Callable[[Any], bool]]:
@@ -124,6 +140,13 @@ def require(config: Any, section: str, allowed: str, test: Callable[[Any], bool]
         check(section, name, getattr(config, name), allowed, test_all)
 
 
+def _is_small(value: Any) -> bool:
+    """Whether no number in it, however nested, is beyond MAX_OPTION."""
+    if isinstance(value, (list, tuple)):
+        return all(map(_is_small, value))
+    return not isinstance(value, (int, float)) or abs(value) <= MAX_OPTION
+
+
 def flatten(values: Any, key: str = '') -> dict[str, Any]:
     """Nested mappings as one, with dotted keys; an empty mapping is a value."""
     if not isinstance(values, Mapping) or not values:
@@ -132,11 +155,29 @@ def flatten(values: Any, key: str = '') -> dict[str, Any]:
     return {inner: value for part in parts for inner, value in part.items()}
 
 
+# Python's parser is made for programs: nested deep enough, a text ends the process.
+_MAX_LITERAL = 2000  # characters
+
+
+def parsed_literal(text: str | ast.AST) -> Any:
+    """The value of a Python literal, as text or parsed.
+
+    Raises:
+        ValueError: It is none, or longer than any that makes sense.
+    """
+    if isinstance(text, str) and len(text) > _MAX_LITERAL:
+        raise ValueError(f'{len(text)} characters; at most {_MAX_LITERAL} are read')
+    try:
+        return ast.literal_eval(text)
+    except (SyntaxError, TypeError, MemoryError, RecursionError) as error:
+        raise ValueError(f'{type(error).__name__}: {error}') from error
+
+
 def literal(text: str) -> Any:
     """The value that a text stands for: a Python literal, true, false, none, or the text itself."""
     try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
+        return parsed_literal(text)
+    except ValueError:
         return {'true': True, 'false': False, 'none': None}.get(text.lower(), text)
 
 
@@ -180,7 +221,7 @@ def from_values(cls: type, values: Any, prefix: str) -> Any:
     types = typing.get_type_hints(cls)
     for name in values:
         if name not in types:
-            raise unknown('setting', prefix + name, name, types)
+            raise unknown('setting', f'{prefix}{name}', name, types)
     return cls(**{n: _typed(v, types[n], prefix + n) for n, v in values.items()})
 
 
@@ -232,8 +273,12 @@ class NetworkConfig:
     heatmap_stride: int = 4
 
     def __post_init__(self):
-        require(self, 'network.', *POSITIVE, 'image_size', 'heatmap_size', 'std', 'norm_groups')
-        require(self, 'network.', *POSITIVE, 'heatmap_stride')
+        require(self, 'network.', *POSITIVE, 'std')
+        sizes = ('image_size', 'heatmap_size', 'norm_groups', 'heatmap_stride')
+        require(self, 'network.', *within(1, MAX_SIDE), *sizes)
+        for name in ('backbone_options', 'head_options'):
+            for key, value in flatten(getattr(self, name), f'network.{name}').items():
+                check('', key, value, f'without numbers beyond {MAX_OPTION}', _is_small)
         for name in ('norm', 'norm_of_head'):
             if 'sync' in getattr(self, name):
                 raise UserError(_NO_SYNCHRONISED_NORM)
@@ -284,7 +329,8 @@ class DataConfig:
     shuffle_buffer: int = 2000
 
     def __post_init__(self):
-        require(self, 'data.', *POSITIVE, 'batch_size', 'shuffle_buffer')
+        require(self, 'data.', *within(1, MAX_BATCH), 'batch_size')
+        require(self, 'data.', *within(1, MAX_BUFFER), 'shuffle_buffer')
         require(self, 'data.', *within(0, 1), 'late_from')
 
 
@@ -390,7 +436,8 @@ class OptimizerConfig:
 
     def __post_init__(self):
         section = 'optimizer.'
-        require(self, section, *POSITIVE, 'learning_rate', 'epsilon', 'accumulate')
+        require(self, section, *POSITIVE, 'learning_rate', 'epsilon')
+        require(self, section, *within(1, MAX_BATCH), 'accumulate')
         require(self, section, *NOT_NEGATIVE, 'weight_decay', 'clip_norm', 'lookahead_steps')
         require(self, section, *_BELOW_ONE, 'momentum', 'beta_2')
         require(self, section, *_SHARE, 'lookahead_alpha')
@@ -552,6 +599,7 @@ class FinetuneConfig:
     heatmap_layers: str = 'copied'
 
     def __post_init__(self):
+        require(self, 'finetune.', *at_most(MAX_EPOCHS), 'epochs')
         require(self, 'finetune.', *POSITIVE, 'epochs', 'learning_rate_factor')
         require(self, 'finetune.', *one_of(('copied', 'fresh')), 'heatmap_layers')
 
@@ -586,7 +634,10 @@ class Experiment:
     starts_from: str = ''
 
     def __post_init__(self):
-        require(self, '', *POSITIVE, 'epochs', 'evaluations', 'epochs_per_eval')
+        require(self, '', *POSITIVE, 'epochs', 'epochs_per_eval')
+        require(self, '', *at_most(MAX_EPOCHS), 'epochs')
+        require(self, '', *within(1, MAX_EPOCHS), 'evaluations')
+        require(self, '', *within(-MAX_SEED, MAX_SEED), 'seed')
         require(self, '', *one_of(('', 'all')), 'starts_from')
 
     def resolved_ops(self, ops: str) -> str:
@@ -619,7 +670,11 @@ class Experiment:
     @classmethod
     def from_json(cls, text: str) -> Experiment:
         """Inverse of to_json; unknown keys and wrong types are errors, absent keys are defaults."""
-        return from_values(cls, json.loads(text), '')
+        try:
+            values = json.loads(text)
+        except RecursionError as error:
+            raise UserError('nested without end') from error
+        return from_values(cls, values, '')
 
     def differences(self, other: Experiment) -> list[str]:
         """One line, 'key: here / there', for each field that differs."""

@@ -152,6 +152,10 @@ def written_whole(path: str | os.PathLike, rewrites: bool = False) -> Iterator[s
             os.close(os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
             yield partial
             os.replace(partial, local)
+        except OSError as error:
+            if error.filename is None:  # a full disk does not say which file it was
+                error.filename = local
+            raise
         finally:
             Path(partial).unlink(missing_ok=True)
 

@@ -37,7 +37,7 @@ def _value(experiment: Experiment, key: str):
     return value
 
 
-positive = st.floats(1e-6, 1e6)
+positive = st.floats(1e-6, 1e5)
 sizes = st.integers(1, 2048)
 words = st.text(st.characters(min_codepoint=32), max_size=20).map(str.strip)
 overrides = st.one_of(
@@ -352,3 +352,38 @@ def test_heat_maps_and_sigmas_follow_the_size_of_the_picture():
     assert DEFAULT.loss.sigmas_on(DEFAULT.network.map_size) == (4.0,)
     chosen = small.override('network.heatmap_size=24,32', 'loss.sigmas=1.5')
     assert (chosen.network.map_size, chosen.loss.sigmas_on((24, 32))) == ((24, 32), (1.5,))
+
+
+@pytest.mark.parametrize(
+    ('assignment', 'message'),
+    [
+        ('network.head_options={[]: 1}', 'must be of type'),
+        ('network={1: 2}', "unknown setting 'network.1'"),
+        ('network.backbone_options={1: {2: 3}, "a": {[1]: 2}}', 'must be of type'),
+        (f'seed={"-" * 100_000}1', 'seed='),
+        (f'seed={"-" * 1500}1', 'seed='),
+        (f'seed={"(" * 1500}', 'must be of type int'),
+        (f'epochs={"9" * 1900}', 'must be of type float'),
+        ('data.shuffle_buffer=9223372036854775807', 'must be from 1 to 1,000,000'),
+        ('data.batch_size=1000000', 'must be from 1 to 4,096'),
+        ('epochs=1e12', 'must be at most 100,000'),
+        ('finetune.epochs=1e12', 'must be at most 100,000'),
+        ('evaluations=1000000000', 'must be from 1 to 100,000'),
+        ('network.image_size=100000,100000', 'must be from 1 to 4,096'),
+        ('network.heatmap_size=100000,64', 'must be from 1 to 4,096'),
+        ('network.backbone_options.width=100000', 'without numbers beyond 16384'),
+        ('network.head_options={"a": [1, [2, 1e9]]}', 'without numbers beyond 16384'),
+        ('optimizer.accumulate=1000000', 'must be from 1 to 4,096'),
+        ('seed=18446744073709551616', 'must be from '),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused_in_a_sentence(assignment, message):
+    with pytest.raises(config.UserError) as refused:
+        DEFAULT.override(assignment)
+    assert message in str(refused.value)
+
+
+@pytest.mark.parametrize('text', ['[' * 100_000, '{"a":' * 100_000, '[]', '"x"', '{"network": 3}'])
+def test_json_that_is_no_experiment_is_refused(text):
+    with pytest.raises(ValueError, match='.'):
+        Experiment.from_json(text)

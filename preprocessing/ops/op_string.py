@@ -16,11 +16,12 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from config import UserError
+from config import UserError, parsed_literal
 from preprocessing import rendering
 from preprocessing.ops.registry import OPS, Example, Op, Stage, own_seed
 from preprocessing.schema import KeypointSchema
 
+_MAX_LENGTH = 2000  # characters; Python's parser is made for programs
 # What pixel ops may look at, beside the image.
 SEEN_BY_PIXEL_OPS = ('keypoints', 'visibility', 'to_crop')
 # What `painted` needs beside that.
@@ -37,6 +38,8 @@ def parse_ops(ops: str) -> list[tuple[Stage, Op]]:
         UserError: An op is unknown, has bad arguments or is out of place; names it and what is
             allowed.
     """
+    if len(ops) > _MAX_LENGTH:
+        raise UserError(f'an op string of {len(ops)} characters; at most {_MAX_LENGTH} are read')
     texts = [text.strip() for text in ops.split('|')]
     parsed = [_parse_op(text) for text in texts]
     stages = [stage for stage, _ in parsed]
@@ -63,7 +66,7 @@ def _parse_op(text: str) -> tuple[Stage, Op]:
     try:
         bound = signature.bind(*arguments, **keywords)
         return factory.stage, factory(*bound.args, **bound.kwargs)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, ArithmeticError) as error:
         raise UserError(f'op {text!r}: {error}; use {usage}') from error
 
 
@@ -72,9 +75,9 @@ def _parse_call(text: str) -> tuple[Callable[..., Op], list[Any], dict[str, Any]
     try:
         node = ast.parse(text, mode='eval').body
         call = node if isinstance(node, ast.Call) else ast.Call(node, [], [])
-        arguments = [ast.literal_eval(value) for value in call.args]
-        keywords = {keyword.arg: ast.literal_eval(keyword.value) for keyword in call.keywords}
-    except (SyntaxError, ValueError) as error:
+        arguments = [parsed_literal(value) for value in call.args]
+        keywords = {keyword.arg: parsed_literal(keyword.value) for keyword in call.keywords}
+    except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
         raise UserError(f'op {text!r}: must look like name or name(1, key=0.5)') from error
     well_formed = isinstance(call.func, ast.Name) and None not in keywords
     if not well_formed or len(keywords) < len(call.keywords):

@@ -10,20 +10,24 @@ import csv
 import io
 from collections.abc import Iterable, Mapping
 
+from absl import logging
+
 from config import UserError
 from preprocessing import files
 
 STEP = 'step'
+_SHOWN = 5  # numbers of lines in a message
 
 Row = Mapping[str, float]
 
 
-def read(path: str, up_to: int | None = None) -> dict[int, dict[str, float]]:
+def read(path: str, up_to: int | None = None, skips: bool = False) -> dict[int, dict[str, float]]:
     """Step -> name -> number, in the order of the steps; empty where there is no file.
 
     Args:
         path: Of the table.
         up_to: The last step asked for; None: all.
+        skips: Whether lines that are damaged are left out, with a warning.
 
     Raises:
         UserError: The file is no such table.
@@ -32,15 +36,42 @@ def read(path: str, up_to: int | None = None) -> dict[int, dict[str, float]]:
 
     if not tf.io.gfile.exists(path):
         return {}
-    rows = {}
-    try:
-        text = files.read_bytes(path).decode()
-        for cells in csv.DictReader(io.StringIO(text[: text.rfind('\n') + 1]), strict=True):
-            step = int(cells.pop(STEP))
-            rows[step] = {name: float(cell) for name, cell in cells.items() if cell != ''}
-    except (KeyError, TypeError, ValueError, csv.Error) as error:
-        raise UserError(f'{path}: not a table of numbers by step: {error!r}') from error
+    # What a killed process left of its last line has no end.
+    first, *lines = files.read_bytes(path).split(b'\n')[:-1] or [b'']
+    names, rows, damaged = _cells(first), {}, []
+    for number, line in enumerate(lines, 2):
+        if not line.strip():
+            continue
+        try:
+            step, row = _row(names, line)
+        except (KeyError, TypeError, ValueError, csv.Error) as error:
+            if not skips:
+                raise UserError(f'{path}: not a table of numbers by step: {error!r}') from error
+            damaged.append(number)
+        else:
+            rows[step] = row
+    if damaged:
+        told = ', '.join(map(str, damaged[:_SHOWN])) + (', ...' if len(damaged) > _SHOWN else '')
+        logging.warning('%s: %d damaged lines left out: %s', path, len(damaged), told)
     return {step: rows[step] for step in sorted(rows) if up_to is None or step <= up_to}
+
+
+def _cells(line: bytes) -> list[str]:
+    """The cells of a line; none where it is damaged."""
+    try:
+        return next(csv.reader([line.decode()], strict=True), [])
+    except (UnicodeDecodeError, csv.Error):
+        return []
+
+
+def _row(names: list[str], line: bytes) -> tuple[int, dict[str, float]]:
+    """The step and the numbers of a line. Raises ValueError or KeyError where it has none."""
+    cells = _cells(line.rstrip(b'\r'))
+    if len(cells) != len(names):
+        raise ValueError(f'{len(cells)} cells, not {len(names)}')
+    row = dict(zip(names, cells))
+    step = int(row.pop(STEP))
+    return step, {name: float(cell) for name, cell in row.items() if cell != ''}
 
 
 def write(path: str, rows: Mapping[int, Row], names: Iterable[str] = ()) -> None:
@@ -79,7 +110,7 @@ class GrowingTable:
     """
 
     def __init__(self, path: str, names: Iterable[str], step: int):
-        rows = read(path, up_to=step)
+        rows = read(path, up_to=step, skips=True)
         self._names = list(dict.fromkeys([*names, *(n for row in rows.values() for n in row)]))
         write(path, rows, self._names)
         self._file = files.open_to_add(path)

@@ -37,6 +37,9 @@ _WRONG_PATH = (
     NotADirectoryError,
     PermissionError,
 )
+# The same, without a class of its own: a file system that is read only, a name that is too long,
+# links in a circle, a device that is not there.
+_WRONG_PATH_NUMBERS = (errno.EROFS, errno.ENAMETOOLONG, errno.ELOOP, errno.ENXIO, errno.EISDIR)
 _WRONG_PATH_IN_TENSORFLOW = ('NotFoundError', 'PermissionDeniedError')
 # What preprocessing/faults.py tells of a record that no conversion has written.
 _FAULTY_RECORD = re.compile(r'assertion failed: \[(faulty record .*? not finite: \d+)\]', re.DOTALL)
@@ -73,6 +76,7 @@ def run(main: Callable[[list[str]], None], doc: str) -> None:
         doc: What `--help` says above the flags: the script's docstring.
     """
     interrupts = _raised_interrupts()
+    _open_streams()
     _quiet_tensorflow()
     absl_logging.use_absl_handler()
     absl_logging.get_absl_handler().setFormatter(LineFormatter())
@@ -127,6 +131,23 @@ def no_positional(positional: list[str]) -> None:
     """
     if positional:
         raise UserError(f'unexpected argument {positional[0]!r}; flags look like --name=value')
+
+
+def _open_streams() -> None:
+    """Makes standard streams that are closed lead nowhere, and those that are not write anything.
+
+    A file that is opened gets the number of a stream that is closed, and all that is printed.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free
+    for name in ('stdout', 'stderr'):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, 'w'))  # noqa: PTH123, SIM115
+        elif hasattr(getattr(sys, name), 'reconfigure'):
+            getattr(sys, name).reconfigure(errors='backslashreplace')
 
 
 def _quiet_tensorflow() -> None:
@@ -220,10 +241,15 @@ def _mistake(error: Exception) -> str | None:
     if isinstance(error, UserError):
         return str(error)
     # Readers of pictures and of gzip raise an OSError without a number on a broken file.
-    if isinstance(error, _WRONG_PATH) or (isinstance(error, OSError) and error.errno is None):
+    numbers = (None, *_WRONG_PATH_NUMBERS)
+    if isinstance(error, _WRONG_PATH) or (isinstance(error, OSError) and error.errno in numbers):
         # What is renamed has two names, of which the user knows the one that is meant.
         name = error.filename if error.filename2 is None else error.filename2
         return f'{name}: {error.strerror}' if name is not None and error.strerror else str(error)
+    if isinstance(error, UnicodeEncodeError) and re.search('[\ud800-\udfff]', error.object):
+        return f'{error.object!a}: is no UTF-8; TensorFlow opens no file of such a name'
+    if isinstance(error, ValueError) and str(error) == 'embedded null byte':
+        return 'a path holds a null byte, which no name of a file has'
     faulty = _FAULTY_RECORD.search(str(getattr(error, 'message', '')))
     if faulty:
         return re.sub(r'\\([\'"\\])', r'\1', faulty.group(1))
@@ -239,7 +265,9 @@ def _failure(error: Exception) -> str | None:
     """What to tell of a failure at run time; None if only the traceback tells it."""
     if isinstance(error, RunError):
         return str(error)
-    if not (isinstance(error, OSError) or type(error).__module__.startswith('tensorflow.')):
+    # TensorFlow's writer of events raises a RuntimeError.
+    from_system = isinstance(error, (OSError, RuntimeError))
+    if not (from_system or type(error).__module__.startswith('tensorflow.')):
         return None
     # TensorFlow gives the words and not the number, in one of many lines.
     reasons = '|'.join(map(os.strerror, _NO_SPACE))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from config import Experiment, UserError
+from config import MAX_EPOCHS, MAX_STEPS, Experiment, UserError
 from preprocessing import training_data
 from preprocessing.datasets import schema_of
 from preprocessing.schema import KeypointSchema
@@ -75,6 +75,7 @@ def make_plan(experiment: Experiment, data_dir: str, replicas: int) -> Plan:
     steps_per_epoch = num_train / (data.batch_size * replicas)
     number = optimizer.accumulate
     epochs_per_eval = experiment.epochs_per_eval or experiment.epochs / experiment.evaluations
+    _check_length(experiment.epochs, epochs_per_eval, steps_per_epoch)
     stops = evaluation_steps(experiment.epochs, epochs_per_eval, steps_per_epoch / number)
     length = Length(number * stops[-1], steps_per_epoch)
     weight_averaging.check_averaging(experiment, length)
@@ -89,6 +90,21 @@ def make_plan(experiment: Experiment, data_dir: str, replicas: int) -> Plan:
         batch_size=data.batch_size,
         accumulate=number,
     )
+
+
+def _check_length(epochs: float, epochs_per_eval: float, steps_per_epoch: float) -> None:
+    """Refuses a training that no machine ends, or one that does nothing but evaluate."""
+    if epochs * steps_per_epoch > MAX_STEPS:
+        raise UserError(
+            f'epochs={epochs:g}: {epochs * steps_per_epoch:.3g} steps; at most {MAX_STEPS:,}, '
+            f'which are {MAX_STEPS / steps_per_epoch:,.0f} epochs of these records'
+        )
+    evaluations = epochs * steps_per_epoch / max(1.0, epochs_per_eval * steps_per_epoch)
+    if evaluations > MAX_EPOCHS:
+        raise UserError(
+            f'epochs_per_eval={epochs_per_eval:g}: {evaluations:,.0f} evaluations; at most '
+            f'{MAX_EPOCHS:,}'
+        )
 
 
 def evaluation_steps(epochs: float, epochs_per_eval: float, steps_per_epoch: float) -> list[int]:

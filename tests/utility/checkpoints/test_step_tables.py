@@ -83,3 +83,14 @@ def test_a_write_that_fails_leaves_the_table_as_it_was(tmp_path):
         step_tables.write(path, {1: {'x': 2.0}, 2: None}, ['x'])
     assert step_tables.read(path) == {1: {'x': 2.0}}
     assert [file.name for file in tmp_path.iterdir()] == ['a.csv']
+
+
+@pytest.mark.parametrize('line', [b'3,nan,x', b'3,1', b'\xff\xfe', b'3,"1', b'three,1,2', b'\0'])
+def test_a_damaged_line_does_not_stop_a_training_that_goes_on(tmp_path, caplog, line):
+    path = str(tmp_path / 'metrics.csv')
+    (tmp_path / 'metrics.csv').write_bytes(b'step,loss,error\n1,2,3\n' + line + b'\n5,6,7\n')
+    with pytest.raises(ValueError, match='not a table of numbers by step'):
+        step_tables.read(path)
+    step_tables.GrowingTable(path, ['loss', 'error'], 9).close()
+    assert step_tables.read(path) == {1: {'loss': 2, 'error': 3}, 5: {'loss': 6, 'error': 7}}
+    assert f'{path}: 1 damaged lines left out: 3' in caplog.text

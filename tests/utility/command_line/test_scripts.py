@@ -285,3 +285,80 @@ def test_a_logged_error_keeps_its_traceback(run_script):
     assert done.returncode == 0
     assert 'error: bad' in done.stderr
     assert 'ZeroDivisionError' in done.stderr
+
+
+@pytest.mark.parametrize(
+    ('make', 'told'),
+    [
+        ("open('/proc/x' * 600)", 'File name too long'),
+        ("import os; os.symlink('a', 'a'); open('a')", 'a: Too many levels of symbolic links'),
+        ("raise OSError(30, 'Read-only file system', '/ro/x.csv')", '/ro/x.csv: Read-only'),
+        (r"print('\udcff', file=open('x', 'w', encoding='utf8'))", r"'\udcff': is no UTF-8"),
+        (r"open('a\0b')", 'a path holds a null byte'),
+    ],
+)
+def test_paths_that_cannot_be_are_told_in_a_line(run_script, tmp_path, make, told):
+    done = run_script(f'import os; os.chdir({str(tmp_path)!r}); {make}')
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert told in line
+
+
+@pytest.mark.parametrize('encoding', ['ascii', 'latin-1', 'utf-8'])
+def test_names_that_the_terminal_cannot_show_are_escaped(run_script, encoding):
+    done = run_script("print('衣服/blouse.jpg')", PYTHONIOENCODING=encoding)
+    assert (done.returncode, done.stderr) == (0, '')
+    shown = '衣服' if encoding == 'utf-8' else r'\u8863\u670d'
+    assert done.stdout == f'{shown}/blouse.jpg\n'
+
+
+def test_a_standard_output_that_is_closed_takes_no_file_with_it(tmp_path):
+    script = tmp_path / 'script.py'
+    body = "import os; print('lost'); file = open('out.txt', 'w'); os.write(1, b'lost')"
+    script.write_text(HEAD + MAIN.format(body))
+    done = subprocess.run(
+        ['sh', '-c', f'{sys.executable} {script} >&-'],
+        cwd=tmp_path,
+        env={**os.environ, 'PYTHONPATH': str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (done.returncode, done.stderr) == (0, '')
+    assert (tmp_path / 'out.txt').read_bytes() == b''
+
+
+def test_a_full_disk_tells_which_file_it_was(run_script, tmp_path):
+    body = (
+        'import resource\n'
+        'from preprocessing import files\n'
+        'resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n'
+        f'files.write_bytes({str(tmp_path / "out.csv")!r}, bytes(5000))'
+    )
+    done = run_script(body)
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f'error: {tmp_path}/out.csv: File too large; ')
+    assert sorted(path.name for path in tmp_path.iterdir()) == ['script.py']
+
+
+def test_events_that_cannot_be_written_tell_of_the_full_disk(run_script):
+    body = "raise RuntimeError('RESOURCE_EXHAUSTED; /logs/x/events.1; No space left on device')"
+    done = run_script(body)
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert line.startswith('error: /logs/x/events.1: No space left on device; ')
+    assert 'Traceback' in run_script("raise RuntimeError('of our own')").stderr
+
+
+def test_an_output_over_an_input_is_refused_in_every_command(run_script, tmp_path):
+    (tmp_path / 'a.csv').write_text('read')
+    body = (
+        'from preprocessing import files\n'
+        'files.read_bytes(positional[0])\n'
+        "files.write_bytes(positional[1], b'new')"
+    )
+    done = run_script(body, str(tmp_path / 'a.csv'), f'{tmp_path}/./a.csv')
+    assert (done.returncode, done.stdout) == (2, '')
+    assert 'is read by this command' in done.stderr
+    assert (tmp_path / 'a.csv').read_text() == 'read'
