@@ -7,7 +7,6 @@ its last row is not read, and goes when the table is next grown.
 from __future__ import annotations
 
 import csv
-import io
 from collections.abc import Iterable, Mapping
 
 from absl import logging
@@ -38,7 +37,7 @@ def read(path: str, up_to: int | None = None, skips: bool = False) -> dict[int, 
         return {}
     # What a killed process left of its last line has no end.
     first, *lines = files.read_bytes(path).split(b'\n')[:-1] or [b'']
-    names, rows, damaged = _cells(first), {}, []
+    names, rows, damaged = _fields(first), {}, []
     for number, line in enumerate(lines, 2):
         if not line.strip():
             continue
@@ -56,8 +55,8 @@ def read(path: str, up_to: int | None = None, skips: bool = False) -> dict[int, 
     return {step: rows[step] for step in sorted(rows) if up_to is None or step <= up_to}
 
 
-def _cells(line: bytes) -> list[str]:
-    """The cells of a line; none where it is damaged."""
+def _fields(line: bytes) -> list[str]:
+    """The fields of a line; none where it is damaged."""
     try:
         return next(csv.reader([line.decode()], strict=True), [])
     except (UnicodeDecodeError, csv.Error):
@@ -66,7 +65,7 @@ def _cells(line: bytes) -> list[str]:
 
 def _row(names: list[str], line: bytes) -> tuple[int, dict[str, float]]:
     """The step and the numbers of a line. Raises ValueError or KeyError where it has none."""
-    cells = _cells(line.rstrip(b'\r'))
+    cells = _fields(line.rstrip(b'\r'))
     if len(cells) != len(names):
         raise ValueError(f'{len(cells)} cells, not {len(names)}')
     row = dict(zip(names, cells))
