@@ -41,7 +41,7 @@ DATASET_FILE = 'dataset.json'
 # visibility. Records of a time before there were these lack them.
 FINGERPRINTS, CATEGORY_POINTS = 'fingerprints', 'points_per_category'
 _MAX_NAMES_SHOWN = 8
-_MAX_RECORDS = 10**9
+_MAX_RECORDS, _MAX_SHARDS = 10**9, 99_999
 _PLAIN_NAME = re.compile(r'[^/\\\x00-\x1f*?\[]+')
 # A TFRecord: length, checksum of the length, data, checksum of the data.
 _LENGTH_BYTES, _CHECKSUM_BYTES = 8, 4

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from config import UserError
 from preprocessing import records
 from preprocessing.datasets import DATASETS, Annotation
 from preprocessing.schema import SIZES
@@ -244,4 +245,47 @@ def test_a_broken_dataset_file_is_an_error(tmp_path, changes, message):
 
 def test_a_missing_dataset_file_is_an_error(tmp_path):
     with pytest.raises(ValueError, match='not a directory written by convert_tfrecords.py'):
+        records.load_dataset_info(str(tmp_path))
+
+
+@pytest.mark.parametrize('name', ['rec[1]', 'rec*', 'rec?', 'rec\\1'])
+def test_characters_of_patterns_in_a_directory_name_only_that_directory(tmp_path, name):
+    for folder in (name, 'rec1'):
+        (tmp_path / folder / 'val').mkdir(parents=True)
+    write_shards(tmp_path / 'rec1' / 'val', {'skirt': (2, 1)})
+    patterns = records.split_patterns(str(tmp_path / name / 'val'), 'all')
+    with pytest.raises(ValueError, match='no records match'):
+        records.record_files(patterns)
+    write_shards(tmp_path / name / 'val', {'skirt': (1, 1)})
+    (path,) = records.record_files(patterns)
+    assert path == str(tmp_path / name / 'val' / 'skirt-00000-of-00001.tfrecord')
+
+
+@pytest.mark.parametrize(
+    'change',
+    [
+        {'splits': {'train': {'records': {'../../etc': 1}}}},
+        {'splits': {'..': {'records': {'skirt': 1}}}},
+        {'splits': {'train': {'records': {'skirt': -1}}}},
+        {'splits': {'train': {'records': {'skirt': True}}}},
+        {'splits': {'train': {'records': {'skirt': 10**30}}}},
+        {'splits': {'train': {'records': {'skirt': 1}, 'shards': {'skirt': 'x'}}}},
+        {'splits': {'train': {'records': {'skirt': 1}, 'shards': {'skirt': 10**12}}}},
+        {'splits': {'train': []}},
+        {'splits': 3},
+        {'dataset': ['fashionai']},
+        {'schema': {'keypoints': 7}},
+    ],
+)
+def test_a_dataset_json_that_is_none_is_told_in_a_sentence(tmp_path, change):
+    info = {'dataset': 'fashionai', 'schema': {'keypoints': SCHEMA.keypoints}, 'splits': {}}
+    (tmp_path / 'dataset.json').write_text(json.dumps({**info, **change}))
+    with pytest.raises(UserError, match='dataset.json is broken'):
+        records.load_dataset_info(str(tmp_path))
+
+
+@pytest.mark.parametrize('content', [b'\xff\xfe', b'[' * 100_000, b'{"a":' * 100_000, b'', b'[]'])
+def test_a_dataset_json_that_is_no_json_is_told_in_a_sentence(tmp_path, content):
+    (tmp_path / 'dataset.json').write_bytes(content)
+    with pytest.raises(UserError, match='dataset.json is broken'):
         records.load_dataset_info(str(tmp_path))

@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 
 from config import DataConfig, Experiment, NetworkConfig
-from preprocessing import training_data
+from preprocessing import files, training_data
 from preprocessing.datasets import DATASETS
 from preprocessing.datasets.fashionai import SCHEMA
 from tests.tiny_checkpoints import write_checkpoint
@@ -284,3 +284,20 @@ def test_a_mistake_in_a_setting_leaves_the_folder_free(data_dir, tmp_path):
         with pytest.raises(ValueError, match=message):
             runner.train(EXPERIMENT.override(assignment), options)
         assert not list(tmp_path.glob('*/model.ckpt*'))
+
+
+@pytest.mark.parametrize('name', ['new [v2]', 'a*', 'who?', 'back\\slash', 'this,that'])
+def test_a_folder_that_tensorflow_would_take_for_a_pattern_is_refused(data_dir, tmp_path, name):
+    with pytest.raises(ValueError, match='model_dir=.*; give another name'):
+        runner.train(EXPERIMENT, RunOptions(data_dir, str(tmp_path / name), 'skirt'))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_two_trainings_do_not_write_one_folder(data_dir, tmp_path):
+    options = RunOptions(data_dir, str(tmp_path), 'skirt')
+    (tmp_path / 'skirt').mkdir()
+    (tmp_path / 'skirt' / 'model.ckpt-9_temp').mkdir()  # of the first
+    is_taken = pytest.raises(ValueError, match="another process is writing into '.*skirt'")
+    with files.alone_in(str(tmp_path / 'skirt')), is_taken:
+        runner.train(EXPERIMENT, options)
+    assert [path.name for path in (tmp_path / 'skirt').iterdir()] == ['model.ckpt-9_temp']
