@@ -35,9 +35,17 @@ def checked(parsed: Mapping[str, tf.Tensor], schema: KeypointSchema) -> dict[str
     is_finite = tf.math.is_finite(coordinates)
     is_size = tf.reduce_all((size >= 1) & (size <= MAX_COORDINATE))
     numbers = [tf.size(parsed[f'image/{name}']) for name in ('keypoints', 'visibility', 'box')]
-    has_all = (numbers[0] == 2 * numbers[1]) & ((numbers[2] == 0) | (numbers[2] == 4))
-    has_all &= numbers[1] == _num_recorded(schema)
-    is_known = tf.reduce_any(parsed['image/category'] == tf.constant(_categories(schema)))
+    # By name, because '==' compares no values in a graph of a session.
+    has_all = tf.equal(numbers[0], 2 * numbers[1])
+    has_all &= tf.equal(numbers[2], 0) | tf.equal(numbers[2], 4)
+    whole = _whole(schema)
+    if whole is None:
+        has_all &= numbers[1] > max(schema.record_positions)
+        is_known = tf.constant(True)
+    else:
+        has_all &= tf.equal(numbers[1], whole.num_keypoints)
+        known = tf.constant(list(whole.categories))
+        is_known = tf.reduce_any(tf.equal(parsed['image/category'], known))
 
     def fail():
         number = tf.reduce_sum(tf.cast(~is_finite, tf.int32))
@@ -46,7 +54,7 @@ def checked(parsed: Mapping[str, tf.Tensor], schema: KeypointSchema) -> dict[str
             ': height ', tf.as_string(size[0]), ' and width ',
             tf.as_string(size[1]), f' px, which must be 1 to {MAX_COORDINATE}; ',
             tf.as_string(numbers[0]), ' coordinates, ', tf.as_string(numbers[1]),
-            f' visibilities of {_num_recorded(schema)} keypoints; coordinates that are not '
+            f' visibilities of {(whole or schema).num_keypoints} points; coordinates that are not '
             'finite: ', tf.as_string(number),
         ]  # fmt: skip
         return tf.group(tf.debugging.Assert(False, [tf.strings.join(words)], summarize=1))
@@ -56,19 +64,11 @@ def checked(parsed: Mapping[str, tf.Tensor], schema: KeypointSchema) -> dict[str
         return {name: tf.identity(value) for name, value in parsed.items()}
 
 
-def _num_recorded(schema: KeypointSchema) -> int:
-    """The keypoints of a record: those of the whole data set, whatever part of them is read."""
-    return max(_whole(schema).record_positions) + 1
-
-
-def _categories(schema: KeypointSchema) -> list[str]:
-    return list(_whole(schema).categories)
-
-
-def _whole(schema: KeypointSchema) -> KeypointSchema:
-    """The data set's schema that this one is a subset of, as far as that is known."""
-    is_part = schema.positions is not None and schema.name in DATASETS.names()
-    return DATASETS.get(schema.name).schema if is_part else schema
+def _whole(schema: KeypointSchema) -> KeypointSchema | None:
+    """The data set's schema that this one is, or is a subset of; None where that is not known."""
+    if schema.positions is None:
+        return schema
+    return DATASETS.get(schema.name).schema if schema.name in DATASETS.names() else None
 
 
 @contextlib.contextmanager
@@ -158,9 +158,13 @@ def problem_of_record(serialized: bytes, schema: KeypointSchema) -> str | None:
     (image_id,) = values['image/id']
     told = repr(image_id.decode(errors='replace'))
     (category,) = values['image/category']
-    if category.decode(errors='replace') not in _categories(schema):
+    whole = _whole(schema)
+    if whole is not None and category.decode(errors='replace') not in whole.categories:
         return f'{told} is of the unknown category {category.decode(errors="replace")!r}'
-    points, visibility = _num_recorded(schema), values['image/visibility']
+    visibility = values['image/visibility']
+    points = len(visibility) if whole is None else whole.num_keypoints
+    if points <= max(schema.record_positions):
+        return f'{told} has {points} points, too few for {schema.name}'
     for name, number in (('image/keypoints', 2 * points), ('image/visibility', points)):
         if len(values[name]) != number:
             return f'{told}: {name} has {len(values[name])} values, not {number}'

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import contextlib
 import fnmatch
+import glob
 import json
 import math
 import posixpath
@@ -42,7 +43,7 @@ DATASET_FILE = 'dataset.json'
 FINGERPRINTS, CATEGORY_POINTS = 'fingerprints', 'points_per_category'
 _MAX_NAMES_SHOWN = 8
 _MAX_RECORDS, _MAX_SHARDS = 10**9, 99_999
-_PLAIN_NAME = re.compile(r'[^/\\\x00-\x1f*?\[]+')
+_PLAIN_NAME = re.compile(r'[^/\x00-\x1f]+')
 # A TFRecord: length, checksum of the length, data, checksum of the data.
 _LENGTH_BYTES, _CHECKSUM_BYTES = 8, 4
 
@@ -200,7 +201,9 @@ def shard_range(num_records: int, shard: int, num_shards: int) -> tuple[int, int
 
 def split_patterns(split_dir: str, category: str) -> list[str]:
     """The patterns, for record_files, of one category, of several ('blouse,skirt') or of 'all'."""
-    names = ['*'] if category == 'all' else [name.strip() for name in category.split(',')]
+    names = ['*']
+    if category != 'all':
+        names = [glob.escape(name.strip()) for name in category.split(',')]
     return [posixpath.join(split_dir, f'{name}-?????-of-?????.tfrecord') for name in names]
 
 

@@ -144,8 +144,9 @@ def check_finite(path: str) -> None:
     reader, prefix = open_checkpoint(path)
     wrong = []
     try:
-        for name, dtype in sorted(reader.get_variable_to_dtype_map().items()):
-            if dtype.is_floating and not is_state(name):
+        dtypes = reader.get_variable_to_dtype_map()
+        for name in sorted(network_names(dtypes)):
+            if dtypes[name].is_floating:
                 values = np.asarray(reader.get_tensor(name), np.float32)
                 if not np.isfinite(values).all():
                     wrong.append(name)
