@@ -308,6 +308,21 @@ def check_is_split(split_dir: str) -> None:
         raise UserError(f'{split_dir} holds all records; give one of its splits: {names}')
 
 
+def check_schema(split_dir: str, schema: KeypointSchema) -> None:
+    """Refuses a split of records with other keypoints than those of a whole schema.
+
+    Raises:
+        UserError: They differ, or dataset.json is missing beside the split.
+    """
+    records_dir = posixpath.dirname(split_dir.rstrip('/')) or '.'
+    there = schema_of(load_dataset_info(records_dir), posixpath.join(records_dir, DATASET_FILE))
+    if schema.positions is None and there.keypoints != schema.keypoints:
+        raise UserError(
+            f'{split_dir} has the {there.num_keypoints} keypoints of {there.name!r}, not the '
+            f'{schema.num_keypoints} of {schema.name!r}'
+        )
+
+
 def count_by_category(split_dir: str, category: str = 'all') -> dict[str, int]:
     """Number of records of a split in one category, several ('blouse,skirt') or 'all', by name.
 

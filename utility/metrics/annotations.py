@@ -30,6 +30,7 @@ def annotations_of(split_dir: str, schema: KeypointSchema) -> tuple[KeypointTabl
     info = records.load_dataset_info(records_dir or '.')
     if not info['splits'].get(split, {}).get('labelled', False):
         raise UserError(f'{split_dir!r} is not a labelled split of the records')
+    records.check_schema(split_dir, schema)
     keys = ('image_id', 'category', 'keypoints', 'visibility', 'image_size', 'box')
     files = records.record_files(records.split_patterns(split_dir, 'all'))
     examples = records.decoded(tf.data.TFRecordDataset(files), schema)

@@ -98,6 +98,7 @@ def predict_split(
     counts = categories_of(split_dir)
     parts = []
     chosen = fusion.trained_networks(run_dirs, counts, options)
+    records.check_schema(split_dir, chosen[0][0][0].full_schema)
     _warn_of_selection(split_dir, chosen, options)
     for networks, categories in chosen:
         files = records.split_patterns(split_dir, ','.join(categories))

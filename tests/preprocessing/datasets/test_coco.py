@@ -95,6 +95,17 @@ def test_the_records_carry_the_schema(tmp_path):
     )
 
 
+def test_records_of_other_keypoints_are_refused(tmp_path):
+    make(tmp_path)
+    info, _ = tiny_pictures.converted(tmp_path, 'coco')
+    split_dir = str(tmp_path / 'records' / 'train')
+    records.check_schema(split_dir, records.schema_of(info))
+    with pytest.raises(
+        ValueError, match="train has the 4 keypoints of 'coco', not the 24 of 'fash"
+    ):
+        records.check_schema(split_dir, DATASETS.get('fashionai').schema)
+
+
 def test_fractions_are_not_moved_unless_told(tmp_path):
     make(tmp_path, changed('annotations', 0, 'keypoints', value=[12.25, 40, 2, 38, 41, 1, 0, 0, 0]))
     for offset, x in ((None, 12.25), (0.5, 12.75)):
