@@ -59,6 +59,8 @@ points; NE in percent, lower is better). {machine}.
 - **Doubling** is the factor on NE for twice the pictures: a straight line through the logarithms
   of the row. It says what more pictures brought here, at the same number of steps.
 
+A longer training at a larger size: [real_pictures.md](real_pictures.md).
+
 ## Without test-time augmentation
 
 """
