@@ -180,6 +180,18 @@ def test_killed_at_any_moment_a_training_goes_on(folder, undisturbed, place, num
     _assert_equal(_results(folder, run), undisturbed)
 
 
+def test_killed_with_an_optimiser_of_tensorflow_addons_a_training_goes_on(folder):
+    options = [f'--set=optimizer.{o}' for o in ('name=tfa/NovoGrad', 'options.grad_averaging=true')]
+    _succeed(folder, 'addon', *options)
+    place = ('utility.train.log.TrainingLog.after_run', '5')
+    done = _run(_command(folder, 'addon_killed', *options), '-c', KILLED, *place)
+    assert done.returncode == -signal.SIGKILL and _step(folder, 'addon_killed') == 3
+    _succeed(folder, 'addon_killed', *options)
+    expected = _results(folder, 'addon')
+    assert expected['checkpoint']['head/heatmaps/kernel/v'].shape == ()
+    _assert_equal(_results(folder, 'addon_killed'), expected)
+
+
 def test_a_training_made_longer_is_one_that_was_as_long_from_the_start(folder, undisturbed):
     half = _succeed(folder, 'longer', f'--set=epochs={STEPS / PICTURES}')
     assert f' {STEPS // 2} steps in all' in half
