@@ -311,7 +311,9 @@ def main(positional: list[str]) -> None:
     _run(['demos/draw_keypoints.py', *score, f'--output_dir={out}'])
     error = json.loads(scores.read_text())['normalized_error']
     print(f'\nNE {100 * error:.1f} % on {num_val} held-out pictures, by {training}')
-    if weights:
+    if training.steps < ENOUGH_STEPS:
+        print(f'{training.steps} steps are few, {ENOUGH_STEPS} are enough: give it more minutes')
+    elif weights:  # the factors of a doubling are of trainings of ENOUGH_STEPS
         garments = '+garments' if training.garment_steps else ''
         print(outlook(error, num_train, f'ImageNet{garments}'))
     print(f'Sheet    {out}/keypoints.jpg\nScores   {scores}\nRun      {run_dir}')
