@@ -205,7 +205,7 @@ def test_what_the_weights_need_is_adopted(thin_resnet18, keras_resnet50, caplog)
     assert network == dataclasses.replace(NetworkConfig('resnet50'), **expected)
     logged = [r.getMessage() for r in caplog.records if 'needs it' in r.getMessage()]
     assert [line.split('=')[0] for line in logged] == [
-        'network: mean', 'network: std', 'network: stride_1x1'
+        'network.mean', 'network.std', 'network.backbone_options.stride_1x1'
     ]  # fmt: skip
     assert warm_start.match_pretrained_settings(network, keras_resnet50[0]) == network
 
