@@ -84,7 +84,8 @@ def explained(paths: Sequence[str], schema: KeypointSchema) -> Iterator[None]:
     """
     try:
         yield
-    except tf.errors.OpError as error:
+    # TensorFlow's message quotes what it cannot parse, which may be no text.
+    except (tf.errors.OpError, UnicodeDecodeError) as error:
         try:
             check(paths, schema)
         except UserError as fault:

@@ -126,3 +126,14 @@ def test_sound_records_have_no_problem_and_other_errors_stay(sound):
         faults.explained([sound], SCHEMA),
     ):
         tf.debugging.Assert(False, ['mine'])
+
+
+def test_a_record_that_is_no_text_and_no_example_is_named(tmp_path):
+    path = str(tmp_path / 'x.tfrecord')
+    with tf.io.TFRecordWriter(path) as writer:
+        writer.write(b'\n\xb1\x1b\n\x0f\n\timage/box\x12\x02\x12')
+    decode = tf.function(lambda one: records.decode_example(one, SCHEMA))
+    told = pytest.raises(UserError, match='x.tfrecord, record 1: it is no tf.train.Example')
+    with told, faults.explained([path], SCHEMA):
+        for record in tf.data.TFRecordDataset(path):
+            decode(record)

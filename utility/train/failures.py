@@ -44,7 +44,8 @@ def explained(folder: str, check_records: Callable[[], None]) -> Iterator[None]:
             check_records()
             raise
         raise RunError(f'{message}; {_going_on(folder)}. {_CAUSES}') from error
-    except _OF_RECORDS:
+    # TensorFlow's message quotes a record that it cannot parse, which may be no text.
+    except (*_OF_RECORDS, UnicodeDecodeError):
         check_records()
         raise
 
