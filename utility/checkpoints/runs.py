@@ -83,6 +83,9 @@ def check_folder(folder: str, experiment: Experiment, init_checkpoint: str | Non
     if not variables.has_checkpoint(folder):
         return
     there = load_experiment(folder)
+    if not experiment.starts_from:
+        # Says nothing of this network, and its defaults may have been others.
+        there = dataclasses.replace(there, finetune=experiment.finetune)
     differences = with_length_of(experiment, there).differences(there)
     if differences:
         raise UserError(
