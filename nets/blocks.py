@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from config import UserError
 from nets.layers import KERNEL_3X3, POINTWISE, Conv, ConvNorm, ConvSpec, Layer, global_average_pool
-from nets.norms import norm
+from nets.norms import Norm
 
 
 class SqueezeExcite(Layer):
@@ -136,7 +136,7 @@ class NormConv(Layer):
 
     def __init__(self, path: str, filters: int, window=POINTWISE):
         super().__init__(path)
-        self.norm = norm(f'{path}/norm')
+        self.norm = Norm(f'{path}/norm')
         self.conv = Conv(path, filters, window)
 
     def call(self, inputs, training):

@@ -87,12 +87,12 @@ class Convolution(layers.Layer):
 
 
 def batch_norm(path: str, config: Mapping[str, Any]) -> layers.Layer:
-    """norms.norm with the momentum and epsilon of these settings, and perhaps without a scale.
+    """norms.Norm with the momentum and epsilon of these settings, and perhaps without a scale.
 
     A momentum of 0, the last batch's statistics alone, is replaced by norms.BATCH_NORM_MOMENTUM.
     """
     momentum = config['momentum'] or norms.BATCH_NORM_MOMENTUM
-    return norms.norm(path, has_gamma=config['scale'], momentum=momentum, epsilon=config['epsilon'])
+    return norms.Norm(path, has_gamma=config['scale'], momentum=momentum, epsilon=config['epsilon'])
 
 
 class LayerNorm(layers.Layer):

@@ -15,7 +15,7 @@ import tensorflow as tf
 from config import UserError
 from nets.convolution import conv2d
 from nets.layer import Layer
-from nets.norms import norm
+from nets.norms import Norm
 
 
 class ConvSpec(NamedTuple):
@@ -199,7 +199,7 @@ class ConvNorm(Layer):
     """Convolution without bias (of the class `convolution`), norm, activation or None.
 
     Args:
-        norm_options: Of nets.norms.norm: momentum, epsilon.
+        norm_options: Of nets.norms.Norm: momentum, epsilon.
     """
 
     convolution = Conv
@@ -215,7 +215,7 @@ class ConvNorm(Layer):
     ):
         super().__init__(path)
         self.conv = self.convolution(path, filters, window)
-        self.norm = norm(f'{path}/norm', zero_gamma, **norm_options)
+        self.norm = Norm(f'{path}/norm', zero_gamma, **norm_options)
         self.activation = activation
 
     def call(self, inputs, training):

@@ -12,7 +12,7 @@ from config import NetworkConfig, Registry, UserError, check, one_of
 from nets.backbones import BACKBONES
 from nets.backbones.registry import check_multiples
 from nets.heads import HEADS
-from nets.norms import Normalization, normalized_by
+from nets.norms import Mode, Normalization
 
 COMPUTE_DTYPES = ('float32', 'bfloat16', 'float16')
 
@@ -29,17 +29,18 @@ class Network(tf.Module):
             Normalization(kind, config.norm_groups) for kind in (config.norm, config.norm_of_head)
         )
         arguments = (num_keypoints, tuple(config.map_size))
-        with normalized_by(self.norm):
-            self.backbone = _make(BACKBONES, config.backbone, 'backbone_options', config)
-        with normalized_by(self.head_norm):
-            self.head = _make(HEADS, config.head, 'head_options', config, *arguments)
+        self.backbone = _make(BACKBONES, config.backbone, 'backbone_options', config)
+        self.head = _make(HEADS, config.head, 'head_options', config, *arguments)
 
-    def __call__(self, images: tf.Tensor, training: bool) -> list[tf.Tensor]:
+    def __call__(
+        self, images: tf.Tensor, training: bool, remembers: bool = True
+    ) -> list[tf.Tensor]:
         """Heat maps of pictures.
 
         Args:
             images: [B, H, W, 3] RGB in 0..255, integer or float; H and W are config.image_size.
             training: Whether batch norm uses, and learns from, the statistics of this batch.
+            remembers: As of nets.norms.Mode.
 
         Returns:
             float32 [B, h, w, K] each, coarse to final; h and w are config.map_size.
@@ -49,11 +50,10 @@ class Network(tf.Module):
                 cannot give the size of the heat maps.
         """
         images = self._standardise(tf.convert_to_tensor(images))
-        with normalized_by(self.norm):  # many layers are made at the first call
-            features = self.backbone(tf.cast(images, self.dtype), training)
+        mode = Mode(training, self.norm, remembers)
+        features = self.backbone(tf.cast(images, self.dtype), mode)
         _check_division(self.config, features)
-        with normalized_by(self.head_norm):
-            outputs = self.head(features, training)
+        outputs = self.head(features, Mode(training, self.head_norm, remembers))
         for output in outputs:
             self._check_output(output)
         return [tf.cast(output, tf.float32) for output in outputs]
@@ -71,7 +71,7 @@ class Network(tf.Module):
     def _check_output(self, output: tf.Tensor) -> None:
         expected = [*self.config.map_size, self.num_keypoints]
         if output.shape[1:] != expected:
-            raise UserError(
+            raise ValueError(
                 f'head {self.config.head!r} broke its contract: '
                 f'heat maps of shape {output.shape} instead of {[None, *expected]}'
             )
@@ -99,7 +99,7 @@ def build_network(
 def num_parameters(module: tf.Module) -> int:
     """Number of trainable parameters; of a network that has been called once."""
     if not module.variables:
-        raise UserError('a network has no variables before its first call')
+        raise ValueError('a network has no variables before its first call')
     return sum(variable.shape.num_elements() for variable in module.trainable_variables)
 
 

@@ -1,6 +1,6 @@
 """What normalises the features between layers, as network.norm says: one layer in many guises.
 
-All backbones and heads get theirs from `norm`, those after Keras's descriptions too. (Layer
+All backbones and heads have `Norm`, those after Keras's descriptions too. (Layer
 normalisation, of ConvNeXt, is a part of that network, and is left alone.)
 
 Replicas normalise on their own: statistics over all replicas need an all-reduce in the forward
@@ -9,10 +9,8 @@ pass, which TF 2.15's Estimator does not do.
 
 from __future__ import annotations
 
-import contextlib
-import contextvars
+import dataclasses
 import math
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import tensorflow as tf
@@ -28,48 +26,39 @@ GROUP_NORM_EPSILON = 1e-5  # Wu and He 2018, section 3.3
 
 
 class Normalization(NamedTuple):
-    """Which layer `norm` makes: a key of NORMS, and the groups of group norm."""
+    """Which layer a Norm makes: a key of NORMS, and the groups of group norm."""
 
     kind: str = 'batch'
     groups: int = 32
 
 
-# Of the thread, because several networks may be built at a time.
-_CHOSEN: contextvars.ContextVar[Normalization] = contextvars.ContextVar('normalization')
+@dataclasses.dataclass(frozen=True)
+class Mode:
+    """How a network computes: what Network hands to its layers as `training`. True in training.
+
+    A bool in its place is a mode of batch norm.
+
+    Attributes:
+        training: Whether the network is trained.
+        norm: What normalises.
+        remembers: Whether batch norm in training moves its statistics towards those of the batch;
+            otherwise it keeps its last batch's alone.
+    """
+
+    training: bool
+    norm: Normalization = Normalization()
+    remembers: bool = True
+
+    def __bool__(self) -> bool:
+        return self.training
+
+    @classmethod
+    def of(cls, training: bool | Mode) -> Mode:
+        return training if isinstance(training, Mode) else cls(training)
 
 
-@contextlib.contextmanager
-def normalized_by(chosen: Normalization) -> Iterator[None]:
-    """Within it, layers that are made normalise so."""
-    token = _CHOSEN.set(chosen)
-    try:
-        yield
-    finally:
-        _CHOSEN.reset(token)
-
-
-# Whether batch norm remembers no batch but the last; of the thread too.
-_FORGETS: contextvars.ContextVar[bool] = contextvars.ContextVar('forgets')
-
-
-@contextlib.contextmanager
-def without_memory() -> Iterator[None]:
-    """Within it, batch norm that is called in training keeps its last batch's statistics alone."""
-    token = _FORGETS.set(True)
-    try:
-        yield
-    finally:
-        _FORGETS.reset(token)
-
-
-def norm(
-    path: str,
-    zero_gamma: bool = False,
-    has_gamma: bool = True,
-    momentum: float = BATCH_NORM_MOMENTUM,
-    epsilon: float = BATCH_NORM_EPSILON,
-) -> Layer:
-    """A layer that normalises as normalized_by says, by batch norm outside of it.
+class Norm(Layer):
+    """A layer that normalises as the mode of its first call says.
 
     Args:
         path: Of the layer.
@@ -77,11 +66,29 @@ def norm(
         has_gamma: Whether there is a scale.
         momentum: Of the statistics of batch norm.
         epsilon: Of batch norm.
+
+    Attributes:
+        layer: What normalises: a layer of NORMS; None before the first call.
     """
-    chosen = _CHOSEN.get(Normalization())
-    if chosen.kind == 'group':
-        return GroupNorm(path, chosen.groups, zero_gamma, has_gamma)
-    return NORMS[chosen.kind](path, zero_gamma, has_gamma, momentum, epsilon)
+
+    def __init__(
+        self,
+        path: str,
+        zero_gamma: bool = False,
+        has_gamma: bool = True,
+        momentum: float = BATCH_NORM_MOMENTUM,
+        epsilon: float = BATCH_NORM_EPSILON,
+    ):
+        super().__init__(path)
+        self._scale, self._statistics = (zero_gamma, has_gamma), (momentum, epsilon)
+        self.layer = None
+
+    def call(self, inputs, training):
+        if self.layer is None:
+            kind, groups = Mode.of(training).norm
+            options = (groups,) if kind == 'group' else self._statistics
+            self.layer = NORMS[kind](self.path, *self._scale, *options)
+        return self.layer(inputs, training)
 
 
 class _ScaleShift(Layer):
@@ -129,10 +136,10 @@ class BatchNorm(_ScaleShift):
         mean, variance = (None, None) if training else moving
         gamma = self.gamma if self.has_gamma else tf.ones_like(self.beta)
         outputs, *batch = v1.nn.fused_batch_norm(
-            inputs, gamma, self.beta, mean, variance, self.epsilon, is_training=training
+            inputs, gamma, self.beta, mean, variance, self.epsilon, is_training=bool(training)
         )
         if training:
-            momentum = 0.0 if _FORGETS.get(False) else self.momentum
+            momentum = self.momentum if Mode.of(training).remembers else 0.0
             for variable, value in zip(moving, batch):
                 update = variable.assign_sub((variable - value) * (1 - momentum))
                 if not v1.executing_eagerly_outside_functions():
@@ -159,7 +166,7 @@ class GroupNorm(_ScaleShift):
     """
 
     def __init__(
-        self, path: str, groups: int = 32, zero_gamma: bool = False, has_gamma: bool = True
+        self, path: str, zero_gamma: bool = False, has_gamma: bool = True, groups: int = 32
     ):
         super().__init__(path, zero_gamma, has_gamma)
         self.groups = groups

@@ -35,7 +35,7 @@ from config import POSITIVE, check, multiple_of
 from nets import layers
 from nets.heads.registry import HEADS, MOST_DECONVOLUTIONS, SECTION, heatmap_layer, num_doublings
 from nets.layers import POINTWISE, ConvSpec
-from nets.norms import norm
+from nets.norms import Norm
 
 # Levels of the global net have all channels, half, and from the third on a quarter of them.
 MOST_HALVINGS = 2
@@ -49,7 +49,7 @@ class ConvReluNorm(layers.Layer):
     def __init__(self, path: str, filters: int, window=POINTWISE):
         super().__init__(path)
         self.conv = layers.Conv(path, filters, window, use_bias=True)
-        self.norm = norm(f'{path}/norm')
+        self.norm = Norm(f'{path}/norm')
 
     def call(self, inputs, training):
         return self.norm(tf.nn.relu(self.conv(inputs)), training)

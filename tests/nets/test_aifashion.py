@@ -141,7 +141,7 @@ def test_batch_norm_is_after_the_activation():
     images = _random(2, 4, 4, 3)
     layer(images, False)
     layer.conv.bias.assign([0.5, -0.5])
-    layer.norm.beta.assign([-1.0, -2.0])
+    layer.norm.layer.beta.assign([-1.0, -2.0])
     convolved = images @ layer.conv.kernel.numpy()[0, 0] + [0.5, -0.5]
     expected = np.maximum(convolved, 0) / np.sqrt(1 + 1e-5) - [1, 2]
     np.testing.assert_allclose(layer(images, False), expected, atol=1e-5)

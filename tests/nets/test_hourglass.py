@@ -171,9 +171,11 @@ def test_a_preactivation_block_projects_what_comes_in_and_activates_nothing_afte
 def test_a_preactivation_block_convolves_last():
     images, block = _random(2, 4, 4, 6), PreactivationBottleneck('block', 6)
     block(images, False)
-    block.branch[0].norm.beta.assign(-1e3 * tf.ones(6))  # silences the branch from its first ReLU
+    block.branch[0].norm.layer.beta.assign(
+        -1e3 * tf.ones(6)
+    )  # silences the branch from its first ReLU
     np.testing.assert_array_equal(block(images, False), images)
-    block.branch[2].norm.beta.assign(tf.ones(3))
+    block.branch[2].norm.layer.beta.assign(tf.ones(3))
     kernel = block.branch[2].conv.kernel.numpy()[0, 0]
     np.testing.assert_allclose(block(images, False), images + kernel.sum(0), atol=1e-5)
 

@@ -14,7 +14,7 @@ import config
 import nets
 from config import Experiment, NetworkConfig
 from nets import norms
-from nets.norms import Normalization, normalized_by
+from nets.norms import Mode, Normalization
 from utility.checkpoints.variables import Weights
 from utility.pretrained import warm_start
 
@@ -84,14 +84,28 @@ def test_frozen_statistics_stay_in_eager_mode_too():
     np.testing.assert_array_equal(norm.moving_mean, np.zeros(4))
 
 
-def test_what_is_made_within_is_normalised_so_and_the_choice_ends():
-    with normalized_by(Normalization('group', 4)):
-        with normalized_by(Normalization('frozen')):
-            assert type(norms.norm('a')) is norms.FrozenBatchNorm
-        inner = norms.norm('b', zero_gamma=True, has_gamma=False)
+@pytest.mark.parametrize('training', [False, True])
+def test_the_mode_of_the_first_call_says_what_normalises(training):
+    images = _random(2, 3, 3, 8)
+    grouped = norms.Norm('b', zero_gamma=True, has_gamma=False)
+    grouped(images, Mode(training, Normalization('group', 4)))
+    inner = grouped.layer
     assert type(inner) is norms.GroupNorm
     assert (inner.groups, inner.zero_gamma, inner.has_gamma) == (4, True, False)
-    assert type(norms.norm('c')) is norms.BatchNorm
+    kinds = {'a': Mode(training, Normalization('frozen')), 'c': Mode(training), 'd': training}
+    made = {path: norms.Norm(path) for path in kinds}
+    for path, mode in kinds.items():
+        made[path](images, mode)
+    types = [norms.FrozenBatchNorm, norms.BatchNorm, norms.BatchNorm]
+    assert [type(norm.layer) for norm in made.values()] == types
+    assert bool(kinds['a']) == training
+
+
+def test_batch_norm_that_does_not_remember_has_the_statistics_of_its_last_batch():
+    images, norm = _random(4, 5, 5, 6), norms.Norm('norm')
+    norm(100 * images, True)
+    norm(images, Mode(True, remembers=False))
+    np.testing.assert_allclose(norm.layer.moving_mean, images.mean((0, 1, 2)), atol=1e-6)
 
 
 def _thin(factory, **sizes):

@@ -15,7 +15,7 @@ import tensorflow as tf
 from absl import logging
 
 from config import NetworkConfig
-from nets import build_network, norms
+from nets import build_network
 from utility.checkpoints.variables import variable_name
 
 v1 = tf.compat.v1
@@ -42,8 +42,7 @@ def reestimated(
     with tf.Graph().as_default():
         batches = v1.data.make_initializable_iterator(input_fn())
         network = build_network(config, num_keypoints)
-        with norms.without_memory():
-            network(batches.get_next()[0]['image'], True)
+        network(batches.get_next()[0]['image'], True, remembers=False)
         updates = v1.get_collection(v1.GraphKeys.UPDATE_OPS)
         if not updates:
             return dict(weights)
