@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from config import Registry, UserError
-from nets import layers
+from nets import layers, names
 
 HEADS = Registry(
     'head',
@@ -16,7 +16,8 @@ HEADS = Registry(
     heatmaps: list of [B, h, w, K] in the size asked for, coarse to final; the last is the
     prediction.
     The names of all variables start with 'head/', those of the layers with K channels with
-    'head/heatmaps', so that a checkpoint of another schema can leave out exactly these.
+    'head/heatmaps' (nets/names.py), so that a checkpoint of another schema can leave out exactly
+    these.
     A heatmap_size that the features cannot give is a UserError that says which sizes they can.
     A factory whose heat maps are logits over the cells, and nothing without a softmax, has the
     attribute `logits = True`, so that a loss that compares them as they are can be refused.
@@ -34,7 +35,7 @@ MOST_DECONVOLUTIONS = 5
 
 def heatmap_layer(name: str, num_keypoints: int, size: int) -> layers.Conv:
     """A last layer: size x size convolution with bias to K channels, called 'head/{name}'."""
-    assert name.startswith('heatmaps'), name
+    assert names.is_of_heatmaps(f'head/{name}'), name
     window = layers.ConvSpec(size)
     return layers.Conv(f'head/{name}', num_keypoints, window, use_bias=True, stddev=HEATMAP_STDDEV)
 

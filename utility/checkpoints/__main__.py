@@ -18,7 +18,8 @@ import os
 from absl import flags
 
 from config import UserError
-from utility.checkpoints.variables import list_variables, network_names
+from nets.names import of_network
+from utility.checkpoints.variables import list_variables
 from utility.command_line import scripts
 from utility.command_line.text_table import text_table
 
@@ -41,7 +42,7 @@ def main(positional: list[str]) -> None:
 
 def _list(path: str) -> None:
     variables = list_variables(path)
-    network = network_names(name for name, _, _ in variables)
+    network = of_network([name for name, _, _ in variables])
     total = sum(math.prod(shape) for name, shape, _ in variables if name in network)
     rows = (
         (name, dtype, 'x'.join(map(str, shape)) or 'scalar') for name, shape, dtype in variables

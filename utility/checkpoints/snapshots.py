@@ -15,6 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from config import UserError
+from nets.names import of_network
 from preprocessing.files import write_bytes
 from utility.checkpoints import files, variables
 
@@ -61,7 +62,7 @@ def read_weights(prefix: str) -> dict[str, np.ndarray]:
         UserError: There is no checkpoint, or it is damaged.
     """
     reader, _ = variables.open_checkpoint(prefix)
-    names = variables.network_names(reader.get_variable_to_shape_map())
+    names = of_network(reader.get_variable_to_shape_map())
     try:
         return {name: reader.get_tensor(name) for name in sorted(names)}
     except (tf.errors.OpError, RuntimeError, IndexError) as error:

@@ -8,18 +8,14 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
-import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
 from config import EXPERIMENT_FILE, UserError
+from nets.names import is_of_backbone, is_of_heatmaps, of_network, owner_of
 from preprocessing.files import folders_in
 from utility.checkpoints import bundles, files
-
-# The last layers of every head: they depend on the schema, all others do not.
-HEATMAP_LAYERS = 'head/heatmaps'
-BACKBONE = 'backbone/'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,12 +70,12 @@ class WarmStart:
     def lacking(self) -> tuple[str, ...]:
         """What the network starts without, besides the last layers, which depend on the schema."""
         names = self.missing + self.mismatched
-        return tuple(name for name in names if not name.startswith(HEATMAP_LAYERS))
+        return tuple(name for name in names if not is_of_heatmaps(name))
 
     @property
     def fills_backbone(self) -> bool:
         """Whether the weights are this backbone's, all of them."""
-        return not (self.foreign or any(map(in_backbone, self.missing + self.mismatched)))
+        return not (self.foreign or any(map(is_of_backbone, self.missing + self.mismatched)))
 
     def __str__(self) -> str:
         return (
@@ -145,7 +141,7 @@ def check_finite(path: str) -> None:
     wrong = []
     try:
         dtypes = reader.get_variable_to_dtype_map()
-        for name in sorted(network_names(dtypes)):
+        for name in sorted(of_network(dtypes)):
             if dtypes[name].is_floating:
                 values = np.asarray(reader.get_tensor(name), np.float32)
                 if not np.isfinite(values).all():
@@ -177,20 +173,9 @@ def variable_name(variable) -> str:
     return variable.name.split(':')[0]
 
 
-def network_names(names: Iterable[str]) -> set[str]:
-    """Those of a checkpoint's or a graph's variables that are the network's.
-
-    What a training keeps for a variable, such as the slots of an optimiser, is named below it:
-    'head/a/kernel/Adam' where there is 'head/a/kernel'. Counters and averages stand elsewhere.
-    """
-    names = set(names)
-    inside = {name for name in names if name.startswith((BACKBONE, 'head/'))}
-    return {name for name in inside if name.rpartition('/')[0] not in names}
-
-
 def network_variables(variables: Sequence) -> list:
     """Those of a graph's variables that are the network's, in their order."""
-    names = network_names(map(variable_name, variables))
+    names = of_network([variable_name(variable) for variable in variables])
     return [variable for variable in variables if variable_name(variable) in names]
 
 
@@ -202,7 +187,7 @@ def own_weights(path: str) -> Weights | None:
     """
     reader, prefix = open_checkpoint(path)
     stored = reader.get_variable_to_shape_map()
-    shapes = {name: tuple(stored[name]) for name in network_names(stored)}
+    shapes = {name: tuple(stored[name]) for name in of_network(stored)}
     return Weights(path, 'this project', shapes, checkpoint=prefix) if shapes else None
 
 
@@ -214,8 +199,8 @@ def compare(weights: Weights, variables: Sequence) -> WarmStart:
     mismatched = [n for n, shape in names.items() if n in shapes and shapes[n] != shape]
     restored = names.keys() - set(missing) - set(mismatched)
     unexpected = shapes.keys() - names.keys()
-    owners = {_owner(n) for n in names}
-    foreign = [n for n in unexpected if in_backbone(n) and _owner(n) in owners]
+    owners = {owner_of(n) for n in names}
+    foreign = [n for n in unexpected if is_of_backbone(n) and owner_of(n) in owners]
     return WarmStart(
         weights,
         restored=tuple(sorted(restored)),
@@ -224,7 +209,7 @@ def compare(weights: Weights, variables: Sequence) -> WarmStart:
         unexpected=tuple(sorted({*unexpected, *weights.unknown})),
         foreign=tuple(sorted({*foreign, *weights.unknown})),
         coverage=_share(restored, names),
-        backbone_coverage=_share(restored, {n: s for n, s in names.items() if in_backbone(n)}),
+        backbone_coverage=_share(restored, {n: s for n, s in names.items() if is_of_backbone(n)}),
     )
 
 
@@ -254,16 +239,6 @@ def check_fit(path: str, variables: Sequence) -> None:
             f'{len(own)} variables {len(report.mismatched)} have another shape and '
             f'{len(report.missing)} are missing. Was {EXPERIMENT_FILE} edited after the training?'
         )
-
-
-def in_backbone(name: str) -> bool:
-    return name.startswith(BACKBONE)
-
-
-def _owner(name: str) -> str:
-    """The list of blocks that a tensor is in, or its layer: none of another network fits there."""
-    blocks = re.match(r'(backbone/stage\d+/(?:.*/)?block)\d+/', name)
-    return blocks.group(1) if blocks else name.rpartition('/')[0]
 
 
 def _share(chosen: Collection[str], shapes: Mapping[str, tuple[int, ...]]) -> float:

@@ -10,15 +10,14 @@ seeds, so that a copy draws the same; operations that have a state are never cop
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Collection, Sequence
 
 import tensorflow as tf
 
+from nets.names import block_of
+
 v1 = tf.compat.v1
 
-# The block of an operation: up to three names below backbone or head, without its own.
-_BLOCK = re.compile(r'(?:^|/)((?:backbone|head)(?:/[^/]+){0,2})/[^/]+')
 # What lies in memory in any case.
 _FREE = ('Const', 'Placeholder', 'PlaceholderWithDefault')
 _SCOPE = 'gradients/recomputed'
@@ -54,7 +53,7 @@ def compute_again(forward: Sequence[tf.Operation], backward: Sequence[tf.Operati
         for index, tensor in enumerate(operation.inputs):
             if tensor.op not in order or _is_kept(tensor, order):
                 continue
-            name = _block(tensor.op)
+            name = block_of(tensor.op.name)
             # The first gradients to arrive at a block wait for no other of its copies.
             block = blocks.setdefault(name, _Block(order, arrived))
             operation._update_input(index, block.again(tensor))
@@ -66,18 +65,12 @@ def _is_gradient(operation: tf.Operation) -> bool:
     return is_floating and operation.type != 'Const'
 
 
-def _block(operation: tf.Operation) -> str:
-    """The block that an operation belongs to; '' for what is not of the network."""
-    found = _BLOCK.search(operation.name)
-    return found.group(1) if found else ''
-
-
 def _is_kept(tensor: tf.Tensor, forward: Collection[tf.Operation]) -> bool:
     """Whether it stays in memory: it is handed on, or cannot be computed again."""
-    name, operation = _block(tensor.op), tensor.op
+    name, operation = block_of(tensor.op.name), tensor.op
     if not name or operation.type in _FREE or operation.op_def.is_stateful:
         return True
-    return any(user in forward and _block(user) != name for user in tensor.consumers())
+    return any(user in forward and block_of(user.name) != name for user in tensor.consumers())
 
 
 class _Block:

@@ -15,14 +15,12 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from config import OptimizerConfig
+from nets.names import kind_of
 from utility.optim import gradient_checkpointing
 from utility.optim.loss_scale import LossScale
 from utility.optim.rules import OPTIMIZERS, Update
 
 v1 = tf.compat.v1
-
-# The kind of a variable, which decides on weight decay, by the end of its name.
-_KINDS = {'kernel': 'kernel', 'bias': 'bias', 'gamma': 'norm', 'beta': 'norm'}
 
 
 class StepOptions(NamedTuple):
@@ -79,10 +77,9 @@ def training_step(
 
 
 def decays(config: OptimizerConfig, variable) -> bool:
-    """Whether weight decay applies: by the kind of the variable, which its last name tells."""
-    last = variable.name.split(':')[0].split('/')[-1]
-    kinds = [kind for end, kind in _KINDS.items() if last.endswith(end)]
-    return bool(config.weight_decay) and bool(set(kinds) & set(config.decay_kinds))
+    """Whether weight decay applies: by the kind of the variable."""
+    kind = kind_of(variable.name.split(':')[0])
+    return bool(config.weight_decay) and kind in config.decay_kinds
 
 
 def with_weight_decay(config: OptimizerConfig, pairs: Sequence, replicas: int) -> list:

@@ -17,13 +17,13 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from absl import logging
 
 from config import NetworkConfig, UserError
+from nets.names import is_of_backbone, is_statistic
 from utility.checkpoints import variables as checkpoints
 from utility.checkpoints.variables import WarmStart, Weights
 from utility.pretrained.loading import as_checkpoint
 from utility.pretrained.match_settings import PARTIAL, match_pretrained_settings, option_defaults
 
 _SHOWN = 5  # names in a message
-_STATISTICS = ('/moving_mean', '/moving_variance')  # of batch norm
 _BUILD_SIZE = (128, 128)  # px; variables do not depend on it
 
 
@@ -84,16 +84,15 @@ def _other_norm(report: WarmStart) -> str:
     """What to do where weights and network are normalised in different ways; '' if they are not."""
     own = report.restored + report.missing + report.mismatched
     own_statistics, foreign_statistics = (
-        any(checkpoints.in_backbone(n) and n.endswith(_STATISTICS) for n in names)
-        for names in (own, report.foreign)
+        any(is_of_backbone(n) and is_statistic(n) for n in names) for names in (own, report.foreign)
     )
     if foreign_statistics and not own_statistics:
         return (
             ' They were trained with batch norm, whose scales and shifts are not those of group '
             "norm: train from scratch, or set network.norm to 'batch' or 'frozen'."
         )
-    lacking = [name for name in report.missing if checkpoints.in_backbone(name)]
-    if lacking and all(name.endswith(_STATISTICS) for name in lacking):
+    lacking = [name for name in report.missing if is_of_backbone(name)]
+    if lacking and all(map(is_statistic, lacking)):
         return " They were trained with group norm: set network.norm='group'."
     return ''
 
@@ -114,9 +113,7 @@ def check_frozen(network: NetworkConfig, variables: Sequence, restored: Collecti
     afresh = [
         name
         for name in names
-        if name.endswith(_STATISTICS)
-        and kinds[checkpoints.in_backbone(name)] == 'frozen'
-        and name not in restored
+        if is_statistic(name) and kinds[is_of_backbone(name)] == 'frozen' and name not in restored
     ]
     if afresh:
         raise UserError(
@@ -131,8 +128,8 @@ def _examples(report: WarmStart) -> str:
         rest = len(names) - _SHOWN
         return f'{what}: {", ".join(names[:_SHOWN])}' + (f' and {rest} more' if rest > 0 else '')
 
-    lacking = [name for name in report.missing if checkpoints.in_backbone(name)]
-    wrong = [name for name in report.mismatched if checkpoints.in_backbone(name)]
+    lacking = [name for name in report.missing if is_of_backbone(name)]
+    wrong = [name for name in report.mismatched if is_of_backbone(name)]
     kinds = (('missing', lacking), ('of another shape', wrong), ('no place for', report.foreign))
     return '; '.join(some(what, names) for what, names in kinds if names)
 
@@ -178,7 +175,7 @@ def backbone_variables(network: NetworkConfig) -> list:
 def log_start(report: WarmStart, head: str) -> None:
     """Says what a network with the head `head` starts from, and what it starts without."""
     logging.info('start from %s', report)
-    afresh = [name for name in report.lacking if not checkpoints.in_backbone(name)]
+    afresh = [name for name in report.lacking if not is_of_backbone(name)]
     if afresh:
         # Of a checkpoint of the same head all could be expected.
         log = logging.warning if head == report.weights.head else logging.info

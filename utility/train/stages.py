@@ -16,6 +16,7 @@ import numpy as np
 from absl import logging
 
 from config import ALL_THEN_EACH, Experiment, FinetuneConfig
+from nets.names import is_of_heatmaps
 from preprocessing.datasets import schema_of
 from utility.checkpoints import choice, snapshots, variables
 from utility.checkpoints.choice import CheckpointChoice
@@ -129,7 +130,7 @@ def transfer_head_channels(
     maps = range(heatmap_loss.maps_per_point(experiment.loss))
     channels = [number * full.num_keypoints + keypoint for number in maps for keypoint in own]
     size = full.num_keypoints * len(maps)
-    dependent = [name for name in tensors if name.startswith(variables.HEATMAP_LAYERS)]
+    dependent = [name for name in tensors if is_of_heatmaps(name)]
     if experiment.finetune.heatmap_layers == 'fresh':
         return {name: tensor for name, tensor in tensors.items() if name not in dependent}
     logging.info('%d layers of heat maps: %d of %d channels', len(dependent), len(channels), size)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from nets.names import of_network
 from tests.tiny_checkpoints import write_checkpoint
 from utility.checkpoints import __main__ as list_checkpoint
 from utility.checkpoints import variables as checkpoints
@@ -40,7 +41,7 @@ def test_what_is_named_below_a_variable_or_elsewhere_is_not_the_networks():
     network = {'backbone/a/kernel', 'head/a/kernel', 'head/a/kernel_1', 'head/b/gamma'}
     slots = {f'{name}/{slot}' for name in network for slot in ('Momentum', 'Adam_1', 'vhat')}
     others = {'global_step', 'averaging/head/a/kernel', 'averaging/count', 'loss_scale/scale'}
-    assert checkpoints.network_names(network | slots | others) == network
+    assert of_network(network | slots | others) == network
 
 
 def test_everything_fits(saved):
