@@ -34,7 +34,7 @@ from absl import flags
 
 import config
 from config import UserError
-from utility.command_line import scripts
+from utility.command_line import environment, scripts
 from utility.command_line.text_table import text_table
 
 FLAGS = flags.FLAGS
@@ -96,7 +96,7 @@ def _define_flags() -> None:
 
 def main(positional: list[str]) -> None:
     scripts.no_positional(positional)
-    os.environ['CUDA_VISIBLE_DEVICES'] = '-1'  # every process would take the memory of the GPU
+    environment.hide_gpus()
     if FLAGS.inspect is not None:
         inspect(FLAGS.inspect)
         return

@@ -29,7 +29,7 @@ from typing import Any, NamedTuple
 from absl import flags
 
 from config import Experiment, UserError
-from utility.command_line import scripts
+from utility.command_line import environment, scripts
 
 _MOST_BYTES = 2 << 30  # of memory
 _EXAMPLES = 50  # that Hypothesis draws at once
@@ -435,7 +435,7 @@ def main(positional: list[str]) -> None:
     for name in values.targets:
         if name not in TARGETS:
             raise UserError(f'--targets: unknown kind {name!r}; there are: {", ".join(TARGETS)}')
-    os.environ['CUDA_VISIBLE_DEVICES'] = '-1'
+    environment.hide_gpus()
     seconds = 60 * values.minutes / len(values.targets)
     rows = {}
     print(''.join(f'{title:>20}' if title == 'kind' else f'{title:>11}' for title in _HEADER))

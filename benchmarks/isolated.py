@@ -16,6 +16,8 @@ import traceback
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from utility.command_line import environment
+
 _GIB = 2**30
 # A process that has not answered by then hangs.
 _PATIENCE_SECONDS = 3600.0
@@ -99,8 +101,8 @@ def _serve(connection, generate: Callable, arguments: tuple) -> None:
     # Where memory runs out this process is the one to go, not whatever else runs on the machine.
     with contextlib.suppress(OSError):
         pathlib.Path('/proc/self/oom_score_adj').write_text('1000')
-    os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
-    os.environ.setdefault('TF_ENABLE_ONEDNN_OPTS', '1')
+    environment.quiet_tensorflow(level=2)
+    environment.use_onednn()
     logging.getLogger('tensorflow').setLevel(logging.ERROR)  # notices of deprecation
     items = generate(*arguments)
     with contextlib.suppress(EOFError, ConnectionError):  # the parent has ended

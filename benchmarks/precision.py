@@ -8,7 +8,6 @@ The ways to compute a network take turns, step by step, each in a process of its
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -16,7 +15,7 @@ from absl import flags, logging
 
 from benchmarks import interleaved, isolated, ledger, networks, recipes
 from config import UserError
-from utility.command_line import scripts
+from utility.command_line import environment, scripts
 from utility.statistics.medians import summarise
 
 _HEADER = ('network', 'way', 'training step, s', 'ratio', 'inference, ms/picture', 'ratio')
@@ -61,7 +60,7 @@ _DEFAULT = [title for title in WAYS if title != 'float16']  # that takes minutes
 def measurements(name: str, way: Way, size: int, batch_size: int) -> Iterator[Any]:
     """In a process of its own: first the machine, then again and again mode -> Run."""
     if way.xla:
-        os.environ['TF_XLA_FLAGS'] = '--tf_xla_auto_jit=2 --tf_xla_cpu_global_jit'
+        environment.force_xla_on_cpu()
     import tensorflow as tf
 
     settings = tf.compat.v1.ConfigProto()

@@ -10,6 +10,7 @@ import tensorflow as tf
 from google.protobuf.message import DecodeError
 
 from config import UserError
+from preprocessing import graph_messages
 from preprocessing.datasets import DATASETS
 from preprocessing.schema import KeypointSchema
 from preprocessing.tables import MAX_COORDINATE
@@ -28,7 +29,8 @@ def checked(parsed: Mapping[str, tf.Tensor], schema: KeypointSchema) -> dict[str
         schema: The data set's, or a subset of it.
 
     Raises:
-        tf.errors.InvalidArgumentError: When it is run; names the record.
+        tf.errors.InvalidArgumentError: When it is run; names the record in a message of the kind
+            graph_messages.FAULTY_RECORD.
     """
     size = tf.stack([parsed['image/height'], parsed['image/width']])
     coordinates = tf.concat([parsed['image/keypoints'], parsed['image/box']], axis=0)
@@ -57,7 +59,8 @@ def checked(parsed: Mapping[str, tf.Tensor], schema: KeypointSchema) -> dict[str
             f' visibilities of {(whole or schema).num_keypoints} points; coordinates that are not '
             'finite: ', tf.as_string(number),
         ]  # fmt: skip
-        return tf.group(tf.debugging.Assert(False, [tf.strings.join(words)], summarize=1))
+        message = tf.strings.join(graph_messages.marked(graph_messages.FAULTY_RECORD, words))
+        return tf.group(tf.debugging.Assert(False, [message], summarize=1))
 
     is_right = is_size & has_all & is_known & tf.reduce_all(is_finite)
     with tf.control_dependencies([tf.cond(is_right, tf.no_op, fail)]):

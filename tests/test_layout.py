@@ -6,6 +6,7 @@ import ast
 import collections
 import os
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -125,6 +126,15 @@ def _circles(graph: dict[str, set[str]]) -> list[str]:
 
 def test_circles_are_found():
     assert _circles({'a': {'b'}, 'b': {'c'}, 'c': {'b'}, 'd': set()}) == ['a', 'b', 'c']
+
+
+def test_the_environment_is_changed_in_one_file():
+    changing = re.compile(r'os\.environ(\[[^]]+\] =|\.(setdefault|pop|update|clear)\()|os\.putenv')
+    # What runs an exported folder stands in it alone.
+    files = [f for f in FILES if not f.startswith(('tests/', 'utility/predict/exported/'))]
+    assert [f for f in files if changing.search((ROOT / f).read_text())] == [
+        'utility/command_line/environment.py'
+    ]
 
 
 def test_config_imports_the_standard_library_only():

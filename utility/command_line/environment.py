@@ -1,4 +1,7 @@
-"""Variables of the environment that libraries read by themselves."""
+"""Variables of the environment that libraries read by themselves, and take no argument for.
+
+All that this project sets or removes is here. Most must be set before TensorFlow is imported.
+"""
 
 from __future__ import annotations
 
@@ -16,3 +19,34 @@ def hidden(name: str) -> Iterator[None]:
     finally:
         if text is not None:
             os.environ[name] = text
+
+
+def remove(name: str) -> None:
+    """For the rest of the process, the variable is not set."""
+    os.environ.pop(name, None)
+
+
+def quiet_tensorflow(level: int) -> None:
+    """Of what TensorFlow logs in C++, only what is of this level and above is shown.
+
+    1 to 3: warnings, errors, fatal errors. Whatever the user has set stays.
+    """
+    os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', str(level))
+
+
+def use_onednn() -> None:
+    """Has TensorFlow compute by oneDNN, unless the user has set something else.
+
+    Gradients of grouped convolutions on a CPU exist there only.
+    """
+    os.environ.setdefault('TF_ENABLE_ONEDNN_OPTS', '1')
+
+
+def hide_gpus() -> None:
+    """This process and those that it starts see no GPU, whose memory each of them would take."""
+    os.environ['CUDA_VISIBLE_DEVICES'] = '-1'
+
+
+def force_xla_on_cpu() -> None:
+    """Has XLA compile whatever it can, also for a CPU."""
+    os.environ['TF_XLA_FLAGS'] = '--tf_xla_auto_jit=2 --tf_xla_cpu_global_jit'

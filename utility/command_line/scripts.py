@@ -24,7 +24,8 @@ from absl import flags
 from absl import logging as absl_logging
 
 from config import UserError
-from preprocessing import files
+from preprocessing import files, graph_messages
+from utility.command_line import environment
 
 _HELP_WORDS = ('-h', '-help', '--help', '--helpshort', '--helpfull')
 # Set to anything: the traceback of a mistake is printed as well.
@@ -41,10 +42,6 @@ _WRONG_PATH = (
 # links in a circle, a device that is not there.
 _WRONG_PATH_NUMBERS = (errno.EROFS, errno.ENAMETOOLONG, errno.ELOOP, errno.ENXIO, errno.EISDIR)
 _WRONG_PATH_IN_TENSORFLOW = ('NotFoundError', 'PermissionDeniedError')
-# What preprocessing/faults.py tells of a record that no conversion has written.
-_FAULTY_RECORD = re.compile(r'assertion failed: \[(faulty record .*? not finite: \d+)\]', re.DOTALL)
-
-
 # A disk that is full, a quota or a limit on the size of a file that is reached.
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -154,9 +151,8 @@ def _quiet_tensorflow() -> None:
     """Drops start-up chatter and notices of deprecation by message; other warnings stay."""
     # From 2 down XLA complains of the CPU whenever one more thread augments pictures. What stops
     # the work is raised in Python, too.
-    os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
-    # Gradients of grouped convolutions on a CPU exist in oneDNN only.
-    os.environ.setdefault('TF_ENABLE_ONEDNN_OPTS', '1')
+    environment.quiet_tensorflow(level=3)
+    environment.use_onednn()
     dropped = (
         'is deprecated and will be removed in a future version',
         # In a cluster the Estimator trains only; the run loop evaluates.
@@ -250,9 +246,9 @@ def _mistake(error: Exception) -> str | None:
         return f'{error.object!a}: is no UTF-8; TensorFlow opens no file of such a name'
     if isinstance(error, ValueError) and str(error) == 'embedded null byte':
         return 'a path holds a null byte, which no name of a file has'
-    faulty = _FAULTY_RECORD.search(str(getattr(error, 'message', '')))
+    faulty = graph_messages.find(graph_messages.FAULTY_RECORD, error)
     if faulty:
-        return re.sub(r'\\([\'"\\])', r'\1', faulty.group(1))
+        return faulty
     for kind in type(error).__mro__:
         if kind.__module__.startswith('tensorflow.') and kind.__name__ in _WRONG_PATH_IN_TENSORFLOW:
             first_line = error.message.strip().split('\n')[0]

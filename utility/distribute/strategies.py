@@ -11,13 +11,13 @@ The processes of the last two find each other by TF_CONFIG (utility/distribute/c
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Sequence
 from typing import Any
 
 from absl import logging
 
 from config import OptimizerConfig, UserError
+from utility.command_line import environment
 from utility.distribute import cluster as clusters
 from utility.distribute.cluster import Cluster
 from utility.optim import addons
@@ -167,7 +167,7 @@ def start(name: str, logical_cpus: int = 0) -> Distribution:
         )
     if cluster is None:
         # The Estimator would read it: a cluster of this process alone is no cluster.
-        os.environ.pop(clusters.VARIABLE, None)
+        environment.remove(clusters.VARIABLE)
         if name == 'multi_worker':
             logging.info('--strategy=multi_worker: TF_CONFIG names no other process; as mirrored')
         return Distribution(None if name == 'none' else _mirrored())

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 import tensorflow as tf
 
 from config import EXPERIMENT_FILE, UserError
+from preprocessing import graph_messages
 from utility.checkpoints import files
 from utility.command_line.scripts import RunError
 from utility.train import guards
@@ -39,7 +40,7 @@ def explained(folder: str, check_records: Callable[[], None]) -> Iterator[None]:
     except guards.NotFiniteError as error:
         raise RunError(f'{error}; {_going_on(folder)}. {_CAUSES}') from error
     except tf.errors.InvalidArgumentError as error:
-        message = guards.stopped(error)
+        message = graph_messages.find(graph_messages.NOT_FINITE, error)
         if message is None:
             check_records()
             raise

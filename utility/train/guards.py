@@ -7,11 +7,12 @@ network are not restored.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 import tensorflow as tf
 from absl import logging
+
+from preprocessing import graph_messages
 
 v1 = tf.compat.v1
 
@@ -19,8 +20,6 @@ _SHOWN = 5  # names in a message
 # A map whose values differ by less than this share of the targets' peak is flat. Networks that are
 # just initialised stand far above it: at 0.04 and more.
 _FLAT = 1e-3
-# How the message of stop_unless_finite starts, and where it stands in TensorFlow's.
-_STOPPED = re.compile(r'assertion failed: \[(step \d+: the loss is .*?)\]\n', re.DOTALL)
 
 
 def stop_unless_finite(
@@ -41,15 +40,14 @@ def stop_unless_finite(
     names = [weight.name.split(':')[0] for weight in weights]
 
     def fail():
-        message = tf.strings.join(
-            [
-                'step ', tf.as_string(v1.train.get_global_step() + 1),
-                ': the loss is ', tf.as_string(loss, scientific=True, precision=3),
-                '; weights that are not finite: ', _not_finite(weights, names),
-                '; gradients that are not finite: ', _not_finite(gradients, names),
-                '; pictures of the batch: ', tf.strings.reduce_join(image_ids, separator=', '),
-            ]
-        )  # fmt: skip
+        words = [
+            'step ', tf.as_string(v1.train.get_global_step() + 1),
+            ': the loss is ', tf.as_string(loss, scientific=True, precision=3),
+            '; weights that are not finite: ', _not_finite(weights, names),
+            '; gradients that are not finite: ', _not_finite(gradients, names),
+            '; pictures of the batch: ', tf.strings.reduce_join(image_ids, separator=', '),
+        ]  # fmt: skip
+        message = tf.strings.join(graph_messages.marked(graph_messages.NOT_FINITE, words))
         return tf.group(tf.debugging.Assert(False, [message], summarize=1))
 
     are_right = tf.reduce_all(tf.stack(_finite(gradients))) | forgives
@@ -70,12 +68,6 @@ def _not_finite(tensors: Sequence, names: Sequence[str]) -> tf.Tensor:
     counted = tf.strings.join([tf.as_string(number), f' of {len(names)} (', first])
     more = tf.where(number > _SHOWN, ', ...)', ')')
     return tf.where(number > 0, tf.strings.join([counted, more]), 'none')
-
-
-def stopped(error: tf.errors.OpError) -> str | None:
-    """What stop_unless_finite tells in an error of a session; None if it was not that."""
-    found = _STOPPED.search(error.message)
-    return re.sub(r'\\([\'"\\])', r'\1', found.group(1)) if found else None
 
 
 class NotFiniteError(ArithmeticError):

@@ -7,6 +7,7 @@ import pytest
 import tensorflow as tf
 
 from config import OptimizerConfig
+from preprocessing.graph_messages import NOT_FINITE, find
 from utility.command_line.scripts import RunError
 from utility.optim import training_step
 from utility.train import guards
@@ -65,7 +66,7 @@ def test_a_step_that_is_not_finite_is_stopped_before_the_weights_change(training
     assert training.read() == [0.5, 0.0, 1]
     with pytest.raises(tf.errors.InvalidArgumentError) as caught:
         training.run(**values)
-    message = guards.stopped(caught.value)
+    message = find(NOT_FINITE, caught.value)
     assert message.startswith('step 2: the loss is ') and told in message
     assert message.endswith("; pictures of the batch: blouse/1.jpg, skirt/it's.jpg")
     assert training.read() == [0.5, 0.0, 1]
@@ -95,7 +96,7 @@ def test_weights_that_are_not_finite_are_named(training):
     training.session.run(training.weights[1].assign(np.nan))
     with pytest.raises(tf.errors.InvalidArgumentError) as caught:
         training.run()
-    assert 'weights that are not finite: 1 of 2 (second); ' in guards.stopped(caught.value)
+    assert 'weights that are not finite: 1 of 2 (second); ' in find(NOT_FINITE, caught.value)
 
 
 def test_of_many_names_the_first_few_are_told():
@@ -106,9 +107,8 @@ def test_of_many_names_the_first_few_are_told():
 
 
 def test_other_errors_are_not_taken_for_a_stop():
-    assert (
-        guards.stopped(tf.errors.InvalidArgumentError(None, None, 'assertion failed: []')) is None
-    )
+    error = tf.errors.InvalidArgumentError(None, None, 'assertion failed: []')
+    assert find(NOT_FINITE, error) is None
 
 
 def test_variables_that_are_not_finite_are_not_saved(tmp_path):

@@ -10,8 +10,10 @@ import pytest
 import tensorflow as tf
 
 from config import DataConfig, Experiment, NetworkConfig, OptimizerConfig, ScheduleConfig
+from preprocessing import graph_messages, records
 from tests.tiny_records import write_records
 from utility.checkpoints import step_tables
+from utility.command_line.scripts import RunError
 from utility.train import runner
 from utility.train.flags import RunOptions
 from utility.train.model_fn import Task
@@ -227,6 +229,27 @@ def test_the_finder_writes_its_table_and_page_only(data_dir, tmp_path, monkeypat
     page = after[str(folder / PAGE)].decode()
     assert 'learning rate</text>' in page and '<svg' in page
     assert capsys.readouterr().out.startswith(f'{folder}: ')
+
+
+def test_weights_that_give_no_finite_loss_suggest_nothing(data_dir, monkeypatch):
+    monkeypatch.setattr(learning_rate_finder, '_step', lambda session, spec: np.nan)
+    with pytest.raises(RunError, match='not finite at the lowest rate, 1e-07: no rate can be'):
+        learning_rate_finder.make_ramp(EXPERIMENT, make_plan(EXPERIMENT, data_dir, 1), data_dir)
+
+
+def test_a_record_with_a_point_that_is_no_number_is_named_by_the_finder(tmp_path):
+    data_dir = write_records(tmp_path / 'records', {'train': {'skirt': 2}}, SIZE)
+    (path,) = (tmp_path / 'records' / 'train').iterdir()
+    examples = [tf.train.Example.FromString(one.numpy()) for one in tf.data.TFRecordDataset(path)]
+    examples[1].features.feature['image/keypoints'].float_list.value[0] = np.nan
+    with records.shard_writer(str(path)) as write:
+        for example in examples:
+            write(example.SerializeToString())
+    plan = make_plan(EXPERIMENT, data_dir, 1)
+    with pytest.raises(tf.errors.InvalidArgumentError) as caught:
+        learning_rate_finder.make_ramp(EXPERIMENT, plan, data_dir)
+    found = graph_messages.find(graph_messages.FAULTY_RECORD, caught.value)
+    assert found.startswith('faulty record skirt/1.jpg: ')
 
 
 @pytest.mark.slow

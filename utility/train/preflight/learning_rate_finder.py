@@ -20,9 +20,10 @@ import tensorflow as tf
 
 from config import AveragingConfig, Experiment, ScheduleConfig
 from nets.precision import FLOAT32, Compute, apply
-from preprocessing import training_data
+from preprocessing import graph_messages, training_data
 from utility.checkpoints import step_tables
 from utility.command_line import progress
+from utility.command_line.scripts import RunError
 from utility.optim import schedules
 from utility.optim.schedules import Length
 from utility.train.model_fn import Task, make_model_fn
@@ -119,7 +120,11 @@ def rising(experiment: Experiment) -> Experiment:
 def make_ramp(
     experiment: Experiment, plan: Plan, data_dir: str, weights=None, compute: Compute = FLOAT32
 ) -> Ramp:
-    """Trains for UPDATES updates on one device, or until the loss is no longer finite."""
+    """Trains for UPDATES updates on one device, or until the loss is no longer finite.
+
+    Raises:
+        RunError: The loss of the first update is not finite.
+    """
     trained, number = rising(experiment), experiment.optimizer.accumulate
     length = Length(UPDATES * number, plan.length.steps_per_epoch)
     options = {'weights': weights, 'allow_partial_init': True, 'compute': compute}
@@ -139,6 +144,11 @@ def make_ramp(
             if not np.isfinite(losses[-1]):
                 break
     means = [np.mean(losses[i : i + number]) for i in range(0, len(losses), number)]
+    if not np.isfinite(means[0]):
+        raise RunError(
+            f'the loss is not finite at the lowest rate, {LOWEST:g}: no rate can be suggested; '
+            'usual causes: weights to start from that are not finite, or a wrong annotation'
+        )
     steps = tf.constant(number * np.arange(len(means)))
     rates = schedules.learning_rate(trained.optimizer, trained.schedule, steps, length)
     return Ramp(rates.numpy().astype(np.float64), np.array(means, np.float64))
@@ -148,7 +158,9 @@ def _step(session, spec) -> float:
     """The loss of a step; NaN where the graph itself refuses numbers that are not finite."""
     try:
         return float(session.run([spec.loss, spec.train_op])[0])
-    except tf.errors.InvalidArgumentError:
+    except tf.errors.InvalidArgumentError as error:
+        if graph_messages.find(graph_messages.NOT_FINITE, error) is None:
+            raise  # of the records, say
         return np.nan
 
 
