@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from tests.tiny_tables import write_skirts
 from utility.errors import budget as error_budget
 from utility.errors import cases as error_cases
 from utility.metrics.annotations import annotations_of
+from utility.predict import predictor
 from utility.predict.views_to_points import PredictOptions
 from utility.visualization import draw
 
@@ -225,6 +227,13 @@ def test_a_perfect_network_has_no_errors_but_a_floor_is_known(run_dir, tmp_path)
     # What argmax on 8 x 8 cells of 6 px would add is far more than there is.
     assert report['kinds']['codec_floor']['normalized_error'] == report['normalized_error']
     assert report['kinds']['codec_floor']['points'] == report['points']
+
+
+def test_two_passes_are_predicted_once_each(run_dir, tmp_path, monkeypatch):
+    split = write_records(tmp_path / 'records', {'val': COUNTS}, SIZE) + '/val'
+    with mock.patch.object(predictor, '_predict_pass', wraps=predictor._predict_pass) as predict:
+        error_cases.case_of_runs(split, [run_dir], PredictOptions(passes=2))
+    assert predict.call_count == 2
 
 
 def test_a_box_that_hides_points_is_what_the_crop_costs(run_dir, tmp_path):

@@ -5,11 +5,7 @@ With records their batch-norm statistics are estimated on training images; witho
 
 from __future__ import annotations
 
-import atexit
-import functools
 import os
-import shutil
-import tempfile
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -141,14 +137,6 @@ def save_mean(folder: str, prefixes: Sequence[str], data_dir: str | None, output
     prefix = snapshots.replace(output, step, weights)
     logging.info('mean of %s: %s', ', '.join(map(os.path.basename, prefixes)), prefix)
     return prefix
-
-
-@functools.cache
-def temporary_mean(folder: str, prefixes: tuple[str, ...], data_dir: str | None) -> str:
-    """As save_mean; it is made once, and kept until the process ends."""
-    directory = tempfile.mkdtemp(prefix='averaged_')
-    atexit.register(shutil.rmtree, directory, ignore_errors=True)
-    return save_mean(folder, prefixes, data_dir, directory)
 
 
 def averaged_weights(prefix: str) -> dict[str, np.ndarray] | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import tempfile
 
 from absl import logging
 
@@ -50,18 +51,20 @@ def is_best(prefix: str, choice: CheckpointChoice) -> bool:
     return bool(choice.average_best) or prefix.split('/')[-2:-1] == [snapshots.BEST]
 
 
-def choose(folder: str, choice: CheckpointChoice) -> str:
+def choose(folder: str, choice: CheckpointChoice, scratch: str = '') -> str:
     """The prefix of the checkpoint to use; the log says which it is.
 
     Args:
         folder: Of the network.
         choice: Of one of its checkpoints.
+        scratch: A folder in which the mean of several is saved, for as long as it is used; needed
+            for a choice of a mean.
 
     Raises:
         UserError: There is no such checkpoint.
     """
     if choice.average_last or choice.average_best:
-        return _mean(folder, choice)
+        return _mean(folder, choice, scratch)
     if choice.which == snapshots.BEST:
         return _best(folder)
     if choice.which == LAST:
@@ -73,12 +76,14 @@ def choose(folder: str, choice: CheckpointChoice) -> str:
     return prefix
 
 
-def _mean(folder: str, choice: CheckpointChoice) -> str:
+def _mean(folder: str, choice: CheckpointChoice, scratch: str) -> str:
+    assert scratch, 'a mean needs a folder'
     if choice.average_last:
         prefixes = average.last_checkpoints(folder, choice.average_last)
     else:
         prefixes = average.best_checkpoints(folder, choice.average_best)
-    return average.temporary_mean(folder, tuple(prefixes), choice.data_dir)
+    output = tempfile.mkdtemp(dir=scratch)
+    return average.save_mean(folder, prefixes, choice.data_dir, output)
 
 
 def _newest(folder: str, name: str) -> str | None:

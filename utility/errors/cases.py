@@ -86,17 +86,11 @@ def case_of_runs(data_dir: str, run_dirs: Sequence[str], options: PredictOptions
     # One picture may lie in two splits of the data set under one id, and both in one of records.
     by_place = annotated._replace(image_ids=annotated.lines)
 
-    def predict(passes):
-        changed = dataclasses.replace(options, passes=passes)
-        predictions = predictor.predict_split(run_dirs, data_dir, changed)
-        return predictions, predictions.table()._replace(image_ids=annotated.lines)
-
-    boxes = first = None
-    if options.passes == 2:
-        before, first = predict(passes=1)
-        rows = zip(before.keypoints, before.scores, before.visibility)
-        boxes = np.stack([predictor.confident_box(*row) for row in rows])
-    _, predicted = predict(options.passes)
+    passes = predictor.predict_passes(run_dirs, data_dir, options)
+    tables = [one.table()._replace(image_ids=annotated.lines) for one in passes]
+    predicted, boxes, first = tables[-1], None, None
+    if len(passes) == 2:
+        boxes, first = predictor.confident_boxes(passes[0]), tables[0]
     evidence = codec_floor.evidence_of(run_dirs, data_dir, annotated, options, boxes)
     source = f'{", ".join(run_dirs)} on {data_dir}'
     return Case(source, predicted, by_place, annotated.image_ids, schema, evidence, first)

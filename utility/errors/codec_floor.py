@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
@@ -12,6 +13,7 @@ from preprocessing.input_fn import PARALLEL_CALLS
 from preprocessing.ops.op_string import apply_ops
 from preprocessing.ops.registry import EDGE_TOLERANCE
 from preprocessing.tables import KeypointTable
+from utility.checkpoints.choice import CheckpointChoice
 from utility.codecs.heatmaps import HeatmapCodec
 from utility.errors.budget import Evidence
 from utility.predict import fusion, predictor
@@ -46,6 +48,8 @@ def evidence_of(
     decoded = answers.keypoints.copy()
     seen = np.zeros(answers.visibility.shape, bool)
     counts = predictor.categories_of(split_dir)
+    # No weights are read: any checkpoint will do.
+    options = dataclasses.replace(options, checkpoint=CheckpointChoice())
     for networks, categories in fusion.trained_networks(run_dirs, counts, options):
         for category in categories:
             rows = np.flatnonzero(answers.categories == category)

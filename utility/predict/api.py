@@ -8,6 +8,7 @@ import importlib
 import itertools
 import json
 import os
+import tempfile
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol, Union
@@ -265,7 +266,8 @@ class _Runs:
         self.categories = [c for c in self.schema.categories if _all_know(run_dirs, c)]
         if not self.categories:
             raise UserError(f'{", ".join(run_dirs)}: have no category in common')
-        chosen = fusion.trained_networks(run_dirs, self.categories, options)
+        self._scratch = tempfile.TemporaryDirectory()  # of a mean of checkpoints
+        chosen = fusion.trained_networks(run_dirs, self.categories, options, self._scratch.name)
         self._groups = {name: networks for networks, own in chosen for name in own}
         self._warm: dict[tuple, WarmNetwork] = {}
         self._lock = threading.Lock()
@@ -310,6 +312,7 @@ class _Runs:
             for network in self._warm.values():
                 network.close()
             self._warm.clear()
+            self._scratch.cleanup()
 
 
 def _all_know(run_dirs: Sequence[str], category: str) -> bool:

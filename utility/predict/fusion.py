@@ -53,12 +53,13 @@ class TrainedNetwork:
         return list(self.schema.record_positions)
 
 
-def load_network(folder: str, options: PredictOptions) -> TrainedNetwork:
+def load_network(folder: str, options: PredictOptions, scratch: str = '') -> TrainedNetwork:
+    """The network of a folder; `scratch` is as of choice.choose."""
     experiment = runs.load_experiment(folder)
     if options.refine:
         experiment = dataclasses.replace(experiment, refine=options.refine)
     full = schema_of(experiment.data)
-    checkpoint = choice.choose(folder, options.checkpoint)
+    checkpoint = choice.choose(folder, options.checkpoint, scratch)
     schema = full.subset(experiment.data.category)
     return TrainedNetwork(folder, checkpoint, experiment, full, schema)
 
@@ -80,9 +81,9 @@ def networks_of_runs(
 
 
 def trained_networks(
-    run_dirs: Sequence[str], categories: Iterable[str], options: PredictOptions
+    run_dirs: Sequence[str], categories: Iterable[str], options: PredictOptions, scratch: str = ''
 ) -> list[tuple[list[TrainedNetwork], list[str]]]:
-    """What networks_of_runs finds, ready to predict.
+    """What networks_of_runs finds, ready to predict; `scratch` is as of choice.choose.
 
     Raises:
         UserError: One has no such checkpoint, a path would stand for those of several, or this
@@ -96,7 +97,7 @@ def trained_networks(
             f'checkpoint={options.checkpoint.which!r} is a path, of one network, but there are '
             f'{", ".join(folders)}; give a name that each of these folders holds'
         )
-    loaded = {folder: load_network(folder, options) for folder in folders}
+    loaded = {folder: load_network(folder, options, scratch) for folder in folders}
     return [([loaded[folder] for folder in together], own) for together, own in found.items()]
 
 

@@ -83,6 +83,19 @@ def predict_split(
 ) -> Predictions:
     """Predicts every picture of a split of the records with the networks of one run or several.
 
+    Arguments and errors are those of predict_passes, whose last it is.
+    """
+    return predict_passes(run_dirs, split_dir, options, on_row)[-1]
+
+
+def predict_passes(
+    run_dirs: Sequence[str],
+    split_dir: str,
+    options: PredictOptions,
+    on_row: Callable[[int], None] | None = None,
+) -> list[Predictions]:
+    """Predicts every picture of a split in one pass or, by options.passes, in two.
+
     Several runs are one predictor: options.fuse tells what of them is averaged.
 
     Args:
@@ -91,22 +104,31 @@ def predict_split(
         options: How to predict.
         on_row: Called whenever a picture is done, with its number in its pass and network.
 
+    Returns:
+        What each pass has predicted, of the same pictures in the same order.
+
     Raises:
         UserError: A path holds no run or not the records that dataset.json tells of, a network
             has no checkpoint yet or that of another, or heat maps cannot be averaged.
     """
     counts = categories_of(split_dir)
     parts = []
-    chosen = fusion.trained_networks(run_dirs, counts, options)
-    records.check_schema(split_dir, chosen[0][0][0].full_schema)
-    _warn_of_selection(split_dir, chosen, options)
-    for networks, categories in chosen:
-        files = records.split_patterns(split_dir, ','.join(categories))
-        count = sum(counts[c] for c in categories)
-        integrity.check_split(split_dir, ','.join(categories))
-        paths = records.record_files(files)
-        with faults.explained(paths, networks[0].full_schema):
-            parts.append(_predict(networks, paths, count, options, on_row))
+    with tempfile.TemporaryDirectory() as scratch:
+        chosen = fusion.trained_networks(run_dirs, counts, options, scratch)
+        records.check_schema(split_dir, chosen[0][0][0].full_schema)
+        _warn_of_selection(split_dir, chosen, options)
+        for networks, categories in chosen:
+            files = records.split_patterns(split_dir, ','.join(categories))
+            count = sum(counts[c] for c in categories)
+            integrity.check_split(split_dir, ','.join(categories))
+            paths = records.record_files(files)
+            with faults.explained(paths, networks[0].full_schema):
+                parts.append(_predict(networks, paths, count, options, on_row))
+    return [_sorted(of_networks) for of_networks in zip(*parts)]
+
+
+def _sorted(parts: Sequence[Predictions]) -> Predictions:
+    """The predictions of several networks as one, by category."""
     joined = Predictions(*map(np.concatenate, zip(*map(_arrays, parts))))
     order = np.argsort(joined.categories.astype(str), kind='stable')
     return Predictions(*(values[order] for values in _arrays(joined)))
@@ -156,7 +178,7 @@ def predict_images(
     rows, parts = [], []
     with tempfile.TemporaryDirectory() as directory:
         present = sorted(set(categories))
-        for networks, own in fusion.trained_networks(run_dirs, present, options):
+        for networks, own in fusion.trained_networks(run_dirs, present, options, directory):
             path = os.path.join(directory, f'{len(parts)}.tfrecord')
             chosen = np.flatnonzero(np.isin(categories, own))
             with records.shard_writer(path) as write:
@@ -166,7 +188,7 @@ def predict_images(
                     annotation = Annotation(name, name, category, nowhere, absent, box)
                     jpeg, size = pictures[row][:2]
                     write(records.encode_example(jpeg, annotation, size))
-            parts.append(_arrays(_predict(networks, [path], len(chosen), options)))
+            parts.append(_arrays(_predict(networks, [path], len(chosen), options)[-1]))
             rows.append(chosen)
     order = np.argsort(np.concatenate(rows))
     return Predictions(*(np.concatenate(values)[order] for values in zip(*parts)))
@@ -182,17 +204,15 @@ def _predict(
     count: int,
     options: PredictOptions,
     on_row=None,
-) -> Predictions:
-    """Predicts the `count` records of `files` in one or two passes."""
+) -> list[Predictions]:
+    """Predicts the `count` records of `files` in one or two passes; what each has given."""
     for network in networks:
         logging.info('predicting %d pictures with %s', count, network.checkpoint)
     first = _predict_pass(networks, files, count, options, on_row=on_row)
     if options.passes == 1:
-        return first
-    boxes = np.stack(
-        [confident_box(*row) for row in zip(first.keypoints, first.scores, first.visibility)]
-    )
-    return _predict_pass(networks, files, count, options, boxes, on_row)
+        return [first]
+    boxes = confident_boxes(first)
+    return [first, _predict_pass(networks, files, count, options, boxes, on_row)]
 
 
 def _predict_pass(
@@ -280,6 +300,12 @@ def _collect(
         visibility[np.ix_(categories == category, schema.indices(category))] = 1
     arrays = (image_ids, categories.astype(str), image_sizes, keypoints, scores, visibility)
     return Predictions(*arrays), number
+
+
+def confident_boxes(predictions: Predictions) -> np.ndarray:
+    """confident_box of each picture: float32 [N, 4]."""
+    rows = zip(predictions.keypoints, predictions.scores, predictions.visibility)
+    return np.stack([confident_box(*row) for row in rows])
 
 
 def confident_box(keypoints: np.ndarray, scores: np.ndarray, visibility: np.ndarray) -> np.ndarray:
