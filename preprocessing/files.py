@@ -130,6 +130,9 @@ def write_bytes(path: str | os.PathLike, data: bytes, rewrites: bool = False) ->
 def written_whole(path: str | os.PathLike, rewrites: bool = False) -> Iterator[str]:
     """Gives a path beside `path` to write to; renames it to `path` once the body has succeeded.
 
+    A process that is killed leaves PATH.<its id>.partial, which the next one to write to the same
+    local path removes.
+
     Args:
         path: Local, or anything tf.io.gfile opens.
         rewrites: As in write_bytes.
@@ -145,6 +148,7 @@ def written_whole(path: str | os.PathLike, rewrites: bool = False) -> Iterator[s
         with _written_into(local) as partial:
             yield partial
     else:
+        _remove_leftovers(Path(local))
         partial = f'{local}.{os.getpid()}{PARTIAL_SUFFIX}'
         try:
             # Nothing that stands there is followed, whoever has put it there.
@@ -158,6 +162,33 @@ def written_whole(path: str | os.PathLike, rewrites: bool = False) -> Iterator[s
             raise
         finally:
             Path(partial).unlink(missing_ok=True)
+
+
+def _remove_leftovers(path: Path) -> None:
+    """Removes what processes that have ended left half written of a local path.
+
+    Only regular files of this user; what cannot be removed stays.
+    """
+    of_process = re.compile(re.escape(path.name) + rf'\.(\d+){re.escape(PARTIAL_SUFFIX)}')
+    with contextlib.suppress(OSError):
+        for name in os.listdir(path.parent):
+            found = of_process.fullmatch(name)
+            if found and not _is_alive(int(found.group(1))):
+                status = path.with_name(name).lstat()
+                if stat.S_ISREG(status.st_mode) and status.st_uid == os.getuid():
+                    path.with_name(name).unlink()
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)  # signals nothing
+    except ProcessLookupError:
+        return False
+    except OverflowError:  # no process has such an id
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 @contextlib.contextmanager

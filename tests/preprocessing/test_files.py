@@ -199,3 +199,35 @@ def test_a_link_is_removed_and_not_what_it_leads_to(tmp_path):
         files.remove_tree(f'{link.parent if link.parent.name == "tree" else link}/')
     assert os.listdir(tmp_path) == ['precious']
     assert (tmp_path / 'precious' / 'thesis').exists()
+
+
+@pytest.fixture(scope='module')
+def ended():
+    """The id of a process that has ended."""
+    process = subprocess.Popen(['true'])
+    process.wait()
+    return process.pid
+
+
+def test_the_next_write_removes_what_ended_processes_left_of_the_same_path(tmp_path, ended):
+    left = tmp_path / f'a.csv.{ended}.partial'
+    stay = [
+        tmp_path / f'b.csv.{ended}.partial',  # of another path
+        tmp_path / f'aacsv.{ended}.partial',
+        tmp_path / f'a.csv.{os.getppid()}.partial',  # of a process that still writes
+        tmp_path / 'a.csv.partial',
+    ]
+    for path in (left, *stay):
+        path.write_bytes(b'half')
+    files.write_bytes(tmp_path / 'a.csv', b'whole')
+    assert sorted(tmp_path.iterdir()) == sorted([*stay, tmp_path / 'a.csv'])
+    assert (tmp_path / 'a.csv').read_bytes() == b'whole'
+
+
+def test_only_regular_files_are_removed(tmp_path, ended):
+    folder, link = (tmp_path / f'{name}.{ended}.partial' for name in ('a', 'b'))
+    folder.mkdir()
+    link.symlink_to(tmp_path / 'elsewhere')
+    for name in 'ab':
+        files.write_bytes(tmp_path / name, b'whole')
+    assert folder.is_dir() and link.is_symlink()
