@@ -42,7 +42,7 @@ class Registry:
 
         def add(component):
             if name in self._entries:
-                raise UserError(f'{self.kind} {name!r} is registered already')
+                raise ValueError(f'{self.kind} {name!r} is registered already')
             self._entries[name] = component
             return component
 

@@ -30,7 +30,9 @@ def _define_flags() -> None:
         'backbone', None, 'Short for --model_dir=logs/NAME --output_csv=NAME_sub.csv.'
     )
     flags.DEFINE_string('output_csv', None, 'The submission.')
-    flags.DEFINE_boolean('run_on_cloud', False, 'Copy it into the (first) --model_dir as well.')
+    flags.DEFINE_boolean(
+        'copy_to_model_dir', False, 'Copy the CSV into the (first) --model_dir as well.'
+    )
     prediction_flags.define()
 
 
@@ -75,7 +77,7 @@ def main(positional: list[str]) -> None:
         expected_ids=predictions.image_ids,
     )
     print(f'{output}: {len(predictions.image_ids)} pictures')
-    if values.run_on_cloud:
+    if values.copy_to_model_dir:
         copy = os.path.join(run_dirs[0], os.path.basename(output))
         files.write_bytes(copy, files.read_bytes(output))
         print(f'{copy}: a copy')

@@ -14,8 +14,6 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-from config import UserError
-
 v1 = tf.compat.v1
 
 _STATISTIC = {
@@ -52,7 +50,7 @@ class Layer(tf.Module):
         """Makes the variable 'path/name', normally distributed; a `statistic` is not trained.
 
         Raises:
-            UserError: The graph has a variable of that name already.
+            ValueError: The graph has a variable of that name already.
         """
         full_name = f'{self.path}/{name}'
         seed = v1.get_seed(zlib.crc32(full_name.encode()))
@@ -66,7 +64,7 @@ class Layer(tf.Module):
             options = _STATISTIC if statistic else {'trainable': True}
             variable = v1.Variable(value, name=name, use_resource=True, **options)
         if variable.name != full_name + ':0':
-            raise UserError(f'the graph has a variable {full_name!r} already')
+            raise ValueError(f'the graph has a variable {full_name!r} already')
         return variable
 
     def drop(self, inputs: tf.Tensor, rate: float, shape: Sequence) -> tf.Tensor:

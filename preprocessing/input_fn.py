@@ -134,9 +134,9 @@ def _check_arguments(ops, batch_size: int, training: bool, late, augment_on: str
         if value < 1:
             raise UserError(f'{argument}={value!r}: must be at least 1')
     if augment_on not in _FINISH:
-        raise UserError(f'augment_on={augment_on!r}: must be {" or ".join(_FINISH)}')
+        raise ValueError(f'augment_on={augment_on!r}: must be {" or ".join(_FINISH)}')
     if augment_on == 'device' and not (training and isinstance(ops, str)):
-        raise UserError("augment_on='device': is for training with one op string")
+        raise ValueError("augment_on='device': is for training with one op string")
 
 
 def _checked_boxes(boxes: np.ndarray | None, training: bool) -> np.ndarray | None:
@@ -145,7 +145,7 @@ def _checked_boxes(boxes: np.ndarray | None, training: bool) -> np.ndarray | Non
     boxes = np.asarray(boxes, np.float32)
     if training or boxes.ndim != 2 or boxes.shape[1] != 4:
         allowed = 'of shape [N, 4], and None in training'
-        raise UserError(f'boxes of shape {list(boxes.shape)}: must be {allowed}')
+        raise ValueError(f'boxes of shape {list(boxes.shape)}: must be {allowed}')
     return boxes
 
 

@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from config import UserError
 from preprocessing import records
 
 # Files that are open at a time; of a larger training set each is one of several, in random order.
@@ -40,9 +39,9 @@ class Order:
         for name, least in (('shuffle_buffer', 1), ('num_records', 1), ('start_step', 0)):
             value = getattr(self, name)
             if value is not None and value < least:
-                raise UserError(f'{name}={value!r}: must be at least {least}')
+                raise ValueError(f'{name}={value!r}: must be at least {least}')
         if self.start_step and self.num_records is None:
-            raise UserError(f'start_step={self.start_step!r}: needs num_records')
+            raise ValueError(f'start_step={self.start_step!r}: needs num_records')
 
 
 class _Files(NamedTuple):

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
-from config import NOT_NEGATIVE, POSITIVE, Experiment, UserError, check, require
+from config import NOT_NEGATIVE, POSITIVE, Experiment, check, require
 from utility.codecs.refinements import REFINEMENTS, windows
 
 _SMALLEST_MAP = 3
@@ -26,14 +26,14 @@ class HeatmapCodec:
         heatmap_size: (height, width) of the heat maps, cells; at least 3 x 3. The stride may differ
             in x and y and need not be a whole number.
         sigma: Standard deviation of the Gaussians, cells.
-        refine: Name in REFINEMENTS.
+        refine: Name in REFINEMENTS; by default that of an experiment.
         smoothing: Standard deviation, cells, of a Gaussian over maps that are decoded; 0: none.
     """
 
     image_size: tuple[int, int]
     heatmap_size: tuple[int, int]
     sigma: float = 2.0
-    refine: str = 'dark'
+    refine: str = Experiment.refine
     smoothing: float = 0.0
 
     def __post_init__(self):
@@ -85,12 +85,14 @@ class HeatmapCodec:
                 trained on (loss.target_scale), divided by nothing.
 
         Raises:
-            UserError: The maps have another size than the codec's.
+            ValueError: The maps have another size than the codec's.
         """
         height, width = self.heatmap_size
         heatmaps = tf.cast(heatmaps, tf.float32)
         if not heatmaps.shape[1:3].is_compatible_with([height, width]):
-            raise UserError(f'heatmaps of shape {heatmaps.shape}: must be {height} x {width} cells')
+            raise ValueError(
+                f'heatmaps of shape {heatmaps.shape}: must be {height} x {width} cells'
+            )
         batch_keypoints = tf.shape(heatmaps)[0], tf.shape(heatmaps)[3]
         if self.smoothing:
             heatmaps = smooth(heatmaps, self.smoothing)

@@ -116,5 +116,5 @@ def per_output(values: tuple[float, ...], num_outputs: int, field: str) -> tuple
 def _static_size(output: tf.Tensor) -> tuple[int, int]:
     height, width = output.shape[1:3]
     if height is None or width is None:
-        raise UserError(f'output of shape {output.shape}: its height and width must be static')
+        raise ValueError(f'output of shape {output.shape}: its height and width must be static')
     return height, width

@@ -243,7 +243,7 @@ def distances_to(
         UserError: The pictures or their categories differ, or a prediction is missing.
     """
     if missing not in MISSING_POLICIES:
-        raise UserError(f'missing={missing!r}: must be one of {", ".join(MISSING_POLICIES)}')
+        raise ValueError(f'missing={missing!r}: must be one of {", ".join(MISSING_POLICIES)}')
     predicted = in_order_of(predicted, answers, 'the prediction', 'the answers')
     normalizer = normalizers_of(answers, schema)
     scored = (answers.visibility == 1) & (normalizer > 0)[:, np.newaxis]

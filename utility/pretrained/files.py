@@ -78,12 +78,13 @@ class WeightFile(contextlib.AbstractContextManager):
         """One tensor, C-contiguous: floats of any width as float32, integers as they are.
 
         Raises:
-            UserError: There is no such tensor, the file is closed, or the numbers are damaged.
+            UserError: The numbers are damaged.
+            ValueError: There is no such tensor, or the file is closed.
         """
         if self._closed:
-            raise UserError(f'{self.path!r} is closed')
+            raise ValueError(f'{self.path!r} is closed')
         if name not in self.shapes:
-            raise UserError(f'{self.path!r} has no tensor {name!r}')
+            raise ValueError(f'{self.path!r} has no tensor {name!r}')
         with _blamed_on(self.path, 'it is damaged: '):
             stored = self._load(name)
             dtype = stored.dtype.newbyteorder('=') if stored.dtype.kind in 'iu' else np.float32

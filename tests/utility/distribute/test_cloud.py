@@ -185,7 +185,7 @@ runner.train(experiment.override('epochs=1'), start)
 runner.train(experiment.override('epochs=1'), start)  # nothing is left to do
 eval_submission._define_flags()
 sys.argv = ['eval_submission.py', f'--data_dir={records}/test_0', f'--model_dir={second}',
-            f'--output_csv={local_csv}', '--run_on_cloud']
+            f'--output_csv={local_csv}', '--copy_to_model_dir']
 scripts.run(eval_submission.main, '')
 copy = files.read_bytes(f'{second}/out.csv')
 assert copy == files.read_bytes(local_csv) and copy.count(b'skirt/') == 3
