@@ -42,10 +42,11 @@ def test_nothing_is_written_through_a_symbolic_link(tmp_path, target):
     assert sorted(os.listdir(tmp_path)) == ['out.json', 'precious']
 
 
-@pytest.mark.parametrize('end', [f'{os.getpid()}.partial', 'partial'])
+@pytest.mark.parametrize('end', ['{pid}.partial', 'partial'])
 def test_a_link_in_the_place_of_the_unfinished_output_is_not_followed(tmp_path, end):
     (tmp_path / 'precious').write_bytes(b'thesis')
-    (tmp_path / f'dataset.json.{end}').symlink_to(tmp_path / 'precious')
+    name = f'dataset.json.{end.format(pid=os.getpid())}'
+    (tmp_path / name).symlink_to(tmp_path / 'precious')
     _write(tmp_path / 'dataset.json')
     assert (tmp_path / 'precious').read_bytes() == b'thesis'
     assert (tmp_path / 'dataset.json').read_bytes() == b'new'
