@@ -48,8 +48,8 @@ def make_report(case, errors, missing: str, scale: float, image_sizes) -> dict:
     from utility.errors import budget as error_budget
     from utility.errors import oracles, subsets
 
-    categories, schema = case.answers.categories, case.schema
-    properties = subsets.properties(case.answers, schema, image_sizes)
+    categories, schema = case.annotations.categories, case.schema
+    properties = subsets.properties(case.annotations, schema, image_sizes)
     return {
         'source': case.source,
         **error_budget.budgets(errors, categories, schema),
@@ -58,10 +58,12 @@ def make_report(case, errors, missing: str, scale: float, image_sizes) -> dict:
         'missing_predictions': errors.missing_predictions,
         'similarity_scale': scale,
         'good_within': error_budget.radius(error_budget.GOOD_SIMILARITY, scale),
-        'found_within': error_budget.radius(error_budget.FOUND_SIMILARITY, scale),
-        'oracles': oracles.gains(case.predicted, case.answers, schema, missing, case.first_pass),
+        'found_within': error_budget.radius(error_budget.JITTER_SIMILARITY, scale),
+        'oracles': oracles.gains(
+            case.predicted, case.annotations, schema, missing, case.first_pass
+        ),
         'subsets': {
-            name: [one._asdict() for one in bins]
+            name: [group._asdict() for group in bins]
             for name, bins in subsets.all_bins(errors.distances, properties).items()
         },
     }
@@ -84,18 +86,18 @@ def main(positional: list[str]) -> None:
         case = error_cases.case_of_runs(values.data_dir, values.model_dir, options)
     missing, scale = values.missing, values.similarity_scale
     errors = error_budget.find_errors(
-        case.predicted, case.answers, case.schema, missing, case.evidence, scale
+        case.predicted, case.annotations, case.schema, missing, case.evidence, scale
     )
     worst = error_cases.worst_of_all(errors, values.pictures_per_kind)
     rows = {row for ranked in worst.values() for row, _ in ranked}
-    sizes, pictures = None, {}
+    sizes, images = None, {}
     if values.data_dir:
-        sizes, pictures = error_cases.read_images(case, rows, values.data_dir)
+        sizes, images = error_cases.read_images(case, rows, values.data_dir)
     report = make_report(case, errors, missing, scale, sizes)
-    report['pictures_lacking'] = len(rows - set(pictures))
-    report['worst'] = error_cases.named(case, worst)
+    report['pictures_lacking'] = len(rows - set(images))
+    report['worst'] = error_cases.with_image_ids(case, worst)
     page, numbers = (os.path.join(values.output_dir, name) for name in (PAGE_FILE, JSON_FILE))
-    error_page.write_page(page, report, error_cases.sections(case, errors, worst, pictures))
+    error_page.write_page(page, report, error_cases.sections(case, errors, worst, images))
     write_bytes(numbers, (json.dumps(report, indent=2) + '\n').encode())
     print('\n\n'.join(table.text() for table in error_page.tables(report)))
     print(f'\n{page}\n{numbers}')

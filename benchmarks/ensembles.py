@@ -20,7 +20,7 @@ from preprocessing.datasets import named_schema
 from preprocessing.schema import KeypointSchema
 from preprocessing.tables import read_table
 from utility.command_line import scripts
-from utility.ensembles.choice import LEARNED, Ensemble, choose, distances_of, picture_groups
+from utility.ensembles.choice import LEARNED, Ensemble, choose, distances_of, image_groups
 from utility.ensembles.combination import Predictions, read_tables, stack
 from utility.ensembles.methods import METHODS
 from utility.ensembles.selection import select_models
@@ -30,7 +30,7 @@ from utility.statistics.bootstrap import (
     LEVEL,
     Interval,
     grouped_folds,
-    picture_sums,
+    image_sums,
     ratio_interval,
 )
 
@@ -112,7 +112,7 @@ def measure(
     distances: dict[str, list[np.ndarray]] = defaultdict(list)
     chosen: dict[str, Counter] = defaultdict(Counter)
     for seed in seeds:
-        fold_of = grouped_folds(picture_groups(predictions), predictions.categories, 2, seed)
+        fold_of = grouped_folds(image_groups(predictions), predictions.categories, 2, seed)
         seen, held_out = (np.flatnonzero(fold_of == fold) for fold in range(2))
         ways = _ways(predictions.of_images(seen), annotated.of_images(seen), schema, max_models)
         for name, way in ways.items():
@@ -161,7 +161,7 @@ def _ways(
 def _gain(base: Sequence[np.ndarray], distances: Sequence[np.ndarray]) -> Interval:
     """Of a bootstrap over pictures, of the sums over the halves each was measured in."""
     differences = np.concatenate([b - d for b, d in zip(base, distances)], axis=1)
-    return ratio_interval(*picture_sums(differences))
+    return ratio_interval(*image_sums(differences))
 
 
 def page(rows: Sequence[Row], models: int, images: int) -> str:

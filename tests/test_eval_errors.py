@@ -81,9 +81,9 @@ def test_a_submission_without_pictures(folder):
     assert 'out/errors.html' in result.stdout
     page = (folder / 'out' / 'errors.html').read_text()
     assert 'a&lt;b&gt;.jpg' in page and '<b>.jpg' not in page
-    pictures = re.findall(r'<img [^>]*alt="([^"]+)"', page)
-    assert len(pictures) == 5
-    assert any(re.fullmatch('skirt 2.jpg .*: hemline_right 238.0 %', alt) for alt in pictures)
+    images = re.findall(r'<img [^>]*alt="([^"]+)"', page)
+    assert len(images) == 5
+    assert any(re.fullmatch('skirt 2.jpg .*: hemline_right 238.0 %', alt) for alt in images)
 
 
 def test_without_an_error_there_is_nothing_to_fix(folder):
@@ -97,14 +97,16 @@ def test_without_an_error_there_is_nothing_to_fix(folder):
 def _records(tmp_path):
     """Records of two splits, and the CSVs of one: exact but for a skirt turned upside down."""
     root = write_records(tmp_path / 'records', {'val': COUNTS, 'test_0': COUNTS}, SIZE)
-    answers, _ = annotations_of(f'{root}/val', SCHEMA)
-    whole = np.floor(answers.keypoints) + 0.5
-    answers = answers._replace(keypoints=np.where(answers.visibility[..., None] < 0, -0.5, whole))
-    keypoints = answers.keypoints.copy()
-    row = np.flatnonzero(answers.categories == 'skirt')[1]
+    annotations, _ = annotations_of(f'{root}/val', SCHEMA)
+    whole = np.floor(annotations.keypoints) + 0.5
+    annotations = annotations._replace(
+        keypoints=np.where(annotations.visibility[..., None] < 0, -0.5, whole)
+    )
+    keypoints = annotations.keypoints.copy()
+    row = np.flatnonzero(annotations.categories == 'skirt')[1]
     keypoints[row] = keypoints[row, list(SCHEMA.flip_permutation)]
     for name, table in (
-        ('answers', answers), ('prediction', answers._replace(keypoints=keypoints))
+        ('answers', annotations), ('prediction', annotations._replace(keypoints=keypoints))
     ):  # fmt: skip
         write_table(tmp_path / f'{name}.csv', table, SCHEMA)
     return root, row
@@ -118,7 +120,7 @@ def test_pictures_of_a_submission_come_from_records(tmp_path):
     assert report['pictures_lacking'] == 0
     assert report['kinds']['garment_inversion']['points'] == 4
     assert [w['image_id'] for w in report['worst']['garment_inversion']] == ['skirt/1.jpg']
-    assert sum(one['points'] for one in report['subsets']['garment_size']) == report['points']
+    assert sum(row['points'] for row in report['subsets']['garment_size']) == report['points']
     assert 'garment_size' in report['subsets']
     assert report['oracles']['garment_sides']['normalized_error'] == pytest.approx(0, abs=1e-9)
 
@@ -128,9 +130,9 @@ def test_only_the_wanted_pictures_are_kept(tmp_path):
     case = error_cases.case_of_csvs(
         str(tmp_path / 'prediction.csv'), str(tmp_path / 'answers.csv'), 'fashionai'
     )
-    sizes, pictures = error_cases.read_images(case, {row}, f'{root}/test_0')
+    sizes, images = error_cases.read_images(case, {row}, f'{root}/test_0')
     np.testing.assert_array_equal(sizes, SIZE)
-    assert list(pictures) == [row] and pixels(pictures[row]).shape == (SIZE, SIZE, 3)
+    assert list(images) == [row] and pixels(images[row]).shape == (SIZE, SIZE, 3)
     case.image_ids[0] = 'unknown.jpg'
     sizes, _ = error_cases.read_images(case, set(), f'{root}/test_0')
     assert np.isnan(sizes[0]).all() and not np.isnan(sizes[1:]).any()
@@ -181,12 +183,12 @@ class _Oracle:
             for row, matrix in enumerate(matrices):
                 category = features['category'][row].numpy().decode()
                 points = labels['keypoints'][row].numpy()
-                own = list(SCHEMA.indices(category))
+                columns = list(SCHEMA.indices(category))
                 scores = np.ones(len(points), np.float32)
                 first = np.isclose(matrix[0, 0], 32 / SIZE)
                 if first and category in self.wild:
-                    points[own[1:]] = points[own[0]] + self.wild[category] * np.arange(
-                        1, len(own)
+                    points[columns[1:]] = points[columns[0]] + self.wild[category] * np.arange(
+                        1, len(columns)
                     )[:, np.newaxis]  # fmt: skip
                 inverse = np.linalg.inv(matrix)
                 yield {
@@ -211,7 +213,7 @@ def run_dir(tmp_path, monkeypatch):
 
 def _report_of(case):
     errors = error_budget.find_errors(
-        case.predicted, case.answers, case.schema, evidence=case.evidence
+        case.predicted, case.annotations, case.schema, evidence=case.evidence
     )
     return errors, eval_errors.make_report(case, errors, 'error', 0.1, None)
 
@@ -241,13 +243,13 @@ def test_a_box_that_hides_points_is_what_the_crop_costs(run_dir, tmp_path):
     _Oracle.wild = {'trousers': np.float32([0.1, 0.1])}  # all points beside the first one
     case = error_cases.case_of_runs(split, [run_dir], PredictOptions(passes=2))
     first, last = case.first_pass.keypoints, case.predicted.keypoints
-    trousers = case.answers.categories == 'trousers'
+    trousers = case.annotations.categories == 'trousers'
     assert not np.allclose(first[trousers], last[trousers], atol=1)
-    own = (case.answers.visibility == 1) & ~trousers[:, np.newaxis]
-    np.testing.assert_allclose(first[own], last[own], atol=1e-3)
-    seen = case.evidence.seen
-    assert seen[own].mean() > 0.9  # a point far from all others may be left out
-    hidden = (case.answers.visibility == 1) & ~seen
+    visible = (case.annotations.visibility == 1) & ~trousers[:, np.newaxis]
+    np.testing.assert_allclose(first[visible], last[visible], atol=1e-3)
+    in_view = case.evidence.in_view
+    assert in_view[visible].mean() > 0.9  # a point far from all others may be left out
+    hidden = (case.annotations.visibility == 1) & ~in_view
     assert hidden[trousers].any()
     moved = last.copy()
     moved[hidden] += 1000.0
@@ -255,7 +257,7 @@ def test_a_box_that_hides_points_is_what_the_crop_costs(run_dir, tmp_path):
         error_cases.Case(
             case.source,
             case.predicted._replace(keypoints=moved),
-            *(case.answers, case.image_ids, case.schema, case.evidence, case.first_pass),
+            *(case.annotations, case.image_ids, case.schema, case.evidence, case.first_pass),
         )
     )
     assert report['kinds']['crop']['points'] == np.count_nonzero(hidden)
@@ -298,9 +300,9 @@ def test_a_table_of_ten_thousand_pictures_keeps_the_worst_only():
     size = 10000
     random = np.random.default_rng(0)
     categories = np.array(['skirt'] * size)
-    own = list(SCHEMA.indices('skirt'))
+    columns = list(SCHEMA.indices('skirt'))
     visibility = np.full((size, SCHEMA.num_keypoints), -1)
-    visibility[:, own] = 1
+    visibility[:, columns] = 1
     points = random.uniform(0, 500, (size, SCHEMA.num_keypoints, 2)).astype(np.float32)
     ids = np.array([f'{i}.jpg' for i in range(size)], object)
     answers = KeypointTable(ids, categories, points, visibility, np.arange(size))

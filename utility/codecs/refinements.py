@@ -156,18 +156,18 @@ def _weighted_fit(roots: tf.Tensor, values: tf.Tensor, axes: list[tf.Tensor]) ->
     # The ridge is one more cell for each axis, where it is small, all else and the value are 0.
     ridges = math.sqrt(_FIT_RIDGE) * tf.eye(len(axes))
     rows = [_beside(centred(axis), ridge) for axis, ridge in zip(axes, tf.unstack(ridges))]
-    rest = _beside(centred(values), tf.zeros(len(axes)))
+    residual = _beside(centred(values), tf.zeros(len(axes)))
     shares, slopes = {}, []
-    for first, row in enumerate(rows):
+    for pivot, row in enumerate(rows):
         square = tf.reduce_sum(row * row, axis=1, keepdims=True)
-        for other in range(first + 1, len(rows)):
-            share = tf.reduce_sum(row * rows[other], axis=1, keepdims=True) / square
-            rows[other], shares[first, other] = rows[other] - share * row, share[:, 0]
-        slope = tf.reduce_sum(row * rest, axis=1, keepdims=True) / square
-        rest -= slope * row
+        for row_below in range(pivot + 1, len(rows)):
+            share = tf.reduce_sum(row * rows[row_below], axis=1, keepdims=True) / square
+            rows[row_below], shares[pivot, row_below] = rows[row_below] - share * row, share[:, 0]
+        slope = tf.reduce_sum(row * residual, axis=1, keepdims=True) / square
+        residual -= slope * row
         slopes.append(slope[:, 0])
-    for first, other in sorted(shares, reverse=True):
-        slopes[first] -= shares[first, other] * slopes[other]
+    for pivot, row_below in sorted(shares, reverse=True):
+        slopes[pivot] -= shares[pivot, row_below] * slopes[row_below]
     return slopes
 
 

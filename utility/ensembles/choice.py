@@ -48,8 +48,8 @@ class Ensemble(NamedTuple):
         if self.method != ALONE:
             return combine(predictions, self.method)[0]
         present = predictions.present[self.model][..., np.newaxis]
-        others = combine(predictions, 'median')[0]
-        return np.where(present, predictions.keypoints[self.model], others)
+        medians = combine(predictions, 'median')[0]
+        return np.where(present, predictions.keypoints[self.model], medians)
 
 
 class Candidate(NamedTuple):
@@ -116,7 +116,7 @@ def choose(
         UserError: There are fewer different pictures than folds, or no such method.
     """
     singles, simple = (
-        _singles(predictions, annotated),
+        _single_models(predictions, annotated),
         simple_candidates(predictions, annotated, schema),
     )
     if method != LEARNED:
@@ -131,14 +131,14 @@ def choose(
     candidates = (*simple, *best_of_kinds)
     # Of candidates that are as good the first is taken, and those that learn nothing come first.
     chosen = min(candidates, key=_error)
-    return Choice(singles, candidates, chosen, _fitted(chosen, predictions, annotated, schema))
+    return Choice(singles, candidates, chosen, _refit(chosen, predictions, annotated, schema))
 
 
 def _error(candidate: Candidate) -> float:
     return candidate.error
 
 
-def _singles(predictions: Predictions, annotated: AnnotatedPoints) -> tuple[Candidate, ...]:
+def _single_models(predictions: Predictions, annotated: AnnotatedPoints) -> tuple[Candidate, ...]:
     present = predictions.present[..., np.newaxis]
     points = np.where(present, predictions.keypoints, ABSENT_INDEX + 0.5)
     return tuple(
@@ -168,12 +168,12 @@ class Fold(NamedTuple):
     """A part of the pictures [N], and what the others tell.
 
     Attributes:
-        seen: Positions of the others.
+        train: Positions of the others.
         held_out: Positions of this part.
-        knowledge: From those that are seen.
+        learned_statistics: Of those in train.
     """
 
-    seen: np.ndarray
+    train: np.ndarray
     held_out: np.ndarray
     learned_statistics: EnsembleStatistics
 
@@ -181,7 +181,7 @@ class Fold(NamedTuple):
         return self._replace(learned_statistics=self.learned_statistics.of_models(indices))
 
 
-def picture_groups(predictions: Predictions) -> list[bytes]:
+def image_groups(predictions: Predictions) -> list[bytes]:
     """[N], what equal pictures have in common: all models predict the same for them."""
     return [rows.tobytes() for rows in np.moveaxis(predictions.keypoints, 1, 0)]
 
@@ -194,17 +194,17 @@ def folds_of(
     Raises:
         UserError: There are fewer different pictures than folds.
     """
-    groups = picture_groups(predictions)
-    found = len(set(groups))
-    if found < NUM_FOLDS:
-        raise UserError(f'{found} different pictures with answers: to learn takes {NUM_FOLDS}')
+    groups = image_groups(predictions)
+    num_groups = len(set(groups))
+    if num_groups < NUM_FOLDS:
+        raise UserError(f'{num_groups} different pictures with answers: to learn takes {NUM_FOLDS}')
     fold_of = grouped_folds(groups, predictions.categories, NUM_FOLDS)
     folds = []
     for fold in range(NUM_FOLDS):
-        seen = np.flatnonzero(fold_of != fold)
-        parts = (predictions.of_images(seen), annotated.of_images(seen))
+        train = np.flatnonzero(fold_of != fold)
+        parts = (predictions.of_images(train), annotated.of_images(train))
         learned_statistics = learning.fit_statistics(*parts, schema)
-        folds.append(Fold(seen, np.flatnonzero(fold_of == fold), learned_statistics))
+        folds.append(Fold(train, np.flatnonzero(fold_of == fold), learned_statistics))
     return folds
 
 
@@ -222,12 +222,12 @@ def out_of_fold(
         for strength in strengths
     }
     for fold in folds:
-        parts = (predictions.of_images(fold.seen), annotated.of_images(fold.seen))
+        parts = (predictions.of_images(fold.train), annotated.of_images(fold.train))
         fits = learning.fit(fold.learned_statistics, *parts, schema, strengths)
-        others = predictions.of_images(fold.held_out)
+        held_out = predictions.of_images(fold.held_out)
         for strength, learned in zip(strengths, fits):
             for kind, fitted in _kinds(learned):
-                combined = learning.combine(fitted, others, schema)
+                combined = learning.combine(fitted, held_out, schema)
                 points[kind, strength][fold.held_out] = combined
     return [
         Candidate(f'{kind} (learned)', kind, distances_of(values, annotated), strength=strength)
@@ -240,7 +240,7 @@ def _kinds(learned: FittedEnsemble) -> Iterator[tuple[str, FittedEnsemble]]:
     yield VOTES, learned
 
 
-def _fitted(
+def _refit(
     chosen: Candidate, predictions: Predictions, annotated: AnnotatedPoints, schema: KeypointSchema
 ) -> Ensemble:
     """The chosen way, fitted to all pictures by the steps that the folds took."""

@@ -17,7 +17,7 @@ from utility.ensembles.methods import METHODS, without_outliers
 from utility.metrics.normalized_error import in_order_of
 from utility.submissions.write import refuse
 
-_MANY_BYTES = 20_000_000  # of all files; to read less takes no longer than to start processes
+_PARALLEL_BYTES = 20_000_000  # of all files; to read less takes no longer than to start processes
 _ROWS_AT_A_TIME = 1 << 15  # points that are combined at once, so that their copies stay in caches
 
 
@@ -29,14 +29,14 @@ class Predictions(NamedTuple):
         categories: str [N].
         keypoints: float64 [M, N, K, 2], continuous px; anything where not present.
         present: bool [M, N, K], whether a model predicts a point. Own points only.
-        own: bool [N, K], whether a point is of the picture's category.
+        in_category: bool [N, K], whether a point is of the picture's category.
     """
 
     names: tuple[str, ...]
     categories: np.ndarray
     keypoints: np.ndarray
     present: np.ndarray
-    own: np.ndarray
+    in_category: np.ndarray
 
     def of_images(self, rows: np.ndarray) -> Predictions:
         return Predictions(
@@ -44,7 +44,7 @@ class Predictions(NamedTuple):
             self.categories[rows],
             self.keypoints[:, rows],
             self.present[:, rows],
-            self.own[rows],
+            self.in_category[rows],
         )
 
     def of_models(self, indices: Sequence[int]) -> Predictions:
@@ -62,7 +62,7 @@ def read_tables(paths: Sequence[str], schema: KeypointSchema) -> list[KeypointTa
         UserError: As preprocessing.tables.read_table.
     """
     local = [path for path in paths if '://' not in path and os.path.exists(path)]
-    is_long = sum(os.path.getsize(path) for path in local) >= _MANY_BYTES
+    is_long = sum(os.path.getsize(path) for path in local) >= _PARALLEL_BYTES
     num_workers = min(len(paths), os.cpu_count() or 1) if is_long else 1
     with Workers(num_workers) as workers:
         return list(workers.map(functools.partial(read_table, schema=schema), paths))
@@ -84,13 +84,13 @@ def stack(
     if not tables:
         raise UserError('no submission to combine')
     tables = [in_order_of(table, tables[0], name, names[0]) for table, name in zip(tables, names)]
-    own = category_points(tables[0].categories, schema)
-    present = np.stack([own & (table.visibility >= 0) for table in tables])
+    in_category = category_points(tables[0].categories, schema)
+    present = np.stack([in_category & (table.visibility >= 0) for table in tables])
     for name, mask in zip(names, present):
         if not mask.any():
             raise UserError(f'{name}: predicts no point at all; is it a submission?')
     keypoints = np.stack([np.asarray(table.keypoints, dtype=np.float64) for table in tables])
-    return Predictions(tuple(names), tables[0].categories, keypoints, present, own)
+    return Predictions(tuple(names), tables[0].categories, keypoints, present, in_category)
 
 
 def ensemble(
@@ -133,12 +133,17 @@ def as_table(
     Raises:
         UserError: A point is predicted in no table.
     """
-    own, lost = predictions.own, predictions.own & ~predictions.present.any(0)
-    unseen = first._replace(visibility=np.full(own.shape, -1))
+    in_category, lost = (
+        predictions.in_category,
+        predictions.in_category & ~predictions.present.any(0),
+    )
+    unseen = first._replace(visibility=np.full(in_category.shape, -1))
     refuse(lost, unseen, schema, 'predicted in no submission')
     return first._replace(
-        keypoints=np.where(own[..., np.newaxis], np.maximum(points, 0), -0.5).astype(np.float32),
-        visibility=np.where(own, 1, -1).astype(np.int32),
+        keypoints=np.where(in_category[..., np.newaxis], np.maximum(points, 0), -0.5).astype(
+            np.float32
+        ),
+        visibility=np.where(in_category, 1, -1).astype(np.int32),
     )
 
 
@@ -170,15 +175,15 @@ def combine(
         raise UserError(f'reject={reject}: must be 1 or more, or half could be left out')
     points, shares, n, k = rows_of(predictions)
     shares = shares * factors[:, np.newaxis]
-    combined = np.full([*predictions.own.shape, 2], ABSENT_INDEX + 0.5)
+    combined = np.full([*predictions.in_category.shape, 2], ABSENT_INDEX + 0.5)
     rejected = 0
     for start in range(0, len(n), _ROWS_AT_A_TIME):
         part = slice(start, start + _ROWS_AT_A_TIME)
-        kept = shares[:, part]
+        kept_shares = shares[:, part]
         if reject is not None:
-            kept = without_outliers(points[:, part], kept, reject)
-            rejected += int(np.count_nonzero(kept != shares[:, part]))
-        combined[n[part], k[part]] = combined_by(points[:, part], kept)
+            kept_shares = without_outliers(points[:, part], kept_shares, reject)
+            rejected += int(np.count_nonzero(kept_shares != shares[:, part]))
+        combined[n[part], k[part]] = combined_by(points[:, part], kept_shares)
     return combined, rejected
 
 

@@ -37,7 +37,7 @@ def to_json(saved: SavedEnsemble, schema: KeypointSchema) -> str:
     ensemble = saved.ensemble
     values = {
         'format': _FORMAT,
-        **_of_schema(schema),
+        **_schema_values(schema),
         'models': list(saved.names),
         'method': ensemble.method,
         'model': ensemble.model,
@@ -67,16 +67,16 @@ def from_json(text: str, schema: KeypointSchema, where: str) -> SavedEnsemble:
         raise UserError(f'{where}: {error}') from error
 
 
-def _of_schema(schema: KeypointSchema) -> dict[str, Any]:
+def _schema_values(schema: KeypointSchema) -> dict[str, Any]:
     categories = {name: list(points) for name, points in schema.categories.items()}
     return {'keypoints': list(schema.keypoints), 'categories': categories}
 
 
 def _learned_values(learned: FittedEnsemble) -> dict[str, Any]:
-    voting = {name: getattr(learned, name) for name in (WEIGHTS, VOTES)}
+    mixture_weights = {name: getattr(learned, name) for name in (WEIGHTS, VOTES)}
     return {
         'correction': _lists(learned.correction._asdict()),
-        **{name: value and _lists(value._asdict()) for name, value in voting.items()},
+        **{name: value and _lists(value._asdict()) for name, value in mixture_weights.items()},
         'shapes': {
             name: _lists({'mean': shape.mean, 'scatter': shape.scatter})
             for name, shape in learned.shapes.items()
@@ -89,12 +89,12 @@ def _lists(arrays: Mapping[str, np.ndarray]) -> dict[str, list]:
 
 
 def _saved_ensemble(values: Any, schema: KeypointSchema) -> SavedEnsemble:
-    known = ('format', 'keypoints', 'categories', 'models', 'method', 'model', 'learned')
-    _check_keys(values, known, 'the file')
+    keys = ('format', 'keypoints', 'categories', 'models', 'method', 'model', 'learned')
+    _check_keys(values, keys, 'the file')
     if values['format'] != _FORMAT:
         raise UserError(f'format={values["format"]!r}: must be {_FORMAT!r}')
-    for name, wanted in _of_schema(schema).items():
-        if values[name] != wanted:
+    for name, expected in _schema_values(schema).items():
+        if values[name] != expected:
             raise UserError(f'{name}: are not those of {schema.name}')
     names, method, model = values['models'], values['method'], values['model']
     if not _is_list_of_names(names):
@@ -108,7 +108,7 @@ def _saved_ensemble(values: Any, schema: KeypointSchema) -> SavedEnsemble:
     if (learned is not None) != (method in (WEIGHTS, VOTES)):
         raise UserError(f'learned: must be there for {WEIGHTS} and {VOTES} only, not {method}')
     if learned is not None:
-        learned = _learned(learned, len(names), method, schema)
+        learned = _fitted_ensemble(learned, len(names), method, schema)
     return SavedEnsemble(tuple(names), Ensemble(method, model, learned))
 
 
@@ -120,7 +120,9 @@ def _is_list_of_names(value: Any) -> bool:
     )
 
 
-def _learned(values: Any, count: int, method: str, schema: KeypointSchema) -> FittedEnsemble:
+def _fitted_ensemble(
+    values: Any, count: int, method: str, schema: KeypointSchema
+) -> FittedEnsemble:
     _check_keys(values, ('correction', 'weights', 'votes', 'shapes'), 'learned')
     groups = (len(schema.categories), schema.num_keypoints)
     if (values['votes'] is not None) != (method == VOTES):
@@ -128,10 +130,10 @@ def _learned(values: Any, count: int, method: str, schema: KeypointSchema) -> Fi
     with_shapes, votes = count + 1, None
     if method == VOTES:
         shape = (with_shapes, num_features(with_shapes))
-        votes = _voting(values['votes'], groups, shape, 'learned.votes')
+        votes = _mixture_weights(values['votes'], groups, shape, 'learned.votes')
     return FittedEnsemble(
         correction=_correction(values['correction'], (count, *groups)),
-        weights=_voting(values['weights'], groups, (count, 0), 'learned.weights'),
+        weights=_mixture_weights(values['weights'], groups, (count, 0), 'learned.weights'),
         shapes=_shapes(values['shapes'], schema),
         votes=votes,
     )
@@ -147,7 +149,7 @@ def _correction(values: Any, shape: tuple[int, int, int]) -> Correction:
     )
 
 
-def _voting(
+def _mixture_weights(
     values: Any, groups: tuple[int, int], effects: tuple[int, int], where: str
 ) -> MixtureWeights:
     _check_keys(values, MixtureWeights._fields, where)
@@ -183,9 +185,9 @@ def _is_covariance(matrix: np.ndarray) -> bool:
     return True
 
 
-def _check_keys(values: Any, wanted: Sequence[str], where: str) -> None:
-    if not isinstance(values, dict) or set(values) != set(wanted):
-        raise UserError(f'{where}: must have just the keys {", ".join(wanted)}')
+def _check_keys(values: Any, expected: Sequence[str], where: str) -> None:
+    if not isinstance(values, dict) or set(values) != set(expected):
+        raise UserError(f'{where}: must have just the keys {", ".join(expected)}')
 
 
 def _array(value: Any, shape: tuple[int, ...], kind: type, where: str) -> np.ndarray:

@@ -4,7 +4,7 @@ The steps, each fitted on what the one before gives:
 1. corrections: columns that are mirrored, points that are off by the same everywhere;
 2. weights: of each model, by category and keypoint;
 3. votes: the weights depend on which models agree with each other at this point of this picture,
-   and one more voter says where the point should be, given the other points and the usual shapes.
+   and one more expert says where the point should be, given the other points and the usual shapes.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ from utility.ensembles.systematic_errors import (
 )
 from utility.statistics.shape_model import MIN_POINTS, ShapeModel
 
-_PICTURES_AT_A_TIME = 4096  # that are combined at once; their features take some memory
-_LEAST_PICTURES = 20  # of a category, to learn its shapes from
+_IMAGES_AT_A_TIME = 4096  # that are combined at once; their features take some memory
+_MIN_IMAGES = 20  # of a category, to learn its shapes from
 
 
 class EnsembleStatistics(NamedTuple):
@@ -61,7 +61,7 @@ class FittedEnsemble(NamedTuple):
         correction: Of the models.
         weights: The MixtureWeights of the M models by category and keypoint.
         shapes: As of EnsembleStatistics.
-        votes: The MixtureWeights of the models and the shapes, M + 1 voters, with features; None:
+        votes: The MixtureWeights of the models and the shapes, M + 1 experts, with features; None:
             the points are those that `weights` gives.
     """
 
@@ -75,8 +75,8 @@ def combine(
     learned: FittedEnsemble, predictions: Predictions, schema: KeypointSchema
 ) -> np.ndarray:
     """The ensemble's points: float64 [N, K, 2], px; at pixel (-1, -1) where no model has one."""
-    rows = np.arange(len(predictions.own))
-    parts = [rows[i : i + _PICTURES_AT_A_TIME] for i in range(0, len(rows), _PICTURES_AT_A_TIME)]
+    rows = np.arange(len(predictions.in_category))
+    parts = [rows[i : i + _IMAGES_AT_A_TIME] for i in range(0, len(rows), _IMAGES_AT_A_TIME)]
     return np.concatenate([_combine(learned, predictions.of_images(p), schema) for p in parts])
 
 
@@ -84,11 +84,11 @@ def _combine(
     learned: FittedEnsemble, predictions: Predictions, schema: KeypointSchema
 ) -> np.ndarray:
     corrected = correct(learned.correction, predictions, schema)
-    weighted = _elected(learned.weights, corrected, None, schema)
+    weighted = _mixture_points(learned.weights, corrected, None, schema)
     if learned.votes is None:
         return weighted
-    voters, sizes = _with_shapes(learned.shapes, corrected, weighted, schema)
-    return _elected(learned.votes, voters, sizes, schema)
+    experts, sizes = _with_shapes(learned.shapes, corrected, weighted, schema)
+    return _mixture_points(learned.votes, experts, sizes, schema)
 
 
 def fit_statistics(
@@ -113,23 +113,23 @@ def fit(
         predictions: Of M models.
         annotated: Of the same pictures.
         schema: Of both.
-        strengths: Of fit_voting; best in falling order, as each starts from the one before.
+        strengths: Of fit_mixture; best in falling order, as each starts from the one before.
     """
     correction, shapes = learned_statistics
     corrected = correct(correction, predictions, schema)
     weights_start = votes_start = None
     for strength in strengths:
-        ballot, sought = _asked(corrected, None, annotated, schema)
-        weights, weights_start = fit_mixture(ballot, sought, strength, weights_start)
-        weighted = _elected(weights, corrected, None, schema)
-        ballot, sought = _asked(
+        inputs, targets = _fit_inputs(corrected, None, annotated, schema)
+        weights, weights_start = fit_mixture(inputs, targets, strength, weights_start)
+        weighted = _mixture_points(weights, corrected, None, schema)
+        inputs, targets = _fit_inputs(
             *_with_shapes(shapes, corrected, weighted, schema), annotated, schema
         )
-        votes, votes_start = fit_mixture(ballot, sought, strength, votes_start)
+        votes, votes_start = fit_mixture(inputs, targets, strength, votes_start)
         yield FittedEnsemble(correction, weights, shapes, votes)
 
 
-def _ballot(
+def _mixture_inputs(
     predictions: Predictions, sizes: np.ndarray | None, schema: KeypointSchema
 ) -> tuple[MixtureInputs, np.ndarray, np.ndarray]:
     """The points that anybody predicts, their pictures [R] and keypoints [R].
@@ -141,11 +141,11 @@ def _ballot(
     if sizes is not None:
         features = agreement(points, shares, sizes[n])
     codes = category_codes(predictions.categories, schema)[n]
-    ballot = MixtureInputs(points.astype(np.float32), shares.astype(np.float32), codes, k, features)
-    return ballot, n, k
+    inputs = MixtureInputs(points.astype(np.float32), shares.astype(np.float32), codes, k, features)
+    return inputs, n, k
 
 
-def _asked(
+def _fit_inputs(
     predictions: Predictions,
     sizes: np.ndarray | None,
     annotated: AnnotatedPoints,
@@ -153,21 +153,21 @@ def _asked(
 ) -> tuple[MixtureInputs, MixtureTargets]:
     """The points that anybody predicts and that are scored, and the answers to them."""
     present = predictions.present & (annotated.weights > 0)
-    ballot, n, k = _ballot(predictions._replace(present=present), sizes, schema)
+    inputs, n, k = _mixture_inputs(predictions._replace(present=present), sizes, schema)
     num_groups = (len(schema.categories), schema.num_keypoints)
-    return ballot, MixtureTargets(annotated.keypoints[n, k], annotated.weights[n, k], num_groups)
+    return inputs, MixtureTargets(annotated.keypoints[n, k], annotated.weights[n, k], num_groups)
 
 
-def _elected(
-    voting: MixtureWeights,
+def _mixture_points(
+    mixture_weights: MixtureWeights,
     predictions: Predictions,
     sizes: np.ndarray | None,
     schema: KeypointSchema,
 ) -> np.ndarray:
     """[N, K, 2]: what the voters give; at pixel (-1, -1) where there is none."""
-    ballot, n, k = _ballot(predictions, sizes, schema)
-    points = np.full([*predictions.own.shape, 2], ABSENT_INDEX + 0.5)
-    points[n, k] = mixture_mean(voting, ballot)
+    inputs, n, k = _mixture_inputs(predictions, sizes, schema)
+    points = np.full([*predictions.in_category.shape, 2], ABSENT_INDEX + 0.5)
+    points[n, k] = mixture_mean(mixture_weights, inputs)
     return points
 
 
@@ -180,7 +180,7 @@ def _fit_shapes(
         points = list(schema.indices(category))
         rows = np.flatnonzero(predictions.categories == category)
         rows = rows[annotated.present[rows][:, points].sum(1) >= MIN_POINTS]
-        if len(rows) >= _LEAST_PICTURES:
+        if len(rows) >= _MIN_IMAGES:
             place = np.ix_(rows, points)
             shapes[category] = ShapeModel.fit(annotated.keypoints[place], annotated.present[place])
     return shapes
@@ -195,23 +195,25 @@ def _with_shapes(
     """The models, and as one more where each point should be by the others of `weighted`.
 
     Returns:
-        Predictions of M + 1 voters, the last of which is absent where the shapes of the category
+        Predictions of M + 1 experts, the last of which is absent where the shapes of the category
         are not known; the sizes of the garments, [N], px.
     """
-    there = predictions.present.any(0)
+    predicted_anywhere = predictions.present.any(0)
     expected = np.full(weighted.shape, np.nan)
     for category, shape in shapes.items():
         points = np.array(schema.indices(category))
         rows = np.flatnonzero(predictions.categories == category)
         place = np.ix_(rows, points)
         if len(rows):
-            expected[place] = shape.conditional(weighted[place], there[place]).predicted
-    known = there & np.isfinite(expected).all(-1)
-    expected = np.where(known[..., np.newaxis], expected, ABSENT_INDEX + 0.5)
-    voters = predictions._replace(
+            expected[place] = shape.conditional(
+                weighted[place], predicted_anywhere[place]
+            ).predicted
+    has_shape = predicted_anywhere & np.isfinite(expected).all(-1)
+    expected = np.where(has_shape[..., np.newaxis], expected, ABSENT_INDEX + 0.5)
+    experts = predictions._replace(
         names=(*predictions.names, 'shapes'),
         keypoints=np.concatenate([predictions.keypoints, expected[np.newaxis]]),
-        present=np.concatenate([predictions.present, known[np.newaxis]]),
+        present=np.concatenate([predictions.present, has_shape[np.newaxis]]),
     )
     codes = category_codes(predictions.categories, schema)
-    return voters, garment_frames(weighted, codes, predictions.own)[1]
+    return experts, garment_frames(weighted, codes, predictions.in_category)[1]

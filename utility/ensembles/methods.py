@@ -84,10 +84,10 @@ def _on_a_prediction(points: np.ndarray, shares: np.ndarray) -> np.ndarray:
     for point in points:
         offsets = points - point
         distances = np.linalg.norm(offsets, axis=-1)
-        here = distances == 0
-        units = offsets / np.where(here, 1, distances)[..., np.newaxis]
+        is_same = distances == 0
+        units = offsets / np.where(is_same, 1, distances)[..., np.newaxis]
         pull = np.linalg.norm((shares[..., np.newaxis] * units).sum(0), axis=-1)
-        is_best = pull <= (shares * here).sum(0) + _SLACK * shares.sum(0)
+        is_best = pull <= (shares * is_same).sum(0) + _SLACK * shares.sum(0)
         total += np.where(is_best[:, np.newaxis], point, 0)
         count += is_best
     return total / np.where(count, count, np.nan)[:, np.newaxis]

@@ -1,9 +1,10 @@
 """Points chosen among those of several voters, by weights that are fitted to NE itself.
 
-A voter is a model, or anything else that says where a point is. The logarithm of a voter's weight
-is its bias, which depends on the category and the keypoint, and, if asked for, a linear function of
-how near each two voters are to each other. The weights of a point have the sum 1 (softmax), and the
-point is their mean of the voters' points: were all voters apart, it would be one voter's point.
+An expert is a model, or anything else that says where a point is. The logarithm of an expert's
+weight is its bias, which depends on the category and the keypoint, and, if asked for, a linear
+function of how near each two experts are to each other. The weights of a point have the sum 1
+(softmax), and the point is their mean of the experts' points: were all experts apart, it would be
+one expert's point.
 """
 
 from __future__ import annotations
@@ -14,9 +15,9 @@ import numpy as np
 
 from utility.ensembles.methods import mean
 
-AGREEMENT_SCALES = (0.06, 0.2, 0.6)  # sizes of a garment; two voters so far apart agree by 1 / e
-_SMOOTH = 0.5  # px; below it distances count as squares: answers are given in whole pixels
-_NEVER = np.float32(-1e9)  # log-weight of an absent voter
+AGREEMENT_SCALES = (0.06, 0.2, 0.6)  # sizes of a garment; two experts so far apart agree by 1 / e
+_SMOOTHING = 0.5  # px; below it distances count as squares: answers are given in whole pixels
+_ABSENT_LOG_WEIGHT = np.float32(-1e9)  # log-weight of an absent expert
 _MAX_STEPS = 200
 _TOLERANCE = 1e-6  # of NE over that of the mean: L-BFGS ends where a step lessens it by no more
 _LEAST_TOTAL = 1e-9  # of weighted errors; less is all right answers
@@ -40,7 +41,7 @@ class MixtureInputs(NamedTuple):
 
     Attributes:
         points: float32 [V, R, 2], px.
-        shares: float32 [V, R]: 1 where the voter has a point, else 0; never 0 for all of a point.
+        shares: float32 [V, R]: 1 where the expert has a point, else 0; never 0 for all of a point.
         codes: int64 [R], category of each point.
         keypoints: int64 [R].
         features: float32 [F, R], see agreement.
@@ -53,8 +54,8 @@ class MixtureInputs(NamedTuple):
     features: np.ndarray
 
 
-def num_features(num_voters: int) -> int:
-    return num_voters * (num_voters - 1) // 2 * len(AGREEMENT_SCALES) + num_voters
+def num_features(num_experts: int) -> int:
+    return num_experts * (num_experts - 1) // 2 * len(AGREEMENT_SCALES) + num_experts
 
 
 def agreement(points: np.ndarray, shares: np.ndarray, sizes: np.ndarray) -> np.ndarray:
@@ -66,8 +67,8 @@ def agreement(points: np.ndarray, shares: np.ndarray, sizes: np.ndarray) -> np.n
         sizes: [R], px, of the garments.
 
     Returns:
-        float32 [F, R]: for each two voters and each scale from 1, at one place, down to 0; then for
-        each voter 1 where it is absent, else 0.
+        float32 [F, R]: for each two experts and each scale from 1, at one place, down to 0; then
+        for each expert 1 where it is absent, else 0.
     """
     features = np.empty([num_features(len(points)), len(sizes)], np.float32)
     rows = iter(features)
@@ -80,21 +81,21 @@ def agreement(points: np.ndarray, shares: np.ndarray, sizes: np.ndarray) -> np.n
     return features
 
 
-def weights_of(voting: MixtureWeights, ballot: MixtureInputs) -> np.ndarray:
+def weights_of(mixture_weights: MixtureWeights, inputs: MixtureInputs) -> np.ndarray:
     """The weight of each voter at each point: float32 [V, R], with sums of 1."""
-    logs = voting.biases[:, ballot.codes, ballot.keypoints].astype(np.float32)
-    logs += voting.effects.astype(np.float32) @ ballot.features
-    logs += np.where(ballot.shares > 0, np.float32(0), _NEVER)
+    logs = mixture_weights.biases[:, inputs.codes, inputs.keypoints].astype(np.float32)
+    logs += mixture_weights.effects.astype(np.float32) @ inputs.features
+    logs += np.where(inputs.shares > 0, np.float32(0), _ABSENT_LOG_WEIGHT)
     logs -= logs.max(0)
     weights = np.exp(logs, out=logs)
     weights /= weights.sum(0)
     return weights
 
 
-def mixture_mean(voting: MixtureWeights, ballot: MixtureInputs) -> np.ndarray:
+def mixture_mean(mixture_weights: MixtureWeights, inputs: MixtureInputs) -> np.ndarray:
     """The points that are chosen: float64 [R, 2], px."""
-    weights = weights_of(voting, ballot).astype(np.float64)
-    return (weights[..., np.newaxis] * ballot.points).sum(0)
+    weights = weights_of(mixture_weights, inputs).astype(np.float64)
+    return (weights[..., np.newaxis] * inputs.points).sum(0)
 
 
 class MixtureTargets(NamedTuple):
@@ -112,18 +113,18 @@ class MixtureTargets(NamedTuple):
 
 
 def fit_mixture(
-    ballot: MixtureInputs, sought: MixtureTargets, strength: float, start: np.ndarray | None = None
+    inputs: MixtureInputs, targets: MixtureTargets, strength: float, start: np.ndarray | None = None
 ) -> tuple[MixtureWeights, np.ndarray]:
     """Fits a MixtureWeights to answers.
 
     What is minimised is NE and a penalty of `strength` points' mean error on the square of each
-    parameter but the first: a voter's bias is the sum of one for all points, one for the category
+    parameter but the first: an expert's bias is the sum of one for all points, one for the category
     and one for the keypoint of the category, so that what few pictures say little about is drawn to
     what holds in general (a hierarchical prior).
 
     Args:
-        ballot: The points of which the answer is known.
-        sought: The answers.
+        inputs: The points of which the answer is known.
+        targets: The answers.
         strength: Of the penalty.
         start: Parameters that another strength gave, to be there sooner.
 
@@ -132,36 +133,38 @@ def fit_mixture(
     """
     from scipy.optimize import minimize  # a quarter of a second
 
-    objective = _Objective(ballot, sought, strength)
+    objective = _Objective(inputs, targets, strength)
     layout = objective.layout
     start = np.zeros(layout.size) if start is None else start
     options = {'maxiter': _MAX_STEPS, 'ftol': _TOLERANCE}
     parameters = minimize(objective, start, jac=True, method='L-BFGS-B', options=options).x
-    return layout.voting(parameters), parameters
+    return layout.mixture_weights(parameters), parameters
 
 
 class _Layout:
     """Where in the vector of all parameters each stands, and what it is."""
 
-    def __init__(self, ballot: MixtureInputs, num_groups: tuple[int, int]):
-        self._voters, self._groups = len(ballot.points), num_groups
+    def __init__(self, inputs: MixtureInputs, num_groups: tuple[int, int]):
+        self._num_experts, self._groups = len(inputs.points), num_groups
         num_categories, num_keypoints = num_groups
-        widths = [1, num_categories, num_categories * num_keypoints, len(ballot.features)]
+        widths = [1, num_categories, num_categories * num_keypoints, len(inputs.features)]
         self._ends = np.cumsum(widths)
-        self.size = self._voters * int(self._ends[-1])
+        self.size = self._num_experts * int(self._ends[-1])
 
     def split(self, parameters: np.ndarray) -> list[np.ndarray]:
         """Biases of all points [V, 1], categories [V, C], keypoints [V, C K]; effects [V, F]."""
-        return np.split(parameters.reshape(self._voters, -1), self._ends[:-1], axis=1)
+        return np.split(parameters.reshape(self._num_experts, -1), self._ends[:-1], axis=1)
 
-    def voting(self, parameters: np.ndarray) -> MixtureWeights:
+    def mixture_weights(self, parameters: np.ndarray) -> MixtureWeights:
         general, of_category, of_keypoint, effects = self.split(parameters)
-        biases = of_keypoint.reshape(self._voters, *self._groups) + of_category[..., np.newaxis]
+        biases = (
+            of_keypoint.reshape(self._num_experts, *self._groups) + of_category[..., np.newaxis]
+        )
         return MixtureWeights(biases + general[..., np.newaxis], effects)
 
     def gather(self, by_group: np.ndarray, by_feature: np.ndarray) -> np.ndarray:
         """The gradient of all parameters from those of biases [V, C K] and of effects [V, F]."""
-        by_category = by_group.reshape(self._voters, *self._groups).sum(-1)
+        by_category = by_group.reshape(self._num_experts, *self._groups).sum(-1)
         general = by_category.sum(1, keepdims=True)
         return np.concatenate([general, by_category, by_group, by_feature], axis=1).ravel()
 
@@ -169,28 +172,28 @@ class _Layout:
 class _Objective:
     """NE over that of the voters' mean, and the penalty: parameters -> value and gradient."""
 
-    def __init__(self, ballot: MixtureInputs, sought: MixtureTargets, strength: float):
-        self.layout = _Layout(ballot, sought.num_groups)
-        self._ballot = ballot
-        self._groups = ballot.codes * sought.num_groups[1] + ballot.keypoints
-        self._num_groups = sought.num_groups[0] * sought.num_groups[1]
-        self._x, self._y = (np.ascontiguousarray(ballot.points[..., axis]) for axis in (0, 1))
-        self._right, self._down = sought.points.T.astype(np.float32)
-        plain = mean(ballot.points, ballot.shares)
-        total = (np.linalg.norm(plain - sought.points, axis=-1) * sought.weights).sum()
-        self._weights = (sought.weights / max(total, _LEAST_TOTAL)).astype(np.float32)
-        parts = self.layout.split(np.full(self.layout.size, strength / max(len(sought.points), 1)))
+    def __init__(self, inputs: MixtureInputs, targets: MixtureTargets, strength: float):
+        self.layout = _Layout(inputs, targets.num_groups)
+        self._inputs = inputs
+        self._groups = inputs.codes * targets.num_groups[1] + inputs.keypoints
+        self._num_groups = targets.num_groups[0] * targets.num_groups[1]
+        self._x, self._y = (np.ascontiguousarray(inputs.points[..., axis]) for axis in (0, 1))
+        self._right, self._down = targets.points.T.astype(np.float32)
+        plain = mean(inputs.points, inputs.shares)
+        total = (np.linalg.norm(plain - targets.points, axis=-1) * targets.weights).sum()
+        self._weights = (targets.weights / max(total, _LEAST_TOTAL)).astype(np.float32)
+        parts = self.layout.split(np.full(self.layout.size, strength / max(len(targets.points), 1)))
         parts[0][:] = 0
         self._penalty = np.concatenate(parts, axis=1).ravel()
 
     def __call__(self, parameters: np.ndarray) -> tuple[float, np.ndarray]:
-        shares = weights_of(self.layout.voting(parameters), self._ballot)
+        shares = weights_of(self.layout.mixture_weights(parameters), self._inputs)
         x, y = (shares * self._x).sum(0), (shares * self._y).sum(0)
         right, down = x - self._right, y - self._down
-        errors = np.sqrt(right**2 + down**2 + np.float32(_SMOOTH**2))
+        errors = np.sqrt(right**2 + down**2 + np.float32(_SMOOTHING**2))
         scale = self._weights / errors
         slopes = shares * ((self._x - x) * (right * scale) + (self._y - y) * (down * scale))
         by_group = [np.bincount(self._groups, row, self._num_groups) for row in slopes]
-        gradient = self.layout.gather(np.stack(by_group), slopes @ self._ballot.features.T)
+        gradient = self.layout.gather(np.stack(by_group), slopes @ self._inputs.features.T)
         value = float((errors * self._weights).sum(dtype=np.float64))
         return value + self._penalty @ parameters**2, gradient + 2 * self._penalty * parameters

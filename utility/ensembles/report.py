@@ -10,7 +10,7 @@ import numpy as np
 from utility.command_line.text_table import text_table
 from utility.ensembles.choice import ALONE, NUM_FOLDS, Candidate, Choice
 from utility.ensembles.selection import Selection
-from utility.statistics.bootstrap import LEVEL, Interval, picture_sums, ratio_interval
+from utility.statistics.bootstrap import LEVEL, Interval, image_sums, ratio_interval
 
 _MAX_SETS_SHOWN = 20
 
@@ -29,17 +29,19 @@ def gains_of(choice: Choice) -> list[Gain]:
     has not seen. They have a say in the choice only, which flatters it a little.
     """
     unlearned = [candidate for candidate in choice.candidates if candidate.strength is None]
-    others = [
+    baselines = [
         min(choice.singles, key=lambda single: single.error),
         *(candidate for candidate in unlearned if candidate.method in ('mean', 'median')),
         min(unlearned, key=lambda candidate: candidate.error),
     ]
-    by_label = {other.label: other for other in others if other.label != choice.chosen.label}
-    return [Gain(label, _gain(other, choice.chosen)) for label, other in by_label.items()]
+    by_label = {
+        baseline.label: baseline for baseline in baselines if baseline.label != choice.chosen.label
+    }
+    return [Gain(label, _gain(baseline, choice.chosen)) for label, baseline in by_label.items()]
 
 
-def _gain(other: Candidate, chosen: Candidate) -> Interval:
-    return ratio_interval(*picture_sums(other.distances - chosen.distances))
+def _gain(baseline: Candidate, chosen: Candidate) -> Interval:
+    return ratio_interval(*image_sums(baseline.distances - chosen.distances))
 
 
 def to_dict(choice: Choice, gains: Sequence[Gain], selection: Selection | None) -> dict[str, Any]:

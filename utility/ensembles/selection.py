@@ -78,9 +78,9 @@ def select_models(
                 points = combine(part, method)[0]
                 tried[models] = float(np.nanmean(distances_of(points, annotated)))
                 continue
-            own = [fold.of_models(models) for fold in folds]
+            model_folds = [fold.of_models(models) for fold in folds]
             candidates = simple_candidates(part, annotated, schema)
-            candidates += out_of_fold(own, part, annotated, schema, (STRENGTH,))
+            candidates += out_of_fold(model_folds, part, annotated, schema, (STRENGTH,))
             tried[models] = min(candidate.error for candidate in candidates)
 
     if sum(math.comb(count, size) for size in sizes) <= MAX_SETS:

@@ -19,7 +19,9 @@ from utility.metrics.normalized_error import normalizers
 _PRIOR_POINTS = 20.0  # an offset of so many points is half way between that and the model's own
 _LEAST_VARIANCE = 1e-9  # of residuals that are all the same
 _LOCATION_STEPS = 8
-_SURE = 3.0  # standard errors by which the partner's column must be nearer more often
+_MIN_STANDARD_ERRORS = (
+    3.0  # standard errors by which the partner's column must be nearer more often
+)
 _LEAST_SIZE = 8.0  # px; garments are taken to be no smaller
 
 
@@ -81,14 +83,14 @@ def category_codes(categories: np.ndarray, schema: KeypointSchema) -> np.ndarray
 
 
 def garment_frames(
-    points: np.ndarray, codes: np.ndarray, own: np.ndarray
+    points: np.ndarray, codes: np.ndarray, in_category: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Where garments are: the medians of their points and of the distances from there.
 
     Args:
         points: [N, K, 2], px.
         codes: [N], of category_codes.
-        own: bool [N, K].
+        in_category: bool [N, K].
 
     Returns:
         Centres [N, 2] and sizes [N], px; half of a garment's points are nearer to its centre.
@@ -96,7 +98,7 @@ def garment_frames(
     centers, sizes = np.zeros([len(points), 2]), np.zeros(len(points))
     for code in np.unique(codes):
         rows = np.flatnonzero(codes == code)
-        garments = points[rows][:, own[rows[0]]]
+        garments = points[rows][:, in_category[rows[0]]]
         centers[rows] = np.median(garments, axis=1)
         distances = np.linalg.norm(garments - centers[rows, np.newaxis], axis=-1)
         sizes[rows] = np.maximum(np.median(distances, axis=1), _LEAST_SIZE)
@@ -140,16 +142,16 @@ def fit_correction(
         by_unit = []
         for unit in (np.ones(len(codes)), sizes):
             unit = unit[:, np.newaxis, np.newaxis]
-            found = _offsets((points - annotated.keypoints) / unit, weights > 0, codes, schema)
-            left = np.linalg.norm(points - found[codes] * unit - annotated.keypoints, axis=-1)
-            by_unit.append(((left * weights).sum(), found))
+            offset = _offsets((points - annotated.keypoints) / unit, weights > 0, codes, schema)
+            errors = np.linalg.norm(points - offset[codes] * unit - annotated.keypoints, axis=-1)
+            by_unit.append(((errors * weights).sum(), offset))
         relative.append(bool(by_unit[1][0] < by_unit[0][0]))
         offsets.append(by_unit[relative[-1]][1])
     return Correction(mirrored, np.stack(offsets), np.array(relative))
 
 
 def _raw_sizes(predictions: Predictions, codes: np.ndarray) -> np.ndarray:
-    return garment_frames(combine(predictions, 'median')[0], codes, predictions.own)[1]
+    return garment_frames(combine(predictions, 'median')[0], codes, predictions.in_category)[1]
 
 
 def _unmirrored(
@@ -160,10 +162,10 @@ def _unmirrored(
         return predictions
     partner = list(schema.flip_permutation)
     # Where the partner's column holds nothing, the point's own is better than none.
-    taken = mirrored[:, codes] & predictions.present[:, :, partner]
+    swappable = mirrored[:, codes] & predictions.present[:, :, partner]
     swapped = predictions.keypoints[:, :, partner]
-    keypoints = np.where(taken[..., np.newaxis], swapped, predictions.keypoints)
-    return predictions._replace(keypoints=keypoints, present=predictions.present | taken)
+    keypoints = np.where(swappable[..., np.newaxis], swapped, predictions.keypoints)
+    return predictions._replace(keypoints=keypoints, present=predictions.present | swappable)
 
 
 def _find_mirrored(
@@ -174,16 +176,20 @@ def _find_mirrored(
     errors = (
         np.linalg.norm(predictions.keypoints - annotated.keypoints, axis=-1) * annotated.weights
     )
-    others = predictions.keypoints[:, :, partner] - annotated.keypoints
-    gains = errors - np.linalg.norm(others, axis=-1) * annotated.weights
-    both = predictions.present & predictions.present[:, :, partner] & (annotated.weights > 0)
-    gains = np.where(both, gains, 0)
+    partner_offsets = predictions.keypoints[:, :, partner] - annotated.keypoints
+    gains = errors - np.linalg.norm(partner_offsets, axis=-1) * annotated.weights
+    both_present = (
+        predictions.present & predictions.present[:, :, partner] & (annotated.weights > 0)
+    )
+    gains = np.where(both_present, gains, 0)
     mirrored = np.zeros([len(gains), len(schema.categories), schema.num_keypoints], dtype=bool)
     for code in np.unique(codes):
         of_category = gains[:, codes == code]
         nearer = np.sign(of_category).sum(1)
         counts = np.count_nonzero(of_category, axis=1)
-        mirrored[:, code] = (of_category.sum(1) > 0) & (nearer > _SURE * np.sqrt(counts))
+        mirrored[:, code] = (of_category.sum(1) > 0) & (
+            nearer > _MIN_STANDARD_ERRORS * np.sqrt(counts)
+        )
     return mirrored
 
 

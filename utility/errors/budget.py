@@ -24,14 +24,14 @@ from preprocessing.tables import KeypointTable
 from utility.metrics import normalized_error
 
 # The paper's limits of similarity: what is good, and what has still found its point.
-GOOD_SIMILARITY, FOUND_SIMILARITY = 0.85, 0.5
+GOOD_SIMILARITY, JITTER_SIMILARITY = 0.85, 0.5
 # k, in normalisers. The limits are then 0.057 and 0.118: of 95 % of 82,275 annotated points of
 # FashionAI no other point of the garment is as near as that.
 SCALE = 0.1
 # What an inverted garment is: of its points with a partner so many lie nearer to the partner's
 # place than to their own, among them those of two pairs.
 _INVERTED_SHARE = 0.75
-_FEWEST_PAIRS = 2
+_MIN_PAIRS = 2
 
 
 class Kind(NamedTuple):
@@ -50,7 +50,7 @@ KINDS = {
     ),
     'good': Kind('Good', f'found, with a similarity from {GOOD_SIMILARITY} on; less the floor'),
     'jitter': Kind(
-        'Jitter', f'found, with one from {FOUND_SIMILARITY} to {GOOD_SIMILARITY}; less the floor'
+        'Jitter', f'found, with one from {JITTER_SIMILARITY} to {GOOD_SIMILARITY}; less the floor'
     ),
     'garment_inversion': Kind(
         'Garment inverted',
@@ -70,7 +70,7 @@ FIXED = (
     'to them as the codec allows; of the codec floor, that the codec adds nothing.'
 )
 _CODES = {name: code for code, name in enumerate(KINDS)}
-_FOUND = ('good', 'jitter')
+_LOCALIZED = ('good', 'jitter')
 
 
 def radius(similarity: float, scale: float = SCALE) -> float:
@@ -84,11 +84,11 @@ class Evidence(NamedTuple):
     Attributes:
         decoded: float [N, K, 2], px: where the true points come to lie by the codec alone; None
             where no codec is known.
-        seen: bool [N, K]: which true points the second pass sees; None where there is none.
+        in_view: bool [N, K]: which true points the second pass sees; None where there is none.
     """
 
     decoded: np.ndarray | None = None
-    seen: np.ndarray | None = None
+    in_view: np.ndarray | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,13 +119,13 @@ class Errors:
 
     def of_kind(self, kind: str) -> np.ndarray:
         """Which points are of a kind, bool [N, K]; the floor has the points that are found."""
-        names = _FOUND if kind == FLOOR else (kind,)
+        names = _LOCALIZED if kind == FLOOR else (kind,)
         return np.isin(self.codes, [_CODES[name] for name in names])
 
 
 def find_errors(
     predicted: KeypointTable,
-    answers: KeypointTable,
+    annotations: KeypointTable,
     schema: KeypointSchema,
     missing: str = 'error',
     evidence: Evidence = Evidence(),  # noqa: B008  immutable
@@ -133,12 +133,12 @@ def find_errors(
 ) -> Errors:
     """Tells of every scored point what kind of error it has.
 
-    A point within the radius of FOUND_SIMILARITY of its true place is found. Otherwise the crop is
+    A point within the radius of JITTER_SIMILARITY of its true place is found. Otherwise the crop is
     to blame if it hides the point, and else another point, if one is within the same radius.
 
     Args:
         predicted: Points of N pictures.
-        answers: Of the same pictures in the same order.
+        annotations: Of the same pictures in the same order.
         schema: Of both.
         missing: As of metrics.distances_to.
         evidence: What more is known.
@@ -149,53 +149,57 @@ def find_errors(
     """
     if not 0 < scale < math.inf:
         raise UserError(f'scale={scale}: must be positive')
-    distances, skipped, lost = normalized_error.distances_to(answers, predicted, schema, missing)
-    normalizer = normalized_error.normalizers_of(answers, schema)
-    scored, found_within = ~np.isnan(distances), radius(FOUND_SIMILARITY, scale)
+    distances, skipped, lost = normalized_error.distances_to(
+        annotations, predicted, schema, missing
+    )
+    normalizer = normalized_error.normalizers_of(annotations, schema)
+    scored, jitter_radius = ~np.isnan(distances), radius(JITTER_SIMILARITY, scale)
     if not scored.any():
         raise UserError(f'no point of {len(distances)} images can be scored')
     is_lost = scored & (predicted.visibility < 0)
-    partner, in_out, nearest = _distances_to_others(predicted, answers, schema, normalizer)
-    at_other = nearest <= found_within
-    at_partner = at_other & (partner <= nearest)
+    partner, in_out, nearest = _distances_to_other_points(
+        predicted, annotations, schema, normalizer
+    )
+    at_other_point = nearest <= jitter_radius
+    at_partner = at_other_point & (partner <= nearest)
     inverted = _inverted(distances, np.where(is_lost, np.inf, partner), schema)[:, np.newaxis]
     conditions = {
         'missing': is_lost,
         'good': distances <= radius(GOOD_SIMILARITY, scale),
-        'jitter': distances <= found_within,
-        'crop': False if evidence.seen is None else ~evidence.seen,
+        'jitter': distances <= jitter_radius,
+        'crop': False if evidence.in_view is None else ~evidence.in_view,
         'garment_inversion': at_partner & inverted,
         'inversion': at_partner,
-        'in_out_swap': at_other & (in_out <= nearest),
-        'confusion': at_other,
+        'in_out_swap': at_other_point & (in_out <= nearest),
+        'confusion': at_other_point,
         'miss': True,
     }
     codes = np.full(scored.shape, -1, np.int8)
     for name in reversed(conditions):  # the first that holds is written last
         codes[scored & conditions[name]] = _CODES[name]
-    floors = _floors(distances, codes, answers, normalizer, evidence)
-    unknown = {
+    floors = _floors(distances, codes, annotations, normalizer, evidence)
+    is_unknown = {
         FLOOR: evidence.decoded is None,
-        'crop': evidence.seen is None,
+        'crop': evidence.in_view is None,
         'missing': not is_lost.any(),
     }
-    kinds = tuple(name for name in KINDS if not unknown.get(name))
+    kinds = tuple(name for name in KINDS if not is_unknown.get(name))
     return Errors(distances, floors, codes, kinds, skipped, lost)
 
 
-def _floors(distances, codes, answers, normalizer, evidence: Evidence) -> np.ndarray:
+def _floors(distances, codes, annotations, normalizer, evidence: Evidence) -> np.ndarray:
     """What of each distance [N, K] the codec alone would leave, where the point is found."""
     floors = np.zeros(codes.shape)
     if evidence.decoded is not None:
         alone = normalized_error.normalized_distances(
-            evidence.decoded, answers.keypoints, answers.visibility, normalizer
+            evidence.decoded, annotations.keypoints, annotations.visibility, normalizer
         )
-        found = np.isin(codes, [_CODES[name] for name in _FOUND])
-        floors[found] = np.minimum(alone, distances)[found]
+        localized = np.isin(codes, [_CODES[name] for name in _LOCALIZED])
+        floors[localized] = np.minimum(alone, distances)[localized]
     return floors
 
 
-def _distances_to_others(predicted, answers, schema, normalizer) -> list[np.ndarray]:
+def _distances_to_other_points(predicted, annotations, schema, normalizer) -> list[np.ndarray]:
     """How far each prediction is from its partner's true place, its in-out one's, and the nearest.
 
     Of annotated points other than its own; float64 [N, K] each, normalised, infinite without one.
@@ -205,9 +209,9 @@ def _distances_to_others(predicted, answers, schema, normalizer) -> list[np.ndar
     lengths = np.where(normalizer > 0, normalizer, np.inf)[:, np.newaxis]
     permutations = schema.flip_permutation, in_out_permutation(schema)
     for k in range(num_keypoints):
-        offsets = predicted.keypoints[:, [k]].astype(np.float64) - answers.keypoints
+        offsets = predicted.keypoints[:, [k]].astype(np.float64) - annotations.keypoints
         distances = np.linalg.norm(offsets, axis=-1) / lengths
-        distances[answers.visibility < 0] = np.inf
+        distances[annotations.visibility < 0] = np.inf
         distances[:, k] = np.inf
         partner[:, k], in_out[:, k] = (distances[:, order[k]] for order in permutations)
         nearest[:, k] = distances.min(1)
@@ -229,7 +233,7 @@ def _inverted(distances: np.ndarray, partner: np.ndarray, schema: KeypointSchema
     exchanged = paired & (partner < distances)
     pairs = np.maximum(paired, paired[:, order])[:, order > np.arange(len(order))].sum(1)
     most = exchanged.sum(1) >= _INVERTED_SHARE * paired.sum(1)
-    return most & (pairs >= _FEWEST_PAIRS)
+    return most & (pairs >= _MIN_PAIRS)
 
 
 def budget(errors: Errors, points: np.ndarray | None = None) -> dict:

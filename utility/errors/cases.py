@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from preprocessing.conversion.images import DecodedImage
     from utility.predict.views_to_points import PredictOptions
 
-_MOST_NAMED = 4  # points in the words beside a picture
+_MAX_NAMED_POINTS = 4  # points in the words beside a picture
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Case:
     Attributes:
         source: Whose predictions, for people.
         predicted: The predictions.
-        answers: The answers.
+        annotations: What they are scored against.
         image_ids: str [N]; the tables may have others, which are different for each picture.
         schema: Of both tables.
         evidence: What is known beyond the points.
@@ -45,22 +45,22 @@ class Case:
 
     source: str
     predicted: KeypointTable
-    answers: KeypointTable
+    annotations: KeypointTable
     image_ids: np.ndarray
     schema: KeypointSchema
     evidence: Evidence = Evidence()
     first_pass: KeypointTable | None = None
 
 
-def case_of_csvs(prediction: str, answers: str, dataset: str) -> Case:
+def case_of_csvs(prediction: str, annotations: str, dataset: str) -> Case:
     """A submission and its answers.
 
     Raises:
         UserError: A file is broken, or they are not of the same pictures.
     """
     schema = named_schema(dataset)
-    predicted, annotated = read_table(prediction, schema), read_answers(answers, schema)
-    source = f'{prediction} against {answers}'
+    predicted, annotated = read_table(prediction, schema), read_answers(annotations, schema)
+    source = f'{prediction} against {annotations}'
     try:
         predicted = normalized_error.in_order_of(
             predicted, annotated, 'the prediction', 'the answers'
@@ -78,11 +78,11 @@ def case_of_runs(data_dir: str, run_dirs: Sequence[str], options: PredictOptions
     """
     from utility.checkpoints import runs
     from utility.errors import codec_floor
-    from utility.metrics import annotations as answers
+    from utility.metrics import annotations
     from utility.predict import predictor
 
     schema = runs.schema_of(run_dirs[0])
-    annotated, _ = answers.annotations_of(data_dir, schema)
+    annotated, _ = annotations.annotations_of(data_dir, schema)
     # One picture may lie in two splits of the data set under one id, and both in one of records.
     by_place = annotated._replace(image_ids=annotated.lines)
 
@@ -118,9 +118,9 @@ def read_images(
     from preprocessing import faults, records
     from preprocessing.conversion import integrity
 
-    keys = zip(case.answers.categories.tolist(), case.image_ids.tolist())
+    keys = zip(case.annotations.categories.tolist(), case.image_ids.tolist())
     row_of = {key: row for row, key in enumerate(keys)}
-    sizes, pictures = np.full([len(case.image_ids), 2], np.nan), {}
+    sizes, images = np.full([len(case.image_ids), 2], np.nan), {}
     total = records.count_records(data_dir)
     files = records.record_files(records.split_patterns(data_dir, 'all'))
     examples = records.decoded(tf.data.TFRecordDataset(files), case.schema).as_numpy_iterator()
@@ -131,10 +131,10 @@ def read_images(
             continue
         sizes[row] = example['image_size']
         if row in rows:
-            pictures[row] = records.picture(example)
+            images[row] = records.picture(example)
     if np.isnan(sizes).all():
         raise UserError(f'{data_dir} holds none of the pictures of {case.source}')
-    return sizes, pictures
+    return sizes, images
 
 
 def worst_of_all(errors: Errors, count: int) -> dict[str, list[tuple[int, float]]]:
@@ -143,13 +143,15 @@ def worst_of_all(errors: Errors, count: int) -> dict[str, list[tuple[int, float]
     The kind that costs most comes first; those that cost nothing are left out.
     """
     ordered = sorted(errors.kinds, key=lambda kind: -errors.costs(kind).sum())
-    found = {kind: list(worst_images(errors, kind, count)) for kind in ordered}
-    return {kind: worst for kind, worst in found.items() if worst}
+    ranked = {kind: list(worst_images(errors, kind, count)) for kind in ordered}
+    return {kind: worst for kind, worst in ranked.items() if worst}
 
 
-def named(case: Case, worst: Mapping[str, Sequence[tuple[int, float]]]) -> dict[str, list[dict]]:
+def with_image_ids(
+    case: Case, worst: Mapping[str, Sequence[tuple[int, float]]]
+) -> dict[str, list[dict]]:
     """worst_of_all with the ids and the categories of pictures in place of their rows."""
-    categories = case.answers.categories
+    categories = case.annotations.categories
     return {
         kind: [
             {
@@ -167,29 +169,29 @@ def sections(
     case: Case,
     errors: Errors,
     worst: Mapping[str, Sequence[tuple[int, float]]],
-    pictures: Mapping[int, DecodedImage],
+    images: Mapping[int, DecodedImage],
 ) -> list[error_page.Section]:
     """The worst pictures of each kind, drawn; on grey where there is no JPEG of the row."""
     return [
         error_page.section(
-            kind, [_figure(case, errors, kind, row, cost, pictures.get(row)) for row, cost in rows]
+            kind, [_figure(case, errors, kind, row, cost, images.get(row)) for row, cost in rows]
         )
         for kind, rows in worst.items()
     ]
 
 
 def _figure(
-    case: Case, errors: Errors, kind: str, row: int, cost: float, picture: DecodedImage | None
+    case: Case, errors: Errors, kind: str, row: int, cost: float, decoded: DecodedImage | None
 ):
     from preprocessing.conversion.images import pixels
 
-    image = None if picture is None else pixels(picture)
+    image = None if decoded is None else pixels(decoded)
     chosen = errors.of_kind(kind)[row]
     present = case.predicted.visibility[row] >= 0
     keypoints = np.where(present[:, np.newaxis], case.predicted.keypoints[row], np.nan)
-    answers = case.answers.keypoints[row], case.answers.visibility[row]
-    drawn = draw.draw_error(image, keypoints, answers, chosen, case.schema)
-    image_id, category = case.image_ids[row], str(case.answers.categories[row])
+    annotations = case.annotations.keypoints[row], case.annotations.visibility[row]
+    drawn = draw.draw_error(image, keypoints, annotations, chosen, case.schema)
+    image_id, category = case.image_ids[row], str(case.annotations.categories[row])
     points = _points_in_words(errors.costs(kind)[row], chosen, case.schema)
     alt = f'{category} {image_id} with its answers and these predictions: {points}'
     return error_page.Figure(image_id, category, points, cost, html_page.picture(drawn, alt))
@@ -197,6 +199,6 @@ def _figure(
 
 def _points_in_words(costs: np.ndarray, chosen: np.ndarray, schema: KeypointSchema) -> str:
     ranked = [k for k in np.argsort(-costs, kind='stable') if chosen[k]]
-    words = [f'{schema.keypoints[k]} {100 * costs[k]:.1f} %' for k in ranked[:_MOST_NAMED]]
+    words = [f'{schema.keypoints[k]} {100 * costs[k]:.1f} %' for k in ranked[:_MAX_NAMED_POINTS]]
     more = len(ranked) - len(words)
     return ', '.join(words) + (f' and {more} more' if more else '')

@@ -20,13 +20,13 @@ from utility.predict import fusion, predictor
 from utility.predict.fusion import TrainedNetwork
 from utility.predict.views_to_points import PredictOptions
 
-_PICTURES_AT_A_TIME = 16
+_IMAGES_AT_A_TIME = 16
 
 
 def evidence_of(
     run_dirs: Sequence[str],
     split_dir: str,
-    answers: KeypointTable,
+    annotations: KeypointTable,
     options: PredictOptions,
     boxes: np.ndarray | None = None,
 ) -> Evidence:
@@ -38,33 +38,35 @@ def evidence_of(
     Args:
         run_dirs: The runs that predict.
         split_dir: The split of the records.
-        answers: Of all its pictures, in the order of answers.annotations_of.
+        annotations: Of all its pictures, in the order of annotations.annotations_of.
         options: How the runs predict.
         boxes: float32 [N, 4], original px: what the second pass looks at; None: whole pictures.
 
     Returns:
         Where the true points come to lie, and with boxes which of them are seen.
     """
-    decoded = answers.keypoints.copy()
-    seen = np.zeros(answers.visibility.shape, bool)
+    decoded = annotations.keypoints.copy()
+    in_view = np.zeros(annotations.visibility.shape, bool)
     counts = predictor.categories_of(split_dir)
     # No weights are read: any checkpoint will do.
     options = dataclasses.replace(options, checkpoint=CheckpointChoice())
     for networks, categories in fusion.trained_networks(run_dirs, counts, options):
         for category in categories:
-            rows = np.flatnonzero(answers.categories == category)
+            rows = np.flatnonzero(annotations.categories == category)
             cells = np.ix_(rows, networks[0].full_schema.indices(category))
             patterns = records.split_patterns(split_dir, category)
-            own_boxes = None if boxes is None else boxes[rows]
+            category_boxes = None if boxes is None else boxes[rows]
             results = [
                 _round_trip(
-                    codec, crop_matrices(network, patterns, own_boxes), answers.keypoints[cells]
+                    codec,
+                    crop_matrices(network, patterns, category_boxes),
+                    annotations.keypoints[cells],
                 )
                 for network, codec in _codecs(networks, options)
             ]
             decoded[cells] = np.mean([points for points, _ in results], axis=0)
-            seen[cells] = np.any([inside for _, inside in results], axis=0)
-    return Evidence(decoded, None if boxes is None else seen)
+            in_view[cells] = np.any([inside for _, inside in results], axis=0)
+    return Evidence(decoded, None if boxes is None else in_view)
 
 
 def _codecs(
@@ -95,8 +97,8 @@ def _round_trip(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Points [N, k, 2], original px, decoded again, and which lie in the frame: bool [N, k]."""
     decoded, inside = [], []
-    for start in range(0, len(keypoints), _PICTURES_AT_A_TIME):
-        part = slice(start, start + _PICTURES_AT_A_TIME)
+    for start in range(0, len(keypoints), _IMAGES_AT_A_TIME):
+        part = slice(start, start + _IMAGES_AT_A_TIME)
         matrices = tf.constant(to_crop[part])
         in_crop = geometry.transform_points(tf.constant(keypoints[part]), matrices)
         points, _ = codec.decode(codec.encode(in_crop))

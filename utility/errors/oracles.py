@@ -21,7 +21,7 @@ ORACLES = {
 
 def gains(
     predicted: KeypointTable,
-    answers: KeypointTable,
+    annotations: KeypointTable,
     schema: KeypointSchema,
     missing: str = 'error',
     first_pass: KeypointTable | None = None,
@@ -32,7 +32,7 @@ def gains(
 
     Args:
         predicted: Points of N pictures.
-        answers: Of the same pictures in the same order.
+        annotations: Of the same pictures in the same order.
         schema: Of both.
         missing: As of metrics.distances_to.
         first_pass: What `predicted`, if of two passes, was before the second.
@@ -43,7 +43,7 @@ def gains(
     """
 
     def distances(table):
-        return normalized_error.distances_to(answers, table, schema, missing)[0]
+        return normalized_error.distances_to(annotations, table, schema, missing)[0]
 
     columns = np.arange(schema.num_keypoints)
     sides, edges = schema.flip_permutation, in_out_permutation(schema)
@@ -56,26 +56,26 @@ def gains(
     if first_pass is not None:
         choices['better_pass'] = (first_pass, columns)
     plain = distances(predicted)
-    error, found = np.nanmean(plain), {}
+    error, results = np.nanmean(plain), {}
     for name, (alternative, groups) in choices.items():
         best = np.nanmean(better(plain, distances(alternative), groups))
-        found[name] = {'normalized_error': float(best), 'gain': float(error - best)}
-    return found
+        results[name] = {'normalized_error': float(best), 'gain': float(error - best)}
+    return results
 
 
 def exchanged(table: KeypointTable, order: Sequence[int]) -> KeypointTable:
     """The table with points [.., k] and [.., order[k]] exchanged where both are present."""
     order = list(order)
-    both = (table.visibility >= 0) & (table.visibility[:, order] >= 0)
-    keypoints = np.where(both[..., np.newaxis], table.keypoints[:, order], table.keypoints)
+    both_present = (table.visibility >= 0) & (table.visibility[:, order] >= 0)
+    keypoints = np.where(both_present[..., np.newaxis], table.keypoints[:, order], table.keypoints)
     return table._replace(keypoints=keypoints)
 
 
-def better(plain: np.ndarray, other: np.ndarray, groups: Sequence[int]) -> np.ndarray:
+def better(plain: np.ndarray, alternative: np.ndarray, groups: Sequence[int]) -> np.ndarray:
     """Of each picture's group of points the one with the smaller sum.
 
     Args:
-        plain, other: float64 [N, K] distances; NaN, in the same places, where not scored.
+        plain, alternative: float64 [N, K] distances; NaN, in the same places, where not scored.
         groups: [K], equal for points that are chosen together.
 
     Returns:
@@ -83,8 +83,8 @@ def better(plain: np.ndarray, other: np.ndarray, groups: Sequence[int]) -> np.nd
     """
     best = plain.copy()
     for group in set(groups):
-        own = np.asarray(groups) == group
-        wins = np.nansum(other[:, own], axis=1) < np.nansum(plain[:, own], axis=1)
-        cells = np.ix_(wins, own)
-        best[cells] = other[cells]
+        in_group = np.asarray(groups) == group
+        wins = np.nansum(alternative[:, in_group], axis=1) < np.nansum(plain[:, in_group], axis=1)
+        cells = np.ix_(wins, in_group)
+        best[cells] = alternative[cells]
     return best

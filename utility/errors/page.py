@@ -60,11 +60,11 @@ def write_page(path: str | os.PathLike, report: Mapping, sections: Sequence[Sect
 
 def tables(report: Mapping, per_keypoint: bool = False) -> list[html_page.Table]:
     """The tables of a report as eval_errors makes it; NE in percent."""
-    found = [_kinds_table(report), _parts_table('category', report)]
+    page_tables = [_kinds_table(report), _parts_table('category', report)]
     if per_keypoint:
-        found.append(_parts_table('keypoint', report))
-    found.append(_oracles_table(report))
-    return found + [_bins_table(name, bins) for name, bins in report['subsets'].items()]
+        page_tables.append(_parts_table('keypoint', report))
+    page_tables.append(_oracles_table(report))
+    return page_tables + [_bins_table(name, bins) for name, bins in report['subsets'].items()]
 
 
 def _percent(value: float, digits: int = 4) -> str:
@@ -119,14 +119,14 @@ def _oracles_table(report: Mapping) -> html_page.Table:
 def _bins_table(name: str, bins: Sequence[Mapping]) -> html_page.Table:
     rows = [
         [
-            one['label'],
-            str(one['images']),
-            str(one['points']),
-            _percent(one['normalized_error']),
-            '[{}, {}]'.format(*map(_percent, one['interval'])) if one['interval'] else '',
-            *(_percent(share, 2) for share in one['pck'].values()),
+            row['label'],
+            str(row['images']),
+            str(row['points']),
+            _percent(row['normalized_error']),
+            '[{}, {}]'.format(*map(_percent, row['interval'])) if row['interval'] else '',
+            *(_percent(share, 2) for share in row['pck'].values()),
         ]
-        for one in bins
+        for row in bins
     ]
     thresholds = [f'PCK@{threshold}' for threshold in PCK_THRESHOLDS]
     head = [name.replace('_', ' '), 'pictures', 'points', 'NE %', '95 % interval', *thresholds]

@@ -98,10 +98,10 @@ def rotations(keypoints: np.ndarray, visibility: np.ndarray, schema: KeypointSch
     left, right = _side_by_side(schema)
     offsets = keypoints[:, right].astype(np.float64) - keypoints[:, left]
     lengths = np.linalg.norm(offsets, axis=-1)
-    known = (visibility[:, left] >= 0) & (visibility[:, right] >= 0) & (lengths > 0)
+    has_pair = (visibility[:, left] >= 0) & (visibility[:, right] >= 0) & (lengths > 0)
     angles = np.full(len(keypoints), math.nan)
-    for row in np.flatnonzero(known.any(1)):
-        directions = offsets[row, known[row]] / lengths[row, known[row], np.newaxis]
+    for row in np.flatnonzero(has_pair.any(1)):
+        directions = offsets[row, has_pair[row]] / lengths[row, has_pair[row], np.newaxis]
         x, y = np.median(directions, axis=0)
         angles[row] = math.degrees(math.atan2(y, x))
     return angles
@@ -127,31 +127,31 @@ def garment_sizes(
     Returns:
         float64 [N]; NaN without a point or a size.
     """
-    there = (visibility >= 0)[..., np.newaxis]
-    low = np.where(there, keypoints, math.inf).min(1)
-    high = np.where(there, keypoints, -math.inf).max(1)
+    is_annotated = (visibility >= 0)[..., np.newaxis]
+    low = np.where(is_annotated, keypoints, math.inf).min(1)
+    high = np.where(is_annotated, keypoints, -math.inf).max(1)
     sides = (high - low).max(1)
     return np.where(np.isfinite(sides), sides, math.nan) / np.asarray(image_sizes).max(1)
 
 
 def properties(
-    answers: KeypointTable, schema: KeypointSchema, image_sizes: np.ndarray | None = None
+    annotations: KeypointTable, schema: KeypointSchema, image_sizes: np.ndarray | None = None
 ) -> dict[str, np.ndarray]:
     """The properties of pictures that SUBSETS names: name -> [N]; rotations without their sign.
 
     Args:
-        answers: Of N pictures.
+        annotations: Of N pictures.
         schema: Of the answers.
         image_sizes: As of garment_sizes; None: without the sizes of garments.
     """
-    found = {
-        'occlusion': occlusions(answers.visibility),
-        'rotation': np.abs(rotations(answers.keypoints, answers.visibility, schema)),
+    by_name = {
+        'occlusion': occlusions(annotations.visibility),
+        'rotation': np.abs(rotations(annotations.keypoints, annotations.visibility, schema)),
     }
     if image_sizes is not None:
-        sizes = garment_sizes(answers.keypoints, answers.visibility, image_sizes)
-        found['garment_size'] = sizes
-    return found
+        sizes = garment_sizes(annotations.keypoints, annotations.visibility, image_sizes)
+        by_name['garment_size'] = sizes
+    return by_name
 
 
 def bins(distances: np.ndarray, values: np.ndarray, subset: Subset) -> list[Bin]:

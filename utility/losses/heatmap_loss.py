@@ -61,10 +61,10 @@ def heatmap_loss(
             codec = HeatmapCodec(tuple(image_size), sizes[index], sigma)
             targets[key] = kind.target(codec, labels['keypoints'], scaled)
         errors = kind.errors(tf.cast(output, tf.float32), targets[key], scaled)
-        kept = counts
+        counted = counts
         if index == len(outputs) - 1:
-            kept = ohkm_mask(errors, counts, loss_config.ohkm, loss_config.ohkm_over)
-        losses.append(mean_over(errors, kept))
+            counted = ohkm_mask(errors, counts, loss_config.ohkm, loss_config.ohkm_over)
+        losses.append(mean_over(errors, counted))
     return tf.add_n([weight * loss for weight, loss in zip(weights, losses)]), losses
 
 

@@ -39,8 +39,8 @@ def ohkm_mask(errors: tf.Tensor, counts: tf.Tensor, share: float, over: str = 'i
         total = tf.reduce_sum(tf.where(counts, errors, 0.0), axis=0, keepdims=True)
         return counts & _largest(tf.math.divide_no_nan(total, number), number > 0, share)
     if over == 'batch':
-        kept = _largest(tf.reshape(errors, [1, -1]), tf.reshape(counts, [1, -1]), share)
-        return tf.reshape(kept, tf.shape(counts))
+        hardest = _largest(tf.reshape(errors, [1, -1]), tf.reshape(counts, [1, -1]), share)
+        return tf.reshape(hardest, tf.shape(counts))
     return _largest(errors, counts, share)
 
 
@@ -50,11 +50,11 @@ def _largest(errors: tf.Tensor, counts: tf.Tensor, share: float) -> tf.Tensor:
     order = tf.argsort(candidates, axis=1, direction='DESCENDING', stable=True)
     rank = tf.argsort(order, axis=1, stable=True)
     num_points = tf.reduce_sum(tf.cast(counts, tf.float32), axis=1, keepdims=True)
-    num_kept = tf.maximum(1.0, tf.math.ceil(share * num_points - _CEIL_TOLERANCE))
-    return counts & (tf.cast(rank, tf.float32) < num_kept)
+    num_hardest = tf.maximum(1.0, tf.math.ceil(share * num_points - _CEIL_TOLERANCE))
+    return counts & (tf.cast(rank, tf.float32) < num_hardest)
 
 
-def mean_over(errors: tf.Tensor, kept: tf.Tensor) -> tf.Tensor:
-    """Mean of errors [B, K] where kept [B, K]; 0 with zero gradients when none is kept."""
-    total = tf.reduce_sum(tf.where(kept, errors, 0.0))
-    return tf.math.divide_no_nan(total, tf.reduce_sum(tf.cast(kept, tf.float32)))
+def mean_over(errors: tf.Tensor, counted: tf.Tensor) -> tf.Tensor:
+    """Mean of errors [B, K] where counted [B, K]; 0 with zero gradients when none is kept."""
+    total = tf.reduce_sum(tf.where(counted, errors, 0.0))
+    return tf.math.divide_no_nan(total, tf.reduce_sum(tf.cast(counted, tf.float32)))

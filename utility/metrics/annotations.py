@@ -13,7 +13,7 @@ from preprocessing.conversion import integrity
 from preprocessing.schema import KeypointSchema
 from preprocessing.tables import KeypointTable
 
-_PICTURES_AT_A_TIME = 1024  # to go from one to the next takes longer than to read it
+_IMAGES_AT_A_TIME = 1024  # to go from one to the next takes longer than to read it
 
 
 def annotations_of(split_dir: str, schema: KeypointSchema) -> tuple[KeypointTable, np.ndarray]:
@@ -37,7 +37,7 @@ def annotations_of(split_dir: str, schema: KeypointSchema) -> tuple[KeypointTabl
     chosen = examples.map(lambda example: {key: example[key] for key in keys})
     integrity.check_split(split_dir, 'all')
     with faults.explained(files, schema):
-        batches = list(chosen.batch(_PICTURES_AT_A_TIME).as_numpy_iterator())
+        batches = list(chosen.batch(_IMAGES_AT_A_TIME).as_numpy_iterator())
     columns = {key: np.concatenate([batch[key] for batch in batches]) for key in keys}
     order = np.argsort(columns['category'].astype(str), kind='stable')
     columns = {key: values[order] for key, values in columns.items()}

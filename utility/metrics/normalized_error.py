@@ -81,8 +81,8 @@ def _of_sizes(normalizer: str, table: KeypointTable) -> np.ndarray:
     sides = np.maximum(high - low, 0)
     if table.boxes is not None:
         boxes = np.asarray(table.boxes, np.float64)
-        given = boxes[:, 2:] - boxes[:, :2]
-        sides = np.where((given > 0).all(-1, keepdims=True), given, sides)
+        box_sides = boxes[:, 2:] - boxes[:, :2]
+        sides = np.where((box_sides > 0).all(-1, keepdims=True), box_sides, sides)
     return np.hypot(*sides.T) if normalizer == BOX_DIAGONAL else np.sqrt(sides.prod(-1))
 
 
@@ -209,7 +209,7 @@ def _scored_parts(parts: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 def score(
     predicted: KeypointTable,
-    answers: KeypointTable,
+    annotations: KeypointTable,
     schema: KeypointSchema,
     missing: str = 'error',
     confidence: bool = False,
@@ -219,17 +219,20 @@ def score(
     Raises:
         UserError: As distances_to, or nothing can be scored.
     """
-    distances, skipped, lost = distances_to(answers, predicted, schema, missing)
-    return summarize(distances, answers.categories, schema, skipped, lost, confidence)
+    distances, skipped, lost = distances_to(annotations, predicted, schema, missing)
+    return summarize(distances, annotations.categories, schema, skipped, lost, confidence)
 
 
 def distances_to(
-    answers: KeypointTable, predicted: KeypointTable, schema: KeypointSchema, missing: str = 'error'
+    annotations: KeypointTable,
+    predicted: KeypointTable,
+    schema: KeypointSchema,
+    missing: str = 'error',
 ) -> tuple[np.ndarray, int, int]:
     """Compares predictions with answers of the same pictures, in whatever order.
 
     Args:
-        answers: Annotations.
+        annotations: Annotations.
         predicted: Points to score.
         schema: Of both.
         missing: What to do with a scored point that is predicted as absent: 'error' raises,
@@ -244,9 +247,9 @@ def distances_to(
     """
     if missing not in MISSING_POLICIES:
         raise ValueError(f'missing={missing!r}: must be one of {", ".join(MISSING_POLICIES)}')
-    predicted = in_order_of(predicted, answers, 'the prediction', 'the answers')
-    normalizer = normalizers_of(answers, schema)
-    scored = (answers.visibility == 1) & (normalizer > 0)[:, np.newaxis]
+    predicted = in_order_of(predicted, annotations, 'the prediction', 'the answers')
+    normalizer = normalizers_of(annotations, schema)
+    scored = (annotations.visibility == 1) & (normalizer > 0)[:, np.newaxis]
     lost = scored & (predicted.visibility < 0)
     if lost.any() and missing == 'error':
         row, k = np.argwhere(lost)[0]
@@ -256,13 +259,13 @@ def distances_to(
             '--missing=count scores them as predicted at (-1, -1), --missing=skip leaves them out'
         )
     keypoints = np.where(lost[..., np.newaxis], ABSENT_INDEX + 0.5, predicted.keypoints)
-    visibility = np.where(lost & (missing == 'skip'), -1, answers.visibility)
-    distances = normalized_distances(keypoints, answers.keypoints, visibility, normalizer)
+    visibility = np.where(lost & (missing == 'skip'), -1, annotations.visibility)
+    distances = normalized_distances(keypoints, annotations.keypoints, visibility, normalizer)
     return distances, int(np.count_nonzero(normalizer <= 0)), int(np.count_nonzero(lost))
 
 
 def matching_rows(
-    image_ids: Sequence[str], wanted_ids: Sequence[str], name: str, wanted_name: str
+    image_ids: Sequence[str], expected_ids: Sequence[str], name: str, expected_name: str
 ) -> np.ndarray:
     """Where in `image_ids` each of `wanted_ids` stands: int64 [N].
 
@@ -270,44 +273,44 @@ def matching_rows(
         UserError: They are not the same pictures, or hold one twice; counts and some of them are
             told, under the names of the two.
     """
-    for ids, holder in ((image_ids, name), (wanted_ids, wanted_name)):
+    for ids, holder in ((image_ids, name), (expected_ids, expected_name)):
         repeated = [image_id for image_id, count in Counter(ids).items() if count > 1]
         if repeated:
             raise UserError(f'{holder} holds {_examples(repeated)} more than once')
     position = {image_id: row for row, image_id in enumerate(image_ids)}
-    lacking = [image_id for image_id in wanted_ids if image_id not in position]
-    wanted = set(wanted_ids)
-    extra = [image_id for image_id in image_ids if image_id not in wanted]
+    lacking = [image_id for image_id in expected_ids if image_id not in position]
+    expected = set(expected_ids)
+    extra = [image_id for image_id in image_ids if image_id not in expected]
     problems = []
     if lacking:
-        problems.append(f'{name} lacks {_examples(lacking)} of {wanted_name}')
+        problems.append(f'{name} lacks {_examples(lacking)} of {expected_name}')
     if extra:
-        problems.append(f'{name} has {_examples(extra)} unknown to {wanted_name}')
+        problems.append(f'{name} has {_examples(extra)} unknown to {expected_name}')
     if problems:
         raise UserError('; '.join(problems))
-    return np.array([position[image_id] for image_id in wanted_ids], dtype=np.int64)
+    return np.array([position[image_id] for image_id in expected_ids], dtype=np.int64)
 
 
 def _examples(image_ids: Sequence[str]) -> str:
-    shown = ', '.join(map(str, image_ids[:NUM_EXAMPLES]))
-    return f'{len(image_ids)} images ({shown}{", ..." if len(image_ids) > NUM_EXAMPLES else ""})'
+    examples = ', '.join(map(str, image_ids[:NUM_EXAMPLES]))
+    return f'{len(image_ids)} images ({examples}{", ..." if len(image_ids) > NUM_EXAMPLES else ""})'
 
 
 def in_order_of(
-    table: KeypointTable, other: KeypointTable, name: str, other_name: str
+    table: KeypointTable, reference: KeypointTable, name: str, reference_name: str
 ) -> KeypointTable:
     """The table with its rows in the order of another one of the same pictures.
 
     Raises:
         UserError: The pictures or their categories differ; told under the names of the two.
     """
-    rows = matching_rows(table.image_ids, other.image_ids, name, other_name)
+    rows = matching_rows(table.image_ids, reference.image_ids, name, reference_name)
     table = table.rows(rows)
-    differs = np.flatnonzero(table.categories != other.categories)
+    differs = np.flatnonzero(table.categories != reference.categories)
     if len(differs):
         row = differs[0]
         raise UserError(
             f'{name}, line {table.lines[row]}: {table.image_ids[row]} is {table.categories[row]}, '
-            f'but {other.categories[row]} in {other_name}; {len(differs)} images differ so'
+            f'but {reference.categories[row]} in {reference_name}; {len(differs)} images differ so'
         )
     return table

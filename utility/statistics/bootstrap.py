@@ -86,10 +86,10 @@ def ne_interval(
     Raises:
         UserError: Fewer than two pictures are scored, or an argument is out of range.
     """
-    return ratio_interval(*picture_sums(distances), level, num_samples, seed)
+    return ratio_interval(*image_sums(distances), level, num_samples, seed)
 
 
-def picture_sums(distances: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def image_sums(distances: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Sum of the distances, and number of scored points, of each picture that has any: [M], [M]."""
     scored = ~np.isnan(distances)
     counts = scored.sum(1)
@@ -196,7 +196,7 @@ def compare(
         raise UserError(f'shapes {distances.shape} and {others.shape}: must be equal')
     if num_flips < 1:
         raise UserError(f'num_flips={num_flips}: must be positive')
-    sums, counts = picture_sums(distances - others)
+    sums, counts = image_sums(distances - others)
     difference = ratio_interval(sums, counts, seed=seed)
     residuals = sums - difference.value * counts
     size = len(sums)
@@ -269,8 +269,8 @@ def grouped_folds(
     total, fold_of = np.zeros(num_folds), {}
     for group in sorted(contents, key=rank.__getitem__):
         # The large groups come first, each into the fold that has the fewest of its categories.
-        own = sum(filled[name] for name in contents[group])
-        fold = int(np.lexsort([total, own])[0])
+        filled_counts = sum(filled[name] for name in contents[group])
+        fold = int(np.lexsort([total, filled_counts])[0])
         fold_of[group] = fold
         for name, count in contents[group].items():
             filled[name][fold] += count

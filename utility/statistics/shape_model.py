@@ -123,8 +123,8 @@ class ShapeModel:
         return (aligned - self.mean)[:, mask].reshape(len(aligned), -1)
 
     def _precision(self, mask: np.ndarray) -> np.ndarray:
-        own = np.repeat(mask, 2)
-        return np.linalg.inv(self._posed_scatter[np.ix_(own, own)])
+        present_xy = np.repeat(mask, 2)
+        return np.linalg.inv(self._posed_scatter[np.ix_(present_xy, present_xy)])
 
     @functools.cached_property
     def _posed_scatter(self) -> np.ndarray:
@@ -139,23 +139,26 @@ class ShapeModel:
             self._precision(mask),
             self._posed_scatter,
         )
-        own, dims = np.repeat(mask, 2), len(precision)
+        present_xy, dims = np.repeat(mask, 2), len(precision)
         pulls = residual @ precision
         squared = np.einsum('mi,mi->m', pulls, residual)[:, None]
         # An absent point: all present ones predict it.
-        gain = posed[:, own] @ precision
+        gain = posed[:, present_xy] @ precision
         predicted = (residual @ gain.T).reshape(len(aligned), -1, 2)
-        scatter = _blocks(posed - gain @ posed[own])
-        others, num_others = np.repeat(squared, len(mask), axis=1), np.full(len(mask), dims)
+        scatter = _blocks(posed - gain @ posed[present_xy])
+        squared_by_others, num_coordinates = (
+            np.repeat(squared, len(mask), axis=1),
+            np.full(len(mask), dims),
+        )
         # A present one: the block of the precision says how the others do.
         pulls = pulls.reshape(len(aligned), -1, 2)
         scatter[mask] = np.linalg.inv(_blocks(precision))
         offsets = np.einsum('kij,mkj->mki', scatter[mask], pulls)
         predicted[:, mask] = residual.reshape(pulls.shape) - offsets
-        others[:, mask] -= np.einsum('mki,mki->mk', offsets, pulls)
-        num_others[mask] -= 2
+        squared_by_others[:, mask] -= np.einsum('mki,mki->mk', offsets, pulls)
+        num_coordinates[mask] -= 2
         # The conditional t distribution is the wider the more unusual the others are.
-        widening = (_DOF + np.maximum(others, 0)) / (_DOF + num_others)
+        widening = (_DOF + np.maximum(squared_by_others, 0)) / (_DOF + num_coordinates)
         return predicted + self.mean, widening[..., None, None] * scatter
 
 
@@ -175,9 +178,9 @@ def align(
     for rows, mask in _patterns(present):
         if mask.any():
             middle, radius = _middle_and_radius(points[rows][:, mask])
-            own_middle, own_radius = _middle_and_radius(mean[None, mask])
-            sizes[rows] = radius / own_radius
-            centers[rows] = middle - own_middle * sizes[rows, None]
+            mean_middle, mean_radius = _middle_and_radius(mean[None, mask])
+            sizes[rows] = radius / mean_radius
+            centers[rows] = middle - mean_middle * sizes[rows, None]
     return (points - centers[:, None]) / sizes[:, None, None], centers, sizes
 
 
@@ -218,7 +221,7 @@ def _pose_basis(mean: np.ndarray) -> np.ndarray:
 
 
 def _fit(points: np.ndarray, present: np.ndarray) -> ShapeModel:
-    mean = _first_mean(points, present)
+    mean = _initial_mean(points, present)
     scatter = np.eye(mean.size) * 0.1
     for _ in range(_NUM_ROUNDS):
         aligned, _, _ = align(points, present, mean)
@@ -229,15 +232,15 @@ def _fit(points: np.ndarray, present: np.ndarray) -> ShapeModel:
     return ShapeModel(mean, scatter)
 
 
-def _first_mean(points: np.ndarray, present: np.ndarray) -> np.ndarray:
+def _initial_mean(points: np.ndarray, present: np.ndarray) -> np.ndarray:
     """Medians of the shapes, each about the middle of its own points; 0 for one never present."""
     points = np.where(present[..., None], points, np.nan)
     middle = np.nanmedian(points, axis=1, keepdims=True)
     radius = np.nanmedian(np.linalg.norm(points - middle, axis=-1), axis=1)
     aligned = (points - middle) / np.maximum(radius, _MIN_LENGTH)[:, None, None]
-    known = present.any(0)
+    ever_present = present.any(0)
     mean = np.zeros(points.shape[1:])
-    mean[known] = np.nanmedian(aligned[:, known], axis=0)
+    mean[ever_present] = np.nanmedian(aligned[:, ever_present], axis=0)
     return _standardised(mean, np.eye(mean.size))[0]
 
 
@@ -253,22 +256,22 @@ def _em_step(
 ) -> tuple[np.ndarray, np.ndarray]:
     """One step of EM for a t distribution with missing values; shapes flat [N, 2 n]."""
     center, total = mean.ravel(), 0.0
-    first, second = np.zeros_like(center), np.zeros_like(scatter)
+    shift_sum, moment_sum = np.zeros_like(center), np.zeros_like(scatter)
     for rows, mask in _patterns(present):
-        own = np.repeat(mask, 2)
-        residual = flat[rows][:, own] - center[own]
-        precision = np.linalg.inv(scatter[np.ix_(own, own)])
-        gain = scatter[:, own] @ precision
+        present_xy = np.repeat(mask, 2)
+        residual = flat[rows][:, present_xy] - center[present_xy]
+        precision = np.linalg.inv(scatter[np.ix_(present_xy, present_xy)])
+        gain = scatter[:, present_xy] @ precision
         squared = np.einsum('ni,ni->n', residual @ precision, residual)
-        weights = (_DOF + own.sum()) / (_DOF + squared)
+        weights = (_DOF + present_xy.sum()) / (_DOF + squared)
         filled = residual @ gain.T
-        first += weights @ filled
+        shift_sum += weights @ filled
         total += weights.sum()
-        second += (filled * weights[:, None]).T @ filled
+        moment_sum += (filled * weights[:, None]).T @ filled
         # What is missing varies around what is filled in.
-        second += len(rows) * (scatter - gain @ scatter[own])
-    shift = first / total
-    scatter = second / len(flat) - np.outer(shift, shift) * total / len(flat)
+        moment_sum += len(rows) * (scatter - gain @ scatter[present_xy])
+    shift = shift_sum / total
+    scatter = moment_sum / len(flat) - np.outer(shift, shift) * total / len(flat)
     return (center + shift).reshape(mean.shape), _shrunk(scatter, len(flat))
 
 

@@ -21,7 +21,7 @@ from utility.submissions.plausibility import Prediction, check_plausibility
 from utility.submissions.raw import RawSubmission, read_raw
 from utility.submissions.rules import Split, check_cells, check_ids, check_split, read_cells
 
-_PICTURES_AT_A_TIME = 1024
+_IMAGES_AT_A_TIME = 1024
 
 
 class Report(NamedTuple):
@@ -116,7 +116,7 @@ def read_split(split_dir: str, schema: KeypointSchema) -> Split:
     def pictures(file: tf.Tensor) -> tf.data.Dataset:
         decoded = records.decoded(tf.data.TFRecordDataset(file), schema)
         keys = ('image_id', 'category', 'image_size')
-        return decoded.map(lambda e: tuple(e[key] for key in keys)).batch(_PICTURES_AT_A_TIME)
+        return decoded.map(lambda e: tuple(e[key] for key in keys)).batch(_IMAGES_AT_A_TIME)
 
     paths = records.record_files(records.split_patterns(split_dir, 'all'))
     files = tf.data.Dataset.from_tensor_slices(paths)

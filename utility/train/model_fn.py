@@ -195,7 +195,7 @@ def _batch_error(errors: tf.Tensor, scored: tf.Tensor) -> tf.Tensor:
 
 def _show(pictures) -> tf.Tensor:
     """The summary for TensorBoard of tag -> pictures, uint8 [B, H, W, 3]."""
-    most = summaries.MAX_PICTURES
+    most = summaries.MAX_IMAGES
     return v1.summary.merge([v1.summary.image(t, p, max_outputs=most) for t, p in pictures.items()])
 
 

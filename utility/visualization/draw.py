@@ -69,26 +69,26 @@ def draw_keypoints(
     _check_image(image, 'image')
     keypoints = _checked(keypoints, (schema.num_keypoints, 2), 'keypoints')
     visibility = _checked(visibility, (schema.num_keypoints,), 'visibility')
-    picture = np.ascontiguousarray(image).copy()
+    canvas = np.ascontiguousarray(image).copy()
     radius = style.radius or max(2.0, 0.011 * max(image.shape[:2]))
     colors = keypoint_colors(schema)
     drawn = (visibility >= 0) & np.isfinite(keypoints).all(axis=1)
     if style.limbs:
-        _draw_limbs(picture, keypoints, drawn, schema, radius)
+        _draw_limbs(canvas, keypoints, drawn, schema, radius)
     if annotated is not None:
-        answers = _checked(annotated[0], (schema.num_keypoints, 2), 'annotated[0]')
-        known = _checked(annotated[1], (schema.num_keypoints,), 'annotated[1]') >= 0
-        for k in np.flatnonzero(known & drawn):
-            _draw_line(picture, keypoints[k], answers[k], ERROR_COLOR, radius * 0.5)
-        for k in np.flatnonzero(known):
-            _draw_cross(picture, answers[k], colors[k], radius)
+        annotations = _checked(annotated[0], (schema.num_keypoints, 2), 'annotated[0]')
+        is_annotated = _checked(annotated[1], (schema.num_keypoints,), 'annotated[1]') >= 0
+        for k in np.flatnonzero(is_annotated & drawn):
+            _draw_line(canvas, keypoints[k], annotations[k], ERROR_COLOR, radius * 0.5)
+        for k in np.flatnonzero(is_annotated):
+            _draw_cross(canvas, annotations[k], colors[k], radius)
     for k in np.flatnonzero(drawn):
-        _draw_point(picture, keypoints[k], colors[k], radius, hollow=visibility[k] == 0)
+        _draw_point(canvas, keypoints[k], colors[k], radius, hollow=visibility[k] == 0)
     if style.labels:
         for k in np.flatnonzero(drawn):
             name = schema.keypoints[k]
-            _draw_label(picture, keypoints[k], name, colors[k], radius, style.label_scale)
-    return picture
+            _draw_label(canvas, keypoints[k], name, colors[k], radius, style.label_scale)
+    return canvas
 
 
 def contact_sheet(images: Iterable[np.ndarray], columns: int, cell_size: int) -> np.ndarray:
@@ -194,47 +194,47 @@ def _fixed(point: Sequence[float]) -> tuple[int, int]:
     return round((x - 0.5) * (1 << _SHIFT)), round((y - 0.5) * (1 << _SHIFT))
 
 
-def _draw_disc(picture: np.ndarray, point, radius: float, color, thickness: int = -1) -> None:
+def _draw_disc(canvas: np.ndarray, point, radius: float, color, thickness: int = -1) -> None:
     fixed_radius = round(radius * (1 << _SHIFT))
-    cv2.circle(picture, _fixed(point), fixed_radius, color, thickness, cv2.LINE_AA, _SHIFT)
+    cv2.circle(canvas, _fixed(point), fixed_radius, color, thickness, cv2.LINE_AA, _SHIFT)
 
 
-def _draw_point(picture: np.ndarray, point, color, radius: float, hollow: bool) -> None:
+def _draw_point(canvas: np.ndarray, point, color, radius: float, hollow: bool) -> None:
     """A disc or a ring between a dark and a light rim, so that it shows on any ground."""
     if not hollow:
-        _draw_disc(picture, point, radius * 1.55, (30, 30, 30))
-        _draw_disc(picture, point, radius * 1.32, (255, 255, 255))
-        _draw_disc(picture, point, radius, color)
+        _draw_disc(canvas, point, radius * 1.55, (30, 30, 30))
+        _draw_disc(canvas, point, radius * 1.32, (255, 255, 255))
+        _draw_disc(canvas, point, radius, color)
         return
     width = max(1, round(radius * 0.5))
-    _draw_disc(picture, point, radius * 1.5, (255, 255, 255), width + 1)
-    _draw_disc(picture, point, radius * 1.3, color, width)
+    _draw_disc(canvas, point, radius * 1.5, (255, 255, 255), width + 1)
+    _draw_disc(canvas, point, radius * 1.3, color, width)
 
 
-def _draw_line(picture: np.ndarray, start, end, color, width: float) -> None:
+def _draw_line(canvas: np.ndarray, start, end, color, width: float) -> None:
     thickness = max(1, round(width))
     a, b = _fixed(start), _fixed(end)
-    cv2.line(picture, a, b, (30, 30, 30), thickness + 1, cv2.LINE_AA, _SHIFT)
-    cv2.line(picture, a, b, color, thickness, cv2.LINE_AA, _SHIFT)
+    cv2.line(canvas, a, b, (30, 30, 30), thickness + 1, cv2.LINE_AA, _SHIFT)
+    cv2.line(canvas, a, b, color, thickness, cv2.LINE_AA, _SHIFT)
 
 
-def _draw_cross(picture: np.ndarray, point, color, radius: float) -> None:
+def _draw_cross(canvas: np.ndarray, point, color, radius: float) -> None:
     for rim, tone in ((2, (255, 255, 255)), (0, color)):
         thickness = max(1, round(radius * 0.4)) + rim
         for step in ((radius, radius), (radius, -radius)):
             ends = _fixed(np.subtract(point, step)), _fixed(np.add(point, step))
-            cv2.line(picture, *ends, tone, thickness, cv2.LINE_AA, _SHIFT)
+            cv2.line(canvas, *ends, tone, thickness, cv2.LINE_AA, _SHIFT)
 
 
-def _draw_limbs(picture, keypoints, drawn, schema: KeypointSchema, radius: float) -> None:
+def _draw_limbs(canvas, keypoints, drawn, schema: KeypointSchema, radius: float) -> None:
     index = {name: k for k, name in enumerate(schema.keypoints)}
-    own = _category_of(drawn, schema)
+    category_names = _category_of(drawn, schema)
     for chain in schema.skeleton:
-        neighbors = [index[name] for name in chain if name in own]
+        neighbors = [index[name] for name in chain if name in category_names]
         for a, b in zip(neighbors, neighbors[1:]):
             # Not over one that the category has and the picture has not: there is no such edge.
             if drawn[a] and drawn[b]:
-                _draw_line(picture, keypoints[a], keypoints[b], (255, 255, 255), radius * 0.35)
+                _draw_line(canvas, keypoints[a], keypoints[b], (255, 255, 255), radius * 0.35)
 
 
 def _category_of(drawn: np.ndarray, schema: KeypointSchema) -> Sequence[str]:
@@ -244,16 +244,16 @@ def _category_of(drawn: np.ndarray, schema: KeypointSchema) -> Sequence[str]:
     return min(fitting, key=len, default=schema.keypoints)
 
 
-def _draw_label(picture: np.ndarray, point, name: str, color, radius: float, scale=None) -> None:
+def _draw_label(canvas: np.ndarray, point, name: str, color, radius: float, scale=None) -> None:
     scale = scale or max(0.3, radius / 10)
     (width, _), _ = cv2.getTextSize(name, cv2.FONT_HERSHEY_SIMPLEX, scale, 1)
     x, y = np.clip(np.asarray(point, np.float64), -_FAR, _FAR)
     beside = 1.8 * radius
-    if x + beside + width > picture.shape[1]:  # It would be cut off.
+    if x + beside + width > canvas.shape[1]:  # It would be cut off.
         beside = -beside - width
     for thickness, tone in ((3, (255, 255, 255)), (1, tuple(c // 2 for c in color))):
         cv2.putText(
-            picture,
+            canvas,
             name,
             (round(x + beside), round(y + 0.8 * radius)),
             cv2.FONT_HERSHEY_SIMPLEX,
@@ -299,7 +299,7 @@ _MOST_LABELS = 6  # more would cover each other
 def draw_error(
     image: np.ndarray | None,
     predicted: np.ndarray,
-    answers: tuple[np.ndarray, np.ndarray],
+    annotations: tuple[np.ndarray, np.ndarray],
     chosen: np.ndarray,
     schema: KeypointSchema,
 ) -> np.ndarray:
@@ -308,7 +308,7 @@ def draw_error(
     Args:
         image: uint8 [H, W, 3] RGB; None draws on grey.
         predicted: [K, 2], px; NaN where nothing is predicted.
-        answers: Keypoints [K, 2], px, and visibility [K], of which one is 0 or 1.
+        annotations: Keypoints [K, 2], px, and visibility [K], of which one is 0 or 1.
         chosen: bool [K], the predictions to draw.
         schema: Names the points.
 
@@ -316,14 +316,16 @@ def draw_error(
         uint8 [h, w, 3] RGB, of at most SIDE px, and at least a hundredth of that.
     """
     chosen = chosen & np.isfinite(predicted).all(1)
-    known = answers[1] >= 0
-    low, high = _view(predicted[chosen], answers[0][known], image)
+    is_annotated = annotations[1] >= 0
+    low, high = _view(predicted[chosen], annotations[0][is_annotated], image)
     scale = SIDE / (high - low).max()
     size = np.maximum(np.round((high - low) * scale), SIDE // 100).astype(int)
     if image is None:
         paper = np.full([size[1], size[0], 3], _PAPER, np.uint8)
         outline = DrawStyle(radius=_LINE, limbs=True)
-        view = draw_keypoints(paper, (answers[0] - low) * scale, answers[1], schema, style=outline)
+        view = draw_keypoints(
+            paper, (annotations[0] - low) * scale, annotations[1], schema, style=outline
+        )
     else:
         part = image[low[1] : high[1], low[0] : high[0]]
         method = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
@@ -333,7 +335,7 @@ def draw_error(
         (predicted - low) * scale,
         np.where(chosen, 1, -1),
         schema,
-        annotated=((answers[0] - low) * scale, answers[1]),
+        annotated=((annotations[0] - low) * scale, annotations[1]),
         style=DrawStyle(
             radius=_RADIUS,
             labels=np.count_nonzero(chosen) <= _MOST_LABELS,
@@ -343,16 +345,16 @@ def draw_error(
 
 
 def _view(
-    predicted: np.ndarray, answers: np.ndarray, image: np.ndarray | None
+    predicted: np.ndarray, annotations: np.ndarray, image: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray]:
     """The corners, whole px (x, y), of what to show: points with room around them.
 
     It ends with the picture or, without one, so far from the answers as they extend.
     """
-    low, high = answers.min(0), answers.max(0)
+    low, high = annotations.min(0), annotations.max(0)
     extent = max((high - low).max(), _LEAST_ROOM)
     limits = (low - extent, high + extent) if image is None else ((0, 0), image.shape[1::-1])
-    points = np.concatenate([predicted, answers])
+    points = np.concatenate([predicted, annotations])
     room = max(_ROOM * extent, _LEAST_ROOM)
     low = np.clip(points.min(0) - room, limits[0], np.subtract(limits[1], 1))
     high = np.clip(points.max(0) + room, low + 1, limits[1])

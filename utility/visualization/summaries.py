@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-MAX_PICTURES = 4
+MAX_IMAGES = 4
 _PREDICTED_COLOR = (255.0, 48.0, 48.0)
 _TRUE_COLOR = (48.0, 255.0, 48.0)
 # Of the picture's width; a point is seen on a thumbnail and does not hide what it marks.
@@ -12,7 +12,7 @@ _RADIUS = 1 / 96
 _DARK = 0.5  # how bright a picture is under its heat maps
 
 
-def mark_points(images: tf.Tensor, points: tf.Tensor, shown: tf.Tensor, color) -> tf.Tensor:
+def mark_points(images: tf.Tensor, points: tf.Tensor, drawn: tf.Tensor, color) -> tf.Tensor:
     """Draws discs.
 
     Args:
@@ -29,7 +29,7 @@ def mark_points(images: tf.Tensor, points: tf.Tensor, shown: tf.Tensor, color) -
     columns = tf.range(width, dtype=tf.float32)[tf.newaxis, :, tf.newaxis] + 0.5
     x, y = (points[:, tf.newaxis, tf.newaxis, :, i] for i in (0, 1))
     near = (columns - x) ** 2 + (rows - y) ** 2 <= max(1.5, _RADIUS * width) ** 2
-    disc = tf.reduce_any(near & shown[:, tf.newaxis, tf.newaxis, :], axis=-1, keepdims=True)
+    disc = tf.reduce_any(near & drawn[:, tf.newaxis, tf.newaxis, :], axis=-1, keepdims=True)
     return tf.where(disc, tf.constant(color), images)
 
 
@@ -42,13 +42,13 @@ def images_with_points(images: tf.Tensor, predicted: tf.Tensor, labels) -> tf.Te
         labels: 'keypoints' [B, K, 2] crop px and 'visibility' [B, K].
 
     Returns:
-        uint8 [min(B, MAX_PICTURES), H, W, 3].
+        uint8 [min(B, MAX_IMAGES), H, W, 3].
     """
-    present = labels['visibility'][:MAX_PICTURES] >= 0
-    pictures = tf.cast(images[:MAX_PICTURES], tf.float32)
-    pictures = mark_points(pictures, labels['keypoints'][:MAX_PICTURES], present, _TRUE_COLOR)
-    pictures = mark_points(pictures, predicted[:MAX_PICTURES], present, _PREDICTED_COLOR)
-    return tf.cast(pictures, tf.uint8)
+    present = labels['visibility'][:MAX_IMAGES] >= 0
+    marked = tf.cast(images[:MAX_IMAGES], tf.float32)
+    marked = mark_points(marked, labels['keypoints'][:MAX_IMAGES], present, _TRUE_COLOR)
+    marked = mark_points(marked, predicted[:MAX_IMAGES], present, _PREDICTED_COLOR)
+    return tf.cast(marked, tf.uint8)
 
 
 def images_with_heatmaps(images: tf.Tensor, maps: tf.Tensor, labels) -> tf.Tensor:
@@ -60,10 +60,10 @@ def images_with_heatmaps(images: tf.Tensor, maps: tf.Tensor, labels) -> tf.Tenso
         labels: 'visibility' [B, K].
 
     Returns:
-        uint8 [min(B, MAX_PICTURES), H, W, 3].
+        uint8 [min(B, MAX_IMAGES), H, W, 3].
     """
-    present = labels['visibility'][:MAX_PICTURES, tf.newaxis, tf.newaxis, :] >= 0
-    highest = tf.reduce_max(tf.where(present, maps[:MAX_PICTURES], 0.0), axis=-1, keepdims=True)
+    present = labels['visibility'][:MAX_IMAGES, tf.newaxis, tf.newaxis, :] >= 0
+    highest = tf.reduce_max(tf.where(present, maps[:MAX_IMAGES], 0.0), axis=-1, keepdims=True)
     share = tf.clip_by_value(tf.image.resize(highest, images.shape[1:3]), 0.0, 1.0)
-    dark = _DARK * tf.cast(images[:MAX_PICTURES], tf.float32)
+    dark = _DARK * tf.cast(images[:MAX_IMAGES], tf.float32)
     return tf.cast(dark + share * (tf.constant(_PREDICTED_COLOR) - dark), tf.uint8)

@@ -29,18 +29,18 @@ def submission(seed, visibility=None, order=None):
 
 def holes(seed):
     """Visibility with a third of the points missing, though none in every seed from 0 to 2."""
-    kept = np.arange(OWN.size).reshape(OWN.shape) % 3 != seed
-    return np.where(OWN & kept, 1, -1)
+    present = np.arange(OWN.size).reshape(OWN.shape) % 3 != seed
+    return np.where(OWN & present, 1, -1)
 
 
 def reference(tables, combine):
     """combine(values, indices of the tables they are from) of every coordinate that is there."""
     result = np.full([*OWN.shape, 2], np.nan)
     for i, k, axis in np.ndindex(result.shape):
-        there = [t for t, table in enumerate(tables) if table.visibility[i, k] >= 0]
-        if there:
-            values = [float(tables[t].keypoints[i, k, axis]) for t in there]
-            result[i, k, axis] = combine(values, there)
+        present = [t for t, table in enumerate(tables) if table.visibility[i, k] >= 0]
+        if present:
+            values = [float(tables[t].keypoints[i, k, axis]) for t in present]
+            result[i, k, axis] = combine(values, present)
     return result
 
 
@@ -49,8 +49,8 @@ def reference(tables, combine):
 def test_ensemble_agrees_with_numpy(method, combine, count):
     tables = [submission(seed) for seed in range(count)]
     result = combination.ensemble(tables, SCHEMA, method)
-    wanted = reference(tables, lambda values, _: combine(values))
-    np.testing.assert_allclose(result.keypoints[OWN], wanted[OWN], rtol=1e-6)
+    expected = reference(tables, lambda values, _: combine(values))
+    np.testing.assert_allclose(result.keypoints[OWN], expected[OWN], rtol=1e-6)
     np.testing.assert_array_equal(result.visibility, np.where(OWN, 1, -1))
     assert (result.keypoints[~OWN] == -0.5).all()
 
@@ -59,8 +59,8 @@ def test_ensemble_agrees_with_numpy(method, combine, count):
 def test_missing_predictions_do_not_count(method, combine):
     tables = [submission(seed, holes(seed)) for seed in range(3)]
     result = combination.ensemble(tables, SCHEMA, method)
-    wanted = reference(tables, lambda values, _: combine(values))
-    np.testing.assert_allclose(result.keypoints[OWN], wanted[OWN], rtol=1e-6)
+    expected = reference(tables, lambda values, _: combine(values))
+    np.testing.assert_allclose(result.keypoints[OWN], expected[OWN], rtol=1e-6)
 
 
 def test_weighted_mean():
@@ -68,8 +68,8 @@ def test_weighted_mean():
     tables = [submission(seed, holes(seed)) for seed in range(3)]
     result = combination.ensemble(tables, SCHEMA, 'mean', weights)
 
-    def combine(values, there):
-        return np.average(values, weights=[weights[t] for t in there])
+    def combine(values, present):
+        return np.average(values, weights=[weights[t] for t in present])
 
     np.testing.assert_allclose(result.keypoints[OWN], reference(tables, combine)[OWN], rtol=1e-6)
 
@@ -79,8 +79,8 @@ def test_whole_weights_of_a_median_are_repetitions():
     tables = [submission(seed, holes(seed)) for seed in range(4)]
     result = combination.ensemble(tables, SCHEMA, 'median', [w / 10 for w in weights])
 
-    def combine(values, there):
-        return np.median(np.repeat(values, [weights[t] for t in there]))
+    def combine(values, present):
+        return np.median(np.repeat(values, [weights[t] for t in present]))
 
     np.testing.assert_allclose(result.keypoints[OWN], reference(tables, combine)[OWN], rtol=1e-6)
 
@@ -137,12 +137,12 @@ def test_tables_that_do_not_fit():
         combination.ensemble([submission(0), submission(1, order=range(5))], SCHEMA, names=names)
     with pytest.raises(ValueError, match=rf'b\.csv has 1 images \({IDS[5]}\) unknown to a\.csv'):
         combination.ensemble([submission(0, order=range(5)), submission(1)], SCHEMA, names=names)
-    other = submission(1)
-    other.categories[3] = 'dress'
+    relabeled = submission(1)
+    relabeled.categories[3] = 'dress'
     with pytest.raises(
         ValueError, match=rf'b\.csv, line 5: {IDS[3]} is dress, but skirt in a\.csv'
     ):
-        combination.ensemble([submission(0), other], SCHEMA, names=names)
+        combination.ensemble([submission(0), relabeled], SCHEMA, names=names)
 
 
 @pytest.mark.parametrize('weights', [[1], [1, 2, 3], [1, 0], [1, -1], [1, np.nan], [1, np.inf]])
@@ -208,9 +208,9 @@ def test_geometric_medians_that_are_known():
 class TestEveryMethod:
     def test_points_without_a_share_do_not_count(self, name):
         points, shares = on_a_grid(0, 5)
-        other = np.where(shares[..., np.newaxis] > 0, points, 1e4)
+        displaced = np.where(shares[..., np.newaxis] > 0, points, 1e4)
         combined = METHODS.get(name)
-        np.testing.assert_allclose(combined(points, shares), combined(other, shares), atol=1e-6)
+        np.testing.assert_allclose(combined(points, shares), combined(displaced, shares), atol=1e-6)
 
     def test_moving_all_points_moves_the_result(self, name):
         points, shares = on_a_grid(1, 4, side=400)
@@ -257,7 +257,7 @@ def around(distances):
 
 
 @pytest.mark.parametrize(
-    'distances, limit, kept',
+    'distances, limit, expected',
     [
         # The median is at 1, half of the models are within 1 px of it: the floor of 2 px counts.
         ([0, 1, 2, 8.9, 0.5], 4, [1, 1, 1, 1, 1]),
@@ -269,17 +269,17 @@ def around(distances):
         ([7], 1, [1]),
     ],
 )
-def test_outliers(distances, limit, kept):
+def test_outliers(distances, limit, expected):
     points, shares = around(distances)
-    left = methods.without_outliers(points, shares, limit)
-    np.testing.assert_array_equal(left[:, 0], kept)
+    kept_shares = methods.without_outliers(points, shares, limit)
+    np.testing.assert_array_equal(kept_shares[:, 0], expected)
 
 
 def test_half_of_the_shares_stay_whatever_is_rejected():
     points, shares = on_a_grid(5, 6, rows=2000, side=400)
-    left = methods.without_outliers(points, shares, 1.0)
-    assert (left.sum(0) >= 0.5 * shares.sum(0) - 1e-9).all()
-    assert (left.sum(0) < shares.sum(0)).any()
+    kept_shares = methods.without_outliers(points, shares, 1.0)
+    assert (kept_shares.sum(0) >= 0.5 * shares.sum(0) - 1e-9).all()
+    assert (kept_shares.sum(0) < shares.sum(0)).any()
 
 
 def test_rejected_predictions_are_counted_and_have_no_part():
@@ -303,7 +303,7 @@ def test_large_files_are_read_in_several_processes(tmp_path, monkeypatch):
     paths = [str(tmp_path / f'{seed}.csv') for seed in range(3)]
     for seed, path in enumerate(paths):
         write_table(path, submission(seed), SCHEMA)
-    monkeypatch.setattr(combination, '_MANY_BYTES', 0)
+    monkeypatch.setattr(combination, '_PARALLEL_BYTES', 0)
     for seed, table in enumerate(combination.read_tables(paths, SCHEMA)):
         np.testing.assert_array_equal(table.keypoints, submission(seed).keypoints)
     with pytest.raises(FileNotFoundError, match=r'none\.csv'):

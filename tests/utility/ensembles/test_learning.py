@@ -24,7 +24,7 @@ from utility.ensembles.combination import combine
 from utility.ensembles.selection import select_models
 
 TABLE = answers(0, 240)
-TRUTH = annotated(TABLE)
+ANNOTATED = annotated(TABLE)
 SKIRT, TROUSERS = (list(SCHEMA.categories).index(name) for name in ('skirt', 'trousers'))
 OWN = {
     code: list(SCHEMA.indices(name)) for name, code in (('skirt', SKIRT), ('trousers', TROUSERS))
@@ -50,7 +50,7 @@ def swapped(table, category, left, right):
 class TestCorrections:
     def test_offsets_are_found_although_a_model_is_often_lost(self):
         stacked = predictions(TABLE, model(TABLE, 1), model(TABLE, 2, lost=0.3, offset=(-4, 7)))
-        offsets = systematic_errors.fit_correction(stacked, TRUTH, SCHEMA).offsets
+        offsets = systematic_errors.fit_correction(stacked, ANNOTATED, SCHEMA).offsets
         for code, points in OWN.items():
             np.testing.assert_allclose(offsets[0, code, points], 0, atol=1.2)
             np.testing.assert_allclose(offsets[1, code, points], [[-4, 7]] * len(points), atol=1.5)
@@ -58,32 +58,36 @@ class TestCorrections:
     def test_offsets_that_grow_with_the_garment(self):
         # 10 % of the garment's size, which is about its width.
         codes = systematic_errors.category_codes(TABLE.categories, SCHEMA)
-        own = TABLE.visibility >= 0
-        _, sizes = systematic_errors.garment_frames(TABLE.keypoints, codes, own)
-        shift = np.where(own[..., np.newaxis], 0.1 * sizes[:, np.newaxis, np.newaxis], 0)
+        in_category = TABLE.visibility >= 0
+        _, sizes = systematic_errors.garment_frames(TABLE.keypoints, codes, in_category)
+        shift = np.where(in_category[..., np.newaxis], 0.1 * sizes[:, np.newaxis, np.newaxis], 0)
         biased = TABLE._replace(keypoints=TABLE.keypoints + shift)
         stacked = predictions(TABLE, model(TABLE, 1), model(TABLE, 2), model(biased, 3))
-        found = systematic_errors.fit_correction(stacked, TRUTH, SCHEMA)
-        assert found.relative[2]
-        np.testing.assert_allclose(found.offsets[2, TROUSERS, OWN[TROUSERS]], 0.1, atol=0.02)
-        left = systematic_errors.correct(found, stacked, SCHEMA)
-        assert error_of_each(left)[2] < 1.1 * error_of_each(stacked)[0] < error_of_each(stacked)[2]
+        correction = systematic_errors.fit_correction(stacked, ANNOTATED, SCHEMA)
+        assert correction.relative[2]
+        np.testing.assert_allclose(correction.offsets[2, TROUSERS, OWN[TROUSERS]], 0.1, atol=0.02)
+        corrected = systematic_errors.correct(correction, stacked, SCHEMA)
+        assert (
+            error_of_each(corrected)[2]
+            < 1.1 * error_of_each(stacked)[0]
+            < error_of_each(stacked)[2]
+        )
 
     def test_few_pictures_say_little_about_a_keypoint(self):
         table = answers(1, 4)
         stacked = predictions(table, model(table, 1, noise=30))
         offsets = systematic_errors.fit_correction(stacked, annotated(table), SCHEMA).offsets[0]
-        own = np.concatenate([offsets[code, points] for code, points in OWN.items()])
+        category_offsets = np.concatenate([offsets[code, points] for code, points in OWN.items()])
         # The general offset, and at most 2 of 22 parts of that of the two pictures.
-        assert own.std(0).max() < 5
+        assert category_offsets.std(0).max() < 5
 
     def test_mirrored_columns_are_found_and_read_from_their_partner(self):
         wrong = swapped(model(TABLE, 2), 'trousers', 'waistband_left', 'waistband_right')
         stacked = predictions(TABLE, model(TABLE, 1), wrong)
-        found = systematic_errors.fit_correction(stacked, TRUTH, SCHEMA)
-        names = {(m, c, SCHEMA.keypoints[k]) for m, c, k in np.argwhere(found.mirrored)}
+        correction = systematic_errors.fit_correction(stacked, ANNOTATED, SCHEMA)
+        names = {(m, c, SCHEMA.keypoints[k]) for m, c, k in np.argwhere(correction.mirrored)}
         assert names == {(1, TROUSERS, 'waistband_left'), (1, TROUSERS, 'waistband_right')}
-        corrected = systematic_errors.correct(found, stacked, SCHEMA)
+        corrected = systematic_errors.correct(correction, stacked, SCHEMA)
         assert error_of_each(corrected)[1] == pytest.approx(error_of_each(corrected)[0], rel=0.2)
 
     def test_where_the_partner_is_absent_the_point_stays(self):
@@ -103,18 +107,18 @@ class TestCorrections:
         assert corrected.present[0, [3, 4, 5], k].all()
 
 
-def ballot(seed, voters=3, rows=40):
+def mixture_inputs(seed, experts=3, rows=40):
     generator = np.random.default_rng(seed)
-    points = generator.uniform(0, 100, [voters, rows, 2])
-    shares = (generator.random([voters, rows]) < 0.8).astype(np.float64)
+    points = generator.uniform(0, 100, [experts, rows, 2])
+    shares = (generator.random([experts, rows]) < 0.8).astype(np.float64)
     shares[0] = 1
     features = mixture.agreement(points, shares, np.full(rows, 50.0))
     codes, keypoints = generator.integers(0, 2, rows), generator.integers(0, 3, rows)
-    cast = mixture.MixtureInputs(
+    inputs = mixture.MixtureInputs(
         points.astype(np.float32), shares.astype(np.float32), codes, keypoints, features
     )
     target = generator.uniform(0, 100, [rows, 2])
-    return cast, mixture.MixtureTargets(target, generator.uniform(0.5, 2, rows), (2, 3))
+    return inputs, mixture.MixtureTargets(target, generator.uniform(0.5, 2, rows), (2, 3))
 
 
 class TestVotes:
@@ -127,17 +131,17 @@ class TestVotes:
         assert len(features) == mixture.num_features(3)
 
     def test_weights_are_positive_with_a_sum_of_1_and_0_for_the_absent(self):
-        cast, sought = ballot(0)
-        voting, _ = mixture.fit_mixture(cast, sought, 1.0)
-        weights = mixture.weights_of(voting, cast)
+        inputs, targets = mixture_inputs(0)
+        mixture_weights, _ = mixture.fit_mixture(inputs, targets, 1.0)
+        weights = mixture.weights_of(mixture_weights, inputs)
         np.testing.assert_allclose(weights.sum(0), 1, rtol=1e-5)
-        assert (weights[cast.shares == 0] == 0).all()
-        assert (weights[cast.shares > 0] > 0).all()
+        assert (weights[inputs.shares == 0] == 0).all()
+        assert (weights[inputs.shares > 0] > 0).all()
 
     def test_the_gradient_is_that_of_the_value(self):
-        cast, sought = ballot(1)
-        cast = mixture.MixtureInputs(*(values.copy() for values in cast))
-        objective = mixture._Objective(cast, sought, 5.0)
+        inputs, targets = mixture_inputs(1)
+        inputs = mixture.MixtureInputs(*(values.copy() for values in inputs))
+        objective = mixture._Objective(inputs, targets, 5.0)
         generator = np.random.default_rng(2)
         place = generator.normal(0, 0.5, objective.layout.size)
         _, gradient = objective(place)
@@ -149,9 +153,9 @@ class TestVotes:
             )
 
     def test_a_fit_is_where_no_longer_search_gets_further(self):
-        cast, sought = ballot(5)
-        objective = mixture._Objective(cast, sought, 5.0)
-        _, parameters = mixture.fit_mixture(cast, sought, 5.0)
+        inputs, targets = mixture_inputs(5)
+        objective = mixture._Objective(inputs, targets, 5.0)
+        _, parameters = mixture.fit_mixture(inputs, targets, 5.0)
         value, start = objective(parameters)[0], objective(np.zeros(objective.layout.size))[0]
         options = {'maxiter': 10_000, 'ftol': 1e-12, 'gtol': 1e-9}
         least = optimize.minimize(
@@ -160,27 +164,27 @@ class TestVotes:
         assert least <= value < least + 1e-3 * (start - least)
 
     def test_a_strong_shrinkage_leaves_one_weight_for_each_model(self):
-        cast, sought = ballot(3)
-        biases, effects = mixture.fit_mixture(cast, sought, 1e9)[0]
+        inputs, targets = mixture_inputs(3)
+        biases, effects = mixture.fit_mixture(inputs, targets, 1e9)[0]
         np.testing.assert_allclose(biases, biases[:, :1, :1] + np.zeros([3, 2, 3]), atol=1e-4)
         np.testing.assert_allclose(effects, 0, atol=1e-4)
 
     def test_whoever_is_right_in_a_keypoint_has_its_weight(self):
-        cast, sought = ballot(4, rows=400)
-        right = np.where(cast.keypoints == 1, 1, 0)
-        cast = cast._replace(shares=np.ones_like(cast.shares), features=cast.features[:0])
-        target = cast.points[right, np.arange(400)].astype(np.float64)
-        voting, _ = mixture.fit_mixture(cast, sought._replace(points=target), 0.01)
-        weights = mixture.weights_of(voting, cast)
+        inputs, targets = mixture_inputs(4, rows=400)
+        right = np.where(inputs.keypoints == 1, 1, 0)
+        inputs = inputs._replace(shares=np.ones_like(inputs.shares), features=inputs.features[:0])
+        target = inputs.points[right, np.arange(400)].astype(np.float64)
+        mixture_weights, _ = mixture.fit_mixture(inputs, targets._replace(points=target), 0.01)
+        weights = mixture.weights_of(mixture_weights, inputs)
         assert weights[right, np.arange(400)].min() > 0.95
 
 
-def seen_and_others():
+def train_and_test():
     return np.arange(160), np.arange(160, 240)
 
 
 def fit(stacked, rows, strength=3.0):
-    parts = (stacked.of_images(rows), TRUTH.of_images(rows))
+    parts = (stacked.of_images(rows), ANNOTATED.of_images(rows))
     learned_statistics = learning.fit_statistics(*parts, SCHEMA)
     *_, learned = learning.fit(learned_statistics, *parts, SCHEMA, (strength,))
     return learned
@@ -189,11 +193,11 @@ def fit(stacked, rows, strength=3.0):
 class TestLearning:
     def test_a_worthless_model_has_no_weight(self):
         stacked = predictions(TABLE, model(TABLE, 1), model(TABLE, 2), model(TABLE, 3, lost=1.0))
-        seen, others = seen_and_others()
-        learned = fit(stacked, seen)
-        points = learning.combine(learned, stacked.of_images(others), SCHEMA)
-        without = combine(stacked.of_images(others).of_models([0, 1]), 'mean')[0]
-        held_out = TABLE.rows(others)
+        train, test = train_and_test()
+        learned = fit(stacked, train)
+        points = learning.combine(learned, stacked.of_images(test), SCHEMA)
+        without = combine(stacked.of_images(test).of_models([0, 1]), 'mean')[0]
+        held_out = TABLE.rows(test)
         assert error_of(points, held_out) < 1.1 * error_of(without, held_out)
         weights = np.exp(learned.weights.biases[:, TROUSERS, OWN[TROUSERS]])
         assert (weights[2] / weights.sum(0)).max() < 0.02
@@ -201,9 +205,9 @@ class TestLearning:
     def test_votes_know_a_lost_point_by_the_others(self):
         # Each model is lost in a quarter of the points; no weight for all pictures can know where.
         stacked = predictions(TABLE, *(model(TABLE, seed, lost=0.25) for seed in range(1, 5)))
-        seen, others = seen_and_others()
-        held_out = TABLE.rows(others)
-        learned, part = fit(stacked, seen), stacked.of_images(others)
+        train, test = train_and_test()
+        held_out = TABLE.rows(test)
+        learned, part = fit(stacked, train), stacked.of_images(test)
         by_votes = error_of(learning.combine(learned, part, SCHEMA), held_out)
         plain = learned._replace(votes=None, shapes={})
         by_weights = error_of(learning.combine(plain, part, SCHEMA), held_out)
@@ -212,9 +216,9 @@ class TestLearning:
 
     def test_shapes_know_which_of_two_models_is_lost(self):
         stacked = predictions(TABLE, model(TABLE, 1, lost=0.15), model(TABLE, 2, lost=0.15))
-        seen, others = seen_and_others()
-        held_out = TABLE.rows(others)
-        learned, part = fit(stacked, seen), stacked.of_images(others)
+        train, test = train_and_test()
+        held_out = TABLE.rows(test)
+        learned, part = fit(stacked, train), stacked.of_images(test)
         by_votes = error_of(learning.combine(learned, part, SCHEMA), held_out)
         assert by_votes < 0.7 * error_of(combine(part, 'mean')[0], held_out)
 
@@ -241,7 +245,7 @@ class TestLearning:
 class TestChoice:
     def test_what_learns_nothing_is_taken_where_learning_does_not_help(self):
         same = model(TABLE, 1, noise=0)
-        choice = choose(predictions(TABLE, same, same), TRUTH, SCHEMA)
+        choice = choose(predictions(TABLE, same, same), ANNOTATED, SCHEMA)
         assert choice.chosen.strength is None
         assert choice.ensemble.learned is None
         text = report.to_text(choice, report.gains_of(choice))
@@ -250,7 +254,7 @@ class TestChoice:
     @pytest.mark.parametrize('seed', [1, 2])
     def test_nothing_that_was_measured_is_better(self, seed):
         models = [model(TABLE, 10 * seed + i, noise=2 + i, lost=0.1 * i) for i in range(3)]
-        choice = choose(predictions(TABLE, *models), TRUTH, SCHEMA)
+        choice = choose(predictions(TABLE, *models), ANNOTATED, SCHEMA)
         errors = [candidate.error for candidate in (*choice.singles, *choice.candidates)]
         assert choice.chosen.error == min(errors)
         assert {WEIGHTS, VOTES} <= {candidate.method for candidate in choice.candidates}
@@ -259,20 +263,20 @@ class TestChoice:
         # What all pictures but those of a fold tell is as good in pictures that come later.
         table = answers(5, 480)
         models = [model(table, 20 + i, lost=0.2) for i in range(3)]
-        stacked, known = predictions(table, *models), annotated(table)
+        stacked, table_annotated = predictions(table, *models), annotated(table)
         first, later = np.arange(240), np.arange(240, 480)
-        choice = choose(stacked.of_images(first), known.of_images(first), SCHEMA)
+        choice = choose(stacked.of_images(first), table_annotated.of_images(first), SCHEMA)
         points = choice.ensemble.points(stacked.of_images(later), SCHEMA)
-        found = np.nanmean(distances_of(points, known.of_images(later)))
+        error = np.nanmean(distances_of(points, table_annotated.of_images(later)))
         assert choice.chosen.method == VOTES
-        assert found == pytest.approx(choice.chosen.error, rel=0.25)
+        assert error == pytest.approx(choice.chosen.error, rel=0.25)
 
     def test_equal_pictures_are_in_one_fold(self):
         stacked = predictions(TABLE, model(TABLE, 1), model(TABLE, 2))
         twice = stacked.of_images(np.repeat(np.arange(240), 2))
-        folds = folds_of(twice, TRUTH.of_images(np.repeat(np.arange(240), 2)), SCHEMA)
+        folds = folds_of(twice, ANNOTATED.of_images(np.repeat(np.arange(240), 2)), SCHEMA)
         for fold in folds:
-            assert not set(fold.seen // 2) & set(fold.held_out // 2)
+            assert not set(fold.train // 2) & set(fold.held_out // 2)
         held_out = np.sort(np.concatenate([fold.held_out for fold in folds]))
         np.testing.assert_array_equal(held_out, np.arange(480))
 
@@ -281,23 +285,23 @@ class TestChoice:
             TABLE, model(TABLE, 1, absent=0.2), model(TABLE, 2), model(TABLE, 3, noise=9)
         )
         points = Ensemble(ALONE, 0).points(stacked, SCHEMA)
-        there = stacked.present[0]
-        np.testing.assert_array_equal(points[there], stacked.keypoints[0][there])
-        lacking = stacked.own & ~there
+        has_point = stacked.present[0]
+        np.testing.assert_array_equal(points[has_point], stacked.keypoints[0][has_point])
+        lacking = stacked.in_category & ~has_point
         median = stacked.keypoints[1:].mean(0)
         np.testing.assert_allclose(points[lacking], median[lacking])
 
     def test_a_method_that_is_asked_for(self):
         stacked = predictions(TABLE, model(TABLE, 1), model(TABLE, 2))
-        choice = choose(stacked, TRUTH, SCHEMA, 'mean')
+        choice = choose(stacked, ANNOTATED, SCHEMA, 'mean')
         assert (choice.chosen.method, choice.ensemble) == ('mean', Ensemble('mean'))
         with pytest.raises(ValueError, match="unknown ensembling method 'mode'"):
-            choose(stacked, TRUTH, SCHEMA, 'mode')
+            choose(stacked, ANNOTATED, SCHEMA, 'mode')
 
     def test_fewer_pictures_than_folds(self):
         stacked = predictions(TABLE, model(TABLE, 1)).of_images(np.arange(4))
         with pytest.raises(ValueError, match='4 different pictures with answers: to learn takes 5'):
-            choose(stacked, TRUTH.of_images(np.arange(4)), SCHEMA)
+            choose(stacked, ANNOTATED.of_images(np.arange(4)), SCHEMA)
 
     def test_answers_without_a_normaliser(self):
         hidden = TABLE._replace(visibility=np.minimum(TABLE.visibility, 0))
@@ -308,7 +312,7 @@ class TestChoice:
 class TestGains:
     def test_gains_are_the_differences_of_what_was_measured(self):
         models = [model(TABLE, 30 + i, lost=0.2) for i in range(3)]
-        choice = choose(predictions(TABLE, *models), TRUTH, SCHEMA)
+        choice = choose(predictions(TABLE, *models), ANNOTATED, SCHEMA)
         gains = report.gains_of(choice)
         errors = {c.label: c.error for c in (*choice.candidates, *choice.singles)}
         assert {'mean', 'median'} <= {gain.over for gain in gains}
@@ -321,12 +325,12 @@ class TestGains:
     def test_values_are_json(self):
         models = [model(TABLE, 40 + i, absent=0.1 * i) for i in range(2)]
         stacked = predictions(TABLE, *models)
-        selection = select_models(stacked, TRUTH, SCHEMA, 1, 'mean')
-        choice = choose(stacked, TRUTH, SCHEMA, 'mean')
+        selection = select_models(stacked, ANNOTATED, SCHEMA, 1, 'mean')
+        choice = choose(stacked, ANNOTATED, SCHEMA, 'mean')
         gains = report.gains_of(choice)
         values = json.loads(json.dumps(report.to_dict(choice, gains, selection)))
         assert values['normalized_error'] == choice.chosen.error
-        assert values['points'] == np.count_nonzero(TRUTH.weights)
+        assert values['points'] == np.count_nonzero(ANNOTATED.weights)
         assert [entry['models'] for entry in values['selection']] == [['A'], ['B']]
 
 
@@ -346,7 +350,7 @@ class TestSelection:
             good_in(~skirts, 4),
         ]
         stacked = predictions(TABLE, *models)
-        selection = select_models(stacked, TRUTH, SCHEMA, 2)
+        selection = select_models(stacked, ANNOTATED, SCHEMA, 2)
         assert selection.best == (1, 3)
         assert len(selection.ranked) == 4 + 6
         errors = [error for _, error in selection.ranked]
@@ -356,7 +360,7 @@ class TestSelection:
     def test_of_many_models_one_is_added_at_a_time(self):
         models = [model(TABLE, 50 + i, noise=3 + 2 * abs(i - 7)) for i in range(12)]
         stacked = predictions(TABLE, *models)
-        selection = select_models(stacked, TRUTH, SCHEMA, 3, 'mean')
+        selection = select_models(stacked, ANNOTATED, SCHEMA, 3, 'mean')
         assert len(selection.ranked) == 12 + 11 + 10
         assert 7 in selection.best
         best_of = {
@@ -369,7 +373,7 @@ class TestSelection:
     def test_a_bad_number(self, max_models):
         stacked = predictions(TABLE, model(TABLE, 1))
         with pytest.raises(ValueError, match=f'max_models={max_models}: must be 1 or more'):
-            select_models(stacked, TRUTH, SCHEMA, max_models)
+            select_models(stacked, ANNOTATED, SCHEMA, max_models)
 
 
 STACKED = predictions(TABLE, model(TABLE, 1, lost=0.1), model(TABLE, 2, offset=(5, 0)))

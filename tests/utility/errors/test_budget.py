@@ -21,7 +21,7 @@ GOOD, JITTER = 0.05 * NORMALIZER, 0.1 * NORMALIZER  # px
 
 def _table(categories, schema=SCHEMA, keypoints=None):
     """Points 100 px or more apart, at random whole places unless given, all visible."""
-    own = category_points(categories, schema)
+    in_category = category_points(categories, schema)
     if keypoints is None:
         k = np.arange(schema.num_keypoints)
         # Armpits and waistbands stand NORMALIZER apart; nothing else depends on the layout.
@@ -34,8 +34,8 @@ def _table(categories, schema=SCHEMA, keypoints=None):
     return KeypointTable(
         image_ids=np.array([f'{i}.jpg' for i in range(len(categories))], object),
         categories=np.array(categories),
-        keypoints=np.where(own[..., np.newaxis], keypoints, -0.5).astype(np.float32),
-        visibility=np.where(own, 1, -1).astype(np.int32),
+        keypoints=np.where(in_category[..., np.newaxis], keypoints, -0.5).astype(np.float32),
+        visibility=np.where(in_category, 1, -1).astype(np.int32),
         lines=np.arange(len(categories)) + 2,
     )
 
@@ -58,7 +58,7 @@ def _kind(errors, row, name):
 
 
 def test_every_kind_is_recognised_and_costs_its_distance():
-    answers = _table(['blouse'])
+    annotations = _table(['blouse'])
     for name, to, offset in (
         ('neckline_left', 'neckline_left', (GOOD, 0)),
         ('center_front', 'center_front', (0, -JITTER)),
@@ -67,8 +67,8 @@ def test_every_kind_is_recognised_and_costs_its_distance():
         ('cuff_right_in', 'cuff_left_out', (0, 8)),
         ('top_hem_left', (2000, 2000), (0, 0)),
     ):
-        predicted = _moved(answers, 0, name, to, offset)
-        errors = error_budget.find_errors(predicted, answers, SCHEMA)
+        predicted = _moved(annotations, 0, name, to, offset)
+        errors = error_budget.find_errors(predicted, annotations, SCHEMA)
         expected = {
             'neckline_left': 'good',
             'center_front': 'jitter',
@@ -79,7 +79,9 @@ def test_every_kind_is_recognised_and_costs_its_distance():
         }[name]
         assert _kind(errors, 0, name) == expected
         k = _index(name)
-        distance = np.linalg.norm(predicted.keypoints[0, k] - answers.keypoints[0, k]) / NORMALIZER
+        distance = (
+            np.linalg.norm(predicted.keypoints[0, k] - annotations.keypoints[0, k]) / NORMALIZER
+        )
         assert errors.costs(expected)[0, k] == pytest.approx(distance)
         report = error_budget.budget(errors)
         assert report['normalized_error'] == pytest.approx(distance / 13)
@@ -89,16 +91,16 @@ def test_every_kind_is_recognised_and_costs_its_distance():
 
 
 def test_all_kinds_in_one_picture_add_up():
-    answers = _table(['blouse', 'skirt'])
-    predicted = _moved(answers, 0, 'neckline_left', 'neckline_left', (0, GOOD))
+    annotations = _table(['blouse', 'skirt'])
+    predicted = _moved(annotations, 0, 'neckline_left', 'neckline_left', (0, GOOD))
     predicted = _moved(predicted, 0, 'center_front', 'center_front', (JITTER, 0))
     predicted = _moved(predicted, 0, 'cuff_left_in', 'cuff_left_out')
     predicted = _moved(predicted, 0, 'top_hem_left', (5000, 5000))
     lost = predicted.visibility.copy()
     lost[0, _index('armpit_left')] = -1
     report = error_budget.budgets(
-        error_budget.find_errors(predicted._replace(visibility=lost), answers, SCHEMA, 'count'),
-        answers.categories,
+        error_budget.find_errors(predicted._replace(visibility=lost), annotations, SCHEMA, 'count'),
+        annotations.categories,
         SCHEMA,
     )
     counts = {kind: row['points'] for kind, row in report['kinds'].items() if row['points']}
@@ -116,42 +118,42 @@ def test_all_kinds_in_one_picture_add_up():
 def test_the_limits_are_those_of_the_similarity():
     assert error_budget.radius(0.85) == pytest.approx(0.05701, abs=1e-5)
     assert error_budget.radius(0.5) == pytest.approx(0.11774, abs=1e-5)
-    answers = _table(['blouse'])
+    annotations = _table(['blouse'])
     for offset, scale, kind in (
         (0.0569, 0.1, 'good'), (0.0571, 0.1, 'jitter'), (0.1177, 0.1, 'jitter'),
         (0.1178, 0.1, 'miss'), (0.1178, 0.2, 'jitter'), (0.1, 0.05, 'miss'),
     ):  # fmt: skip
-        predicted = _moved(answers, 0, 'armpit_left', 'armpit_left', (0, offset * NORMALIZER))
-        errors = error_budget.find_errors(predicted, answers, SCHEMA, scale=scale)
+        predicted = _moved(annotations, 0, 'armpit_left', 'armpit_left', (0, offset * NORMALIZER))
+        errors = error_budget.find_errors(predicted, annotations, SCHEMA, scale=scale)
         assert _kind(errors, 0, 'armpit_left') == kind
 
 
 def test_a_point_that_is_found_is_nothing_else_however_near_others_are():
-    answers = _moved(_table(['blouse']), 0, 'cuff_left_out', 'cuff_left_in', (5, 0))
-    predicted = _moved(answers, 0, 'cuff_left_in', 'cuff_left_out')
-    errors = error_budget.find_errors(predicted, answers, SCHEMA)
+    annotations = _moved(_table(['blouse']), 0, 'cuff_left_out', 'cuff_left_in', (5, 0))
+    predicted = _moved(annotations, 0, 'cuff_left_in', 'cuff_left_out')
+    errors = error_budget.find_errors(predicted, annotations, SCHEMA)
     assert _kind(errors, 0, 'cuff_left_in') == 'good'
 
 
 def test_the_nearest_of_several_points_decides_and_the_partner_where_they_are_equally_near():
-    answers = _moved(_table(['trousers']), 0, 'bottom_right_in', 'bottom_right_out', (12, 0))
+    annotations = _moved(_table(['trousers']), 0, 'bottom_right_in', 'bottom_right_out', (12, 0))
     for offset, kind in ((2, 'confusion'), (8, 'inversion')):
-        predicted = _moved(answers, 0, 'bottom_left_in', 'bottom_right_out', (offset, 0))
-        errors = error_budget.find_errors(predicted, answers, SCHEMA)
+        predicted = _moved(annotations, 0, 'bottom_left_in', 'bottom_right_out', (offset, 0))
+        errors = error_budget.find_errors(predicted, annotations, SCHEMA)
         assert _kind(errors, 0, 'bottom_left_in') == kind
-    answers = _moved(answers, 0, 'bottom_right_in', 'bottom_right_out')
-    predicted = _moved(answers, 0, 'bottom_left_in', 'bottom_right_out')
-    errors = error_budget.find_errors(predicted, answers, SCHEMA)
+    annotations = _moved(annotations, 0, 'bottom_right_in', 'bottom_right_out')
+    predicted = _moved(annotations, 0, 'bottom_left_in', 'bottom_right_out')
+    errors = error_budget.find_errors(predicted, annotations, SCHEMA)
     assert _kind(errors, 0, 'bottom_left_in') == 'inversion'
 
 
 def test_places_of_occluded_points_count_and_those_of_absent_points_do_not():
-    answers = _table(['blouse'])
-    predicted = _moved(answers, 0, 'shoulder_left', 'shoulder_right')
+    annotations = _table(['blouse'])
+    predicted = _moved(annotations, 0, 'shoulder_left', 'shoulder_right')
     for state, kind in ((0, 'inversion'), (-1, 'miss')):
-        visibility = answers.visibility.copy()
+        visibility = annotations.visibility.copy()
         visibility[0, _index('shoulder_right')] = state
-        changed = answers._replace(visibility=visibility)
+        changed = annotations._replace(visibility=visibility)
         errors = error_budget.find_errors(predicted, changed, SCHEMA)
         assert _kind(errors, 0, 'shoulder_left') == kind
         assert _kind(errors, 0, 'shoulder_right') is None
@@ -161,14 +163,14 @@ def test_places_of_occluded_points_count_and_those_of_absent_points_do_not():
 @pytest.mark.parametrize('alone', [False, True])
 def test_a_whole_garment_is_told_from_single_pairs(category, alone):
     schema = SCHEMA.subset(category) if alone else SCHEMA
-    answers = _table([category, category], schema)
+    annotations = _table([category, category], schema)
     order = list(schema.flip_permutation)
-    keypoints = answers.keypoints.copy()
+    keypoints = annotations.keypoints.copy()
     keypoints[0] = keypoints[0, order]
     a, b = schema.normalizer_indices(category)
     keypoints[1, [a, b]] = keypoints[1, [b, a]]
-    predicted = answers._replace(keypoints=keypoints)
-    errors = error_budget.find_errors(predicted, answers, schema)
+    predicted = annotations._replace(keypoints=keypoints)
+    errors = error_budget.find_errors(predicted, annotations, schema)
     paired = category_points([category], schema)[0] & (np.array(order) != np.arange(len(order)))
     np.testing.assert_array_equal(errors.of_kind('garment_inversion')[0], paired)
     assert np.flatnonzero(errors.of_kind('inversion')[1]).tolist() == sorted([a, b])
@@ -176,22 +178,22 @@ def test_a_whole_garment_is_told_from_single_pairs(category, alone):
 
 
 def test_an_inverted_garment_may_have_other_errors_too():
-    answers = _table(['blouse'])
-    predicted = oracles.exchanged(answers, SCHEMA.flip_permutation)
-    own_place = answers.keypoints[0, _index('top_hem_left')]
+    annotations = _table(['blouse'])
+    predicted = oracles.exchanged(annotations, SCHEMA.flip_permutation)
+    own_place = annotations.keypoints[0, _index('top_hem_left')]
     predicted = _moved(predicted, 0, 'top_hem_left', own_place, (0, 0.3 * NORMALIZER))
-    errors = error_budget.find_errors(predicted, answers, SCHEMA)
+    errors = error_budget.find_errors(predicted, annotations, SCHEMA)
     assert errors.of_kind('garment_inversion').sum() == 11
     assert _kind(errors, 0, 'top_hem_left') == 'miss'
     assert _kind(errors, 0, 'center_front') == 'good'
 
 
 def test_one_pair_is_no_garment():
-    answers = _table(['skirt'])
-    predicted = oracles.exchanged(answers, SCHEMA.flip_permutation)
-    visibility = answers.visibility.copy()
+    annotations = _table(['skirt'])
+    predicted = oracles.exchanged(annotations, SCHEMA.flip_permutation)
+    visibility = annotations.visibility.copy()
     visibility[0, [_index('hemline_left'), _index('hemline_right')]] = 0
-    occluded = answers._replace(visibility=visibility)
+    occluded = annotations._replace(visibility=visibility)
     errors = error_budget.find_errors(predicted, occluded, SCHEMA)
     assert errors.of_kind('inversion').sum() == 2
     # One point of a second pair is enough.
@@ -201,19 +203,19 @@ def test_one_pair_is_no_garment():
 
 
 def test_the_floor_is_split_from_points_that_are_found_and_from_no_others():
-    answers = _table(['blouse'])
-    predicted = _moved(answers, 0, 'neckline_left', 'neckline_left', (6, 0))
+    annotations = _table(['blouse'])
+    predicted = _moved(annotations, 0, 'neckline_left', 'neckline_left', (6, 0))
     predicted = _moved(predicted, 0, 'center_front', 'center_front', (JITTER, 0))
     predicted = _moved(predicted, 0, 'cuff_left_in', 'cuff_left_out')
-    decoded = answers.keypoints + np.array([4.0, 0], np.float32)
+    decoded = annotations.keypoints + np.array([4.0, 0], np.float32)
     decoded[0, _index('neckline_left')] += [4, 0]  # 8 px, more than the error
-    errors = error_budget.find_errors(predicted, answers, SCHEMA, evidence=Evidence(decoded))
+    errors = error_budget.find_errors(predicted, annotations, SCHEMA, evidence=Evidence(decoded))
     floor, good, jitter, swap = (
         errors.costs(kind)[0] * NORMALIZER for kind in ('codec_floor', 'good', 'jitter',
                                                         'in_out_swap')
     )  # fmt: skip
-    found = [_index('neckline_left'), _index('center_front')]
-    np.testing.assert_allclose(floor[found], [6, 4], atol=1e-4)
+    localized = [_index('neckline_left'), _index('center_front')]
+    np.testing.assert_allclose(floor[localized], [6, 4], atol=1e-4)
     assert np.count_nonzero(floor) == 2  # exact points have no error to be split
     assert good.sum() == pytest.approx(0, abs=1e-4)
     assert jitter.sum() == pytest.approx(JITTER - 4, abs=1e-4)
@@ -223,14 +225,16 @@ def test_the_floor_is_split_from_points_that_are_found_and_from_no_others():
 
 
 def test_the_crop_is_to_blame_for_what_it_hides_unless_the_point_was_found():
-    answers = _table(['blouse'])
-    predicted = _moved(answers, 0, 'cuff_left_in', 'cuff_left_out')
+    annotations = _table(['blouse'])
+    predicted = _moved(annotations, 0, 'cuff_left_in', 'cuff_left_out')
     predicted = _moved(predicted, 0, 'cuff_right_in', 'cuff_right_in', (JITTER, 0))
     predicted = _moved(predicted, 0, 'top_hem_left', (5000, 0))
-    seen = np.ones(answers.visibility.shape, bool)
+    in_view = np.ones(annotations.visibility.shape, bool)
     for name in ('cuff_left_in', 'cuff_right_in'):
-        seen[0, _index(name)] = False
-    errors = error_budget.find_errors(predicted, answers, SCHEMA, evidence=Evidence(seen=seen))
+        in_view[0, _index(name)] = False
+    errors = error_budget.find_errors(
+        predicted, annotations, SCHEMA, evidence=Evidence(in_view=in_view)
+    )
     assert _kind(errors, 0, 'cuff_left_in') == 'crop'
     assert _kind(errors, 0, 'cuff_right_in') == 'jitter'
     assert _kind(errors, 0, 'top_hem_left') == 'miss'
@@ -238,53 +242,53 @@ def test_the_crop_is_to_blame_for_what_it_hides_unless_the_point_was_found():
 
 
 def test_missing_predictions_are_a_kind_or_left_out_or_an_error():
-    answers = _table(['blouse'])
-    visibility = answers.visibility.copy()
+    annotations = _table(['blouse'])
+    visibility = annotations.visibility.copy()
     visibility[0, _index('cuff_left_in')] = -1
-    predicted = answers._replace(visibility=visibility)
-    counted = error_budget.find_errors(predicted, answers, SCHEMA, 'count')
+    predicted = annotations._replace(visibility=visibility)
+    counted = error_budget.find_errors(predicted, annotations, SCHEMA, 'count')
     assert _kind(counted, 0, 'cuff_left_in') == 'missing' == counted.kinds[-1]
     assert counted.missing_predictions == 1
-    place = answers.keypoints[0, _index('cuff_left_in')] + 0.5
+    place = annotations.keypoints[0, _index('cuff_left_in')] + 0.5
     report = error_budget.budget(counted)
     assert report['kinds']['missing']['normalized_error'] == pytest.approx(
         np.linalg.norm(place) / NORMALIZER / 13
     )
-    skipped = error_budget.find_errors(predicted, answers, SCHEMA, 'skip')
+    skipped = error_budget.find_errors(predicted, annotations, SCHEMA, 'skip')
     assert _kind(skipped, 0, 'cuff_left_in') is None
     assert 'missing' not in skipped.kinds
     with pytest.raises(ValueError, match='cuff_left_in of 0.jpg'):
-        error_budget.find_errors(predicted, answers, SCHEMA)
+        error_budget.find_errors(predicted, annotations, SCHEMA)
 
 
 def test_pictures_without_a_normaliser_are_skipped():
-    answers = _table(['blouse', 'blouse'])
-    visibility = answers.visibility.copy()
+    annotations = _table(['blouse', 'blouse'])
+    visibility = annotations.visibility.copy()
     visibility[1, _index('armpit_left')] = -1
-    predicted = _moved(answers, 1, 'cuff_left_in', (5000, 0))
-    answers = answers._replace(visibility=visibility)
-    errors = error_budget.find_errors(predicted, answers, SCHEMA)
+    predicted = _moved(annotations, 1, 'cuff_left_in', (5000, 0))
+    annotations = annotations._replace(visibility=visibility)
+    errors = error_budget.find_errors(predicted, annotations, SCHEMA)
     assert errors.skipped_images == 1
     assert (errors.codes[1] == -1).all()
     assert error_budget.budget(errors)['points'] == 13
     assert list(error_budget.worst_images(errors, 'miss', 5)) == []
     with pytest.raises(ValueError, match='no point of 1 images can be scored'):
-        one = [table.rows(slice(1, None)) for table in (predicted, answers)]
-        error_budget.find_errors(*one, SCHEMA)
+        unscored = [table.rows(slice(1, None)) for table in (predicted, annotations)]
+        error_budget.find_errors(*unscored, SCHEMA)
 
 
 def test_the_scale_must_be_positive():
-    answers = _table(['blouse'])
+    annotations = _table(['blouse'])
     for scale in (0, -1, float('nan'), float('inf')):
         with pytest.raises(ValueError, match=f'scale={scale}: must be positive'):
-            error_budget.find_errors(answers, answers, SCHEMA, scale=scale)
+            error_budget.find_errors(annotations, annotations, SCHEMA, scale=scale)
 
 
 def test_the_worst_pictures_come_first_with_their_part_of_ne():
-    answers = _table(['skirt'] * 3)
-    predicted = _moved(answers, 1, 'hemline_left', 'hemline_left', (0, 3000))
+    annotations = _table(['skirt'] * 3)
+    predicted = _moved(annotations, 1, 'hemline_left', 'hemline_left', (0, 3000))
     predicted = _moved(predicted, 2, 'hemline_right', 'hemline_right', (0, 9000))
-    errors = error_budget.find_errors(predicted, answers, SCHEMA)
+    errors = error_budget.find_errors(predicted, annotations, SCHEMA)
     worst = list(error_budget.worst_images(errors, 'miss', 9))
     assert [row for row, _ in worst] == [2, 1]
     assert sum(cost for _, cost in worst) == pytest.approx(
@@ -313,24 +317,24 @@ def _cases(draw):
     shape = size, schema.num_keypoints
     spread = draw(st.sampled_from([3.0, 30.0, 300.0]))
     points = random.uniform(0, 300, (*shape, 2))
-    answers = _table(categories, schema, points)
-    own = answers.visibility == 1
-    visibility = np.where(own, random.choice([-1, 0, 1], shape, p=[0.1, 0.2, 0.7]), -1)
+    annotations = _table(categories, schema, points)
+    in_category = annotations.visibility == 1
+    visibility = np.where(in_category, random.choice([-1, 0, 1], shape, p=[0.1, 0.2, 0.7]), -1)
     normalizers = [list(schema.normalizer_indices(c)) for c in categories]
     visibility[0, normalizers[0]] = 1  # or nothing might be scored
-    answers = answers._replace(visibility=visibility.astype(np.int32))
+    annotations = annotations._replace(visibility=visibility.astype(np.int32))
     places = np.where(random.random(shape) < 0.5, np.arange(shape[1]), schema.flip_permutation)
     keypoints = np.take_along_axis(points, places[..., np.newaxis], axis=1)
     keypoints = keypoints + random.normal(0, spread, keypoints.shape)
     predicted = _table(categories, schema, keypoints)
     lost = random.random(shape) < 0.1
     predicted = predicted._replace(visibility=np.where(lost, -1, predicted.visibility))
-    decoded = (answers.keypoints + random.normal(0, 5, keypoints.shape)) if draw(
+    decoded = (annotations.keypoints + random.normal(0, 5, keypoints.shape)) if draw(
         st.booleans()
     ) else None  # fmt: skip
-    seen = random.random(shape) < 0.9 if draw(st.booleans()) else None
+    in_view = random.random(shape) < 0.9 if draw(st.booleans()) else None
     missing = draw(st.sampled_from(['count', 'skip']))
-    return predicted, answers, schema, missing, Evidence(decoded, seen)
+    return predicted, annotations, schema, missing, Evidence(decoded, in_view)
 
 
 def _score(*case):
@@ -343,15 +347,15 @@ def _score(*case):
 
 @given(_cases())
 def test_the_kinds_are_disjoint_and_add_up_to_ne(case):
-    predicted, answers, schema, missing, evidence = case
-    score = _score(predicted, answers, schema, missing)
-    errors = error_budget.find_errors(predicted, answers, schema, missing, evidence)
+    predicted, annotations, schema, missing, evidence = case
+    score = _score(predicted, annotations, schema, missing)
+    errors = error_budget.find_errors(predicted, annotations, schema, missing, evidence)
     scored = ~np.isnan(errors.distances)
     assert ((errors.codes >= 0) == scored).all()
     costs = np.stack([errors.costs(kind) for kind in errors.kinds])
     assert (costs >= 0).all()
     np.testing.assert_allclose(costs.sum(0)[scored], errors.distances[scored], rtol=1e-12)
-    report = error_budget.budgets(errors, answers.categories, schema)
+    report = error_budget.budgets(errors, annotations.categories, schema)
     assert report['normalized_error'] == pytest.approx(score.normalized_error, rel=1e-12)
     parts = [report, *report['per_category'].values(), *report['per_keypoint'].values()]
     for part in parts:
@@ -368,10 +372,10 @@ def test_the_kinds_are_disjoint_and_add_up_to_ne(case):
 
 @given(_cases())
 def test_a_perfect_choice_never_loses_and_finer_choices_gain_more(case):
-    predicted, answers, schema, missing, _ = case
-    error = _score(predicted, answers, schema, missing).normalized_error
+    predicted, annotations, schema, missing, _ = case
+    error = _score(predicted, annotations, schema, missing).normalized_error
     first = oracles.exchanged(predicted, schema.flip_permutation)
-    gains = oracles.gains(predicted, answers, schema, missing, first)
+    gains = oracles.gains(predicted, annotations, schema, missing, first)
     garment, pair, edge, better = (
         gains[name]['gain'] for name in ('garment_sides', 'pair_sides', 'in_out', 'better_pass')
     )
@@ -382,41 +386,43 @@ def test_a_perfect_choice_never_loses_and_finer_choices_gain_more(case):
 
 
 def test_what_is_exchanged_is_gained_back():
-    answers = _table(['trousers', 'skirt'])
-    whole = oracles.exchanged(answers, SCHEMA.flip_permutation)
-    gains = oracles.gains(whole, answers, SCHEMA)
+    annotations = _table(['trousers', 'skirt'])
+    whole = oracles.exchanged(annotations, SCHEMA.flip_permutation)
+    gains = oracles.gains(whole, annotations, SCHEMA)
     assert gains['garment_sides']['normalized_error'] == pytest.approx(0, abs=1e-9)
-    edges = oracles.exchanged(answers, error_budget.in_out_permutation(SCHEMA))
-    gains = oracles.gains(edges, answers, SCHEMA)
+    edges = oracles.exchanged(annotations, error_budget.in_out_permutation(SCHEMA))
+    gains = oracles.gains(edges, annotations, SCHEMA)
     assert gains['in_out']['normalized_error'] == pytest.approx(0, abs=1e-9)
     assert gains['in_out']['gain'] > 0.1
     assert 'better_pass' not in gains
     # The nearer pair of two: all or nothing does not help.
     a, b = SCHEMA.normalizer_indices('skirt')
-    keypoints = answers.keypoints.copy()
+    keypoints = annotations.keypoints.copy()
     keypoints[1, [a, b]] = keypoints[1, [b, a]]
-    one = answers._replace(keypoints=keypoints)
-    gains = oracles.gains(one, answers, SCHEMA)
+    exchanged = annotations._replace(keypoints=keypoints)
+    gains = oracles.gains(exchanged, annotations, SCHEMA)
     assert gains['garment_sides']['gain'] == 0
     assert gains['pair_sides']['normalized_error'] == pytest.approx(0, abs=1e-9)
 
 
 def test_both_points_of_a_pair_are_exchanged_or_none():
-    answers = _table(['skirt'])
-    far = _moved(answers, 0, 'waistband_right', 'waistband_right', (0, 1000))
-    predicted = _moved(far, 0, 'waistband_left', answers.keypoints[0, _index('waistband_right')])
-    gains = oracles.gains(predicted, answers, SCHEMA)
+    annotations = _table(['skirt'])
+    far = _moved(annotations, 0, 'waistband_right', 'waistband_right', (0, 1000))
+    predicted = _moved(
+        far, 0, 'waistband_left', annotations.keypoints[0, _index('waistband_right')]
+    )
+    gains = oracles.gains(predicted, annotations, SCHEMA)
     # Exchanged, the right point is exact and the left one is where the right one was.
     assert gains['pair_sides']['normalized_error'] == pytest.approx(np.hypot(5, 1) / 4)
     assert gains['pair_sides']['gain'] == pytest.approx((1 + 5 - np.hypot(5, 1)) / 4)
 
 
 def test_points_are_exchanged_only_where_both_are_there():
-    answers = _table(['skirt'])
-    visibility = answers.visibility.copy()
+    annotations = _table(['skirt'])
+    visibility = annotations.visibility.copy()
     visibility[0, _index('hemline_left')] = -1
-    table = oracles.exchanged(answers._replace(visibility=visibility), SCHEMA.flip_permutation)
+    table = oracles.exchanged(annotations._replace(visibility=visibility), SCHEMA.flip_permutation)
     for name, to in (('hemline_right', 'hemline_right'), ('waistband_left', 'waistband_right')):
         np.testing.assert_array_equal(
-            table.keypoints[0, _index(name)], answers.keypoints[0, _index(to)]
+            table.keypoints[0, _index(name)], annotations.keypoints[0, _index(to)]
         )

@@ -39,53 +39,59 @@ def _centres(points, cell, origin=0.0):
 
 
 def test_argmax_takes_points_to_the_centres_of_cells(split, tmp_path):
-    answers, _ = annotations_of(split, SCHEMA)
+    annotations, _ = annotations_of(split, SCHEMA)
     run = _run(tmp_path / 'run')
-    evidence = codec_floor.evidence_of([run], split, answers, PredictOptions())
-    own = answers.visibility == 1
-    expected = _centres(answers.keypoints, SIZE / 8)
-    np.testing.assert_allclose(evidence.decoded[own], expected[own], atol=1e-3)
-    assert evidence.seen is None
+    evidence = codec_floor.evidence_of([run], split, annotations, PredictOptions())
+    annotated = annotations.visibility == 1
+    expected = _centres(annotations.keypoints, SIZE / 8)
+    np.testing.assert_allclose(evidence.decoded[annotated], expected[annotated], atol=1e-3)
+    assert evidence.in_view is None
 
 
 def test_a_refinement_and_the_networks_of_categories_are_followed(split, tmp_path):
-    answers, _ = annotations_of(split, SCHEMA)
+    annotations, _ = annotations_of(split, SCHEMA)
     folder = tmp_path / 'run'
     _run(folder)
     run = _run(folder, side=64, cells=16, category='trousers')
-    own = (answers.visibility == 1) & (answers.categories == 'trousers')[:, np.newaxis]
-    evidence = codec_floor.evidence_of([run], split, answers, PredictOptions())
-    expected = _centres(answers.keypoints, SIZE / 16)
-    np.testing.assert_allclose(evidence.decoded[own], expected[own], atol=1e-3)
-    dark = codec_floor.evidence_of([run], split, answers, PredictOptions(refine='dark'))
-    errors = np.abs(dark.decoded - answers.keypoints)[own]
-    assert np.median(errors) < 0.05 < np.median(np.abs(evidence.decoded - answers.keypoints)[own])
+    annotated = (annotations.visibility == 1) & (annotations.categories == 'trousers')[
+        :, np.newaxis
+    ]
+    evidence = codec_floor.evidence_of([run], split, annotations, PredictOptions())
+    expected = _centres(annotations.keypoints, SIZE / 16)
+    np.testing.assert_allclose(evidence.decoded[annotated], expected[annotated], atol=1e-3)
+    dark = codec_floor.evidence_of([run], split, annotations, PredictOptions(refine='dark'))
+    errors = np.abs(dark.decoded - annotations.keypoints)[annotated]
+    assert (
+        np.median(errors)
+        < 0.05
+        < np.median(np.abs(evidence.decoded - annotations.keypoints)[annotated])
+    )
 
 
 def test_second_passes_have_the_cells_of_their_boxes(split, tmp_path):
-    answers, _ = annotations_of(split, SCHEMA)
-    boxes = np.tile(np.float32([12, 12, 36, 36]), [len(answers.lines), 1])
+    annotations, _ = annotations_of(split, SCHEMA)
+    boxes = np.tile(np.float32([12, 12, 36, 36]), [len(annotations.lines), 1])
     run = _run(tmp_path / 'run')
-    evidence = codec_floor.evidence_of([run], split, answers, PredictOptions(), boxes)
+    evidence = codec_floor.evidence_of([run], split, annotations, PredictOptions(), boxes)
     low, high = 12 - 0.15 * 24, 36 + 0.15 * 24  # crop_box leaves room around the box
-    own = answers.visibility == 1
-    seen = ((answers.keypoints >= low - 1) & (answers.keypoints <= high + 1)).all(-1)
-    np.testing.assert_array_equal(evidence.seen[own], seen[own])
-    assert seen[own].any() and not seen[own].all()
-    inside = ((answers.keypoints > low) & (answers.keypoints < high)).all(-1) & own
-    expected = _centres(answers.keypoints, (high - low) / 8, low)
+    annotated = annotations.visibility == 1
+    in_view = ((annotations.keypoints >= low - 1) & (annotations.keypoints <= high + 1)).all(-1)
+    np.testing.assert_array_equal(evidence.in_view[annotated], in_view[annotated])
+    assert in_view[annotated].any() and not in_view[annotated].all()
+    inside = ((annotations.keypoints > low) & (annotations.keypoints < high)).all(-1) & annotated
+    expected = _centres(annotations.keypoints, (high - low) / 8, low)
     np.testing.assert_allclose(evidence.decoded[inside], expected[inside], atol=1e-3)
 
 
 @pytest.mark.parametrize('fuse', ['heatmaps', 'keypoints'])
 def test_several_networks_average_maps_of_the_finest_size_or_points(split, tmp_path, fuse):
-    answers, _ = annotations_of(split, SCHEMA)
+    annotations, _ = annotations_of(split, SCHEMA)
     runs = [_run(tmp_path / 'a'), _run(tmp_path / 'b', side=64, cells=16)]
-    evidence = codec_floor.evidence_of(runs, split, answers, PredictOptions(fuse=fuse))
-    coarse, fine = (_centres(answers.keypoints, SIZE / cells) for cells in (8, 16))
+    evidence = codec_floor.evidence_of(runs, split, annotations, PredictOptions(fuse=fuse))
+    coarse, fine = (_centres(annotations.keypoints, SIZE / cells) for cells in (8, 16))
     expected = fine if fuse == 'heatmaps' else (coarse + fine) / 2
-    own = answers.visibility == 1
-    np.testing.assert_allclose(evidence.decoded[own], expected[own], atol=1e-3)
+    annotated = annotations.visibility == 1
+    np.testing.assert_allclose(evidence.decoded[annotated], expected[annotated], atol=1e-3)
 
 
 @pytest.mark.parametrize('passes', [1, 2])

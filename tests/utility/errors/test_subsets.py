@@ -51,8 +51,8 @@ def test_occlusion_is_a_share_of_the_annotated_points(states, share):
 @pytest.mark.parametrize('schema', [SCHEMA, SCHEMA.subset('blouse')])
 def test_a_turned_garment_has_its_angle(degrees, schema):
     keypoints, visibility = _blouse(schema=schema)
-    found = subsets.rotations(_turned(keypoints, degrees), visibility, schema)
-    np.testing.assert_allclose(found, [degrees], atol=1e-6)
+    result = subsets.rotations(_turned(keypoints, degrees), visibility, schema)
+    np.testing.assert_allclose(result, [degrees], atol=1e-6)
 
 
 def test_a_raised_arm_does_not_turn_the_garment():
@@ -85,12 +85,12 @@ def test_properties_of_a_table():
     keypoints, visibility = _blouse()
     visibility[0, SCHEMA.keypoints.index('center_front')] = 0
     ids, categories = np.array(['1.jpg'], object), np.array(['blouse'])
-    answers = KeypointTable(ids, categories, _turned(keypoints, -12), visibility, np.array([2]))
-    found = subsets.properties(answers, SCHEMA)
-    assert set(found) == {'occlusion', 'rotation'}
-    assert found['rotation'] == pytest.approx([12])
-    assert found['occlusion'] == pytest.approx([1 / 13])
-    assert set(subsets.properties(answers, SCHEMA, np.array([[400, 400]]))) == set(SUBSETS)
+    annotations = KeypointTable(ids, categories, _turned(keypoints, -12), visibility, np.array([2]))
+    result = subsets.properties(annotations, SCHEMA)
+    assert set(result) == {'occlusion', 'rotation'}
+    assert result['rotation'] == pytest.approx([12])
+    assert result['occlusion'] == pytest.approx([1 / 13])
+    assert set(subsets.properties(annotations, SCHEMA, np.array([[400, 400]]))) == set(SUBSETS)
 
 
 def test_bins_hold_their_lower_edge_and_their_own_pictures():
@@ -116,8 +116,8 @@ def test_every_bin_has_a_label(name):
 def test_only_pictures_without_any_occluded_point_have_none():
     values = np.array([0, 1 / 24, 0.15, 0.3, 1])
     distances = np.arange(5.0)[:, np.newaxis]
-    found = subsets.bins(distances, values, SUBSETS['occlusion'])
-    assert [one.images for one in found] == [1, 1, 1, 2]
+    result = subsets.bins(distances, values, SUBSETS['occlusion'])
+    assert [row.images for row in result] == [1, 1, 1, 2]
 
 
 @given(st.integers(0, 2**32 - 1), st.sampled_from(list(SUBSETS)))
@@ -127,12 +127,12 @@ def test_bins_hold_each_scored_picture_once(seed, name):
     distances[random.random(distances.shape) < 0.4] = np.nan
     values = np.where(random.random(8) < 0.2, np.nan, random.uniform(0, 1.2, 8))
     values *= 1 if name != 'rotation' else 30
-    found = subsets.all_bins(distances, {name: values})[name]
+    result = subsets.all_bins(distances, {name: values})[name]
     scored = ~np.isnan(distances)
-    assert sum(one.points for one in found) == scored.sum()
-    assert sum(one.images for one in found) == scored.any(1).sum()
-    total = sum(one.points * one.normalized_error for one in found)
+    assert sum(row.points for row in result) == scored.sum()
+    assert sum(row.images for row in result) == scored.any(1).sum()
+    total = sum(row.points * row.normalized_error for row in result)
     assert total == pytest.approx(np.nansum(distances))
-    for one in found:
-        if one.interval:
-            assert one.interval[0] <= one.normalized_error <= one.interval[1]
+    for row in result:
+        if row.interval:
+            assert row.interval[0] <= row.normalized_error <= row.interval[1]

@@ -17,9 +17,9 @@ def random_tables(count=30, seed=0):
     """Answers and predictions, some 10 px off, of pictures of all categories."""
     generator = np.random.default_rng(seed)
     categories = np.array([list(SCHEMA.categories)[i % 5] for i in range(count)])
-    own = category_points(categories, SCHEMA)
-    visibility = np.where(own, generator.choice([1, 1, 1, 0, -1], own.shape), -1)
-    points = generator.integers(0, 512, [*own.shape, 2]) + 0.5
+    in_category = category_points(categories, SCHEMA)
+    visibility = np.where(in_category, generator.choice([1, 1, 1, 0, -1], in_category.shape), -1)
+    points = generator.integers(0, 512, [*in_category.shape, 2]) + 0.5
     noise = generator.normal(0, 10, points.shape)
     ids = np.array([f'{i}.jpg' for i in range(count)], dtype=object)
     lines = np.arange(2, count + 2)
@@ -28,21 +28,23 @@ def random_tables(count=30, seed=0):
         keypoints = np.where(v[..., np.newaxis] < 0, -0.5, keypoints).astype(np.float32)
         return KeypointTable(ids, categories, keypoints, v.astype(np.int32), lines)
 
-    return table(points + noise, np.where(own, 1, -1)), table(points, visibility)
+    return table(points + noise, np.where(in_category, 1, -1)), table(points, visibility)
 
 
-def reference_errors(predicted, answers):
+def reference_errors(predicted, annotations):
     """(category, keypoint, distance / normaliser) of every scored point, and skipped pictures."""
     errors, skipped = [], 0
-    for i, category in enumerate(answers.categories):
+    for i, category in enumerate(annotations.categories):
         a, b = (SCHEMA.keypoints.index(name) for name in SCHEMA.normalizers[category])
-        if -1 in (answers.visibility[i, a], answers.visibility[i, b]):
+        if -1 in (annotations.visibility[i, a], annotations.visibility[i, b]):
             skipped += 1
             continue
-        length = math.dist(answers.keypoints[i, a].tolist(), answers.keypoints[i, b].tolist())
+        length = math.dist(
+            annotations.keypoints[i, a].tolist(), annotations.keypoints[i, b].tolist()
+        )
         for k, name in enumerate(SCHEMA.keypoints):
-            if answers.visibility[i, k] == 1:
-                p, t = predicted.keypoints[i, k].tolist(), answers.keypoints[i, k].tolist()
+            if annotations.visibility[i, k] == 1:
+                p, t = predicted.keypoints[i, k].tolist(), annotations.keypoints[i, k].tolist()
                 errors.append((category, name, math.dist(p, t) / length))
     return errors, skipped
 
@@ -60,9 +62,9 @@ def _pck(errors):
 
 
 def test_score_agrees_with_the_definition():
-    predicted, answers = random_tables()
-    errors, skipped = reference_errors(predicted, answers)
-    score = normalized_error.score(predicted, answers, SCHEMA)
+    predicted, annotations = random_tables()
+    errors, skipped = reference_errors(predicted, annotations)
+    score = normalized_error.score(predicted, annotations, SCHEMA)
     assert 0 < skipped < 30
     assert (score.points, score.images, score.skipped_images) == (len(errors), 30, skipped)
     assert score.normalized_error == pytest.approx(mean([e for _, _, e in errors]), rel=1e-9)
@@ -72,20 +74,20 @@ def test_score_agrees_with_the_definition():
     ):
         assert set(groups) == {row[part] for row in errors}
         for name, value in groups.items():
-            own = [row[2] for row in errors if row[part] == name]
-            assert value == pytest.approx(mean(own), rel=1e-9)
-            assert counts[name] == len(own)
+            part_errors = [row[2] for row in errors if row[part] == name]
+            assert value == pytest.approx(mean(part_errors), rel=1e-9)
+            assert counts[name] == len(part_errors)
             shares = getattr(score, f'pck_per_{("category", "keypoint")[part]}')[name]
-            assert shares == _pck(own)
+            assert shares == _pck(part_errors)
     assert score.pck == _pck([e for _, _, e in errors])
 
 
 def test_normalized_error_is_the_same_number():
-    predicted, answers = random_tables()
-    normalizer = normalized_error.normalizers(*answers[2:4], answers.categories, SCHEMA)
-    value = normalized_error.normalized_error(*predicted[2:3], *answers[2:4], normalizer)
+    predicted, annotations = random_tables()
+    normalizer = normalized_error.normalizers(*annotations[2:4], annotations.categories, SCHEMA)
+    value = normalized_error.normalized_error(*predicted[2:3], *annotations[2:4], normalizer)
     assert value == pytest.approx(
-        normalized_error.score(predicted, answers, SCHEMA).normalized_error
+        normalized_error.score(predicted, annotations, SCHEMA).normalized_error
     )
 
 
@@ -101,8 +103,8 @@ def test_normalized_error_by_hand():
 def test_nothing_scored():
     zeros = np.zeros([2, 3, 2])
     assert math.isnan(normalized_error.normalized_error(zeros, zeros, np.zeros([2, 3]), [1, 1]))
-    predicted, answers = random_tables()
-    hidden = answers._replace(visibility=np.minimum(answers.visibility, 0))
+    predicted, annotations = random_tables()
+    hidden = annotations._replace(visibility=np.minimum(annotations.visibility, 0))
     with pytest.raises(ValueError, match='no point of 30 images'):
         normalized_error.score(predicted, hidden, SCHEMA)
 
@@ -128,66 +130,66 @@ def test_normalizer_counts_occluded_points_but_not_absent_ones():
 
 
 def test_pictures_and_points_on_one_place_are_skipped():
-    predicted, answers = random_tables()
-    same = answers._replace(keypoints=np.zeros_like(answers.keypoints))
+    predicted, annotations = random_tables()
+    same = annotations._replace(keypoints=np.zeros_like(annotations.keypoints))
     with pytest.raises(ValueError, match='no point'):
         normalized_error.score(predicted, same, SCHEMA)
 
 
 def test_error_is_invariant_to_scale_and_order():
-    predicted, answers = random_tables()
-    score = normalized_error.score(predicted, answers, SCHEMA)
+    predicted, annotations = random_tables()
+    score = normalized_error.score(predicted, annotations, SCHEMA)
     order = np.random.default_rng(1).permutation(30)
-    assert normalized_error.score(take(predicted, order), answers, SCHEMA) == score
-    larger = [t._replace(keypoints=t.keypoints * 2) for t in (predicted, answers)]
+    assert normalized_error.score(take(predicted, order), annotations, SCHEMA) == score
+    larger = [t._replace(keypoints=t.keypoints * 2) for t in (predicted, annotations)]
     assert normalized_error.score(*larger, SCHEMA).normalized_error == pytest.approx(
         score.normalized_error
     )
 
 
 def test_perfect_predictions():
-    _, answers = random_tables()
-    score = normalized_error.score(answers, answers, SCHEMA)
+    _, annotations = random_tables()
+    score = normalized_error.score(annotations, annotations, SCHEMA)
     assert score.normalized_error == 0
     assert set(score.pck.values()) == {1.0}
 
 
-def missing_one(predicted, answers):
+def missing_one(predicted, annotations):
     """The predictions without one scored point; and its row and column."""
-    normalizer = normalized_error.normalizers(*answers[2:4], answers.categories, SCHEMA)
-    row, k = np.argwhere((answers.visibility == 1) & (normalizer > 0)[:, np.newaxis])[7]
+    normalizer = normalized_error.normalizers(*annotations[2:4], annotations.categories, SCHEMA)
+    row, k = np.argwhere((annotations.visibility == 1) & (normalizer > 0)[:, np.newaxis])[7]
     keypoints, visibility = predicted.keypoints.copy(), predicted.visibility.copy()
     keypoints[row, k], visibility[row, k] = (123, 45), -1
     return predicted._replace(keypoints=keypoints, visibility=visibility), row, k
 
 
 def test_missing_predictions():
-    predicted, answers = random_tables()
-    lacking, row, k = missing_one(predicted, answers)
+    predicted, annotations = random_tables()
+    lacking, row, k = missing_one(predicted, annotations)
     with pytest.raises(ValueError, match=rf'1 scored .*{SCHEMA.keypoints[k]} of {row}\.jpg'):
-        normalized_error.score(lacking, answers, SCHEMA)
+        normalized_error.score(lacking, annotations, SCHEMA)
 
     outside = predicted.keypoints.copy()
     outside[row, k] = -0.5  # the centre of pixel (-1, -1)
-    counted = normalized_error.score(lacking, answers, SCHEMA, 'count')
-    wanted = normalized_error.score(predicted._replace(keypoints=outside), answers, SCHEMA)
-    assert counted.normalized_error == wanted.normalized_error
-    assert (counted.points, counted.missing_predictions) == (wanted.points, 1)
+    counted = normalized_error.score(lacking, annotations, SCHEMA, 'count')
+    expected = normalized_error.score(predicted._replace(keypoints=outside), annotations, SCHEMA)
+    assert counted.normalized_error == expected.normalized_error
+    assert (counted.points, counted.missing_predictions) == (expected.points, 1)
 
-    hidden = answers.visibility.copy()
+    hidden = annotations.visibility.copy()
     hidden[row, k] = 0
-    skipped = normalized_error.score(lacking, answers, SCHEMA, 'skip')
-    wanted = normalized_error.score(predicted, answers._replace(visibility=hidden), SCHEMA)
-    assert skipped.normalized_error == wanted.normalized_error
-    assert (skipped.points, skipped.missing_predictions) == (wanted.points, 1)
+    skipped = normalized_error.score(lacking, annotations, SCHEMA, 'skip')
+    expected = normalized_error.score(predicted, annotations._replace(visibility=hidden), SCHEMA)
+    assert skipped.normalized_error == expected.normalized_error
+    assert (skipped.points, skipped.missing_predictions) == (expected.points, 1)
 
 
 def test_unscored_points_may_be_missing():
-    predicted, answers = random_tables()
-    normalizer = normalized_error.normalizers(*answers[2:4], answers.categories, SCHEMA)
-    scored = (answers.visibility == 1) & (normalizer > 0)[:, np.newaxis]
+    predicted, annotations = random_tables()
+    normalizer = normalized_error.normalizers(*annotations[2:4], annotations.categories, SCHEMA)
+    scored = (annotations.visibility == 1) & (normalizer > 0)[:, np.newaxis]
     predicted = predicted._replace(visibility=np.where(scored, 1, -1))
-    score = normalized_error.score(predicted, answers, SCHEMA)
+    score = normalized_error.score(predicted, annotations, SCHEMA)
     assert (score.points, score.missing_predictions) == (scored.sum(), 0)
 
 
@@ -197,22 +199,22 @@ def test_unknown_policy():
 
 
 def test_other_pictures_are_refused():
-    predicted, answers = random_tables()
+    predicted, annotations = random_tables()
     with pytest.raises(ValueError, match=r'prediction lacks 4 images \(26.jpg, 27.jpg, 28.jpg, \.'):
-        normalized_error.score(take(predicted, range(26)), answers, SCHEMA)
+        normalized_error.score(take(predicted, range(26)), annotations, SCHEMA)
     with pytest.raises(ValueError, match=r'prediction has 1 images \(29.jpg\) unknown'):
-        normalized_error.score(predicted, take(answers, range(29)), SCHEMA)
+        normalized_error.score(predicted, take(annotations, range(29)), SCHEMA)
     twice = take(predicted, [*range(30), 3])
     with pytest.raises(ValueError, match=r'prediction holds 1 images \(3.jpg\) more than once'):
-        normalized_error.score(twice, answers, SCHEMA)
+        normalized_error.score(twice, annotations, SCHEMA)
 
 
 def test_other_categories_are_refused():
-    predicted, answers = random_tables()
+    predicted, annotations = random_tables()
     categories = predicted.categories.copy()
     categories[3] = 'dress'
     with pytest.raises(ValueError, match=r'line 5: 3\.jpg is dress, but skirt in the answers; 1 '):
-        normalized_error.score(predicted._replace(categories=categories), answers, SCHEMA)
+        normalized_error.score(predicted._replace(categories=categories), annotations, SCHEMA)
 
 
 def test_json():

@@ -50,7 +50,7 @@ def test_predicted_points_lie_over_true_ones_and_absent_points_are_left_out():
     }
     predicted = tf.tile([[[3.5, 3.5], [3.5, 11.5], [12.5, 12.5]]], [6, 1, 1])
     pictures = summaries.images_with_points(images, predicted, labels).numpy()
-    assert pictures.shape == (summaries.MAX_PICTURES, 16, 16, 3)
+    assert pictures.shape == (summaries.MAX_IMAGES, 16, 16, 3)
     assert pictures.dtype == np.uint8
     red, green, plain = [255, 48, 48], [48, 255, 48], [7, 7, 7]
     for picture in pictures:
@@ -68,7 +68,7 @@ def test_heat_maps_shine_where_they_are_high_and_the_picture_has_the_point():
     maps[:, 3, 3, 2] = 1.0
     labels = {'visibility': tf.tile([[1, 0, -1]], [6, 1])}
     pictures = summaries.images_with_heatmaps(images, tf.constant(maps), labels).numpy()
-    assert pictures.shape == (summaries.MAX_PICTURES, 8, 8, 3) and pictures.dtype == np.uint8
+    assert pictures.shape == (summaries.MAX_IMAGES, 8, 8, 3) and pictures.dtype == np.uint8
     dark = [50, 50, 50]
     for picture in pictures:
         assert picture[0, 0].tolist() == [255, 48, 48]
