@@ -88,11 +88,13 @@ def parse_setting(flag: str, text: str) -> tuple[str, Any]:
         'int': lambda a, b: distributions.IntDistribution(int(a), int(b)),
         'choice': lambda *values: distributions.CategoricalDistribution(values),
     }
-    key, _, rest = (part.strip() for part in text.partition('='))
-    law = re.fullmatch(r'(\w+)\((.*)\)', f'choice({rest})' if flag == 'grid' else rest, re.DOTALL)
-    wanted = 'VALUE,VALUE,...' if flag == 'grid' else f'LAW(...), LAW of {", ".join(laws)}'
-    if not (key and rest) or law is None or law[1] not in laws:
-        raise UserError(f'--{flag} {text}: must look like key={wanted}')
+    key, _, law_text = (part.strip() for part in text.partition('='))
+    law = re.fullmatch(
+        r'(\w+)\((.*)\)', f'choice({law_text})' if flag == 'grid' else law_text, re.DOTALL
+    )
+    expected = 'VALUE,VALUE,...' if flag == 'grid' else f'LAW(...), LAW of {", ".join(laws)}'
+    if not (key and law_text) or law is None or law[1] not in laws:
+        raise UserError(f'--{flag} {text}: must look like key={expected}')
     try:
         values = split_values(law[2])
         if law[1] == 'choice' and len(set(values)) < len(values):
@@ -228,12 +230,12 @@ def _check_all(sweep: Sweep, experiment: Experiment) -> None:
     """Refuses what is wrong with any combination of the grid, a choice or an end of a range."""
     drawn = list(sweep.settings().items())[len(sweep.grid) :]
     values = {k: getattr(d, 'choices', None) or (d.low, d.high) for k, d in drawn}
-    first = {key: _text(choices[0]) for key, choices in values.items()}
+    first_values = {key: _text(choices[0]) for key, choices in values.items()}
     for combination in sweep.combinations():
-        assignments(sweep, experiment, {**combination, **first})
+        assignments(sweep, experiment, {**combination, **first_values})
     for key, choices in values.items():
         for value in choices[1:]:
-            assignments(sweep, experiment, {**combination, **first, key: _text(value)})
+            assignments(sweep, experiment, {**combination, **first_values, key: _text(value)})
 
 
 @contextlib.contextmanager
@@ -271,11 +273,11 @@ def _open_study(sweep: Sweep, folder: pathlib.Path):
         pruner=optuna.pruners.MedianPruner(_RUNS_BEFORE_PRUNING),
         load_if_exists=True,
     )
-    asked = json.loads(json.dumps(dataclasses.asdict(sweep)))
-    stored = study.user_attrs.get('sweep', asked)
+    current = json.loads(json.dumps(dataclasses.asdict(sweep)))
+    stored = study.user_attrs.get('sweep', current)
     differences = [
         f'{key}: {value} / {stored.get(key)}'
-        for key, value in asked.items()
+        for key, value in current.items()
         if value != stored.get(key) and not (key == 'trials' and value > stored[key])
     ]
     if differences:
@@ -283,7 +285,7 @@ def _open_study(sweep: Sweep, folder: pathlib.Path):
             f'{folder} holds another sweep (now / there): {"; ".join(differences)}; give another '
             '--sweep_dir or the same flags'
         )
-    study.set_user_attr('sweep', asked)
+    study.set_user_attr('sweep', current)
     return study
 
 
@@ -293,22 +295,22 @@ def _latest(study) -> dict[int, Any]:
     return {trial.user_attrs['run']: trial for trial in trials}
 
 
-def _ask(sweep: Sweep, study, run: int, retry: bool):
+def _next_trial(sweep: Sweep, study, run: int, retry: bool):
     """The trial of a run that is not done yet, begun before or new; None if it is done."""
     import optuna
 
     State, samplers = optuna.trial.TrialState, optuna.samplers  # noqa: N806
     latest, combinations = _latest(study), sweep.combinations()
     trial, index = latest.get(run), run % len(combinations)
-    is_again = retry and trial is not None and trial.state == State.FAIL
-    if trial is not None and trial.state.is_finished() and not is_again:
+    is_retry = retry and trial is not None and trial.state == State.FAIL
+    if trial is not None and trial.state.is_finished() and not is_retry:
         return None
     # A sampler forgets in a kill what it has drawn: each run has one of its own.
     seed = zlib.crc32(f'{sweep.seed} {run}'.encode())
     study.sampler = (samplers.TPESampler if sweep.tpe else samplers.RandomSampler)(seed=seed)
     if trial is not None and trial.state == State.RUNNING:
         return optuna.trial.Trial(study, trial._trial_id)
-    if trial is None or is_again:
+    if trial is None or is_retry:
         # The runs of one draw share it, and differ in the grid.
         drawn = trial or latest.get(run - index)
         fixed = {**(drawn.params if drawn else {}), **combinations[index]}
@@ -333,7 +335,7 @@ def run_all(sweep: Sweep, sweep_dir: str, retry: bool = False) -> list[Row]:
     with _locked(folder) as lock:
         study = _open_study(sweep, folder)
         for run in range(sweep.trials * len(sweep.combinations())):
-            trial = _ask(sweep, study, run, retry)
+            trial = _next_trial(sweep, study, run, retry)
             if trial is not None:
                 settings = {k: _text(trial._suggest(k, d)) for k, d in sweep.settings().items()}
                 logging.info('run-%03d: %s', run, ' '.join(map('='.join, settings.items())))
@@ -356,16 +358,16 @@ def _do(sweep: Sweep, experiment: Experiment, trial, folder: pathlib.Path, lock:
         return {step: result[ERROR] for step, result in results.items() if ERROR in result}
 
     def report() -> dict[int, float]:
-        found = errors() if sweep.prune else {}
+        errors_by_step = errors() if sweep.prune else {}
         reported = study.get_trials(deepcopy=False)[trial.number].intermediate_values
-        for number, error in enumerate(found.values(), 1):
+        for number, error in enumerate(errors_by_step.values(), 1):
             if number not in reported:
                 trial.report(error, number)
-        return found
+        return errors_by_step
 
     def is_worse() -> bool:
-        found = report()
-        return bool(found) and sweep.steps not in found and trial.should_prune()
+        errors_by_step = report()
+        return bool(errors_by_step) and sweep.steps not in errors_by_step and trial.should_prune()
 
     def tell(state: TrialState, outcome: str, error: float | None = None) -> None:
         trial.set_user_attr('outcome', outcome)
@@ -438,9 +440,9 @@ def _write_table(sweep: Sweep, study, folder: pathlib.Path) -> list[Row]:
 def _markdown(rows: Sequence[Row]) -> str:
     """The rows as a table, the least NE first, what did not come to its end last."""
     ranked = sorted(rows, key=lambda row: float(row[ERROR] or 'inf'))
-    shown = [{**row, ERROR: row[ERROR] and _percent(row[ERROR])} for row in ranked]
+    printed = [{**row, ERROR: row[ERROR] and _percent(row[ERROR])} for row in ranked]
     head = ['NE, %' if column == ERROR else column for column in rows[0]]
-    lines = [head, ['---', *['---:'] * (len(head) - 1)], *(row.values() for row in shown)]
+    lines = [head, ['---', *['---:'] * (len(head) - 1)], *(row.values() for row in printed)]
     cells = ([cell.replace('|', '\\|') for cell in line] for line in lines)
     return ''.join(f'| {" | ".join(line)} |\n' for line in cells)
 

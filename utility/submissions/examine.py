@@ -69,19 +69,19 @@ def examine(path: str | os.PathLike, schema: KeypointSchema, split: Split | None
     findings += check_ids(raw, schema)
     if split is not None:
         findings += check_split(raw, split)
-    raw = _of_known_categories(raw, schema)
+    raw = _with_known_categories(raw, schema)
     if len(raw.lines):
         sizes = np.full([len(raw.lines), 2], np.nan)
         sizes = sizes if split is None else split.sizes_of(raw.image_ids)
         cells = read_cells(raw, schema)
         findings += check_cells(raw, schema, cells, sizes)
-        keypoints = np.where(cells.there[..., np.newaxis], cells.values[..., :2], np.nan)
+        keypoints = np.where(cells.present[..., np.newaxis], cells.values[..., :2], np.nan)
         prediction = Prediction(raw.lines, raw.image_ids, raw.categories, keypoints, sizes)
         findings += check_plausibility(prediction, schema)
     return Report(os.fspath(path), num_rows, tuple(findings))
 
 
-def _of_known_categories(raw: RawSubmission, schema: KeypointSchema) -> RawSubmission:
+def _with_known_categories(raw: RawSubmission, schema: KeypointSchema) -> RawSubmission:
     rows = [row for row, category in enumerate(raw.categories) if category in schema.categories]
     if len(rows) == len(raw.lines):
         return raw
@@ -113,14 +113,14 @@ def read_split(split_dir: str, schema: KeypointSchema) -> Split:
     if not records.count_records(split_dir):
         raise UserError(f'{split_dir!r} holds no records')
 
-    def pictures(file: tf.Tensor) -> tf.data.Dataset:
+    def read_file(file: tf.Tensor) -> tf.data.Dataset:
         decoded = records.decoded(tf.data.TFRecordDataset(file), schema)
         keys = ('image_id', 'category', 'image_size')
         return decoded.map(lambda e: tuple(e[key] for key in keys)).batch(_IMAGES_AT_A_TIME)
 
     paths = records.record_files(records.split_patterns(split_dir, 'all'))
     files = tf.data.Dataset.from_tensor_slices(paths)
-    batches = files.interleave(pictures, num_parallel_calls=tf.data.AUTOTUNE).as_numpy_iterator()
+    batches = files.interleave(read_file, num_parallel_calls=tf.data.AUTOTUNE).as_numpy_iterator()
     integrity.check_split(split_dir, 'all')
     with faults.explained(paths, schema):
         ids, categories, sizes = map(np.concatenate, zip(*batches))

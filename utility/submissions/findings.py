@@ -9,7 +9,7 @@ from typing import NamedTuple
 ERROR = 'error'  # the file would be rejected
 WARNING = 'warning'  # it keeps the rules, and is probably not what was meant
 MAX_EXAMPLES = 5
-_MAX_SHOWN = 100  # characters of a text that comes from the file
+_MAX_TEXT = 100  # characters of a text that comes from the file
 
 
 class Example(NamedTuple):
@@ -46,16 +46,16 @@ class Finding:
         """The finding with its count and its first examples; nothing if the count is 0."""
         if not count:
             return []
-        first = [example for example, _ in zip(examples, range(MAX_EXAMPLES))]
-        shown = tuple(Example(int(n), shown_text(i), shown_text(d)) for n, i, d in first)
-        return [dataclasses.replace(self, count=int(count), examples=shown)]
+        places = [example for example, _ in zip(examples, range(MAX_EXAMPLES))]
+        printed = tuple(Example(int(n), printable(i), printable(d)) for n, i, d in places)
+        return [dataclasses.replace(self, count=int(count), examples=printed)]
 
 
-def shown_text(text: str) -> str:
+def printable(text: str) -> str:
     """A text of unknown origin for one line of a terminal."""
-    text = text[: _MAX_SHOWN + 1]
+    text = text[: _MAX_TEXT + 1]
     text = text if text.isprintable() else ascii(text)[1:-1]
-    return text if len(text) <= _MAX_SHOWN else f'{text[:_MAX_SHOWN]}...'
+    return text if len(text) <= _MAX_TEXT else f'{text[:_MAX_TEXT]}...'
 
 
 def num_errors(findings: Sequence[Finding]) -> int:

@@ -60,14 +60,15 @@ class Cells(NamedTuple):
     Attributes:
         values: float64 [N, K, 3], x, y and visibility; NaN where they cannot be read.
         kinds: int8 [N, K], how well they can be read.
-        own: bool [N, K], the points that the picture's category has, as far as there are columns.
-        there: bool [N, K], those of them that are predicted, wherever.
+        in_category: bool [N, K], the points that the picture's category has, as far as there are
+            columns.
+        present: bool [N, K], those of them that are predicted, wherever.
     """
 
     values: np.ndarray
     kinds: np.ndarray
-    own: np.ndarray
-    there: np.ndarray
+    in_category: np.ndarray
+    present: np.ndarray
 
 
 def check_ids(raw: RawSubmission, schema: KeypointSchema) -> list[Finding]:
@@ -83,8 +84,8 @@ def check_ids(raw: RawSubmission, schema: KeypointSchema) -> list[Finding]:
         'ids with . or .. for a folder': [not {'.', '..'}.isdisjoint(path) for path in folders],
     }
     findings = []
-    for what, mask in problems.items():
-        findings += _at_rows(Finding(ERROR, 'ids', what, _LIKE_THE_LIST), raw, mask)
+    for problem, mask in problems.items():
+        findings += _at_rows(Finding(ERROR, 'ids', problem, _LIKE_THE_LIST), raw, mask)
     categories = raw.categories.tolist()
     unknown = [category not in schema.categories for category in categories]
     advice = f'write one of: {", ".join(schema.categories)}'
@@ -97,8 +98,8 @@ def check_ids(raw: RawSubmission, schema: KeypointSchema) -> list[Finding]:
 
 
 def _check_repeated(raw: RawSubmission) -> list[Finding]:
-    first: dict[str, int] = {}
-    earlier = np.array([first.setdefault(i, row) for row, i in enumerate(raw.image_ids)])
+    first_rows: dict[str, int] = {}
+    earlier = np.array([first_rows.setdefault(i, row) for row, i in enumerate(raw.image_ids)])
     repeated = earlier != np.arange(len(earlier))
     rows = list(zip(raw.categories, *raw.cells.values()))
     details = [
@@ -112,28 +113,28 @@ def _check_repeated(raw: RawSubmission) -> list[Finding]:
 def check_split(raw: RawSubmission, split: Split) -> list[Finding]:
     """Which pictures are missing or do not belong, and whose category differs."""
     category = dict(zip(split.image_ids, split.categories))
-    given = set(raw.image_ids)
-    missing = [image_id for image_id in split.image_ids if image_id not in given]
+    submitted_ids = set(raw.image_ids)
+    missing = [image_id for image_id in split.image_ids if image_id not in submitted_ids]
     advice = 'predict every picture of the split'
     finding = Finding(ERROR, 'ids', 'pictures of the split are missing', advice, 'pictures')
     findings = finding.at(len(missing), (Example(0, image_id) for image_id in missing))
     unknown = [i not in category and i not in split.rejected_ids for i in raw.image_ids]
     by_name = {posixpath.basename(image_id): image_id for image_id in missing}
-    meant = [by_name.get(re.split(r'[/\\]', i.strip())[-1]) for i in raw.image_ids]
+    similar_ids = [by_name.get(re.split(r'[/\\]', i.strip())[-1]) for i in raw.image_ids]
     finding = Finding(ERROR, 'ids', 'ids that are not of the split', _LIKE_THE_LIST)
-    details = [f'is it {image_id}?' if image_id else '' for image_id in meant]
+    details = [f'is it {image_id}?' if image_id else '' for image_id in similar_ids]
     findings += _at_rows(finding, raw, unknown, details)
-    wanted = [category.get(i, c) for i, c in zip(raw.image_ids, raw.categories)]
-    differs = [a != b for a, b in zip(wanted, raw.categories)]
-    details = [f'{c}, but {w} in the split' for c, w in zip(raw.categories, wanted)]
+    expected = [category.get(i, c) for i, c in zip(raw.image_ids, raw.categories)]
+    differs = [a != b for a, b in zip(expected, raw.categories)]
+    details = [f'{c}, but {e} in the split' for c, e in zip(raw.categories, expected)]
     finding = Finding(ERROR, 'ids', 'another category than in the split', _TAKE_CATEGORY)
     findings += _at_rows(finding, raw, differs, details)
-    lost = split.num_rejected - len(given & split.rejected_ids)
-    what = 'pictures of the split are in no record, and the challenge still expects them'
+    lost = split.num_rejected - len(submitted_ids & split.rejected_ids)
+    problem = 'pictures of the split are in no record, and the challenge still expects them'
     advice = (
         'see rejected.csv of the records; give them rows, such as the points of another picture'
     )
-    return findings + Finding(WARNING, 'ids', what, advice, 'pictures').at(max(lost, 0))
+    return findings + Finding(WARNING, 'ids', problem, advice, 'pictures').at(max(lost, 0))
 
 
 def read_cells(raw: RawSubmission, schema: KeypointSchema) -> Cells:
@@ -147,10 +148,10 @@ def read_cells(raw: RawSubmission, schema: KeypointSchema) -> Cells:
             parsed = np.array([_parse_cell(text) for text in rank])
             column = parsed[[rank[text] for text in raw.cells[name]]]
             values[:, k], kinds[:, k] = column[:, :3], column[:, 3]
-    own = category_points(raw.categories, schema)
-    own &= [name in raw.cells for name in schema.keypoints]
+    in_category = category_points(raw.categories, schema)
+    in_category &= [name in raw.cells for name in schema.keypoints]
     absent = (values[..., :2] == ABSENT_INDEX).all(-1) | (values[..., 2] == -1)
-    return Cells(values, kinds, own, own & (kinds <= _NUMBERS) & ~absent)
+    return Cells(values, kinds, in_category, in_category & (kinds <= _NUMBERS) & ~absent)
 
 
 def _parse_cell(text: str) -> tuple[float, float, float, int]:
@@ -176,9 +177,9 @@ def check_cells(
         sizes: float64 [N, 2], (height, width), px; NaN where unknown.
     """
     x, y, visibility = np.moveaxis(cells.values, -1, 0)
-    readable, own, there = cells.kinds <= _NUMBERS, cells.own, cells.there
-    given = np.isin(np.array(schema.keypoints), list(raw.cells))
-    foreign = ~own & readable & given
+    readable, in_category, present = cells.kinds <= _NUMBERS, cells.in_category, cells.present
+    has_column = np.isin(np.array(schema.keypoints), list(raw.cells))
+    foreign = ~in_category & readable & has_column
     negative = (x < 0) | (y < 0)
     beyond = (np.abs(cells.values[..., :2]) > MAX_COORDINATE).any(-1)
     outside = ~negative & ~beyond & ((x >= sizes[:, 1:]) | (y >= sizes[:, :1]))
@@ -188,20 +189,24 @@ def check_cells(
     problems = [
         (cells.kinds == _NOT_FINITE, 'NaN or infinite points', 'find out where it comes from'),
         ((cells.kinds == _UNREADABLE) | odd, 'cells that are not x_y_v', 'write x_y_1'),
-        ((cells.kinds == _NUMBERS) & given, 'points that are not integers', integers),
-        (own & readable & ~there, 'points of the category are marked as absent', _PREDICT),
-        (there & (visibility != 1), 'points with a visibility other than 1', 'write x_y_1'),
-        (there & negative, 'points left of or above the picture', clip),
+        ((cells.kinds == _NUMBERS) & has_column, 'points that are not integers', integers),
+        (
+            in_category & readable & ~present,
+            'points of the category are marked as absent',
+            _PREDICT,
+        ),
+        (present & (visibility != 1), 'points with a visibility other than 1', 'write x_y_1'),
+        (present & negative, 'points left of or above the picture', clip),
         (readable & beyond, f'points beyond {MAX_COORDINATE} px', clip),
-        (there & outside, 'points right of or below the picture', clip),
+        (present & outside, 'points right of or below the picture', clip),
     ]
     findings = []
-    for mask, what, advice in problems:
-        check = 'marks' if 'absent' in what or 'visibility' in what else 'ranges'
-        findings += _at_cells(Finding(ERROR, check, what, advice, 'points'), raw, schema, mask)
+    for mask, problem, advice in problems:
+        check = 'marks' if 'absent' in problem or 'visibility' in problem else 'ranges'
+        findings += _at_cells(Finding(ERROR, check, problem, advice, 'points'), raw, schema, mask)
     filled = foreign & (cells.values != ABSENT_INDEX).any(-1) & ~odd
-    what, advice = 'points that the category does not have', f'write {_ABSENT_CELL} there'
-    finding = Finding(WARNING, 'marks', what, advice, 'points')
+    problem, advice = 'points that the category does not have', f'write {_ABSENT_CELL} there'
+    finding = Finding(WARNING, 'marks', problem, advice, 'points')
     return findings + _at_cells(finding, raw, schema, filled)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from preprocessing.schema import KeypointSchema
 from utility.submissions.findings import WARNING, Finding
 
-MIN_PICTURES = 20  # fewer say nothing
+MIN_IMAGES = 20  # fewer say nothing
 _COMMON_SIDES = np.array([128, 192, 224, 256, 320, 368, 384, 416, 448, 480, 512, 640, 768, 1024])
 _MIN_ASPECT = 1.1  # from which on a picture is clearly no square
 # How much of a picture's aspect its points have lost: 1 for pictures made square; measured -0.16 to
@@ -31,19 +31,19 @@ def check_scale(
     """
     if schema.usual_middle is None:
         return []
-    seen = (~np.isnan(keypoints).any(-1)).sum(1) > 1
-    known = seen & ~np.isnan(image_sizes).any(-1)
-    if np.count_nonzero(known) >= MIN_PICTURES:
-        chosen, width_height = keypoints[known], image_sizes[known, ::-1]
-        given = 'by the sizes of the pictures'
-    elif np.count_nonzero(seen) >= MIN_PICTURES and schema.usual_side is not None:
-        chosen, width_height = keypoints[seen], np.full([1, 2], float(schema.usual_side))
-        given = f'if their longest side is {schema.usual_side} px, as that of most usually is'
+    has_points = (~np.isnan(keypoints).any(-1)).sum(1) > 1
+    has_size = has_points & ~np.isnan(image_sizes).any(-1)
+    if np.count_nonzero(has_size) >= MIN_IMAGES:
+        chosen, width_height = keypoints[has_size], image_sizes[has_size, ::-1]
+        assumption = 'by the sizes of the pictures'
+    elif np.count_nonzero(has_points) >= MIN_IMAGES and schema.usual_side is not None:
+        chosen, width_height = keypoints[has_points], np.full([1, 2], float(schema.usual_side))
+        assumption = f'if their longest side is {schema.usual_side} px, as that of most usually is'
     else:
         return []
     high = np.fmax.reduce(chosen, axis=1)
     doubled = np.maximum(np.fmin.reduce(chosen, axis=1) + high, 1)
-    resized = _resized(doubled, high, width_height, given, schema)
+    resized = _resized(doubled, high, width_height, assumption, schema)
     return resized or _squared(doubled, width_height)
 
 
@@ -51,7 +51,7 @@ def _resized(
     doubled: np.ndarray,
     high: np.ndarray,
     width_height: np.ndarray,
-    given: str,
+    assumption: str,
     schema: KeypointSchema,
 ) -> list[Finding]:
     """Both coordinates are too small, or too large.
@@ -60,7 +60,7 @@ def _resized(
         doubled: [N, 2], px, twice the middle of each picture's points.
         high: [N, 2], px, the largest x and y of them.
         width_height: [N, 2] or [1, 2], px.
-        given: How the sizes are known.
+        assumption: How the sizes are known.
         schema: Tells what is usual.
     """
     scale = np.median(doubled / width_height)
@@ -71,22 +71,24 @@ def _resized(
         return []
     side = scale * np.median(width_height.max(-1))
     nearest = _COMMON_SIDES[np.abs(np.log(_COMMON_SIDES / side)).argmin()]
-    what = f'coordinates are probably those of pictures resized to about {nearest} px, {given}'
+    problem = (
+        f'coordinates are probably those of pictures resized to about {nearest} px, {assumption}'
+    )
     advice = f'multiply by about {1 / scale:.2f}: map points back from the input of the network'
-    return Finding(WARNING, 'scale', what, advice, 'pictures').at(len(doubled))
+    return Finding(WARNING, 'scale', problem, advice, 'pictures').at(len(doubled))
 
 
 def _squared(doubled: np.ndarray, width_height: np.ndarray) -> list[Finding]:
     """x and y have scales as different as the sides of the picture; arguments as of _resized."""
     aspect = np.log(width_height[:, 1] / width_height[:, 0])
     oblong = np.abs(aspect) > np.log(_MIN_ASPECT)
-    if np.count_nonzero(oblong) < MIN_PICTURES:
+    if np.count_nonzero(oblong) < MIN_IMAGES:
         return []
     relative = np.log(doubled / width_height)[oblong]
     slope = np.median((relative[:, 0] - relative[:, 1]) / aspect[oblong])
     if slope <= _SQUARED:
         return []
     side = np.median(doubled[oblong])
-    what = f'coordinates are probably those of pictures made square, of about {side:.0f} px'
+    problem = f'coordinates are probably those of pictures made square, of about {side:.0f} px'
     advice = 'scale x and y each by its own factor, or take off the padding'
-    return Finding(WARNING, 'scale', what, advice, 'pictures').at(np.count_nonzero(oblong))
+    return Finding(WARNING, 'scale', problem, advice, 'pictures').at(np.count_nonzero(oblong))

@@ -32,12 +32,12 @@ def check(
         UserError: Tells the first picture and point that is wrong.
     """
     matching_rows(table.image_ids, expected_ids, 'the submission', 'the test split')
-    own = category_points(table.categories, schema)
-    refuse(own & (table.visibility != 1), table, schema, 'not predicted')
-    refuse(~own & (table.visibility != -1), table, schema, 'not a point of the category')
+    in_category = category_points(table.categories, schema)
+    refuse(in_category & (table.visibility != 1), table, schema, 'not predicted')
+    refuse(~in_category & (table.visibility != -1), table, schema, 'not a point of the category')
     limits = np.inf if image_sizes is None else np.asarray(image_sizes)[:, np.newaxis, ::-1]
     inside = ((table.keypoints >= 0) & (table.keypoints < limits)).all(-1)
-    refuse(own & ~inside, table, schema, 'outside of the image')
+    refuse(in_category & ~inside, table, schema, 'outside of the image')
 
 
 def refuse(wrong: np.ndarray, table: KeypointTable, schema: KeypointSchema, problem: str) -> None:
@@ -73,15 +73,17 @@ def write_submission(
     Raises:
         UserError: The pictures are not those expected, or a coordinate is not a finite number.
     """
-    own = category_points(categories, schema)
+    in_category = category_points(categories, schema)
     table = KeypointTable(
         image_ids=np.array(image_ids, dtype=object),
         categories=np.asarray(categories, dtype=str),
         keypoints=np.asarray(keypoints),
-        visibility=np.where(own, 1, -1),
-        lines=np.arange(2, len(own) + 2),
+        visibility=np.where(in_category, 1, -1),
+        lines=np.arange(2, len(in_category) + 2),
     )
-    refuse(own & ~np.isfinite(table.keypoints).all(-1), table, schema, 'not a finite number')
+    refuse(
+        in_category & ~np.isfinite(table.keypoints).all(-1), table, schema, 'not a finite number'
+    )
     last_pixel = np.asarray(image_sizes)[:, np.newaxis, ::-1] - 1
     table = table._replace(keypoints=np.clip(np.floor(table.keypoints), 0, last_pixel) + 0.5)
     check(table, expected_ids, schema, image_sizes)

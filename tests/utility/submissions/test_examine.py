@@ -98,8 +98,10 @@ def findings_of(tmp_path, content, split=SPLIT):
     if not report.is_rejected:
         # What is let pass can be used, by the project's own reading and check.
         table = read_table(path, SCHEMA)
-        known = split or Split(table.image_ids, table.categories, np.full([len(table[0]), 2], 1e9))
-        write.check(table, known.image_ids, SCHEMA, known.sizes_of(table.image_ids))
+        known_split = split or Split(
+            table.image_ids, table.categories, np.full([len(table[0]), 2], 1e9)
+        )
+        write.check(table, known_split.image_ids, SCHEMA, known_split.sizes_of(table.image_ids))
     assert all(finding.advice and finding.count for finding in report.findings)
     return {(f.severity, f.check, f.what.split(',')[0]): f for f in report.findings}
 
@@ -147,7 +149,7 @@ SKIRT_HEADER = ['image_id', 'image_category', *SCHEMA.categories['skirt']]
 MOVED = [HEADER[0], HEADER[1], HEADER[3], HEADER[2], *HEADER[4:]]
 GOOD = rows_of()
 # The file, and what is found in it: severity, check, what, how often, the line of the first.
-QUIRKS = {
+FINDINGS = {
     'extra_category_column': (
         text_of([[*row, row[1]] for row in GOOD], [*HEADER, 'category']),
         (ERROR, 'columns', 'unknown columns', 1, 1),
@@ -281,9 +283,9 @@ QUIRKS = {
 }
 
 
-@pytest.mark.parametrize('name', QUIRKS)
-def test_quirk(tmp_path, name):
-    content, (severity, check, what, count, line) = QUIRKS[name]
+@pytest.mark.parametrize('name', FINDINGS)
+def test_finding(tmp_path, name):
+    content, (severity, check, what, count, line) = FINDINGS[name]
     findings = findings_of(tmp_path, content)
     assert (severity, check, what) in findings, list(findings)
     finding = findings[severity, check, what]
@@ -295,13 +297,13 @@ def test_quirk(tmp_path, name):
 @pytest.mark.parametrize(
     'name',
     sorted(
-        set(QUIRKS)
+        set(FINDINGS)
         # These have a second one: of a picture that is not looked at or expected, of a far point.
         - {'short_row', 'unknown_category', 'enormous', 'repeated_row_with_other_values'}
     ),
 )
-def test_a_quirk_is_found_once(tmp_path, name):
-    the_only(findings_of(tmp_path, QUIRKS[name][0]))
+def test_a_finding_is_reported_once(tmp_path, name):
+    the_only(findings_of(tmp_path, FINDINGS[name][0]))
 
 
 def test_only_the_columns_of_the_category(tmp_path):
@@ -313,10 +315,13 @@ def test_only_the_columns_of_the_category(tmp_path):
 
 
 def test_repeated_rows_tell_whether_they_agree(tmp_path):
-    for name, said in (('repeated_row', 'the same'), ('repeated_row_with_other_values', 'other')):
-        findings = findings_of(tmp_path, QUIRKS[name][0])
+    for name, probable in (
+        ('repeated_row', 'the same'),
+        ('repeated_row_with_other_values', 'other'),
+    ):
+        findings = findings_of(tmp_path, FINDINGS[name][0])
         detail = findings[ERROR, 'ids', 'pictures are there more than once'].examples[0].detail
-        assert detail.startswith(said)
+        assert detail.startswith(probable)
         assert detail.endswith('in line 5')
 
 
@@ -411,12 +416,12 @@ def exchanged(a, b):
 def test_what_is_probably_not_meant(tmp_path, points, with_split, without):
     for split, what in ((SPLIT, with_split), (None, without)):
         findings = findings_of(tmp_path, text_of(rows_of(points)), split)
-        said = [f for f in findings.values() if f.check not in ('ranges', 'marks')]
-        assert all(finding.severity == WARNING for finding in said)
+        probable = [f for f in findings.values() if f.check not in ('ranges', 'marks')]
+        assert all(finding.severity == WARNING for finding in probable)
         if what is None:
-            assert said == []
+            assert probable == []
         else:
-            assert any(finding.what.startswith(what) for finding in said), said
+            assert any(finding.what.startswith(what) for finding in probable), probable
 
 
 def test_exchanged_columns_are_named(tmp_path):
@@ -518,9 +523,9 @@ def test_split_of_records(tmp_path):
     counts = {'train': {'skirt': 1}, 'test_0': {'skirt': 3, 'trousers': 2}}
     root = tiny_records.write_records(tmp_path / 'records', counts, size=64)
     split = examine.read_split(f'{root}/test_0', SCHEMA)
-    wanted = {f'skirt/{i}.jpg': 'skirt' for i in range(3)}
-    wanted.update({f'trousers/{i}.jpg': 'trousers' for i in range(2)})
-    assert dict(zip(split.image_ids, split.categories)) == wanted
+    expected = {f'skirt/{i}.jpg': 'skirt' for i in range(3)}
+    expected.update({f'trousers/{i}.jpg': 'trousers' for i in range(2)})
+    assert dict(zip(split.image_ids, split.categories)) == expected
     assert split.image_sizes.tolist() == [[64, 64]] * 5
     assert (split.rejected_ids, split.num_rejected) == (frozenset(), 0)
     (tmp_path / 'records' / 'rejected.csv').write_text('image_id,reason\nskirt/9.jpg,broken\n')

@@ -48,14 +48,14 @@ def test_written_submission_is_valid_and_in_the_order_of_the_split(tmp_path, nam
     sizes = arguments['image_sizes'][::-1]
     submissions.check(table, IDS, SCHEMA, sizes)
     points, own = arguments['keypoints'][::-1], OWN[::-1]
-    wanted = np.stack(
+    expected = np.stack(
         [
             np.clip(np.floor(points[..., 0]), 0, sizes[:, 1:] - 1),
             np.clip(np.floor(points[..., 1]), 0, sizes[:, :1] - 1),
         ],
         axis=-1,
     )
-    np.testing.assert_array_equal(table.keypoints[own], wanted[own] + 0.5)
+    np.testing.assert_array_equal(table.keypoints[own], expected[own] + 0.5)
     np.testing.assert_array_equal(table.visibility, np.where(own, 1, -1))
 
 
