@@ -25,7 +25,9 @@ def read_answers(path: str, schema: KeypointSchema) -> KeypointTable:
     from utility.metrics.annotations import annotations_of
 
     records_dir = os.path.dirname(os.path.abspath(path))
-    there = records.schema_of(records.load_dataset_info(records_dir))
-    if there.keypoints != schema.keypoints:
-        raise UserError(f'{path}: of data set {there.name!r}, not {schema.name!r}; give --dataset')
+    split_schema = records.schema_of(records.load_dataset_info(records_dir))
+    if split_schema.keypoints != schema.keypoints:
+        raise UserError(
+            f'{path}: of data set {split_schema.name!r}, not {schema.name!r}; give --dataset'
+        )
     return annotations_of(path, schema)[0]
