@@ -14,7 +14,7 @@ from benchmarks.commands import Cost
 from benchmarks.report import Table
 
 NAME = 'Conversion'
-NUM_PICTURES = 8_000
+NUM_IMAGES = 8_000
 SIDE = 512  # px
 _MAX_SECONDS = 20.0  # on each way
 _COPY = 'a plain copy of the files'
@@ -57,7 +57,7 @@ def measure(repeats: int) -> list[Table]:
     """Writes a data set and times what is done with it, in turn."""
     with tempfile.TemporaryDirectory() as folder:
         source, target = f'{folder}/data', f'{folder}/out'
-        isolated.call(synthetic_data.write, source, NUM_PICTURES, SIDE)
+        isolated.call(synthetic_data.write, source, NUM_IMAGES, SIDE)
         size = sum(path.stat().st_size for path in Path(source).rglob('*.jpg'))
         actions = {_COPY: functools.partial(copy, source, target)}
         for name, num_workers in _WAYS.items():
@@ -65,21 +65,21 @@ def measure(repeats: int) -> list[Table]:
         decoder = isolated.Remote(decodings, source)
         try:
             actions[_DECODE] = functools.partial(next, decoder)
-            taken = interleaved.rounds(actions, repeats, _MAX_SECONDS)
+            costs_by_name = interleaved.rounds(actions, repeats, _MAX_SECONDS)
         finally:
             decoder.close()
-    return [table(taken, size / NUM_PICTURES)]
+    return [table(costs_by_name, size / NUM_IMAGES)]
 
 
-def table(taken: Mapping[str, Sequence[Cost]], size: float) -> Table:
+def table(costs_by_name: Mapping[str, Sequence[Cost]], size: float) -> Table:
     """The table of what was measured of each way; `size`: of a picture, bytes."""
-    summaries = {name: commands.seconds_of(costs) for name, costs in taken.items()}
-    memory = {name: commands.memory_of(costs) for name, costs in taken.items()}
+    summaries = {name: commands.seconds_of(costs) for name, costs in costs_by_name.items()}
+    memory = {name: commands.memory_of(costs) for name, costs in costs_by_name.items()}
     rows = [
         (
             name,
             interleaved.text(seconds),
-            f'{NUM_PICTURES / seconds.median:.0f}',
+            f'{NUM_IMAGES / seconds.median:.0f}',
             f'{seconds.median / summaries[_COPY].median:.1f}',
             f'{memory[name]:.2f}',
         )
@@ -90,15 +90,15 @@ def table(taken: Mapping[str, Sequence[Cost]], size: float) -> Table:
         for name, seconds in summaries.items()
     }
     notes = (
-        f'{NUM_PICTURES:,} JPEGs of {SIDE} x {SIDE} px, {size / 1e3:.0f} kB each, '
+        f'{NUM_IMAGES:,} JPEGs of {SIDE} x {SIDE} px, {size / 1e3:.0f} kB each, '
         'which the system holds in memory. Conversions are whole commands; each process imports '
         'TensorFlow first.',
         'The check decodes every picture as training does, and hashes its bytes; then the file is '
         'read again to be written. Memory is that of the largest process.',
     )
-    one, two = (NUM_PICTURES / summaries[name].median for name in _WAYS)
+    rate_1, rate_2 = (NUM_IMAGES / summaries[name].median for name in _WAYS)
     in_short = (
-        f'Conversion checks and writes {one:.0f} pictures of {SIDE} px a second by one process, '
-        f'{two:.0f} by two.'
+        f'Conversion checks and writes {rate_1:.0f} pictures of {SIDE} px a second by one process, '
+        f'{rate_2:.0f} by two.'
     )
     return Table(NAME, _HEADER, rows, notes, numbers, in_short)

@@ -81,10 +81,12 @@ def main(positional: list[str]) -> None:
     schema = named_schema(values.dataset)
     tables = read_tables(positional, schema)
     predictions = stack(tables, schema, positional)
-    answers = in_order_of(
+    annotations = in_order_of(
         read_table(values.answers, schema), tables[0], values.answers, positional[0]
     )
-    annotated = annotated_points(answers.keypoints, answers.visibility, answers.categories, schema)
+    annotated = annotated_points(
+        annotations.keypoints, annotations.visibility, annotations.categories, schema
+    )
     seeds = range(values.seed, values.seed + values.splits)
     rows = measure(predictions, annotated, schema, seeds, values.max_models)
     ledger.publish(page(rows, len(positional), len(annotated.weights)), values.output)
@@ -113,19 +115,19 @@ def measure(
     chosen: dict[str, Counter] = defaultdict(Counter)
     for seed in seeds:
         fold_of = grouped_folds(image_groups(predictions), predictions.categories, 2, seed)
-        seen, held_out = (np.flatnonzero(fold_of == fold) for fold in range(2))
-        ways = _ways(predictions.of_images(seen), annotated.of_images(seen), schema, max_models)
+        train, held_out = (np.flatnonzero(fold_of == fold) for fold in range(2))
+        ways = _ways(predictions.of_images(train), annotated.of_images(train), schema, max_models)
         for name, way in ways.items():
-            others = predictions.of_images(held_out).of_models(way.models)
+            held_out_predictions = predictions.of_images(held_out).of_models(way.models)
             measured = np.full(annotated.weights.shape, np.nan)
-            points = way.ensemble.points(others, schema)
+            points = way.ensemble.points(held_out_predictions, schema)
             measured[held_out] = distances_of(points, annotated.of_images(held_out))
             distances[name].append(measured)
             chosen[name].update([way.chosen] if way.chosen else [])
     base = distances[BASELINE]
     return [
-        Row(name, tuple(float(np.nanmean(d)) for d in own), _gain(base, own), chosen[name])
-        for name, own in distances.items()
+        Row(name, tuple(float(np.nanmean(d)) for d in halves), _gain(base, halves), chosen[name])
+        for name, halves in distances.items()
     ]
 
 
@@ -143,18 +145,18 @@ def _ways(
     schema: KeypointSchema,
     max_models: int | None,
 ) -> dict[str, _Way]:
-    every = range(len(predictions.names))
+    all_models = range(len(predictions.names))
     choice = choose(predictions, annotated, schema)
     single = min(choice.singles, key=lambda candidate: candidate.error)
     # The median of one model is the model.
     ways = {'best single submission': _Way(Ensemble(BASELINE), [single.model], single.label)}
-    ways.update({name: _Way(Ensemble(name), every) for name in METHODS.names()})
-    ways[LEARNED] = _Way(choice.ensemble, every, choice.ensemble.method)
+    ways.update({name: _Way(Ensemble(name), all_models) for name in METHODS.names()})
+    ways[LEARNED] = _Way(choice.ensemble, all_models, choice.ensemble.method)
     if max_models is not None:
         models = select_models(predictions, annotated, schema, max_models).best
-        few = choose(predictions.of_models(models), annotated, schema)
+        best_choice = choose(predictions.of_models(models), annotated, schema)
         names = ' + '.join(predictions.names[i] for i in models)
-        ways[f'{LEARNED}, best {max_models}'] = _Way(few.ensemble, models, names)
+        ways[f'{LEARNED}, best {max_models}'] = _Way(best_choice.ensemble, models, names)
     return ways
 
 

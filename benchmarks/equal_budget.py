@@ -76,8 +76,8 @@ WAYS: dict[str, tuple[str, ...]] = {
     ),
 }
 # The two systems have heads of 256 channels, which costs them time; ours have 128.
-_OWN_HEAD = 'network.head_options.channels=256'
-WAYS.update({f'{way}_head256': (*WAYS[way], _OWN_HEAD) for way in ('tf.fashionAI', '17th_place')})
+_WIDE_HEAD = 'network.head_options.channels=256'
+WAYS.update({f'{way}_head256': (*WAYS[way], _WIDE_HEAD) for way in ('tf.fashionAI', '17th_place')})
 _HEADER = (
     'network', 'category', 'px', 'pictures seen', 'way', 'NE % of each seed', 'mean',
     '95 % interval', 'with flip test', 'ours / this',
@@ -123,8 +123,8 @@ def settings_of(cell: Cell, num_train: int) -> list[str]:
     """The values for --set of a cell, with `num_train` pictures to train with."""
     length = f'epochs={cell.budget / num_train:.6g}'
     size = f'network.image_size={cell.size},{cell.size}'
-    own = [size, length, f'seed={cell.seed}', 'evaluations=1']
-    return [*own, *WAYS[cell.way]]
+    cell_settings = [size, length, f'seed={cell.seed}', 'evaluations=1']
+    return [*cell_settings, *WAYS[cell.way]]
 
 
 def train(cell: Cell, records_dir: str, run_dir: str, num_train: int) -> float:
@@ -181,12 +181,12 @@ def table(cells: dict[str, Any]) -> list[tuple[str, ...]]:
 
 def page(cells: dict[str, Any]) -> str:
     row = next(iter(cells.values()))
-    pictures = {
+    counts = {
         key.split('/')[1]: (row['num_train'], len(row['plain_sums'])) for key, row in cells.items()
     }
     split = '; '.join(
         f'{category}: {train} to train with, {val} to validate with'
-        for category, (train, val) in pictures.items()
+        for category, (train, val) in counts.items()
     )
     precisions = ', '.join(sorted({key.split('/')[4] for key in cells}))
     about = _ABOUT.format(split=split, machine=row['machine'], precisions=precisions)
@@ -205,8 +205,8 @@ def main(positional: list[str]) -> None:
     os.makedirs(values.work_dir, exist_ok=True)
     records_dir = os.path.join(values.work_dir, 'records')
     real_pictures.records_of(records_dir, values.data_dir)
-    wanted = itertools.product(values.categories, map(int, values.seeds), values.ways)
-    for category, seed, way in wanted:
+    products = itertools.product(values.categories, map(int, values.seeds), values.ways)
+    for category, seed, way in products:
         cell = Cell(
             values.script, category, values.size, values.pictures, values.precision, way, seed
         )

@@ -78,8 +78,8 @@ def main(positional: list[str]) -> None:
                 name = ' '.join((recipe, *file))
                 book.add(name, experiment, _row(run, file, values.data_dir, calibrate))
                 logging.info('%s: %s', name, book.rows[name])
-    shown = ('data_dir', 'runs', 'calibrate', 'output')
-    command = ledger.command('python -m benchmarks.exports', shown, values)
+    listed = ('data_dir', 'runs', 'calibrate', 'output')
+    command = ledger.command('python -m benchmarks.exports', listed, values)
     ledger.publish(page(book.rows, command, values.data_dir, runs), values.output)
 
 

@@ -98,10 +98,10 @@ class Setting(NamedTuple):
 
 def counts_of(available: dict[str, int], number: int) -> dict[str, int]:
     """Category -> how many of its pictures are among `number`: the same of each, if there are."""
-    counts, rest = {}, number
-    for left, name in enumerate(sorted(available, key=available.get)):
-        counts[name] = min(available[name], rest // (len(available) - left))
-        rest -= counts[name]
+    counts, remaining = {}, number
+    for index, name in enumerate(sorted(available, key=available.get)):
+        counts[name] = min(available[name], remaining // (len(available) - index))
+        remaining -= counts[name]
     return counts
 
 
@@ -165,13 +165,15 @@ def command(
 
 def garments_of(setting: Setting, work_dir: str) -> str:
     """Records of the synthetic garments, drawn if they are not there."""
-    pictures = os.path.join(work_dir, f'garments_{setting.garments}')
-    if not os.path.exists(pictures):
+    images_dir = os.path.join(work_dir, f'garments_{setting.garments}')
+    if not os.path.exists(images_dir):
         words = [f'--count={setting.garments}', '--test_count=0', f'--size={_GARMENT_SIZE}']
-        where = f'--output_dir={pictures}.part'
+        where = f'--output_dir={images_dir}.part'
         real_pictures.run(['demos/make_garments.py', where, *words], 'drawing garments')
-        os.rename(f'{pictures}.part', pictures)
-    records_dir = real_pictures.records_of(f'{pictures}_records', pictures, _GARMENT_VAL_FRACTION)
+        os.rename(f'{images_dir}.part', images_dir)
+    records_dir = real_pictures.records_of(
+        f'{images_dir}_records', images_dir, _GARMENT_VAL_FRACTION
+    )
     return real_pictures.of_category(records_dir, setting.category)
 
 
@@ -237,10 +239,10 @@ def table(groups: dict[tuple[str, int], list[dict]], name: str) -> str:
     counts = {n: groups[key][0]['num_train'] for n in numbers for key in groups if key[1] == n}
     lines = []
     for start in STARTS:
-        found = {n: groups[start, n] for n in numbers if (start, n) in groups}
-        if not found:
+        rows_by_number = {n: groups[start, n] for n in numbers if (start, n) in groups}
+        if not rows_by_number:
             continue
-        values = {n: interval_of(rows, name) for n, rows in found.items()}
+        values = {n: interval_of(rows, name) for n, rows in rows_by_number.items()}
         texts = [
             '{:.1f} [{:.1f}, {:.1f}]'.format(*(100 * end for end in values[n]))
             if n in values
@@ -253,14 +255,14 @@ def table(groups: dict[tuple[str, int], list[dict]], name: str) -> str:
     return ledger.markdown_table(('start', *(f'{counts[n]:,}' for n in numbers), 'doubling'), lines)
 
 
-def page(cells: dict[str, Any], setting: Setting, made_by: str) -> str:
+def page(cells: dict[str, Any], setting: Setting, command_text: str) -> str:
     """The Markdown page of what has been measured in a setting."""
     groups = grouped(cells, setting)
     row = next(iter(groups.values()))[0]
     seeds = sorted({key.rsplit('/', 1)[1] for key in cells if key.startswith(setting.prefix)})
     about = _ABOUT.format(
         **setting._asdict(),
-        command=made_by,
+        command=command_text,
         batch=setting.experiment.data.batch_size,
         backbone=setting.experiment.network.backbone,
         seeds=', '.join(seeds),
@@ -294,9 +296,9 @@ def main(positional: list[str]) -> None:
             row = measure(setting, records_dir, values.work_dir, start, number, int(seed))
             real_pictures.save(path, {**real_pictures.load(path), key: row})
             logging.info('%s: NE %.2f %%', key, 100 * real_pictures.error_of(row, 'plain'))
-    told = (*Setting._fields, 'pictures', 'starts', 'seeds', 'output')
-    made_by = ledger.command(_COMMAND, told, values)
-    ledger.publish(page(real_pictures.load(path), setting, made_by), values.output)
+    flag_names = (*Setting._fields, 'pictures', 'starts', 'seeds', 'output')
+    command_text = ledger.command(_COMMAND, flag_names, values)
+    ledger.publish(page(real_pictures.load(path), setting, command_text), values.output)
 
 
 if __name__ == '__main__':

@@ -24,10 +24,10 @@ def count(config: NetworkConfig, num_keypoints: int) -> tuple[int, list[str]]:
         images.set_shape([None, *config.image_size, 3])
         outputs = build_network(config, num_keypoints)(images, False)[-1]
         session.run(v1.global_variables_initializer())
-        wanted, metadata = v1.RunOptions(output_partition_graphs=True), v1.RunMetadata()
-        session.run(outputs, options=wanted, run_metadata=metadata)
+        run_options, metadata = v1.RunOptions(output_partition_graphs=True), v1.RunMetadata()
+        session.run(outputs, options=run_options, run_metadata=metadata)
     total = sum(operation.type.startswith(_NORM) for operation in graph.get_operations())
     nodes = [node for part in metadata.partition_graphs for node in part.node]
     # Fused ones are called FusedConv2D and the like, with the norm as one of their attributes.
-    left = {node.name.split(f'/{_NORM}')[0] for node in nodes if _NORM in node.op}
-    return total, sorted(left)
+    unfolded = {node.name.split(f'/{_NORM}')[0] for node in nodes if _NORM in node.op}
+    return total, sorted(unfolded)

@@ -126,16 +126,16 @@ def command(arm: Arm, values) -> list[str]:
     ]
 
 
-def score(arm: Arm, values, answers, schema) -> dict[str, Any]:
+def score(arm: Arm, values, annotations, schema) -> dict[str, Any]:
     """A row: the arm, what it adds, and its scored distances [N, K]."""
     from utility.metrics import normalized_error
     from utility.predict import predictor
     from utility.predict.views_to_points import PredictOptions
 
     split = os.path.join(values.data_dir, 'val')
-    found = predictor.predict_split([run_dir(values.work_dir, arm)], split, PredictOptions())
-    predicted = answers._replace(keypoints=found.keypoints)
-    distances = normalized_error.distances_to(answers, predicted, schema, 'error')[0]
+    predictions = predictor.predict_split([run_dir(values.work_dir, arm)], split, PredictOptions())
+    predicted = annotations._replace(keypoints=predictions.keypoints)
+    distances = normalized_error.distances_to(annotations, predicted, schema, 'error')[0]
     settings = added_by(arm, values.epochs)
     settings += [f'--category={arm.category}'] if arm.category != 'all' else []
     return {'arm': arm, 'settings': settings, 'distances': distances}
@@ -154,13 +154,13 @@ def cells(row: dict[str, Any], base: dict[str, Any]) -> tuple[str, ...]:
     return (*line, f'{100 * comparison.difference.value:+.2f}', f'{comparison.p_value:.4f}')
 
 
-def page(rows: list[dict[str, Any]], script: str, steps: int, made_by: str) -> str:
+def page(rows: list[dict[str, Any]], script: str, steps: int, command_text: str) -> str:
     """The Markdown page; the first row is the base."""
     import numpy as np
 
     scored = np.isfinite(rows[0]['distances'])
     about = _ABOUT.format(
-        command=made_by,
+        command=command_text,
         script=script,
         steps=steps,
         images=int(scored.any(axis=1).sum()),
@@ -175,10 +175,10 @@ def main(positional: list[str]) -> None:
     values = flags.FLAGS
     if not (values.data_dir and values.work_dir):
         raise UserError('--data_dir and --work_dir are needed')
-    known = {arm.name: arm for arm in ARMS}
+    arms_by_name = {arm.name: arm for arm in ARMS}
     for name in values.only:
-        if name not in known:
-            raise UserError(f'--only={name}: there are {", ".join(known)}')
+        if name not in arms_by_name:
+            raise UserError(f'--only={name}: there are {", ".join(arms_by_name)}')
     arms = [arm for arm in ARMS if not values.only or arm is BASE or arm.name in values.only]
     for arm in arms:
         logging.info('training: %s', arm.name)
@@ -192,13 +192,15 @@ def main(positional: list[str]) -> None:
 
     base_dir = run_dir(values.work_dir, BASE)
     schema = runs.schema_of(base_dir)
-    answers, _ = annotations_of(os.path.join(values.data_dir, 'val'), schema)
-    answers = answers._replace(image_ids=answers.lines)  # one picture may lie in two splits
-    rows = [score(arm, values, answers, schema) for arm in arms]
+    annotations, _ = annotations_of(os.path.join(values.data_dir, 'val'), schema)
+    annotations = annotations._replace(
+        image_ids=annotations.lines
+    )  # one picture may lie in two splits
+    rows = [score(arm, values, annotations, schema) for arm in arms]
     newest = tf.train.latest_checkpoint(os.path.join(base_dir, 'all'))
-    made_by = 'python -m benchmarks.ingredients ' + ' '.join(sys.argv[1:])
+    command_text = 'python -m benchmarks.ingredients ' + ' '.join(sys.argv[1:])
     steps = int(newest.rsplit('-', 1)[1])
-    ledger.publish(page(rows, values.script, steps, made_by), values.output)
+    ledger.publish(page(rows, values.script, steps, command_text), values.output)
 
 
 if __name__ == '__main__':

@@ -153,14 +153,14 @@ def _decoded(example):
 
 def ways(data_dir: str) -> dict[str, Callable]:
     """Name -> what makes the dataset."""
-    given = _Input(data_dir)
+    files = _Input(data_dir)
     return {
-        DECODING: lambda: given.mapped(lambda _, example: _decoded(example)[0, 0]),
-        SEED: lambda: given.mapped(given.as_in_2018),
-        BEFORE: lambda: given.mapped(given.warped_whole),
-        HOST: lambda: given.trained('host'),
-        HEATMAPS: given.with_heatmaps,
-        DEVICE: lambda: given.trained('device'),
+        DECODING: lambda: files.mapped(lambda _, example: _decoded(example)[0, 0]),
+        SEED: lambda: files.mapped(files.as_in_2018),
+        BEFORE: lambda: files.mapped(files.warped_whole),
+        HOST: lambda: files.trained('host'),
+        HEATMAPS: files.with_heatmaps,
+        DEVICE: lambda: files.trained('device'),
     }
 
 
@@ -175,25 +175,27 @@ def first_batches(makers: Mapping[str, Callable]) -> tuple[dict, dict[str, float
     return datasets, seconds
 
 
-def rows(rates: Mapping[str, Sequence[float]], first: Mapping[str, float]) -> Iterator[tuple]:
+def rows(
+    rates: Mapping[str, Sequence[float]], first_seconds: Mapping[str, float]
+) -> Iterator[tuple]:
     """A line of the table for each way."""
     for name, values in rates.items():
         rate = summarise(list(values))
         of_decoding, of_seed = (
-            summarise([own / other for own, other in zip(values, rates[reference])]).median
+            summarise([value / base for value, base in zip(values, rates[reference])]).median
             for reference in (DECODING, SEED)
         )
         judged = {HEATMAPS: _RATE.cells(rate.median), DEVICE: _SHARE.cells(of_decoding)}
         ratios = f'{of_decoding:.2f}', f'{of_seed:.1f}'
         target = judged.get(name, NO_TARGET)
-        yield (name, interleaved.text(rate), *ratios, f'{first[name]:.1f}', *target)
+        yield (name, interleaved.text(rate), *ratios, f'{first_seconds[name]:.1f}', *target)
 
 
 def _memory(data_dir: str, augment_on: str) -> Iterator[float]:
     """The most memory, GiB, that a process has had: before the input, early, and late in it."""
-    given = _Input(data_dir)
+    files = _Input(data_dir)
     yield isolated.peak_memory()
-    batches = iter(given.trained(augment_on))
+    batches = iter(files.trained(augment_on))
     for number in (EARLY, LATE - EARLY):
         for _ in range(number):
             next(batches)
@@ -216,8 +218,8 @@ def measure(repeats: int) -> list[Table]:
 
     with tempfile.TemporaryDirectory() as data_dir:
         write_records(pathlib.Path(data_dir))
-        datasets, first = first_batches(ways(data_dir))
+        datasets, first_seconds = first_batches(ways(data_dir))
         rates = input_profile.measure(datasets, BATCH_SIZE, repeats)
         memory = _memory_table(data_dir)
-    numbers = {name: {'rates': rates[name], 'first': first[name]} for name in rates}
-    return [Table(NAME, _HEADER, list(rows(rates, first)), _NOTES, numbers), memory]
+    numbers = {name: {'rates': rates[name], 'first': first_seconds[name]} for name in rates}
+    return [Table(NAME, _HEADER, list(rows(rates, first_seconds)), _NOTES, numbers), memory]

@@ -43,12 +43,12 @@ def matrix_product() -> Callable[[], float]:
     import tensorflow as tf
 
     side = _REFERENCE_SIDE
-    left, right = (tf.random.stateless_normal([side, side], [n, n]) for n in (1, 2))
+    matrix_a, matrix_b = (tf.random.stateless_normal([side, side], [n, n]) for n in (1, 2))
 
     def rate() -> float:
         count, start = 0, time.perf_counter()
         while time.perf_counter() - start < _REFERENCE_SECONDS:
-            tf.matmul(left, right).numpy()
+            tf.matmul(matrix_a, matrix_b).numpy()
             count += 1
         return count * 2 * side**3 / (time.perf_counter() - start)
 
@@ -80,10 +80,10 @@ def rounds(
         FailedError: One of them failed.
     """
     members = {name: iter(action, _never) for name, action in actions.items()}
-    taken, failures = interleave(members, repeats, max_seconds)
+    measurements, failures = interleave(members, repeats, max_seconds)
     for name, reason in failures.items():
         raise FailedError(f'{name}: {reason}')
-    return taken
+    return measurements
 
 
 def interleave(
@@ -99,18 +99,20 @@ def interleave(
     Returns:
         The measurements of each member, at least one, and why others failed.
     """
-    taken: dict[str, list] = {name: [] for name in members}
+    measurements: dict[str, list] = {name: [] for name in members}
     used = dict.fromkeys(members, 0.0)
     failures: dict[str, str] = {}
     for number in range(repeats):
         active = [
-            n for n in members if n not in failures and (not taken[n] or used[n] < max_seconds)
+            n
+            for n in members
+            if n not in failures and (not measurements[n] or used[n] < max_seconds)
         ]
         for name in active if number % 2 == 0 else reversed(active):
             start = time.perf_counter()
             try:
-                taken[name].append(next(members[name]))
+                measurements[name].append(next(members[name]))
             except FailedError as error:
                 failures[name] = str(error)
             used[name] += time.perf_counter() - start
-    return {name: values for name, values in taken.items() if name not in failures}, failures
+    return {name: values for name, values in measurements.items() if name not in failures}, failures

@@ -59,23 +59,23 @@ def make_mistakes(
     mistakes: dict[int, Mistake] = {}
     rows = iter(rng.permutation(len(keypoints)))
     for kind, share in shares.items():
-        wanted = len(mistakes) + round(share * len(keypoints))
+        limit = len(mistakes) + round(share * len(keypoints))
         for row in rows:
             points = _choose(kind, str(table.categories[row]), visibility[row] >= 0, schema, rng)
             if lengths[row] <= 0 or not points:
                 continue
-            first = points[0]
+            point = points[0]
             if kind == 'place':
                 angle = rng.uniform(0, 2 * np.pi)
                 step = np.array([np.cos(angle), np.sin(angle)]) * _MOVED * lengths[row]
-                keypoints[row, first] = np.round(keypoints[row, first] + step - 0.5) + 0.5
+                keypoints[row, point] = np.round(keypoints[row, point] + step - 0.5) + 0.5
             elif kind == 'same_place':
-                keypoints[row, first] = keypoints[row, points[1]]
+                keypoints[row, point] = keypoints[row, points[1]]
             else:
                 keypoints[row, points] = keypoints[row, points[::-1]]
                 visibility[row, points] = visibility[row, points[::-1]]
             mistakes[int(row)] = Mistake(kind, frozenset(map(int, points)))
-            if len(mistakes) == wanted:
+            if len(mistakes) == limit:
                 break
     return table._replace(keypoints=keypoints, visibility=visibility), mistakes
 
@@ -86,13 +86,17 @@ def _choose(
     """The points of a picture that become wrong; none where there are no such."""
     from utility.labels.exchanges import exchanges_of
 
-    own = schema.indices(category)
+    columns = schema.indices(category)
     if kind in ('place', 'same_place'):
-        there = [k for k in own if present[k]]
+        present_columns = [k for k in columns if present[k]]
         number = 1 if kind == 'place' else 2
-        return list(rng.choice(there, number, replace=False)) if len(there) > number else []
+        return (
+            list(rng.choice(present_columns, number, replace=False))
+            if len(present_columns) > number
+            else []
+        )
     pairs = [
-        [own[a], own[b]]
+        [columns[a], columns[b]]
         for exchange in exchanges_of(category, schema)
         for a, b in exchange.pairs
         if exchange.kind == kind and len(exchange.pairs) == 1
@@ -121,56 +125,58 @@ class Counts(NamedTuple):
     """Of a kind of mistakes.
 
     Attributes:
-        made: How many there are.
+        num_mistakes: How many there are.
         suspected: How many of them have a wrong point in a suspicion.
-        found_out: How many of them have a suspicion of this kind and these points.
+        identified: How many of them have a suspicion of this kind and these points.
         suspicions: How many suspicions of this kind there are.
         right: How many of these concern a wrong point, of whatever kind.
     """
 
-    made: int
+    num_mistakes: int
     suspected: int
-    found_out: int
+    identified: int
     suspicions: int
     right: int
 
 
-def count_found(suspicions: Sequence, mistakes: Mapping[int, Mistake]) -> dict[str, Counts]:
+def count_detections(suspicions: Sequence, mistakes: Mapping[int, Mistake]) -> dict[str, Counts]:
     """Counts by kind, and of 'all', where the last of the attributes are over all suspicions."""
     hits, exact = set(), set()
     right = []
-    for one in suspicions:
-        mistake = mistakes.get(one.row, Mistake('', frozenset()))
-        right.append(not mistake.keypoints.isdisjoint(one.keypoints))
+    for suspicion in suspicions:
+        mistake = mistakes.get(suspicion.row, Mistake('', frozenset()))
+        right.append(not mistake.keypoints.isdisjoint(suspicion.keypoints))
         if right[-1]:
-            hits.add(one.row)
+            hits.add(suspicion.row)
         # Of two points in one place the audit names the one that it would move.
-        named = mistake.keypoints >= set(one.keypoints)
-        same = mistake.keypoints == set(one.keypoints) or mistake.kind == 'same_place'
-        if named and same and one.kind in (mistake.kind, 'prediction'):
-            exact.add(one.row)
+        named = mistake.keypoints >= set(suspicion.keypoints)
+        same_points = mistake.keypoints == set(suspicion.keypoints) or mistake.kind == 'same_place'
+        if named and same_points and suspicion.kind in (mistake.kind, 'prediction'):
+            exact.add(suspicion.row)
     kinds = {row: mistake.kind for row, mistake in mistakes.items()}
-    found = {}
+    counts = {}
     for kind in (*dict.fromkeys([*kinds.values(), *(s.kind for s in suspicions)]), 'all'):
         rows = {row for row, name in kinds.items() if kind in (name, 'all')}
-        of_kind = [ok for one, ok in zip(suspicions, right) if kind in (one.kind, 'all')]
-        found[kind] = Counts(
+        of_kind = [
+            ok for suspicion, ok in zip(suspicions, right) if kind in (suspicion.kind, 'all')
+        ]
+        counts[kind] = Counts(
             len(rows), len(rows & hits), len(rows & exact), len(of_kind), sum(of_kind)
         )
-    return found
+    return counts
 
 
-def format_counts(found: Mapping[str, Counts]) -> str:
+def format_counts(counts: Mapping[str, Counts]) -> str:
     """A table for people, in percent."""
 
     def percent(part: int, whole: int) -> str:
         return f'{100 * part / whole:.1f}' if whole else '-'
 
     rows = [['', 'made', 'suspected', 'found out', 'suspicions', 'precision']]
-    for kind, one in found.items():
-        shares = percent(one.suspected, one.made), percent(one.found_out, one.made)
-        precision = percent(one.right, one.suspicions)
-        rows.append([kind, one.made, *shares, one.suspicions, precision])
+    for kind, row in counts.items():
+        shares = percent(row.suspected, row.num_mistakes), percent(row.identified, row.num_mistakes)
+        precision = percent(row.right, row.suspicions)
+        rows.append([kind, row.num_mistakes, *shares, row.suspicions, precision])
     return text_table(rows)
 
 
@@ -182,9 +188,15 @@ def draw_garments(count: int, size: int, seed: int) -> tuple[KeypointTable, np.n
     garments = dataset.GarmentSet(seed, size, {dataset.TRAIN: count})
     rows = []
     for index in track(range(count), count, 'drawing garments'):
-        one = dataset.draw_sample(garments, dataset.TRAIN, index)
+        sample = dataset.draw_sample(garments, dataset.TRAIN, index)
         rows.append(
-            (one.image_id, one.category, one.keypoints, one.visibility, one.image.shape[:2])
+            (
+                sample.image_id,
+                sample.category,
+                sample.keypoints,
+                sample.visibility,
+                sample.image.shape[:2],
+            )
         )
     image_ids, categories, keypoints, visibility, sizes = zip(*rows)
     table = KeypointTable(
@@ -216,12 +228,12 @@ def main(positional: list[str]) -> None:
     predictions = {'none': None, 'simulated': simulate_predictions(table, schema, values.seed)}
     for name, predicted in predictions.items():
         start = time.monotonic()
-        found = label_audit.audit(wrong, sizes, schema, predicted)
+        suspicions = label_audit.audit(wrong, sizes, schema, predicted)
         seconds = time.monotonic() - start
         for evidence in EVIDENCES:
-            sure = [one for one in found if one.evidence >= evidence]
+            sure = [s for s in suspicions if s.evidence >= evidence]
             print(f'\npredictions {name}, evidence {evidence:g} and more, {seconds:.1f} s')
-            print(format_counts(count_found(sure, mistakes)))
+            print(format_counts(count_detections(sure, mistakes)))
 
 
 def _define_flags() -> None:

@@ -121,21 +121,23 @@ def climb(data_dir: str, run_dirs: Sequence[str], batch_size: int) -> list[dict[
     from utility.predict import predictor
 
     schema = runs.schema_of(run_dirs[0])
-    answers, _ = annotations_of(data_dir, schema)
-    answers = answers._replace(image_ids=answers.lines)  # one picture may lie in two splits
+    annotations, _ = annotations_of(data_dir, schema)
+    annotations = annotations._replace(
+        image_ids=annotations.lines
+    )  # one picture may lie in two splits
     rows = []
     for rung in rungs(len(run_dirs)):
         watch = Stopwatch(batch_size)
         options = predict_options(rung, batch_size)
-        found = predictor.predict_split(run_dirs[: rung.num_runs], data_dir, options, watch)
-        predicted = answers._replace(keypoints=found.keypoints)
-        distances = normalized_error.distances_to(answers, predicted, schema, 'error')[0]
+        predictions = predictor.predict_split(run_dirs[: rung.num_runs], data_dir, options, watch)
+        predicted = annotations._replace(keypoints=predictions.keypoints)
+        distances = normalized_error.distances_to(annotations, predicted, schema, 'error')[0]
         rows.append({'rung': rung, 'distances': distances, 'rate': watch.rate()})
         logging.info('%s: done', rung.name)
     return rows
 
 
-def cells(row: dict[str, Any], others: dict[str, dict[str, Any]]) -> tuple[str, ...]:
+def cells(row: dict[str, Any], rows_by_rung: dict[str, dict[str, Any]]) -> tuple[str, ...]:
     """A line of the table."""
     from utility.statistics import bootstrap
 
@@ -143,7 +145,7 @@ def cells(row: dict[str, Any], others: dict[str, dict[str, Any]]) -> tuple[str, 
     line = [row['rung'].name, f'{value:.3f}', f'[{low:.2f}, {high:.2f}]']
     against = row['rung'].against
     if against:
-        comparison = bootstrap.compare(row['distances'], others[against]['distances'])
+        comparison = bootstrap.compare(row['distances'], rows_by_rung[against]['distances'])
         line += [
             against, f'{100 * comparison.difference.value:+.3f}', f'{comparison.p_value:.4f}'
         ]  # fmt: skip

@@ -39,7 +39,7 @@ def _check_output(path: str | None) -> bool:
         return True
     if Path(path).is_dir():
         raise flags.ValidationError('is a directory')
-    folder = next(one for one in Path(path).absolute().parents if one.exists())
+    folder = next(parent for parent in Path(path).absolute().parents if parent.exists())
     if not (folder.is_dir() and os.access(folder, os.W_OK)):
         raise flags.ValidationError(f'{folder} is not a directory that files can be written to')
     return True
@@ -49,8 +49,8 @@ def command(words: str, names: Sequence[str], values: flags.FlagValues) -> str:
     """A command as one gives it: `words`, and those of the flags of these names that are not left
     at their defaults.
     """
-    given = [(name, values[name].value) for name in names if not values[name].using_default_value]
-    texts = [(name, ','.join(v) if isinstance(v, list) else v) for name, v in given]
+    changed = [(name, values[name].value) for name in names if not values[name].using_default_value]
+    texts = [(name, ','.join(v) if isinstance(v, list) else v) for name, v in changed]
     return ' '.join([words, *(f'--{name}={text}' for name, text in texts)])
 
 
@@ -77,12 +77,12 @@ class Ledger:
     def _read(self) -> dict[str, dict[str, Any]]:
         try:
             saved = json.loads(self._path.read_text())
-            rows, made_with = saved['rows'], saved['settings']
+            rows, settings = saved['rows'], saved['settings']
         except (ValueError, KeyError, TypeError) as error:
             raise UserError(f'--json={self._path}: is not a file of this command') from error
-        if made_with != self._settings:
+        if settings != self._settings:
             raise UserError(
-                f'--json={self._path}: was made with {made_with}, not with {self._settings}; '
+                f'--json={self._path}: was made with {settings}, not with {self._settings}; '
                 'give the same flags or another file'
             )
         return rows

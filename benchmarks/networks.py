@@ -89,12 +89,12 @@ def main(positional: list[str]) -> None:
     # More or fewer repetitions make a row more or less exact, not another one.
     meaning = {'batch_size': options.batch_size, 'image_size': options.image_size}
     book = ledger.Ledger(values.json, meaning)
-    wanted = [n for n in chosen if values.again or book.is_missing(n, experiments[n])]
-    for name, row in measure(wanted, options):
+    missing = [n for n in chosen if values.again or book.is_missing(n, experiments[n])]
+    for name, row in measure(missing, options):
         logging.info('%s: %s', name, row.get(ledger.FAILURE, 'measured'))
         book.add(name, experiments[name], row)
-    shown = [name for name in recipes.names() if name in book.rows]
-    ledger.publish(page({name: book.rows[name] for name in shown}, options), values.output)
+    measured = [name for name in recipes.names() if name in book.rows]
+    ledger.publish(page({name: book.rows[name] for name in measured}, options), values.output)
 
 
 def _experiment(name: str, options: Options) -> Experiment:
@@ -109,34 +109,38 @@ def measure(names: Sequence[str], options: Options) -> Iterator[tuple[str, dict[
         facts, members = {}, {}
         with contextlib.ExitStack() as stack:
             while waiting and len(members) < options.together and (not members or _is_roomy()):
-                made = {name: isolated.Remote(measurements, name, options) for name in waiting[:2]}
+                remotes = {
+                    name: isolated.Remote(measurements, name, options) for name in waiting[:2]
+                }
                 del waiting[:2]
-                for name, (fact, failure) in _facts(made).items():
-                    stack.callback(made[name].close)
+                for name, (fact, failure) in _facts(remotes).items():
+                    stack.callback(remotes[name].close)
                     if failure:
-                        made[name].close()
+                        remotes[name].close()
                         yield name, {ledger.FAILURE: failure}
                     else:
-                        facts[name], members[name] = fact, made[name]
-            taken, failures = interleaved.interleave(members, options.repeats, options.max_seconds)
+                        facts[name], members[name] = fact, remotes[name]
+            rows_by_name, failures = interleaved.interleave(
+                members, options.repeats, options.max_seconds
+            )
         for name in members:
             if name in failures:
                 yield name, {ledger.FAILURE: failures[name]}
             else:
-                yield name, {**facts[name], **_timings(facts[name], taken[name])}
+                yield name, {**facts[name], **_timings(facts[name], rows_by_name[name])}
 
 
 def _facts(members: dict[str, isolated.Remote]) -> dict[str, tuple[Any, str]]:
     """What each member tells first, and why it cannot; at the same time, as one core builds one."""
 
-    def first(member: isolated.Remote) -> tuple[Any, str]:
+    def first_answer(member: isolated.Remote) -> tuple[Any, str]:
         try:
             return next(member), ''
         except isolated.FailedError as error:
             return None, str(error)
 
     with futures.ThreadPoolExecutor(len(members)) as pool:
-        return dict(zip(members, pool.map(first, members.values())))
+        return dict(zip(members, pool.map(first_answer, members.values())))
 
 
 def _is_roomy() -> bool:
@@ -253,10 +257,10 @@ def _noise(experiment: Experiment, batch_size: int, num_keypoints: int):
         'visibility': np.ones(shape, np.int32),
         'normalizer': np.full(batch_size, float(min(size)), np.float32),
     }
-    return tf.nest.map_structure(held, (features, labels))
+    return tf.nest.map_structure(as_placeholder, (features, labels))
 
 
-def held(value):
+def as_placeholder(value):
     """A tensor of this value that TensorFlow does not compute with before the first step, as it
     does with a constant and the default of a placeholder.
     """
@@ -297,16 +301,16 @@ def cells(name: str, row: dict[str, Any], options: Options) -> list[str]:
     """A row of the table, of what was measured of a network."""
     if ledger.FAILURE in row:
         return [name, row[ledger.FAILURE], *[''] * (len(HEADER) - 2)]
-    train, infer, pictures = row[_TRAIN], row[_INFER], options.batch_size
+    train, infer, batch_size = row[_TRAIN], row[_INFER], options.batch_size
     sizes = [f'{height} x {width}' for height, width in (row['image_size'], row['heatmap_size'])]
     return [
         name, row['backbone'], row['head'], *sizes,
         f'{row["parameters"] / 1e6:.2f}',
-        f'{row["flops"][_INFER] / pictures / 1e9:.1f}',
+        f'{row["flops"][_INFER] / batch_size / 1e9:.1f}',
         interleaved.text(Summary(**train['seconds'])),
-        f'{pictures / train["seconds"]["median"]:.2f}',
+        f'{batch_size / train["seconds"]["median"]:.2f}',
         f'{train["share"]["median"]:.0%}',
-        interleaved.text(Summary(**infer['seconds']), 1000.0 / pictures),
+        interleaved.text(Summary(**infer['seconds']), 1000.0 / batch_size),
         f'{infer["share"]["median"]:.0%}',
         f'{row["memory"]:.1f}',
     ]  # fmt: skip

@@ -22,7 +22,7 @@ from benchmarks import isolated, ledger, recipes
 from config import Experiment, OptimizerConfig
 from utility.command_line import scripts
 
-NUM_PICTURES = 4
+NUM_IMAGES = 4
 # Sides of the pictures, px; the first that fits the strides of a network is taken.
 _SIZES = (64, 96, 128, 192, 256)
 _DTYPES = ('float32', 'bfloat16')
@@ -78,8 +78,8 @@ def main(positional: list[str]) -> None:
         if values.again or book.is_missing(name, experiment):
             book.add(name, experiment, overfit(name, options))
             logging.info(' '.join(_cells(name, book.rows[name])))
-    shown = [name for name in recipes.names() if name in book.rows]
-    rows = {name: book.rows[name] for name in shown}
+    measured = [name for name in recipes.names() if name in book.rows]
+    rows = {name: book.rows[name] for name in measured}
     ledger.publish(page(rows, options), values.output)
     if not all(has_learnt(row, options) for row in rows.values()):
         sys.exit(1)
@@ -144,17 +144,17 @@ def _smallest(experiment: Experiment, options: Options):
     import tensorflow as tf
 
     for size in _SIZES:
-        pictures = garments(size)
+        batch = garments(size)
         try:
             with tf.Graph().as_default() as graph:
-                return graph, size, _step(recipes.resized(experiment, size), pictures, options)
+                return graph, size, _step(recipes.resized(experiment, size), batch, options)
         except ValueError as error:
             if size == _SIZES[-1] or 'size=' not in str(error):
                 raise
     raise AssertionError
 
 
-def _step(experiment: Experiment, pictures: tuple, options: Options):
+def _step(experiment: Experiment, batch: tuple, options: Options):
     """The loss of the last output, and the operation that trains by the loss of all."""
     import tensorflow as tf
 
@@ -164,14 +164,16 @@ def _step(experiment: Experiment, pictures: tuple, options: Options):
 
     v1 = tf.compat.v1
     tf.random.set_seed(experiment.seed)
-    image_size, (images, labels) = experiment.network.image_size, pictures
+    image_size, (images, labels) = experiment.network.image_size, batch
     num_maps = labels['keypoints'].shape[1] * losses.maps_per_point(experiment.loss)
     network = build_network(experiment.network, num_maps, options.dtype)
     # Not a constant, with which TensorFlow would compute before the first step.
     outputs = network(v1.placeholder_with_default(images, images.shape), True)
-    total, each = losses.heatmap_loss(outputs, labels, experiment.loss, image_size)
+    total, losses_by_output = losses.heatmap_loss(outputs, labels, experiment.loss, image_size)
     adam, rate = OptimizerConfig(name='adam', weight_decay=0.0), tf.constant(options.learning_rate)
-    return each[-1], training_step.training_step(total, rate, network.trainable_variables, adam)
+    return losses_by_output[-1], training_step.training_step(
+        total, rate, network.trainable_variables, adam
+    )
 
 
 def garments(size: int):
@@ -188,7 +190,7 @@ def garments(size: int):
     from preprocessing import geometry
 
     garment_set = dataset.GarmentSet(seed=0, size=2 * size, counts={})
-    samples = [dataset.draw_sample(garment_set, dataset.TRAIN, n) for n in range(NUM_PICTURES)]
+    samples = [dataset.draw_sample(garment_set, dataset.TRAIN, n) for n in range(NUM_IMAGES)]
     images, keypoints = [], []
     for sample in samples:
         to_square = geometry.letterbox(sample.image.shape[:2], (size, size))

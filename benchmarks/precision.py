@@ -20,7 +20,7 @@ from utility.statistics.medians import summarise
 
 _HEADER = ('network', 'way', 'training step, s', 'ratio', 'inference, ms/picture', 'ratio')
 _FLOAT32 = 'float32'
-_TOLD = ('scripts', 'ways', 'image_size', 'batch_size')  # flags
+_COMMAND_FLAGS = ('scripts', 'ways', 'image_size', 'batch_size')  # flags
 _ABOUT = """Made by `{command}`: {size} px, batches of {batch_size}.
 {machine}.
 
@@ -93,9 +93,9 @@ def measure(name: str, values) -> tuple[dict[str, dict[str, Any]], str]:
             except isolated.FailedError as error:
                 rows[title] = {ledger.FAILURE: str(error)}
             logging.info('%s, %s: ready', name, title)
-        taken, failures = interleaved.interleave(members, values.repeats, values.max_seconds)
+        rows_by_name, failures = interleaved.interleave(members, values.repeats, values.max_seconds)
     rows.update({title: {ledger.FAILURE: words} for title, words in failures.items()})
-    for title, rounds in taken.items():
+    for title, rounds in rows_by_name.items():
         rows[title] = {
             mode: summarise([runs[mode].seconds for runs in rounds]) for mode in ('train', 'infer')
         }
@@ -132,7 +132,7 @@ def main(positional: list[str]) -> None:
             for title, row in rows.items()
         ]
     about = _ABOUT.format(
-        command=ledger.command('python -m benchmarks.precision', _TOLD, values),
+        command=ledger.command('python -m benchmarks.precision', _COMMAND_FLAGS, values),
         size=values.image_size,
         batch_size=values.batch_size,
         repeats=values.repeats,

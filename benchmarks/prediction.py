@@ -26,9 +26,9 @@ from utility.command_line import scripts
 from utility.statistics.medians import summarise
 
 NAME = 'Prediction'
-NUM_PICTURES = 50_000  # for the memory; about as many as a test set of the contest has
+NUM_IMAGES = 50_000  # for the memory; about as many as a test set of the contest has
 _RECIPE, _SIZE = 'resnet50_cpn', 256
-_PICTURE_SIZE = 512  # px, as in the contest
+_IMAGE_SIZE = 512  # px, as in the contest
 _BATCH_SIZE = 8
 _TIMED = 2 * _BATCH_SIZE  # pictures a measurement; the first batch is not timed
 _TIMED_SEED = 10
@@ -41,7 +41,7 @@ TINY = {
     'network.image_size': '32,32',
     'network.heatmap_size': '8,8',
 }
-_TINY_PICTURE_SIZE = 48  # px
+_TINY_IMAGE_SIZE = 48  # px
 _SHARES = (0.1, 0.25, 0.5, 0.75, 1.0)  # of the pictures, after which the memory is looked at
 
 
@@ -66,15 +66,15 @@ WAYS = {
 
 def measure(repeats: int) -> list[Table]:
     """All measurements, as tables."""
-    return [compare(repeats), norms_table(), remember(NUM_PICTURES)]
+    return [compare(repeats), norms_table(), remember(NUM_IMAGES)]
 
 
 # Speed.
 
 
-def write_inputs(folder: str, num_images: int, picture_size: int, experiment) -> None:
+def write_inputs(folder: str, num_images: int, image_size: int, experiment) -> None:
     """Writes FOLDER/records and FOLDER/run."""
-    synthetic_runs.write_split(os.path.join(folder, 'records'), num_images, picture_size)
+    synthetic_runs.write_split(os.path.join(folder, 'records'), num_images, image_size)
     synthetic_runs.write_run(os.path.join(folder, 'run'), experiment)
 
 
@@ -98,8 +98,8 @@ def ours(folder: str, way: Way, batch_size: int) -> Iterator[dict[str, float]]:
         watch, start = Stopwatch(batch_size), time.perf_counter()
         with contextlib.redirect_stderr(io.StringIO()):  # the lines of progress
             predictor.predict_split([run_dir], split_dir, options, watch)
-        seconds, picture = time.perf_counter() - start, 1 / watch.rate()
-        yield {'picture': picture, 'start': seconds - count * picture}
+        seconds, image_seconds = time.perf_counter() - start, 1 / watch.rate()
+        yield {'picture': image_seconds, 'start': seconds - count * image_seconds}
 
 
 def seed(folder: str, way: Way) -> Iterator[dict[str, float]]:
@@ -136,7 +136,7 @@ def compare(repeats: int) -> Table:
     """Pictures per second of each of WAYS, ours and the other, in turn; and of the network."""
     experiment = recipes.resized(recipes.load(_RECIPE), _SIZE)
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
-        isolated.call(write_inputs, folder, _BATCH_SIZE + _TIMED, _PICTURE_SIZE, experiment)
+        isolated.call(write_inputs, folder, _BATCH_SIZE + _TIMED, _IMAGE_SIZE, experiment)
         members = {(_ALONE, ''): isolated.Remote(alone, _SIZE, _BATCH_SIZE)}
         for name, way in WAYS.items():
             members[name, 'ours'] = isolated.Remote(ours, folder, way, _BATCH_SIZE)
@@ -144,21 +144,24 @@ def compare(repeats: int) -> Table:
         for member in members.values():
             stack.callback(member.close)
             next(member)
-        taken, failures = interleaved.interleave(members, repeats, _MAX_SECONDS)
+        rows_by_name, failures = interleaved.interleave(members, repeats, _MAX_SECONDS)
     for name, reason in failures.items():
         raise isolated.FailedError(f'{" ".join(name)}: {reason}')
-    pairs = {name: (taken[name, 'ours'], taken[name, 'seed']) for name in WAYS}
-    return speed_table(pairs, taken[_ALONE, ''])
+    pairs = {name: (rows_by_name[name, 'ours'], rows_by_name[name, 'seed']) for name in WAYS}
+    return speed_table(pairs, rows_by_name[_ALONE, ''])
 
 
 def speed_table(pairs: dict[str, tuple[list, list]], limit: list[dict[str, float]]) -> Table:
     """The table of what `compare` measured: way -> ours, seed's, and the network, by rounds."""
-    bound = summarise([1 / one['picture'] for one in limit])
+    bound = summarise([1 / row['picture'] for row in limit])
     rows, numbers = [], {_ALONE: bound}
-    for name, (mine, theirs) in pairs.items():
-        rates = [summarise([1 / one['picture'] for one in measured]) for measured in (mine, theirs)]
-        ratio = summarise([s['picture'] / o['picture'] for o, s in zip(mine, theirs)])
-        start = statistics.median(one['start'] for one in mine)
+    for name, (project_rows, seed_rows) in pairs.items():
+        rates = [
+            summarise([1 / row['picture'] for row in measured])
+            for measured in (project_rows, seed_rows)
+        ]
+        ratio = summarise([s['picture'] / o['picture'] for o, s in zip(project_rows, seed_rows)])
+        start = statistics.median(row['start'] for row in project_rows)
         share = rates[0].median * WAYS[name].looks / bound.median
         texts = [interleaved.text(value) for value in (*rates, ratio)]
         rows.append((name, *texts, f'{share:.0%}', f'{start:.1f}'))
@@ -171,7 +174,7 @@ def speed_table(pairs: dict[str, tuple[list, list]], limit: list[dict[str, float
 
 
 _NOTES = (
-    f'Pictures of {_PICTURE_SIZE} px, from records to points, in float32; the same network and '
+    f'Pictures of {_IMAGE_SIZE} px, from records to points, in float32; the same network and '
     'weights for both.',
     "The seed's way (benchmarks/seed_prediction.py): one picture at a time, maps decoded one after "
     'the other, the network twice in the graph for two passes.',
@@ -190,10 +193,10 @@ def norms_table() -> Table:
     """Of some recipes, how many batch norms the graph that runs still has."""
     rows = []
     for name in _RECIPES_OF_NORMS:
-        total, left = isolated.call(count_norms, name)
-        groups = collections.Counter(path.split('/')[0] for path in left)
+        total, unfolded = isolated.call(count_norms, name)
+        groups = collections.Counter(path.split('/')[0] for path in unfolded)
         where = ', '.join(f'{count} in the {group}' for group, count in groups.items())
-        rows.append((name, f'{total}', f'{total - len(left)}', f'{len(left)}', where))
+        rows.append((name, f'{total}', f'{total - len(unfolded)}', f'{len(unfolded)}', where))
     header = ('network', 'batch norms', 'folded', 'left', 'where')
     return Table('Batch norm folded for inference', header, rows, _NORMS_NOTES)
 
@@ -228,9 +231,9 @@ def remember(num_images: int) -> Table:
     settings = [f'{key}={value}' for key, value in TINY.items()]
     experiment = recipes.load('resnet18_dhn').override(*settings)
     with tempfile.TemporaryDirectory() as folder:
-        isolated.call(write_inputs, folder, num_images, _TINY_PICTURE_SIZE, experiment)
-        found = isolated.call(watch_memory, folder, num_images)
-    return memory_table(found, num_images)
+        isolated.call(write_inputs, folder, num_images, _TINY_IMAGE_SIZE, experiment)
+        costs = isolated.call(watch_memory, folder, num_images)
+    return memory_table(costs, num_images)
 
 
 def watch_memory(folder: str, num_images: int) -> dict[str, Any]:
@@ -260,8 +263,8 @@ def watch_memory(folder: str, num_images: int) -> dict[str, Any]:
     with contextlib.redirect_stderr(io.StringIO()):
         predicted = predictor.predict_split([run_dir], split_dir, options, look)
     seconds = time.perf_counter() - start
-    answers, _ = annotations_of(split_dir, SCHEMA)
-    normalized_error.score(predicted.table(), answers, SCHEMA)
+    annotations, _ = annotations_of(split_dir, SCHEMA)
+    normalized_error.score(predicted.table(), annotations, SCHEMA)
     middle = len(_SHARES)
     return {
         'passes': [sizes[:middle], sizes[middle:]],
@@ -270,23 +273,23 @@ def watch_memory(folder: str, num_images: int) -> dict[str, Any]:
     }
 
 
-def memory_table(found: dict[str, Any], num_images: int) -> Table:
+def memory_table(costs: dict[str, Any], num_images: int) -> Table:
     """The table of what `watch_memory` found."""
     header = ('memory after', *(f'{share * num_images:,.0f}' for share in _SHARES), 'growth')
     rows = []
-    for number, sizes in enumerate(found['passes'], 1):
+    for number, sizes in enumerate(costs['passes'], 1):
         growth = sizes[-1] - sizes[0]
         cells = (f'{size:.0f}' for size in sizes)
         rows.append((f'pass {number}, MB', *cells, f'{growth:+.0f}', *_FLAT.cells(growth)))
-    rate = num_images / found['seconds']
+    rate = num_images / costs['seconds']
     notes = (
-        f'{num_images:,} pictures of {_TINY_PICTURE_SIZE} px and a network of 32 px, flip and '
+        f'{num_images:,} pictures of {_TINY_IMAGE_SIZE} px and a network of 32 px, flip and '
         f'two passes: {rate:.0f} pictures/s.',
         'What grows are the results: 24 points of two coordinates, a score and a visibility each, '
         f'{num_images * 24 * 16 / 2**20:.0f} MB, and the names of the pictures.',
-        f'After scoring them, with the answers: {found["scored"]:.0f} MB.',
+        f'After scoring them, with the answers: {costs["scored"]:.0f} MB.',
     )
-    return Table('Memory', (*header, TARGET, MET), rows, notes, found)
+    return Table('Memory', (*header, TARGET, MET), rows, notes, costs)
 
 
 def main(positional: list[str]) -> None:
@@ -298,5 +301,5 @@ def main(positional: list[str]) -> None:
 
 
 if __name__ == '__main__':
-    flags.DEFINE_integer('pictures', NUM_PICTURES, 'How many are predicted.', lower_bound=64)
+    flags.DEFINE_integer('pictures', NUM_IMAGES, 'How many are predicted.', lower_bound=64)
     scripts.run(main, __doc__)

@@ -32,15 +32,15 @@ def save(path: str, values: dict[str, Any]) -> None:
     write_bytes(path, json.dumps(values, indent=1).encode())
 
 
-def run(words: Sequence[str], what: str) -> float:
+def run(words: Sequence[str], task: str) -> float:
     """Runs a Python script of the project, `words` its name and its flags; seconds that it took.
 
     Raises:
-        RunError: It failed; `what` was done.
+        RunError: It failed; `task` was to be done.
     """
     start = time.time()
     if subprocess.run([sys.executable, *words], check=False).returncode:
-        raise scripts.RunError(f'{what} failed; see above')
+        raise scripts.RunError(f'{task} failed; see above')
     return time.time() - start
 
 
@@ -87,11 +87,13 @@ def distances(run_dir: str, split_dir: str, flip_test: bool):
     from utility.predict.views_to_points import PredictOptions
 
     schema = runs.schema_of(run_dir)
-    truth, _ = annotations_of(split_dir, schema)
-    truth = truth._replace(image_ids=truth.lines)  # one picture may lie in two splits
-    found = predictor.predict_split([run_dir], split_dir, PredictOptions(flip_test=flip_test))
+    annotations, _ = annotations_of(split_dir, schema)
+    annotations = annotations._replace(
+        image_ids=annotations.lines
+    )  # one picture may lie in two splits
+    predictions = predictor.predict_split([run_dir], split_dir, PredictOptions(flip_test=flip_test))
     return normalized_error.distances_to(
-        truth, truth._replace(keypoints=found.keypoints), schema, 'error'
+        annotations, annotations._replace(keypoints=predictions.keypoints), schema, 'error'
     )[0]
 
 

@@ -86,13 +86,13 @@ def select(scripts: Sequence[str]) -> list[str]:
     Raises:
         UserError: There is no such script.
     """
-    known = names()
+    recipe_names = names()
     chosen = [script.strip()[:-3] if script.endswith('.py') else script for script in scripts]
     chosen = [name[len(_PREFIX) :] if name.startswith(_PREFIX) else name for name in chosen]
     for name in chosen:
-        if name not in known:
-            raise config.unknown('recipe', name, name, known)
-    return chosen or known
+        if name not in recipe_names:
+            raise config.unknown('recipe', name, name, recipe_names)
+    return chosen or recipe_names
 
 
 def load(name: str) -> Experiment:

@@ -119,8 +119,8 @@ def surroundings() -> dict[str, str]:
 def _revision() -> str:
     """The commit of this tree, with '-dirty' after it where files differ from it."""
     command = ['git', 'describe', '--always', '--dirty', '--abbrev=7', '--exclude=*']
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    return done.stdout.strip() or 'unknown'
+    process = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    return process.stdout.strip() or 'unknown'
 
 
 def page(command: str, where: Mapping[str, str], results: Mapping[str, Result]) -> str:
@@ -134,8 +134,10 @@ def page(command: str, where: Mapping[str, str], results: Mapping[str, Result]) 
         ' turn, round by round, so that a slow minute slows all of it alike.\n',
         f'{targets_in_words(results)}\n',
     ]
-    said = [table.in_short for one in results.values() for table in one.tables if table.in_short]
-    lines += [f'**In short.** {" ".join(said)}\n'] if said else []
+    summaries = [
+        table.in_short for result in results.values() for table in result.tables if table.in_short
+    ]
+    lines += [f'**In short.** {" ".join(summaries)}\n'] if summaries else []
     for result in results.values():
         lines.append(f'## {result.title}\n')
         if result.failure:
@@ -178,7 +180,7 @@ def publish(command: str, results: Mapping[str, Result], output: str | None) -> 
     where = surroundings()
     text = page(command, where, results)
     parts = {
-        name: {**result._asdict(), 'tables': [dataclasses.asdict(one) for one in result.tables]}
+        name: {**result._asdict(), 'tables': [dataclasses.asdict(table) for table in result.tables]}
         for name, result in results.items()
     }
     numbers = json.dumps({'command': command, **where, 'parts': parts}, indent=1)  # before writing

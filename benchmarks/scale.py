@@ -92,35 +92,35 @@ def _median(runs: Sequence[Cost]) -> Cost:
 
 def measure(repeats: int) -> list[Table]:
     """Measures one size after the other."""
-    taken: dict[str, list[Cost]] = {}
+    costs_by_name: dict[str, list[Cost]] = {}
     for size in SIZES:
         with tempfile.TemporaryDirectory() as folder:
             paths = Paths(*(f'{folder}/{name}' for name in Paths._fields))
             isolated.call(write, paths, size)
             for name, cost in costs(paths, size, min(repeats, _MOST_REPEATS)):
                 logging.info('%d pictures, %s: %.1f s', size, name, cost.seconds)
-                taken.setdefault(name, []).append(cost)
-    return tables(taken)
+                costs_by_name.setdefault(name, []).append(cost)
+    return tables(costs_by_name)
 
 
-def tables(taken: dict[str, list[Cost]]) -> list[Table]:
+def tables(costs_by_name: dict[str, list[Cost]]) -> list[Table]:
     """Seconds and memory of each part, by SIZES."""
     sizes = [f'{size:,}' for size in SIZES]
     times, memories = [], []
-    for name, row in taken.items():
+    for name, row in costs_by_name.items():
         seconds, memory = [cost.seconds for cost in row], [cost.memory for cost in row]
-        power, held = exponent(seconds), kilobytes_each(memory)
+        power, growth = exponent(seconds), kilobytes_per_image(memory)
         rate = (SIZES[-1] - SIZES[-2]) / max(1e-9, seconds[-1] - seconds[-2])
-        cells = [*(f'{one:.1f}' for one in seconds), f'{rate:,.0f}', f'{power:.2f}']
+        cells = [*(f'{value:.1f}' for value in seconds), f'{rate:,.0f}', f'{power:.2f}']
         times.append([name, *cells, *_EXPONENT.cells(power)])
-        cells = [*(f'{one:.2f}' for one in memory), f'{held:.1f}']
-        memories.append([name, *cells, *_MEMORY.cells(held)])
+        cells = [*(f'{value:.2f}' for value in memory), f'{growth:.1f}']
+        memories.append([name, *cells, *_MEMORY.cells(growth)])
     numbers = {
         name: {'pictures': SIZES, 'costs': [cost._replace(out='')._asdict() for cost in row]}
-        for name, row in taken.items()
+        for name, row in costs_by_name.items()
     }
     rate, power = 'pictures/s, of the last 40,000', 'exponent'
-    most = max(kilobytes_each([cost.memory for cost in row]) for row in taken.values())
+    most = max(kilobytes_per_image([cost.memory for cost in row]) for row in costs_by_name.values())
     in_short = (
         f'From {SIZES[-2]:,} to {SIZES[-1]:,} pictures no part needs more than {most:.0f} kB of '
         'memory for each further one.'
@@ -143,11 +143,11 @@ def exponent(seconds: list[float]) -> float:
 
     What starting takes, the time for the fewest pictures, is taken off.
     """
-    before, after = (max(1e-3, one - seconds[0]) for one in seconds[-2:])
+    before, after = (max(1e-3, value - seconds[0]) for value in seconds[-2:])
     return math.log(after / before) / math.log(SIZES[-1] / SIZES[-2])
 
 
-def kilobytes_each(memory: list[float]) -> float:
+def kilobytes_per_image(memory: list[float]) -> float:
     """By how much memory grows for each picture between the last two of SIZES, from GiB."""
     return (memory[-1] - memory[-2]) * 2**30 / 1e3 / (SIZES[-1] - SIZES[-2])
 

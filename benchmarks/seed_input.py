@@ -21,10 +21,10 @@ _SIGMA = 1.0  # cells
 
 def _distorted(image: tf.Tensor) -> tf.Tensor:
     """Colours of a picture in [0, 1], changed in one of four orders."""
-    brightness = lambda one: tf.image.random_brightness(one, 32 / 255)  # noqa: E731
-    saturation = lambda one: tf.image.random_saturation(one, 0.5, 1.5)  # noqa: E731
-    contrast = lambda one: tf.image.random_contrast(one, 0.5, 1.5)  # noqa: E731
-    hue = lambda one: tf.image.random_hue(one, 0.2)  # noqa: E731
+    brightness = lambda image: tf.image.random_brightness(image, 32 / 255)  # noqa: E731
+    saturation = lambda image: tf.image.random_saturation(image, 0.5, 1.5)  # noqa: E731
+    contrast = lambda image: tf.image.random_contrast(image, 0.5, 1.5)  # noqa: E731
+    hue = lambda image: tf.image.random_hue(image, 0.2)  # noqa: E731
     orders = [
         (brightness, saturation, hue, contrast),
         (saturation, brightness, contrast, hue),

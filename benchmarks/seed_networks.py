@@ -198,9 +198,9 @@ def loss(outputs: Sequence, drawn, visibility):
     """
     counts = tf.cast(visibility > 0, tf.float32)[:, :, tf.newaxis, tf.newaxis]
     drawn *= _TARGET_SCALE
-    wanted = [*(_blurred(drawn, sigma) for sigma in _BLURS), drawn]
+    blurred_targets = [*(_blurred(drawn, sigma) for sigma in _BLURS), drawn]
     total = 0.0
-    for number, (output, target) in enumerate(zip(outputs, wanted)):
+    for number, (output, target) in enumerate(zip(outputs, blurred_targets)):
         squares = tf.math.squared_difference(output * counts, target * counts)
         if number < len(outputs) - 1:
             total += 0.5 * tf.reduce_mean(squares)

@@ -40,14 +40,14 @@ def predictions(
     with tf.Graph().as_default(), v1.Session() as session:
         files = records.record_files(records.split_patterns(split_dir, 'all'))
         dataset = records.decoded(tf.data.TFRecordDataset(files).repeat(), schema)
-        decode = tf.autograph.experimental.do_not_convert(_with_picture)
+        decode = tf.autograph.experimental.do_not_convert(_with_image)
         dataset = dataset.map(decode, tf.data.AUTOTUNE).prefetch(64)
         example = v1.data.make_one_shot_iterator(dataset).get_next()
         network = build_network(experiment.network, schema.num_keypoints)
         permutation = schema.flip_permutation if flip_test else None
 
-        def look(picture):
-            return _points(network, picture, experiment.network.image_size, permutation)
+        def look(image):
+            return _points(network, image, experiment.network.image_size, permutation)
 
         points = look(example['image'])
         if passes == 2:
@@ -82,20 +82,20 @@ def seconds_per_image(
         yield (time.perf_counter() - start) / count
 
 
-def _with_picture(example):
+def _with_image(example):
     return {**example, 'image': tf.io.decode_jpeg(example['encoded'], channels=3)}
 
 
-def _points(network, picture: tf.Tensor, size, permutation) -> tf.Tensor:
+def _points(network, image: tf.Tensor, size, permutation) -> tf.Tensor:
     """[K, 2] px of a picture [H, W, 3]; `permutation`: of the flip test, or None."""
-    resized = v1.image.resize_bilinear(picture[tf.newaxis], size)
+    resized = v1.image.resize_bilinear(image[tf.newaxis], size)
     looks = [resized] if permutation is None else [resized, resized[:, :, ::-1]]
     maps = tf.transpose(network(tf.concat(looks, axis=0), False)[-1], [0, 3, 1, 2])
-    frame = tf.cast(tf.shape(picture)[:2], tf.float32)
+    frame = tf.cast(tf.shape(image)[:2], tf.float32)
     points = _decoded(maps[0], frame)
     if permutation is None:
         return points
-    mirrored = tf.map_fn(lambda one: one[:, ::-1], tf.gather(maps[1], list(permutation)))
+    mirrored = tf.map_fn(lambda rows: rows[:, ::-1], tf.gather(maps[1], list(permutation)))
     return points + _short_step(points, _decoded(mirrored, frame))
 
 
@@ -106,12 +106,12 @@ def _decoded(maps: tf.Tensor, frame: tf.Tensor) -> tf.Tensor:
     def cell(index):
         return tf.cast(tf.stack([index % width, index // width]), tf.float32)
 
-    def decode(one):
-        values = tf.reshape(one, [-1])
-        first = tf.argmax(values, output_type=tf.int32)
-        others = values * (1.0 - tf.one_hot(first, height * width))
-        second = tf.argmax(others, output_type=tf.int32)
-        return cell(first) + _short_step(cell(first), cell(second))
+    def decode(heatmap):
+        values = tf.reshape(heatmap, [-1])
+        peak = tf.argmax(values, output_type=tf.int32)
+        below_peak = values * (1.0 - tf.one_hot(peak, height * width))
+        second_peak = tf.argmax(below_peak, output_type=tf.int32)
+        return cell(peak) + _short_step(cell(peak), cell(second_peak))
 
     cells = tf.constant([width, height], tf.float32)
     return tf.map_fn(decode, maps) * tf.reverse(frame, [0]) / cells
@@ -123,11 +123,11 @@ def _short_step(start: tf.Tensor, end: tf.Tensor) -> tf.Tensor:
     return _STEP * tf.math.divide_no_nan(way, tf.norm(way, axis=-1, keepdims=True))
 
 
-def _second_look(look, picture: tf.Tensor, points: tf.Tensor) -> tf.Tensor:
+def _second_look(look, image: tf.Tensor, points: tf.Tensor) -> tf.Tensor:
     """The points of the box around those of a first look, in px of the whole picture."""
-    last = tf.cast(tf.reverse(tf.shape(picture)[:2], [0]) - 1, tf.float32)
+    last_pixel = tf.cast(tf.reverse(tf.shape(image)[:2], [0]) - 1, tf.float32)
     low = tf.maximum(tf.floor(tf.reduce_min(points, axis=0)) - _MARGIN, 0.0)
-    high = tf.minimum(tf.floor(tf.reduce_max(points, axis=0)) + _MARGIN, last)
+    high = tf.minimum(tf.floor(tf.reduce_max(points, axis=0)) + _MARGIN, last_pixel)
     (left, top), (right, bottom) = (tf.unstack(tf.cast(end, tf.int32)) for end in (low, high))
-    crop = picture[top:bottom, left:right]
+    crop = image[top:bottom, left:right]
     return look(crop) + low

@@ -19,19 +19,19 @@ _SHAPES = {  # of a garment 1 wide, in the order of the schema; of others it doe
 }
 
 
-def answers(seed: int, count: int, categories: Sequence[str] = CATEGORIES) -> KeypointTable:
+def annotations(seed: int, count: int, categories: Sequence[str] = CATEGORIES) -> KeypointTable:
     """Annotations of as many garments of each category; one in ten points is occluded."""
     generator = np.random.default_rng(seed)
     categories = np.array(categories)[np.arange(count) % len(categories)]
-    own = category_points(categories, SCHEMA)
+    in_category = category_points(categories, SCHEMA)
     points = np.full([count, SCHEMA.num_keypoints, 2], -0.5)
     for row, category in enumerate(categories):
         width, place = generator.uniform(50, 110), generator.uniform((150, 30), (350, 120))
-        shape = _shape(category) + generator.normal(0, 0.05, [own[row].sum(), 2])
-        points[row, own[row]] = place + width * shape
-    visibility = np.where(generator.random(own.shape) < 0.1, 0, 1)
+        shape = _shape(category) + generator.normal(0, 0.05, [in_category[row].sum(), 2])
+        points[row, in_category[row]] = place + width * shape
+    visibility = np.where(generator.random(in_category.shape) < 0.1, 0, 1)
     ids = np.array([f'Images/{name}/{row}.jpg' for row, name in enumerate(categories)], object)
-    visibility = np.where(own, visibility, -1)
+    visibility = np.where(in_category, visibility, -1)
     return KeypointTable(ids, categories, np.floor(points) + 0.5, visibility, np.arange(count) + 2)
 
 
@@ -67,26 +67,26 @@ def model(
         offset: By which it is always wrong, px.
     """
     generator = np.random.default_rng(seed)
-    own = table.visibility >= 0
+    in_category = table.visibility >= 0
     points = table.keypoints + offset + generator.normal(0, noise, table.keypoints.shape)
-    is_lost = generator.random(own.shape) < lost
+    is_lost = generator.random(in_category.shape) < lost
     anywhere = generator.uniform(0, SIZE, points.shape)
     points = np.clip(np.where(is_lost[..., np.newaxis], anywhere, points), 0, SIZE - 1)
-    there = own & (generator.random(own.shape) >= absent)
-    points = np.where(there[..., np.newaxis], np.floor(points) + 0.5, -0.5)
-    visibility = np.where(there, 1, -1)
+    present = in_category & (generator.random(in_category.shape) >= absent)
+    points = np.where(present[..., np.newaxis], np.floor(points) + 0.5, -0.5)
+    visibility = np.where(present, 1, -1)
     return table._replace(keypoints=points.astype(np.float32), visibility=visibility)
 
 
 def predictions(table: KeypointTable, *models: KeypointTable) -> Predictions:
     """What models say of the pictures of a table, named A, B and so on."""
-    own = table.visibility >= 0
+    in_category = table.visibility >= 0
     return Predictions(
         tuple('ABCDEFGHIJKLMNOP'[: len(models)]),
         table.categories,
         np.stack([m.keypoints.astype(np.float64) for m in models]),
-        np.stack([own & (m.visibility >= 0) for m in models]),
-        own,
+        np.stack([in_category & (m.visibility >= 0) for m in models]),
+        in_category,
     )
 
 

@@ -15,15 +15,15 @@ from utility.statistics.medians import Summary, summarise
 
 NAME = 'Start-up'
 _NETWORKS = ('resnet18_dhn', 'resnet50_cpn')
-_OTHERS = ('convert_*.py', 'ensemble_*.py', 'eval_*.py', 'demos/draw_*.py')
+_SCRIPT_PATTERNS = ('convert_*.py', 'ensemble_*.py', 'eval_*.py', 'demos/draw_*.py')
 _TRAIN = 'the slowest of the train scripts'
 _HELP_TARGET = Target(at_most=0.5, unit='s')
-_NUM_PICTURES = 100
+_NUM_IMAGES = 100
 _SIDE = 512  # px
 _BATCH = 'data.batch_size=2'  # that steps are short beside what comes before them
 _MAX_SECONDS = 20.0  # on each way to start
 _WHOLE = 'from the command to the end of the first step'
-_REST = 'all else: hooks, summaries, the first checkpoint'
+_REMAINDER = 'all else: hooks, summaries, the first checkpoint'
 # Those that come before the first step has ended, and those that come later.
 _BEFORE = (
     'importing TensorFlow', 'importing the project', 'looking through the records', 'graph',
@@ -83,7 +83,7 @@ def first_step(name: str, data_dir: str) -> float:
 def measure(repeats: int) -> list[Table]:
     """Times `--help` of every script, and the starts of trainings."""
     with tempfile.TemporaryDirectory() as folder:
-        isolated.call(synthetic_data.write, folder, _NUM_PICTURES, _SIDE)
+        isolated.call(synthetic_data.write, folder, _NUM_IMAGES, _SIDE)
         records = f'{folder}/tfrecords'
         flags = (f'--data_dir={folder}', f'--records_dir={records}', '--val_fraction=0.2')
         commands.run('convert_tfrecords.py', *flags)
@@ -91,20 +91,24 @@ def measure(repeats: int) -> list[Table]:
 
 
 def _help(repeats: int) -> Table:
-    others = [str(p.relative_to(recipes.ROOT)) for one in _OTHERS for p in recipes.ROOT.glob(one)]
-    scripts = [*sorted(others), *(f'train_{name}.py' for name in recipes.scripts())]
-    actions = {name: functools.partial(commands.run, name, '--help') for name in scripts}
-    taken = interleaved.rounds(actions, repeats, _MAX_SECONDS)
-    summaries = {name: commands.seconds_of(costs) for name, costs in taken.items()}
-    shown = {name: summaries[name] for name in sorted(others)}
-    train = [summaries[name] for name in summaries if name not in shown]
-    shown[_TRAIN] = max(train, key=lambda one: one.median)
-    rows = [
-        (name, f'{one.median:.3f} ± {one.spread:.3f}', *_HELP_TARGET.cells(one.median))
-        for name, one in shown.items()
+    other_scripts = [
+        str(p.relative_to(recipes.ROOT))
+        for pattern in _SCRIPT_PATTERNS
+        for p in recipes.ROOT.glob(pattern)
     ]
-    numbers = {name: one._asdict() for name, one in summaries.items()}
-    slowest = max(one.median for one in summaries.values())
+    scripts = [*sorted(other_scripts), *(f'train_{name}.py' for name in recipes.scripts())]
+    actions = {name: functools.partial(commands.run, name, '--help') for name in scripts}
+    costs_by_name = interleaved.rounds(actions, repeats, _MAX_SECONDS)
+    summaries = {name: commands.seconds_of(costs) for name, costs in costs_by_name.items()}
+    listed = {name: summaries[name] for name in sorted(other_scripts)}
+    train = [summaries[name] for name in summaries if name not in listed]
+    listed[_TRAIN] = max(train, key=lambda summary: summary.median)
+    rows = [
+        (name, f'{summary.median:.3f} ± {summary.spread:.3f}', *_HELP_TARGET.cells(summary.median))
+        for name, summary in listed.items()
+    ]
+    numbers = {name: summary._asdict() for name, summary in summaries.items()}
+    slowest = max(summary.median for summary in summaries.values())
     in_short = f'`--help` answers within {slowest:.2f} s.'
     return Table('`--help`', ('command', 's', TARGET, MET), rows, (), numbers, in_short)
 
@@ -114,18 +118,20 @@ def _first_steps(data_dir: str, repeats: int) -> Table:
     for name in _NETWORKS:
         actions[name, _WHOLE] = functools.partial(first_step, name, data_dir)
         actions[name, ''] = functools.partial(_phases_once, name, data_dir)
-    taken = interleaved.rounds(actions, repeats, _MAX_SECONDS)
-    columns = {name: _column(taken[name, _WHOLE], taken[name, '']) for name in _NETWORKS}
+    costs_by_name = interleaved.rounds(actions, repeats, _MAX_SECONDS)
+    columns = {
+        name: _column(costs_by_name[name, _WHOLE], costs_by_name[name, '']) for name in _NETWORKS
+    }
     rows = [
         (phase, *(interleaved.text(columns[name][phase]) for name in _NETWORKS))
-        for phase in (*_BEFORE, _REST, _WHOLE, *_LATER)
+        for phase in (*_BEFORE, _REMAINDER, _WHOLE, *_LATER)
     ]
     numbers = {
-        name: {phase: one._asdict() for phase, one in column.items()}
+        name: {phase: summary._asdict() for phase, summary in column.items()}
         for name, column in columns.items()
     }
     notes = (
-        f'Seconds; the recipes with `--set {_BATCH}`, on {_NUM_PICTURES} pictures of {_SIDE} px. '
+        f'Seconds; the recipes with `--set {_BATCH}`, on {_NUM_IMAGES} pictures of {_SIDE} px. '
         'Phases are timed in a process of their own, one after the other; in a '
         'training the first batch is made beside the graph.',
         'The Estimator makes graph and session anew for each evaluation and for the training after '
@@ -145,8 +151,10 @@ def _phases_once(name: str, data_dir: str) -> dict[str, float]:
 
 
 def _column(wholes: list[float], rounds: list[dict[str, float]]) -> dict[str, Summary]:
-    column = {phase: summarise([one[phase] for one in rounds]) for phase in (*_BEFORE, *_LATER)}
+    column = {
+        phase: summarise([seconds[phase] for seconds in rounds]) for phase in (*_BEFORE, *_LATER)
+    }
     column[_WHOLE] = summarise(wholes)
-    known = sum(column[phase].median for phase in _BEFORE)
-    column[_REST] = Summary(column[_WHOLE].median - known, 0.0, 1)
+    timed = sum(column[phase].median for phase in _BEFORE)
+    column[_REMAINDER] = Summary(column[_WHOLE].median - timed, 0.0, 1)
     return column

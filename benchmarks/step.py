@@ -24,7 +24,7 @@ _RECOMPUTE, _PLAIN = '--recompute', '(none)'
 _WAYS = {_PLAIN: False, _RECOMPUTE: True}
 # tf.fashionAI's --data_format is channels_first where nothing is said.
 _SEEDS = {'tf.fashionAI, channels first': True, 'tf.fashionAI, channels last': False}
-_OURS = 'ours'
+_PROJECT = 'ours'
 
 
 def measure(repeats: int) -> list[Table]:
@@ -41,7 +41,7 @@ def measure(repeats: int) -> list[Table]:
 def compare(recipe: str, repeats: int) -> dict[str, Any]:
     """Graph -> FLOPs of a step, pictures per second, share, and by how much ours is faster."""
     steps = {name: seed_step(recipe, is_first) for name, is_first in _SEEDS.items()}
-    steps[_OURS] = our_step(recipe)
+    steps[_PROJECT] = our_step(recipe)
     reference = interleaved.matrix_product()
     actions = {
         name: functools.partial(_timed, name, action, reference)
@@ -49,15 +49,17 @@ def compare(recipe: str, repeats: int) -> dict[str, Any]:
     }
     for name in actions:
         actions[name]()  # the first step also optimises its graph
-    taken = interleaved.rounds(actions, repeats, _MAX_SECONDS)
+    costs_by_name = interleaved.rounds(actions, repeats, _MAX_SECONDS)
     result: dict[str, Any] = {}
     for name, (_, flops) in steps.items():
-        pairs = list(zip(taken[name], taken[_OURS]))
+        pairs = list(zip(costs_by_name[name], costs_by_name[_PROJECT]))
         result[name] = {
             'flops': flops,
-            'rate': _summary([BATCH_SIZE / run.seconds for run in taken[name]]),
-            'share': _summary([flops / run.seconds / run.reference for run in taken[name]]),
-            'ratio': _summary([theirs.seconds / ours.seconds for theirs, ours in pairs]),
+            'rate': _summary([BATCH_SIZE / run.seconds for run in costs_by_name[name]]),
+            'share': _summary([flops / run.seconds / run.reference for run in costs_by_name[name]]),
+            'ratio': _summary(
+                [seed_run.seconds / project_run.seconds for seed_run, project_run in pairs]
+            ),
         }
     return result
 
@@ -98,11 +100,14 @@ def memory_against_time(repeats: int) -> Table:
             for way in _WAYS:
                 members[way] = isolated.Remote(recomputing, recipe, _WAYS[way])
                 stack.callback(members[way].close)
-            taken, failures = interleaved.interleave(members, repeats, _MAX_SECONDS)
+            costs_by_name, failures = interleaved.interleave(members, repeats, _MAX_SECONDS)
         for reason in failures.values():
             raise isolated.FailedError(reason)
-        ratios = [own[0] / plain[0] for own, plain in zip(taken[_RECOMPUTE], taken[_PLAIN])]
-        for way, costs in taken.items():
+        ratios = [
+            recomputed[0] / plain[0]
+            for recomputed, plain in zip(costs_by_name[_RECOMPUTE], costs_by_name[_PLAIN])
+        ]
+        for way, costs in costs_by_name.items():
             seconds = summarise([cost[0] for cost in costs])
             memory = max(cost[1] for cost in costs)
             ratio = '' if way == _PLAIN else interleaved.text(summarise(ratios))
@@ -174,16 +179,24 @@ def seed_step(recipe: str, channels_first: bool) -> tuple[Callable[[], Any], int
             v1.set_random_seed(0)
             images = rng.uniform(-0.67, 0.33, [BATCH_SIZE, IMAGE_SIZE, IMAGE_SIZE, 3])
             visibility = np.ones(shape, np.int32)
-            data = networks.held(images.astype(np.float32)), draw(), networks.held(visibility)
+            data = (
+                networks.as_placeholder(images.astype(np.float32)),
+                draw(),
+                networks.as_placeholder(visibility),
+            )
             return v1.get_default_graph(), seed_networks.training_step(
                 *data, GROUPS[recipe], channels_first
             )
 
     # Loops in the graph cannot be counted, and drawing has no products.
-    _, fetched = build(lambda: networks.held(np.zeros([*shape, cells, cells], np.float32)))
+    _, fetched = build(
+        lambda: networks.as_placeholder(np.zeros([*shape, cells, cells], np.float32))
+    )
     flops = sum(count_flops(*fetched).values())
     points = rng.uniform(1, cells - 1, [*shape, 2]).astype(np.float32)
-    graph, fetched = build(lambda: seed_networks.targets(networks.held(points), (cells, cells)))
+    graph, fetched = build(
+        lambda: seed_networks.targets(networks.as_placeholder(points), (cells, cells))
+    )
     with graph.as_default():
         session = v1.Session()
         session.run(v1.global_variables_initializer())
@@ -194,11 +207,11 @@ def _rows(recipe: str, result: dict[str, Any]) -> list[tuple[str, ...]]:
     rows = []
     for name, of in result.items():
         rate, ratio = (interleaved.text(Summary(**of[key])) for key in ('rate', 'ratio'))
-        picture, share = f'{of["flops"] / BATCH_SIZE / 1e9:.1f}', f'{of["share"]["median"]:.0%}'
+        gflop, share = f'{of["flops"] / BATCH_SIZE / 1e9:.1f}', f'{of["share"]["median"]:.0%}'
         compared = ('', *NO_TARGET)
-        if name != _OURS:
+        if name != _PROJECT:
             compared = (f'{ratio} times', *_LEAST_RATIO.cells(of['ratio']['median']))
-        rows.append((recipe, name, rate, picture, share, *compared))
+        rows.append((recipe, name, rate, gflop, share, *compared))
     return rows
 
 

@@ -15,7 +15,7 @@ from benchmarks import commands, interleaved, isolated
 from benchmarks.report import MET, NO_TARGET, TARGET, Table, Target
 
 NAME = 'Submissions: combining and scoring'
-NUM_PICTURES = 54_444
+NUM_IMAGES = 54_444
 NUM_MODELS = 10
 SIDE = 512  # px
 _NOISE = 6.0  # px; what a good model is wrong by
@@ -33,12 +33,12 @@ def write_csvs(folder: str, num_images: int, num_models: int, side: int = SIDE) 
     from benchmarks import simulated_models
     from preprocessing.datasets.fashionai import SCHEMA
 
-    table = simulated_models.answers(0, num_images, list(SCHEMA.categories))
+    table = simulated_models.annotations(0, num_images, list(SCHEMA.categories))
     tables = {ANSWERS: table}
     for number in range(num_models):
         tables[str(number)] = simulated_models.model(table, 1 + number, _NOISE)
-    for name, one in tables.items():
-        simulated_models.write(Path(folder), **{name: simulated_models.scaled(one, side)})
+    for name, predicted in tables.items():
+        simulated_models.write(Path(folder), **{name: simulated_models.scaled(predicted, side)})
 
 
 def command_lines(folder: str, num_models: int = NUM_MODELS) -> dict[str, list[str]]:
@@ -59,13 +59,13 @@ def command_lines(folder: str, num_models: int = NUM_MODELS) -> dict[str, list[s
 def measure(repeats: int) -> list[Table]:
     """Writes the CSVs and times the commands on them, in turn."""
     with tempfile.TemporaryDirectory() as folder:
-        isolated.call(write_csvs, folder, NUM_PICTURES, NUM_MODELS)
+        isolated.call(write_csvs, folder, NUM_IMAGES, NUM_MODELS)
         size = Path(folder, '0.csv').stat().st_size
         lines = command_lines(folder)
         actions = {name: functools.partial(commands.run, *words) for name, words in lines.items()}
-        taken = interleaved.rounds(actions, repeats, _MAX_SECONDS)
+        costs_by_name = interleaved.rounds(actions, repeats, _MAX_SECONDS)
     rows, numbers = [], {}
-    for name, costs in taken.items():
+    for name, costs in costs_by_name.items():
         seconds, memory = commands.seconds_of(costs), commands.memory_of(costs)
         judged = _TARGETS[name].cells(seconds.median) if name in _TARGETS else NO_TARGET
         script = lines[name][0]
@@ -78,7 +78,7 @@ def measure(repeats: int) -> list[Table]:
 def _in_short(numbers: Mapping[str, Any]) -> str:
     two, ten, score = (f'{numbers[name]["seconds"]["median"]:.1f} s' for name in _TARGETS)
     return (
-        f'Two submissions of {NUM_PICTURES:,} pictures are combined in {two}, ten in {ten}; one '
+        f'Two submissions of {NUM_IMAGES:,} pictures are combined in {two}, ten in {ten}; one '
         f'is scored with its confidence intervals in {score}, start-up included.'
     )
 
@@ -88,7 +88,7 @@ def _notes(size: int) -> tuple[str, ...]:
     from utility.statistics.bootstrap import NUM_SAMPLES
 
     return (
-        f'CSVs of {NUM_PICTURES:,} pictures of all categories, {size / 1e6:.0f} MB each; whole '
+        f'CSVs of {NUM_IMAGES:,} pictures of all categories, {size / 1e6:.0f} MB each; whole '
         'commands with their start-up.',
         'tf.fashionAI, measured once on such a machine and not run here, took 406 s for two such '
         'files.',

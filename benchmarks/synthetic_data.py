@@ -29,20 +29,20 @@ def write(folder: str, num_images: int, side: int) -> None:
 
     Args:
         folder: Of the data set.
-        num_pictures: How many.
+        num_images: How many.
         side: Of the pictures, px.
     """
-    table = simulated_models.answers(0, num_images, list(SCHEMA.categories))
+    table = simulated_models.annotations(0, num_images, list(SCHEMA.categories))
     write_table(Path(folder, ANNOTATIONS), simulated_models.scaled(table, side), SCHEMA)
-    different = [picture(number, side) for number in range(_NUM_DIFFERENT)]
+    distinct = [draw_jpeg(number, side) for number in range(_NUM_DIFFERENT)]
     for category in SCHEMA.categories:
         Path(folder, SPLIT, 'Images', category).mkdir(parents=True)
     for number, image_id in enumerate(table.image_ids):
-        data = numbered(different[number % _NUM_DIFFERENT], number)
+        data = numbered(distinct[number % _NUM_DIFFERENT], number)
         Path(folder, SPLIT, image_id).write_bytes(data)
 
 
-def picture(seed: int, side: int) -> bytes:
+def draw_jpeg(seed: int, side: int) -> bytes:
     """A JPEG of coloured clouds with grain."""
     generator = np.random.default_rng(seed)
     clouds = generator.uniform(0, 255, [8, 8, 3])

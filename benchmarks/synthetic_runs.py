@@ -33,16 +33,16 @@ def write_split(records_dir: str, num_images: int, size: int) -> str:
 
     split_dir = os.path.join(records_dir, SPLIT)
     os.makedirs(split_dir)
-    own = list(SCHEMA.indices(CATEGORY))
+    columns = list(SCHEMA.indices(CATEGORY))
     visibility = np.full(SCHEMA.num_keypoints, -1, np.int32)
-    visibility[own] = 1
-    jpegs = [synthetic_data.picture(seed, size) for seed in range(min(num_images, _NUM_DISTINCT))]
+    visibility[columns] = 1
+    jpegs = [synthetic_data.draw_jpeg(seed, size) for seed in range(min(num_images, _NUM_DISTINCT))]
     points = np.random.default_rng(0).uniform(0, size, [len(jpegs), SCHEMA.num_keypoints, 2])
     with records.shard_writer(records.shard_path(split_dir, CATEGORY, 0, 1)) as write:
         for number in range(num_images):
-            name, which = f'{CATEGORY}/{number}.jpg', number % len(jpegs)
-            annotation = Annotation(name, name, CATEGORY, points[which], visibility)
-            write(records.encode_example(jpegs[which], annotation, (size, size)))
+            name, index = f'{CATEGORY}/{number}.jpg', number % len(jpegs)
+            annotation = Annotation(name, name, CATEGORY, points[index], visibility)
+            write(records.encode_example(jpegs[index], annotation, (size, size)))
     info = {
         'dataset': SCHEMA.name,
         'schema': {'keypoints': list(SCHEMA.keypoints)},

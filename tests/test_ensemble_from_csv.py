@@ -93,7 +93,7 @@ def test_mistakes_are_told_in_one_line(folder, arguments, message):
 @pytest.fixture
 def runs(tmp_path):
     """Three models: their predictions of pictures with answers, and of others."""
-    known, others = simulated_models.answers(0, 120), simulated_models.answers(1, 40)
+    known, others = simulated_models.annotations(0, 120), simulated_models.annotations(1, 40)
 
     def models(table, seed):
         return {

@@ -14,7 +14,7 @@ from tests.commands import ROOT
 from utility.ensembles.choice import distances_of
 from utility.ensembles.combination import combine
 
-TABLE = simulated_models.answers(0, 160)
+TABLE = simulated_models.annotations(0, 160)
 MODELS = [
     simulated_models.model(TABLE, 1, lost=0.2),
     simulated_models.model(TABLE, 2, offset=(8, -8)),

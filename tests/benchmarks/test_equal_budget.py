@@ -26,8 +26,11 @@ def test_a_way_sees_as_many_pictures_with_the_same_network(way, num_train):
 
 def test_the_ways_differ_in_loss_optimizer_or_width_of_the_head():
     experiments = [_experiment(way) for way in equal_budget.WAYS]
-    told = {repr((one.loss, one.optimizer, one.network.head_options)) for one in experiments}
-    assert len(told) == len(equal_budget.WAYS)
+    distinct = {
+        repr((experiment.loss, experiment.optimizer, experiment.network.head_options))
+        for experiment in experiments
+    }
+    assert len(distinct) == len(equal_budget.WAYS)
     widths = {
         way: experiment.network.head_options.get('channels')
         for way, experiment in zip(equal_budget.WAYS, experiments)

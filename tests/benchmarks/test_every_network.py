@@ -15,21 +15,21 @@ ROW = {
 
 
 def _measured(monkeypatch, rows):
-    asked = []
+    selected = []
 
     def measure(names, options):
-        asked.append((list(names), options))
+        selected.append((list(names), options))
         yield from rows.items()
 
     monkeypatch.setattr(recipes, 'names', lambda: ['a', 'b'])
     monkeypatch.setattr(networks, 'measure', measure)
-    return asked
+    return selected
 
 
 def test_each_recipe_has_a_row_in_the_order_of_recipes(monkeypatch):
-    asked = _measured(monkeypatch, {'b': ROW, 'a': {**ROW, 'head': 'cpn'}})
+    selected = _measured(monkeypatch, {'b': ROW, 'a': {**ROW, 'head': 'cpn'}})
     (table,) = every_network.measure(1)
-    assert asked == [(['a', 'b'], every_network.OPTIONS._replace(repeats=1))]
+    assert selected == [(['a', 'b'], every_network.OPTIONS._replace(repeats=1))]
     assert [row[:3] for row in table.rows] == [['a', 'resnet18', 'cpn'], ['b', 'resnet18', 'dhn']]
     cells = dict(zip(table.header, table.rows[0]))
     assert (cells['GFLOPs'], cells['pictures/s'], cells['share']) == ('2.0', '2.00', '75%')

@@ -28,7 +28,7 @@ from tests.test_scripts import succeed
 
 
 def test_copies_of_a_picture_differ_in_their_bytes_only():
-    jpeg = synthetic_data.picture(3, 64)
+    jpeg = synthetic_data.draw_jpeg(3, 64)
     copies = [synthetic_data.numbered(jpeg, number) for number in (0, 12345)]
     assert len({jpeg, *copies}) == 3
     pixels = [np.asarray(Image.open(io.BytesIO(data))) for data in (jpeg, *copies)]
@@ -38,7 +38,7 @@ def test_copies_of_a_picture_differ_in_their_bytes_only():
 
 
 def test_large_pictures_have_the_size_of_those_of_the_challenge():
-    assert 65_000 < len(synthetic_data.picture(0, 512)) < 85_000
+    assert 65_000 < len(synthetic_data.draw_jpeg(0, 512)) < 85_000
 
 
 def test_the_data_set_has_the_layout_of_the_challenge(tmp_path):
@@ -46,20 +46,20 @@ def test_the_data_set_has_the_layout_of_the_challenge(tmp_path):
     (split,) = DATASETS.get('fashionai').find_splits(str(tmp_path))
     annotations = list(split.annotations())
     assert split.labelled and len(annotations) == 20
-    assert {one.category for one in annotations} == set(SCHEMA.categories)
-    contents = {pathlib.Path(one.image_path).read_bytes() for one in annotations}
+    assert {annotation.category for annotation in annotations} == set(SCHEMA.categories)
+    contents = {pathlib.Path(annotation.image_path).read_bytes() for annotation in annotations}
     assert len(contents) == 20
-    points = np.stack([one.keypoints for one in annotations])
-    visible = np.stack([one.visibility for one in annotations]) >= 0
+    points = np.stack([annotation.keypoints for annotation in annotations])
+    visible = np.stack([annotation.visibility for annotation in annotations]) >= 0
     assert (points[visible] > 0).all() and (points[visible] < 32).all()
 
 
 def test_predictions_keep_the_rules_and_are_as_far_off_as_they_should(tmp_path):
     submissions.write_csvs(str(tmp_path), 200, 2, 512)
-    answers = read_table(tmp_path / 'answers.csv', SCHEMA)
+    annotated = read_table(tmp_path / 'answers.csv', SCHEMA)
     predicted = read_table(tmp_path / '1.csv', SCHEMA)
-    visible = answers.visibility == 1
-    offsets = (predicted.keypoints - answers.keypoints)[visible]
+    visible = annotated.visibility == 1
+    offsets = (predicted.keypoints - annotated.keypoints)[visible]
     assert offsets.std() == pytest.approx(6, rel=0.1)
     lines = submissions.command_lines(str(tmp_path), 2)
     assert lines.keys() >= submissions._TARGETS.keys() - {'mean of 10'}
@@ -91,8 +91,8 @@ def test_a_command_is_timed_until_it_says_something():
 def test_conversions_are_compared_with_a_copy():
     times = {conversion._COPY: 2.0, conversion._DECODE: 5.0}
     times.update(zip(conversion._WAYS, (8.0, 4.0)))
-    taken = {name: [Cost(s, 0.25, ''), Cost(s, 0.5, '')] for name, s in times.items()}
-    table = conversion.table(taken, 71_600)
+    costs = {name: [Cost(s, 0.25, ''), Cost(s, 0.5, '')] for name, s in times.items()}
+    table = conversion.table(costs, 71_600)
     rows = {row[0]: row[1:] for row in table.rows}
     assert rows['conversion, 1 process'] == ('8.00 ± 0.00', '1000', '4.0', '0.50')
     assert rows['conversion, 2 processes'] == ('4.00 ± 0.00', '2000', '2.0', '0.50')
@@ -106,12 +106,14 @@ def test_growth_is_told_by_its_exponent():
     for power in (1, 2):
         seconds = start + 1e-4 * sizes**power
         assert scale.exponent(list(seconds)) == pytest.approx(power, abs=0.02)
-    assert scale.kilobytes_each([0.0, 0.0, 1.0, 1.0 + 40_000 * 5e3 / 2**30]) == pytest.approx(5)
+    assert scale.kilobytes_per_image([0.0, 0.0, 1.0, 1.0 + 40_000 * 5e3 / 2**30]) == pytest.approx(
+        5
+    )
 
 
 def test_what_does_not_scale_is_told():
-    def row(power, held):
-        return [Cost(1 + 1e-4 * n**power, 1 + held * n / 2**30, '') for n in scale.SIZES]
+    def row(power, growth):
+        return [Cost(1 + 1e-4 * n**power, 1 + growth * n / 2**30, '') for n in scale.SIZES]
 
     seconds, memory = scale.tables({'good': row(1, 9e3), 'bad': row(1.5, 11e3)})
     assert [line[-1] for line in seconds.rows] == ['yes', '**no**']
@@ -125,7 +127,7 @@ def test_the_rest_of_a_start_is_what_the_phases_do_not_tell():
     rounds = [dict.fromkeys((*startup._BEFORE, *startup._LATER), 1.0)] * 3
     column = startup._column([10.0, 11.0, 12.0], rounds)
     assert column[startup._WHOLE].median == 11.0
-    assert column[startup._REST].median == 11.0 - len(startup._BEFORE)
+    assert column[startup._REMAINDER].median == 11.0 - len(startup._BEFORE)
 
 
 @pytest.mark.slow

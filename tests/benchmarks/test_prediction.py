@@ -13,11 +13,11 @@ from utility.metrics.annotations import annotations_of
 
 def test_a_synthetic_split_is_as_large_as_asked_and_repeats_its_pictures(tmp_path):
     split_dir = synthetic_runs.write_split(str(tmp_path / 'records'), 70, 16)
-    answers, sizes = annotations_of(split_dir, SCHEMA)
-    assert len(set(answers.image_ids)) == 70
+    annotations, sizes = annotations_of(split_dir, SCHEMA)
+    assert len(set(annotations.image_ids)) == 70
     assert (sizes == 16).all()
-    np.testing.assert_array_equal(answers.keypoints[:6], answers.keypoints[64:])
-    assert (answers.keypoints[0] != answers.keypoints[1]).any()
+    np.testing.assert_array_equal(annotations.keypoints[:6], annotations.keypoints[64:])
+    assert (annotations.keypoints[0] != annotations.keypoints[1]).any()
 
 
 def test_the_way_compared_with_finds_the_largest_cell_and_steps_to_the_next():

@@ -94,7 +94,7 @@ def test_a_step_is_judged_by_its_ratio(ratio, met):
         'share': {'median': 0.625, 'spread': 0.0, 'count': 5},
     }
     measured = {'median': ratio, 'spread': 0.5, 'count': 5}
-    compared = {'first': {**of, 'ratio': measured}, step._OURS: {**of, 'ratio': measured}}
+    compared = {'first': {**of, 'ratio': measured}, step._PROJECT: {**of, 'ratio': measured}}
     seed, ours = step._rows('net', compared)
     assert seed[:5] == ('net', 'first', '5.00 ± 0.25', '2.0', '62%')
     assert seed[5:] == (f'{ratio:.2f} ± 0.50 times', 'at least 1.3', met)

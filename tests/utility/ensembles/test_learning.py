@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import optimize
 
-from benchmarks.simulated_models import annotated, answers, model, predictions
+from benchmarks.simulated_models import annotated, annotations, model, predictions
 from preprocessing.datasets.fashionai import SCHEMA
 from utility.ensembles import files, learning, mixture, report, systematic_errors
 from utility.ensembles.choice import (
@@ -23,7 +23,7 @@ from utility.ensembles.choice import (
 from utility.ensembles.combination import combine
 from utility.ensembles.selection import select_models
 
-TABLE = answers(0, 240)
+TABLE = annotations(0, 240)
 ANNOTATED = annotated(TABLE)
 SKIRT, TROUSERS = (list(SCHEMA.categories).index(name) for name in ('skirt', 'trousers'))
 OWN = {
@@ -74,7 +74,7 @@ class TestCorrections:
         )
 
     def test_few_pictures_say_little_about_a_keypoint(self):
-        table = answers(1, 4)
+        table = annotations(1, 4)
         stacked = predictions(table, model(table, 1, noise=30))
         offsets = systematic_errors.fit_correction(stacked, annotated(table), SCHEMA).offsets[0]
         category_offsets = np.concatenate([offsets[code, points] for code, points in OWN.items()])
@@ -261,7 +261,7 @@ class TestChoice:
 
     def test_expected_errors_hold_for_other_pictures(self):
         # What all pictures but those of a fold tell is as good in pictures that come later.
-        table = answers(5, 480)
+        table = annotations(5, 480)
         models = [model(table, 20 + i, lost=0.2) for i in range(3)]
         stacked, table_annotated = predictions(table, *models), annotated(table)
         first, later = np.arange(240), np.arange(240, 480)

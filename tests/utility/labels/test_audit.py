@@ -200,8 +200,8 @@ def test_of_synthetic_garments_with_mistakes_nearly_all_exchanges_are_found():
     found = label_audit.audit(wrong, sizes, SCHEMA)
     top = {one.row for one in found[: round(1.25 * len(mistakes))]}
     assert len(top & plain) >= 0.95 * len(plain)
-    counts = benchmark.count_found(found, mistakes)
-    assert counts['sides'].found_out >= 0.75 * len(mistakes)
+    counts = benchmark.count_detections(found, mistakes)
+    assert counts['sides'].identified >= 0.75 * len(mistakes)
     assert counts['sides'].right >= 0.95 * counts['sides'].suspicions
     assert counts['all'].right >= 0.8 * counts['all'].suspicions
 
@@ -209,11 +209,11 @@ def test_of_synthetic_garments_with_mistakes_nearly_all_exchanges_are_found():
 def test_of_all_kinds_of_mistakes_most_are_found_and_few_others_suspected():
     many = make_table({'blouse': 150, 'skirt': 150, 'trousers': 150}, seed=1)
     wrong, mistakes = benchmark.make_mistakes(many, SCHEMA, seed=1)
-    alone = benchmark.count_found(audit(wrong), mistakes)
+    alone = benchmark.count_detections(audit(wrong), mistakes)
     assert alone['all'].suspected >= 0.75 * len(mistakes)
     assert alone['all'].right >= 0.9 * alone['all'].suspicions
-    assert alone['sides'].found_out == alone['sides'].made
-    helped = benchmark.count_found(
+    assert alone['sides'].identified == alone['sides'].num_mistakes
+    helped = benchmark.count_detections(
         audit(wrong, benchmark.simulate_predictions(many, SCHEMA)), mistakes
     )
     assert helped['all'].suspected >= 0.93 * len(mistakes)
