@@ -48,8 +48,8 @@ def test_what_is_no_labelled_split_of_the_data_set_is_told(folder):
 
 def test_errors_of_a_submission_are_those_against_the_records(folder):
     case = cases.case_of_csvs(f'{folder}/val.csv', f'{folder}/records/val', SCHEMA.name)
-    in_category = case.annotations.visibility == 1
-    assert np.abs(case.predicted.keypoints - case.annotations.keypoints)[in_category].max() <= 0.5
+    visible = case.annotations.visibility == 1
+    assert np.abs(case.predicted.keypoints - case.annotations.keypoints)[visible].max() <= 0.5
 
 
 def test_a_submission_is_scored_against_the_records(folder):
