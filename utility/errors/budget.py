@@ -157,11 +157,9 @@ def find_errors(
     if not scored.any():
         raise UserError(f'no point of {len(distances)} images can be scored')
     is_lost = scored & (predicted.visibility < 0)
-    partner, in_out, nearest = _distances_to_other_points(
-        predicted, annotations, schema, normalizer
-    )
-    at_other_point = nearest <= jitter_radius
-    at_partner = at_other_point & (partner <= nearest)
+    partner, in_out, nearest = _rival_distances(predicted, annotations, schema, normalizer)
+    at_other = nearest <= jitter_radius
+    at_partner = at_other & (partner <= nearest)
     inverted = _inverted(distances, np.where(is_lost, np.inf, partner), schema)[:, np.newaxis]
     conditions = {
         'missing': is_lost,
@@ -170,20 +168,20 @@ def find_errors(
         'crop': False if evidence.in_view is None else ~evidence.in_view,
         'garment_inversion': at_partner & inverted,
         'inversion': at_partner,
-        'in_out_swap': at_other_point & (in_out <= nearest),
-        'confusion': at_other_point,
+        'in_out_swap': at_other & (in_out <= nearest),
+        'confusion': at_other,
         'miss': True,
     }
     codes = np.full(scored.shape, -1, np.int8)
     for name in reversed(conditions):  # the first that holds is written last
         codes[scored & conditions[name]] = _CODES[name]
     floors = _floors(distances, codes, annotations, normalizer, evidence)
-    is_unknown = {
+    absent = {
         FLOOR: evidence.decoded is None,
         'crop': evidence.in_view is None,
         'missing': not is_lost.any(),
     }
-    kinds = tuple(name for name in KINDS if not is_unknown.get(name))
+    kinds = tuple(name for name in KINDS if not absent.get(name))
     return Errors(distances, floors, codes, kinds, skipped, lost)
 
 
@@ -199,7 +197,7 @@ def _floors(distances, codes, annotations, normalizer, evidence: Evidence) -> np
     return floors
 
 
-def _distances_to_other_points(predicted, annotations, schema, normalizer) -> list[np.ndarray]:
+def _rival_distances(predicted, annotations, schema, normalizer) -> list[np.ndarray]:
     """How far each prediction is from its partner's true place, its in-out one's, and the nearest.
 
     Of annotated points other than its own; float64 [N, K] each, normalised, infinite without one.
