@@ -43,7 +43,7 @@ def _by_model(run: str, count: int) -> tuple[float, float]:
     """Seconds of the first image, and the median of those of each further one."""
     from utility.predict import load
 
-    jpegs = [synthetic_data.picture(seed, _IMAGE_SIZE) for seed in range(count)]
+    jpegs = [synthetic_data.draw_jpeg(seed, _IMAGE_SIZE) for seed in range(count)]
     with load(run) as model:
         first = _seconds(lambda: model.predict(jpegs[0], synthetic_runs.CATEGORY))
         calls = [
