@@ -38,7 +38,7 @@ class Registry:
         self._entries: dict[str, Any] = {}
 
     def register(self, name: str) -> Callable[[Any], Any]:
-        """Decorator that files a component under `name`; a name can be taken only once."""
+        """Return a decorator that files a component under `name`; a name can be taken only once."""
 
         def add(component):
             if name in self._entries:
@@ -49,7 +49,7 @@ class Registry:
         return add
 
     def get(self, name: str) -> Any:
-        """The component called `name`.
+        """Return the component called `name`.
 
         Names of the form 'family/name' are many: the error lists those of the family asked for.
         """
@@ -84,7 +84,7 @@ NOT_NEGATIVE = ('not negative', lambda value: value >= 0)
 
 
 def unknown(kind: str, key: str, name: str, known: Iterable[str]) -> UserError:
-    """The error for a `name` that is not among those known, with the closest that is."""
+    """Return the error for a `name` that is not among those known, with the closest that is."""
     known = list(known)
     close = difflib.get_close_matches(str(name), known, n=1)
     hint = f'; did you mean {close[0]!r}?' if close else ''
@@ -92,27 +92,31 @@ def unknown(kind: str, key: str, name: str, known: Iterable[str]) -> UserError:
 
 
 def one_of(values: Sequence[Any]) -> tuple[str, Callable[[Any], bool]]:
-    """Like POSITIVE, of a value that is one of those given."""
+    """Return the condition, as POSITIVE is one, that a value is one of those given."""
     return f'one of {", ".join(map(str, values))}', list(values).__contains__
 
 
 def within(low: float, high: float) -> tuple[str, Callable[[Any], bool]]:
-    """Like POSITIVE, of a number between these two or equal to one."""
+    """Return the condition, as POSITIVE is one, that a number lies between these two or on one of
+    them.
+    """
     return f'from {low:,.12g} to {high:,.12g}', lambda value: low <= value <= high
 
 
 def at_most(high: float) -> tuple[str, Callable[[Any], bool]]:
-    """Like POSITIVE, of a number up to this one."""
+    """Return the condition, as POSITIVE is one, that a number is at most this one."""
     return f'at most {high:,.12g}', lambda value: value <= high
 
 
 def multiple_of(number: int) -> tuple[str, Callable[[Any], bool]]:
-    """Like POSITIVE, of the number, twice the number and so on."""
+    """Return the condition, as POSITIVE is one, that a value is a positive multiple of
+    the number.
+    """
     return f'a positive multiple of {number}', lambda value: value > 0 and value % number == 0
 
 
 def check(section: str, name: str, value: Any, allowed: str, test: Callable[[Any], bool]) -> None:
-    """Refuses a value.
+    """Refuse a value.
 
     Args:
         section: What stands before the name in the error, such as 'network.'.
@@ -128,7 +132,7 @@ def check(section: str, name: str, value: Any, allowed: str, test: Callable[[Any
 
 
 def require(config: Any, section: str, allowed: str, test: Callable[[Any], bool], *names: str):
-    """Checks fields of `config`; each value of a tuple, which must not be empty either."""
+    """Check fields of `config`; each value of a tuple, which must not be empty either."""
 
     def test_all(value):
         values = value if isinstance(value, tuple) else (value,)
@@ -141,14 +145,14 @@ def require(config: Any, section: str, allowed: str, test: Callable[[Any], bool]
 
 
 def _is_small(value: Any) -> bool:
-    """Whether no number in it, however nested, is beyond MAX_OPTION."""
+    """Return whether no number in it, however nested, is beyond MAX_OPTION."""
     if isinstance(value, (list, tuple)):
         return all(map(_is_small, value))
     return not isinstance(value, (int, float)) or abs(value) <= MAX_OPTION
 
 
 def flatten(values: Any, key: str = '') -> dict[str, Any]:
-    """Nested mappings as one, with dotted keys; an empty mapping is a value."""
+    """Return nested mappings as one, with dotted keys; an empty mapping is a value."""
     if not isinstance(values, Mapping) or not values:
         return {key: values}
     parts = [flatten(part, f'{key}.{name}'.lstrip('.')) for name, part in values.items()]
@@ -160,7 +164,7 @@ _MAX_LITERAL = 2000  # characters
 
 
 def parsed_literal(text: str | ast.AST) -> Any:
-    """The value of a Python literal, as text or parsed.
+    """Return the value of a Python literal, as text or parsed.
 
     Raises:
         ValueError: It is none, or longer than any that makes sense.
@@ -174,7 +178,9 @@ def parsed_literal(text: str | ast.AST) -> Any:
 
 
 def literal(text: str) -> Any:
-    """The value that a text stands for: a Python literal, true, false, none, or the text itself."""
+    """Return the value that a text stands for: a Python literal, true, false, none, or the text
+    itself.
+    """
     try:
         return parsed_literal(text)
     except ValueError:
@@ -182,7 +188,7 @@ def literal(text: str) -> Any:
 
 
 def _typed(value: Any, kind: Any, key: str) -> Any:
-    """`value` as type `kind`: integers pass as floats, lists and single values as tuples."""
+    """Return `value` as type `kind`: integers pass as floats, lists and single values as tuples."""
     origin = typing.get_origin(kind)
     if dataclasses.is_dataclass(kind):
         return from_values(kind, value, key + '.')
@@ -215,7 +221,9 @@ def _plain(options: Mapping[str, Any], key: str) -> dict[str, Any]:
 
 
 def from_values(cls: type, values: Any, prefix: str) -> Any:
-    """A dataclass from the values of its fields, nested; `prefix` is its place, for errors."""
+    """Return a dataclass from the values of its fields, nested; `prefix` is its place,
+    for errors.
+    """
     if not isinstance(values, Mapping):
         raise UserError(f'{prefix.rstrip(".") or "experiment"}={values!r}: must be an object')
     types = typing.get_type_hints(cls)
@@ -385,7 +393,9 @@ class LossConfig:
         require(self, 'loss.', *_SHARE, 'ohkm')
 
     def sigmas_on(self, map_size: Sequence[int]) -> tuple[float, ...]:
-        """Standard deviations in cells on heat maps of (height, width), as many as are set."""
+        """Return the standard deviations in cells on heat maps of (height, width), as many as are
+        set.
+        """
         if self.sigmas is not None:
             return self.sigmas
         return tuple(share * min(map_size) for share in self.sigma_shares)
@@ -505,7 +515,7 @@ class ScheduleConfig:
     stop_patience: int = 0
 
     def check_effect(self, name: str, key: str) -> None:
-        """Refuses a setting that changes nothing, because of the schedule or of another setting.
+        """Refuse a setting that changes nothing, because of the schedule or of another setting.
 
         Args:
             name: Of the field that is set.
@@ -641,12 +651,12 @@ class Experiment:
         require(self, '', *one_of(('', 'all')), 'starts_from')
 
     def resolved_ops(self, ops: str) -> str:
-        """An op string of `data` with the network's picture size put in."""
+        """Return an op string of `data` with the network's picture size put in."""
         height, width = self.network.image_size
         return ops.replace('{height}', str(height)).replace('{width}', str(width))
 
     def override(self, *assignments: str) -> Experiment:
-        """A copy with fields changed, as in 'optimizer.learning_rate=1e-3', or UserError.
+        """Return a copy with fields changed, as in 'optimizer.learning_rate=1e-3', or UserError.
 
         What fields must have in common is checked when all have changed, in whatever order.
         """
@@ -669,7 +679,9 @@ class Experiment:
 
     @classmethod
     def from_json(cls, text: str) -> Experiment:
-        """Inverse of to_json; unknown keys and wrong types are errors, absent keys are defaults."""
+        """Return the inverse of to_json; unknown keys and wrong types are errors, absent keys are
+        defaults.
+        """
         try:
             values = json.loads(text)
         except RecursionError as error:
@@ -677,7 +689,7 @@ class Experiment:
         return from_values(cls, values, '')
 
     def differences(self, other: Experiment) -> list[str]:
-        """One line, 'key: here / there', for each field that differs."""
+        """Return one line, 'key: here / there', for each field that differs."""
         here, there = (flatten(json.loads(one.to_json())) for one in (self, other))
         return [
             f'{key}: {here.get(key)!r} / {there.get(key)!r}'

@@ -132,7 +132,9 @@ def main(positional: list[str]) -> None:
 
 
 def _summary(info: dict) -> str:
-    """A table of the records by split and category, and what a user should know of the data."""
+    """Return a table of the records by split and category, and what a user should know
+    of the data.
+    """
     categories = list(info['schema']['categories'])
     rows = [['split', *categories, 'all']]
     for name, split in info['splits'].items():
@@ -165,7 +167,9 @@ def _summary(info: dict) -> str:
 
 
 def _without_validation(info: dict) -> list[str]:
-    """The categories that are trained but cannot be evaluated, though there is a val split."""
+    """Return the categories that are trained but cannot be evaluated, though there is a
+    val split.
+    """
     if 'val' not in info['splits']:
         return []
     train, val = (info['splits'][name]['records'] for name in ('train', 'val'))
@@ -173,7 +177,7 @@ def _without_validation(info: dict) -> list[str]:
 
 
 def inspect(records_dir: str) -> None:
-    """Tells what records hold; exits with 1 if they are not as many as dataset.json says."""
+    """Tell what records hold; exits with 1 if they are not as many as dataset.json says."""
     from utility.command_line import progress
     from utility.inspection import inspect_records
 
@@ -194,7 +198,7 @@ def inspect(records_dir: str) -> None:
 
 
 def format_inspection(report: Mapping[str, Any]) -> str:
-    """The numbers of utility.inspection.inspect_records.inspect as aligned tables."""
+    """Return the numbers of utility.inspection.inspect_records.inspect as aligned tables."""
     import pandas as pd
 
     tables = {

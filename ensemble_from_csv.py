@@ -68,7 +68,7 @@ def _parse_weights(texts: list[str] | None) -> list[float] | None:
 
 
 def _check_flags(values, positional: list[str]) -> None:
-    """Refuses flags that do not go together.
+    """Refuse flags that do not go together.
 
     Raises:
         UserError: Some do not.
@@ -101,7 +101,7 @@ def _check_flags(values, positional: list[str]) -> None:
 
 
 def _check_paths(values, positional: list[str]) -> None:
-    """Refuses to write a file over one that is read, or over another one that is written."""
+    """Refuse to write a file over one that is read, or over another one that is written."""
     if not positional and not values.fit:
         raise UserError('give the CSVs to combine, such as A.csv B.csv')
     read = [*positional, *(values.fit or []), values.answers, values.weights_file]
@@ -115,7 +115,7 @@ def _check_paths(values, positional: list[str]) -> None:
 
 
 def check(path: str, data_dir: str | None, dataset: str, output_json: str | None) -> bool:
-    """Prints, and writes, what is wrong with a submission; whether it would be rejected."""
+    """Return prints, and writes, what is wrong with a submission; whether it would be rejected."""
     from preprocessing.datasets import named_schema
     from preprocessing.files import write_bytes
     from utility.submissions import examine
@@ -130,7 +130,7 @@ def check(path: str, data_dir: str | None, dataset: str, output_json: str | None
 
 
 def _read(paths: list[str], schema):
-    """The first of some CSVs, and the utility.ensembles.combination.Predictions of all."""
+    """Return the first of some CSVs, and the utility.ensembles.combination.Predictions of all."""
     from utility.ensembles import combination
 
     tables = combination.read_tables(paths, schema)
@@ -138,7 +138,7 @@ def _read(paths: list[str], schema):
 
 
 def _write(points, first, predictions, schema, path: str) -> None:
-    """Writes combined points as a submission."""
+    """Write combined points as a submission."""
     from preprocessing.tables import write_table
     from utility.ensembles import combination
 
@@ -147,13 +147,13 @@ def _write(points, first, predictions, schema, path: str) -> None:
 
 
 def _short(paths: Sequence[str]) -> tuple[str, ...]:
-    """The names of the files, without their folders unless two have the same name."""
+    """Return the names of the files, without their folders unless two have the same name."""
     names = tuple(os.path.basename(path) for path in paths)
     return names if len(set(names)) == len(names) else tuple(paths)
 
 
 def combine(paths: list[str], schema, values, weights: list[float] | None) -> None:
-    """Writes the mean, the median or the like of submissions."""
+    """Write the mean, the median or the like of submissions."""
     from utility.ensembles import combination
 
     first, predictions = _read(paths, schema)
@@ -167,7 +167,7 @@ def combine(paths: list[str], schema, values, weights: list[float] | None) -> No
 
 
 def combine_by(saved, first, predictions, schema, output_csv: str) -> None:
-    """Writes submissions combined by a utility.ensembles.files.SavedEnsemble."""
+    """Write submissions combined by a utility.ensembles.files.SavedEnsemble."""
     count, wanted = len(predictions.names), ', '.join(saved.names)
     if count != len(saved.names):
         raise UserError(
@@ -182,7 +182,7 @@ def combine_by(saved, first, predictions, schema, output_csv: str) -> None:
 
 
 def learn(schema, values):
-    """Learns how to combine, tells what it gains, and saves it.
+    """Learn how to combine, tell what it gains, and save it.
 
     Returns:
         A utility.ensembles.files.SavedEnsemble, and the positions of its models among --fit.

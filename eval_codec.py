@@ -81,7 +81,7 @@ def define_flags() -> None:
 
 
 def size_from_text(text: str, flag: str) -> tuple[int, int]:
-    """(height, width) of 'SIDE' or 'HEIGHT,WIDTH'.
+    """Return (height, width) of 'SIDE' or 'HEIGHT,WIDTH'.
 
     Raises:
         UserError: It is neither, or not positive.
@@ -95,7 +95,7 @@ def size_from_text(text: str, flag: str) -> tuple[int, int]:
 def codec_floor(
     table: KeypointTable, schema: KeypointSchema, codec: HeatmapCodec, source_size: float
 ) -> Floor:
-    """Encodes and decodes the visible points of annotations, and scores what comes back.
+    """Encode and decode the visible points of annotations, and scores what comes back.
 
     Args:
         table: The annotations.
@@ -128,7 +128,7 @@ def codec_floor(
 
 
 def decoded_again(points: np.ndarray, codec: HeatmapCodec, source_size: float) -> np.ndarray:
-    """Sends points through the crop and its heat maps, and back.
+    """Send points through the crop and its heat maps, and back.
 
     Args:
         points: float32 [N, 2], px of a picture that is a square of `source_size` px.
@@ -159,7 +159,7 @@ def decoded_again(points: np.ndarray, codec: HeatmapCodec, source_size: float) -
 
 
 def format_floors(floors: Mapping[str, Floor], categories: Sequence[str]) -> str:
-    """A table with one line per refine mode, and what was scored."""
+    """Return a table with one line per refine mode, and what was scored."""
     titles = ['px', 'all', *categories]
     rows = [['refine', *titles]]
     for mode, floor in floors.items():
@@ -180,7 +180,9 @@ def format_floors(floors: Mapping[str, Floor], categories: Sequence[str]) -> str
 
 
 def report(floors: Mapping[str, Floor], codec: HeatmapCodec, source_size: float) -> dict:
-    """What --output_json holds: the settings, the last mode's score, and all under 'modes'."""
+    """Return what --output_json holds: the settings, the last mode's score, and all
+    under 'modes'.
+    """
     modes = {
         mode: {**dataclasses.asdict(floor.score), 'distance': floor.distance}
         for mode, floor in floors.items()

@@ -36,7 +36,7 @@ def _define_flags() -> None:
 
 
 def make_report(case, errors, missing: str, scale: float, image_sizes) -> dict:
-    """All numbers that there are.
+    """Return all numbers that there are.
 
     Args:
         case: A utility.errors.cases.Case.

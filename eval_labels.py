@@ -53,7 +53,7 @@ def _define_flags() -> None:
 
 
 def read_annotations(split_dirs: list[str]):
-    """The annotations of splits of the records.
+    """Return the annotations of splits of the records.
 
     Returns:
         A preprocessing.tables.KeypointTable, the sizes of the pictures, int [N, 2], (height,
@@ -83,7 +83,9 @@ def read_annotations(split_dirs: list[str]):
 
 
 def read_predictions(values, table, schema):
-    """Predictions of the annotated pictures, float [N, K, 2], by the flags; None without any."""
+    """Return predictions of the annotated pictures, float [N, K, 2], by the flags; None without
+    any.
+    """
     import numpy as np
 
     from preprocessing.tables import read_table
@@ -109,7 +111,7 @@ def read_predictions(values, table, schema):
 
 
 def corrections_of(suspicions, table, schema, predictions):
-    """The rows of the CSV, and of each suspicion the numbers of its lines.
+    """Return the rows of the CSV, and of each suspicion the numbers of its lines.
 
     Args:
         suspicions: In their order.
@@ -145,7 +147,7 @@ def corrections_of(suspicions, table, schema, predictions):
 
 
 def format_counts(suspicions, table, schema) -> str:
-    """How many suspicions of each kind there are in each category, as a table for people."""
+    """Return how many suspicions of each kind there are in each category, as a table for people."""
     from utility.labels.suspicions import KINDS
 
     names = list(schema.categories)
@@ -158,7 +160,7 @@ def format_counts(suspicions, table, schema) -> str:
 
 
 def to_json(suspicions, table, schema) -> str:
-    """All suspicions, the worst first; points are continuous px."""
+    """Return all suspicions, the worst first; points are continuous px."""
     found = [
         {
             'image_id': table.image_ids[one.row],

@@ -40,7 +40,7 @@ def _define_flags() -> None:
 
 
 def assess(predictions, answers, schema, missing: str = 'error', confidence: bool = False):
-    """Scores predictions, and compares them with others of the same pictures.
+    """Return scores predictions, and compares them with others of the same pictures.
 
     Args:
         predictions: One or two pairs of a name, for error messages, and a KeypointTable.
@@ -71,7 +71,7 @@ def assess(predictions, answers, schema, missing: str = 'error', confidence: boo
 
 
 def predict_runs(data_dir: str, run_dirs, options):
-    """What runs, as one predictor, say of a labelled split of the records, and what is true.
+    """Return what runs, as one predictor, say of a labelled split of the records, and what is true.
 
     Returns:
         Predictions and answers, two preprocessing.tables.KeypointTable in one order, and their
@@ -88,7 +88,7 @@ def predict_runs(data_dir: str, run_dirs, options):
 
 
 def score_model(data_dir: str, run_dirs, options, confidence: bool = False):
-    """Score runs, as one predictor, on a labelled split of the records; gives a Score.
+    """Return the score runs, as one predictor, on a labelled split of the records; gives a Score.
 
     Args:
         data_dir: The split, RECORDS/val.
@@ -102,7 +102,7 @@ def score_model(data_dir: str, run_dirs, options, confidence: bool = False):
 
 
 def score_baseline(data_dir: str, run_dir: str):
-    """Scores what a network must beat: the mean positions in RECORDS/train of each category."""
+    """Score what a network must beat: the mean positions in RECORDS/train of each category."""
     from utility.checkpoints import runs
     from utility.metrics import baseline, normalized_error
     from utility.metrics.annotations import annotations_of
@@ -119,7 +119,8 @@ def score_baseline(data_dir: str, run_dir: str):
 
 
 def _by_place(keypoints, answers):
-    """Keypoints [N, K, 2] that stand in the order of the answers as a table; and the answers.
+    """Return keypoints [N, K, 2] that stand in the order of the answers as a table; and the
+    answers.
 
     Told apart by place, not by image_id: one picture may lie in two splits under one id.
     """
@@ -128,7 +129,7 @@ def _by_place(keypoints, answers):
 
 
 def format_score(score) -> str:
-    """Format a Score as an aligned table for people, NE and PCK in percent."""
+    """Return the format a Score as an aligned table for people, NE and PCK in percent."""
     groups = [
         ({'all': score.normalized_error}, {'all': score.points}, {'all': score.pck}),
         (score.per_category, score.points_per_category, score.pck_per_category),
@@ -150,7 +151,9 @@ def format_score(score) -> str:
 
 
 def format_confidence(score) -> str:
-    """The confidence intervals of a utility.metrics.normalized_error.Score, NE in percent."""
+    """Return the confidence intervals of a utility.metrics.normalized_error.Score, NE
+    in percent.
+    """
     ends = {'all': score.confidence['normalized_error'], **score.confidence['per_category']}
     errors = {'all': score.normalized_error, **score.per_category}
     title = f'{100 * score.confidence["level"]:g} % confidence intervals of NE %'
@@ -162,7 +165,7 @@ def format_confidence(score) -> str:
 
 
 def format_comparison(comparison, prediction: str, against: str) -> str:
-    """What a utility.statistics.bootstrap.Comparison says, in sentences."""
+    """Return what a utility.statistics.bootstrap.Comparison says, in sentences."""
     value, low, high = (100 * end for end in comparison.difference)
     significant = comparison.p_value < 1 - comparison.level
     verdict = f'{prediction if value < 0 else against} is better' if significant else 'not settled'
@@ -180,7 +183,7 @@ def format_comparison(comparison, prediction: str, against: str) -> str:
 
 
 def _of_csvs(values):
-    """What assess says of --prediction and --against."""
+    """Return what assess says of --prediction and --against."""
     from preprocessing.datasets import named_schema
     from preprocessing.tables import read_table
     from utility.metrics.answers import read_answers
@@ -193,7 +196,7 @@ def _of_csvs(values):
 
 
 def _of_runs(values):
-    """What assess says of --model_dir and --against."""
+    """Return what assess says of --model_dir and --against."""
     from utility.checkpoints import runs
     from utility.predict import predictor
 

@@ -37,7 +37,7 @@ def _define_flags() -> None:
 
 
 def _runs_and_output(values) -> tuple[list[str], str]:
-    """The runs to predict with and the path to write."""
+    """Return the runs to predict with and the path to write."""
     if not values.data_dir:
         raise UserError('--data_dir is missing: the records of a test split')
     if bool(values.backbone) == bool(values.model_dir):

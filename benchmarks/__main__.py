@@ -22,7 +22,7 @@ PARTS = (
 
 
 def _select(names: list[str]) -> list[str]:
-    """The parts of these names, in the order of the page; none given: all."""
+    """Return the parts of these names, in the order of the page; none given: all."""
     for name in names:
         if name not in PARTS:
             raise config.unknown('part', f'--only={name}', name, PARTS)

@@ -31,7 +31,7 @@ class Cost(NamedTuple):
 
 
 def run(*words: str) -> Cost:
-    """Runs `python WORDS...` in the root of the project.
+    """Run `python WORDS...` in the root of the project.
 
     Raises:
         FailedError: It exits with something else than 0; tells the last line of what it said.
@@ -58,7 +58,7 @@ def run(*words: str) -> Cost:
 
 
 def seconds_until(text: str, *words: str) -> float:
-    """Runs `python WORDS...` until a line of its standard error holds a text, and ends it.
+    """Run `python WORDS...` until a line of its standard error holds a text, and end it.
 
     Returns:
         Seconds from its start to that line.
@@ -90,5 +90,5 @@ def seconds_of(costs: Sequence[Cost]) -> Summary:
 
 
 def memory_of(costs: Sequence[Cost]) -> float:
-    """GiB, the most of several."""
+    """Return GiB, the most of several."""
     return max(cost.memory for cost in costs)

@@ -24,7 +24,7 @@ _HEADER = ('what', 's', 'pictures/s', 'times the copy', 'memory, GiB')
 
 
 def copy(source: str, target: str) -> Cost:
-    """Copies a data set. The files are in memory, as they are for the conversions."""
+    """Copy a data set. The files are in memory, as they are for the conversions."""
     start = time.perf_counter()
     shutil.copytree(source, target)
     seconds = time.perf_counter() - start
@@ -33,7 +33,9 @@ def copy(source: str, target: str) -> Cost:
 
 
 def decodings(folder: str) -> Iterator[Cost]:
-    """In a process of its own: again and again the time to decode all pictures of a data set."""
+    """Yield, in a process of its own, the time to decode all pictures of a data set, again and
+    again.
+    """
     import tensorflow as tf
 
     tf.config.threading.set_inter_op_parallelism_threads(1)
@@ -46,7 +48,7 @@ def decodings(folder: str) -> Iterator[Cost]:
 
 
 def convert(source: str, target: str, num_workers: int) -> Cost:
-    """Converts a data set by the user's command."""
+    """Convert a data set by the user's command."""
     flags = (f'--data_dir={source}', f'--records_dir={target}', f'--num_workers={num_workers}')
     cost = commands.run('convert_tfrecords.py', *flags)
     shutil.rmtree(target)
@@ -54,7 +56,7 @@ def convert(source: str, target: str, num_workers: int) -> Cost:
 
 
 def measure(repeats: int) -> list[Table]:
-    """Writes a data set and times what is done with it, in turn."""
+    """Write a data set and times what is done with it, in turn."""
     with tempfile.TemporaryDirectory() as folder:
         source, target = f'{folder}/data', f'{folder}/out'
         isolated.call(synthetic_data.write, source, NUM_IMAGES, SIDE)
@@ -72,7 +74,7 @@ def measure(repeats: int) -> list[Table]:
 
 
 def table(costs_by_name: Mapping[str, Sequence[Cost]], size: float) -> Table:
-    """The table of what was measured of each way; `size`: of a picture, bytes."""
+    """Return the table of what was measured of each way; `size`: of a picture, bytes."""
     summaries = {name: commands.seconds_of(costs) for name, costs in costs_by_name.items()}
     memory = {name: commands.memory_of(costs) for name, costs in costs_by_name.items()}
     rows = [

@@ -99,7 +99,7 @@ def measure(
     seeds: Sequence[int],
     max_models: int | None = None,
 ) -> list[Row]:
-    """Combines in all ways, once for each random half of the pictures.
+    """Combine in all ways, once for each random half of the pictures.
 
     Args:
         predictions: Of pictures with answers.
@@ -161,13 +161,15 @@ def _ways(
 
 
 def _gain(base: Sequence[np.ndarray], distances: Sequence[np.ndarray]) -> Interval:
-    """Of a bootstrap over pictures, of the sums over the halves each was measured in."""
+    """Return the gain by a bootstrap over pictures, of the sums over the halves each was measured
+    in.
+    """
     differences = np.concatenate([b - d for b, d in zip(base, distances)], axis=1)
     return ratio_interval(*image_sums(differences))
 
 
 def page(rows: Sequence[Row], models: int, images: int) -> str:
-    """The table and what it says of itself, Markdown."""
+    """Return the table and what it says of itself, Markdown."""
     about = _ABOUT.format(models=models, images=f'{images:,}', splits=len(rows[0].errors))
     table = ledger.markdown_table(_HEADER, map(_cells, rows))
     lines = [f'- {row.name}: {_counts(row.chosen)}\n' for row in rows if row.chosen]

@@ -120,7 +120,7 @@ class Cell(NamedTuple):
 
 
 def settings_of(cell: Cell, num_train: int) -> list[str]:
-    """The values for --set of a cell, with `num_train` pictures to train with."""
+    """Return the values for --set of a cell, with `num_train` pictures to train with."""
     length = f'epochs={cell.budget / num_train:.6g}'
     size = f'network.image_size={cell.size},{cell.size}'
     cell_settings = [size, length, f'seed={cell.seed}', 'evaluations=1']
@@ -128,7 +128,7 @@ def settings_of(cell: Cell, num_train: int) -> list[str]:
 
 
 def train(cell: Cell, records_dir: str, run_dir: str, num_train: int) -> float:
-    """Trains a cell; seconds that it took."""
+    """Train a cell; seconds that it took."""
     words = [
         cell.script, f'--data_dir={records_dir}', f'--model_dir={run_dir}',
         f'--category={cell.category}', f'--precision={cell.precision}', '--keep_checkpoints=1',
@@ -139,7 +139,7 @@ def train(cell: Cell, records_dir: str, run_dir: str, num_train: int) -> float:
 
 
 def measure(cell: Cell, records_dir: str, work_dir: str) -> dict[str, Any]:
-    """Trains and scores a cell: its distances, plain and with the flip test, as plain values."""
+    """Train and score a cell: its distances, plain and with the flip test, as plain values."""
     data = real_pictures.of_category(records_dir, cell.category)
     num_train = real_pictures.number_of(data, 'train')
     run_dir = os.path.join(work_dir, 'runs', cell.key.replace('/', '_').replace('.py', ''))
@@ -149,7 +149,7 @@ def measure(cell: Cell, records_dir: str, work_dir: str) -> dict[str, Any]:
 
 
 def table(cells: dict[str, Any]) -> list[tuple[str, ...]]:
-    """A line for each way of each setting, ours first."""
+    """Return a line for each way of each setting, ours first."""
     import numpy as np
 
     from utility.statistics import bootstrap

@@ -11,7 +11,7 @@ OPTIONS = networks.Options(batch_size=1, image_size=0, repeats=2, max_seconds=1.
 
 
 def measure(repeats: int) -> list[Table]:
-    """All recipes at their own sizes, a picture at a time."""
+    """Return all recipes at their own sizes, a picture at a time."""
     options = OPTIONS._replace(repeats=min(repeats, OPTIONS.repeats))
     rows = dict(networks.measure(recipes.names(), options))
     for name, row in rows.items():

@@ -84,7 +84,7 @@ def main(positional: list[str]) -> None:
 
 
 def _row(run: str, file: tuple[str, str], split_dir: str, calibrate: str) -> dict[str, Any]:
-    """The row of a file, or why there is none."""
+    """Return the row of a file, or why there is none."""
     try:
         return isolated.call(measure, run, *file, split_dir, calibrate)
     except isolated.FailedError as error:
@@ -117,7 +117,7 @@ def measure(run: str, name: str, precision: str, split_dir: str, calibrate: str)
 
 
 def page(rows: Mapping[str, Mapping[str, Any]], command: str, split: str, runs) -> str:
-    """The whole page, of the rows that there are."""
+    """Return the whole page, of the rows that there are."""
     about = _ABOUT.format(command=command, split=split, trained=', '.join(sorted(runs)) or 'none')
     table = ledger.markdown_table(_HEADER, (_cells(name, row) for name, row in rows.items()))
     return about + ledger.machines(rows) + table

@@ -97,7 +97,9 @@ class Setting(NamedTuple):
 
 
 def counts_of(available: dict[str, int], number: int) -> dict[str, int]:
-    """Category -> how many of its pictures are among `number`: the same of each, if there are."""
+    """Return the category -> how many of its pictures are among `number`: the same of each, if
+    there are.
+    """
     counts, remaining = {}, number
     for index, name in enumerate(sorted(available, key=available.get)):
         counts[name] = min(available[name], remaining // (len(available) - index))
@@ -106,7 +108,7 @@ def counts_of(available: dict[str, int], number: int) -> dict[str, int]:
 
 
 def part_of(records_dir: str, target: str, number: int, seed: int) -> str:
-    """Records with `number` of the training pictures, and all for validation, as links.
+    """Return records with `number` of the training pictures, and all for validation, as links.
 
     They are the first ones of an order that `seed` gives: smaller sets are parts of larger ones.
     """
@@ -145,7 +147,7 @@ def part_of(records_dir: str, target: str, number: int, seed: int) -> str:
 def command(
     setting: Setting, data: str, run_dir: str, steps: int, seed: int, weights: str | None
 ) -> list[str]:
-    """The script and its flags of a training of so many steps."""
+    """Return the script and its flags of a training of so many steps."""
     epochs = steps * setting.experiment.data.batch_size / real_pictures.number_of(data, 'train')
     return [
         setting.script,
@@ -164,7 +166,7 @@ def command(
 
 
 def garments_of(setting: Setting, work_dir: str) -> str:
-    """Records of the synthetic garments, drawn if they are not there."""
+    """Return records of the synthetic garments, drawn if they are not there."""
     images_dir = os.path.join(work_dir, f'garments_{setting.garments}')
     if not os.path.exists(images_dir):
         words = [f'--count={setting.garments}', '--test_count=0', f'--size={_GARMENT_SIZE}']
@@ -178,7 +180,9 @@ def garments_of(setting: Setting, work_dir: str) -> str:
 
 
 def weights_of(start: str, setting: Setting, work_dir: str, seed: int) -> str | None:
-    """For --init_checkpoint: the weights of a start, trained on garments if they are to be."""
+    """Return the weights of a start for --init_checkpoint, trained on garments if they
+    are to be.
+    """
     published, sees_garments = STARTS[start]
     weights = setting.experiment.network.backbone if published else None
     if not sees_garments:
@@ -195,7 +199,7 @@ def weights_of(start: str, setting: Setting, work_dir: str, seed: int) -> str | 
 def measure(
     setting: Setting, records_dir: str, work_dir: str, start: str, number: int, seed: int
 ) -> dict[str, Any]:
-    """Trains and scores a cell; its distances, plain and with the flip test, as plain values."""
+    """Train and score a cell; its distances, plain and with the flip test, as plain values."""
     data = real_pictures.of_category(records_dir, setting.category)
     part = part_of(data, f'{data}_{number}_{seed}', number, seed)
     weights = weights_of(start, setting, work_dir, seed)
@@ -208,7 +212,7 @@ def measure(
 
 
 def grouped(cells: dict[str, Any], setting: Setting) -> dict[tuple[str, int], list[dict]]:
-    """(start, number) -> the rows of its seeds, of one setting."""
+    """Return (start, number) -> the rows of its seeds, of one setting."""
     groups: dict[tuple[str, int], list[dict]] = {}
     for key, row in cells.items():
         if key.startswith(setting.prefix):
@@ -218,7 +222,7 @@ def grouped(cells: dict[str, Any], setting: Setting) -> dict[tuple[str, int], li
 
 
 def interval_of(rows: Sequence[dict[str, Any]], name: str):
-    """NE of the seeds' mean with its interval."""
+    """Return NE of the seeds' mean with its interval."""
     import numpy as np
 
     from utility.statistics import bootstrap
@@ -228,13 +232,13 @@ def interval_of(rows: Sequence[dict[str, Any]], name: str):
 
 
 def doubling(numbers: Sequence[int], errors: Sequence[float]) -> float:
-    """Factor on NE for twice the pictures: of a straight line through the logarithms."""
+    """Return factor on NE for twice the pictures: of a straight line through the logarithms."""
     slope = statistics.linear_regression([*map(math.log2, numbers)], [*map(math.log2, errors)])[0]
     return 2**slope
 
 
 def table(groups: dict[tuple[str, int], list[dict]], name: str) -> str:
-    """A line for each start, a column for each number of pictures."""
+    """Return a line for each start, a column for each number of pictures."""
     numbers = sorted({number for _, number in groups})
     counts = {n: groups[key][0]['num_train'] for n in numbers for key in groups if key[1] == n}
     lines = []
@@ -256,7 +260,7 @@ def table(groups: dict[tuple[str, int], list[dict]], name: str) -> str:
 
 
 def page(cells: dict[str, Any], setting: Setting, command_text: str) -> str:
-    """The Markdown page of what has been measured in a setting."""
+    """Return the Markdown page of what has been measured in a setting."""
     groups = grouped(cells, setting)
     row = next(iter(groups.values()))[0]
     seeds = sorted({key.rsplit('/', 1)[1] for key in cells if key.startswith(setting.prefix)})

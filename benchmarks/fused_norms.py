@@ -13,7 +13,7 @@ _NORM = 'FusedBatchNorm'
 
 
 def count(config: NetworkConfig, num_keypoints: int) -> tuple[int, list[str]]:
-    """The number of batch norms of a network, and the paths of those that run on their own.
+    """Return the number of batch norms of a network, and the paths of those that run on their own.
 
     Args:
         config: Of the network, which is called for inference with weights of its own making.

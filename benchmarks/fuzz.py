@@ -290,7 +290,7 @@ _WORDS = (
 
 
 def _inputs(target: Target):
-    """A Hypothesis strategy of contents of the file."""
+    """Return a Hypothesis strategy of contents of the file."""
     from hypothesis import strategies as st
 
     def changed(sound: bytes):
@@ -318,7 +318,7 @@ def _edited(sound: bytes, edits) -> bytes:
 
 
 def _work(name: str, seed: int, seconds: float, results) -> None:
-    """Reads inputs of one kind for a time; tells of each before and after."""
+    """Read inputs of one kind for a time; tell of each before and after."""
     import hypothesis
 
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
@@ -364,7 +364,7 @@ def _outcome(target: Target, path: Path) -> tuple[str, str]:
 
 
 def run(name: str, seconds: float, seed: int, patience: float) -> dict[str, Any]:
-    """Reads inputs of one kind for a time; what came of them."""
+    """Read inputs of one kind for a time; what came of them."""
     counts: dict[str, Any] = dict.fromkeys(
         ('inputs', 'refused', 'tracebacks', 'hangs', 'deaths'), 0
     )
@@ -383,7 +383,7 @@ def run(name: str, seconds: float, seed: int, patience: float) -> dict[str, Any]
 
 
 def _follow(worker, results, counts: dict[str, Any], patience: float) -> bool:
-    """Counts what a worker tells until it ends; whether it ended by itself."""
+    """Count what a worker tells until it ends; whether it ended by itself."""
     data, start = None, time.time()
     while True:
         if not results.empty():

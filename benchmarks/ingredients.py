@@ -97,12 +97,12 @@ ARMS = (
 
 
 def settings_of(arm: Arm, epochs: float) -> list[str]:
-    """The values for --set of an arm, the base's first."""
+    """Return the values for --set of an arm, the base's first."""
     return [*_BASE, f'epochs={epochs:g}', 'evaluations=1', *added_by(arm, epochs)]
 
 
 def added_by(arm: Arm, epochs: float) -> list[str]:
-    """The values for --set of an arm in which it differs from the base."""
+    """Return the values for --set of an arm in which it differs from the base."""
     return [text.format(half=f'{epochs / 2:g}') for text in arm.settings]
 
 
@@ -111,7 +111,7 @@ def run_dir(work_dir: str, arm: Arm) -> str:
 
 
 def command(arm: Arm, values) -> list[str]:
-    """The command that trains an arm; `values` are the flags."""
+    """Return the command that trains an arm; `values` are the flags."""
     settings = [*settings_of(arm, values.epochs), *SCRIPTS[values.script], *values.set]
     start = values.init_checkpoint
     return [
@@ -127,7 +127,7 @@ def command(arm: Arm, values) -> list[str]:
 
 
 def score(arm: Arm, values, annotations, schema) -> dict[str, Any]:
-    """A row: the arm, what it adds, and its scored distances [N, K]."""
+    """Return a row: the arm, what it adds, and its scored distances [N, K]."""
     from utility.metrics import normalized_error
     from utility.predict import predictor
     from utility.predict.views_to_points import PredictOptions
@@ -142,7 +142,7 @@ def score(arm: Arm, values, annotations, schema) -> dict[str, Any]:
 
 
 def cells(row: dict[str, Any], base: dict[str, Any]) -> tuple[str, ...]:
-    """A line of the table."""
+    """Return a line of the table."""
     from utility.statistics import bootstrap
 
     arm, settings = row['arm'], row['settings']
@@ -155,7 +155,7 @@ def cells(row: dict[str, Any], base: dict[str, Any]) -> tuple[str, ...]:
 
 
 def page(rows: list[dict[str, Any]], script: str, steps: int, command_text: str) -> str:
-    """The Markdown page; the first row is the base."""
+    """Return the Markdown page; the first row is the base."""
     import numpy as np
 
     scored = np.isfinite(rows[0]['distances'])

@@ -50,7 +50,7 @@ _MEMORY_NOTES = (
 
 
 def write_records(root: pathlib.Path) -> None:
-    """A split 'train' of smooth noise, with points of all kinds of garments."""
+    """Write a split 'train' of smooth noise, with points of all kinds of garments."""
     import cv2
     import numpy as np
 
@@ -107,7 +107,7 @@ class _Input:
         )
 
     def mapped(self, function: Callable):
-        """`function` of the number of a record in the stream, and of the parsed record."""
+        """Return `function` of the number of a record in the stream, and of the parsed record."""
         import tensorflow as tf
 
         from preprocessing import records
@@ -152,7 +152,7 @@ def _decoded(example):
 
 
 def ways(data_dir: str) -> dict[str, Callable]:
-    """Name -> what makes the dataset."""
+    """Return the name -> what makes the dataset."""
     files = _Input(data_dir)
     return {
         DECODING: lambda: files.mapped(lambda _, example: _decoded(example)[0, 0]),
@@ -165,7 +165,9 @@ def ways(data_dir: str) -> dict[str, Callable]:
 
 
 def first_batches(makers: Mapping[str, Callable]) -> tuple[dict, dict[str, float]]:
-    """The datasets, and the seconds until each gave a batch: tracing and compilation above all."""
+    """Return the datasets, and the seconds until each gave a batch: tracing and compilation above
+    all.
+    """
     datasets, seconds = {}, {}
     for name, make in makers.items():
         start = time.perf_counter()
@@ -178,7 +180,7 @@ def first_batches(makers: Mapping[str, Callable]) -> tuple[dict, dict[str, float
 def rows(
     rates: Mapping[str, Sequence[float]], first_seconds: Mapping[str, float]
 ) -> Iterator[tuple]:
-    """A line of the table for each way."""
+    """Yield a line of the table for each way."""
     for name, values in rates.items():
         rate = summarise(list(values))
         of_decoding, of_seed = (
@@ -192,7 +194,9 @@ def rows(
 
 
 def _memory(data_dir: str, augment_on: str) -> Iterator[float]:
-    """The most memory, GiB, that a process has had: before the input, early, and late in it."""
+    """Yield the most memory, GiB, that a process has had: before the input, early, and
+    late in it.
+    """
     files = _Input(data_dir)
     yield isolated.peak_memory()
     batches = iter(files.trained(augment_on))
@@ -213,7 +217,7 @@ def _memory_table(data_dir: str) -> Table:
 
 
 def measure(repeats: int) -> list[Table]:
-    """The rates of the ways, which take turns, and the memory that the input takes."""
+    """Return the rates of the ways, which take turns, and the memory that the input takes."""
     from utility.train.preflight import input_profile
 
     with tempfile.TemporaryDirectory() as data_dir:

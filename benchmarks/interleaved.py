@@ -32,14 +32,14 @@ class Run(NamedTuple):
 
 
 def text(summary: Summary, factor: float = 1.0) -> str:
-    """A summary times a factor, such as '12.3 ± 0.4', in about three digits."""
+    """Return a summary times a factor, such as '12.3 ± 0.4', in about three digits."""
     median, spread = summary.median * factor, summary.spread * factor
     digits = 0 if median >= 100 else 1 if median >= 10 else 2
     return f'{median:.{digits}f}' + (f' ± {spread:.{digits}f}' if summary.count > 1 else '')
 
 
 def matrix_product() -> Callable[[], float]:
-    """The reference: () -> FLOP/s of a float32 product of 1024 x 1024 matrices, just now."""
+    """Return the reference: () -> FLOP/s of a float32 product of 1024 x 1024 matrices, just now."""
     import tensorflow as tf
 
     side = _REFERENCE_SIDE
@@ -59,7 +59,7 @@ def matrix_product() -> Callable[[], float]:
 def beside_reference(
     actions: Mapping[str, Callable[[], Any]], reference: Callable[[], float]
 ) -> dict[str, Run]:
-    """Runs each action once, the reference before, between and after them."""
+    """Run each action once, the reference before, between and after them."""
     runs, before = {}, reference()
     for name, action in actions.items():
         start = time.perf_counter()
@@ -74,7 +74,7 @@ def beside_reference(
 def rounds(
     actions: Mapping[str, Callable[[], Any]], repeats: int, max_seconds: float
 ) -> dict[str, list]:
-    """As `interleave`, of functions in this process: what each returned, time after time.
+    """Interleave functions in this process; return what each returned, time after time.
 
     Raises:
         FailedError: One of them failed.
@@ -89,7 +89,7 @@ def rounds(
 def interleave(
     members: Mapping[str, Iterator[Any]], repeats: int, max_seconds: float
 ) -> tuple[dict[str, list], dict[str, str]]:
-    """Asks each member for its next measurement, in rounds, every other one in reverse order.
+    """Ask each member for its next measurement, in rounds, every other one in reverse order.
 
     Args:
         members: Iterators that measure when they are asked.

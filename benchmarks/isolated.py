@@ -73,14 +73,14 @@ class Remote:
         return value
 
     def close(self) -> None:
-        """Ends the process, whatever it does."""
+        """End the process, whatever it does."""
         self._process.kill()
         self._process.join()
         self._connection.close()
 
 
 def call(function: Callable[..., Any], *arguments: Any) -> Any:
-    """What a function of a module returns, from a process of its own. Raises FailedError."""
+    """Return what a function of a module returns, from a process of its own. Raises FailedError."""
     with contextlib.closing(Remote(_once, function, *arguments)) as remote:
         return next(remote)
 
@@ -120,25 +120,27 @@ def _serve(connection, generate: Callable, arguments: tuple) -> None:
 
 
 def available_memory() -> tuple[float, float]:
-    """GiB that processes could still take, and GiB that the machine has."""
+    """Return GiB that processes could still take, and GiB that the machine has."""
     info = _fields('/proc/meminfo')
     return info['MemAvailable'] / _GIB, info['MemTotal'] / _GIB
 
 
 def peak_memory() -> float:
-    """The most memory that this process has had at any time, GiB."""
+    """Return the most memory that this process has had at any time, GiB."""
     return _fields('/proc/self/status')['VmHWM'] / _GIB
 
 
 def _fields(path: str) -> dict[str, int]:
-    """The fields of a file of Linux that are given in kB, in bytes."""
+    """Return the fields of a file of Linux that are given in kB, in bytes."""
     lines = pathlib.Path(path).read_text().splitlines()
     words = [line.replace(':', ' ').split() for line in lines]
     return {word[0]: int(word[1]) * 1024 for word in words if word[2:] == ['kB']}
 
 
 def describe_machine() -> str:
-    """One line: processor, cores this process may use, TensorFlow, date. Imports TensorFlow."""
+    """Return one line: processor, cores this process may use, TensorFlow, date. Imports
+    TensorFlow.
+    """
     import tensorflow as tf
 
     lines = pathlib.Path('/proc/cpuinfo').read_text().splitlines()

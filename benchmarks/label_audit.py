@@ -46,7 +46,7 @@ def make_mistakes(
     shares: Mapping[str, float] = SHARES,
     seed: int = 0,
 ) -> tuple[KeypointTable, dict[int, Mistake]]:
-    """Makes mistakes of each kind in a share of the pictures, at most one in each.
+    """Make mistakes of each kind in a share of the pictures, at most one in each.
 
     Returns:
         The table with mistakes, and which these are by row.
@@ -83,7 +83,7 @@ def make_mistakes(
 def _choose(
     kind: str, category: str, present: np.ndarray, schema: KeypointSchema, rng: np.random.Generator
 ) -> list[int]:
-    """The points of a picture that become wrong; none where there are no such."""
+    """Return the points of a picture that become wrong; none where there are no such."""
     from utility.labels.exchanges import exchanges_of
 
     columns = schema.indices(category)
@@ -106,7 +106,7 @@ def _choose(
 
 
 def simulate_predictions(table: KeypointTable, schema: KeypointSchema, seed: int = 0) -> np.ndarray:
-    """What a network might say of pictures with these true points: float64 [N, K, 2], px."""
+    """Return what a network might say of pictures with these true points: float64 [N, K, 2], px."""
     from utility.metrics.normalized_error import normalizers
 
     rng = np.random.default_rng(seed)
@@ -140,7 +140,7 @@ class Counts(NamedTuple):
 
 
 def count_detections(suspicions: Sequence, mistakes: Mapping[int, Mistake]) -> dict[str, Counts]:
-    """Counts by kind, and of 'all', where the last of the attributes are over all suspicions."""
+    """Count by kind, and of 'all', where the last of the attributes are over all suspicions."""
     hits, exact = set(), set()
     right = []
     for suspicion in suspicions:
@@ -167,7 +167,7 @@ def count_detections(suspicions: Sequence, mistakes: Mapping[int, Mistake]) -> d
 
 
 def format_counts(counts: Mapping[str, Counts]) -> str:
-    """A table for people, in percent."""
+    """Return a table for people, in percent."""
 
     def percent(part: int, whole: int) -> str:
         return f'{100 * part / whole:.1f}' if whole else '-'
@@ -181,7 +181,7 @@ def format_counts(counts: Mapping[str, Counts]) -> str:
 
 
 def draw_garments(count: int, size: int, seed: int) -> tuple[KeypointTable, np.ndarray]:
-    """Annotations of synthetic garments, and the sizes of the pictures [N, 2]."""
+    """Return annotations of synthetic garments, and the sizes of the pictures [N, 2]."""
     from demos.garments import dataset
     from utility.command_line.progress import track
 

@@ -51,7 +51,7 @@ class Rung(NamedTuple):
 
 
 def rungs(num_runs: int) -> list[Rung]:
-    """The ladder for one run, and its last rung with all of them."""
+    """Return the ladder for one run, and its last rung with all of them."""
     flip, twice = {'flip_test': True}, {'flip_test': True, 'passes': 2}
     scales, turns = {'scales': (0.85, 1.0, 1.15)}, {'rotations': (-10.0, 0.0, 10.0)}
     ladder = [
@@ -98,13 +98,13 @@ class Stopwatch:
             self._passed = (now - self._start) / (row + 1 - self._batch_size)
 
     def rate(self) -> float:
-        """Pictures per second of the passes together; NaN where all fit into one batch."""
+        """Return pictures per second of the passes together; NaN where all fit into one batch."""
         total = self.seconds_per_image + self._passed
         return 1 / total if total else float('nan')
 
 
 def predict_options(rung: Rung, batch_size: int):
-    """The utility.predict.views_to_points.PredictOptions of a rung."""
+    """Return the utility.predict.views_to_points.PredictOptions of a rung."""
     from utility.predict.test_time_augmentation import ViewOptions
     from utility.predict.views_to_points import PredictOptions
 
@@ -114,7 +114,7 @@ def predict_options(rung: Rung, batch_size: int):
 
 
 def climb(data_dir: str, run_dirs: Sequence[str], batch_size: int) -> list[dict[str, Any]]:
-    """A row for each rung: its name, scored distances [N, K], and pictures per second."""
+    """Return a row for each rung: its name, scored distances [N, K], and pictures per second."""
     from utility.checkpoints import runs
     from utility.metrics import normalized_error
     from utility.metrics.annotations import annotations_of
@@ -138,7 +138,7 @@ def climb(data_dir: str, run_dirs: Sequence[str], batch_size: int) -> list[dict[
 
 
 def cells(row: dict[str, Any], rows_by_rung: dict[str, dict[str, Any]]) -> tuple[str, ...]:
-    """A line of the table."""
+    """Return a line of the table."""
     from utility.statistics import bootstrap
 
     value, low, high = (100 * end for end in bootstrap.ne_interval(row['distances']))
@@ -155,7 +155,7 @@ def cells(row: dict[str, Any], rows_by_rung: dict[str, dict[str, Any]]) -> tuple
 
 
 def page(rows: list[dict[str, Any]], data_dir: str, run_dirs: Sequence[str]) -> str:
-    """The Markdown page of the ladder."""
+    """Return the Markdown page of the ladder."""
     import numpy as np
 
     by_name = {row['rung'].name: row for row in rows}

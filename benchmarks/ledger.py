@@ -18,7 +18,7 @@ FAILURE = 'failure'  # the key of a row that says why there is none
 
 
 def define_flags() -> None:
-    """The flags of every command that makes such a table."""
+    """Define the flags of every command that makes such a table."""
     flags.DEFINE_list('scripts', [], 'Train scripts to measure; none: all in the root.')
     define_output('Markdown file for the table, with what it says of itself.')
     flags.DEFINE_string(
@@ -28,13 +28,15 @@ def define_flags() -> None:
 
 
 def define_output(text: str) -> None:
-    """Defines --output, of which `text` is the help. What cannot be written is refused at once."""
+    """Define --output, of which `text` is the help. What cannot be written is refused at once."""
     flags.DEFINE_string('output', None, text)
     flags.register_validator('output', _check_output)
 
 
 def _check_output(path: str | None) -> bool:
-    """Whether a file could be written: asked before it takes minutes to make what is in it."""
+    """Return whether a file could be written: asked before it takes minutes to make
+    what is in it.
+    """
     if not path or '://' in path:
         return True
     if Path(path).is_dir():
@@ -46,8 +48,8 @@ def _check_output(path: str | None) -> bool:
 
 
 def command(words: str, names: Sequence[str], values: flags.FlagValues) -> str:
-    """A command as one gives it: `words`, and those of the flags of these names that are not left
-    at their defaults.
+    """Return a command as one gives it: `words`, and those of the flags of these names that are not
+    left at their defaults.
     """
     changed = [(name, values[name].value) for name in names if not values[name].using_default_value]
     texts = [(name, ','.join(v) if isinstance(v, list) else v) for name, v in changed]
@@ -88,7 +90,9 @@ class Ledger:
         return rows
 
     def is_missing(self, recipe: str, experiment: Experiment) -> bool:
-        """Whether a recipe has no row, one that tells of a failure, or one of other values."""
+        """Return whether a recipe has no row, one that tells of a failure, or one of
+        other values.
+        """
         row = self.rows.get(recipe, {FAILURE: ''})
         return FAILURE in row or row['experiment'] != _fingerprint(experiment)
 
@@ -104,19 +108,19 @@ def _fingerprint(experiment: Experiment) -> str:
 
 
 def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table; the first column is aligned left, all others right."""
+    """Return a table; the first column is aligned left, all others right."""
     rule = ['---', *['---:'] * (len(header) - 1)]
     return ''.join('| ' + ' | '.join(cells) + ' |\n' for cells in [header, rule, *rows])
 
 
 def machines(rows: Mapping[str, Mapping[str, Any]]) -> str:
-    """On which machines, and when, rows were measured: a paragraph."""
+    """Return a paragraph: on which machines, and when, rows were measured."""
     lines = sorted({row['machine'] for row in rows.values() if 'machine' in row})
     return ''.join(f'Measured on {line}.\n' for line in lines) + '\n'
 
 
 def publish(text: str, output: str | None) -> None:
-    """Prints a page and writes it to a file, if one is wanted."""
+    """Print a page and write it to a file, if one is wanted."""
     print(text)
     if output:
         write_bytes(output, text.encode())

@@ -18,7 +18,7 @@ from config import UserError
 
 
 def _elements(tensor: tf.Tensor, *axes: int) -> int:
-    """The product of a tensor's sides, of all or of those named."""
+    """Return the product of a tensor's sides, of all or of those named."""
     sides = tensor.shape.as_list()
     chosen = [sides[axis] for axis in axes] if axes else sides
     if None in chosen:
@@ -62,7 +62,7 @@ _NOT_COUNTABLE = {
 
 
 def count_flops(*fetches: tf.Tensor | tf.Operation) -> dict[str, int]:
-    """FLOPs by kind of operation, of all operations that must run for the fetches.
+    """Return FLOPs by kind of operation, of all operations that must run for the fetches.
 
     Raises:
         UserError: A shape is not known, or an operation cannot be counted.
@@ -77,7 +77,7 @@ def count_flops(*fetches: tf.Tensor | tf.Operation) -> dict[str, int]:
 
 
 def _needed(fetches: Iterable[tf.Tensor | tf.Operation]) -> set[tf.Operation]:
-    """The operations of fetches and all that these wait for."""
+    """Return the operations of fetches and all that these wait for."""
     needed: set[tf.Operation] = set()
     waiting = [getattr(fetch, 'op', fetch) for fetch in fetches]
     while waiting:

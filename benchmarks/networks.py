@@ -103,7 +103,7 @@ def _experiment(name: str, options: Options) -> Experiment:
 
 
 def measure(names: Sequence[str], options: Options) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Measures networks, a few at a time that take turns; yields recipe and row."""
+    """Yield measures networks, a few at a time that take turns; yields recipe and row."""
     waiting = list(names)
     while waiting:
         facts, members = {}, {}
@@ -131,7 +131,9 @@ def measure(names: Sequence[str], options: Options) -> Iterator[tuple[str, dict[
 
 
 def _facts(members: dict[str, isolated.Remote]) -> dict[str, tuple[Any, str]]:
-    """What each member tells first, and why it cannot; at the same time, as one core builds one."""
+    """Return what each member tells first, and why it cannot; at the same time, as one core builds
+    one.
+    """
 
     def first_answer(member: isolated.Remote) -> tuple[Any, str]:
         try:
@@ -149,7 +151,7 @@ def _is_roomy() -> bool:
 
 
 def _timings(facts: dict[str, Any], rounds: Sequence[tuple[dict[str, Run], float]]):
-    """What several rounds of measurements say, as plain values."""
+    """Return what several rounds of measurements say, as plain values."""
     row: dict[str, Any] = {'memory': max(memory for _, memory in rounds)}
     for mode in (_TRAIN, _INFER):
         runs = [runs[mode] for runs, _ in rounds]
@@ -161,7 +163,7 @@ def _timings(facts: dict[str, Any], rounds: Sequence[tuple[dict[str, Run], float
 
 
 def measurements(name: str, options: Options) -> Iterator[Any]:
-    """In a process of its own: first the facts of a network, then round after round.
+    """Yield, in a process of its own, first the facts of a network, then round after round.
 
     Yields:
         {'parameters': .., 'flops': {mode: of a step}, 'machine': ..}, then again and again a pair:
@@ -196,7 +198,7 @@ def step(
     settings=None,
     recompute: bool = False,
 ) -> tuple[Callable[[], Any], int, int]:
-    """A step of the model function on pictures of noise, with the arguments options and
+    """Return a step of the model function on pictures of noise, with the arguments options and
     run_metadata of Session.run; its FLOPs; the network's parameters.
 
     Args:
@@ -238,7 +240,7 @@ def step(
 
 
 def _noise(experiment: Experiment, batch_size: int, num_keypoints: int):
-    """Features and labels as input_fn gives them, of random pictures with random points."""
+    """Return features and labels as input_fn gives them, of random pictures with random points."""
     import numpy as np
     import tensorflow as tf
 
@@ -261,8 +263,8 @@ def _noise(experiment: Experiment, batch_size: int, num_keypoints: int):
 
 
 def as_placeholder(value):
-    """A tensor of this value that TensorFlow does not compute with before the first step, as it
-    does with a constant and the default of a placeholder.
+    """Return a tensor of this value that TensorFlow does not compute with before the first step, as
+    it does with a constant and the default of a placeholder.
     """
     import tensorflow as tf
 
@@ -271,7 +273,7 @@ def as_placeholder(value):
 
 
 def page(rows: dict[str, dict[str, Any]], options: Options) -> str:
-    """The table and what it says of itself, Markdown."""
+    """Return the table and what it says of itself, Markdown."""
     from preprocessing.datasets.fashionai import SCHEMA
 
     counts = [row[_TRAIN]['seconds']['count'] for row in rows.values() if _TRAIN in row]
@@ -285,7 +287,9 @@ def page(rows: dict[str, dict[str, Any]], options: Options) -> str:
 
 
 def variants() -> str:
-    """The recipes that have no script of their own, with the commands that train them, Markdown."""
+    """Return the recipes that have no script of their own, with the commands that train them,
+    Markdown.
+    """
     rows = [(name, f'`{recipes.command(name)}`') for name in sorted(recipes.VARIANTS)]
     return _ABOUT_VARIANTS + ledger.markdown_table(('recipe', 'command'), rows)
 
@@ -298,7 +302,7 @@ def _reference(rows: dict[str, dict[str, Any]]) -> str:
 
 
 def cells(name: str, row: dict[str, Any], options: Options) -> list[str]:
-    """A row of the table, of what was measured of a network."""
+    """Return a row of the table, of what was measured of a network."""
     if ledger.FAILURE in row:
         return [name, row[ledger.FAILURE], *[''] * (len(HEADER) - 2)]
     train, infer, batch_size = row[_TRAIN], row[_INFER], options.batch_size

@@ -53,7 +53,7 @@ class Options(NamedTuple):
     set: tuple[str, ...] = ()
 
     def changed(self, experiment: Experiment) -> Experiment:
-        """A recipe with what is set otherwise."""
+        """Return a recipe with what is set otherwise."""
         return functools.reduce(Experiment.override, self.set, experiment)
 
 
@@ -86,7 +86,7 @@ def main(positional: list[str]) -> None:
 
 
 def overfit(name: str, options: Options) -> dict[str, Any]:
-    """The row of a recipe, measured in a process of its own."""
+    """Return the row of a recipe, measured in a process of its own."""
     process = isolated.Remote(train, name, options)
     try:
         return next(process)
@@ -101,7 +101,7 @@ def has_learnt(row: dict[str, Any], options: Options) -> bool:
 
 
 def train(name: str, options: Options) -> Iterator[dict[str, Any]]:
-    """Trains a recipe's network on the garments until its loss has fallen, or will not.
+    """Train a recipe's network on the garments until its loss has fallen, or will not.
 
     Yields:
         Once: 'size' px, 'steps', 'seconds', 'first_loss', 'last_loss', 'machine'.
@@ -131,7 +131,9 @@ def train(name: str, options: Options) -> Iterator[dict[str, Any]]:
 
 
 def _unoptimised():
-    """Rewriting a graph takes longer than it saves over so few steps of so small pictures."""
+    """Return a session's settings without rewriting of the graph, which takes longer than it saves
+    here.
+    """
     import tensorflow as tf
 
     options = tf.compat.v1.ConfigProto()
@@ -140,7 +142,9 @@ def _unoptimised():
 
 
 def _smallest(experiment: Experiment, options: Options):
-    """The graph of a training step at the least size that fits, that size, and what to fetch."""
+    """Return the graph of a training step at the least size that fits, that size, and what to
+    fetch.
+    """
     import tensorflow as tf
 
     for size in _SIZES:
@@ -155,7 +159,7 @@ def _smallest(experiment: Experiment, options: Options):
 
 
 def _step(experiment: Experiment, batch: tuple, options: Options):
-    """The loss of the last output, and the operation that trains by the loss of all."""
+    """Return the loss of the last output, and the operation that trains by the loss of all."""
     import tensorflow as tf
 
     from nets import build_network
@@ -177,7 +181,7 @@ def _step(experiment: Experiment, batch: tuple, options: Options):
 
 
 def garments(size: int):
-    """Four synthetic garments, of four categories, letter-boxed to size x size px.
+    """Return four synthetic garments, of four categories, letter-boxed to size x size px.
 
     Returns:
         uint8 [4, size, size, 3]; labels 'keypoints' float32 [4, K, 2] px and 'visibility' int32
@@ -202,7 +206,7 @@ def garments(size: int):
 
 
 def page(rows: dict[str, dict[str, Any]], options: Options) -> str:
-    """The table and what it says of itself, Markdown."""
+    """Return the table and what it says of itself, Markdown."""
     about = _ABOUT.format(sizes=', '.join(map(str, _SIZES)), **options._asdict())
     table = ledger.markdown_table(_HEADER, [_cells(*item) for item in rows.items()])
     changes = f'Other than in the recipes: `{" ".join(options.set)}`.\n\n' if options.set else ''

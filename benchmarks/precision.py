@@ -58,7 +58,7 @@ _DEFAULT = [title for title in WAYS if title != 'float16']  # that takes minutes
 
 
 def measurements(name: str, way: Way, size: int, batch_size: int) -> Iterator[Any]:
-    """In a process of its own: first the machine, then again and again mode -> Run."""
+    """Yield, in a process of its own, first the machine, then again and again mode -> Run."""
     if way.xla:
         environment.force_xla_on_cpu()
     import tensorflow as tf
@@ -80,7 +80,7 @@ def measurements(name: str, way: Way, size: int, batch_size: int) -> Iterator[An
 
 
 def measure(name: str, values) -> tuple[dict[str, dict[str, Any]], str]:
-    """Way -> mode -> Summary of seconds, or why there is none; and the machine."""
+    """Return the way -> mode -> Summary of seconds, or why there is none; and the machine."""
     members, rows, machine = {}, {}, ''
     with contextlib.ExitStack() as stack:
         for title in values.ways:
@@ -103,7 +103,7 @@ def measure(name: str, values) -> tuple[dict[str, dict[str, Any]], str]:
 
 
 def cells(name: str, title: str, row: dict[str, Any], base: dict[str, Any], batch_size: int):
-    """A line of the table."""
+    """Return a line of the table."""
     if ledger.FAILURE in row:
         return (name, title, row[ledger.FAILURE], '', '', '')
     train, infer = row['train'], row['infer']

@@ -65,7 +65,7 @@ WAYS = {
 
 
 def measure(repeats: int) -> list[Table]:
-    """All measurements, as tables."""
+    """Return all measurements, as tables."""
     return [compare(repeats), norms_table(), remember(NUM_IMAGES)]
 
 
@@ -73,7 +73,7 @@ def measure(repeats: int) -> list[Table]:
 
 
 def write_inputs(folder: str, num_images: int, image_size: int, experiment) -> None:
-    """Writes FOLDER/records and FOLDER/run."""
+    """Write FOLDER/records and FOLDER/run."""
     synthetic_runs.write_split(os.path.join(folder, 'records'), num_images, image_size)
     synthetic_runs.write_run(os.path.join(folder, 'run'), experiment)
 
@@ -83,7 +83,8 @@ def _paths(folder: str) -> tuple[str, str]:
 
 
 def ours(folder: str, way: Way, batch_size: int) -> Iterator[dict[str, float]]:
-    """In a process of its own: seconds a picture, and those that all else takes, again and again.
+    """Yield, in a process of its own, seconds a picture and those that all else takes, again and
+    again.
 
     Nothing in the first row: then TensorFlow is loaded.
     """
@@ -103,7 +104,7 @@ def ours(folder: str, way: Way, batch_size: int) -> Iterator[dict[str, float]]:
 
 
 def seed(folder: str, way: Way) -> Iterator[dict[str, float]]:
-    """In a process of its own: seconds a picture in the way of the system compared with.
+    """Yield, in a process of its own, seconds a picture in the way of the system compared with.
 
     Nothing in the first row: then the graph is built.
     """
@@ -117,7 +118,7 @@ def seed(folder: str, way: Way) -> Iterator[dict[str, float]]:
 
 
 def alone(size: int, batch_size: int) -> Iterator[dict[str, float]]:
-    """In a process of its own: seconds a picture of the network and its decoding, without reading.
+    """Yield, in a process of its own, seconds a picture of the network and its decoding alone.
 
     Nothing in the first row: then the graph is built.
     """
@@ -133,7 +134,9 @@ def alone(size: int, batch_size: int) -> Iterator[dict[str, float]]:
 
 
 def compare(repeats: int) -> Table:
-    """Pictures per second of each of WAYS, ours and the other, in turn; and of the network."""
+    """Return pictures per second of each of WAYS, ours and the other, in turn; and of
+    the network.
+    """
     experiment = recipes.resized(recipes.load(_RECIPE), _SIZE)
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
         isolated.call(write_inputs, folder, _BATCH_SIZE + _TIMED, _IMAGE_SIZE, experiment)
@@ -152,7 +155,9 @@ def compare(repeats: int) -> Table:
 
 
 def speed_table(pairs: dict[str, tuple[list, list]], limit: list[dict[str, float]]) -> Table:
-    """The table of what `compare` measured: way -> ours, seed's, and the network, by rounds."""
+    """Return the table of what `compare` measured: way -> ours, seed's, and the
+    network, by rounds.
+    """
     bound = summarise([1 / row['picture'] for row in limit])
     rows, numbers = [], {_ALONE: bound}
     for name, (project_rows, seed_rows) in pairs.items():
@@ -190,7 +195,7 @@ _NOTES = (
 
 
 def norms_table() -> Table:
-    """Of some recipes, how many batch norms the graph that runs still has."""
+    """Return a table: how many batch norms the graph that runs still has, for some recipes."""
     rows = []
     for name in _RECIPES_OF_NORMS:
         total, unfolded = isolated.call(count_norms, name)
@@ -202,7 +207,7 @@ def norms_table() -> Table:
 
 
 def count_norms(name: str) -> tuple[int, list[str]]:
-    """In a process of its own: fused_norms.count of a recipe."""
+    """Yield, in a process of its own, fused_norms.count of a recipe."""
     from benchmarks import fused_norms
     from preprocessing.datasets.fashionai import SCHEMA
 
@@ -227,7 +232,9 @@ _NORMS_NOTES = (
 
 
 def remember(num_images: int) -> Table:
-    """Memory while so many small pictures are predicted and scored, by a tiny network."""
+    """Return the memory while so many small pictures are predicted and scored, by a
+    tiny network.
+    """
     settings = [f'{key}={value}' for key, value in TINY.items()]
     experiment = recipes.load('resnet18_dhn').override(*settings)
     with tempfile.TemporaryDirectory() as folder:
@@ -237,7 +244,7 @@ def remember(num_images: int) -> Table:
 
 
 def watch_memory(folder: str, num_images: int) -> dict[str, Any]:
-    """In a process of its own: predicts, by flip and two passes, and scores.
+    """Predict by flip and two passes, and score, in a process of its own.
 
     Returns:
         'passes': MB after each share of the pictures, of each pass; 'scored': MB after the score;
@@ -274,7 +281,7 @@ def watch_memory(folder: str, num_images: int) -> dict[str, Any]:
 
 
 def memory_table(costs: dict[str, Any], num_images: int) -> Table:
-    """The table of what `watch_memory` found."""
+    """Return the table of what `watch_memory` found."""
     header = ('memory after', *(f'{share * num_images:,.0f}' for share in _SHARES), 'growth')
     rows = []
     for number, sizes in enumerate(costs['passes'], 1):

@@ -22,7 +22,7 @@ CELLS_FILE = 'cells.json'
 
 
 def load(path: str) -> dict[str, Any]:
-    """A JSON file; one that is not there is empty."""
+    """Return a JSON file; one that is not there is empty."""
     return json.loads(Path(path).read_text()) if os.path.exists(path) else {}
 
 
@@ -33,7 +33,7 @@ def save(path: str, values: dict[str, Any]) -> None:
 
 
 def run(words: Sequence[str], task: str) -> float:
-    """Runs a Python script of the project, `words` its name and its flags; seconds that it took.
+    """Run a Python script of the project, `words` its name and its flags; seconds that it took.
 
     Raises:
         RunError: It failed; `task` was to be done.
@@ -45,7 +45,7 @@ def run(words: Sequence[str], task: str) -> float:
 
 
 def records_of(records_dir: str, data_dir: str, val_fraction: float = VAL_FRACTION) -> str:
-    """The records of the data, converted if they are not there."""
+    """Return the records of the data, converted if they are not there."""
     if not os.path.exists(os.path.join(records_dir, 'dataset.json')):
         words = [f'--data_dir={data_dir}', f'--records_dir={records_dir}']
         words += [f'--val_fraction={val_fraction}']
@@ -54,7 +54,9 @@ def records_of(records_dir: str, data_dir: str, val_fraction: float = VAL_FRACTI
 
 
 def of_category(records_dir: str, category: str) -> str:
-    """Records of one category, whose files are links to those of all; `all`: these themselves."""
+    """Return records of one category, whose files are links to those of all; `all`: these
+    themselves.
+    """
     if category == 'all':
         return records_dir
     path = f'{records_dir}_{category}'
@@ -73,13 +75,13 @@ def of_category(records_dir: str, category: str) -> str:
 
 
 def number_of(records_dir: str, split: str) -> int:
-    """How many records a split has."""
+    """Return how many records a split has."""
     splits = load(os.path.join(records_dir, 'dataset.json'))['splits']
     return sum(splits[split]['records'].values())
 
 
 def distances(run_dir: str, split_dir: str, flip_test: bool):
-    """Normalised distances [N, K] of a run on a split, NaN where not scored."""
+    """Return normalised distances [N, K] of a run on a split, NaN where not scored."""
     from utility.checkpoints import runs
     from utility.metrics import normalized_error
     from utility.metrics.annotations import annotations_of
@@ -98,7 +100,7 @@ def distances(run_dir: str, split_dir: str, flip_test: bool):
 
 
 def scores(run_dir: str, split_dir: str) -> dict[str, Any]:
-    """Sums of a run's distances and numbers of points, of each picture, as plain values.
+    """Return sums of a run's distances and numbers of points, of each picture, as plain values.
 
     They are called plain_sums, plain_counts and, with the flip test, flip_sums, flip_counts.
     """
@@ -113,5 +115,5 @@ def scores(run_dir: str, split_dir: str) -> dict[str, Any]:
 
 
 def error_of(row: dict[str, Any], name: str) -> float:
-    """NE, a fraction, of what `scores` gave: 'plain', or with the 'flip' test."""
+    """Return NE, a fraction, of what `scores` gave: 'plain', or with the 'flip' test."""
     return sum(row[f'{name}_sums']) / sum(row[f'{name}_counts'])

@@ -64,24 +64,24 @@ VARIANTS = {
 
 
 def scripts() -> list[str]:
-    """The recipes with a script: 'resnet50_cpn' is that of train_resnet50_cpn.py."""
+    """Return the recipes with a script: 'resnet50_cpn' is that of train_resnet50_cpn.py."""
     return sorted(path.stem[len(_PREFIX) :] for path in ROOT.glob(f'{_PREFIX}*.py'))
 
 
 def names() -> list[str]:
-    """All recipes, variants among them, in alphabetical order."""
+    """Return all recipes, variants among them, in alphabetical order."""
     return sorted([*scripts(), *VARIANTS])
 
 
 def command(name: str) -> str:
-    """The command that trains a recipe, without its data."""
+    """Return the command that trains a recipe, without its data."""
     recipe, *settings = VARIANTS.get(name, (name,))
     words = [f'python {_PREFIX}{recipe}.py', *(f'--set {setting}' for setting in settings)]
     return ' '.join([*words, f'--model_dir=logs/{name}'] if settings else words)
 
 
 def select(scripts: Sequence[str]) -> list[str]:
-    """The recipes of these scripts, given by file or by recipe; none given: all.
+    """Return the recipes of these scripts, given by file or by recipe; none given: all.
 
     Raises:
         UserError: There is no such script.
@@ -96,13 +96,14 @@ def select(scripts: Sequence[str]) -> list[str]:
 
 
 def load(name: str) -> Experiment:
-    """What a recipe trains. Imports its script, which runs nothing."""
+    """Return what a recipe trains. Imports its script, which runs nothing."""
     recipe, *settings = VARIANTS.get(name, (name,))
     return importlib.import_module(_PREFIX + recipe).EXPERIMENT.override(*settings)
 
 
 def resized(experiment: Experiment, size: int) -> Experiment:
-    """The same experiment on smaller or larger square pictures, its heat maps in the same ratio.
+    """Return the same experiment on smaller or larger square pictures, its heat maps in the same
+    ratio.
 
     Args:
         experiment: Stays as it is.

@@ -58,7 +58,7 @@ class Target(NamedTuple):
     unit: str = ''
 
     def cells(self, value: float) -> tuple[str, str]:
-        """The last two cells of a row: what was wanted, and whether the value is it."""
+        """Return the last two cells of a row: what was wanted, and whether the value is it."""
         is_least = self.at_least is not None
         limit = self.at_least if is_least else self.at_most
         met = value >= limit if is_least else value <= limit
@@ -86,14 +86,14 @@ class Result(NamedTuple):
 
 
 def measurements(module: str, repeats: int) -> Iterator[Any]:
-    """In a process of its own: first the title of a part, then its tables."""
+    """Yield, in a process of its own, first the title of a part, then its tables."""
     part = importlib.import_module(module)
     yield part.NAME
     yield list(part.measure(repeats))
 
 
 def measure(module: str, repeats: int) -> Result:
-    """Measures the part of a module."""
+    """Return measures the part of a module."""
     title, start = module, time.perf_counter()
     remote = isolated.Remote(measurements, module, repeats, has_children=True)
     with contextlib.closing(remote):
@@ -109,7 +109,7 @@ def measure(module: str, repeats: int) -> Result:
 
 
 def surroundings() -> dict[str, str]:
-    """Where and with what is measured: machine (with the date), versions, revision."""
+    """Return where and with what is measured: machine (with the date), versions, revision."""
     versions = [f'Python {platform.python_version()}']
     versions += [f'{name} {metadata.version(name)}' for name in _LIBRARIES]
     machine = isolated.call(isolated.describe_machine)
@@ -117,14 +117,14 @@ def surroundings() -> dict[str, str]:
 
 
 def _revision() -> str:
-    """The commit of this tree, with '-dirty' after it where files differ from it."""
+    """Return the commit of this tree, with '-dirty' after it where files differ from it."""
     command = ['git', 'describe', '--always', '--dirty', '--abbrev=7', '--exclude=*']
     process = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     return process.stdout.strip() or 'unknown'
 
 
 def page(command: str, where: Mapping[str, str], results: Mapping[str, Result]) -> str:
-    """The page, Markdown."""
+    """Return the page, Markdown."""
     seconds = sum(result.seconds for result in results.values())
     lines = [
         '# Speed, measured\n',
@@ -148,7 +148,7 @@ def page(command: str, where: Mapping[str, str], results: Mapping[str, Result]) 
 
 
 def targets_in_words(results: Mapping[str, Result]) -> str:
-    """How many of the targets are met, and which are not."""
+    """Return how many of the targets are met, and which are not."""
     judged = [
         (table.title, row)
         for result in results.values()
@@ -176,7 +176,7 @@ def _costs(results: Mapping[str, Result]) -> str:
 
 
 def publish(command: str, results: Mapping[str, Result], output: str | None) -> None:
-    """Prints the page and, if `output` is given, writes it and the same as JSON beside it."""
+    """Print the page and, if `output` is given, write it and the same as JSON beside it."""
     where = surroundings()
     text = page(command, where, results)
     parts = {

@@ -37,14 +37,14 @@ class Paths(NamedTuple):
 
 
 def write(paths: Paths, num_images: int) -> None:
-    """Writes a data set, and what two models say of its pictures."""
+    """Write a data set, and what two models say of its pictures."""
     synthetic_data.write(paths.data, num_images, SIDE)
     Path(paths.csvs).mkdir()
     submissions.write_csvs(paths.csvs, num_images, 2, SIDE)
 
 
 def read_epoch(records_dir: str, num_images: int) -> Cost:
-    """Reads, shuffles, decodes and augments every picture once, as a training does."""
+    """Read, shuffle, decode and augments every picture once, as a training does."""
     import config
     from preprocessing import make_input_fn, records
     from preprocessing.datasets.fashionai import SCHEMA
@@ -68,7 +68,7 @@ def read_epoch(records_dir: str, num_images: int) -> Cost:
 
 
 def costs(paths: Paths, num_images: int, repeats: int) -> Iterator[tuple[str, Cost]]:
-    """What each part costs on a data set; what is short is run `repeats` times."""
+    """Yield what each part costs on a data set; what is short is run `repeats` times."""
     train, csvs = f'{paths.records}/train', [f'{paths.csvs}/{number}.csv' for number in range(2)]
     records_dir = f'--records_dir={paths.records}'
     convert = [f'--data_dir={paths.data}', records_dir, '--val_fraction=0', '--num_workers=1']
@@ -91,7 +91,7 @@ def _median(runs: Sequence[Cost]) -> Cost:
 
 
 def measure(repeats: int) -> list[Table]:
-    """Measures one size after the other."""
+    """Return measures one size after the other."""
     costs_by_name: dict[str, list[Cost]] = {}
     for size in SIZES:
         with tempfile.TemporaryDirectory() as folder:
@@ -104,7 +104,7 @@ def measure(repeats: int) -> list[Table]:
 
 
 def tables(costs_by_name: dict[str, list[Cost]]) -> list[Table]:
-    """Seconds and memory of each part, by SIZES."""
+    """Return seconds and memory of each part, by SIZES."""
     sizes = [f'{size:,}' for size in SIZES]
     times, memories = [], []
     for name, row in costs_by_name.items():
@@ -139,7 +139,7 @@ def tables(costs_by_name: dict[str, list[Cost]]) -> list[Table]:
 
 
 def exponent(seconds: list[float]) -> float:
-    """The power of the number of pictures by which time grows, from the last two of SIZES.
+    """Return the power of the number of pictures by which time grows, from the last two of SIZES.
 
     What starting takes, the time for the fewest pictures, is taken off.
     """
@@ -148,7 +148,9 @@ def exponent(seconds: list[float]) -> float:
 
 
 def kilobytes_per_image(memory: list[float]) -> float:
-    """By how much memory grows for each picture between the last two of SIZES, from GiB."""
+    """Return by how many kB memory grows for each picture between the last two of
+    SIZES, from GiB.
+    """
     return (memory[-1] - memory[-2]) * 2**30 / 1e3 / (SIZES[-1] - SIZES[-2])
 
 

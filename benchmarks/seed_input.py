@@ -20,7 +20,7 @@ _SIGMA = 1.0  # cells
 
 
 def _distorted(image: tf.Tensor) -> tf.Tensor:
-    """Colours of a picture in [0, 1], changed in one of four orders."""
+    """Return colours of a picture in [0, 1], changed in one of four orders."""
     brightness = lambda image: tf.image.random_brightness(image, 32 / 255)  # noqa: E731
     saturation = lambda image: tf.image.random_saturation(image, 0.5, 1.5)  # noqa: E731
     contrast = lambda image: tf.image.random_contrast(image, 0.5, 1.5)  # noqa: E731
@@ -44,7 +44,7 @@ def _distorted(image: tf.Tensor) -> tf.Tensor:
 
 
 def _rotated(image: tf.Tensor, points: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Turned about the middle of the points, which comes to the middle of the picture."""
+    """Return turned about the middle of the points, which comes to the middle of the picture."""
     angle = tf.random.uniform([], -math.pi / 6, math.pi / 6)
     cos, sin = tf.cos(angle), tf.sin(angle)
     linear = tf.stack([tf.stack([cos, -sin]), tf.stack([sin, cos])])
@@ -64,7 +64,7 @@ def _rotated(image: tf.Tensor, points: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]
 
 
 def _cropped(image: tf.Tensor, points: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """A random crop around all points; these as shares of it."""
+    """Return a random crop around all points; these as shares of it."""
     size = tf.cast(tf.shape(image)[:2], tf.float32)
     places = tf.reverse(points, [1])
     low = tf.clip_by_value((tf.reduce_min(places, axis=0) - _BORDER) / size, 0, 1)
@@ -91,7 +91,7 @@ def _resized(image: tf.Tensor, size: int) -> tf.Tensor:
 
 
 def _drawn(place: np.ndarray, size: int) -> np.ndarray:
-    """The heat map of one point, (x, y) in cells: a window of a Gaussian, pasted."""
+    """Return the heat map of one point, (x, y) in cells: a window of a Gaussian, pasted."""
     map_, reach = np.zeros((size, size), np.float32), int(3 * _SIGMA)
     x, y = (int(value) for value in place)
     low, high = np.maximum([x - reach, y - reach], 0), np.minimum([x + reach, y + reach], size - 1)
@@ -103,7 +103,7 @@ def _drawn(place: np.ndarray, size: int) -> np.ndarray:
 
 
 def _targets(points: tf.Tensor, size: int) -> tf.Tensor:
-    """float32 [K, size, size]; points [K, 2] in shares of the picture."""
+    """Return float32 [K, size, size]; points [K, 2] in shares of the picture."""
 
     def draw(place):
         (drawn,) = tf.py_function(lambda at: [_drawn(at.numpy(), size)], [place], [tf.float32])
@@ -114,7 +114,7 @@ def _targets(points: tf.Tensor, size: int) -> tf.Tensor:
 
 
 def prepare(example: dict[str, tf.Tensor], image_size: int, heatmap_size: int):
-    """A picture and its targets, of what records.decode_example gives."""
+    """Return a picture and its targets, of what records.decode_example gives."""
     image = tf.io.decode_jpeg(example['encoded'], channels=3)
     image = _distorted(tf.image.convert_image_dtype(image, tf.float32))
     image = tf.cast(tf.image.convert_image_dtype(image, tf.uint8, saturate=True), tf.float32) - MEAN

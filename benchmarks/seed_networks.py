@@ -52,11 +52,11 @@ class Layers:
         self.channels, self.cells = (1, [2, 3]) if channels_first else (3, [1, 2])
 
     def size(self, inputs) -> list[int]:
-        """(height, width)."""
+        """Return (height, width)."""
         return [inputs.shape[axis] for axis in self.cells]
 
     def convolution(self, inputs, filters: int, size=1, stride=1, groups=1, bias=False):
-        """To `filters` channels and 1 / stride of the sides; Glorot's initial weights."""
+        """Convolve to `filters` channels and 1 / stride of the sides; Glorot's initial weights."""
         padding, axis = 'SAME', self.channels
         if stride > 1:
             margins = [[0, 0]] * 4
@@ -78,7 +78,7 @@ class Layers:
             return tf.nn.bias_add(outputs, biases, self.format)
 
     def batch_norm(self, inputs, activation: Callable = tf.nn.relu):
-        """Fused batch norm of a training, its moving statistics in UPDATE_OPS."""
+        """Return fused batch norm of a training, its moving statistics in UPDATE_OPS."""
         with v1.variable_scope(None, 'batch_normalization'):
             make = functools.partial(v1.get_variable, shape=[inputs.shape[self.channels]])
             ones, zeros = v1.ones_initializer(), v1.zeros_initializer()
@@ -96,14 +96,14 @@ class Layers:
             return activation(outputs)
 
     def resize(self, inputs, size: Sequence[int]):
-        """Legacy bilinear: a cell's corner, not its centre, is where it is."""
+        """Return legacy bilinear: a cell's corner, not its centre, is where it is."""
         if self.format == 'NHWC':
             return tf.raw_ops.ResizeBilinear(images=inputs, size=list(size))
         outputs = tf.raw_ops.ResizeBilinear(images=tf.transpose(inputs, _TO_LAST), size=list(size))
         return tf.transpose(outputs, _TO_FIRST)
 
     def bottleneck(self, inputs, width: int, filters: int, stride=1, groups=1, project=False):
-        """1x1, 3x3, 1x1 and a sum; with groups SE-ResNeXt's, which ends in an excitation."""
+        """Return 1x1, 3x3, 1x1 and a sum; with groups SE-ResNeXt's, which ends in an excitation."""
         convolution, batch_norm, shortcut = self.convolution, self.batch_norm, inputs
         if project:
             shortcut = batch_norm(convolution(inputs, filters, stride=stride), tf.identity)
@@ -117,7 +117,7 @@ class Layers:
         return tf.nn.relu(outputs + shortcut)
 
     def backbone(self, images, groups: int = 1) -> list:
-        """C2, C3, C4 and C5 of ResNet-50, or with groups of SE-ResNeXt-50 32x4d."""
+        """Return C2, C3, C4 and C5 of ResNet-50, or with groups of SE-ResNeXt-50 32x4d."""
         outputs = self.convolution(images, 64, 7, stride=2)
         if groups > 1:  # the ResNet there has neither norm nor ReLU in its stem
             outputs = self.batch_norm(outputs)
@@ -132,7 +132,9 @@ class Layers:
         return levels
 
     def heatmaps(self, levels: Sequence, num_keypoints: int, size: Sequence[int]) -> list:
-        """Of the levels, coarse to fine, and the refined ones: [B, K, *size] each, or K last."""
+        """Return heat maps of the levels, coarse to fine, and the refined ones: [B, K, *size], or K
+        last.
+        """
         convolution, above, outputs, refined = self.convolution, None, [], []
         for number, level in enumerate(reversed(levels)):
             lateral = tf.nn.relu(convolution(level, _CHANNELS))
@@ -150,7 +152,9 @@ class Layers:
 
 
 def draw(point: np.ndarray, size: Sequence[int]) -> np.ndarray:
-    """A Gaussian of a standard deviation of a cell in a window of 7 x 7 around a point (x, y)."""
+    """Return a Gaussian of a standard deviation of a cell in a window of 7 x 7 around a point (x,
+    y).
+    """
     height, width = size
     target = np.zeros([height, width], np.float32)
     x, y = (int(round(float(value))) for value in point)
@@ -164,7 +168,7 @@ def draw(point: np.ndarray, size: Sequence[int]) -> np.ndarray:
 
 
 def targets(points, size: Sequence[int]):
-    """[B, K, 2] cells -> [B, K, *size]; each map by a call of Python."""
+    """Return [B, K, 2] cells -> [B, K, *size]; each map by a call of Python."""
 
     def draw_one(point):
         target = tf.numpy_function(lambda value: draw(value, size), [point], tf.float32)
@@ -178,7 +182,7 @@ def targets(points, size: Sequence[int]):
 
 
 def _blurred(maps, sigma: float):
-    """[B, K, h, w], each map convolved with a Gaussian whose sum is not 1."""
+    """Return [B, K, h, w], each map convolved with a Gaussian whose sum is not 1."""
     size, channels = int(6 * sigma + 1), maps.shape[1]
     offsets = np.arange(size) - size / 2
     kernel = np.exp(-(offsets[np.newaxis] ** 2 + offsets[:, np.newaxis] ** 2) / (2 * sigma**2))
@@ -189,7 +193,8 @@ def _blurred(maps, sigma: float):
 
 
 def loss(outputs: Sequence, drawn, visibility):
-    """Mean squared errors of all outputs, of the last one over the hard half of the points.
+    """Return the mean squared errors of all outputs, of the last one over the hard half of the
+    points.
 
     Args:
         outputs: [B, K, h, w], coarse to fine, the refined one last.
@@ -211,7 +216,7 @@ def loss(outputs: Sequence, drawn, visibility):
 
 
 def training_step(images, drawn, visibility, groups: int = 1, channels_first: bool = True) -> list:
-    """What one step fetches: the operation of the update and the loss, float32 [].
+    """Return what one step fetches: the operation of the update and the loss, float32 [].
 
     Args:
         images: float32 [B, H, W, 3], standardised.

@@ -25,7 +25,7 @@ _MARGIN = (100.0, 80.0)  # px around the points of the first pass, in x and in y
 def predictions(
     run_dir: str, split_dir: str, flip_test: bool, passes: int
 ) -> Iterator[dict[str, tf.Tensor]]:
-    """Predicts the pictures of a split over and over; yields one row a picture.
+    """Predict the pictures of a split over and over; yield one row a picture.
 
     Args:
         run_dir: Of one network of all categories.
@@ -62,7 +62,7 @@ def predictions(
 def seconds_per_image(
     run_dir: str, split_dir: str, flip_test: bool, passes: int, count: int
 ) -> Iterator[float]:
-    """Of `count` pictures, time after time; the building of the graph does not count.
+    """Yield the seconds of `count` pictures, time after time, without the building of the graph.
 
     A row a picture is added to a table, as the system does.
     """
@@ -87,7 +87,7 @@ def _with_image(example):
 
 
 def _points(network, image: tf.Tensor, size, permutation) -> tf.Tensor:
-    """[K, 2] px of a picture [H, W, 3]; `permutation`: of the flip test, or None."""
+    """Return [K, 2] px of a picture [H, W, 3]; `permutation`: of the flip test, or None."""
     resized = v1.image.resize_bilinear(image[tf.newaxis], size)
     looks = [resized] if permutation is None else [resized, resized[:, :, ::-1]]
     maps = tf.transpose(network(tf.concat(looks, axis=0), False)[-1], [0, 3, 1, 2])
@@ -100,7 +100,9 @@ def _points(network, image: tf.Tensor, size, permutation) -> tf.Tensor:
 
 
 def _decoded(maps: tf.Tensor, frame: tf.Tensor) -> tf.Tensor:
-    """Maps [K, h, w], one after the other -> points [K, 2], px of a frame (height, width)."""
+    """Return maps [K, h, w], one after the other -> points [K, 2], px of a frame
+    (height, width).
+    """
     height, width = maps.shape[1:]
 
     def cell(index):
@@ -118,13 +120,13 @@ def _decoded(maps: tf.Tensor, frame: tf.Tensor) -> tf.Tensor:
 
 
 def _short_step(start: tf.Tensor, end: tf.Tensor) -> tf.Tensor:
-    """A step of fixed length from points [.., 2] towards others."""
+    """Return a step of fixed length from points [.., 2] towards others."""
     way = end - start
     return _STEP * tf.math.divide_no_nan(way, tf.norm(way, axis=-1, keepdims=True))
 
 
 def _second_look(look, image: tf.Tensor, points: tf.Tensor) -> tf.Tensor:
-    """The points of the box around those of a first look, in px of the whole picture."""
+    """Return the points of the box around those of a first look, in px of the whole picture."""
     last_pixel = tf.cast(tf.reverse(tf.shape(image)[:2], [0]) - 1, tf.float32)
     low = tf.maximum(tf.floor(tf.reduce_min(points, axis=0)) - _MARGIN, 0.0)
     high = tf.minimum(tf.floor(tf.reduce_max(points, axis=0)) + _MARGIN, last_pixel)

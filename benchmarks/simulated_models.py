@@ -20,7 +20,7 @@ _SHAPES = {  # of a garment 1 wide, in the order of the schema; of others it doe
 
 
 def annotations(seed: int, count: int, categories: Sequence[str] = CATEGORIES) -> KeypointTable:
-    """Annotations of as many garments of each category; one in ten points is occluded."""
+    """Return annotations of as many garments of each category; one in ten points is occluded."""
     generator = np.random.default_rng(seed)
     categories = np.array(categories)[np.arange(count) % len(categories)]
     in_category = category_points(categories, SCHEMA)
@@ -36,7 +36,7 @@ def annotations(seed: int, count: int, categories: Sequence[str] = CATEGORIES) -
 
 
 def _shape(category: str) -> np.ndarray:
-    """Points [n, 2] of a garment of the category; on a circle where none are given."""
+    """Return points [n, 2] of a garment of the category; on a circle where none are given."""
     if category in _SHAPES:
         return np.array(_SHAPES[category])
     angles = np.linspace(0, 2 * np.pi, len(SCHEMA.categories[category]), endpoint=False)
@@ -44,7 +44,7 @@ def _shape(category: str) -> np.ndarray:
 
 
 def scaled(table: KeypointTable, side: int) -> KeypointTable:
-    """The same of pictures of another side, px."""
+    """Return the same of pictures of another side, px."""
     return table._replace(keypoints=np.floor(table.keypoints * side / SIZE) + 0.5)
 
 
@@ -56,7 +56,7 @@ def model(
     absent: float = 0.0,
     offset: tuple[float, float] = (0, 0),
 ) -> KeypointTable:
-    """What a model predicts.
+    """Return what a model predicts.
 
     Args:
         table: The answers.
@@ -79,7 +79,7 @@ def model(
 
 
 def predictions(table: KeypointTable, *models: KeypointTable) -> Predictions:
-    """What models say of the pictures of a table, named A, B and so on."""
+    """Return what models say of the pictures of a table, named A, B and so on."""
     in_category = table.visibility >= 0
     return Predictions(
         tuple('ABCDEFGHIJKLMNOP'[: len(models)]),
@@ -95,6 +95,6 @@ def annotated(table: KeypointTable) -> AnnotatedPoints:
 
 
 def write(folder, **tables: KeypointTable) -> None:
-    """Writes each table as NAME.csv."""
+    """Write each table as NAME.csv."""
     for name, table in tables.items():
         write_table(folder / f'{name}.csv', table, SCHEMA)

@@ -33,7 +33,7 @@ _LATER = ('second step', 'an evaluation, until its first batch is done')
 
 
 def phases(name: str, data_dir: str) -> Iterator[dict[str, float]]:
-    """In a process of its own: the seconds of each of _BEFORE and _LATER, once."""
+    """Yield, in a process of its own, the seconds of each of _BEFORE and _LATER, once."""
     laps = [time.perf_counter()]
     import tensorflow as tf
 
@@ -72,7 +72,7 @@ def phases(name: str, data_dir: str) -> Iterator[dict[str, float]]:
 
 
 def first_step(name: str, data_dir: str) -> float:
-    """Seconds from the command of a training to the report of its first step."""
+    """Return seconds from the command of a training to the report of its first step."""
     with tempfile.TemporaryDirectory() as folder:
         return commands.seconds_until(
             'step 1/', f'train_{name}.py', f'--data_dir={data_dir}', f'--model_dir={folder}',
@@ -81,7 +81,7 @@ def first_step(name: str, data_dir: str) -> float:
 
 
 def measure(repeats: int) -> list[Table]:
-    """Times `--help` of every script, and the starts of trainings."""
+    """Return times `--help` of every script, and the starts of trainings."""
     with tempfile.TemporaryDirectory() as folder:
         isolated.call(synthetic_data.write, folder, _NUM_IMAGES, _SIDE)
         records = f'{folder}/tfrecords'

@@ -28,7 +28,9 @@ _PROJECT = 'ours'
 
 
 def measure(repeats: int) -> list[Table]:
-    """Networks one after the other, each in a process of its own; the graphs of it in turn."""
+    """Return networks one after the other, each in a process of its own; the graphs of
+    it in turn.
+    """
     rows, numbers = [], {}
     for recipe in GROUPS:
         numbers[recipe] = isolated.call(compare, recipe, repeats)
@@ -39,7 +41,9 @@ def measure(repeats: int) -> list[Table]:
 
 
 def compare(recipe: str, repeats: int) -> dict[str, Any]:
-    """Graph -> FLOPs of a step, pictures per second, share, and by how much ours is faster."""
+    """Return the graph -> FLOPs of a step, pictures per second, share, and by how much ours is
+    faster.
+    """
     steps = {name: seed_step(recipe, is_first) for name, is_first in _SEEDS.items()}
     steps[_PROJECT] = our_step(recipe)
     reference = interleaved.matrix_product()
@@ -65,8 +69,8 @@ def compare(recipe: str, repeats: int) -> dict[str, Any]:
 
 
 def what_limits(compared: dict[str, Any], repeats: int) -> Table:
-    """Kinds of operations of our step, one operation at a time, beside the seconds of a step that
-    the target allows.
+    """Return kinds of operations of our step, one operation at a time, beside the seconds of a step
+    that the target allows.
     """
     rows, numbers = [], {}
     for recipe in GROUPS:
@@ -80,8 +84,8 @@ def what_limits(compared: dict[str, Any], repeats: int) -> Table:
 
 
 def traced(recipe: str, repeats: int) -> dict[str, float]:
-    """What convolutions would take at the rate of a product of matrices, and what they and all
-    other kinds of operations take: seconds.
+    """Return what convolutions would take at the rate of a product of matrices, and what they and
+    all other kinds of operations take: seconds.
     """
     action, flops = our_step(recipe, step_trace.one_at_a_time())
     reference = interleaved.matrix_product()
@@ -92,7 +96,7 @@ def traced(recipe: str, repeats: int) -> dict[str, float]:
 
 
 def memory_against_time(repeats: int) -> Table:
-    """Steps without and with --recompute, in turn, each in a process of its own."""
+    """Return steps without and with --recompute, in turn, each in a process of its own."""
     rows, numbers = [], {}
     for recipe in GROUPS:
         with contextlib.ExitStack() as stack:
@@ -118,7 +122,8 @@ def memory_against_time(repeats: int) -> Table:
 
 
 def recomputing(recipe: str, recompute: bool) -> Iterator[tuple[float, float]]:
-    """In a process of its own: the seconds of a step and the most memory so far, again and again.
+    """Yield, in a process of its own, the seconds of a step and the most memory so far, again and
+    again.
 
     The memory is what the first step and those after it add to what is held before them.
     """
@@ -145,7 +150,7 @@ def _text(summary: dict[str, float]) -> str:
 
 
 def our_step(recipe: str, settings=None) -> tuple[Callable[..., Any], int]:
-    """A step of the recipe with the optimiser of tf.fashionAI, and its FLOPs.
+    """Return a step of the recipe with the optimiser of tf.fashionAI, and its FLOPs.
 
     Args:
         recipe: Of the root.
@@ -162,7 +167,7 @@ def our_step(recipe: str, settings=None) -> tuple[Callable[..., Any], int]:
 
 
 def seed_step(recipe: str, channels_first: bool) -> tuple[Callable[[], Any], int]:
-    """A step of tf.fashionAI's graph on pictures of noise, and its FLOPs."""
+    """Return a step of tf.fashionAI's graph on pictures of noise, and its FLOPs."""
     import numpy as np
     import tensorflow as tf
 

@@ -21,7 +21,7 @@ _PREFIX = re.compile(r'^_?(?:Mkl)?(?:Native)?')
 
 
 def kind(operation: str) -> str:
-    """The kind of an operation of this name, such as '_MklNativeConv2DBackpropInput'."""
+    """Return the kind of an operation of this name, such as '_MklNativeConv2DBackpropInput'."""
     name = _PREFIX.sub('', operation)
     for message, begins in KINDS.items():
         if name.startswith(begins):
@@ -30,14 +30,16 @@ def kind(operation: str) -> str:
 
 
 def one_at_a_time() -> Any:
-    """Settings of a session in which operations wait for each other, so that times add up."""
+    """Return settings of a session in which operations wait for each other, so that
+    times add up.
+    """
     import tensorflow as tf
 
     return tf.compat.v1.ConfigProto(inter_op_parallelism_threads=1)
 
 
 def seconds(action: Callable[..., Any], repeats: int) -> dict[str, float]:
-    """Kind -> seconds of a step, medians.
+    """Return the kind -> seconds of a step, medians.
 
     Args:
         action: A step in a session of `one_at_a_time` that takes `options` and `run_metadata`, as

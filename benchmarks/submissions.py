@@ -29,7 +29,7 @@ _TARGETS = {
 
 
 def write_csvs(folder: str, num_images: int, num_models: int, side: int = SIDE) -> None:
-    """Writes answers.csv of pictures of some side, px, and what models say: 0.csv and so on."""
+    """Write answers.csv of pictures of some side, px, and what models say: 0.csv and so on."""
     from benchmarks import simulated_models
     from preprocessing.datasets.fashionai import SCHEMA
 
@@ -42,7 +42,7 @@ def write_csvs(folder: str, num_images: int, num_models: int, side: int = SIDE) 
 
 
 def command_lines(folder: str, num_models: int = NUM_MODELS) -> dict[str, list[str]]:
-    """The commands that are timed, by name, for the files of write_csvs."""
+    """Return the commands that are timed, by name, for the files of write_csvs."""
     csvs = [f'{folder}/{number}.csv' for number in range(num_models)]
     combine = ['ensemble_from_csv.py', f'--output_csv={folder}/ensemble.csv']
     score = ['eval_metrics.py', f'--prediction={csvs[0]}', f'--answers={folder}/{ANSWERS}.csv']
@@ -57,7 +57,7 @@ def command_lines(folder: str, num_models: int = NUM_MODELS) -> dict[str, list[s
 
 
 def measure(repeats: int) -> list[Table]:
-    """Writes the CSVs and times the commands on them, in turn."""
+    """Write the CSVs and time the commands on them, in turn."""
     with tempfile.TemporaryDirectory() as folder:
         isolated.call(write_csvs, folder, NUM_IMAGES, NUM_MODELS)
         size = Path(folder, '0.csv').stat().st_size
@@ -84,7 +84,7 @@ def _in_short(numbers: Mapping[str, Any]) -> str:
 
 
 def _notes(size: int) -> tuple[str, ...]:
-    """What one must know; `size`: of a file, bytes."""
+    """Return what one must know; `size`: of a file, bytes."""
     from utility.statistics.bootstrap import NUM_SAMPLES
 
     return (

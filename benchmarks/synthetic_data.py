@@ -25,7 +25,7 @@ _START, _COMMENT = b'\xff\xd8', b'\xff\xfe'  # markers of JPEG
 
 
 def write(folder: str, num_images: int, side: int) -> None:
-    """Writes an annotated split of square pictures, of all categories.
+    """Write an annotated split of square pictures, of all categories.
 
     Args:
         folder: Of the data set.
@@ -43,7 +43,7 @@ def write(folder: str, num_images: int, side: int) -> None:
 
 
 def draw_jpeg(seed: int, side: int) -> bytes:
-    """A JPEG of coloured clouds with grain."""
+    """Return a JPEG of coloured clouds with grain."""
     generator = np.random.default_rng(seed)
     clouds = generator.uniform(0, 255, [8, 8, 3])
     image = cv2.resize(clouds, (side, side), interpolation=cv2.INTER_CUBIC)
@@ -53,7 +53,7 @@ def draw_jpeg(seed: int, side: int) -> bytes:
 
 
 def numbered(jpeg: bytes, number: int) -> bytes:
-    """The same picture as a file of another content."""
+    """Return the same picture as a file of another content."""
     comment = str(number).encode()
     length = (2 + len(comment)).to_bytes(2, 'big')  # of itself and the comment
     return _START + _COMMENT + length + comment + jpeg[len(_START) :]

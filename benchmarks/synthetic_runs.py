@@ -16,7 +16,7 @@ _NUM_DISTINCT = 64  # pictures, after which they repeat
 
 
 def write_split(records_dir: str, num_images: int, size: int) -> str:
-    """Writes a labelled split of square pictures.
+    """Write a labelled split of square pictures.
 
     Args:
         records_dir: Where dataset.json is written, too.
@@ -53,7 +53,7 @@ def write_split(records_dir: str, num_images: int, size: int) -> str:
 
 
 def write_run(folder: str, experiment: Experiment) -> str:
-    """Writes a run whose one network, of all categories, has its initial weights; its folder."""
+    """Write a run whose one network, of all categories, has its initial weights; its folder."""
     import tensorflow as tf
 
     from nets import build_network

@@ -40,7 +40,7 @@ def main(positional: list[str]) -> None:
 
 
 def _by_model(run: str, count: int) -> tuple[float, float]:
-    """Seconds of the first image, and the median of those of each further one."""
+    """Return seconds of the first image, and the median of those of each further one."""
     from utility.predict import load
 
     jpegs = [synthetic_data.draw_jpeg(seed, _IMAGE_SIZE) for seed in range(count)]
@@ -54,7 +54,7 @@ def _by_model(run: str, count: int) -> tuple[float, float]:
 
 
 def _alone(experiment, count: int) -> float:
-    """Median seconds of the network and its decoding, of one image that is in memory."""
+    """Return the median seconds of the network and its decoding, of one image that is in memory."""
     from benchmarks import networks
 
     step = networks.step(experiment, 'infer', 1)[0]

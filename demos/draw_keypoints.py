@@ -44,7 +44,7 @@ def _define_flags() -> None:
 
 
 def read_images(paths: list) -> dict:
-    """Path -> checked picture, of files and of those that lie in folders.
+    """Return the path -> checked picture, of files and of those that lie in folders.
 
     What cannot be used in a folder is left out with a warning.
 
@@ -78,7 +78,7 @@ def _checked_image(path: str):
 
 
 def within(predictions):
-    """The predictions with points outside a picture moved to its nearest pixel."""
+    """Return the predictions with points outside a picture moved to its nearest pixel."""
     import dataclasses
 
     import numpy as np
@@ -91,7 +91,9 @@ def within(predictions):
 
 
 def scores_text(predictions, schema) -> str:
-    """The scores as CSV: a row a picture, a column a point, empty where the picture has none."""
+    """Return the scores as CSV: a row a picture, a column a point, empty where the picture has
+    none.
+    """
     import csv
     import io
 
@@ -108,7 +110,7 @@ def scores_text(predictions, schema) -> str:
 
 
 def draw_files(paths: list, values, options) -> None:
-    """Draws picture files one by one and writes their points and scores."""
+    """Draw picture files one by one and write their points and scores."""
     import tensorflow as tf
 
     from preprocessing import files, tables
@@ -145,7 +147,7 @@ def draw_files(paths: list, values, options) -> None:
 
 
 def draw_split(values, options) -> None:
-    """Draws pictures of a split on one sheet, as many of each category."""
+    """Draw pictures of a split on one sheet, as many of each category."""
     from preprocessing import records
     from preprocessing.conversion import images
     from utility.checkpoints import runs

@@ -44,13 +44,15 @@ _STYLE = (
 
 
 def _name(part: str, side: str) -> str:
-    """'cuff_in', 'left' -> 'cuff_left_in', as the data set has it."""
+    """Return 'cuff_in', 'left' -> 'cuff_left_in', as the data set has it."""
     stem, _, end = part.partition('_')
     return f'{part}_{side}' if end not in ('in', 'out') else f'{stem}_{side}_{end}'
 
 
 def garments() -> dict[str, tuple[float, dict[str, tuple[float, float]], list[str]]]:
-    """Title -> x of its middle, its points in its frame, and the outline by their names."""
+    """Return the title -> x of its middle, its points in its frame, and the outline by
+    their names.
+    """
 
     def both(half, middle=()):
         points = {_name(part, 'left'): at for part, at in half.items()}
@@ -75,7 +77,7 @@ def garments() -> dict[str, tuple[float, dict[str, tuple[float, float]], list[st
 
 
 def figure() -> str:
-    """The SVG."""
+    """Return the SVG."""
     from preprocessing.datasets.fashionai import SCHEMA
     from utility.visualization.draw import keypoint_colors
 

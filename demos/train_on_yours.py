@@ -101,7 +101,7 @@ class Training:
 
 
 def choose(seconds: float, base_seconds: float) -> Candidate:
-    """The best candidate with time for ENOUGH_STEPS, else the last.
+    """Return the best candidate with time for ENOUGH_STEPS, else the last.
 
     Args:
         seconds: For the steps, in all.
@@ -114,7 +114,7 @@ def choose(seconds: float, base_seconds: float) -> Candidate:
 
 
 def sees_garments(dataset: str, num_train: int, seconds: float) -> bool:
-    """Whether synthetic garments come first, with so many seconds for the steps in all."""
+    """Return whether synthetic garments come first, with so many seconds for the steps in all."""
     fits = seconds > 3 * (GARMENT_SECONDS + START_SECONDS)
     return dataset == 'fashionai' and num_train <= GARMENTS_HELP_UP_TO and fits
 
@@ -126,7 +126,7 @@ def fit(
     num_train: int,
     with_garments: bool,
 ) -> Training:
-    """The training of a candidate that fits into the time.
+    """Return the training of a candidate that fits into the time.
 
     Args:
         candidate: What is trained.
@@ -154,7 +154,7 @@ def fit(
 
 
 def outlook(error: float, num_train: int, start: str) -> str:
-    """What more pictures would bring, if it is as on FashionAI's.
+    """Return what more pictures would bring, if it is as on FashionAI's.
 
     Args:
         error: NE, a fraction.
@@ -175,7 +175,7 @@ def outlook(error: float, num_train: int, start: str) -> str:
 
 
 def _run(words: Sequence[str]) -> None:
-    """Runs a command of the project; ends as it does where it fails, which it has told of."""
+    """Run a command of the project; end as it does where it fails, which it has told of."""
     print('\n$ python ' + shlex.join(words), flush=True)
     code = subprocess.run([sys.executable, *words], cwd=ROOT, check=False).returncode
     if code:
@@ -189,7 +189,7 @@ def _convert(data_dir: str, records_dir: str, dataset: str, val_fraction: float)
 
 
 def _counts(records_dir: str) -> tuple[int, int]:
-    """Pictures to train with, and held out."""
+    """Return pictures to train with, and held out."""
     splits = json.loads(pathlib.Path(records_dir, 'dataset.json').read_text())['splits']
     return tuple(sum(splits.get(n, {}).get('records', {}).values()) for n in ('train', 'val'))
 
@@ -197,7 +197,7 @@ def _counts(records_dir: str) -> tuple[int, int]:
 def _command(
     training: Training, data: str, run_dir: str, steps: int, weights: str | None
 ) -> list[str]:
-    """The script and its flags of a training of so many steps."""
+    """Return the script and its flags of a training of so many steps."""
     num_train, _ = _counts(data)
     batch_size = min(BATCH_SIZE, num_train)
     return [
@@ -223,7 +223,7 @@ def _experiment(candidate: Candidate, dataset: str):
 
 
 def _plan(records_dir: str, dataset: str, seconds: float) -> Training:
-    """What fits into so many seconds, the measurement of steps included."""
+    """Return what fits into so many seconds, the measurement of steps included."""
     from nets.precision import Compute
     from utility.train.preflight import faster_precision
 
@@ -242,7 +242,7 @@ def _plan(records_dir: str, dataset: str, seconds: float) -> Training:
 
 
 def _kept_plan(path: pathlib.Path, key: Mapping[str, object], make) -> Training:
-    """The plan of an earlier call with the same arguments, or a new one, which is kept."""
+    """Return the plan of an earlier call with the same arguments, or a new one, which is kept."""
     if path.exists():
         kept = json.loads(path.read_text())
         if kept['of'] != key:
@@ -257,7 +257,7 @@ def _kept_plan(path: pathlib.Path, key: Mapping[str, object], make) -> Training:
 
 
 def _train(training: Training, records_dir: str, out: pathlib.Path, weights: str | None) -> str:
-    """Trains, on garments first if it is planned; the run."""
+    """Train, on garments first if it is planned; the run."""
     if training.garment_steps:
         garments = out / 'garments'
         if not garments.exists():

@@ -24,7 +24,8 @@ def conv2d(
     padding: str = 'SAME',
     dilations: int = 1,
 ) -> tf.Tensor:
-    """tf.nn.conv2d: [B, H, W, C] and a kernel [h, w, C / groups, filters] -> [B, H', W', filters].
+    """Return tf.nn.conv2d: [B, H, W, C] and a kernel [h, w, C / groups, filters] -> [B, H', W',
+    filters].
 
     The operation is TensorFlow's own. What differs is what tf.gradients makes of it; gradients of
     an eager tape stay TensorFlow's.
@@ -55,5 +56,5 @@ def _gradients(convolution: tf.Operation, gradient: tf.Tensor) -> tuple[tf.Tenso
 
 
 def _matrix(cells: tf.Tensor) -> tf.Tensor:
-    """[B, H, W, C] -> [B * H * W, C]."""
+    """Return [B, H, W, C] -> [B * H * W, C]."""
     return tf.reshape(cells, [-1, cells.shape[-1]])

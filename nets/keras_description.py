@@ -42,7 +42,7 @@ class Description:
     weight_names: tuple[str, ...] = ()
 
     def taps(self) -> dict[int, str]:
-        """Level -> name of the layer that gives its feature map.
+        """Return the level -> name of the layer that gives its feature map.
 
         It is the last of its stride that everything deeper passes through, or else, where every
         one is bypassed, the end of the longest way to channels that are joined. A layer that pads
@@ -62,7 +62,7 @@ class Description:
         return {level: passed.get(level) or joined[level] for level in levels}
 
     def up_to(self, names: Iterable[str]) -> Description:
-        """Without the layers that none of `names` needs."""
+        """Return the description without the layers that none of `names` needs."""
         needed = set(names)
         for node in reversed(self.nodes):
             if node.name in needed:
@@ -72,7 +72,7 @@ class Description:
 
 @functools.cache
 def describe(name: str) -> Description:
-    """Has Keras build tf.keras.applications.<name>.
+    """Describe the layers of tf.keras.applications.<name>, which Keras builds.
 
     Layers that are not padded and that no layer pads for are described as padded ('same').
     """
@@ -93,7 +93,7 @@ def _describe(name: str) -> Description:
 
 
 def _without_values(create, **options):
-    """A variable creator that spares the initial values of weights, which nobody reads."""
+    """Return a variable creator that spares the initial values of weights, which nobody reads."""
     if options.get('shape') is not None:
         empty = functools.partial(tf.raw_ops.Empty, shape=options['shape'], dtype=options['dtype'])
         options['initial_value'] = empty
@@ -101,7 +101,9 @@ def _without_values(create, **options):
 
 
 def _nodes(model, aliases: dict[str, str]) -> Iterator[Node]:
-    """The layers of a model and of those within it; `aliases`: names of what goes in and out."""
+    """Yield the layers of a model and of those within it; `aliases`: names of what goes
+    in and out.
+    """
     kinds = {}
     for layer in model.layers:
         [call] = layer.inbound_nodes

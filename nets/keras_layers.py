@@ -33,7 +33,9 @@ _INITIALIZERS = {
 
 
 def _initial_stddev(config: Mapping[str, Any], kernel: str, shape: Sequence[int]) -> float:
-    """Of a layer's 'kernel', 'depthwise_kernel' or 'pointwise_kernel'."""
+    """Return the standard deviation of a layer's 'kernel', 'depthwise_kernel' or
+    'pointwise_kernel'.
+    """
     initializer = config[kernel.replace('_kernel', '') + '_initializer']
     settings = _INITIALIZERS.get(initializer['class_name'], initializer['config'])
     fan_in, fan_out = math.prod(shape[:-1]), math.prod(shape[:-2]) * shape[-1]
@@ -87,7 +89,8 @@ class Convolution(layers.Layer):
 
 
 def batch_norm(path: str, config: Mapping[str, Any]) -> layers.Layer:
-    """norms.Norm with the momentum and epsilon of these settings, and perhaps without a scale.
+    """Return norms.Norm with the momentum and epsilon of these settings, and perhaps without a
+    scale.
 
     A momentum of 0, the last batch's statistics alone, is replaced by norms.BATCH_NORM_MOMENTUM.
     """

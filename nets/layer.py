@@ -44,10 +44,10 @@ class Layer(tf.Module):
             return self.call(inputs, *arguments)
 
     def build(self, inputs) -> None:
-        """Makes what depends on the shape of the inputs; nothing, unless overridden."""
+        """Make what depends on the shape of the inputs; nothing, unless overridden."""
 
     def add_variable(self, name: str, shape: Sequence[int], mean=0.0, stddev=0.0, statistic=False):
-        """Makes the variable 'path/name', normally distributed; a `statistic` is not trained.
+        """Make the variable 'path/name', normally distributed; a `statistic` is not trained.
 
         Raises:
             ValueError: The graph has a variable of that name already.
@@ -68,15 +68,16 @@ class Layer(tf.Module):
         return variable
 
     def drop(self, inputs: tf.Tensor, rate: float, shape: Sequence) -> tf.Tensor:
-        """`inputs`, zero at a random share `rate` of the places of `shape`, the others scaled so
-        that the expected sum stays. `shape` is that of the inputs, or 1 where places go together.
+        """Return `inputs`, zero at a random share `rate` of the places of `shape`, the others
+        scaled so that the expected sum stays. `shape` is that of the inputs, or 1 where places go
+        together.
         """
         # In float32: a rate of bfloat16 would be coarse.
         factor = tf.cast(self._draw(shape) >= rate, tf.float32) / (1.0 - rate)
         return inputs * tf.cast(factor, inputs.dtype)
 
     def _draw(self, shape: Sequence) -> tf.Tensor:
-        """Numbers in [0, 1), float32 of the shape.
+        """Return numbers in [0, 1), float32 of the shape.
 
         In a training they depend on the seed of the graph, the layer's path, the global step and
         the replica alone, so that one which goes on from a checkpoint draws what it would have

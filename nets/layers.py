@@ -38,7 +38,7 @@ KERNEL_3X3 = ConvSpec(3)
 
 
 def _pad(inputs: tf.Tensor, window: ConvSpec, value: float) -> tf.Tensor:
-    """Widens all four sides alike, as published networks do.
+    """Widen all four sides alike, as published networks do.
 
     TensorFlow's 'SAME' pads more at the bottom and right when the stride is 2, which would move
     the features of weights from elsewhere. Paddings as an argument of tf.nn.conv2d are slower on
@@ -50,7 +50,8 @@ def _pad(inputs: tf.Tensor, window: ConvSpec, value: float) -> tf.Tensor:
 
 
 def max_pool(inputs: tf.Tensor, size: int = 3, stride: int = 2, ceil_mode=False) -> tf.Tensor:
-    """[B, H, W, C] -> [B, ceil(H / stride), ceil(W / stride), C]; what is outside never wins.
+    """Return [B, H, W, C] -> [B, ceil(H / stride), ceil(W / stride), C]; what is outside never
+    wins.
 
     With `ceil_mode` an even side is widened at the bottom and right only, as Caffe does. Otherwise
     a window larger than 2 needs inputs that are not negative, as after ReLU: it is widened with
@@ -64,7 +65,7 @@ def max_pool(inputs: tf.Tensor, size: int = 3, stride: int = 2, ceil_mode=False)
 
 
 def global_average_pool(inputs: tf.Tensor) -> tf.Tensor:
-    """[B, H, W, C] -> [B, 1, 1, C] of the same dtype."""
+    """Return [B, H, W, C] -> [B, 1, 1, C] of the same dtype."""
     # In float32: on a CPU, sums of many bfloat16 numbers are bfloat16 all the way and stop growing.
     # Not by tf.reduce_mean, whose gradient divides every cell instead of the sums.
     sums = tf.reduce_sum(tf.cast(inputs, tf.float32), [1, 2], keepdims=True)
@@ -72,21 +73,23 @@ def global_average_pool(inputs: tf.Tensor) -> tf.Tensor:
 
 
 def resize(inputs: tf.Tensor, size: Sequence[int]) -> tf.Tensor:
-    """Bilinear, pixel centres at +0.5: [B, H, W, C] -> [B, *size, C] of the same dtype."""
+    """Return bilinear, pixel centres at +0.5: [B, H, W, C] -> [B, *size, C] of the same dtype."""
     if tuple(inputs.shape[1:3]) == tuple(size):
         return inputs
     return tf.cast(tf.image.resize(inputs, size), inputs.dtype)
 
 
 def enlarge(inputs: tf.Tensor, size: Sequence[int]) -> tf.Tensor:
-    """Nearest neighbours, each cell a square: [B, H, W, C] -> [B, *size, C] of the same dtype."""
+    """Return the nearest neighbours, each cell a square: [B, H, W, C] -> [B, *size, C] of the same
+    dtype.
+    """
     if tuple(inputs.shape[1:3]) == tuple(size):
         return inputs
     return tf.image.resize(inputs, size, 'nearest')
 
 
 def check_multiples(setting: str, size: Sequence[int], multiple: int, owner: str) -> None:
-    """Refuses a (height, width) that is not one of multiples; names the nearest that are.
+    """Refuse a (height, width) that is not one of multiples; name the nearest that are.
 
     Args:
         setting: What the size is called, such as 'network.image_size'.
@@ -131,7 +134,9 @@ class Conv(Layer):
             self.bias = self.add_variable('bias', [self.filters])
 
     def kernel_shape(self, channels: int) -> tuple[list[int], float]:
-        """The shape of the kernel over so many channels, and how many inputs an output sums."""
+        """Return the shape of the kernel over so many channels, and how many inputs an
+        output sums.
+        """
         size = self.window.size  # tf.nn.conv2d tells the number of groups from the shape
         return [size, size, channels, self.filters], size**2 * channels
 
@@ -142,14 +147,16 @@ class Conv(Layer):
         return outputs
 
     def convolve(self, inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
-        """[B, H, W, C] and a kernel of kernel_shape -> what the class promises, without bias."""
+        """Return [B, H, W, C] and a kernel of kernel_shape -> what the class promises, without
+        bias.
+        """
         window, padding = self.window, 'SAME'
         if window.stride > 1 and not window.tf_same:
             inputs, padding = _pad(inputs, window, 0.0), 'VALID'
         return self.convolve_padded(inputs, kernel, padding)
 
     def convolve_padded(self, inputs: tf.Tensor, kernel: tf.Tensor, padding: str) -> tf.Tensor:
-        """The same, padded as TensorFlow's `padding` says."""
+        """Return the same, padded as TensorFlow's `padding` says."""
         return conv2d(inputs, kernel, self.window.stride, padding, self.window.dilation)
 
 

@@ -25,7 +25,7 @@ _BLOCKS = re.compile(r'(backbone/stage\d+/(?:.*/)?block)\d+/')
 
 
 def of_network(names: Collection[str]) -> set[str]:
-    """Those of the variables of a training, or of a checkpoint, that are the network's.
+    """Return those of the variables of a training, or of a checkpoint, that are the network's.
 
     What an optimiser keeps for a weight hangs below it: 'backbone/conv1/kernel/Momentum'.
     """
@@ -35,7 +35,7 @@ def of_network(names: Collection[str]) -> set[str]:
 
 
 def _scopes(name: str) -> Iterator[str]:
-    """'a/b/c' -> 'a/b', 'a'."""
+    """Yield 'a/b/c' -> 'a/b', 'a'."""
     while name := name.rpartition('/')[0]:
         yield name
 
@@ -45,28 +45,32 @@ def is_of_backbone(name: str) -> bool:
 
 
 def is_of_heatmaps(name: str) -> bool:
-    """Whether the variable is of a layer whose channels are keypoints."""
+    """Return whether the variable is of a layer whose channels are keypoints."""
     return name.startswith(_HEATMAPS)
 
 
 def is_statistic(name: str) -> bool:
-    """Whether the variable is a moving statistic of batch norm, which is not trained."""
+    """Return whether the variable is a moving statistic of batch norm, which is not trained."""
     return name.rpartition('/')[2] in _STATISTICS
 
 
 def kind_of(name: str) -> str:
-    """The kind of a trained variable, of config.VARIABLE_KINDS; '' if no layer here has such."""
+    """Return the kind of a trained variable, of config.VARIABLE_KINDS; '' if no layer here has
+    such.
+    """
     return _KINDS.get(name.rpartition('/')[2], '')
 
 
 def block_of(operation: str) -> str:
-    """The block that an operation of a graph is in, by its name; '' for what is of no network."""
+    """Return the block that an operation of a graph is in, by its name; '' for what is of no
+    network.
+    """
     found = _BLOCK.search(operation)
     return found.group(1) if found else ''
 
 
 def owner_of(name: str) -> str:
-    """The list of blocks that a variable is in, or its layer.
+    """Return the list of blocks that a variable is in, or its layer.
 
     A variable of it that a network does not have is of another network.
     """

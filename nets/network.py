@@ -35,7 +35,7 @@ class Network(tf.Module):
     def __call__(
         self, images: tf.Tensor, training: bool, remembers: bool = True
     ) -> list[tf.Tensor]:
-        """Heat maps of pictures.
+        """Return heat maps of pictures.
 
         Args:
             images: [B, H, W, 3] RGB in 0..255, integer or float; H and W are config.image_size.
@@ -80,7 +80,7 @@ class Network(tf.Module):
 def build_network(
     config: NetworkConfig, num_keypoints: int, dtype: tf.DType | str = 'float32'
 ) -> Network:
-    """Puts the backbone and head that `config` names together.
+    """Put the backbone and head that `config` names together.
 
     Args:
         config: Names, sizes, options and standardisation.
@@ -97,7 +97,7 @@ def build_network(
 
 
 def num_parameters(module: tf.Module) -> int:
-    """Number of trainable parameters; of a network that has been called once."""
+    """Return the number of trainable parameters; of a network that has been called once."""
     if not module.variables:
         raise ValueError('a network has no variables before its first call')
     return sum(variable.shape.num_elements() for variable in module.trainable_variables)
@@ -106,7 +106,7 @@ def num_parameters(module: tf.Module) -> int:
 def _make(
     registry: Registry, name: str, field: str, config: NetworkConfig, *arguments: Any
 ) -> tf.Module:
-    """Calls a registered factory with the arguments and the options that `config.field` holds."""
+    """Call a registered factory with the arguments and the options that `config.field` holds."""
     factory = registry.get(name)
     options = getattr(config, field)
     parameters = list(inspect.signature(factory).parameters.values())[len(arguments) :]
@@ -127,7 +127,7 @@ def _check_option(owner: str, defaults: Mapping[str, Any], option: str, value: A
 
 
 def _check_division(config: NetworkConfig, features: Mapping[str, tf.Tensor]) -> None:
-    """Refuses pictures that are not a whole number of cells at every stride of the backbone."""
+    """Refuse pictures that are not a whole number of cells at every stride of the backbone."""
     size = tuple(config.image_size)
     stride = 1
     for feature in features.values():

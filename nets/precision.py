@@ -40,7 +40,7 @@ FLOAT32 = Compute()
 
 
 def check(compute: Compute) -> None:
-    """Refuses what this machine cannot do, or what would only make it slower.
+    """Refuse what this machine cannot do, or what would only make it slower.
 
     Raises:
         UserError: The precision is not known, or so it is.
@@ -73,7 +73,7 @@ def check(compute: Compute) -> None:
 
 
 def apply(compute: Compute, session_config) -> None:
-    """Puts into the settings of a session, a ConfigProto, what Compute asks of it."""
+    """Put into the settings of a session, a ConfigProto, what Compute asks of it."""
     if compute.xla:
         options = session_config.graph_options.optimizer_options
         options.global_jit_level = options.ON_1
@@ -86,7 +86,7 @@ def _has_gpu() -> bool:
 
 
 def _computes_bfloat16() -> bool:
-    """Whether the processor does; True where it does not say."""
+    """Return whether the processor does; True where it does not say."""
     info = pathlib.Path('/proc/cpuinfo')
     flags = [
         line.partition(':')[2].split()

@@ -19,7 +19,7 @@ AGAIN = 'copy the records or run convert_tfrecords.py again'
 
 
 def checked(parsed: Mapping[str, tf.Tensor], schema: KeypointSchema) -> dict[str, tf.Tensor]:
-    """What was parsed, once it is seen to be of a picture and its points.
+    """Return what was parsed, once it is seen to be of a picture and its points.
 
     All else would go on with it: to a matrix that has no inverse, to a picture without points, or
     to points of which each is another.
@@ -68,7 +68,9 @@ def checked(parsed: Mapping[str, tf.Tensor], schema: KeypointSchema) -> dict[str
 
 
 def _whole(schema: KeypointSchema) -> KeypointSchema | None:
-    """The data set's schema that this one is, or is a subset of; None where that is not known."""
+    """Return the data set's schema that this one is, or is a subset of; None where that is not
+    known.
+    """
     if schema.positions is None:
         return schema
     return DATASETS.get(schema.name).schema if schema.name in DATASETS.names() else None
@@ -76,7 +78,7 @@ def _whole(schema: KeypointSchema) -> KeypointSchema | None:
 
 @contextlib.contextmanager
 def explained(paths: Sequence[str], schema: KeypointSchema) -> Iterator[None]:
-    """Names the record that TensorFlow stumbles over in the body, in place of a traceback.
+    """Name the record that TensorFlow stumbles over in the body, in place of a traceback.
 
     Args:
         paths: Of the files that the body reads.
@@ -97,7 +99,7 @@ def explained(paths: Sequence[str], schema: KeypointSchema) -> Iterator[None]:
 
 
 def check(paths: Sequence[str], schema: KeypointSchema) -> None:
-    """Reads all records of the files. Raises UserError where one is faulty, and names it."""
+    """Read all records of the files. Raises UserError where one is faulty, and name it."""
     for path in paths:
         problem = _problem_of_file(path, schema)
         if problem:
@@ -105,13 +107,13 @@ def check(paths: Sequence[str], schema: KeypointSchema) -> None:
 
 
 def named(examples: Iterable, paths: Sequence[str], schema: KeypointSchema) -> Iterator:
-    """The same examples, which are read from these files; raises as `explained` does."""
+    """Yield the same examples, which are read from these files; raises as `explained` does."""
     with explained(paths, schema):
         yield from examples
 
 
 def _problem_of_file(path: str, schema: KeypointSchema) -> str | None:
-    """Which record of a file cannot be used, and why; None where all can be."""
+    """Return which record of a file cannot be used, and why; None where all can be."""
     number = 0
     try:
         for serialized in tf.data.TFRecordDataset(path).as_numpy_iterator():
@@ -142,7 +144,7 @@ _FEATURES = {
 
 
 def problem_of_record(serialized: bytes, schema: KeypointSchema) -> str | None:
-    """Why a record is none that a conversion has written; None if it may be one.
+    """Return why a record is none that a conversion has written; None if it may be one.
 
     Args:
         serialized: A tf.train.Example.

@@ -36,7 +36,7 @@ _inputs: dict[tuple[int, int], str] | None = None
 
 
 def local_path(path: str | os.PathLike) -> str | None:
-    """The path as this machine knows it, 'file://' taken off; None if it is on another."""
+    """Return the path as this machine knows it, 'file://' taken off; None if it is on another."""
     url = _URL.fullmatch(os.fspath(path))
     if url is None:
         return os.fspath(path)
@@ -45,7 +45,7 @@ def local_path(path: str | os.PathLike) -> str | None:
 
 @contextlib.contextmanager
 def inputs_kept() -> Iterator[None]:
-    """In the body, which is a command's whole work, no output replaces what was read."""
+    """Keep outputs from replacing what was read, in the body, which is a command's whole work."""
     global _inputs
     before, _inputs = _inputs, {}
     try:
@@ -55,7 +55,7 @@ def inputs_kept() -> Iterator[None]:
 
 
 def keep(paths: Iterable[str | os.PathLike]) -> None:
-    """Notes files that the command reads, or will read."""
+    """Note files that the command reads, or will read."""
     if _inputs is not None:
         for path in filter(None, map(local_path, paths)):
             with contextlib.suppress(OSError, ValueError):  # reading it will tell
@@ -75,7 +75,7 @@ def _is_input(path: str, status: os.stat_result) -> bool:
 
 
 def read_bytes(path: str | os.PathLike) -> bytes:
-    """The content of a local or remote file. Raises OSError if it cannot be read."""
+    """Return the content of a local or remote file. Raises OSError if it cannot be read."""
     local = local_path(path)
     if local is not None:
         keep([local])
@@ -90,7 +90,7 @@ def read_bytes(path: str | os.PathLike) -> bytes:
 
 
 def open_bytes(path: str | os.PathLike) -> IO[bytes]:
-    """Opens a local or remote file to be read in parts. Raises OSError if it cannot be read."""
+    """Open a local or remote file to be read in parts. Raises OSError if it cannot be read."""
     local = local_path(path)
     if local is None:
         return io.BufferedReader(io.BytesIO(read_bytes(path)))
@@ -99,7 +99,7 @@ def open_bytes(path: str | os.PathLike) -> IO[bytes]:
 
 
 def write_bytes(path: str | os.PathLike, data: bytes, rewrites: bool = False) -> None:
-    """Writes a local or remote file: it is complete or as it was before. Makes its directory.
+    """Write a local or remote file: it is complete or as it was before. Makes its directory.
 
     Args:
         path: Of the output.
@@ -128,7 +128,7 @@ def write_bytes(path: str | os.PathLike, data: bytes, rewrites: bool = False) ->
 
 @contextlib.contextmanager
 def written_whole(path: str | os.PathLike, rewrites: bool = False) -> Iterator[str]:
-    """Gives a path beside `path` to write to; renames it to `path` once the body has succeeded.
+    """Give a path beside `path` to write to; renames it to `path` once the body has succeeded.
 
     A process that is killed leaves PATH.<its id>.partial, which the next one to write to the same
     local path removes.
@@ -165,7 +165,7 @@ def written_whole(path: str | os.PathLike, rewrites: bool = False) -> Iterator[s
 
 
 def _remove_leftovers(path: Path) -> None:
-    """Removes what processes that have ended left half written of a local path.
+    """Remove what processes that have ended left half written of a local path.
 
     Only regular files of this user; what cannot be removed stays.
     """
@@ -207,7 +207,7 @@ def _written_remotely(path: str) -> Iterator[str]:
 
 @contextlib.contextmanager
 def _written_into(path: str) -> Iterator[str]:
-    """Gives a path to write to, whose content then goes into a device or a pipe."""
+    """Give a path to write to, whose content then goes into a device or a pipe."""
     with tempfile.TemporaryDirectory(prefix='output_') as folder:
         partial = os.path.join(folder, 'output')
         yield partial
@@ -223,7 +223,7 @@ def _written_into(path: str) -> Iterator[str]:
 
 
 def _check_output(path: str, rewrites: bool = False) -> bool:
-    """Refuses an output that would do harm; whether it is one to write into, not to replace."""
+    """Refuse an output that would do harm; whether it is one to write into, not to replace."""
     if _open_descriptor(path) is not None:
         return True
     try:
@@ -249,7 +249,7 @@ def _refuse_directory(path: str) -> bool:
 
 
 def _open_descriptor(path: str) -> int | None:
-    """The open file that a path such as /dev/stdout, or a link to it, stands for."""
+    """Return the open file that a path such as /dev/stdout, or a link to it, stands for."""
     for _ in range(8):  # links in a row; the usual ones are two
         folder = os.path.realpath(os.path.dirname(path) or '.')
         if _DESCRIPTORS.fullmatch(folder) and os.path.basename(path).isdigit():
@@ -261,7 +261,7 @@ def _open_descriptor(path: str) -> int | None:
 
 
 def open_to_add(path: str):
-    """A text file, local or remote, that is added to; its directory is made.
+    """Return a text file, local or remote, that is added to; its directory is made.
 
     Raises:
         UserError: It is a symbolic link.
@@ -276,7 +276,7 @@ def open_to_add(path: str):
 
 
 def folders_in(path: str) -> list[str]:
-    """The paths of the directories in a directory, sorted; none where it is not there."""
+    """Return the paths of the directories in a directory, sorted; none where it is not there."""
     local = local_path(path)
     if local is not None:
         if not os.path.isdir(local):
@@ -291,7 +291,7 @@ def folders_in(path: str) -> list[str]:
 
 
 def remove_tree(path: str) -> None:
-    """Removes a directory and all that is in it; of a symbolic link the link alone."""
+    """Remove a directory and all that is in it; of a symbolic link the link alone."""
     local = local_path(path)
     if local is None:
         import tensorflow as tf  # here, because it takes seconds
@@ -307,7 +307,7 @@ def remove_tree(path: str) -> None:
 
 @contextlib.contextmanager
 def alone_in(directory: str) -> Iterator[None]:
-    """In the body no other process is in such a body with the same directory, which is made.
+    """Lock a directory, which is made: no other process is in such a body with it at the same time.
 
     The kernel forgets the lock when the process ends, however it ends. Reading is not affected.
 
@@ -339,7 +339,7 @@ def alone_in(directory: str) -> Iterator[None]:
 
 
 def _make_directory(path: str) -> list[str]:
-    """Makes a directory; it and those above it that were not there, the lowest first."""
+    """Make a directory; it and those above it that were not there, the lowest first."""
     made, parent = [], path
     while not os.path.isdir(parent or '.'):
         made.append(parent)
@@ -349,7 +349,7 @@ def _make_directory(path: str) -> list[str]:
 
 
 def _lock(descriptor: int, directory: str) -> bool:
-    """Locks what is open; False where the file system cannot."""
+    """Lock what is open; False where the file system cannot."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -365,7 +365,7 @@ def _lock(descriptor: int, directory: str) -> bool:
 
 
 def csv_bytes(rows: Iterable[Iterable[object]]) -> bytes:
-    """Formats rows as CSV: UTF-8, a line feed after each."""
+    """Return formats rows as CSV: UTF-8, a line feed after each."""
     buffer = io.StringIO()
     csv.writer(buffer, lineterminator='\n').writerows(rows)
     return buffer.getvalue().encode()

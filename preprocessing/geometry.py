@@ -19,40 +19,40 @@ def _affine(x_row: Sequence[Any], y_row: Sequence[Any]) -> tf.Tensor:
 
 
 def translation(dx: Any, dy: Any) -> tf.Tensor:
-    """Moves points by (dx, dy) px."""
+    """Move points by (dx, dy) px."""
     return _affine((1, 0, dx), (0, 1, dy))
 
 
 def scaling(factor_x: Any, factor_y: Any) -> tf.Tensor:
-    """Multiplies coordinates: a resize is this and nothing else."""
+    """Multiply coordinates: a resize is this and nothing else."""
     return _affine((factor_x, 0, 0), (0, factor_y, 0))
 
 
 def about(matrix: tf.Tensor, center: tf.Tensor) -> tf.Tensor:
-    """The same map with `center`, float32 [2] (x, y), in the place of the origin."""
+    """Return the same map with `center`, float32 [2] (x, y), in the place of the origin."""
     there, back = translation(center[0], center[1]), translation(-center[0], -center[1])
     return there @ matrix @ back
 
 
 def rotation(degrees: Any, center: tf.Tensor) -> tf.Tensor:
-    """Turns about `center` (x, y). Positive is clockwise on screen, since y points down."""
+    """Turn about `center` (x, y). Positive is clockwise on screen, since y points down."""
     angle = tf.cast(degrees, tf.float32) * (3.141592653589793 / 180)
     cos, sin = tf.cos(angle), tf.sin(angle)
     return about(_affine((cos, -sin, 0), (sin, cos, 0)), center)
 
 
 def mirror(width: Any) -> tf.Tensor:
-    """Mirrors left and right in a frame `width` px wide: x -> width - x."""
+    """Mirror left and right in a frame `width` px wide: x -> width - x."""
     return _affine((-1, 0, width), (0, 1, 0))
 
 
 def crop(box: tf.Tensor) -> tf.Tensor:
-    """Moves the origin to the corner of `box`, float32 [4] (x_min, y_min, x_max, y_max)."""
+    """Move the origin to the corner of `box`, float32 [4] (x_min, y_min, x_max, y_max)."""
     return translation(-box[0], -box[1])
 
 
 def letterbox(from_size: tf.Tensor, to_size: tf.Tensor) -> tf.Tensor:
-    """Fits a frame into another, centred, by one scale for both axes; sizes (height, width) px."""
+    """Fit a frame into another, centred, by one scale for both axes; sizes (height, width) px."""
     from_size, to_size = tf.cast(from_size, tf.float32), tf.cast(to_size, tf.float32)
     scale = tf.reduce_min(to_size / from_size)
     margin = (to_size - scale * from_size) / 2
@@ -60,7 +60,7 @@ def letterbox(from_size: tf.Tensor, to_size: tf.Tensor) -> tf.Tensor:
 
 
 def transform_points(points: tf.Tensor, matrix: tf.Tensor) -> tf.Tensor:
-    """Maps points from the first frame of a matrix to its second.
+    """Return maps points from the first frame of a matrix to its second.
 
     Written as products and sums because `tf.matmul` on a GPU may round its inputs to TF32, which
     is half a pixel at x = 512.
@@ -77,14 +77,16 @@ def transform_points(points: tf.Tensor, matrix: tf.Tensor) -> tf.Tensor:
 
 
 def magnification(matrix: tf.Tensor) -> tf.Tensor:
-    """By how much a map enlarges lengths (the root of its area ratio): [.., 3, 3] -> [..]."""
+    """Return by how much a map enlarges lengths (the root of its area ratio): [.., 3,
+    3] -> [..].
+    """
     return tf.sqrt(tf.abs(tf.linalg.det(matrix[..., :2, :2])))
 
 
 def warp_image(
     image: tf.Tensor, from_to: tf.Tensor, out_size: Sequence[int], fill: Any = 0.0
 ) -> tf.Tensor:
-    """Resamples a picture into another frame, bilinearly.
+    """Resample a picture into another frame, bilinearly.
 
     Where the map shrinks the picture n times or more, n >= 2, the picture is first averaged over
     n x n pixels, so that nothing is skipped between the samples. In a batch the picture that
@@ -121,7 +123,7 @@ def warp_image(
 
 
 def _index_transforms(to_from: tf.Tensor) -> tf.Tensor:
-    """[B, 2, 3] between continuous coordinates -> the op's [B, 8] between pixel indices.
+    """Return [B, 2, 3] between continuous coordinates -> the op's [B, 8] between pixel indices.
 
     Index i is coordinate i + 0.5: shift by half a pixel before the map, and back after it.
     """
@@ -132,7 +134,7 @@ def _index_transforms(to_from: tf.Tensor) -> tf.Tensor:
 
 
 def reduction(to_from: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
-    """The whole number of times, at least 1, by which a map shrinks a picture.
+    """Return the whole number of times, at least 1, by which a map shrinks a picture.
 
     Args:
         to_from: float32 [.., 3, 3], the inverse of the map.
@@ -147,7 +149,7 @@ def reduction(to_from: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
 
 
 def average(images: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
-    """Means over factor x factor pixels, which divides coordinates by `factor` exactly.
+    """Return means over factor x factor pixels, which divides coordinates by `factor` exactly.
 
     [B, H, W, C] -> float32 [B, ceil(H / factor), ceil(W / factor), C]; sides that are no multiple
     are continued by reflection.

@@ -16,12 +16,14 @@ NOT_FINITE = 'not_finite'  # a training whose loss or gradients are not finite
 
 
 def marked(kind: str, parts: Sequence[Any]) -> list[Any]:
-    """The parts of a message, strings or string tensors, between the marks of its kind."""
+    """Return the parts of a message, strings or string tensors, between the marks of its kind."""
     return [f'<{kind}>', *parts, f'</{kind}>']
 
 
 def find(kind: str, error: BaseException) -> str | None:
-    """The message that was marked so, in an error of a session or of tf.data; None without one."""
+    """Return the message that was marked so, in an error of a session or of tf.data; None without
+    one.
+    """
     text = str(getattr(error, 'message', ''))  # of tf.errors.OpError
     found = re.search(f'<{kind}>(.*?)</{kind}>', text, re.DOTALL)
     return re.sub(r'\\([\'"\\])', r'\1', found.group(1)) if found else None  # as Assert escapes

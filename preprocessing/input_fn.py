@@ -55,7 +55,7 @@ def make_input_fn(
     boxes: np.ndarray | None = None,
     augment_on: str = 'host',
 ) -> Callable[..., tf.data.Dataset]:
-    """Makes the input_fn of a training, an evaluation or a prediction.
+    """Make the input_fn of a training, an evaluation or a prediction.
 
     Training reads for ever, in a new order and with new augmentation in each epoch, and gives full
     batches only, over the borders of epochs. Otherwise the records come once, in the order of
@@ -106,7 +106,7 @@ def make_input_fn(
 def _preparation(
     ops, late: LateOps | None, kind: tuple, schema: KeypointSchema, seed: int, boxes
 ) -> Callable:
-    """(index, serialized record, index of the first late record) -> (features, labels).
+    """Return (index, serialized record, index of the first late record) -> (features, labels).
 
     `kind`: What makes the picture, of _FINISH, and which visibility of the example counts.
     """
@@ -158,7 +158,7 @@ def _row(boxes: np.ndarray, index: tf.Tensor) -> tf.Tensor:
 def _features_and_labels(
     picture: Mapping[str, tf.Tensor], example: Example, visibility: str
 ) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
-    """What travels of an example, here without the batch dimension.
+    """Return what travels of an example, here without the batch dimension.
 
     Features: image uint8 [B, H, W, 3], image_id and category string [B], image_size int32 [B, 2],
     to_crop float32 [B, 3, 3] (original -> crop px). Labels: keypoints float32 [B, K, 2] crop px,
@@ -193,8 +193,9 @@ def _seen(
     visibility: str,
     ops: str | Sequence[str],
 ):
-    """(features, labels) of a view or, of several, their image [B, V, H, W, 3] and to_crop
-    [B, V, 3, 3], and all else of the first."""
+    """Return (features, labels) of a view or, of several, their image [B, V, H, W, 3] and to_crop
+    [B, V, 3, 3], and all else of the first.
+    """
     views = [ops] if isinstance(ops, str) else ops
     seeds = [tf.stack([seed[0] + number, seed[1]]) for number in range(len(views))]
     parts = []

@@ -39,7 +39,7 @@ class Node:
         self.value, self.place = value, place
 
     def error(self, problem: str) -> UserError:
-        """The error that names this place."""
+        """Return the error that names this place."""
         return UserError(f'{self.place}: {problem}')
 
     def _wrong(self, kind: str) -> UserError:
@@ -47,7 +47,9 @@ class Node:
         return self.error(f'{shown[:_LONGEST_SHOWN]} must be {kind}')
 
     def of(self, kind: type) -> Any:
-        """The value, which must be of a type: str, int, float (any finite number), list or dict."""
+        """Return the value, which must be of a type: str, int, float (any finite number), list or
+        dict.
+        """
         value = self.value
         if kind is float:
             if type(value) not in (int, float) or not abs(value) < 1e300:
@@ -58,7 +60,7 @@ class Node:
         return value
 
     def field(self, name: str, default: Any = _REQUIRED) -> Node:
-        """The value under a name in an object; the default where it is missing or null."""
+        """Return the value under a name in an object; the default where it is missing or null."""
         values = self.of(dict)
         if values.get(name) is None:
             if default is _REQUIRED:
@@ -67,24 +69,24 @@ class Node:
         return Node(values[name], self._place_of(name))
 
     def _place_of(self, name: str) -> str:
-        """The first field follows the name of the file."""
+        """Return the first field follows the name of the file."""
         return f'{self.place}.{name}' if ': ' in self.place else f'{self.place}: {name}'
 
     def has(self, name: str) -> bool:
         return self.of(dict).get(name) is not None
 
     def items(self) -> Iterator[Node]:
-        """Those of a list."""
+        """Yield those of a list."""
         for number, value in enumerate(self.of(list)):
             yield Node(value, f'{self.place}[{number}]')
 
     def fields(self) -> Iterator[tuple[str, Node]]:
-        """Those of an object, by name."""
+        """Yield those of an object, by name."""
         for name, value in self.of(dict).items():
             yield name, Node(value, self._place_of(name))
 
     def numbers(self, count: int | None = None) -> list[float]:
-        """Those of a list of `count` finite numbers, or of any number of them."""
+        """Return those of a list of `count` finite numbers, or of any number of them."""
         values = self.of(list)
         if count is not None and len(values) != count:
             raise self.error(f'a list of {len(values)} must have {count} numbers')
@@ -95,11 +97,11 @@ class Node:
         return values
 
     def texts(self) -> tuple[str, ...]:
-        """Those of a list of texts."""
+        """Return those of a list of texts."""
         return tuple(item.of(str) for item in self.items())
 
     def refuse_others(self, known) -> None:
-        """Refuses an object with other fields than these."""
+        """Refuse an object with other fields than these."""
         for name in self.of(dict):
             if name not in known:
                 raise self.error(f'unknown field {name!r}; there are: {", ".join(known)}')
@@ -110,7 +112,7 @@ def _short(value: Any) -> str:
 
 
 def read_json(path: str | os.PathLike) -> Node:
-    """Reads a JSON file, local or remote.
+    """Read a JSON file, local or remote.
 
     Raises:
         UserError: It cannot be read, is no JSON, too large or too deep, has an object that names a
@@ -121,7 +123,7 @@ def read_json(path: str | os.PathLike) -> Node:
 
 
 def read_json_or_yaml(path: str | os.PathLike) -> Node:
-    """The same, or YAML where the name ends in .yaml or .yml."""
+    """Return the same, or YAML where the name ends in .yaml or .yml."""
     name = os.fspath(path)
     if not name.lower().endswith(('.yaml', '.yml')):
         return read_json(name)

@@ -61,7 +61,7 @@ def _float_feature(values: Sequence[float]) -> tf.train.Feature:
 
 
 def encode_example(jpeg: bytes, annotation: Annotation, image_size: tuple[int, int]) -> bytes:
-    """One picture and its annotation as a serialized tf.train.Example.
+    """Return one picture and its annotation as a serialized tf.train.Example.
 
     Args:
         jpeg: The encoded picture, stored as it is.
@@ -91,7 +91,7 @@ def _sequence(dtype: tf.DType) -> tf.io.FixedLenSequenceFeature:
 
 
 def decode_example(serialized: tf.Tensor, schema: KeypointSchema) -> dict[str, tf.Tensor]:
-    """The inverse of encode_example, in the graph, for the points of `schema`.
+    """Return the inverse of encode_example, in the graph, for the points of `schema`.
 
     Args:
         serialized: string [], one tf.train.Example.
@@ -145,13 +145,13 @@ def decode_example(serialized: tf.Tensor, schema: KeypointSchema) -> dict[str, t
 
 
 def picture(example: Mapping[str, Any]) -> DecodedImage:
-    """The picture of an example that decode_example gave, in NumPy."""
+    """Return the picture of an example that decode_example gave, in NumPy."""
     height, width = example['image_size'].tolist()
     return DecodedImage(example['encoded'], (height, width), ())
 
 
 def _normalizer(parsed: Mapping[str, tf.Tensor], schema: KeypointSchema) -> tf.Tensor:
-    """The length in px that divides the errors of a record, or 0: float32 [].
+    """Return the length in px that divides the errors of a record, or 0: float32 [].
 
     Args:
         parsed: category [], keypoints [K, 2], visibility [K], box [4], image_size [2].
@@ -166,7 +166,7 @@ def _normalizer(parsed: Mapping[str, tf.Tensor], schema: KeypointSchema) -> tf.T
 def _length(
     normalizer: Normalizer, parsed: Mapping[str, tf.Tensor], schema: KeypointSchema
 ) -> tf.Tensor:
-    """A length in px by its kind, 0 where it is not known; the same as in metrics."""
+    """Return a length in px by its kind, 0 where it is not known; the same as in metrics."""
     keypoints, annotated = parsed['keypoints'], parsed['visibility'] >= 0
     if not isinstance(normalizer, str):
         pair = [schema.keypoints.index(name) for name in normalizer]
@@ -185,7 +185,7 @@ def _length(
 
 @contextlib.contextmanager
 def shard_writer(path: str) -> Iterator[Callable[[bytes], None]]:
-    """Gives a function that appends a serialized example to a TFRecord, complete or not there."""
+    """Give a function that appends a serialized example to a TFRecord, complete or not there."""
     with written_whole(path) as partial, tf.io.TFRecordWriter(partial) as writer:
         yield writer.write
 
@@ -195,12 +195,16 @@ def shard_path(split_dir: str, category: str, shard: int, num_shards: int) -> st
 
 
 def shard_range(num_records: int, shard: int, num_shards: int) -> tuple[int, int]:
-    """Which of the records of a category, from the first to before the second, are in a shard."""
+    """Return which of the records of a category, from the first to before the second, are in a
+    shard.
+    """
     return num_records * shard // num_shards, num_records * (shard + 1) // num_shards
 
 
 def split_patterns(split_dir: str, category: str) -> list[str]:
-    """The patterns, for record_files, of one category, of several ('blouse,skirt') or of 'all'."""
+    """Return the patterns, for record_files, of one category, of several ('blouse,skirt') or of
+    'all'.
+    """
     names = ['*']
     if category != 'all':
         names = [glob.escape(name.strip()) for name in category.split(',')]
@@ -208,7 +212,7 @@ def split_patterns(split_dir: str, category: str) -> list[str]:
 
 
 def record_files(pattern: str | Sequence[str]) -> list[str]:
-    """The files of one pattern, or of several, sorted.
+    """Return the files of one pattern, or of several, sorted.
 
     Args:
         pattern: A directory, which is taken literally, and a pattern of names in it.
@@ -244,7 +248,7 @@ def _what_there_is(directory: str) -> str:
 
 
 def load_dataset_info(records_dir: str) -> dict[str, Any]:
-    """Reads and checks `dataset.json`.
+    """Read and check `dataset.json`.
 
     Returns:
         dataset (name in DATASETS), schema (see schema_of), splits (name -> labelled, records and
@@ -287,7 +291,7 @@ def load_dataset_info(records_dir: str) -> dict[str, Any]:
 
 
 def schema_of(info: Mapping[str, Any], path: str = DATASET_FILE) -> KeypointSchema:
-    """The schema of records by their dataset.json, at `path`.
+    """Return the schema of records by their dataset.json, at `path`.
 
     That of a data set in DATASETS is known by its name, and older files hold only a part of it;
     that of data in a format for any keypoints is there.
@@ -297,7 +301,7 @@ def schema_of(info: Mapping[str, Any], path: str = DATASET_FILE) -> KeypointSche
 
 
 def check_is_split(split_dir: str) -> None:
-    """Refuses the directory of all records where one of its splits is meant.
+    """Refuse the directory of all records where one of its splits is meant.
 
     Raises:
         UserError: It is one; names its splits.
@@ -309,7 +313,7 @@ def check_is_split(split_dir: str) -> None:
 
 
 def check_schema(split_dir: str, schema: KeypointSchema) -> None:
-    """Refuses a split of records with other keypoints than those of a whole schema.
+    """Refuse a split of records with other keypoints than those of a whole schema.
 
     Raises:
         UserError: They differ, or dataset.json is missing beside the split.
@@ -324,7 +328,8 @@ def check_schema(split_dir: str, schema: KeypointSchema) -> None:
 
 
 def count_by_category(split_dir: str, category: str = 'all') -> dict[str, int]:
-    """Number of records of a split in one category, several ('blouse,skirt') or 'all', by name.
+    """Return the number of records of a split in one category, several ('blouse,skirt') or 'all',
+    by name.
 
     Raises:
         UserError: dataset.json is missing beside the split, or knows no such split or category.
@@ -345,19 +350,20 @@ def count_by_category(split_dir: str, category: str = 'all') -> dict[str, int]:
 
 
 def count_rejected(split_dir: str) -> int:
-    """How many pictures of a test split could not be used when it was converted."""
+    """Return how many pictures of a test split could not be used when it was converted."""
     records_dir, split = posixpath.split(split_dir.rstrip('/'))
     sources = load_dataset_info(records_dir or '.').get('sources', {})
     return sources.get(split, {}).get('rejected', 0)
 
 
 def count_records(split_dir: str, category: str = 'all') -> int:
-    """The sum of count_by_category."""
+    """Return the sum of count_by_category."""
     return sum(count_by_category(split_dir, category).values())
 
 
 def count_in_files(paths: Sequence[str]) -> list[int]:
-    """How many records each file holds: by the dataset.json of its directory; without it, counted.
+    """Return how many records each file holds: by the dataset.json of its directory; without it,
+    counted.
 
     To count reads the lengths of the records alone, not the records.
     """
@@ -372,7 +378,7 @@ def count_in_files(paths: Sequence[str]) -> list[int]:
 
 
 def _counts_message(split_dir: str) -> dict[str, int]:
-    """Name of each file of a split -> how many records it was written with."""
+    """Return the name of each file of a split -> how many records it was written with."""
     records_dir, split = posixpath.split(split_dir)
     if not tf.io.gfile.exists(posixpath.join(records_dir, DATASET_FILE)):
         return {}
@@ -399,7 +405,7 @@ def _count(path: str) -> int:
 
 
 def first_examples(split_dir: str, schema: KeypointSchema, count: int) -> list[dict[str, Any]]:
-    """The first `count` records of a split as decode_example gives them, in NumPy.
+    """Return the first `count` records of a split as decode_example gives them, in NumPy.
 
     They are taken from the categories in turn, so that each has its share.
 
@@ -420,7 +426,7 @@ def first_examples(split_dir: str, schema: KeypointSchema, count: int) -> list[d
 
 
 def decoded(dataset: tf.data.Dataset, schema: KeypointSchema) -> tf.data.Dataset:
-    """Serialized examples as decode_example gives them."""
+    """Return serialized examples as decode_example gives them."""
     # AutoGraph would read the source files again, which may have changed since they were imported.
     decode = tf.autograph.experimental.do_not_convert(lambda record: decode_example(record, schema))
     return dataset.map(decode)

@@ -33,14 +33,14 @@ _WEIGHT = 1 << 13  # of a pixel that is hit exactly
 
 
 def to_uint8(image: tf.Tensor) -> tf.Tensor:
-    """Rounds and clips a picture in 0..255."""
+    """Round and clip a picture in 0..255."""
     return tf.saturate_cast(tf.round(image), tf.uint8)
 
 
 def decode_to_canvas(
     encoded: tf.Tensor, image_size: tf.Tensor, to_crop: tf.Tensor, out_size: Sequence[int]
 ) -> dict[str, tf.Tensor]:
-    """Decodes what a view shows of a picture.
+    """Decode what a view shows of a picture.
 
     Where the view shrinks the picture n times or more, n >= 2, n x n pixels are averaged, so that
     nothing is skipped between the samples.
@@ -86,7 +86,9 @@ def decode_to_canvas(
 def _seen(
     crop_to: tf.Tensor, out_size: Sequence[int], size: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """The part of a picture of `size` that a view samples: int32 [2], (y, x) of its two corners."""
+    """Return the part of a picture of `size` that a view samples: int32 [2], (y, x) of its two
+    corners.
+    """
     height, width = map(float, out_size)
     corners = tf.constant([[0, 0], [width, 0], [width, height], [0, height]], tf.float32)
     corners = tf.reverse(geometry.transform_points(corners, crop_to), axis=[1])
@@ -101,7 +103,9 @@ def _averaged(image: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
 
 
 def lengthened(canvas: tf.Tensor) -> tf.Tensor:
-    """uint8 [P, 3] with zeros at the end: P is then the first of CANVAS_LENGTHS that suffices."""
+    """Return uint8 [P, 3] with zeros at the end: P is then the first of CANVAS_LENGTHS that
+    suffices.
+    """
     number, lengths = tf.shape(canvas)[0], tf.constant(CANVAS_LENGTHS)
     length = tf.gather(lengths, tf.searchsorted(lengths, number[tf.newaxis])[0])
     return tf.concat([canvas, tf.zeros([length - number, 3], tf.uint8)], axis=0)
@@ -110,7 +114,7 @@ def lengthened(canvas: tf.Tensor) -> tf.Tensor:
 def sample(
     canvas: tf.Tensor, size: tf.Tensor, crop_to_canvas: tf.Tensor, out_size: Sequence[int]
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Samples a canvas at the centres of a view's pixels.
+    """Return samples a canvas at the centres of a view's pixels.
 
     Args:
         canvas, size, crop_to_canvas: From decode_to_canvas; the canvas may be longer.
@@ -148,7 +152,8 @@ def sample(
 def _sample_places(
     crop_to_canvas: tf.Tensor, out_size: Sequence[int]
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """x and y of the centre of each pixel of a view, float32 [h, w], in indices of the canvas.
+    """Return x and y of the centre of each pixel of a view, float32 [h, w], in indices of the
+    canvas.
 
     Index i is coordinate i + 0.5.
     """
@@ -162,7 +167,9 @@ def _sample_places(
 def _axis_weights(
     fraction: tf.Tensor, first: tf.Tensor, size: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Weights along an axis of the pixels `first` and `first` + 1; 0 for what is no pixel."""
+    """Return weights along an axis of the pixels `first` and `first` + 1; 0 for what is
+    no pixel.
+    """
     return (
         tf.where((first >= 0) & (first < size), 1 - fraction, 0.0),
         tf.where((first >= -1) & (first < size - 1), fraction, 0.0),
@@ -170,13 +177,14 @@ def _axis_weights(
 
 
 def _spread(pixel: tf.Tensor) -> tf.Tensor:
-    """The three bytes of an int64 in a lane each."""
+    """Return the three bytes of an int64 in a lane each."""
     green = (pixel & 0xFF00) * (1 << _LANE - 8)
     return (pixel & 0xFF) + (green + (pixel & 0xFF0000) * (1 << 2 * (_LANE - 8)))
 
 
 def colours(sums: tf.Tensor, covered: tf.Tensor, fill: tf.Tensor) -> tf.Tensor:
-    """The picture that was sampled, with `fill`, float32 [3], where it does not cover the view.
+    """Return the picture that was sampled, with `fill`, float32 [3], where it does not cover the
+    view.
 
     float32 [h, w, 3], in 0..255, not rounded.
     """
@@ -189,7 +197,7 @@ def colours(sums: tf.Tensor, covered: tf.Tensor, fill: tf.Tensor) -> tf.Tensor:
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """`function` of tensors as one kernel of XLA; as it is where TensorFlow has no XLA.
+    """Return `function` of tensors as one kernel of XLA; as it is where TensorFlow has no XLA.
 
     It must not depend on shapes that are not known when it is compiled.
     """
@@ -200,7 +208,9 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
 
 @functools.cache
 def _can_compile() -> bool:
-    """Whether XLA compiles for the CPU here; tried in a graph of its own, wherever it is asked."""
+    """Return whether XLA compiles for the CPU here; tried in a graph of its own, wherever it is
+    asked.
+    """
     on_cpu = tf.compat.v1.ConfigProto(device_count={'GPU': 0})
     with tf.Graph().as_default(), tf.compat.v1.Session(config=on_cpu) as session:
         number = tf.compat.v1.placeholder(tf.int32, [])  # what is constant is not compiled
@@ -215,7 +225,7 @@ def _can_compile() -> bool:
 
 @contextlib.contextmanager
 def _mute() -> Iterator[None]:
-    """Keeps off what TensorFlow says of a first compilation, a warning of its own log included.
+    """Keep off what TensorFlow says of a first compilation, a warning of its own log included.
 
     It writes to the file of standard error, and heeds no level of logging.
     """

@@ -24,7 +24,7 @@ _OPPOSITES = {'left': 'right', 'right': 'left', 'in': 'out', 'out': 'in'}
 
 
 def _opposite_name(name: str, words: re.Pattern) -> str:
-    """The name with each of these words replaced: 'cuff_left_in' -> 'cuff_right_in'."""
+    """Return the name with each of these words replaced: 'cuff_left_in' -> 'cuff_right_in'."""
 
     def opposite(match: re.Match) -> str:
         word = _OPPOSITES[match[0].lower()]
@@ -34,7 +34,8 @@ def _opposite_name(name: str, words: re.Pattern) -> str:
 
 
 def named_pairs(names: Sequence[str], words: str = 'sides') -> tuple[Pair, ...]:
-    """Pairs of names that differ in the word 'left' or 'right' ('sides'), 'in' or 'out' ('ends').
+    """Return pairs of names that differ in the word 'left' or 'right' ('sides'), 'in' or 'out'
+    ('ends').
 
     Returns:
         (left, right) or (in, out), for those names whose partner is there, too.
@@ -165,12 +166,12 @@ class KeypointSchema:
         return tuple((self.keypoints.index(a), self.keypoints.index(b)) for a, b in pairs)
 
     def indices(self, category: str) -> tuple[int, ...]:
-        """Indices of the category's points, in schema order."""
+        """Return indices of the category's points, in schema order."""
         names = self._of(category)
         return tuple(k for k, name in enumerate(self.keypoints) if name in names)
 
     def normalizer_indices(self, category: str) -> tuple[int, int] | None:
-        """Indices of the two points whose distance divides the error of `category`.
+        """Return indices of the two points whose distance divides the error of `category`.
 
         None where another length does: the value of `normalizers`, one of SIZES.
         """
@@ -181,7 +182,7 @@ class KeypointSchema:
         return self.keypoints.index(first), self.keypoints.index(second)
 
     def subset(self, category: str) -> KeypointSchema:
-        """The schema of one category alone; 'all' gives the schema itself."""
+        """Return the schema of one category alone; 'all' gives the schema itself."""
         if category == 'all':
             return self
         indices = self.indices(category)

@@ -30,7 +30,9 @@ _RESERVED = ('all', 'each', 'all_then_each')
 
 
 def describe(schema: KeypointSchema) -> dict[str, Any]:
-    """The fields of the schema of a whole data set as plain values, without those left out."""
+    """Return the fields of the schema of a whole data set as plain values, without
+    those left out.
+    """
     values = {name: getattr(schema, name) for name in _FIELDS}
     defaults = {f.name: f.default for f in dataclasses.fields(KeypointSchema)}
     return {
@@ -47,7 +49,7 @@ def _plain(value: Any) -> Any:
 
 
 def parse(values: Any, place: str) -> KeypointSchema:
-    """The inverse of `describe`, strict.
+    """Return the inverse of `describe`, strict.
 
     Args:
         values: Of JSON.
@@ -85,7 +87,7 @@ def parse(values: Any, place: str) -> KeypointSchema:
 
 
 def read(path: str | os.PathLike) -> KeypointSchema:
-    """The schema in a JSON or YAML file, or in the dataset.json of converted records.
+    """Return the schema in a JSON or YAML file, or in the dataset.json of converted records.
 
     Raises:
         UserError: It cannot be read or is wrong; tells the file and the field.
@@ -97,7 +99,7 @@ def read(path: str | os.PathLike) -> KeypointSchema:
 
 
 def checked_category(node: Node) -> str:
-    """The name of a category, which must be fit for the name of a file.
+    """Return the name of a category, which must be fit for the name of a file.
 
     Raises:
         UserError: It is not.
@@ -167,7 +169,9 @@ def _pairs(node: Node) -> tuple[tuple[str, str], ...]:
 
 
 def _check_swaps(node: Node, swaps, categories: Mapping[str, tuple[str, ...]]) -> None:
-    """A point is in one pair at most, and a category has both points of a pair or none."""
+    """Check that a point is in one pair at most, and that a category has both points of a pair or
+    none.
+    """
     seen: dict[str, tuple[str, str]] = {}
     for pair in swaps or ():
         for name in pair:

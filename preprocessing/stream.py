@@ -52,27 +52,28 @@ class _Files(NamedTuple):
 
 
 def share_of(input_context: Any) -> tuple[int, int]:
-    """Of how many input pipelines this is which."""
+    """Return which of how many input pipelines this is."""
     if input_context is None:
         return 1, 0
     return input_context.num_input_pipelines, input_context.input_pipeline_id
 
 
 def pictures_per_step(batch_size: int, input_context: Any) -> int:
-    """How many records of the stream a step consumes; batch_size is that of a replica."""
+    """Return how many records of the stream a step consumes; batch_size is that of a replica."""
     replicas = 1 if input_context is None else input_context.num_replicas_in_sync
     return replicas * batch_size
 
 
 def in_order(files: list[str], input_context: Any = None) -> tf.data.Dataset:
-    """(index, serialized record) of a pipeline's share, once."""
+    """Return (index, serialized record) of a pipeline's share, once."""
     return tf.data.TFRecordDataset(files).enumerate().shard(*share_of(input_context))
 
 
 def shuffled(
     files: list[str], seed: int, order: Order, batch_size: int, input_context: Any = None
 ) -> tf.data.Dataset:
-    """Endless (index, serialized record) of a pipeline's share; `index` is the place in the stream.
+    """Return endless (index, serialized record) of a pipeline's share; `index` is the place in the
+    stream.
 
     The stream is epoch after epoch, each of which holds every record once, in an order of its own.
     Each part of an epoch holds its share of every file, and each record is as likely to come early
@@ -92,7 +93,7 @@ def shuffled(
 
 @tf.autograph.experimental.do_not_convert
 def _epoch(files: _Files, seed: int, order: Order, number: tf.Tensor) -> tf.data.Dataset:
-    """The serialized records of one epoch, in its order."""
+    """Return the serialized records of one epoch, in its order."""
     # Of the function that is being traced alone; without it, another graph would be another order.
     tf.random.set_seed(1 + seed % _NUM_SEEDS)
     num_lanes = min(len(files.paths), MAX_OPEN_FILES)
@@ -111,15 +112,17 @@ def _epoch(files: _Files, seed: int, order: Order, number: tf.Tensor) -> tf.data
 
 
 def _lane(paths: tf.Tensor, start: tf.Tensor) -> tf.data.Dataset:
-    """The records of files that are read one after the other, from the record `start` on and
-    round to it, so that none of them always comes early in an epoch."""
+    """Return the records of files that are read one after the other, from the record `start` on and
+    round to it, so that none of them always comes early in an epoch.
+    """
     lane = tf.data.TFRecordDataset(paths, buffer_size=READ_BYTES)
     return lane.skip(start).concatenate(lane.take(start))
 
 
 def _turns(sizes: tf.Tensor, total: int, seed: int, number: tf.Tensor) -> tf.Tensor:
-    """Which lane gives the next record, int64 [total]: each at about even distances, so that any
-    part of an epoch holds its share of every lane."""
+    """Return which lane gives the next record, int64 [total]: each at about even distances, so that
+    any part of an epoch holds its share of every lane.
+    """
     lanes = tf.repeat(tf.range(tf.size(sizes, tf.int64)), sizes)
     rank = tf.range(tf.size(lanes, tf.int64)) - tf.gather(tf.cumsum(sizes, exclusive=True), lanes)
     place = tf.cast(rank, tf.float64) + _uniform(total, seed, number, 2)
@@ -127,6 +130,6 @@ def _turns(sizes: tf.Tensor, total: int, seed: int, number: tf.Tensor) -> tf.Ten
 
 
 def _uniform(count: int, seed: int, number: tf.Tensor, use: int) -> tf.Tensor:
-    """float64 [count] in [0, 1), of an epoch; each `use`, from 0 to 2, draws others."""
+    """Return float64 [count] in [0, 1), of an epoch; each `use`, from 0 to 2, draws others."""
     pair = tf.stack([tf.constant(seed, tf.int64), 3 * number + use])
     return tf.random.stateless_uniform([count], pair, dtype=tf.float64)

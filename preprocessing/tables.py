@@ -64,7 +64,7 @@ class KeypointTable(NamedTuple):
     image_sizes: np.ndarray | None = None
 
     def rows(self, chosen: np.ndarray) -> KeypointTable:
-        """The table of some of the rows: indices, or bool [N]."""
+        """Return the table of some of the rows: indices, or bool [N]."""
         return KeypointTable(*(None if values is None else values[chosen] for values in self))
 
 
@@ -84,7 +84,7 @@ class _Grid(NamedTuple):
 
 
 def category_points(categories: Sequence[str], schema: KeypointSchema) -> np.ndarray:
-    """Which of the K points belong to each picture's category: bool [N, K]."""
+    """Return which of the K points belong to each picture's category: bool [N, K]."""
     names, codes = np.unique(np.asarray(categories, dtype=str), return_inverse=True)
     masks = np.zeros([len(names), schema.num_keypoints], dtype=bool)
     for mask, name in zip(masks, names):
@@ -93,7 +93,7 @@ def category_points(categories: Sequence[str], schema: KeypointSchema) -> np.nda
 
 
 def read_table(path: str | os.PathLike, schema: KeypointSchema) -> KeypointTable:
-    """Reads annotations, a list of pictures (all points absent) or a submission.
+    """Read annotations, a list of pictures (all points absent) or a submission.
 
     The columns are taken by the names in the header; without a header, or with one of only
     image_id and image_category over longer rows, they are in the order of the schema. A point is
@@ -146,7 +146,7 @@ def _read_grid(path: str, schema: KeypointSchema) -> _Grid:
 
 
 def read_rows(path: str) -> tuple[list[list[str]], list[int]]:
-    """The fields of the lines that are not blank, and the numbers of those lines.
+    """Return the fields of the lines that are not blank, and the numbers of those lines.
 
     Raises:
         UserError: The file is broken, or larger than a table can be.
@@ -182,7 +182,8 @@ class Rows(NamedTuple):
 
 
 def split_rows(text: Iterable[str], path: str | os.PathLike, **dialect) -> Rows:
-    """Splits the lines of a text by csv.reader with these arguments; no field ends in another line.
+    """Return splits the lines of a text by csv.reader with these arguments; no field ends in
+    another line.
 
     Raises:
         TooLargeError: There are more fields than a table can have.
@@ -209,7 +210,7 @@ def split_rows(text: Iterable[str], path: str | os.PathLike, **dialect) -> Rows:
 
 @contextlib.contextmanager
 def open_table(path: str | os.PathLike) -> Iterator[TableBytes]:
-    """The bytes of a CSV, gzipped or not, of which no more is held than is asked for.
+    """Open a CSV, gzipped or not, as bytes of which no more is held than is asked for.
 
     Raises:
         UserError: In the body, too: the data are broken, or more than a table can have.
@@ -240,7 +241,7 @@ class TableBytes(io.BufferedIOBase):
         return True
 
     def read1(self, size: int = -1) -> bytes:
-        """Some bytes, empty at the end. Raises UserError where they are more than can be."""
+        """Return some bytes, empty at the end. Raises UserError where they are more than can be."""
         part = self._file.read1(_PART if size < 0 else min(size, _PART))
         first, *others = part.replace(b'\r', b'\n').split(b'\n')
         longest = max(self._unended + len(first), *map(len, others), 0)
@@ -259,7 +260,7 @@ class TableBytes(io.BufferedIOBase):
         return part
 
     def read(self, size: int = -1) -> bytes:
-        """All that is left, or the first `size` bytes of it."""
+        """Return all that is left, or the first `size` bytes of it."""
         parts, left = [], MAX_TABLE_BYTES + 1 if size is None or size < 0 else size
         while left and (part := self.read1(left)):
             parts.append(part)
@@ -270,7 +271,7 @@ class TableBytes(io.BufferedIOBase):
 def _column_names(
     path: str, rows: list[list[str]], lines: list[int], schema: KeypointSchema
 ) -> tuple[tuple[str, ...], int]:
-    """The name of each column, and of how many rows the header is: 1, or 0 without one."""
+    """Return the name of each column, and of how many rows the header is: 1, or 0 without one."""
     canonical = (IMAGE_ID, IMAGE_CATEGORY, *schema.keypoints)
     first = tuple(field.strip() for field in rows[0])
     where = f'{path}, line {lines[0]}'
@@ -293,7 +294,9 @@ def _column_names(
 
 
 def _check_names(grid: _Grid, schema: KeypointSchema) -> None:
-    """Every row has an id and a known category, and an extra category column agrees with it."""
+    """Check that every row has an id and a known category, and that an extra category column
+    agrees.
+    """
     categories = grid.columns[IMAGE_CATEGORY]
     if '' in grid.columns[IMAGE_ID]:
         raise grid.error(grid.columns[IMAGE_ID].index(''), IMAGE_ID, 'the cell is empty')
@@ -309,7 +312,9 @@ def _check_names(grid: _Grid, schema: KeypointSchema) -> None:
 
 
 def _check_own_columns(grid: _Grid, own: np.ndarray, schema: KeypointSchema) -> None:
-    """A file may lack the columns of categories it does not hold, or all of them, but no other."""
+    """Check that a file lacks no columns but those of categories it does not hold, or
+    all of them.
+    """
     lacking = [name not in grid.columns for name in schema.keypoints]
     rows, columns = np.nonzero(own & lacking)
     if len(rows) and not all(lacking):
@@ -317,7 +322,7 @@ def _check_own_columns(grid: _Grid, own: np.ndarray, schema: KeypointSchema) -> 
 
 
 def _parse_cells(grid: _Grid, name: str) -> np.ndarray:
-    """A column of N cells `x_y_v` as float64 [N, 3]."""
+    """Return a column of N cells `x_y_v` as float64 [N, 3]."""
     cells = grid.columns[name]
     text = '\n'.join(cells)
     bad = _BAD_CELL.search(text)
@@ -333,7 +338,7 @@ def _parse_cells(grid: _Grid, name: str) -> np.ndarray:
 
 
 def _without_duplicates(grid: _Grid, table: KeypointTable) -> KeypointTable:
-    """Keeps the first of the rows that say the same; refuses rows that contradict each other."""
+    """Keep the first of the rows that say the same; refuse rows that contradict each other."""
     _, first, inverse = np.unique(table.image_ids, return_index=True, return_inverse=True)
     if len(first) == len(inverse):
         return table
@@ -350,7 +355,7 @@ def _without_duplicates(grid: _Grid, table: KeypointTable) -> KeypointTable:
 
 
 def write_table(path: str | os.PathLike, table: KeypointTable, schema: KeypointSchema) -> None:
-    """Writes a table in the format of submissions and annotations; the inverse of read_table.
+    """Write a table in the format of submissions and annotations; the inverse of read_table.
 
     Coordinates are the floor of continuous px. Points that are absent or not of the picture's
     category are `-1_-1_-1`. The file is gzipped if its name ends in .gz.

@@ -20,7 +20,8 @@ _SPLITS = ('train', 'val')
 
 
 def categories(experiment: Experiment, data_dir: str, asked: str) -> list[str]:
-    """The networks that `asked` stands for: 'each' category that has records, 'all', or a list.
+    """Return the networks that `asked` stands for: 'each' category that has records, 'all', or a
+    list.
 
     'all_then_each' is 'all' and each category that has records.
 
@@ -44,7 +45,7 @@ def categories(experiment: Experiment, data_dir: str, asked: str) -> list[str]:
 
 
 def for_records(experiment: Experiment, data_dir: str) -> Experiment:
-    """The experiment on these records: it takes their data set, schema and boxes.
+    """Return the experiment on these records: it takes their data set, schema and boxes.
 
     A data set that is named is kept, and found to be another one by `count`.
 
@@ -68,12 +69,12 @@ def for_records(experiment: Experiment, data_dir: str) -> Experiment:
 
 
 def _cropped(ops: str, unless: tuple[str, ...] = ('crop_box', 'crop_points')) -> str:
-    """The op string with a crop to the box before it, unless it has one of these ops."""
+    """Return the op string with a crop to the box before it, unless it has one of these ops."""
     return ops if any(op in ops for op in unless) else f'crop_box|{ops}'
 
 
 def count(data_dir: str, experiment: Experiment) -> dict[str, dict[str, int]]:
-    """Number of records by split and category; a split that is not there has none."""
+    """Return the number of records by split and category; a split that is not there has none."""
     info = records.load_dataset_info(data_dir)
     if info['dataset'] != experiment.data.dataset:
         raise UserError(
@@ -86,12 +87,12 @@ def count(data_dir: str, experiment: Experiment) -> dict[str, dict[str, int]]:
 
 
 def num_records(counts: Mapping[str, int], schema) -> int:
-    """How many pictures of `counts` belong to the categories of the schema."""
+    """Return how many pictures of `counts` belong to the categories of the schema."""
     return sum(counts.get(category, 0) for category in schema.categories)
 
 
 def warn_of_absent_points(experiment: Experiment, data_dir: str) -> None:
-    """Warns where dataset.json tells of no point that counts, to train or to validate with."""
+    """Warn where dataset.json tells of no point that counts, to train or to validate with."""
     info = records.load_dataset_info(data_dir)
     schema = schema_of(experiment.data).subset(experiment.data.category)
     counting = ('visible',) if experiment.loss.points == 'visible' else ('visible', 'occluded')
@@ -111,14 +112,16 @@ def warn_of_absent_points(experiment: Experiment, data_dir: str) -> None:
 
 
 def _points(split: Mapping, schema) -> dict[str, int]:
-    """State -> number of points of a split in the schema's categories; empty if it is not known."""
+    """Return state -> number of points of a split in the schema's categories; empty if it is not
+    known.
+    """
     by_category = split.get(records.CATEGORY_POINTS, {})
     own = [points for category, points in by_category.items() if category in schema.categories]
     return {state: sum(one[state] for one in own) for state in (own[0] if own else ())}
 
 
 def check_records(experiment: Experiment, data_dir: str, reads: bool = False) -> None:
-    """Looks for record files that are missing or in pieces; see conversion/integrity.py.
+    """Look for record files that are missing or in pieces; see conversion/integrity.py.
 
     Raises:
         UserError: There are some; names the first.
@@ -142,7 +145,7 @@ def input_fn(
     total_steps: int = 0,
     augment_on: str = 'host',
 ):
-    """The input_fn of a training from the global step `step` on; None: of the evaluations.
+    """Return the input_fn of a training from the global step `step` on; None: of the evaluations.
 
     Wherever a training begins or goes on, the batch of a step is the same.
 

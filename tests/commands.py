@@ -11,15 +11,15 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 
 def users_environment() -> dict[str, str]:
-    """This one, but of what TensorFlow logs the command decides, as it does for its users."""
+    """Return this environment, except that the command decides what TensorFlow logs."""
     return {k: v for k, v in os.environ.items() if k != 'TF_CPP_MIN_LOG_LEVEL'}
 
 
 def run(
     script: str, *arguments, folder=ROOT, timeout=400, **environment: str
 ) -> subprocess.CompletedProcess:
-    """Runs `python script arguments` in a folder; the path of the script is below the root, or
-    the script is '-m' and the first argument a module.
+    """Run `python script arguments` in a folder; the path of the script is below the root, or the
+    script is '-m' and the first argument a module.
     """
     return subprocess.run(
         [sys.executable, script if script == '-m' else ROOT / script, *map(str, arguments)],
@@ -33,14 +33,14 @@ def run(
 
 
 def rerun_test(file: str, *arguments) -> str:
-    """Runs the `__main__` of a file of tests, for what needs a process; what it has printed."""
+    """Run the `__main__` of a file of tests, for what needs a process; what it has printed."""
     done = run(file, *arguments, PYTHONPATH=str(ROOT))
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
 def check_mistake(done: subprocess.CompletedProcess, message: str) -> None:
-    """A command has told a mistake of its user in one line, which holds the message."""
+    """Check that a command has shown a mistake of its user in one line, which holds the message."""
     assert (done.returncode, done.stdout) == (2, ''), done.stderr
     [line] = done.stderr.splitlines()
     assert line.startswith('error: ')

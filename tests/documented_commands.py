@@ -49,12 +49,12 @@ class Command(NamedTuple):
 
 
 def spans_of(text: str) -> list[str]:
-    """What stands between backticks inside sentences, on one line each."""
+    """Return what stands between backticks inside sentences, on one line each."""
     return [' '.join(span.split()) for span in _INLINE.findall(_FENCED.sub('', text))]
 
 
 def commands_of(page: pathlib.Path) -> list[Command]:
-    """The commands of a page: those of its blocks first, then those inside sentences."""
+    """Return the commands of a page: those of its blocks first, then those inside sentences."""
     text, name = page.read_text(), str(page.relative_to(ROOT))
     lines = [line for block in _FENCED.findall(text) for line in _joined(block)]
     found = [(line, True) for line in lines] + [(span, False) for span in spans_of(text)]
@@ -66,7 +66,9 @@ def commands_of(page: pathlib.Path) -> list[Command]:
 
 
 def _joined(block: str) -> list[str]:
-    """The lines of a block, without comments; what is indented goes on with the line before."""
+    """Return the lines of a block, without comments; what is indented goes on with the
+    line before.
+    """
     lines: list[str] = []
     goes_on = False
     for line in block.splitlines():

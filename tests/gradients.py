@@ -9,7 +9,9 @@ import tensorflow as tf
 
 
 def check_gradients(module: tf.Module, call: Callable[[], Sequence[tf.Tensor]], seed=9) -> None:
-    """Every trainable variable of the module moves the weighted sum of what the call gives."""
+    """Check that every trainable variable of the module moves the weighted sum of what the call
+    gives.
+    """
     rng = np.random.default_rng(seed)
     with tf.GradientTape() as tape:
         weighted = [o * rng.standard_normal(o.shape).astype(np.float32) for o in call()]

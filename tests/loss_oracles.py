@@ -8,7 +8,9 @@ import numpy as np
 
 
 def gaussian(point, size, stride, sigma):
-    """[h, w]: a Gaussian with a peak of 1 at (x, y) crop px, seen from the centres of cells."""
+    """Return [h, w]: a Gaussian with a peak of 1 at (x, y) crop px, seen from the
+    centres of cells.
+    """
     y, x = ((np.arange(cells) + 0.5) * step for cells, step in zip(size, stride))
     dx, dy = (x - point[0]) / stride[1], (y - point[1]) / stride[0]
     return np.exp(-(dy[:, None] ** 2 + dx**2) / (2 * sigma**2))
@@ -19,7 +21,7 @@ def squared_error(output, target):
 
 
 def divergence(output, target):
-    """Kullback-Leibler, in nats, from the normalised target to the softmax of the output."""
+    """Return Kullback-Leibler, in nats, from the normalised target to the softmax of the output."""
     output, target = output.astype(np.float64), target.astype(np.float64)
     share = target / target.sum()
     log_output = output - np.log(np.exp(output).sum())
@@ -34,7 +36,7 @@ def balanced_absolute_error(output, target):
 
 
 def adaptive_wing(output, target):
-    """Wang et al. 2019, equations 4 to 6 and 8."""
+    """Return Wang et al. 2019, equations 4 to 6 and 8."""
     alpha, omega, epsilon, theta = 2.1, 14.0, 1.0, 0.5
     rows, columns = (range(side) for side in target.shape)
     around = [[target[max(r - 1, 0) : r + 2, max(c - 1, 0) : c + 2] for c in columns] for r in rows]
@@ -53,7 +55,7 @@ def adaptive_wing(output, target):
 
 
 def offset(output, point, stride, config):
-    """output [h, w, 3]: disk, x and y."""
+    """Return output [h, w, 3]: disk, x and y."""
     total, (height, width, _) = 0.0, output.shape
     for row in range(height):
         for column in range(width):
@@ -67,7 +69,7 @@ def offset(output, point, stride, config):
 
 
 def _of_scale(error, config):
-    """An error of maps with a peak of 1, from outputs with a peak of target_scale."""
+    """Return an error of maps with a peak of 1, from outputs with a peak of target_scale."""
     scale = config.target_scale
     power = {'mse': 2, 'balanced_l1': 1}.get(config.kind, 0)
     return lambda output, target: scale**power * error(output / scale, target)
@@ -83,7 +85,7 @@ ERRORS = {
 
 
 def errors(output, keypoints, sigma, image_size, config):
-    """[B, K], of an output [B, h, w, C]."""
+    """Return [B, K], of an output [B, h, w, C]."""
     batch, height, width, _ = output.shape
     num_keypoints = keypoints.shape[1]
     stride = image_size[0] / height, image_size[1] / width
@@ -102,7 +104,7 @@ def errors(output, keypoints, sigma, image_size, config):
 
 
 def hard_errors(found, counts, config):
-    """Those of hard points, by sorting."""
+    """Return those of hard points, by sorting."""
 
     def hardest(values):
         number = max(1, math.ceil(config.ohkm * len(values) - 1e-9))

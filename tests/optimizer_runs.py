@@ -61,7 +61,7 @@ def train(
     start='',
     overflow: Overflow | None = None,
 ) -> None:
-    """Trains for `steps` steps, their rates in turn those of RATES, with optimizer.accumulate each
+    """Train for `steps` steps, their rates in turn those of RATES, with optimizer.accumulate each
     for so many steps.
 
     Args:
@@ -106,7 +106,7 @@ def train(
 
 
 def load(path: str) -> dict[str, np.ndarray]:
-    """All that a checkpoint holds, by name."""
+    """Return all that a checkpoint holds, by name."""
     reader = tf.train.load_checkpoint(path)
     return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
 

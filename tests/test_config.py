@@ -19,7 +19,7 @@ PARTS = ('network', 'data', 'loss', 'optimizer')
 
 
 def _keys() -> list[str]:
-    """Every key that can be overridden, options aside."""
+    """Return every key that can be overridden, options aside."""
     keys = []
     for field in dataclasses.fields(Experiment):
         value = getattr(DEFAULT, field.name)

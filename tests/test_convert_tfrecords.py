@@ -23,7 +23,7 @@ NUM_TEST_PICTURES = 6
 
 
 def make_jpeg(seed, mode='RGB', file_format='JPEG', **options):
-    """A picture of 20 x 16 px, another one for each seed."""
+    """Return a picture of 20 x 16 px, another one for each seed."""
     colors = np.random.default_rng(seed).integers(0, 256, (4, 5, 3), np.uint8)
     buffer = io.BytesIO()
     image = Image.fromarray(np.kron(colors, np.ones((4, 4, 1), np.uint8))).convert(mode)
@@ -32,7 +32,7 @@ def make_jpeg(seed, mode='RGB', file_format='JPEG', **options):
 
 
 def cells(category, seed):
-    """Points inside the picture; of every third picture the first one lies outside."""
+    """Return points inside the picture; of every third picture the first one lies outside."""
     rng = np.random.default_rng(seed)
     own = SCHEMA.indices(category)
     texts = ['-1_-1_-1'] * SCHEMA.num_keypoints
@@ -87,7 +87,7 @@ def convert(data_dir, records_dir, **changes):
 
 
 def read(records_dir, split, category='all'):
-    """The records in the order of the files, decoded."""
+    """Return the records in the order of the files, decoded."""
     pattern = records.split_patterns(str(Path(records_dir) / split), category)
     dataset = tf.data.TFRecordDataset(records.record_files(pattern))
     dataset = dataset.map(lambda one: records.decode_example(one, SCHEMA))
@@ -99,7 +99,7 @@ def ids(decoded):
 
 
 def tree(directory):
-    """Path below the directory -> content, of every file."""
+    """Return the path below the directory -> content, of every file."""
     return {
         str(path.relative_to(directory)): path.read_bytes()
         for path in sorted(Path(directory).rglob('*'))
@@ -310,7 +310,7 @@ def test_folds_out_of_range_are_errors(tmp_path, options, message):
 
 
 def write_corrections(path, row, moved):
-    """A correction of the first point of a row of the table, by (x, y)."""
+    """Return a correction of the first point of a row of the table, by (x, y)."""
     k = SCHEMA.indices(row[1])[0]
     x, y, visibility = map(int, row[2 + k].split('_'))
     before, after = (x, y, visibility), (x + moved[0], y + moved[1], visibility)

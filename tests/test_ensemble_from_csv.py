@@ -14,7 +14,7 @@ from utility.metrics import normalized_error
 
 
 def write_csv(path, points, ids=('1.jpg', '2.jpg')):
-    """A submission of skirts; all points of a picture are at one pixel, None for -1."""
+    """Write a submission of skirts; all points of a picture are at one pixel, None for -1."""
     lines = [','.join(['image_id', 'image_category', *SCHEMA.keypoints])]
     for image_id, point in zip(ids, points):
         own = '-1_-1_-1' if point is None else f'{point[0]}_{point[1]}_1'

@@ -18,7 +18,7 @@ NUM_IMAGES = 12
 
 
 def _table():
-    """Pictures of 512 px, of every category, all points visible, on pixel centres."""
+    """Return pictures of 512 px, of every category, all points visible, on pixel centres."""
     random = np.random.default_rng(0)
     categories = np.array([list(SCHEMA.categories)[i % 5] for i in range(NUM_IMAGES)])
     keypoints = random.integers(0, 512, (NUM_IMAGES, SCHEMA.num_keypoints, 2)) + 0.5

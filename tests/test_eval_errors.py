@@ -95,7 +95,9 @@ def test_without_an_error_there_is_nothing_to_fix(folder):
 
 
 def _records(tmp_path):
-    """Records of two splits, and the CSVs of one: exact but for a skirt turned upside down."""
+    """Return records of two splits, and the CSVs of one: exact but for a skirt turned
+    upside down.
+    """
     root = write_records(tmp_path / 'records', {'val': COUNTS, 'test_0': COUNTS}, SIZE)
     annotations, _ = annotations_of(f'{root}/val', SCHEMA)
     whole = np.floor(annotations.keypoints) + 0.5

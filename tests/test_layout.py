@@ -57,7 +57,7 @@ def _tree(file: str) -> ast.Module:
 
 
 def _module(file: str) -> str:
-    """The dotted name of a file: 'nets/heads/__init__.py' -> 'nets.heads'."""
+    """Return the dotted name of a file: 'nets/heads/__init__.py' -> 'nets.heads'."""
     return file.removesuffix('.py').removesuffix('/__init__').replace('/', '.')
 
 
@@ -65,7 +65,7 @@ MODULES = {_module(file): file for file in FILES}
 
 
 def _imports(tree: ast.Module, module: str = '') -> set[str]:
-    """The project's modules that a file imports, wherever in it, itself excepted."""
+    """Return the project's modules that a file imports, wherever in it, itself excepted."""
     names = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -86,7 +86,7 @@ def _room(module: str) -> str:
 
 
 def _forbidden(module: str, imported: set[str]) -> set[str]:
-    """What of the imported modules lies on the floor of the module's room or above it."""
+    """Return what of the imported modules lies on the floor of the module's room or above it."""
     room = _room(module)
     return {
         name
@@ -117,7 +117,9 @@ def test_the_walk_over_imports_sees_them(module, code, forbidden):
 
 
 def _circles(graph: dict[str, set[str]]) -> list[str]:
-    """The modules that are left when those that import nothing more are taken away, repeatedly."""
+    """Return the modules that are left when those that import nothing more are taken away,
+    repeatedly.
+    """
     left = {module: set(names) & graph.keys() for module, names in graph.items()}
     while free := {module for module, names in left.items() if not names & left.keys()}:
         left = {module: names for module, names in left.items() if module not in free}
@@ -143,7 +145,7 @@ def test_config_imports_the_standard_library_only():
 
 
 def _identifiers(tree: ast.Module) -> set[str]:
-    """Every name and attribute of the code; not what strings and comments say."""
+    """Return every name and attribute of the code; not what strings and comments say."""
     attributes = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
     return attributes | {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
 
@@ -179,7 +181,7 @@ def test_functions_and_train_scripts_are_short():
 
 
 def _run(script: str, flag: str, *options: str) -> subprocess.CompletedProcess:
-    """Runs a script as its users do: by its path, or with -m where it is a module of a package."""
+    """Run a script as its users do: by its path, or with -m where it is a module of a package."""
     module = ['-m', _module(script).removesuffix('.__main__')]
     in_package = script.startswith(('utility/', 'benchmarks/'))
     return subprocess.run(

@@ -47,9 +47,10 @@ def test_each_variant_is_in_the_page_of_networks_with_its_command():
 
 
 def fits_name(name, backbone, head):
-    """The rule of names: the backbone's name, or the beginning of it, then the head's, a '_'
+    """Return the rule of names: the backbone's name, or the beginning of it, then the head's, a '_'
     between; case, underscores and 'keras/' in a backbone's name do not matter, another name of the
-    same backbone will do, and a number after the head's tells of its stacks."""
+    same backbone will do, and a number after the head's tells of its stacks.
+    """
     found = re.fullmatch(f'(.+)_{head}[0-9]*', name)
     if not found:
         return False

@@ -66,7 +66,7 @@ def settings(*more: str) -> list[str]:
 
 
 def call(script: str, *arguments) -> Result:
-    """Runs a script in this process, as `python script arguments` would."""
+    """Run a script in this process, as `python script arguments` would."""
     known, streams = set(flags.FLAGS), (io.StringIO(), io.StringIO())
     handler, path, code = absl_logging.get_absl_handler(), str(ROOT / script), 0
     with contextlib.ExitStack() as stack:
@@ -94,20 +94,20 @@ def succeed(script: str, *arguments) -> Result:
 
 
 def start(script: str, *arguments) -> subprocess.Popen:
-    """Runs a script as a process of its own."""
+    """Run a script as a process of its own."""
     command = [sys.executable, str(ROOT / script), *map(str, arguments)]
     env = commands.users_environment()
     return subprocess.Popen(command, cwd=ROOT, env=env, stderr=subprocess.PIPE, text=True)
 
 
 def plan(folder, run, *arguments, epochs=EPOCHS, records='records') -> list[str]:
-    """Arguments of a training of a small network, with one evaluation at its end."""
+    """Return arguments of a training of a small network, with one evaluation at its end."""
     paths = [f'--data_dir={folder}/{records}', f'--model_dir={folder}/{run}']
     return [*paths, *settings(f'epochs={epochs}', f'epochs_per_eval={epochs}'), *arguments]
 
 
 def wait(process: subprocess.Popen) -> str:
-    """What a process that succeeds has logged."""
+    """Return what a process that succeeds has logged."""
     _, log = process.communicate(timeout=300)
     assert process.returncode == 0, log
     return log
@@ -169,14 +169,14 @@ def num_steps(folder, split='train', epochs=EPOCHS) -> int:
 
 
 def printed_errors(log: str) -> dict[str, float]:
-    """Category, or 'all' -> the last NE that a training printed, in percent."""
+    """Return the category, or 'all' -> the last NE that a training printed, in percent."""
     [(overall, parts)] = re.findall(r'validation NE (\S+) %  \((.*)\)', log)
     by_category = (part.split() for part in parts.split(', '))
     return {'all': float(overall), **{name: float(error) for name, error in by_category}}
 
 
 def scores(path) -> dict[str, float]:
-    """Category, or 'all' -> NE in percent, from what eval_metrics.py has written."""
+    """Return the category, or 'all' -> NE in percent, from what eval_metrics.py has written."""
     values = json.loads(path.read_text())
     errors = {'all': values['normalized_error'], **values['per_category']}
     return {name: 100 * error for name, error in errors.items()}
@@ -305,7 +305,7 @@ def test_labels_are_audited_by_a_run(folder, trained):
 
 
 def submission(folder, name, *arguments, run='run', split='records/test_0') -> pathlib.Path:
-    """Writes folder/name and checks its format."""
+    """Write folder/name and check its format."""
     path = folder / name
     result = succeed(
         'eval_submission.py',
@@ -320,7 +320,7 @@ def submission(folder, name, *arguments, run='run', split='records/test_0') -> p
 
 
 def check_format(path: pathlib.Path, test_dir: pathlib.Path) -> None:
-    """The format of the competition, read without the project's own reader."""
+    """Check the format of the competition, read without the project's own reader."""
     header, *rows = csv.reader(io.StringIO(path.read_text()))
     assert header == ['image_id', 'image_category', *SCHEMA.keypoints]
     expected = list(csv.reader(io.StringIO((test_dir / 'test.csv').read_text())))[1:]
@@ -337,7 +337,7 @@ def check_format(path: pathlib.Path, test_dir: pathlib.Path) -> None:
 
 
 def points(path) -> np.ndarray:
-    """The points [M, 2] of a submission, px, in the order of image_id."""
+    """Return the points [M, 2] of a submission, px, in the order of image_id."""
     table = read_table(str(path), SCHEMA)
     order = np.argsort(table.image_ids.astype(str))
     return table.keypoints[order][table.visibility[order] == 1]

@@ -65,7 +65,9 @@ class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
 
 def _import_timm_models():
-    """timm.models without torchvision and without timm.data, which reads pictures with it."""
+    """Return timm.models without torchvision and without timm.data, which reads
+    pictures with it.
+    """
     sys.meta_path.insert(0, _Finder())
     folder = pathlib.Path(importlib.util.find_spec('timm').origin).parent / 'data'
     data = types.ModuleType('timm.data')
@@ -90,7 +92,9 @@ def _randomise(model, generator) -> None:
 
 
 def _features(model, levels: dict[str, str], images) -> dict:
-    """Name -> NumPy array, NHWC; the maps of an output that is a list are numbered from 2."""
+    """Return the name -> NumPy array, NHWC; the maps of an output that is a list are numbered from
+    2.
+    """
     import torch
 
     found = {}
@@ -115,7 +119,7 @@ def _features(model, levels: dict[str, str], images) -> dict:
 
 
 def _standardised(model, name: str, picture):
-    """[1, H, W, 3] in 0..255 -> [1, 3, H, W], as the network was trained."""
+    """Return [1, H, W, 3] in 0..255 -> [1, 3, H, W], as the network was trained."""
     import torch
 
     if 'efficientnet_lite' in name:

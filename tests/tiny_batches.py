@@ -12,7 +12,7 @@ _MARGIN = 0.1  # of the picture, without points
 def skirts(
     count: int, size: tuple[int, int], seed: int = 0
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """Features and labels of `count` skirts in crops of `size`, (height, width), px.
+    """Return features and labels of `count` skirts in crops of `size`, (height, width), px.
 
     The crops are the original pictures. All points are visible, and scored by 32 px.
     """

@@ -13,7 +13,7 @@ from config import Experiment
 
 
 def write_checkpoint(prefix: os.PathLike | str, values: Mapping[str, object]) -> str:
-    """Writes a name-based checkpoint of the values; the prefix as a string."""
+    """Write a name-based checkpoint of the values; the prefix as a string."""
     tf.raw_ops.SaveV2(
         prefix=str(prefix),
         tensor_names=list(values),
@@ -24,7 +24,7 @@ def write_checkpoint(prefix: os.PathLike | str, values: Mapping[str, object]) ->
 
 
 def write_network(folder: pathlib.Path, experiment: Experiment, trained: bool = True) -> None:
-    """Makes the folder of a network, as far as those look at it who do not restore its weights."""
+    """Make the folder of a network, as far as those look at it who do not restore its weights."""
     folder.mkdir(parents=True)
     (folder / 'experiment.json').write_text(experiment.to_json())
     if trained:

@@ -15,7 +15,7 @@ from preprocessing.conversion import convert
 
 
 def write(root: pathlib.Path, names: Iterable[str], size: tuple[int, int] = (60, 80)) -> None:
-    """Writes pictures of (height, width) below a directory, each another one."""
+    """Write pictures of (height, width) below a directory, each another one."""
     for number, name in enumerate(names):
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -24,7 +24,7 @@ def write(root: pathlib.Path, names: Iterable[str], size: tuple[int, int] = (60,
 
 
 def converted(root: pathlib.Path, dataset: str, **settings: Any) -> tuple[dict, dict]:
-    """Converts data in `root`.
+    """Convert data in `root`.
 
     Returns:
         dataset.json; and split -> image_id -> the record, as decode_example gives it.

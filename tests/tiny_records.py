@@ -17,7 +17,7 @@ from preprocessing.datasets.fashionai import SCHEMA
 def write_records(
     root: pathlib.Path, splits: Mapping[str, Mapping[str, int]], size: int, identical: bool = False
 ) -> str:
-    """Writes square pictures of noise with random points, all of them visible.
+    """Write square pictures of noise with random points, all of them visible.
 
     Args:
         root: Directory of the records.

@@ -22,7 +22,7 @@ NETWORK = NetworkConfig('resnet18', 'dhn', (64, 64), (16, 16), {'width': 4}, {'c
 def write_run(
     folder: pathlib.Path, category: str = 'all', seed: int = 0, network=NETWORK, **settings
 ) -> str:
-    """Makes a run of one network; its folder as a string.
+    """Make a run of one network; its folder as a string.
 
     Args:
         folder: Of the network, which must not be there.
@@ -38,7 +38,7 @@ def write_run(
 
 
 def random_weights(experiment: Experiment, seed: int = 0) -> dict[str, np.ndarray]:
-    """Name -> tensor of a network as it is initialised."""
+    """Return the name -> tensor of a network as it is initialised."""
     num_maps = SCHEMA.subset(experiment.data.category).num_keypoints
     num_maps *= maps_per_point(experiment.loss)
     network_config = dataclasses.replace(experiment.network)
@@ -51,6 +51,6 @@ def random_weights(experiment: Experiment, seed: int = 0) -> dict[str, np.ndarra
 
 
 def smooth_image(height: int, width: int, seed: int = 0) -> np.ndarray:
-    """Smooth noise, uint8 [height, width, 3]."""
+    """Return smooth noise, uint8 [height, width, 3]."""
     coarse = np.random.default_rng(seed).integers(0, 256, (6, 5, 3))
     return tf.image.resize(coarse, [height, width]).numpy().astype(np.uint8)

@@ -28,7 +28,8 @@ _CUFF = 0.15  # half its width
 
 
 def make_table(counts: Mapping[str, int], seed: int = 0) -> KeypointTable:
-    """Annotations without a mistake, of so many pictures of each category; all points visible.
+    """Return annotations without a mistake, of so many pictures of each category; all points
+    visible.
 
     Garments are of all proportions, sleeves of all angles between hanging and raised.
     """
@@ -51,7 +52,7 @@ def make_table(counts: Mapping[str, int], seed: int = 0) -> KeypointTable:
 
 
 def _garment(rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """Name -> (x, y), px on pixel centres."""
+    """Return the name -> (x, y), px on pixel centres."""
     left = {name: np.array(place) for name, place in _LEFT.items()}
     points = {name: np.array(place) for name, place in _MIDDLE.items()} | left
     points |= {_mirrored(name): place * (-1, 1) for name, place in left.items()}
@@ -76,7 +77,7 @@ def _mirrored(name: str) -> str:
 
 
 def exchange(table: KeypointTable, row: int, *pairs: tuple[str, str]) -> KeypointTable:
-    """The table with the points of these names exchanged in a picture."""
+    """Return the table with the points of these names exchanged in a picture."""
     keypoints, visibility = table.keypoints.copy(), table.visibility.copy()
     for names in pairs:
         a, b = map(SCHEMA.keypoints.index, names)

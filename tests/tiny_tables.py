@@ -9,7 +9,7 @@ HEADER = 'image_id,image_category,waistband_left,waistband_right,hemline_left,he
 
 
 def write_skirts(folder: pathlib.Path, **tables: Sequence[str]) -> pathlib.Path:
-    """Writes the rows of each table as folder/NAME.csv; the folder."""
+    """Write the rows of each table as folder/NAME.csv; the folder."""
     for name, rows in tables.items():
         (folder / f'{name}.csv').write_text('\n'.join([HEADER, *rows, '']))
     return folder

@@ -35,7 +35,7 @@ MACHINE = {
 
 
 def _modules() -> dict[str, types.ModuleType]:
-    """What a pickle of PyTorch names, to be imported while it is written."""
+    """Return what a pickle of PyTorch names, to be imported while it is written."""
     content = {
         'torch': [f'{name}Storage' for name in _TYPES] + ['Size'],
         'torch._utils': ['_rebuild_tensor', '_rebuild_tensor_v2', '_rebuild_parameter'],
@@ -102,7 +102,7 @@ class Call:
 
 
 def tensor(array) -> Tensor:
-    """A tensor of its own storage, contiguous."""
+    """Return a tensor of its own storage, contiguous."""
     array = np.asarray(array)
     strides = np.zeros(array.shape, np.bool_).strides
     return Tensor(Storage(array.ravel()), 0, array.shape, strides)

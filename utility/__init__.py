@@ -33,7 +33,9 @@ REQUIRED = (
 
 
 def _is_command() -> bool:
-    """Whether Python runs a script or a module of this project, and not one that imports it."""
+    """Return whether Python runs a script or a module of this project, and not one that
+    imports it.
+    """
     main = getattr(sys.modules['__main__'], '__file__', None)
     if sys.argv[:1] == ['-m']:  # a module that is still being looked for
         return pathlib.Path.cwd() == _ROOT
@@ -41,7 +43,7 @@ def _is_command() -> bool:
 
 
 def what_lacks(modules=REQUIRED) -> str:
-    """What of the modules is not installed, and what to do about it; '' if nothing lacks."""
+    """Return what of the modules is not installed, and what to do about it; '' if nothing lacks."""
     lacking = [name for name in modules if importlib.util.find_spec(name) is None]
     if not lacking:
         return ''

@@ -52,7 +52,7 @@ Row = dict[str, str]
 
 
 def split_values(text: str) -> list[str]:
-    """The parts between commas that are in no brackets, without spaces around them.
+    """Return the parts between commas that are in no brackets, without spaces around them.
 
     Raises:
         UserError: Brackets do not match, or a part is empty.
@@ -71,7 +71,7 @@ def split_values(text: str) -> list[str]:
 
 
 def parse_setting(flag: str, text: str) -> tuple[str, Any]:
-    """A setting and its Optuna distribution.
+    """Return a setting and its Optuna distribution.
 
     Args:
         flag: 'grid', of 'key=VALUE,VALUE', or 'random' or 'tpe', of 'key=LAW(...)'.
@@ -136,7 +136,7 @@ class Sweep:
     words: tuple[str, ...] = ()
 
     def settings(self) -> dict[str, Any]:
-        """Key -> distribution, those of the grid first.
+        """Return the key -> distribution, those of the grid first.
 
         Raises:
             UserError: A text is wrong, or a key is there twice.
@@ -154,14 +154,14 @@ class Sweep:
         return dict(pairs)
 
     def combinations(self) -> list[dict[str, str]]:
-        """All combinations of the grid, in order: key -> value."""
+        """Return all combinations of the grid, in order: key -> value."""
         grid = list(self.settings().items())[: len(self.grid)]
         values = itertools.product(*(distribution.choices for _, distribution in grid))
         return [dict(zip([key for key, _ in grid], chosen)) for chosen in values]
 
 
 def load_experiment(script: str) -> Experiment:
-    """What a train script trains; nothing is trained.
+    """Return what a train script trains; nothing is trained.
 
     Raises:
         UserError: It is no train script.
@@ -179,7 +179,8 @@ def load_experiment(script: str) -> Experiment:
 
 
 def assignments(sweep: Sweep, experiment: Experiment, settings: dict[str, str]) -> list[str]:
-    """All that is set of a run: for all runs, for it alone, and to make it --steps steps long.
+    """Return all that is set of a run: for all runs, for it alone, and to make it --steps steps
+    long.
 
     Args:
         sweep: The sweep.
@@ -227,7 +228,7 @@ def _text(value: str | float) -> str:
 
 
 def _check_all(sweep: Sweep, experiment: Experiment) -> None:
-    """Refuses what is wrong with any combination of the grid, a choice or an end of a range."""
+    """Refuse what is wrong with any combination of the grid, a choice or an end of a range."""
     drawn = list(sweep.settings().items())[len(sweep.grid) :]
     values = {k: getattr(d, 'choices', None) or (d.low, d.high) for k, d in drawn}
     first_values = {key: _text(choices[0]) for key, choices in values.items()}
@@ -240,7 +241,7 @@ def _check_all(sweep: Sweep, experiment: Experiment) -> None:
 
 @contextlib.contextmanager
 def _locked(folder: pathlib.Path) -> Iterator[int]:
-    """Waits until nobody else works in the folder, neither a sweep nor a training that outlived it
+    """Wait until nobody else works in the folder, neither a sweep nor a training that outlived it
     and inherited the lock; the file descriptor that holds it.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -254,7 +255,7 @@ def _locked(folder: pathlib.Path) -> Iterator[int]:
 
 
 def _open_study(sweep: Sweep, folder: pathlib.Path):
-    """The study that the folder holds, or a new one.
+    """Return the study that the folder holds, or a new one.
 
     Raises:
         UserError: It is another sweep's.
@@ -290,13 +291,13 @@ def _open_study(sweep: Sweep, folder: pathlib.Path):
 
 
 def _latest(study) -> dict[int, Any]:
-    """Number of a run -> its trial, the last where it was tried again."""
+    """Return the number of a run -> its trial, the last where it was tried again."""
     trials = study.get_trials(deepcopy=False)
     return {trial.user_attrs['run']: trial for trial in trials}
 
 
 def _next_trial(sweep: Sweep, study, run: int, retry: bool):
-    """The trial of a run that is not done yet, begun before or new; None if it is done."""
+    """Return the trial of a run that is not done yet, begun before or new; None if it is done."""
     import optuna
 
     State, samplers = optuna.trial.TrialState, optuna.samplers  # noqa: N806
@@ -319,7 +320,7 @@ def _next_trial(sweep: Sweep, study, run: int, retry: bool):
 
 
 def run_all(sweep: Sweep, sweep_dir: str, retry: bool = False) -> list[Row]:
-    """Does the runs that are not done yet, and keeps the table of all that are.
+    """Do the runs that are not done yet, and keep the table of all that are.
 
     Args:
         sweep: The sweep.
@@ -346,7 +347,7 @@ def run_all(sweep: Sweep, sweep_dir: str, retry: bool = False) -> list[Row]:
 
 
 def _do(sweep: Sweep, experiment: Experiment, trial, folder: pathlib.Path, lock: int) -> None:
-    """Trains, or goes on with, the run of a trial, and tells the study what came out."""
+    """Train, or goes on with, the run of a trial, and tell the study what came out."""
     from optuna.trial import TrialState
 
     from utility.checkpoints import evaluations
@@ -400,7 +401,7 @@ def _do(sweep: Sweep, experiment: Experiment, trial, folder: pathlib.Path, lock:
 def _execute(
     command: Sequence[str], output: pathlib.Path, lock: int, is_worse: Callable[[], bool]
 ) -> int | None:
-    """Runs a command to its end, or until is_worse(); its exit code, None if it was stopped.
+    """Run a command to its end, or until is_worse(); its exit code, None if it was stopped.
 
     What it prints is added to `output`. It holds the lock as long as it lives.
     """
@@ -418,7 +419,7 @@ def _execute(
 
 
 def _write_table(sweep: Sweep, study, folder: pathlib.Path) -> list[Row]:
-    """The rows of the runs that are done, in order; writes them to both files."""
+    """Return the rows of the runs that are done, in order; writes them to both files."""
     import pandas as pd
 
     rows = []
@@ -438,7 +439,7 @@ def _write_table(sweep: Sweep, study, folder: pathlib.Path) -> list[Row]:
 
 
 def _markdown(rows: Sequence[Row]) -> str:
-    """The rows as a table, the least NE first, what did not come to its end last."""
+    """Return the rows as a table, the least NE first, what did not come to its end last."""
     ranked = sorted(rows, key=lambda row: float(row[ERROR] or 'inf'))
     printed = [{**row, ERROR: row[ERROR] and _percent(row[ERROR])} for row in ranked]
     head = ['NE, %' if column == ERROR else column for column in rows[0]]

@@ -34,12 +34,12 @@ _ACCENTS = (
 
 
 def draw_wall(rng: np.random.Generator) -> np.ndarray:
-    """The main colour of a background, float [3] RGB."""
+    """Return the main colour of a background, float [3] RGB."""
     return jittered(pick(rng, _WALLS), rng, 12)
 
 
 def draw_background(rng: np.random.Generator, shape, wall: np.ndarray, flat: bool) -> np.ndarray:
-    """A background of the given size.
+    """Return a background of the given size.
 
     Args:
         rng: Source of randomness.
@@ -66,13 +66,13 @@ def _filled(shape, color) -> np.ndarray:
 
 
 def _noisy(rng, shape, cells: int, amount: float) -> np.ndarray:
-    """Smooth noise, float32 [h, w, 1], of about `cells` bumps across."""
+    """Return smooth noise, float32 [h, w, 1], of about `cells` bumps across."""
     field = rng.standard_normal((cells, cells), np.float32) * amount
     return cv2.resize(field, shape[::-1], interpolation=cv2.INTER_CUBIC)[..., None]
 
 
 def _studio(rng, shape, wall) -> np.ndarray:
-    """An even backdrop that is brighter in the middle, at times with a floor."""
+    """Return an even backdrop that is brighter in the middle, at times with a floor."""
     h, w = shape
     y, x = np.mgrid[0:h, 0:w].astype(np.float32)
     cx, cy = w * rng.uniform(0.3, 0.7), h * rng.uniform(0.2, 0.6)
@@ -95,14 +95,14 @@ def _gradient(rng, shape, wall) -> np.ndarray:
 
 
 def _plaster(rng, shape, wall) -> np.ndarray:
-    """Plaster, carpet or linen: noise of several sizes."""
+    """Return plaster, carpet or linen: noise of several sizes."""
     amount = rng.uniform(3, 10)
     field = sum(_noisy(rng, shape, cells, amount) for cells in (5, 24, 110))
     return np.clip(wall + field, 0, 255).astype(np.uint8)
 
 
 def _planks(rng, shape, wall) -> np.ndarray:
-    """A wooden floor or a tiled wall."""
+    """Return a wooden floor or a tiled wall."""
     h, w = shape
     wood = jittered(pick(rng, _WOODS), rng)
     picture = np.empty((h, w, 3), np.float32)
@@ -123,7 +123,7 @@ def _planks(rng, shape, wall) -> np.ndarray:
 
 
 def _room(rng, shape, wall) -> np.ndarray:
-    """A wall and a floor with furniture, frames and a plant."""
+    """Return a wall and a floor with furniture, frames and a plant."""
     h, w = shape
     picture = _filled(shape, wall)
     floor_y = int(h * rng.uniform(0.76, 0.9))
@@ -178,7 +178,7 @@ def _plant(picture, place, rng) -> None:
 
 
 def _street(rng, shape, wall) -> np.ndarray:
-    """A far street out of focus."""
+    """Return a far street out of focus."""
     h, w = shape
     picture = _gradient(rng, shape, wall)
     x = 0
@@ -195,7 +195,7 @@ def _street(rng, shape, wall) -> np.ndarray:
 
 
 def _shapes(rng, shape, wall) -> np.ndarray:
-    """Large plain shapes, as on a poster."""
+    """Return large plain shapes, as on a poster."""
     h, w = shape
     picture = _filled(shape, wall)
     for _ in range(int(rng.integers(3, 7))):
@@ -211,7 +211,7 @@ def _shapes(rng, shape, wall) -> np.ndarray:
 
 
 def _scatter(picture: np.ndarray, rng: np.random.Generator) -> None:
-    """A few small things near the corners: a cup, a book, a phone."""
+    """Draw a few small things near the corners: a cup, a book, a phone."""
     h, w = picture.shape[:2]
     for _ in range(int(rng.integers(1, 4))):
         corner = np.array([pick(rng, (0.08, 0.92)) * w, pick(rng, (0.1, 0.9)) * h])

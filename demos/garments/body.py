@@ -25,7 +25,7 @@ Layers = tuple[list[Part], list[Part]]  # Behind the garment's back parts, and i
 
 
 def person_behind_top(warm: bool, rng: np.random.Generator) -> Layers:
-    """Hair, legs, torso, neck and head of whoever wears a top.
+    """Return hair, legs, torso, neck and head of whoever wears a top.
 
     Args:
         warm: Whether something is worn below it, too.
@@ -46,7 +46,9 @@ def person_behind_top(warm: bool, rng: np.random.Generator) -> Layers:
 
 
 def mannequin_behind_top(hem: float, rng: np.random.Generator) -> Layers:
-    """A dress-maker's dummy: pole, torso and capped neck; `hem` is where the garment ends."""
+    """Return a dress-maker's dummy: pole, torso and capped neck; `hem` is where the
+    garment ends.
+    """
     end = hem + rng.uniform(0.6, 1.0)
     foot = Part(ellipse((0, end), (0.5, 0.08)), 'wood')
     pole = Part(box(-0.035, 0.5, 0.035, end), 'wood')
@@ -55,7 +57,7 @@ def mannequin_behind_top(hem: float, rng: np.random.Generator) -> Layers:
 
 
 def hanger(rng: np.random.Generator) -> Layers:
-    """A hanger inside a top: its bar and its hook."""
+    """Return a hanger inside a top: its bar and its hook."""
     rise = rng.uniform(-0.74, -0.68)
     left = spline([(0, rise), (-0.22, rise + 0.06), (-0.5, -0.47)])
     bar = np.vstack([left, mirror(left)[::-1]])
@@ -74,7 +76,7 @@ def hanger(rng: np.random.Generator) -> Layers:
 
 
 def clips(rng: np.random.Generator) -> Layers:
-    """A hanger with clips that holds a lower garment by its waistband."""
+    """Return a hanger with clips that holds a lower garment by its waistband."""
     height = rng.uniform(0.1, 0.22)
     bar = Part(box(-0.56, -height - 0.03, 0.56, -height), 'metal', relief=0.3)
     hook = spline(
@@ -96,7 +98,7 @@ def clips(rng: np.random.Generator) -> Layers:
 
 
 def person_behind_bottom(legs: tuple[Limb, Limb], rng: np.random.Generator) -> Layers:
-    """Legs, shoes, upper body and head of whoever wears a skirt or trousers."""
+    """Return legs, shoes, upper body and head of whoever wears a skirt or trousers."""
     parts = []
     for mirrored, leg in zip((False, True), legs):
         left = mirrored_arm(leg) if mirrored else leg
@@ -121,7 +123,7 @@ def person_behind_bottom(legs: tuple[Limb, Limb], rng: np.random.Generator) -> L
 
 
 def untucked_shirt(rng: np.random.Generator) -> Part:
-    """A shirt that hangs over a waistband and hides its ends."""
+    """Return a shirt that hangs over a waistband and hides its ends."""
     low = rng.uniform(0.16, 0.3)
     return _symmetric(
         [(0, -0.5), (-0.49, -0.5), (-0.56, -0.1), (-0.59, low - 0.04), (0, low)], 'shirt'
@@ -129,7 +131,7 @@ def untucked_shirt(rng: np.random.Generator) -> Part:
 
 
 def hair_strands(rng: np.random.Generator) -> list[Part]:
-    """Long hair that falls over the shoulders of a top."""
+    """Return long hair that falls over the shoulders of a top."""
     parts = []
     for sign in (-1.0, 1.0):
         if rng.random() < 0.75:
@@ -148,7 +150,7 @@ def hair_strands(rng: np.random.Generator) -> list[Part]:
 
 
 def _arms_beside(rng: np.random.Generator) -> list[Part]:
-    """Arms that hang beside a lower garment, or rest on the hips, sleeves included."""
+    """Return arms that hang beside a lower garment, or rest on the hips, sleeves included."""
     parts = []
     for mirrored in (False, True):
         angle = np.radians(rng.uniform(10, 22))
@@ -163,7 +165,7 @@ def _arms_beside(rng: np.random.Generator) -> list[Part]:
 
 
 def _symmetric(left: list[tuple[float, float]], material: str) -> Part:
-    """A part from the left half of its outline, smooth, from top to bottom."""
+    """Return a part from the left half of its outline, smooth, from top to bottom."""
     course = spline(left)
     return Part(np.vstack([course, mirror(course)[::-1]]), material)
 
@@ -188,7 +190,7 @@ def _torso_and_neck() -> list[Part]:
 
 
 def _inner_shirt(rng: np.random.Generator) -> Part:
-    """What is worn below an outer garment, with a round or a high neck."""
+    """Return what is worn below an outer garment, with a round or a high neck."""
     neck = pick(rng, ([(0, -0.52), (-0.12, -0.56), (-0.2, -0.68)], [(0, -0.84), (-0.14, -0.85)]))
     return _symmetric(
         [*neck, (-0.3, -0.6), (-0.48, -0.48), (-0.44, 0.0), (-0.42, 0.8), (0, 0.85)], 'shirt'
@@ -235,7 +237,7 @@ def _egg(turn: float) -> np.ndarray:
 
 
 def _lower_clothes(rng: np.random.Generator) -> list[Part]:
-    """Plain trousers or bare legs below a top."""
+    """Return plain trousers or bare legs below a top."""
     material = pick(rng, ('lower', 'legs'))
     parts = []
     for sign in (-1.0, 1.0):

@@ -30,7 +30,7 @@ SHIN = 1.45
 
 
 def build(category: str, rng: np.random.Generator, worn: bool) -> Garment:
-    """A random skirt or trousers.
+    """Return a random skirt or trousers.
 
     Args:
         category: 'skirt' or 'trousers'.
@@ -62,12 +62,12 @@ def _waist_inside() -> tuple[Part, ...]:
 
 
 def _waist_edge() -> np.ndarray:
-    """Upper front edge from left to right: a waistband sags a little in the middle."""
+    """Return upper front edge from left to right: a waistband sags a little in the middle."""
     return arc(WAIST, mirror(WAIST), -0.03, 12)
 
 
 def _waistband(rng: np.random.Generator, loops: bool) -> list[Part]:
-    """The band, and at times a belt with its buckle; it ends in the waistband points."""
+    """Return the band, and at times a belt with its buckle; it ends in the waistband points."""
     height = rng.uniform(0.08, 0.15)
     top = _waist_edge()
     low = top + (0, height)
@@ -133,14 +133,14 @@ def _skirt(rng: np.random.Generator) -> tuple[list[Part], float]:
 
 
 def _across(side: np.ndarray, hem: np.ndarray, share: float) -> np.ndarray:
-    """A seam from side to side at a share of the height, sagging like the hem."""
+    """Return a seam from side to side at a share of the height, sagging like the hem."""
     at = side[round(share * (len(side) - 1))]
     course = hem * (at[0] / hem[0, 0], 1.0)
     return course - (0, hem[0, 1] - at[1])
 
 
 def _skirt_hem(kind: str, corner, sag: float, rng: np.random.Generator) -> np.ndarray:
-    """Lower edge from corner to corner; full skirts wave."""
+    """Return lower edge from corner to corner; full skirts wave."""
     hem = arc(corner, mirror(corner), -sag, 49)
     if kind in ('flared', 'pleated', 'maxi'):
         t = np.linspace(0, 1, 49)
@@ -198,7 +198,7 @@ def _trousers(legs: tuple[Limb, Limb], rng: np.random.Generator) -> tuple[list[P
 
 
 def _leg(leg: Limb, sizes: tuple[float, float, float], crotch, rng: np.random.Generator) -> Part:
-    """The left leg with its half of the seat, and the points bottom_in and bottom_out."""
+    """Return the left leg with its half of the seat, and the points bottom_in and bottom_out."""
     length, knee, bottom = sizes
     share = min(1.0, length / 2.8)
     low, down = leg.at(length)
@@ -233,7 +233,7 @@ def _leg(leg: Limb, sizes: tuple[float, float, float], crotch, rng: np.random.Ge
 
 
 def _leg_folds(leg: Limb, length: float, crotch, rng: np.random.Generator) -> tuple[Fold, ...]:
-    """Whiskers at the crotch, creases at the knee, and at times a pressed crease."""
+    """Return whiskers at the crotch, creases at the knee, and at times a pressed crease."""
     folds = [
         Fold(
             arc(crotch - (0.03, y), xy(-0.5, crotch[1] - y - rng.uniform(-0.1, 0.2)), 0.03, 6),
@@ -255,14 +255,14 @@ def _leg_folds(leg: Limb, length: float, crotch, rng: np.random.Generator) -> tu
 
 
 def bare_leg(leg: Limb) -> Part:
-    """The leg itself down to the ankle."""
+    """Return the leg itself down to the ankle."""
     course = spline([leg.joint, (leg.joint + leg.bend) / 2, leg.bend, leg.tip], 5)
     widths = (0.44, 0.42, 0.34, 0.24, 0.25, 0.2, 0.13)
     return Part(strip(course, widths), 'legs', relief=0.8)
 
 
 def shoe(leg: Limb, rng: np.random.Generator) -> Part:
-    """A shoe at the end of a left leg."""
+    """Return a shoe at the end of a left leg."""
     toe = leg.tip + (-rng.uniform(0.1, 0.2), 0.24)
     return Part(
         strip(spline([leg.tip - (0, 0.02), leg.tip + (-0.03, 0.12), toe], 5), (0.16, 0.22, 0.14)),

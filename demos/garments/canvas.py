@@ -42,7 +42,7 @@ class Placement:
         return float(np.sqrt(abs(np.linalg.det(self.matrix[:, :2]))))
 
     def bend(self, points: np.ndarray) -> np.ndarray:
-        """[..., 2] units -> bent units."""
+        """Return [..., 2] units -> bent units."""
         x, y = points[..., 0], points[..., 1]
         dx = self.lean * y * y + self.turn * np.exp(-2 * x * x)
         dy = np.zeros_like(y)
@@ -54,7 +54,7 @@ class Placement:
         return np.stack([x + dx, y + dy], axis=-1)
 
     def __call__(self, points: np.ndarray) -> np.ndarray:
-        """[..., 2] units -> continuous px."""
+        """Return [..., 2] units -> continuous px."""
         return self.bend(np.asarray(points, np.float64)) @ self.matrix[:, :2].T + self.matrix[:, 2]
 
 
@@ -77,7 +77,7 @@ class Canvas:
         self.covered: set[str] = set()
 
     def paint(self, part: Part) -> None:
-        """Paints a part; keypoints below it that it hides become covered."""
+        """Paint a part; keypoints below it that it hides become covered."""
         outline = self.placement(part.outline)
         window = self._window(outline)
         if window is not None:
@@ -94,7 +94,7 @@ class Canvas:
             self.covered.discard(name)
 
     def draw_line(self, line: Line) -> None:
-        """Darkens or lightens what lies along a line."""
+        """Darken or lightens what lies along a line."""
         course = self.placement(line.points)
         width = max(line.width * self.placement.scale, 0.4)
         window = self._window(course, margin=width)
@@ -108,7 +108,7 @@ class Canvas:
         cv2.copyTo(cv2.convertScaleAbs(here, alpha=line.tone), mask, here)
 
     def cast_shadow(self, parts, offset, softness: float, depth: float) -> None:
-        """Darkens the picture where the parts' shadow falls.
+        """Darken the picture where the parts' shadow falls.
 
         Args:
             parts: What casts it.
@@ -126,12 +126,14 @@ class Canvas:
         self.image = _multiplied(self.image, factor.astype(np.uint8), 255)
 
     def finish(self) -> np.ndarray:
-        """The picture at its own size, uint8 [height, width, 3]."""
+        """Return the picture at its own size, uint8 [height, width, 3]."""
         height, width = (size // SUPERSAMPLE for size in self.image.shape[:2])
         return cv2.resize(self.image, (width, height), interpolation=cv2.INTER_AREA)
 
     def _window(self, points: np.ndarray, margin: float = 1.0) -> tuple[int, int, int, int] | None:
-        """Bounding box (x0, y0, x1, y1) in painted px, within the picture; None if outside."""
+        """Return the bounding box (x0, y0, x1, y1) in painted px, within the picture; None if
+        outside.
+        """
         height, width = self.image.shape[:2]
         low = np.floor((points.min(axis=0) - margin) * SUPERSAMPLE).astype(int)
         high = np.ceil((points.max(axis=0) + margin) * SUPERSAMPLE).astype(int)
@@ -140,7 +142,7 @@ class Canvas:
         return (int(x0), int(y0), int(x1), int(y1)) if x0 < x1 and y0 < y1 else None
 
     def _cloth(self, part: Part, mask: np.ndarray, window) -> np.ndarray:
-        """The material as it lies in the window, shaded; uint8 [h, w, 3]."""
+        """Return the material as it lies in the window, shaded; uint8 [h, w, 3]."""
         material = self.materials[part.material]
         c, s = np.cos(part.angle), np.sin(part.angle)
         units = self.placement.matrix[:, :2] @ np.array([[c, -s], [s, c]])
@@ -154,7 +156,7 @@ class Canvas:
         return _multiplied(flat, shade, 128)
 
     def _shade(self, part: Part, mask: np.ndarray, window) -> np.ndarray:
-        """Brightness within the window, 128 = unchanged; uint8, coarse."""
+        """Return brightness within the window, 128 = unchanged; uint8, coarse."""
         size = tuple(max(1, -(-length // SHADE_SCALE)) for length in mask.shape[::-1])
         coarse = cv2.resize(mask, size, interpolation=cv2.INTER_AREA).astype(np.float32) / 255
         unit = self.placement.scale * SUPERSAMPLE / SHADE_SCALE
@@ -187,7 +189,9 @@ class Canvas:
 
 
 def _fixed(points: np.ndarray, window) -> np.ndarray:
-    """Continuous px -> OpenCV's fixed-point indices, whose whole numbers are pixel centres."""
+    """Return continuous px -> OpenCV's fixed-point indices, whose whole numbers are
+    pixel centres.
+    """
     return np.round((points * SUPERSAMPLE - 0.5 - window[:2]) * (1 << _SHIFT)).astype(np.int32)
 
 
@@ -198,6 +202,6 @@ def _polygon_mask(outline: np.ndarray, window) -> np.ndarray:
 
 
 def _multiplied(image: np.ndarray, factor: np.ndarray, one: int) -> np.ndarray:
-    """image * factor / one, the coarse factor stretched over the image."""
+    """Return image * factor / one, the coarse factor stretched over the image."""
     factor = cv2.resize(factor, image.shape[1::-1], interpolation=cv2.INTER_LINEAR)
     return cv2.multiply(image, cv2.merge([factor] * 3), scale=1 / one)

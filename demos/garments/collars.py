@@ -58,12 +58,12 @@ _CHOICES = {
 
 
 def draw_neck(category: str, rng: np.random.Generator) -> Neck:
-    """A random neckline that goes with the category."""
+    """Return a random neckline that goes with the category."""
     return _draw(pick(rng, *_CHOICES[category]), rng)
 
 
 def draw_strap_neck(rng: np.random.Generator) -> Neck:
-    """The neckline of a strap top: its points are where the straps end on the shoulders."""
+    """Return the neckline of a strap top: its points are where the straps end on the shoulders."""
     return _draw('straps', rng)
 
 
@@ -74,7 +74,7 @@ def _draw(kind: str, rng: np.random.Generator) -> Neck:
 
 
 def seam_start(neck: Neck) -> np.ndarray:
-    """Where the left shoulder seam meets the neck, units."""
+    """Return where the left shoulder seam meets the neck, units."""
     return xy(-0.24, -0.66) if neck.kind in ('turtle', 'stand') else neck.side
 
 
@@ -83,12 +83,12 @@ def _strap_base(neck: Neck) -> np.ndarray:
 
 
 def bodice_top(neck: Neck, armpit: np.ndarray) -> np.ndarray:
-    """Upper edge of a strap top from the left strap to the armpit, [N, 2]."""
+    """Return upper edge of a strap top from the left strap to the armpit, [N, 2]."""
     return arc(_strap_base(neck), armpit, 0.04, 8)
 
 
 def front_edge(neck: Neck) -> np.ndarray:
-    """The visible neckline from left to right, [N, 2]; straps: the edge between them."""
+    """Return the visible neckline from left to right, [N, 2]; straps: the edge between them."""
     left = _strap_base(neck) if neck.kind == 'straps' else neck.side
     t = np.linspace(-1, 1, 25)
     drop = 1 - np.abs(t) ** neck.power
@@ -96,7 +96,7 @@ def front_edge(neck: Neck) -> np.ndarray:
 
 
 def back_parts(neck: Neck) -> tuple[Part, ...]:
-    """What of the garment shows behind the neck: the inside of the collar, or a hood."""
+    """Return what of the garment shows behind the neck: the inside of the collar, or a hood."""
     if neck.kind == 'straps':
         return ()
     rise = 0.04 if neck.kind in ('boat', 'scoop', 'square') else 0.07
@@ -111,7 +111,7 @@ def back_parts(neck: Neck) -> tuple[Part, ...]:
 
 
 def neck_details(neck: Neck, hem_y: float, rng: np.random.Generator) -> list[Part]:
-    """Trim, collar and placket of a blouse or dress."""
+    """Return trim, collar and placket of a blouse or dress."""
     if neck.kind == 'straps':
         base = _strap_base(neck) + (0, 0.02)
         outer = strip(arc(base, neck.side, 0.02, 6), (0.05, 0.04))
@@ -136,7 +136,7 @@ def neck_details(neck: Neck, hem_y: float, rng: np.random.Generator) -> list[Par
 
 
 def _edging(neck: Neck, material: str, width: float) -> Part:
-    """A band below the front edge that ends in the neckline points."""
+    """Return a band below the front edge that ends in the neckline points."""
     edge = front_edge(neck)
     lower = edge + (0, width)
     lower[:, 0] *= 1 + 0.4 * width / max(abs(edge[0, 0]), 0.1)
@@ -146,7 +146,7 @@ def _edging(neck: Neck, material: str, width: float) -> Part:
 
 
 def _collar_band(neck: Neck) -> Part:
-    """The tube of a turtle neck or a stand-up collar."""
+    """Return the tube of a turtle neck or a stand-up collar."""
     base = seam_start(neck)
     low = arc(base, mirror(base), -0.09, 12)
     ribs = tuple(
@@ -157,7 +157,7 @@ def _collar_band(neck: Neck) -> Part:
 
 
 def _collar_leaves(neck: Neck, reach: float) -> list[Part]:
-    """The two leaves of a turned-down collar, from neckline point to centre front."""
+    """Return the two leaves of a turned-down collar, from neckline point to centre front."""
     edge = front_edge(neck)[:13]
     tip = neck.center + (-reach * 0.62, reach * 0.28)
     outer = np.vstack([arc(neck.side, tip, 0.02, 6), neck.center[None]])
@@ -170,7 +170,7 @@ def _collar_leaves(neck: Neck, reach: float) -> list[Part]:
 
 
 def _placket(start: float, end: float, rng: np.random.Generator) -> list[Part]:
-    """A buttoned strip down the middle."""
+    """Return a buttoned strip down the middle."""
     strip_ = box(-0.035, start, 0.035, end)
     edges = (Line(strip_[[0, 3]], 0.01, 0.72), Line(strip_[[1, 2]], 0.01, 0.72))
     parts = [Part(strip_, 'main', lines=edges, occludes=False, relief=0.0)]
@@ -186,7 +186,7 @@ def _buttons(x: float, start: float, end: float, rng: np.random.Generator) -> li
 
 
 def outwear_front(neck: Neck, hem, hem_bulge: float, rng: np.random.Generator) -> list[Part]:
-    """Opening, fastening and collar of an outer garment."""
+    """Return opening, fastening and collar of an outer garment."""
     parts = []
     top = neck.center[1]
     if rng.random() < 0.45:
@@ -206,7 +206,7 @@ def outwear_front(neck: Neck, hem, hem_bulge: float, rng: np.random.Generator) -
 
 
 def _opening(top: float, hem, hem_bulge: float, half: float) -> list[Part]:
-    """What shows between the open fronts: the clothes below, down to the hem."""
+    """Return what shows between the open fronts: the clothes below, down to the hem."""
     x = np.linspace(-half, half, 9)
     low = np.stack([x, hem[1] + hem_bulge * (1 - (x / hem[0]) ** 2)], axis=1)
     outline = np.vstack([xy(-0.02, top - 0.02)[None], low, xy(0.02, top - 0.02)[None]])

@@ -73,7 +73,7 @@ class Sample(NamedTuple):
 
 
 def draw_sample(garments: GarmentSet, split: str, index: int) -> Sample:
-    """Picture `index` of a split."""
+    """Return the picture `index` of a split."""
     category = CATEGORIES[index % len(CATEGORIES)]
     name = f'{garments.seed}/{split}/{index}'
     # The size is no part of the seed: the same scene comes out at every size.
@@ -92,7 +92,7 @@ def write_dataset(
     num_workers: int = 1,
     progress: Callable[[int], None] = lambda done: None,
 ) -> None:
-    """Draws and writes all pictures, then the CSV files: where those are, all is there.
+    """Draw and write all pictures, then the CSV files: where those are, all is there.
 
     Args:
         output_dir: Local, or anything tf.io.gfile opens.
@@ -113,7 +113,7 @@ def write_dataset(
 
 
 def draw_sheet(garments: GarmentSet, count: int = 40, columns: int = 8) -> np.ndarray:
-    """The first pictures of the training split with their points, uint8 [H, W, 3] RGB."""
+    """Return the first pictures of the training split with their points, uint8 [H, W, 3] RGB."""
     drawn = []
     for index in range(count):
         sample = draw_sample(garments, TRAIN, index)
@@ -122,7 +122,7 @@ def draw_sheet(garments: GarmentSet, count: int = 40, columns: int = 8) -> np.nd
 
 
 def _write_sample(output_dir: str, garments: GarmentSet, task: tuple[str, int]) -> tuple:
-    """Writes one picture; returns its row: id, category, keypoints, visibility."""
+    """Write one picture; return its row: id, category, keypoints, visibility."""
     cv2.setNumThreads(1)  # The pictures are drawn in parallel, which is faster than parts of them.
     split, index = task
     sample = draw_sample(garments, split, index)

@@ -59,7 +59,7 @@ class Material:
     border: int = cv2.BORDER_WRAP
 
     def spread(self, to_window: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-        """The cloth over a window, uint8 [h, w, 3].
+        """Return the cloth over a window, uint8 [h, w, 3].
 
         Args:
             to_window: [2, 3] units along the grain -> painted px of the window.
@@ -76,22 +76,22 @@ class Material:
         )
 
     def toned(self, factor: float) -> Material:
-        """The same, lighter or darker."""
+        """Return the same, lighter or darker."""
         return dataclasses.replace(self, tile=cv2.convertScaleAbs(self.tile, alpha=factor))
 
 
 def plain(color: Sequence[float], rng: np.random.Generator, grain: float = 3.0) -> Material:
-    """One colour with a little grain."""
+    """Return one colour with a little grain."""
     return Material(_grained(_filled(color), rng, grain), 0.8)
 
 
 def jittered(color: Sequence[float], rng: np.random.Generator, amount: float = 14) -> np.ndarray:
-    """A colour near the given one, float [3] in 0..255."""
+    """Return a colour near the given one, float [3] in 0..255."""
     return np.clip(np.asarray(color, np.float64) + rng.uniform(-amount, amount, 3), 8, 250)
 
 
 def contrasting(rng: np.random.Generator, color: np.ndarray, distance: float = 90) -> np.ndarray:
-    """A cloth colour that differs from the given one by at least about `distance`."""
+    """Return a cloth colour that differs from the given one by at least about `distance`."""
     for _ in range(12):
         other = jittered(pick(rng, CLOTH_COLORS), rng)
         if np.abs(other - color).max() >= distance:
@@ -100,7 +100,7 @@ def contrasting(rng: np.random.Generator, color: np.ndarray, distance: float = 9
 
 
 def draw_fabric(rng: np.random.Generator, color: np.ndarray) -> Material:
-    """A fabric whose ground is `color`: plain or one of PRINTS."""
+    """Return a fabric whose ground is `color`: plain or one of PRINTS."""
     kind = pick(rng, PRINTS, _PRINT_WEIGHTS)
     return _FABRICS[kind](rng, color)
 
@@ -115,7 +115,7 @@ def _grained(tile: np.ndarray, rng: np.random.Generator, amount: float) -> np.nd
 
 
 def _second(rng: np.random.Generator, color: np.ndarray) -> np.ndarray:
-    """The colour of a print: mostly bold, at times tone in tone."""
+    """Return the colour of a print: mostly bold, at times tone in tone."""
     if rng.random() < 0.3:
         return np.clip(color * (1.25 if color.mean() < 110 else 0.75), 10, 245)
     return contrasting(rng, color)

@@ -8,7 +8,7 @@ from demos.garments.parts import Line, Part, arc, ellipse, pick, spline, strip, 
 
 
 def draw_occluder(rng: np.random.Generator, points: dict[str, np.ndarray]) -> list[Part]:
-    """A random object over one of the points.
+    """Return a random object over one of the points.
 
     Args:
         rng: Source of randomness.
@@ -22,7 +22,7 @@ def draw_occluder(rng: np.random.Generator, points: dict[str, np.ndarray]) -> li
 
 
 def _bag(rng: np.random.Generator, target: np.ndarray) -> list[Part]:
-    """A handbag with its handle."""
+    """Return a handbag with its handle."""
     half = np.array([rng.uniform(0.16, 0.26), rng.uniform(0.13, 0.2)])
     corners = np.array([[-0.85, -1], [0.85, -1], [1, 0.9], [0.9, 1], [-0.9, 1], [-1, 0.9]])
     body = target + corners * half
@@ -40,7 +40,7 @@ def _bag(rng: np.random.Generator, target: np.ndarray) -> list[Part]:
 
 
 def _card(rng: np.random.Generator, target: np.ndarray) -> list[Part]:
-    """A box, a phone or a price tag."""
+    """Return a box, a phone or a price tag."""
     half = np.array([rng.uniform(0.09, 0.22), rng.uniform(0.1, 0.24)])
     angle = rng.uniform(-0.6, 0.6)
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
@@ -51,7 +51,7 @@ def _card(rng: np.random.Generator, target: np.ndarray) -> list[Part]:
 
 
 def _arm(rng: np.random.Generator, target: np.ndarray) -> list[Part]:
-    """Somebody's arm that reaches in from the side, or the wearer's across the garment."""
+    """Return Somebody's arm that reaches in from the side, or the wearer's across the garment."""
     sign = 1.0 if target[0] >= 0 else -1.0
     start = target + (sign * rng.uniform(1.6, 2.2), rng.uniform(-0.3, 0.9))
     bend = (start + target) / 2 + (0, rng.uniform(-0.05, 0.25))
@@ -65,7 +65,7 @@ def _arm(rng: np.random.Generator, target: np.ndarray) -> list[Part]:
 
 
 def _bouquet(rng: np.random.Generator, target: np.ndarray) -> list[Part]:
-    """Flowers with leaves."""
+    """Return flowers with leaves."""
     parts = []
     for angle in rng.uniform(0, 2 * np.pi, 7):
         step = np.array([np.cos(angle), np.sin(angle)])

@@ -82,7 +82,7 @@ class Limb:
     tip: np.ndarray
 
     def at(self, length: float) -> tuple[np.ndarray, np.ndarray]:
-        """The point `length` units along the limb and the unit direction there."""
+        """Return the point `length` units along the limb and the unit direction there."""
         first = float(np.hypot(*(self.bend - self.joint)))
         if length <= first:
             direction = (self.bend - self.joint) / first
@@ -119,7 +119,7 @@ class Garment:
 
 
 def pick(rng: np.random.Generator, options: Sequence, weights: Sequence[float] | None = None):
-    """One of the options, with probability in proportion to its weight."""
+    """Return one of the options, with probability in proportion to its weight."""
     if weights is None:
         return options[int(rng.integers(len(options)))]
     cumulative = np.cumsum(weights)
@@ -127,23 +127,25 @@ def pick(rng: np.random.Generator, options: Sequence, weights: Sequence[float] |
 
 
 def xy(*coordinates: float) -> np.ndarray:
-    """[N, 2] from x, y, x, y, ...; [2] from one pair."""
+    """Return [N, 2] from x, y, x, y, ...; [2] from one pair."""
     points = np.array(coordinates, np.float64).reshape(-1, 2)
     return points[0] if len(points) == 1 else points
 
 
 def mirror(points: np.ndarray) -> np.ndarray:
-    """The same on the other side of the garment."""
+    """Return the same on the other side of the garment."""
     return points * (-1.0, 1.0)
 
 
 def heading(angle: float) -> np.ndarray:
-    """Unit vector of a left limb at `angle` radians from straight down, outwards."""
+    """Return unit vector of a left limb at `angle` radians from straight down, outwards."""
     return np.array([-np.sin(angle), np.cos(angle)])
 
 
 def spline(points: np.ndarray, samples: int = 8) -> np.ndarray:
-    """A smooth curve through the points: Catmull-Rom, ends included, [(N - 1) * samples + 1, 2]."""
+    """Return a smooth curve through the points: Catmull-Rom, ends included, [(N - 1) * samples + 1,
+    2].
+    """
     points = np.asarray(points, np.float64)
     ends = 2 * points[[0, -1]] - points[[1, -2]]
     knots = np.vstack([ends[:1], points, ends[1:]])
@@ -156,7 +158,9 @@ def spline(points: np.ndarray, samples: int = 8) -> np.ndarray:
 
 
 def arc(start: np.ndarray, end: np.ndarray, bulge: float, samples: int = 10) -> np.ndarray:
-    """A parabola from start to end, `bulge` units off the chord to its left (y points down)."""
+    """Return a parabola from start to end, `bulge` units off the chord to its left (y
+    points down).
+    """
     t = np.linspace(0, 1, samples)[:, None]
     chord = end - start
     normal = np.array([chord[1], -chord[0]]) / max(float(np.hypot(*chord)), 1e-9)
@@ -164,7 +168,9 @@ def arc(start: np.ndarray, end: np.ndarray, bulge: float, samples: int = 10) -> 
 
 
 def strip(course: np.ndarray, widths: Sequence[float]) -> np.ndarray:
-    """Outline of a band along a course; widths are interpolated from start to end, units."""
+    """Return the outline of a band along a course; widths are interpolated from start to end,
+    units.
+    """
     course = np.asarray(course, np.float64)
     along = np.gradient(course, axis=0)
     along /= np.maximum(np.hypot(along[:, 0], along[:, 1]), 1e-9)[:, None]
@@ -175,7 +181,7 @@ def strip(course: np.ndarray, widths: Sequence[float]) -> np.ndarray:
 
 
 def ellipse(center: Sequence[float], radii: Sequence[float], angle: float = 0.0) -> np.ndarray:
-    """Outline of an ellipse, turned by `angle` radians, [24, 2]."""
+    """Return the outline of an ellipse, turned by `angle` radians, [24, 2]."""
     t = np.linspace(0, 2 * np.pi, 24, endpoint=False)
     x, y = radii[0] * np.cos(t), radii[1] * np.sin(t)
     c, s = np.cos(angle), np.sin(angle)
@@ -183,5 +189,5 @@ def ellipse(center: Sequence[float], radii: Sequence[float], angle: float = 0.0)
 
 
 def box(x_min: float, y_min: float, x_max: float, y_max: float) -> np.ndarray:
-    """Outline of an upright rectangle, [4, 2]."""
+    """Return the outline of an upright rectangle, [4, 2]."""
     return xy(x_min, y_min, x_max, y_min, x_max, y_max, x_min, y_max)

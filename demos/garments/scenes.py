@@ -28,7 +28,7 @@ TILTED_SHARE = 0.22  # of the pictures are tilted by more than a few degrees
 def render(
     category: str, rng: np.random.Generator, size: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Draws one garment.
+    """Draw one garment.
 
     The same generator state gives the same scene at any size.
 
@@ -66,13 +66,13 @@ def render(
 
 
 def _draw_shape(rng: np.random.Generator, size: int) -> tuple[int, int]:
-    """(height, width) with the longest side `size`, px."""
+    """Return (height, width) with the longest side `size`, px."""
     aspect = pick(rng, _ASPECTS, _ASPECT_WEIGHTS)
     return (size, round(size * aspect)) if aspect <= 1 else (round(size / aspect), size)
 
 
 def _draw_placement(garment: Garment, rng, shape, shown: str) -> Placement:
-    """Tilts, bends and frames the garment."""
+    """Tilt, bends and frames the garment."""
     worn = shown == 'person'
     tilt = rng.normal(0, 4)
     if rng.random() < TILTED_SHARE * (0.5 if worn else 1.5):
@@ -113,7 +113,9 @@ def _draw_placement(garment: Garment, rng, shape, shown: str) -> Placement:
 
 
 def _draw_materials(rng, wall: np.ndarray, shown: str) -> dict[str, fabrics.Material]:
-    """What everything in the scene is made of; mostly the garment stands out from the wall."""
+    """Return what everything in the scene is made of; mostly the garment stands out
+    from the wall.
+    """
     color = fabrics.contrasting(rng, wall, 75 if rng.random() < 0.9 else 25)
     main = fabrics.draw_fabric(rng, color)
     ground = main.tile.reshape(-1, 3).mean(axis=0)
@@ -156,7 +158,7 @@ def _draw_materials(rng, wall: np.ndarray, shown: str) -> dict[str, fabrics.Mate
 
 
 def _paint_scene(canvas: Canvas, garment: Garment, category: str, shown: str, rng) -> None:
-    """Paints everything from back to front."""
+    """Paint everything from back to front."""
     top = category in TOPS
     far, near = _behind(garment, category, shown, rng)
     unit = canvas.placement.scale
@@ -188,7 +190,7 @@ def _behind(garment: Garment, category: str, shown: str, rng) -> body.Layers:
 
 
 def _arms(garment: Garment) -> tuple[tuple[Part, ...], tuple[Part, ...]]:
-    """The wearer's arms as far as they come out of the sleeves."""
+    """Return the wearer's arms as far as they come out of the sleeves."""
     start = max(0.0, garment.sleeve_length - 0.12)
     left = sleeves.bare_arm(garment.arms[0], start)
     right = sleeves.bare_arm(sleeves.mirrored_arm(garment.arms[1]), start)
@@ -196,7 +198,7 @@ def _arms(garment: Garment) -> tuple[tuple[Part, ...], tuple[Part, ...]]:
 
 
 def _in_front(garment: Garment, top: bool, shown: str, rng) -> list[Part]:
-    """Hair, an untucked shirt, occluders."""
+    """Return hair, an untucked shirt, occluders."""
     parts = []
     if shown == 'person' and top and rng.random() < 0.2:
         parts += body.hair_strands(rng)
@@ -209,7 +211,7 @@ def _in_front(garment: Garment, top: bool, shown: str, rng) -> list[Part]:
 
 
 def _photograph(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Uneven light, tint, blur and sensor noise."""
+    """Return uneven light, tint, blur and sensor noise."""
     h, w = image.shape[:2]
     corners = 1 + rng.uniform(-0.14, 0.12, (2, 2, 1)) + rng.uniform(-0.03, 0.03, 3)
     light = np.clip(200 * corners, 0, 255).astype(np.uint8)
@@ -224,7 +226,7 @@ def _photograph(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def _answers(canvas: Canvas, garment: Garment, shape) -> tuple[np.ndarray, np.ndarray]:
-    """Keypoints and visibility of the finished scene."""
+    """Return keypoints and visibility of the finished scene."""
     keypoints = np.full((SCHEMA.num_keypoints, 2), ABSENT_INDEX + 0.5, np.float32)
     visibility = np.full(SCHEMA.num_keypoints, -1, np.int32)
     for name, point in canvas.points.items():

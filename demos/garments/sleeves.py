@@ -56,7 +56,7 @@ class SleeveStyle:
 
 
 def draw_style(rng: np.random.Generator, warm: bool) -> SleeveStyle:
-    """A random cut; warm garments have no short sleeves."""
+    """Return a random cut; warm garments have no short sleeves."""
     kinds = ('long', 'three-quarter', 'short')
     kind = pick(rng, kinds, (70, 18, 0) if warm else (38, 20, 42))
     top = rng.uniform(0.19, 0.25)
@@ -81,7 +81,7 @@ def _band(rng: np.random.Generator, width: float) -> float:
 
 
 def draw_arms(rng: np.random.Generator, shoulder: np.ndarray, worn: bool) -> tuple[Limb, Limb]:
-    """A pose for both arms.
+    """Return a pose for both arms.
 
     Args:
         rng: Source of randomness.
@@ -103,12 +103,12 @@ def _arm(rng: np.random.Generator, shoulder: np.ndarray, pose: str) -> Limb:
 
 
 def mirrored_arm(arm: Limb) -> Limb:
-    """The same arm on the other side."""
+    """Return the same arm on the other side."""
     return Limb(mirror(arm.joint), mirror(arm.bend), mirror(arm.tip))
 
 
 def sleeve(style: SleeveStyle, arm: Limb, shoulder, armpit, rng: np.random.Generator) -> Part:
-    """The left sleeve with its keypoints under their names without a side.
+    """Return the left sleeve with its keypoints under their names without a side.
 
     Args:
         style: Its cut.
@@ -146,7 +146,7 @@ def sleeve(style: SleeveStyle, arm: Limb, shoulder, armpit, rng: np.random.Gener
 
 
 def _edges(style: SleeveStyle, arm: Limb, shoulder, armpit) -> tuple[np.ndarray, np.ndarray]:
-    """Outer edge from shoulder to cuff and inner edge from armpit to cuff, each [N, 2]."""
+    """Return outer edge from shoulder to cuff and inner edge from armpit to cuff, each [N, 2]."""
     cuff, down = arm.at(style.length)
     start = min(0.38, style.length * 0.6)
     middle = (start + style.length) / 2
@@ -165,12 +165,12 @@ def _edges(style: SleeveStyle, arm: Limb, shoulder, armpit) -> tuple[np.ndarray,
 
 
 def _outwards(down: np.ndarray) -> np.ndarray:
-    """Unit normal of a left limb on the side away from the body."""
+    """Return unit normal of a left limb on the side away from the body."""
     return np.array([-down[1], down[0]])
 
 
 def _folds(style: SleeveStyle, arm: Limb, rng: np.random.Generator) -> tuple[Fold, ...]:
-    """Creases across the elbow and along the sleeve."""
+    """Return creases across the elbow and along the sleeve."""
     folds = []
     for _ in range(int(rng.integers(1, 4))):
         at, down = arm.at(rng.uniform(0.2, style.length * 0.9))
@@ -182,7 +182,7 @@ def _folds(style: SleeveStyle, arm: Limb, rng: np.random.Generator) -> tuple[Fol
 
 
 def bare_arm(arm: Limb, start: float = 0.0) -> Part:
-    """The arm itself from `start` units below its joint, hand included."""
+    """Return the arm itself from `start` units below its joint, hand included."""
     direction = (arm.tip - arm.bend) / np.hypot(*(arm.tip - arm.bend))
     hand = arm.tip + 0.24 * direction
     whole = UPPER_ARM + FOREARM
@@ -197,7 +197,7 @@ def bare_arm(arm: Limb, start: float = 0.0) -> Part:
 
 
 def mirrored_part(part: Part) -> Part:
-    """A part on the other side of the garment."""
+    """Return a part on the other side of the garment."""
     return dataclasses.replace(
         part,
         outline=mirror(part.outline),
@@ -209,7 +209,7 @@ def mirrored_part(part: Part) -> Part:
 
 
 def named(part: Part, side: str) -> Part:
-    """Puts the side into the names of a part's points: 'cuff_in' -> 'cuff_left_in'."""
+    """Put the side into the names of a part's points: 'cuff_in' -> 'cuff_left_in'."""
     points = {}
     for name, point in part.points.items():
         first, *rest = name.split('_')

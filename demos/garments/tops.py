@@ -50,7 +50,7 @@ class Cut:
 
 
 def build(category: str, rng: np.random.Generator, worn: bool) -> Garment:
-    """A random blouse, dress or outer garment.
+    """Return a random blouse, dress or outer garment.
 
     Args:
         category: 'blouse', 'dress' or 'outwear'.
@@ -116,7 +116,7 @@ def _draw_cut(category: str, sleeveless: bool, rng: np.random.Generator) -> Cut:
 
 
 def _side(cut: Cut) -> np.ndarray:
-    """The left side from the armpit to the hem."""
+    """Return the left side from the armpit to the hem."""
     if cut.hem[1] <= cut.waist[1] + 0.45:
         middle = (ARMPIT + cut.hem) / 2 + (cut.waist[0] + 0.5, 0)
         return spline([ARMPIT, middle, cut.hem])
@@ -158,7 +158,7 @@ def _torso(cut: Cut, sleeveless: bool, rng: np.random.Generator) -> Part:
 
 
 def _torso_folds(cut: Cut, rng: np.random.Generator) -> tuple[Fold, ...]:
-    """Drapes from the armpits and creases that fall to the hem."""
+    """Return drapes from the armpits and creases that fall to the hem."""
     folds = []
     for sign in (1.0, -1.0):
         if rng.random() < 0.7:
@@ -177,7 +177,7 @@ def _torso_folds(cut: Cut, rng: np.random.Generator) -> tuple[Fold, ...]:
 
 
 def _details(cut: Cut, rng: np.random.Generator) -> list[Part]:
-    """Opening, print, pockets, collar and belt, in painting order."""
+    """Return opening, print, pockets, collar and belt, in painting order."""
     parts = []
     if cut.category == 'outwear':
         parts += collars.outwear_front(cut.neck, cut.hem, cut.hem_bulge, rng)
@@ -222,7 +222,7 @@ def _pockets(cut: Cut, rng: np.random.Generator) -> list[Part]:
 
 
 def _belt(cut: Cut, rng: np.random.Generator) -> Part:
-    """A belt, or only a seam, from waistline point to waistline point."""
+    """Return a belt, or only a seam, from waistline point to waistline point."""
     course = arc(cut.waist, mirror(cut.waist), -0.03, 8)
     if rng.random() < 0.45:
         return Part(strip(course, (0.02, 0.02)), 'inside', occludes=False, relief=0.0)
@@ -249,7 +249,9 @@ def _sleeve(cut: Cut, style, arm, rng, side: str) -> Part:
 
 
 def _closes_armpit(cut: Cut, part: Part, side: str) -> bool:
-    """Whether the sleeve lies on the torso just below the armpit, so that nobody can see it."""
+    """Return whether the sleeve lies on the torso just below the armpit, so that nobody
+    can see it.
+    """
     outline = part.outline if side == 'left' else mirror(part.outline)
     near = outline[(outline[:, 1] > 0.08) & (outline[:, 1] < 0.3)]
     return bool(len(near)) and float(near[:, 0].max()) > -0.5 - 0.01

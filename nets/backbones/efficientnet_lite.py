@@ -73,15 +73,17 @@ _ENDS = {1: 1, 2: 2, 3: 3, 5: 4, 7: 5}
 
 
 def scaled_filters(filters: int, factor: float) -> int:
-    """The multiple of 8 nearest to the product, or the next where that loses more than 10 %."""
+    """Return the multiple of 8 nearest to the product, or the next where that loses
+    more than 10 %.
+    """
     wanted = filters * factor
     nearest = max(_DIVISOR, int(wanted + _DIVISOR / 2) // _DIVISOR * _DIVISOR)
     return nearest + _DIVISOR if nearest < 0.9 * wanted else nearest
 
 
 def scaled_stages(width: float, depth: float) -> list[Stage]:
-    """STAGES with `width` times the channels and `depth` times the blocks, but for the number of
-    blocks of the first and the last stage.
+    """Return STAGES with `width` times the channels and `depth` times the blocks, but for the
+    number of blocks of the first and the last stage.
     """
     depths = [stage.depth for stage in STAGES]
     depths[1:-1] = [math.ceil(number * depth) for number in depths[1:-1]]

@@ -41,7 +41,7 @@ class HourglassStem(layers.Layer):
 
 @BACKBONES.register('hourglass_stem')
 def hourglass_stem(width=64):
-    """The backbone of the module's docstring, which tells the option.
+    """Return the backbone of the module's docstring, which tells the option.
 
     Raises:
         UserError: width is not positive.

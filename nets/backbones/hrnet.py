@@ -38,7 +38,9 @@ HALVE = ConvSpec(3, stride=2)
 
 
 def _convolutions(path: str, source: int, target: int, widths: Sequence[int]) -> list[ConvNorm]:
-    """From the channels and, if finer, the size of branch `source` to those of `target`."""
+    """Return the layers from the channels and, if finer, the size of branch `source` to those of
+    `target`.
+    """
     if source > target:
         return [ConvNorm(path, widths[target], POINTWISE, activation=None)]
     num_halvings = target - source
@@ -119,7 +121,7 @@ class HRNet(layers.Layer):
         self.stages = [self._modules(n, count) for n, count in enumerate(NUM_MODULES, start=2)]
 
     def _modules(self, stage: int, count: int) -> list[HighResolutionModule]:
-        """Those of a stage, which has as many branches as its number says."""
+        """Return those of a stage, which has as many branches as its number says."""
         targets = [range(stage)] * count
         if stage == len(LEVELS):
             targets[-1] = [level - LEVELS[0] for level in self.levels]
@@ -147,7 +149,7 @@ class HRNet(layers.Layer):
 
 
 def hrnet(published_width: int):
-    """The factory, for BACKBONES, of the HRNet of that width."""
+    """Return the factory, for BACKBONES, of the HRNet of that width."""
 
     def factory(width=published_width, levels=LEVELS, zero_init_residual=False):
         check_width(width)

@@ -78,14 +78,15 @@ _STATISTICS = (
 
 
 def input_statistics(backbone: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """(mean, std), RGB in 0..255, that the published weights of 'keras/<Name>' expect."""
+    """Return (mean, std), RGB in 0..255, that the published weights of 'keras/<Name>' expect."""
     name = _keras_name(backbone)
     [found] = [(mean, std) for mean, std, names in _STATISTICS if name in names]
     return found
 
 
 def weight_names(backbone: str) -> tuple[str, ...]:
-    """Names here of all tensors in a file of Keras's weights without top, in the file's order.
+    """Return names here of all tensors in a file of Keras's weights without top, in the file's
+    order.
 
     Files of older versions of Keras number the layers otherwise, but keep the order. The tensors of
     Normalization layers are no variables here.

@@ -26,7 +26,7 @@ SECTION = 'network.backbone_options: '
 
 
 def check_levels(levels: Sequence[int], possible: Sequence[int]) -> None:
-    """Refuses an option `levels` that is not some of the possible ones, in increasing order."""
+    """Refuse an option `levels` that is not some of the possible ones, in increasing order."""
 
     def are_possible(levels):
         fitting = [level for level in possible if level in levels]
@@ -38,10 +38,10 @@ def check_levels(levels: Sequence[int], possible: Sequence[int]) -> None:
 
 
 def check_multiples(image_size: Sequence[int], stride: int, owner: str) -> None:
-    """Refuses pictures whose (height, width) in px are not multiples of the stride."""
+    """Refuse pictures whose (height, width) in px are not multiples of the stride."""
     layers.check_multiples('network.image_size', image_size, stride, owner)
 
 
 def check_width(width: int) -> None:
-    """Refuses an option `width` that is no number of channels."""
+    """Refuse an option `width` that is no number of channels."""
     check(SECTION, 'width', width, *POSITIVE)

@@ -105,7 +105,7 @@ class Stage(NamedTuple):
 
 
 def plan_stages(num_stages: int, output_stride: int, num_held: int = 0) -> list[Stage]:
-    """The stages of a network that stops to stride at output_stride, see Published.
+    """Return the stages of a network that stops to stride at output_stride, see Published.
 
     Raises:
         UserError: output_stride is not one of 4, 8, ... up to what the network has.
@@ -124,7 +124,7 @@ def plan_stages(num_stages: int, output_stride: int, num_held: int = 0) -> list[
 
 
 def make_stages(stages: Sequence[Stage], depths: Sequence[int], groups: int, make_block: Callable):
-    """The blocks of each stage; make_block: (path, stage, window, project) -> block."""
+    """Return the blocks of each stage; make_block: (path, stage, window, project) -> block."""
     made = []
     for number, (stage, depth) in enumerate(zip(stages, depths), start=1):
         blocks = []
@@ -147,12 +147,12 @@ def _stem(width: int, is_deep: bool) -> list[layers.Layer]:
 
 
 def _defaults(num_stages: int, num_held: int = 0) -> tuple[tuple[int, ...], int]:
-    """The levels and the output stride of a network as published."""
+    """Return the levels and the output stride of a network as published."""
     return tuple(range(2, 2 + num_stages)), STEM_STRIDE << (num_stages - num_held - 1)
 
 
 def bottleneck_network(published: Published) -> Callable[..., ResNet]:
-    """The factory, for BACKBONES, of a published network of bottlenecks."""
+    """Return the factory, for BACKBONES, of a published network of bottlenecks."""
     num_stages, num_held = len(published.depths), published.num_held
     all_levels, full_stride = _defaults(num_stages, num_held)
 
@@ -182,7 +182,7 @@ def bottleneck_network(published: Published) -> Callable[..., ResNet]:
 
 
 def basic_network(depths: Sequence[int]) -> Callable[..., ResNet]:
-    """The factory, for BACKBONES, of a network whose blocks are two 3x3 convolutions."""
+    """Return the factory, for BACKBONES, of a network whose blocks are two 3x3 convolutions."""
     num_stages = len(depths)
     all_levels, full_stride = _defaults(num_stages)
 

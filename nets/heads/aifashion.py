@@ -154,7 +154,7 @@ class AiFashion(layers.Layer):
         return outputs
 
     def _global_levels(self, features: dict[str, tf.Tensor], training: bool) -> list[tf.Tensor]:
-        """All levels, coarse to fine."""
+        """Return all levels, coarse to fine."""
         maps = [*reversed(list(features.values())), *[None] * self.num_beyond]
         level, outputs = None, []
         for layer, feature in zip(self.levels, maps):
@@ -165,7 +165,7 @@ class AiFashion(layers.Layer):
 
 @HEADS.register('aifashion')
 def aifashion(num_keypoints, heatmap_size, channels=256, stacks=2):
-    """The head of the module's docstring.
+    """Return the head of the module's docstring.
 
     Args:
         num_keypoints, heatmap_size: As of HEADS.

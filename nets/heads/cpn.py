@@ -92,7 +92,7 @@ class CpnOptions:
 def level_doublings(
     features: dict[str, tf.Tensor], heatmap_size: tuple[int, int]
 ) -> dict[str, int]:
-    """How many times each level must double in size to be a heat map, by its key.
+    """Return how many times each level must double in size to be a heat map, by its key.
 
     Raises:
         UserError: The heat map is not 1, 2 or 4 times the finest level, or not a power of two
@@ -210,7 +210,7 @@ class CascadedPyramid(layers.Layer):
             self.refinements[key] = self._refinement(f'head/refine/{key}', n, counts[key])
 
     def _refinement(self, path: str, num_bottlenecks: int, num_deconvolutions: int):
-        """Layers of a level of RefineNet, called in turn, each with (inputs, training)."""
+        """Return layers of a level of RefineNet, called in turn, each with (inputs, training)."""
         blocks = [
             Bottleneck(f'{path}/block{n + 1}', *self.options.bottleneck)
             for n in range(num_bottlenecks)
@@ -232,7 +232,7 @@ class CascadedPyramid(layers.Layer):
 def cpn(
     num_keypoints, heatmap_size, channels=256, refine_block='bottleneck', upsampling='bilinear'
 ):
-    """The head of the module's docstring.
+    """Return the head of the module's docstring.
 
     Args:
         num_keypoints, heatmap_size: As of HEADS.

@@ -88,21 +88,23 @@ class Design:
     separates_heatmaps: bool = False
 
     def convolution(self, path: str, window: ConvSpec, channels: int) -> layers.Conv:
-        """Convolution with bias of so many channels, which starts with PyTorch's variance."""
+        """Return convolution with bias of so many channels, which starts with PyTorch's
+        variance.
+        """
         stddev = math.sqrt(1 / (3 * window.size**2 * channels))
         return layers.Conv(path, self.channels, window, use_bias=True, stddev=stddev)
 
     def deconvolution(self, path: str, doublings: int) -> layers.Deconv:
-        """One layer for all doublings, its kernel twice its stride."""
+        """Return one layer for all doublings, its kernel twice its stride."""
         stride = 2**doublings
         return layers.Deconv(path, self.channels, ConvSpec(2 * stride, stride), use_bias=True)
 
     def bottleneck(self, path: str) -> Bottleneck:
-        """A quarter as wide inside as the levels."""
+        """Return a quarter as wide inside as the levels."""
         return Bottleneck(path, self.channels // 4, self.channels)
 
     def activate(self, inputs: tf.Tensor) -> tf.Tensor:
-        """[B, h, w, C] -> the same shape."""
+        """Return [B, h, w, C] -> the same shape."""
         return tf.nn.relu(inputs) if self.has_relu else inputs
 
 
@@ -277,7 +279,7 @@ class CascadedPyramid(layers.Layer):
 
 @HEADS.register('cpn_17th_place')
 def cpn_17th_place(num_keypoints, heatmap_size, channels=256, variants=()):
-    """The head of the module's docstring.
+    """Return the head of the module's docstring.
 
     Args:
         num_keypoints, heatmap_size: As of HEADS.

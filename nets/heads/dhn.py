@@ -62,7 +62,7 @@ class DeconvolutionHead(layers.Layer):
 
 @HEADS.register('dhn')
 def dhn(num_keypoints, heatmap_size, channels=256, kernel_size=4):
-    """The head of the module's docstring.
+    """Return the head of the module's docstring.
 
     Args:
         num_keypoints, heatmap_size: As of HEADS.

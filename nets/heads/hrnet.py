@@ -56,7 +56,7 @@ HEADS.register('hrnet')(FinestHead)
 
 @HEADS.register('hrnetv2')
 def hrnetv2(num_keypoints, heatmap_size, channels=0):
-    """The second head of the module's docstring.
+    """Return the second head of the module's docstring.
 
     Args:
         num_keypoints, heatmap_size: As of HEADS.

@@ -34,14 +34,16 @@ MOST_DECONVOLUTIONS = 5
 
 
 def heatmap_layer(name: str, num_keypoints: int, size: int) -> layers.Conv:
-    """A last layer: size x size convolution with bias to K channels, called 'head/{name}'."""
+    """Return a last layer: size x size convolution with bias to K channels, called
+    'head/{name}'.
+    """
     assert names.is_of_heatmaps(f'head/{name}'), name
     window = layers.ConvSpec(size)
     return layers.Conv(f'head/{name}', num_keypoints, window, use_bias=True, stddev=HEATMAP_STDDEV)
 
 
 def deconvolutions(path: str, filters: int, count: int, size: int = 4) -> list[layers.DeconvNorm]:
-    """Layers 'path/deconv1', ..., of which each doubles the height and width."""
+    """Return layers 'path/deconv1', ..., of which each doubles the height and width."""
     window = layers.ConvSpec(size, stride=2)
     return [layers.DeconvNorm(f'{path}/deconv{n + 1}', filters, window) for n in range(count)]
 
@@ -49,7 +51,7 @@ def deconvolutions(path: str, filters: int, count: int, size: int = 4) -> list[l
 def num_doublings(
     feature_size: tuple[int, int], heatmap_size: tuple[int, int], most: int, level: str
 ) -> int:
-    """How many times a feature map must double in size to be a heat map.
+    """Return how many times a feature map must double in size to be a heat map.
 
     Args:
         feature_size: (height, width) of the feature map, cells.

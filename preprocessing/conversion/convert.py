@@ -53,7 +53,7 @@ class _Shard(NamedTuple):
 
 
 def convert(settings: Settings, track: Track) -> dict[str, Any]:
-    """Converts a data set.
+    """Convert a data set.
 
     Args:
         settings: What and how.
@@ -78,7 +78,7 @@ def convert(settings: Settings, track: Track) -> dict[str, Any]:
 def _convert_alone(
     settings: Settings, splits: Sequence[Split], schema: KeypointSchema, track: Track
 ) -> dict[str, Any]:
-    """As `convert`, in a directory that nobody else writes."""
+    """Convert in a directory that nobody else writes."""
     annotations, corrected = _annotations(splits, settings, schema)
     useful_workers = math.ceil(len(annotations) / PICTURES_PER_WORKER)
     with Workers(min(settings.num_workers, useful_workers)) as workers:
@@ -99,7 +99,7 @@ def _convert_alone(
 def _annotations(
     splits: Sequence[Split], settings: Settings, schema: KeypointSchema
 ) -> tuple[list[tuple[str, Annotation]], dict[str, Any] | None]:
-    """All annotations with the names of their splits, and what was corrected in them."""
+    """Return all annotations with the names of their splits, and what was corrected in them."""
     annotations = [(split.name, one) for split in splits for one in split.annotations()]
     if settings.corrections is None:
         return annotations, None
@@ -125,7 +125,9 @@ def _choose_splits(found: Sequence[Split], settings: Settings) -> list[Split]:
 
 
 def _output_names(splits: Sequence[Split], settings: Settings) -> list[str]:
-    """Directories to be written: train and val for all labelled splits, one for each other."""
+    """Return directories to be written: train and val for all labelled splits, one for
+    each other.
+    """
     has_val = settings.val_range[1] or any(split.part == FOR_VALIDATION for split in splits)
     train = [TRAIN, VAL] if has_val else [TRAIN]
     names = train if not all(split.is_apart for split in splits) else []
@@ -142,7 +144,7 @@ def _output_names(splits: Sequence[Split], settings: Settings) -> list[str]:
 
 
 def _prepare_target(records_dir: str, outputs: Sequence[str]) -> None:
-    """Makes the directory before the long work; refuses to mix with another conversion."""
+    """Make the directory before the long work; refuse to mix with another conversion."""
     if tf.io.gfile.exists(records_dir) and not tf.io.gfile.isdir(records_dir):
         raise UserError(f'records_dir={records_dir!r} is a file; it must be a directory')
     tf.io.gfile.makedirs(records_dir)
@@ -155,7 +157,7 @@ def _prepare_target(records_dir: str, outputs: Sequence[str]) -> None:
 
 
 def _shards_in(directory: str) -> list[str]:
-    """Paths of the shards in a directory, also of those left incomplete."""
+    """Return paths of the shards in a directory, also of those left incomplete."""
     if not tf.io.gfile.isdir(directory):
         return []
     names = (name for name in tf.io.gfile.listdir(directory) if _SHARD_NAME.search(name))
@@ -165,7 +167,9 @@ def _shards_in(directory: str) -> list[str]:
 def _check_every_split_has_some(
     splits: Sequence[Split], entries: Sequence[Entry], rejected: Sequence[Rejected]
 ) -> None:
-    """Not one usable picture means a wrong directory rather than bad pictures."""
+    """Refuse a split without any usable picture: that is a wrong directory rather than bad
+    pictures.
+    """
     usable = {entry.source for entry in entries}
     for split in splits:
         if split.name not in usable:
@@ -179,7 +183,9 @@ def _check_every_split_has_some(
 def _assign(
     entries: Sequence[Entry], splits: Sequence[Split], settings: Settings, schema: KeypointSchema
 ) -> dict[str, dict[str, list[Entry]]]:
-    """Output directory -> category -> its records, in the order in which they are written."""
+    """Return the output directory -> category -> its records, in the order in which they are
+    written.
+    """
     pooled = {split.name for split in splits if not split.is_apart}
     for_validation = {split.name for split in splits if split.part == FOR_VALIDATION} & pooled
     if settings.folds is not None:
@@ -217,7 +223,7 @@ def _shards(parts: Mapping[str, Part], settings: Settings) -> list[_Shard]:
 
 
 def _paths(name: str, part: Part, settings: Settings) -> dict[str, list[str]]:
-    """Category -> the files of an output split."""
+    """Return the category -> the files of an output split."""
     directory = posixpath.join(settings.records_dir, name)
     paths = {}
     for category, entries in part.items():
@@ -230,7 +236,7 @@ def _paths(name: str, part: Part, settings: Settings) -> dict[str, list[str]]:
 def _write_shards(
     shards: Sequence[_Shard], parts: Iterable[str], records_dir: str, workers: Workers, track: Track
 ) -> None:
-    """Writes all shards, after which the directories hold these and no others."""
+    """Write all shards, after which the directories hold these and no others."""
     info_path = posixpath.join(records_dir, records.DATASET_FILE)
     if tf.io.gfile.exists(info_path):
         tf.io.gfile.remove(info_path)  # from here on until the end the directory is incomplete

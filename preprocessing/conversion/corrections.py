@@ -56,7 +56,7 @@ class Correction(NamedTuple):
 
 
 def cell(point: np.ndarray, visibility: int) -> Cell:
-    """What annotations say of a point [2], continuous px, to two decimals."""
+    """Return what annotations say of a point [2], continuous px, to two decimals."""
     if visibility < 0:
         return _ABSENT
     x, y = (round(float(value) - 0.5, 2) for value in point)
@@ -64,7 +64,7 @@ def cell(point: np.ndarray, visibility: int) -> Cell:
 
 
 def read_corrections(path: str | os.PathLike, schema: KeypointSchema) -> list[Correction]:
-    """Reads a file of corrections, gzipped or not; columns of other names do not count.
+    """Read a file of corrections, gzipped or not; columns of other names do not count.
 
     Raises:
         UserError: It is broken, or corrects a point twice; tells the line.
@@ -130,7 +130,7 @@ def _parse_cell(fields: Mapping[str, str], names: Sequence[str]) -> Cell:
 
 
 def write_corrections(path: str | os.PathLike, corrections: Iterable[Correction]) -> None:
-    """Writes a file for read_corrections; lines do not count."""
+    """Write a file for read_corrections; lines do not count."""
     rows = [COLUMNS]
     for one in corrections:
         cells = [f'{value:g}' for value in (*one.before, *one.after)]
@@ -144,7 +144,7 @@ def correct(
     path: str | os.PathLike,
     schema: KeypointSchema,
 ) -> tuple[list[tuple[str, Annotation]], dict[str, Any]]:
-    """Applies a file of corrections.
+    """Apply a file of corrections.
 
     Args:
         annotations: Pairs of a split's name and an annotation of it; they stay as they are.
@@ -202,7 +202,7 @@ class _MisfitError(Exception):
 def _corrected(
     annotation: Annotation, corrections: Sequence[Correction], schema: KeypointSchema
 ) -> Annotation:
-    """The annotation after corrections of its picture.
+    """Return the annotation after corrections of its picture.
 
     Raises:
         _MisfitError: It does not say what the corrections were made for.

@@ -23,7 +23,9 @@ Part = Mapping[str, Sequence[Entry]]
 
 
 def describe_part(part: Part, labelled: bool, schema: KeypointSchema) -> dict[str, Any]:
-    """The counts of an output split, of its points if it is labelled, and what tells it apart."""
+    """Return the counts of an output split, of its points if it is labelled, and what tells it
+    apart.
+    """
     description: dict[str, Any] = {
         'labelled': labelled,
         'records': {category: len(entries) for category, entries in part.items()},
@@ -49,7 +51,7 @@ def describe_part(part: Part, labelled: bool, schema: KeypointSchema) -> dict[st
 
 
 def _fingerprint(entries: Sequence[Entry]) -> str:
-    """A hash of the pictures of records, with their ids and annotations, in their order."""
+    """Return a hash of the pictures of records, with their ids and annotations, in their order."""
     found = hashlib.sha256()
     for entry in entries:
         annotation = entry.annotation
@@ -62,7 +64,9 @@ def _fingerprint(entries: Sequence[Entry]) -> str:
 
 
 def _count_points(entries: Sequence[Entry], indices: list[int]) -> dict[str, int]:
-    """Points of one category by visibility, and those annotated beyond the picture's border."""
+    """Return points of one category by visibility, and those annotated beyond the
+    picture's border.
+    """
     visibility = np.stack([entry.annotation.visibility[indices] for entry in entries])
     points = np.stack([entry.annotation.keypoints[indices] for entry in entries])
     width_height = np.array([entry.size[::-1] for entry in entries])[:, np.newaxis]
@@ -82,7 +86,9 @@ def describe_sources(
     rejected: Iterable[Rejected],
     data_dir: str,
 ) -> dict[str, Any]:
-    """Of each split of the original data: its files, and how many pictures were used or not."""
+    """Return, for each split of the original data, its files and how many pictures were used or
+    not.
+    """
     num_used = collections.Counter(entry.source for entry in entries)
     num_rejected = collections.Counter(one.source for one in rejected)
     return {
@@ -97,7 +103,7 @@ def describe_sources(
 
 
 def _relative(path: str, directory: str) -> str:
-    """So that the same data in another place gives the same bytes."""
+    """Return the relative path, so that the same data in another place gives the same bytes."""
     return posixpath.relpath(path, directory)
 
 
@@ -106,7 +112,7 @@ def _sha256(path: str | os.PathLike) -> str:
 
 
 def describe_duplicates(entries: Iterable[Entry], labelled: Sequence[str]) -> dict[str, int]:
-    """Pictures whose files are equal byte by byte.
+    """Return pictures whose files are equal byte by byte.
 
     Args:
         entries: All records.
@@ -130,6 +136,6 @@ def describe_duplicates(entries: Iterable[Entry], labelled: Sequence[str]) -> di
 
 
 def describe_changes(entries: Iterable[Entry]) -> dict[str, int]:
-    """How many pictures were encoded anew, by what was wrong with them."""
+    """Return how many pictures were encoded anew, by what was wrong with them."""
     changes = collections.Counter(change for entry in entries for change in entry.changes)
     return dict(sorted(changes.items()))

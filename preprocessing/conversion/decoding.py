@@ -30,7 +30,7 @@ class BadImageError(UserError):
 
 
 def check_size(width: int, height: int) -> None:
-    """Refuses a picture that is too small to show anything, or too large to hold."""
+    """Refuse a picture that is too small to show anything, or too large to hold."""
     if min(width, height) < MIN_SIDE or width * height > MAX_PIXELS:
         raise BadImageError(
             f'{width}x{height} px; a side must be at least {MIN_SIDE},'
@@ -39,7 +39,7 @@ def check_size(width: int, height: int) -> None:
 
 
 def decode(data: bytes) -> np.ndarray:
-    """Upright RGB pixels, uint8 [H, W, 3], of the content of a file.
+    """Return upright RGB pixels, uint8 [H, W, 3], of the content of a file.
 
     Raises:
         BadImageError: It is empty, no picture, broken, truncated, too small or too large.
@@ -64,7 +64,7 @@ def decode(data: bytes) -> np.ndarray:
 
 
 def check_depth(image: Image.Image, data: bytes) -> None:
-    """Refuses values of 12 bits where there is room for 16, which would come out near black.
+    """Refuse values of 12 bits where there is room for 16, which would come out near black.
 
     Args:
         image: Loaded.
@@ -83,7 +83,7 @@ def check_depth(image: Image.Image, data: bytes) -> None:
 
 
 def reason_of(error: Exception) -> str:
-    """What an error of the decoder means."""
+    """Return what an error of the decoder means."""
     if isinstance(error, Image.UnidentifiedImageError):
         return f'not a picture in one of the formats {", ".join(FORMATS)}'
     text = ' '.join(str(error).split())
@@ -91,7 +91,9 @@ def reason_of(error: Exception) -> str:
 
 
 def orientation(image: Image.Image) -> int:
-    """EXIF orientation 1 to 8; 1 (upright) where EXIF is missing, broken or says nonsense."""
+    """Return EXIF orientation 1 to 8; 1 (upright) where EXIF is missing, broken or says
+    nonsense.
+    """
     try:
         value = image.getexif().get(_ORIENTATION_TAG, 1)
     except Exception:  # broken metadata does not make the pixels worse
@@ -100,12 +102,12 @@ def orientation(image: Image.Image) -> int:
 
 
 def upright(image: Image.Image) -> Image.Image:
-    """The picture turned as its EXIF says."""
+    """Return the picture turned as its EXIF says."""
     return ImageOps.exif_transpose(image) if orientation(image) != 1 else image
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """Any usable mode as RGB; transparent parts become white, as on a shop's page."""
+    """Return any usable mode as RGB; transparent parts become white, as on a shop's page."""
     if image.mode in SIXTEEN_BIT_MODES:
         image = image.convert('I').point(lambda value: value * (1 / 256)).convert('L')
     elif image.mode not in _USABLE_MODES:

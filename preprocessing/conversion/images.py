@@ -66,7 +66,7 @@ class DecodedImage(NamedTuple):
 
 
 def read_image(path: str) -> bytes:
-    """The content of a file that should be a picture.
+    """Return the content of a file that should be a picture.
 
     Raises:
         BadImageError: There is no such file, or it cannot be read, or it is far too long.
@@ -90,7 +90,7 @@ def read_image(path: str) -> bytes:
 def check_image(
     data: bytes, max_side: int | None = None, keeps_damaged: bool = False
 ) -> DecodedImage:
-    """Decodes a picture completely, and encodes it anew where that is needed.
+    """Decode a picture completely, and encode it anew where that is needed.
 
     Args:
         data: The content of a file that should be a picture.
@@ -141,7 +141,8 @@ def _check(data: bytes, max_side: int | None, keeps_damaged: bool) -> DecodedIma
 
 
 def _damage(jpeg: bytes, num_pixels: int) -> str:
-    """What a decoder says of a JPEG of which it had to guess a part; '' of one that is whole.
+    """Return what a decoder says of a JPEG of which it had to guess a part; '' of one that is
+    whole.
 
     Other decoders paint what is lost grey, or noise, and go on.
 
@@ -164,7 +165,7 @@ def _damage(jpeg: bytes, num_pixels: int) -> str:
 
 
 def _num_scans(jpeg: bytes) -> int:
-    """How many scans a JPEG has up to its end, or to where it is no JPEG any more."""
+    """Return how many scans a JPEG has up to its end, or to where it is no JPEG any more."""
     scans, position = 0, 2
     while scans <= MAX_SCANS and (found := _NEXT_MARKER.search(jpeg, position)):
         marker, position = found.group(1)[0], found.end()
@@ -181,7 +182,7 @@ def _refuse(damage: str, keeps_damaged: bool) -> None:
 
 
 def _at_most(image: Image.Image, max_side: int) -> Image.Image:
-    """The picture with its longer side averaged down to max_side, if that is longer."""
+    """Return the picture with its longer side averaged down to max_side, if that is longer."""
     longer = max(image.size)
     if longer <= max_side:
         return image
@@ -190,14 +191,14 @@ def _at_most(image: Image.Image, max_side: int) -> Image.Image:
 
 
 def pixels(picture: DecodedImage) -> np.ndarray:
-    """A picture in its size: uint8 [H, W, 3] RGB. What was stored smaller is enlarged."""
+    """Return a picture in its size: uint8 [H, W, 3] RGB. What was stored smaller is enlarged."""
     with Image.open(io.BytesIO(picture.jpeg), formats=['JPEG']) as stored:
         size = picture.size[1], picture.size[0]
         return np.asarray(stored.resize(size, Image.Resampling.BILINEAR))
 
 
 def _check_for_tensorflow(jpeg: bytes, size: tuple[int, int]) -> None:
-    """The decoder of training refuses some damage that Pillow forgives."""
+    """Refuse damage that Pillow forgives and the decoder of training does not."""
     try:
         shape = tf.io.decode_jpeg(jpeg, channels=3).shape
     except tf.errors.InvalidArgumentError:
@@ -207,7 +208,7 @@ def _check_for_tensorflow(jpeg: bytes, size: tuple[int, int]) -> None:
 
 
 def _changes(image: Image.Image, max_side: int | None) -> tuple[str, ...]:
-    """What keeps a picture from being used as it is."""
+    """Return what keeps a picture from being used as it is."""
     modes = {'L': 'grayscale', '1': 'grayscale', 'LA': 'grayscale', 'CMYK': 'cmyk', 'RGB': None}
     found = (
         None if image.format in _JPEG_FORMATS else 'format',

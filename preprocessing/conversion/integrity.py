@@ -20,7 +20,7 @@ def sizes(paths: Sequence[str]) -> list[int]:
 
 
 def check_split(split_dir: str, category: str, reads: bool = False) -> None:
-    """Looks for files of a split that are missing, too many, or in pieces.
+    """Look for files of a split that are missing, too many, or in pieces.
 
     Names and sizes take no time. Records are read only on demand: where dataset.json is of a time
     before it told the sizes, a file in pieces may be found by that alone.
@@ -44,7 +44,7 @@ def check_split(split_dir: str, category: str, reads: bool = False) -> None:
 
 
 def _whole_set(split_dir: str, category: str) -> list[str]:
-    """The files of a category, in order."""
+    """Return the files of a category, in order."""
     found = records.record_files(records.split_patterns(split_dir, category))
     number = max(int(re.search(r'-of-(\d+)\.tfrecord$', path).group(1)) for path in found)
     paths = [records.shard_path(split_dir, category, i, number) for i in range(number)]

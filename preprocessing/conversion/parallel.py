@@ -43,7 +43,7 @@ class Workers:
             self._executor.shutdown(cancel_futures=True)
 
     def map(self, function: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Any]:
-        """Yields function(item) in the order of the items, which are taken as they are needed.
+        """Yield function(item) in the order of the items, which are taken as they are needed.
 
         Args:
             function: A function of a module; it and the items must survive pickling.
@@ -67,7 +67,7 @@ def _start_worker() -> None:
 
 
 def _end_with_parent() -> None:
-    """A killed parent cannot stop its workers, and they would write on beside the next run."""
+    """Have a worker end with its parent, which cannot stop it when killed itself."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         multiprocessing.connection.wait([parent.sentinel])

@@ -58,7 +58,7 @@ class _Checked(NamedTuple):
 
 
 def digest(data: bytes) -> bytes:
-    """The hash by which pictures are told apart, split and ordered."""
+    """Return the hash by which pictures are told apart, split and ordered."""
     return hashlib.blake2b(data, digest_size=_DIGEST_SIZE).digest()
 
 
@@ -70,7 +70,7 @@ def screen(
     max_side: int | None = None,
     keeps_damaged: bool = False,
 ) -> tuple[list[Entry], list[Rejected]]:
-    """Checks every picture, and parts those that can be used from the rest.
+    """Check every picture, and parts those that can be used from the rest.
 
     Args:
         annotations: Pairs of a split's name and an annotation of it.
@@ -108,7 +108,7 @@ def screen(
 
 
 def _fault_of_size(annotation: Annotation, size: tuple[int, int]) -> str | None:
-    """Points of a picture of another size would be at the wrong places."""
+    """Return points of a picture of another size would be at the wrong places."""
     if annotation.image_size in (None, size):
         return None
     (height, width), (there_height, there_width) = annotation.image_size, size

@@ -77,12 +77,12 @@ class Settings:
         return self.fold / self.folds, (self.fold + 1) / self.folds
 
     def is_for_validation(self, digest: bytes) -> bool:
-        """Whether a labelled picture is, by a hash of its content."""
+        """Return whether a labelled picture is, by a hash of its content."""
         low, high = self.val_range
         return low <= int.from_bytes(digest[:6], 'big') / 2**48 < high
 
     def describe(self) -> dict:
-        """What the records depend on, for dataset.json."""
+        """Return what the records depend on, for dataset.json."""
         return {
             'val_fraction': self.val_fraction if self.folds is None else None,
             'folds': self.folds,

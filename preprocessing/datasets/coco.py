@@ -50,7 +50,7 @@ class _Picture(NamedTuple):
 
 
 def read(source: Source) -> tuple[KeypointSchema, list[Split]]:
-    """The schema and the splits below source.data_dir.
+    """Return the schema and the splits below source.data_dir.
 
     Raises:
         UserError: There is no file with keypoints, or one is wrong; names file, item and field.
@@ -103,7 +103,7 @@ def _schema(categories: Mapping[str, _Category]) -> KeypointSchema:
 
 
 def _join(all_files: dict[str, _Category], one_file: Mapping[int, _Category], node: Node) -> None:
-    """Adds the categories of a file to those of all, with which they must agree."""
+    """Add the categories of a file to those of all, with which they must agree."""
     for category in one_file.values():
         known = all_files.setdefault(category.name, category)
         if known.keypoints != category.keypoints:
@@ -113,7 +113,7 @@ def _join(all_files: dict[str, _Category], one_file: Mapping[int, _Category], no
 
 
 def _read_categories(node: Node, schema: KeypointSchema | None) -> dict[int, _Category]:
-    """The categories with keypoints, by id."""
+    """Return the categories with keypoints, by id."""
     found, names, ids = {}, set(), set()
     for item in node.items():
         number = item.field('id').of(int)
@@ -136,7 +136,7 @@ def _read_categories(node: Node, schema: KeypointSchema | None) -> dict[int, _Ca
 
 
 def _read_skeleton(item: Node, points: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
-    """Pairs of names. Numbers count from 1 by the format, from 0 if one of them is 0."""
+    """Return pairs of names. Numbers count from 1 by the format, from 0 if one of them is 0."""
     pairs = [[n.of(int) for n in line.items()] for line in item.field('skeleton', []).items()]
     first = 0 if any(0 in pair for pair in pairs) else 1
     for number, pair in enumerate(pairs):

@@ -20,7 +20,7 @@ _SCHEMA_NAMES = tuple(f'schema{suffix}' for suffix in schema_files.SUFFIXES)
 
 
 def schema_beside(data_dir: str) -> KeypointSchema | None:
-    """The schema in DATA/schema.json (or .yaml, .yml), if there is one."""
+    """Return the schema in DATA/schema.json (or .yaml, .yml), if there is one."""
     from preprocessing.files import read_bytes
 
     for name in _SCHEMA_NAMES:
@@ -34,7 +34,7 @@ def schema_beside(data_dir: str) -> KeypointSchema | None:
 
 
 def read(source: Source) -> tuple[KeypointSchema, list[Split]]:
-    """The schema, by default that of DATA/schema.json, and the splits below `data_dir`.
+    """Return the schema, by default that of DATA/schema.json, and the splits below `data_dir`.
 
     Raises:
         UserError: There is no schema, or no CSV with pictures.

@@ -48,7 +48,7 @@ class _Box(NamedTuple):
 
 
 def read(source: Source) -> tuple[KeypointSchema, list[Split]]:
-    """The schema and the splits below source.data_dir.
+    """Return the schema and the splits below source.data_dir.
 
     Raises:
         UserError: There is no XML file, or one is wrong; names file, picture and element.
@@ -179,7 +179,7 @@ def _skeleton(element: ET.Element, place: str) -> _Garment:
 def _flat(
     image: ET.Element, place: str, boxes: list[_Box], schema: KeypointSchema | None
 ) -> list[_Garment]:
-    """Garments of an old task: points by group_id, the category by the box of the group."""
+    """Return garments of an old task: points by group_id, the category by the box of the group."""
     by_group: dict[str, list[ET.Element]] = {}
     for element in image.findall('points'):
         by_group.setdefault(element.get('group_id', ''), []).append(element)
@@ -197,7 +197,7 @@ def _flat(
 
 
 def _box_of(garment: _Garment, boxes: list[_Box]) -> _Box | None:
-    """The box of the group; or the only one of the category around all points; else none."""
+    """Return the box of the group; or the only one of the category around all points; else none."""
     same = [box for box in boxes if box.group and box.group == garment.group]
     if same:
         return same[0]

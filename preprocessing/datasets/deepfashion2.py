@@ -80,7 +80,7 @@ def _names(category: str, count: int) -> tuple[str, ...]:
 
 
 def _lines(category: str, count: int) -> list[tuple[str, ...]]:
-    """The edge at the top and the outline, as chains of names."""
+    """Return the edge at the top and the outline, as chains of names."""
     if category in _LOWER:
         chains = [(1, *range(4, count + 1), 3, 2, 1)]
     else:
@@ -110,7 +110,7 @@ _BY_ID = dict(enumerate(_CATEGORIES, start=1))
 
 
 def find_splits(data_dir: str) -> list[Split]:
-    """The splits below `data_dir`.
+    """Return the splits below `data_dir`.
 
     Raises:
         UserError: There is none, or an annotation is wrong; names file, item and field.

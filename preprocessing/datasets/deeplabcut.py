@@ -36,7 +36,7 @@ Columns = dict[str, dict[str, dict[str, int]]]
 
 
 def read(source: Source) -> tuple[KeypointSchema, list[Split]]:
-    """The schema and the one split below source.data_dir.
+    """Return the schema and the one split below source.data_dir.
 
     Raises:
         UserError: There is no such CSV, or one is wrong; names file, line and column.

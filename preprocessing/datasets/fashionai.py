@@ -86,7 +86,7 @@ SCHEMA = KeypointSchema(
 
 
 def find_splits(data_dir: str) -> list[Split]:
-    """The splits below `data_dir`, in either layout; see fashionai_layouts.find_splits."""
+    """Return the splits below `data_dir`, in either layout; see fashionai_layouts.find_splits."""
     # Looking at files needs TensorFlow, the schema does not.
     from preprocessing.datasets import fashionai_layouts
 

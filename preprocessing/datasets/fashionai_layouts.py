@@ -35,7 +35,7 @@ _HEAD_SIZE = 1 << 16  # bytes; more than two lines of a table
 
 
 def find_splits(data_dir: str, schema: KeypointSchema) -> list[Split]:
-    """The splits below `data_dir`, sorted by name.
+    """Return the splits below `data_dir`, sorted by name.
 
     A split is a directory with pictures (Images/<category> or <category>) and one CSV, its own or
     one of `data_dir` that bears its name: 'train1.csv' belongs to train1, 'train_extracted.csv' to
@@ -67,7 +67,8 @@ def find_splits(data_dir: str, schema: KeypointSchema) -> list[Split]:
 
 
 def flat_splits(data_dir: str, schema: KeypointSchema) -> list[Split]:
-    """The splits of a directory without directories of splits: each of its CSVs, by its name.
+    """Return the splits of a directory without directories of splits: each of its CSVs, by its
+    name.
 
     The pictures are below `data_dir`, or below Images/ in it. None where there is no CSV, or a
     directory of a split.
@@ -120,7 +121,7 @@ def _holds_pictures(directory: str, schema: KeypointSchema) -> bool:
 
 
 def _tables_in(directory: str) -> list[str]:
-    """The CSVs of a directory and of its Annotations/."""
+    """Return the CSVs of a directory and of its Annotations/."""
     paths = []
     for place in (posixpath.join(directory, _ANNOTATIONS), directory):
         if tf.io.gfile.isdir(place):
@@ -133,7 +134,9 @@ def _stem(path: str) -> str:
 
 
 def _choose(tables: Sequence[str], directory: str) -> str | None:
-    """The CSV of `directory`: the one in Annotations/, the one with answers, the usual name."""
+    """Return the CSV of `directory`: the one in Annotations/, the one with answers, the
+    usual name.
+    """
     usual = ('annotations', 'train', 'test', posixpath.basename(directory).lower())
     preferences = (
         [path for path in tables if posixpath.basename(posixpath.dirname(path)) == _ANNOTATIONS],
@@ -152,7 +155,7 @@ def _choose(tables: Sequence[str], directory: str) -> str | None:
 
 
 def _tables_of_directories(data_dir: str, directories: Sequence[str]) -> dict[str, str]:
-    """Directory -> its CSV, for those that have one."""
+    """Return the directory -> its CSV, for those that have one."""
     chosen = {directory: _choose(_tables_in(directory), directory) for directory in directories}
     shared: dict[str, list[str]] = {}
     for table in _tables_in(data_dir):
@@ -164,7 +167,9 @@ def _tables_of_directories(data_dir: str, directories: Sequence[str]) -> dict[st
 
 
 def _owners(table: str, directories: Iterable[str]) -> list[str]:
-    """The directories whose name a CSV bears, or at least the word in it ('train' of 'train1')."""
+    """Return the directories whose name a CSV bears, or at least the word in it ('train' of
+    'train1').
+    """
     names = {directory: posixpath.basename(directory).lower() for directory in directories}
     exact = [directory for directory, name in names.items() if name in _stem(table)]
     if exact:
@@ -182,7 +187,7 @@ def _split_name(directories: Sequence[str]) -> str:
 
 
 def _has_points(table: str) -> bool:
-    """Whether a CSV has columns of points; the first may be a header, also a short one."""
+    """Return whether a CSV has columns of points; the first may be a header, also a short one."""
     with open_table(table) as file:
         head = file.read(_HEAD_SIZE)
     columns = [len(line.split(b',')) for line in head.splitlines()[:2]]
@@ -192,7 +197,7 @@ def _has_points(table: str) -> bool:
 def _annotations(
     table_path: str, roots: Sequence[str], data_dir: str, schema: KeypointSchema
 ) -> Iterator[Annotation]:
-    """The rows of a CSV, with the paths of their pictures below `roots` or `data_dir`."""
+    """Yield the rows of a CSV, with the paths of their pictures below `roots` or `data_dir`."""
     table = read_table(table_path, schema)
     for row, line in enumerate(table.lines):
         image_id = str(table.image_ids[row])
@@ -210,7 +215,7 @@ def _annotations(
 
 
 def picture_path(image_id: str, roots: Sequence[str], data_dir: str) -> str:
-    """Where the picture of an image_id is; where it should be if it is nowhere.
+    """Return where the picture of an image_id is, or where it should be if it is nowhere.
 
     Args:
         image_id: Such as Images/blouse/x.jpg, blouse/x.jpg or train1/Images/blouse/x.jpg.
@@ -252,7 +257,9 @@ def _fault_of_id(image_id: str) -> str | None:
 
 
 def _candidates(image_id: str, roots: Sequence[str], data_dir: str) -> Iterator[tuple[str, str]]:
-    """(directory, path in it), in the order to be tried: as written, without Images, with it."""
+    """Yield (directory, path in it), in the order to be tried: as written, without
+    Images, with it.
+    """
     yield from ((root, posixpath.join(root, image_id)) for root in roots)
     yield data_dir, posixpath.join(data_dir, image_id)
     first, *rest = image_id.split('/')

@@ -58,7 +58,7 @@ _NUMBER = re.compile(r'-?\d{1,5}(\.\d{1,6})?')
 
 
 def find_splits(data_dir: str) -> list[Split]:
-    """The splits of the partition.
+    """Return the splits of the partition.
 
     Raises:
         UserError: There is no list of landmarks, or a line is wrong; names file and line.
@@ -90,7 +90,7 @@ def _first(directory: str, names: list[str]) -> str | None:
 
 
 def _rows(path: str) -> Iterator[tuple[str, list[str]]]:
-    """Of the lines below the two of the header: 'FILE, line N', and the fields."""
+    """Yield 'FILE, line N' and the fields of the lines below the two of the header."""
     try:
         lines = read_bytes(path).decode('utf-8-sig').splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -105,7 +105,7 @@ def _rows(path: str) -> Iterator[tuple[str, list[str]]]:
 
 
 def _by_name(path: str | None, count: int) -> dict[str, tuple[str, list[str]]]:
-    """Picture -> its row in a list of `count` columns; none without the list."""
+    """Return the picture -> its row in a list of `count` columns; none without the list."""
     found: dict[str, tuple[str, list[str]]] = {}
     for place, fields in _rows(path) if path else ():
         if len(fields) != count or fields[0] in found:
@@ -137,7 +137,7 @@ def _item(place: str, fields: list[str], name: str, boxes, data_dir: str) -> Ite
 
 
 def _numbers(place: str, fields: list[str]) -> list[float]:
-    """Numbers that may be padded with zeros, such as 072."""
+    """Return numbers that may be padded with zeros, such as 072."""
     for field in fields:
         if not _NUMBER.fullmatch(field):
             raise UserError(f'{place}: {field[:20]!r} must be a number of at most five digits')

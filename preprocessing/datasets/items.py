@@ -68,7 +68,7 @@ class Item(NamedTuple):
 def split_of_items(
     name: str, files: Sequence[str], items: Sequence[Item], schema: KeypointSchema, offset: float
 ) -> Split:
-    """A split: labelled if one of its items has a point.
+    """Return a split: labelled if one of its items has a point.
 
     Args:
         name: Of the split; one that begins with 'val' is for validation, with 'test' for neither
@@ -120,7 +120,7 @@ def _annotations(
 
 
 def usual_offset(items: Iterable[Item]) -> float:
-    """0.5 px if all points are whole numbers, hence indices of pixels; else 0."""
+    """Return 0.5 px if all points are whole numbers, hence indices of pixels; else 0."""
     for item in items:
         points = item.points[item.points[:, 2] >= 0, :2]
         if (points != np.round(points)).any():
@@ -131,7 +131,7 @@ def usual_offset(items: Iterable[Item]) -> float:
 def schema_of_categories(
     name: str, categories: Mapping[str, Sequence[str]], skeleton: Iterable[Sequence[str]] = ()
 ) -> KeypointSchema:
-    """A schema of what a file tells: points of one name are one point in all categories.
+    """Return a schema of what a file tells: points of one name are one point in all categories.
 
     Pairs that change places in a mirror follow from 'left' and 'right' in the names.
     """
@@ -159,7 +159,7 @@ def schema_of_categories(
 
 
 def schema_of_items(name: str, files: Sequence[str], found: Iterable[Item]) -> KeypointSchema:
-    """A schema of the categories and points that the items of some files have.
+    """Return a schema of the categories and points that the items of some files have.
 
     Raises:
         UserError: None has a point.
@@ -174,7 +174,7 @@ def schema_of_items(name: str, files: Sequence[str], found: Iterable[Item]) -> K
 
 
 def visible_name(label: Node, schema: KeypointSchema | None) -> tuple[str, bool]:
-    """The keypoint that a label names, and whether it ends in a word that it is hidden.
+    """Return the keypoint that a label names, and whether it ends in a word that it is hidden.
 
     Raises:
         UserError: It names none.
@@ -189,7 +189,8 @@ def visible_name(label: Node, schema: KeypointSchema | None) -> tuple[str, bool]
 
 
 def owner(node: Node, point: Sequence[float], boxes: Mapping[str, Sequence[float]]) -> str:
-    """The box, by its key, that a point belongs to which does not tell; '' where there is none.
+    """Return the box, by its key, that a point belongs to which does not tell; '' where there is
+    none.
 
     Raises:
         UserError: There are several, and not just one of them is around the point.
@@ -205,7 +206,7 @@ def owner(node: Node, point: Sequence[float], boxes: Mapping[str, Sequence[float
 
 
 def only_category(node: Node, schema: KeypointSchema | None) -> str:
-    """The category of points without a box.
+    """Return the category of points without a box.
 
     Raises:
         UserError: The schema has several.
@@ -218,7 +219,7 @@ def only_category(node: Node, schema: KeypointSchema | None) -> str:
 
 
 def check_names(node: Node, category: str, names: Iterable[str], schema: KeypointSchema) -> None:
-    """Refuses a category, or keypoints of it, that the schema does not know."""
+    """Refuse a category, or keypoints of it, that the schema does not know."""
     if category not in schema.categories:
         known = ', '.join(schema.categories)
         raise node.error(f'category {category!r} is not one of the schema: {known}')
@@ -234,13 +235,13 @@ def check_coordinates(node: Node, values: Iterable[float]) -> None:
 
 
 def checked_box(box: Sequence[float]) -> tuple[np.ndarray, str | None]:
-    """A box (x_min, y_min, x_max, y_max) and, if it has no area, the fault."""
+    """Return a box (x_min, y_min, x_max, y_max) and, if it has no area, the fault."""
     box = np.asarray(box, np.float64)
     return box, None if (box[2:] > box[:2]).all() else f'a box of no area: {box.tolist()}'
 
 
 def safe_name(node: Node, base: str = '') -> str:
-    """The name of a picture as a path below the data, from the text of a file.
+    """Return the name of a picture as a path below the data, from the text of a file.
 
     Args:
         node: The text; backslashes of Windows are taken for '/'.
@@ -260,7 +261,7 @@ def safe_name(node: Node, base: str = '') -> str:
 
 
 def find_picture(node: Node, name: str, directories: Sequence[str], data_dir: str) -> str:
-    """Where the picture of a name is, below one of the directories or `data_dir`.
+    """Return where the picture of a name is, below one of the directories or `data_dir`.
 
     Where it is nowhere, the first place that was looked at.
 
@@ -277,7 +278,9 @@ def find_picture(node: Node, name: str, directories: Sequence[str], data_dir: st
 
 
 def listed(directory: str, suffix: str) -> list[str]:
-    """Paths of the files in a local or remote directory whose names end so; none without it."""
+    """Return paths of the files in a local or remote directory whose names end so; none
+    without it.
+    """
     import tensorflow as tf
 
     if not tf.io.gfile.isdir(directory):
@@ -287,7 +290,9 @@ def listed(directory: str, suffix: str) -> list[str]:
 
 
 def walked(data_dir: str, suffix: str, without: Sequence[str] = ()) -> list[str]:
-    """Paths below a directory whose names end so, sorted; not in hidden or excluded directories."""
+    """Return paths below a directory whose names end so, sorted; not in hidden or excluded
+    directories.
+    """
     import tensorflow as tf
 
     if not tf.io.gfile.isdir(data_dir):
@@ -311,7 +316,7 @@ def is_directory(path: str) -> bool:
 def with_swaps(
     schema: KeypointSchema, swaps: Sequence[tuple[str, str]], node: Node
 ) -> KeypointSchema:
-    """The schema with these pairs that change places in a mirror; errors name the node."""
+    """Return the schema with these pairs that change places in a mirror; errors name the node."""
     try:
         return dataclasses.replace(schema, swaps=tuple(swaps))
     except UserError as error:

@@ -45,7 +45,7 @@ class _Garment(NamedTuple):
 
 
 def read(source: Source) -> tuple[KeypointSchema, list[Split]]:
-    """The schema and the splits below source.data_dir.
+    """Return the schema and the splits below source.data_dir.
 
     Raises:
         UserError: There is no export, or one is wrong; names file, task and field.
@@ -84,7 +84,7 @@ def _read_file(node: Node, source: Source) -> list[Item]:
 
 
 def _results(task: Node) -> Node | None:
-    """The regions of the last annotation of a task that counts."""
+    """Return the regions of the last annotation of a task that counts."""
     whole = [
         annotation
         for annotation in task.field('annotations', []).items()
@@ -94,7 +94,9 @@ def _results(task: Node) -> Node | None:
 
 
 def _picture(task: Node, data_dir: str) -> tuple[str, str]:
-    """The name below the data of the picture of a task, and its path, by the end of its URL."""
+    """Return the name below the data of the picture of a task, and its path, by the end
+    of its URL.
+    """
     data = task.field('data')
     field = data.field('image') if data.has('image') else data.field('img')
     url = urllib.parse.urlparse(field.of(str))
@@ -113,7 +115,7 @@ def _picture(task: Node, data_dir: str) -> tuple[str, str]:
 
 
 def _garments(results: Node, schema: KeypointSchema | None) -> tuple[Any, list[_Garment]]:
-    """The size of the picture, (height, width) or None, and what is annotated in it."""
+    """Return the size of the picture, (height, width) or None, and what is annotated in it."""
     size, regions, hidden = None, {'keypointlabels': [], 'rectanglelabels': []}, set()
     for region in results.items():
         kind = region.field('type', '').of(str)
@@ -148,7 +150,7 @@ def _label(region: Node, name: str) -> Node:
 
 
 def _percent(region: Node, names: Iterable[str], size: tuple[int, int]) -> list[float]:
-    """Values of a region in px: those of x and width by the width, others by the height."""
+    """Return values of a region in px: those of x and width by the width, others by the height."""
     value = region.field('value')
     found = []
     for name in names:

@@ -51,7 +51,8 @@ class _File(NamedTuple):
 
 
 def read(source: Source) -> tuple[KeypointSchema, list[Split]]:
-    """The schema and the splits below source.data_dir: of each directory in it one, or one of all.
+    """Return the schema and the splits below source.data_dir: of each directory in it one, or one
+    of all.
 
     Raises:
         UserError: There is no file of labelme, or one is wrong; names file, item and field.
@@ -78,7 +79,7 @@ def read(source: Source) -> tuple[KeypointSchema, list[Split]]:
 
 
 def _split_name(path: str, data_dir: str) -> str:
-    """The directory of the data that a file is in, if it is named after a split."""
+    """Return the directory of the data that a file is in, if it is named after a split."""
     first, *rest = posixpath.relpath(path, data_dir).split('/')
     return first if rest and first.startswith(('train', 'val', 'test')) else 'labelled'
 
@@ -95,7 +96,7 @@ def _read_file(path: str, data_dir: str, schema: KeypointSchema | None) -> _File
 
 
 def _picture(node: Node, path: str, data_dir: str) -> tuple[str, str]:
-    """The name below the data of the picture of a file, and its path.
+    """Return the name below the data of the picture of a file, and its path.
 
     It is where imagePath says, relative to the file; or beside the file, by the same name, or with
     the name of the file.
@@ -150,7 +151,9 @@ def _read_garments(node: Node, schema: KeypointSchema | None) -> list[_Garment]:
 
 
 def _boxes(shapes: Iterable[tuple[Node, str]]) -> dict[str, tuple[Node, list[float]]]:
-    """Group -> its rectangle and (x_min, y_min, x_max, y_max); those without a group by number."""
+    """Return group -> its rectangle and (x_min, y_min, x_max, y_max); those without a group by
+    number.
+    """
     boxes: dict[str, tuple[Node, list[float]]] = {}
     for number, (shape, group) in enumerate(shapes):
         key = group or f'box{number}'

@@ -100,7 +100,7 @@ class DatasetSpec:
     find_splits: Callable[[str], list[Split]]
 
     def open(self, source: Source) -> tuple[KeypointSchema, list[Split]]:
-        """The schema and the splits of the data.
+        """Return the schema and the splits of the data.
 
         Raises:
             UserError: What only a format needs is given, or there are no splits.
@@ -125,12 +125,12 @@ class FormatSpec:
     schema = None
 
     def open(self, source: Source) -> tuple[KeypointSchema, list[Split]]:
-        """The schema and the splits of the data, as of `read`."""
+        """Return the schema and the splits of the data, as of `read`."""
         return self.read(source)
 
 
 def named_schema(dataset: str) -> KeypointSchema:
-    """The schema of a data set.
+    """Return the schema of a data set.
 
     Args:
         dataset: Name in DATASETS; or the path, ending in .json, .yaml or .yml, of a schema file or
@@ -151,7 +151,7 @@ def named_schema(dataset: str) -> KeypointSchema:
 
 
 def schema_of(data: DataConfig) -> KeypointSchema:
-    """The schema of the data set that an experiment is for."""
+    """Return the schema of the data set that an experiment is for."""
     if data.schema:
         return schema_files.parse(data.schema, 'data.schema')
     return named_schema(data.dataset)

@@ -46,7 +46,7 @@ class _Layout(NamedTuple):
 
 
 def read(source: Source) -> tuple[KeypointSchema, list[Split]]:
-    """The schema and the splits of source.data_dir.
+    """Return the schema and the splits of source.data_dir.
 
     Raises:
         UserError: data.yaml or a line of a text file is wrong; names file, item and field.
@@ -99,7 +99,7 @@ def _two(node: Node) -> list[Node]:
 
 
 def _classes(node: Node) -> dict[int, str]:
-    """Number -> category; a list of names, or an object whose names are numbers."""
+    """Return the number -> category; a list of names, or an object whose names are numbers."""
     if isinstance(node.value, list):
         classes = {number: checked_category(item) for number, item in enumerate(node.items())}
     else:
@@ -149,7 +149,9 @@ def _schema(node: Node, layout: _Layout) -> KeypointSchema:
 
 
 def _pictures(node: Node, root: Node, data_dir: str) -> list[str]:
-    """Names below the data of the pictures of a split: a directory, or a text file with a list."""
+    """Return names below the data of the pictures of a split: a directory, or a text file with a
+    list.
+    """
     base = root.field('path', '.').of(str)
     texts = [node.of(str)] if not isinstance(node.value, list) else list(node.texts())
     names: list[str] = []
@@ -172,7 +174,7 @@ def _pictures(node: Node, root: Node, data_dir: str) -> list[str]:
 
 
 def _labels_path(name: str) -> str:
-    """images/train/1.jpg -> labels/train/1.txt, at the last directory images."""
+    """Return images/train/1.jpg -> labels/train/1.txt, at the last directory images."""
     parts = posixpath.splitext(name)[0].split('/')
     places = [place for place, part in enumerate(parts[:-1]) if part == 'images']
     if places:
@@ -197,7 +199,7 @@ def _read_items(name: str, data_dir: str, layout: _Layout) -> Iterator[Item]:
 
 
 def _size(path: str) -> tuple[int, int] | None:
-    """(height, width) of a picture by its header, upright; None where it is none."""
+    """Return (height, width) of a picture by its header, upright; None where it is none."""
     try:
         with Image.open(io.BytesIO(read_bytes(path)), formats=FORMATS) as image:
             width, height = image.size

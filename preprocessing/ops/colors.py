@@ -18,14 +18,14 @@ _QUARTER_TURN = np.linalg.inv(_YIQ) @ [[0, 0, 0], [0, 0, -1], [0, 1, 0]] @ _YIQ
 
 
 def _color_matrix(saturation: tf.Tensor, turns: tf.Tensor) -> tf.Tensor:
-    """[3, 3] that scales the chroma and turns it in the I-Q plane; grey and luma stay."""
+    """Return [3, 3] that scales the chroma and turns it in the I-Q plane; grey and luma stay."""
     along = saturation * tf.cos(2 * math.pi * turns)
     across = saturation * tf.sin(2 * math.pi * turns)
     return tf.eye(3) + (along - 1) * _RGB_TO_CHROMA + across * _QUARTER_TURN
 
 
 def _recolored(example: Example, matrix: tf.Tensor, offset: Any = 0.0) -> Example:
-    """`matrix` [3, 3] on each colour, and `offset`, [3] or one number, added."""
+    """Return `matrix` [3, 3] on each colour, and `offset`, [3] or one number, added."""
     # The factor is there because XLA does not look through a matrix product: else it would work out
     # the numbers of the matrix, sines and all, for each pixel anew.
     matrix = matrix @ tf.eye(3)
@@ -43,7 +43,7 @@ def color(
     hue: float = 0.2,
     probability: float = 1.0,
 ) -> Op:
-    """Changes the colours by one affine map for the whole picture.
+    """Return changes the colours by one affine map for the whole picture.
 
     Without clipping in between, the four steps commute, so that their order is no parameter.
 
@@ -74,7 +74,7 @@ def color(
 
 @register(Stage.PIXELS)
 def grayscale(probability: float = 0.1) -> Op:
-    """Replaces the colours by their luma."""
+    """Replace the colours by their luma."""
     check_number('probability', probability, 0, 1)
 
     def op(example, seed):

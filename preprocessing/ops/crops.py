@@ -21,14 +21,14 @@ from preprocessing.ops.registry import (
 
 
 def _cropped(example: Example, box: tf.Tensor) -> Example:
-    """The example with `box`, float32 [4] in px of the current frame, as its frame."""
+    """Return the example with `box`, float32 [4] in px of the current frame, as its frame."""
     size = tf.stack([box[3] - box[1], box[2] - box[0]])
     return moved(example, geometry.crop(box), frame_size=size)
 
 
 @register(Stage.GEOMETRY)
 def crop_keep(min_area: float = 0.45, margin: float = 0.1, max_aspect: float = 1.33) -> Op:
-    """Crops at random, keeping every annotated point; without points nothing is cut.
+    """Crop at random, keeping every annotated point; without points nothing is cut.
 
     Args:
         min_area: Least share of the frame's area; the share drawn is uniform in [min_area, 1], and
@@ -59,7 +59,9 @@ def crop_keep(min_area: float = 0.45, margin: float = 0.1, max_aspect: float = 1
 
 
 def _needed_share(example: Example, margin: float) -> tuple[tf.Tensor, tf.Tensor]:
-    """Corners (x, y), as shares of the frame, of the box around the points; all without points."""
+    """Return corners (x, y), as shares of the frame, of the box around the points; all without
+    points.
+    """
     size = width_height(example)
     points = geometry.transform_points(example['keypoints'], example['to_crop'])
     annotated = example['visibility'][:, None] >= 0
@@ -74,7 +76,7 @@ def _needed_share(example: Example, margin: float) -> tuple[tf.Tensor, tf.Tensor
 
 @register(Stage.GEOMETRY)
 def crop_box(margin: float = 0.15, min_size: float = 0.2) -> Op:
-    """Crops to example['box']; keeps the whole frame where the box is empty or not in the frame.
+    """Crop to example['box']; keep the whole frame where the box is empty or not in the frame.
 
     Args:
         margin: Room on each side, as a share of the box's width or height.
@@ -107,7 +109,9 @@ def _whole(size: tf.Tensor) -> tf.Tensor:
 def _with_room(
     low: tf.Tensor, high: tf.Tensor, size: tf.Tensor, margin: float, min_size: float
 ) -> tf.Tensor:
-    """The box from `low` to `high` (x, y), widened as crop_box tells, within the frame: [4]."""
+    """Return the box from `low` to `high` (x, y), widened as crop_box tells, within the
+    frame: [4].
+    """
     least = tf.minimum(min_size * tf.reduce_max(size), size)
     half = tf.maximum((0.5 + margin) * (high - low), least / 2)
     center = tf.clip_by_value((low + high) / 2, least / 2, size - least / 2)
@@ -118,7 +122,7 @@ def _with_room(
 def crop_points(
     margin: float = 0.15, jitter: float = 0.1, probability: float = 1.0, min_size: float = 0.2
 ) -> Op:
-    """Crops to the box of the annotated points, its sides moved at random: what a second pass sees.
+    """Crop to the box of the annotated points, its sides moved at random: what a second pass sees.
 
     A network that is to look twice must have seen crops. `crop_box` takes the box from predicted
     points; this op takes it from the true ones and errs as those do. With a probability of about

@@ -18,7 +18,7 @@ def drop(
     jitter: float = 0.5,
     fill: float | Sequence[float] = IMAGENET_MEAN,
 ) -> Op:
-    """Hides a square near one of the points: information dropping (AID, Huang et al. 2020).
+    """Hide a square near one of the points: information dropping (AID, Huang et al. 2020).
 
     Points and visibility stay: where they are must be told from what is around. The authors switch
     it on when a network can do without: data.late_ops.

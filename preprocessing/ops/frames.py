@@ -26,7 +26,7 @@ from preprocessing.ops.registry import (
 
 @register(Stage.GEOMETRY)
 def flip(probability: float = 0.5) -> Op:
-    """Mirrors left and right, and gives the points of each pair the other's row."""
+    """Mirror left and right, and give the points of each pair the other's row."""
     check_number('probability', probability, 0, 1)
 
     def op(example, seed):
@@ -45,7 +45,7 @@ def flip(probability: float = 0.5) -> Op:
 
 @register(Stage.GEOMETRY)
 def rotate(degrees: float, probability: float = 1.0) -> Op:
-    """Turns about the frame's centre by an angle uniform in +-degrees; positive is clockwise."""
+    """Turn about the frame's centre by an angle uniform in +-degrees; positive is clockwise."""
     check_number('degrees', degrees, 0, 180)
     check_number('probability', probability, 0, 1)
 
@@ -59,7 +59,7 @@ def rotate(degrees: float, probability: float = 1.0) -> Op:
 
 @register(Stage.GEOMETRY)
 def turn(degrees: float) -> Op:
-    """Turns about the frame's centre by just this angle; positive is clockwise."""
+    """Turn about the frame's centre by just this angle; positive is clockwise."""
     check_number('degrees', degrees, -180, 180)
 
     def op(example, seed):
@@ -71,7 +71,7 @@ def turn(degrees: float) -> Op:
 
 @register(Stage.GEOMETRY)
 def scale(low: float, high: float) -> Op:
-    """Enlarges about the frame's centre by a factor uniform in [low, high]; below 1 is smaller."""
+    """Enlarge about the frame's centre by a factor uniform in [low, high]; below 1 is smaller."""
     check_number('low', low, 0.01)
     check_number('high', high, low)
 
@@ -85,7 +85,7 @@ def scale(low: float, high: float) -> Op:
 
 @register(Stage.GEOMETRY)
 def shift(fraction: float) -> Op:
-    """Moves the picture by up to +-fraction of the frame's width and height."""
+    """Move the picture by up to +-fraction of the frame's width and height."""
     check_number('fraction', fraction, 0, 1)
 
     def op(example, seed):
@@ -98,7 +98,7 @@ def shift(fraction: float) -> Op:
 
 @register(Stage.SIZE)
 def letterbox(height: int, width: int) -> Op:
-    """Fits the frame into height x width px: one scale for both axes, centred."""
+    """Fit the frame into height x width px: one scale for both axes, centred."""
     for argument, value in (('height', height), ('width', width)):
         if type(value) is not int or value < 1:
             raise UserError(f'{argument}={value!r}: must be a positive whole number')
@@ -117,7 +117,7 @@ def letterbox(height: int, width: int) -> Op:
 
 @register(Stage.WARP)
 def warp(fill: float | Sequence[float] = IMAGENET_MEAN) -> Op:
-    """Decodes the picture, has it resampled once, and maps the points by the same matrix.
+    """Decode the picture, has it resampled once, and map the points by the same matrix.
 
     Points outside the crop by more than EDGE_TOLERANCE become absent.
 

@@ -29,7 +29,7 @@ CANVAS = ('canvas', 'canvas_size', 'crop_to_canvas', 'fill')
 
 
 def parse_ops(ops: str) -> list[tuple[Stage, Op]]:
-    """Makes the ops, and their stages, of 'flip(0.5)|rotate(30)|letterbox(384,384)|warp', say.
+    """Make the ops, and their stages, of 'flip(0.5)|rotate(30)|letterbox(384,384)|warp', say.
 
     Ops are separated by '|' and take literals, by position or by name. Geometric ops come first,
     then one letterbox, one warp, and pixel ops.
@@ -58,7 +58,7 @@ def parse_ops(ops: str) -> list[tuple[Stage, Op]]:
 
 
 def _parse_op(text: str) -> tuple[Stage, Op]:
-    """One op of an op string, such as 'flip' or 'color(0.1, hue=0)'."""
+    """Return one op of an op string, such as 'flip' or 'color(0.1, hue=0)'."""
     factory, arguments, keywords = _parse_call(text)
     signature = inspect.signature(factory)
     plain = [p.replace(annotation=inspect.Parameter.empty) for p in signature.parameters.values()]
@@ -71,7 +71,7 @@ def _parse_op(text: str) -> tuple[Stage, Op]:
 
 
 def _parse_call(text: str) -> tuple[Callable[..., Op], list[Any], dict[str, Any]]:
-    """The factory that the text names, and the literals it is called with."""
+    """Return the factory that the text names, and the literals it is called with."""
     try:
         node = ast.parse(text, mode='eval').body
         call = node if isinstance(node, ast.Call) else ast.Call(node, [], [])
@@ -86,7 +86,7 @@ def _parse_call(text: str) -> tuple[Callable[..., Op], list[Any], dict[str, Any]
 
 
 def picture_size(ops: str) -> tuple[int, int]:
-    """(height, width) of the pictures that an op string makes, px."""
+    """Return (height, width) of the pictures that an op string makes, px."""
     (letterbox,) = (op for stage, op in parse_ops(ops) if stage == Stage.SIZE)
     unit = {'frame_size': tf.ones([2]), 'to_crop': tf.eye(3)}
     # A constant, hence known while a graph is built.
@@ -94,7 +94,7 @@ def picture_size(ops: str) -> tuple[int, int]:
 
 
 def fill_color(ops: str) -> tuple[float, float, float]:
-    """What surrounds the image in an op string that does nothing but letter-box it.
+    """Return what surrounds the image in an op string that does nothing but letter-box it.
 
     Raises:
         UserError: It does something else.
@@ -107,7 +107,7 @@ def fill_color(ops: str) -> tuple[float, float, float]:
 
 
 def _apply(ops: str, stages: Container[Stage], example: Example, seed: Any) -> Example:
-    """Applies the ops of an op string that are of these stages."""
+    """Apply the ops of an op string that are of these stages."""
     for position, (stage, op) in enumerate(parse_ops(ops)):
         if stage in stages:
             example = op(example, own_seed(seed, position))
@@ -115,7 +115,7 @@ def _apply(ops: str, stages: Container[Stage], example: Example, seed: Any) -> E
 
 
 def framed(ops: str, schema: KeypointSchema, example: Example, seed: Any) -> Example:
-    """Applies an op string to one decoded record, up to its warp.
+    """Apply an op string to one decoded record, up to its warp.
 
     Args:
         ops: As in parse_ops.
@@ -146,7 +146,7 @@ class Sampler(NamedTuple):
 def make_painter(
     ops: str, finish: Callable[[tf.Tensor], tf.Tensor] = rendering.to_uint8
 ) -> Sampler:
-    """The painter of an op string.
+    """Return the painter of an op string.
 
     Args:
         ops: As in parse_ops.
@@ -165,7 +165,7 @@ def make_painter(
 
 
 def compiled_sampler(ops: str) -> Sampler:
-    """The same, compiled. In eager mode there is one for each op string, compiled once."""
+    """Return the same, compiled. In eager mode there is one for each op string, compiled once."""
     if tf.compat.v1.executing_eagerly_outside_functions():
         return _lasting_painter(ops)
     # A function that lasts would keep every graph alive that it was called in.
@@ -185,7 +185,7 @@ _lasting_painter = functools.cache(_new_sampler)
 
 
 def sample_crop(sampler: Sampler, example: Example, seed: Any) -> tf.Tensor:
-    """The picture of an op string: its view of the canvas, changed by its pixel ops.
+    """Return the picture of an op string: its view of the canvas, changed by its pixel ops.
 
     Args:
         painter: Of the op string.
@@ -198,7 +198,7 @@ def sample_crop(sampler: Sampler, example: Example, seed: Any) -> tf.Tensor:
 
 
 def painted_batch(ops: Sequence[str], features: Mapping[str, tf.Tensor], labels) -> tf.Tensor:
-    """The pictures of a batch whose features hold canvases, all at once: uint8 [B, H, W, 3].
+    """Return the pictures of a batch whose features hold canvases, all at once: uint8 [B, H, W, 3].
 
     Args:
         ops: The op string of the training and, if there is one, the one that comes late in it.
@@ -221,7 +221,7 @@ def _painted_at_once(ops: str, pictures: Mapping[str, tf.Tensor]) -> tf.Tensor:
 
 @contextlib.contextmanager
 def _quiet_about(start: str) -> Iterator[None]:
-    """Keeps messages that start so out of TensorFlow's log."""
+    """Keep messages that start so out of TensorFlow's log."""
     logger = tf.get_logger()
 
     def is_another(message):
@@ -235,7 +235,7 @@ def _quiet_about(start: str) -> Iterator[None]:
 
 
 def apply_ops(ops: str, schema: KeypointSchema, example: Example, seed: Any) -> Example:
-    """Applies an op string to one decoded record: `framed` and `painted`.
+    """Apply an op string to one decoded record: `framed` and `painted`.
 
     Returns:
         The example after the last op, as ops/registry.py describes it: `image` is float32

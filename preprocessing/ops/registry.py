@@ -70,7 +70,7 @@ EDGE_TOLERANCE = 1.0
 
 
 def register(stage: Stage) -> Callable[[Callable[..., Op]], Callable[..., Op]]:
-    """Decorator that registers a factory under its own name."""
+    """Register a factory under its own name; a decorator."""
 
     def add(factory):
         factory.stage = stage
@@ -87,7 +87,7 @@ def check_number(argument: str, value: Any, low: float, high: float = math.inf) 
 
 
 def check_color(argument: str, value: float | Sequence[float]) -> list[float]:
-    """[red, green, blue] of a grey or of three numbers, in 0..255."""
+    """Return [red, green, blue] of a grey or of three numbers, in 0..255."""
     color = value if isinstance(value, (tuple, list)) else (value,) * 3
     if len(color) != 3:
         raise UserError(f'{argument}={value!r}: must be one number or three')
@@ -97,7 +97,8 @@ def check_color(argument: str, value: float | Sequence[float]) -> list[float]:
 
 
 def random_bits(seed: Any, count: int) -> tf.Tensor:
-    """int32 [count], what tf.random.stateless_uniform(.., alg='philox') makes of integers [2].
+    """Return int32 [count], what tf.random.stateless_uniform(.., alg='philox') makes of integers
+    [2].
 
     That takes some 25 operations, which were half of all that an op string takes before pixels.
     """
@@ -109,12 +110,15 @@ def random_bits(seed: Any, count: int) -> tf.Tensor:
 
 
 def own_seed(seed: Any, position: int) -> tf.Tensor:
-    """The seed of the op that stands at `position` of an op string with this seed: int32 [2]."""
+    """Return the seed of the op that stands at `position` of an op string with this seed: int32
+    [2].
+    """
     return tf.stack([random_bits(seed, 1)[0], position])
 
 
 def draw(seed: tf.Tensor, count: int) -> list[tf.Tensor]:
-    """`count` independent numbers, uniform in [0, 1), the same on every device, compiled or not.
+    """Return `count` independent numbers, uniform in [0, 1), the same on every device, compiled or
+    not.
 
     They are made of the lower bits of integers, as TensorFlow's kernels do it: of the same integers
     XLA makes other fractions.
@@ -124,20 +128,22 @@ def draw(seed: tf.Tensor, count: int) -> list[tf.Tensor]:
 
 
 def between(u: tf.Tensor, low: Any, high: Any) -> tf.Tensor:
-    """A number of [0, 1) moved to [low, high)."""
+    """Return a number of [0, 1) moved to [low, high)."""
     return low + u * (high - low)
 
 
 def moved(example: Example, matrix: tf.Tensor, **changes: tf.Tensor) -> Example:
-    """The example with its frame mapped by `matrix`, and what else the op changes."""
+    """Return the example with its frame mapped by `matrix`, and what else the op changes."""
     return {**example, 'to_crop': matrix @ example['to_crop'], **changes}
 
 
 def width_height(example: Example) -> tf.Tensor:
-    """The frame's size in the order of points. (A stride of -1 upsets TensorFlow's optimiser.)"""
+    """Return the frame's size in the order of points. (A stride of -1 upsets TensorFlow's
+    optimiser.)
+    """
     return tf.reverse(example['frame_size'], [0])
 
 
 def frame_center(example: Example) -> tf.Tensor:
-    """(x, y) of the frame's centre, float32 [2], px."""
+    """Return (x, y) of the frame's centre, float32 [2], px."""
     return width_height(example) / 2

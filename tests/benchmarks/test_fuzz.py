@@ -31,7 +31,7 @@ def test_what_came_of_an_input(tmp_path, error, kind):
 
 
 def _follow(tell):
-    """The counts of a worker that tells what the function gives it, or does worse."""
+    """Return the counts of a worker that tells what the function gives it, or does worse."""
     context = multiprocessing.get_context('fork')
     results = context.SimpleQueue()
     worker = context.Process(target=tell, args=(results,))

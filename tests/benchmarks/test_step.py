@@ -47,7 +47,9 @@ def test_a_group_is_a_convolution_each_and_equals_the_native_one():
 
 
 def _block(layers: seed_networks.Layers, groups: int):
-    """What a block and a resize make of noise, and the gradient of its kernels, channels last."""
+    """Return what a block and a resize make of noise, and the gradient of its kernels, channels
+    last.
+    """
     with tf.Graph().as_default(), v1.Session() as session:
         v1.set_random_seed(1)
         inputs = tf.random.stateless_normal([2, 8, 8, 16], [1, 2])

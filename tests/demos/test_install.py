@@ -15,7 +15,7 @@ from tests.commands import ROOT, check_mistake
 
 
 def _without_packages(*command) -> subprocess.CompletedProcess:
-    """Runs a command by a Python that finds no installed package."""
+    """Run a command by a Python that finds no installed package."""
     return subprocess.run(
         [sys.executable, '-S', *command],
         cwd=ROOT,

@@ -57,7 +57,7 @@ def _head(features, size=16, **options):
 
 
 def _set(head, name, value):
-    """Fills the variables whose names start so."""
+    """Fill the variables whose names start so."""
     variables = [v for v in head.variables if v.name.startswith(f'head/{name}')]
     assert variables, name
     for variable in variables:

@@ -43,12 +43,12 @@ NUM_OUTPUTS = {
 
 
 def _thin(factory, **sizes):
-    """Of these options, those that the factory has."""
+    """Return those of these options that the factory has."""
     return {name: n for name, n in sizes.items() if name in inspect.signature(factory).parameters}
 
 
 def _features(backbone):
-    """The key, height, width and channels of each level of a thin backbone."""
+    """Return the key, height, width and channels of each level of a thin backbone."""
     factory = nets.BACKBONES.get(backbone)
     with tf.Graph().as_default():
         # senet154 needs 32 for its 64 groups.
@@ -58,7 +58,7 @@ def _features(backbone):
 
 @functools.cache  # many backbones have levels of the same shapes
 def _output_shapes(head, levels):
-    """The shapes of what a head makes of levels, all that it sees of a backbone."""
+    """Return the shapes of what a head makes of levels, all that it sees of a backbone."""
     options = _thin(nets.HEADS.get(head), channels=16, stacks=2, depth=2)
     config = NetworkConfig('resnet18', head, IMAGE_SIZE, HEATMAP_SIZE, head_options=options)
     with tf.Graph().as_default():

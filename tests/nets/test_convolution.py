@@ -21,7 +21,7 @@ KERNELS = {
 
 
 def _values_and_gradients(convolve, shape: list[int], options: dict, dtype=tf.float32):
-    """Of a convolution and the sum of its cubes, and the kinds of operations in the graph."""
+    """Return values and gradients of a convolution, and the kinds of operations in the graph."""
     with tf.Graph().as_default() as graph, v1.Session() as session:
         inputs = tf.cast(v1.placeholder_with_default(PIXELS, [None, *PIXELS.shape[1:]]), dtype)
         kernel = tf.cast(tf.random.stateless_normal(shape, [1, 2]), dtype)

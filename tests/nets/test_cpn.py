@@ -49,7 +49,7 @@ SENET154 = 115_088_984 - (2048 * 1000 + 1000)
 
 @functools.cache
 def _backbone(name, **options):
-    """Its number of parameters, and the shapes of its features."""
+    """Return the number of parameters of a backbone, and the shapes of its features."""
     with tf.Graph().as_default():
         backbone = nets.BACKBONES.get(name)(**options)
         features = backbone(tf.zeros([1, SIZE, SIZE, 3]), False)
@@ -58,7 +58,7 @@ def _backbone(name, **options):
 
 
 def _count(head, num_keypoints, shapes, heatmap_size=SIZE // 4, **options):
-    """Number of parameters of a head on features of these shapes."""
+    """Return the number of parameters of a head on features of these shapes."""
     with tf.Graph().as_default():
         module = nets.HEADS.get(head)(num_keypoints, (heatmap_size, heatmap_size), **options)
         module({key: tf.zeros(shape) for key, shape in shapes.items()}, False)
@@ -74,7 +74,7 @@ def _features(*sizes, channels=8, first=2):
 
 
 def _operations(head, *sizes, heatmap_size=16, training=False, **options):
-    """All operations of a head's graph by type."""
+    """Return all operations of a head's graph by type."""
     with tf.Graph().as_default() as graph:
         module = nets.HEADS.get(head)(K, (heatmap_size, heatmap_size), channels=16, **options)
         module({f'C{n}': tf.zeros([1, s, s, 8]) for n, s in enumerate(sizes, 2)}, training)
@@ -181,7 +181,7 @@ def test_cpn_goes_from_coarse_to_fine_and_then_refines(head):
 
 
 def _enlarged(head, **options):
-    """The levels of DetNet's sizes that a head enlarges, by the layer that does it."""
+    """Return the levels of DetNet's sizes that a head enlarges, by the layer that does it."""
     module = nets.HEADS.get(head)(K, (16, 16), channels=16, **options)
     outputs = module(_features(8, 4, 4, 4), True)
     assert {output.shape for output in outputs} == {tf.TensorShape([1, 16, 16, K])}

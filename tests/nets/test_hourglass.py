@@ -29,7 +29,7 @@ def _tensor(*shape, seed=0):
 
 
 def _head(size=8, features=None, seed=1, **options):
-    """A head that has been called, its features and its outputs."""
+    """Return a head that has been called, its features and its outputs."""
     tf.random.set_seed(seed)
     head = nets.HEADS.get('hourglass')(K, (size, size), **{**TINY, **options})
     features = features or {'C2': _tensor(2, size, size, 4)}
@@ -37,7 +37,7 @@ def _head(size=8, features=None, seed=1, **options):
 
 
 def _changed(head, features, *prefixes):
-    """Which outputs change when all variables below these names do."""
+    """Return which outputs change when all variables below these names do."""
     before = head(features, False)
     variables = [v for v in head.variables if v.name.startswith(tuple(prefixes))]
     assert variables, prefixes

@@ -144,7 +144,7 @@ def test_every_branch_hears_from_every_branch():
 
 
 def _convolve(inputs, layer):
-    """In NumPy: convolution and a batch norm that has seen nothing."""
+    """Convolve in NumPy, and apply a batch norm that has seen nothing."""
     kernel, stride = layer.conv.kernel.numpy(), layer.conv.window.stride
     size, height, width = len(kernel), inputs.shape[1], inputs.shape[2]
     margin = size // 2

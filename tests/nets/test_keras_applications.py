@@ -140,7 +140,9 @@ def _is_unpadded(layer, kinds):
 
 
 def _keras_model(name, size):
-    """Keras's own network, padded where it is not, with random weights; its layers in order."""
+    """Return Keras's own network, padded where it is not, with random weights; its
+    layers in order.
+    """
     make = getattr(tf.keras.applications, name)
     model = make(include_top=False, weights=None, input_shape=(size, size, 3))
     order = [layer.name for layer in model.layers]
@@ -163,7 +165,7 @@ def _keras_model(name, size):
 
 
 def _keras_features(model, layers, name, images, training=False):
-    """The feature maps of the model in eager mode, from pictures in 0..255."""
+    """Return the feature maps of the model in eager mode, from pictures in 0..255."""
     if name == 'EfficientNetB0':  # which has them from its file
         normalization = next(la for la in layers if type(la).__name__ == 'Normalization')
         normalization.mean = tf.constant(IMAGENET_MEAN) / 255.0
@@ -181,7 +183,7 @@ def _keras_features(model, layers, name, images, training=False):
 
 
 def _load(backbone, name, layers):
-    """Gives the weights of Keras to the backbone, in the order of weight_names."""
+    """Give the weights of Keras to the backbone, in the order of weight_names."""
     weights = [weight for layer in layers for weight in layer.weights]
     names = keras_applications.weight_names(f'keras/{name}')
     assert len(weights) == len(names)
@@ -234,7 +236,7 @@ def test_feature_maps_are_the_ends_of_the_stages(name):
 
 
 def _chain(*nodes):
-    """A description from (name, kind, level, inputs)."""
+    """Return a description from (name, kind, level, inputs)."""
     return Description(
         tuple(
             Node(name, kind, {}, tuple(inputs.split()), None, n) for name, kind, n, inputs in nodes
@@ -296,7 +298,7 @@ def test_eager_networks_and_models_of_keras_stay_valid_beside_a_graph():
 
 
 def _moved(run):
-    """Statistics of batch norm after `run(backbone, images)` in training."""
+    """Return statistics of batch norm after `run(backbone, images)` in training."""
     tf.random.set_seed(1)
     backbone = _make(SMALL, levels=(2, 3), batch_norm_momentum=0.5)
     values = run(backbone, tf.constant(_images() / 255.0))
@@ -507,7 +509,7 @@ def test_replicas_share_clean_variables(tmp_path):
 
 
 def _main(model_dir: str) -> None:
-    """Trains two steps over two replicas."""
+    """Train two steps over two replicas."""
     cpu = tf.config.list_physical_devices('CPU')[0]
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
     strategy = tf.distribute.MirroredStrategy(

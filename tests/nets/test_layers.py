@@ -23,7 +23,7 @@ def _random(*shape, seed=0):
 
 
 def _numpy_conv(images, kernel, stride, dilation, groups):
-    """Zero-padded alike on all sides, one tap and group at a time."""
+    """Return Zero-padded alike on all sides, one tap and group at a time."""
     size, out_channels = kernel.shape[0], kernel.shape[-1]
     margin = dilation * (size - 1) // 2
     padded = np.pad(images, [(0, 0), (margin, margin), (margin, margin), (0, 0)])
@@ -268,7 +268,7 @@ class Dropping(layers.Layer):
 
 
 def _dropped(graph_seed, first_step, num_steps, path='drop'):
-    """What a training that begins at a step draws in so many steps."""
+    """Return what a training that begins at a step draws in so many steps."""
     with tf.Graph().as_default(), v1.Session() as session:
         tf.random.set_seed(graph_seed)
         step = v1.train.get_or_create_global_step()

@@ -23,7 +23,7 @@ _STEM_NORM = 2 * 64
 
 
 def _hrnet_classifier(width):
-    """Parameters of timm's incre_modules, downsamp_modules, final_layer and classifier."""
+    """Return parameters of timm's incre_modules, downsamp_modules, final_layer and classifier."""
     total = 1024 * 2048 + 3 * 2048 + 2048 * 1000 + 1000
     for inner, channels in ((32 << n, width << n) for n in range(4)):
         # A bottleneck to 4 * inner channels and its projection; 3x3/2 to the next one's channels.
@@ -33,7 +33,7 @@ def _hrnet_classifier(width):
 
 
 def _lite_classifier(channels):
-    """Parameters of the last convolution with its batch norm, and of the classifier."""
+    """Return parameters of the last convolution with its batch norm, and of the classifier."""
     return channels * 1280 + 2 * 1280 + 1280 * 1000 + 1000
 
 
@@ -136,7 +136,7 @@ PAIRS = sorted(set(PAIRS))
 
 
 def _thin(factory, **sizes):
-    """Of these options, those that the factory has."""
+    """Return those of these options that the factory has."""
     return {name: n for name, n in sizes.items() if name in inspect.signature(factory).parameters}
 
 
@@ -167,7 +167,7 @@ def _built(dtype='float32', seed=1, **config):
 
 @functools.cache
 def _shared(backbone, head):
-    """A network that tests may read but not change."""
+    """Return a network that tests may read but not change."""
     return _built(backbone=backbone, head=head)
 
 

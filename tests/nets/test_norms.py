@@ -113,7 +113,9 @@ def _thin(factory, **sizes):
 
 
 def _variables(backbone='resnet18', head='dhn', **norm):
-    """name -> shape of a thin network's variables, the update operations, and the variables."""
+    """Return name -> shape of a thin network's variables, the update operations, and
+    the variables.
+    """
     options = _thin(nets.BACKBONES.get(backbone), width=64)
     thin = _thin(nets.HEADS.get(head), channels=16, stacks=2, depth=2)
     config = NetworkConfig(backbone, head, (64, 64), (16, 16), options, thin, **norm)

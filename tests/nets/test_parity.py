@@ -27,7 +27,7 @@ STAGES = (1, 2, 3, 4, 5)
 
 
 def run_timm(folder: pathlib.Path, *published: str) -> None:
-    """Has timm_networks.py write to the folder; skips the test where there is no PyTorch."""
+    """Run timm_networks.py, which writes to the folder; skip the test where there is no PyTorch."""
     python = os.environ.get('PARITY_PYTHON')
     if not python:
         pytest.skip('needs PyTorch and timm: bash tests/run.sh --parity')
@@ -39,7 +39,7 @@ def run_timm(folder: pathlib.Path, *published: str) -> None:
 
 
 def difference(found: np.ndarray, expected: np.ndarray) -> float:
-    """The largest, as a share of the largest number that is expected."""
+    """Return the largest, as a share of the largest number that is expected."""
     assert found.shape == expected.shape
     return np.abs(found - expected).max() / np.abs(expected).max()
 
@@ -52,7 +52,9 @@ def folder(tmp_path_factory):
 
 
 def features_of(network: NetworkConfig, path: str, picture: np.ndarray) -> dict[str, np.ndarray]:
-    """What the backbone makes of a picture with the weights at `path`, all of them loaded."""
+    """Return what the backbone makes of a picture with the weights at `path`, all of
+    them loaded.
+    """
     network = warm_start.match_pretrained_settings(network, path)
     backbone = nets.BACKBONES.get(network.backbone)(**network.backbone_options)
     images = (picture - np.float32(network.mean)) / np.float32(network.std)

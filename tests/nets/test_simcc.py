@@ -98,14 +98,14 @@ def test_half_precision_features_give_float32_logits():
 
 
 def _data():
-    """Four pictures; one point of them does not count."""
+    """Return four pictures; one point of them does not count."""
     features, labels = skirts(4, SIZE)
     labels['visibility'][0, 0] = -1
     return features, labels
 
 
 def _train(config, loss_config, num_steps):
-    """The network after some steps on one batch, and the loss before each."""
+    """Return the network after some steps on one batch, and the loss before each."""
     tf.random.set_seed(0)
     network = nets.build_network(config, K)
     features, labels = _data()
@@ -156,7 +156,9 @@ def test_a_squared_error_of_logits_is_refused():
 
 
 def _run(task, mode, **outputs):
-    """What the graph of a task gives whose maps are flat: named tensors of its specification."""
+    """Return what the graph of a task gives whose maps are flat: named tensors of its
+    specification.
+    """
     with tf.Graph().as_default(), v1.Session() as session:
         tf.random.set_seed(0)
         features, labels = (

@@ -69,7 +69,7 @@ def touch(*paths):
 
 
 def found(data_dir):
-    """Split name -> (labelled, {image_id: path of its picture below data_dir})."""
+    """Return the split name -> (labelled, {image_id: path of its picture below data_dir})."""
     return {
         split.name: (
             split.labelled,

@@ -12,14 +12,14 @@ BLOB_SIGMA = 2.5
 
 
 def draw_blobs(points, size, sigma=BLOB_SIGMA):
-    """float32 [h, w, 1]: a Gaussian of peak 200 at each continuous point."""
+    """Return float32 [h, w, 1]: a Gaussian of peak 200 at each continuous point."""
     y, x = np.mgrid[: size[0], : size[1]] + 0.5
     squares = [(x - px) ** 2 + (y - py) ** 2 for px, py in points]
     return 200 * np.exp(-np.array(squares) / (2 * sigma**2)).sum(0).astype(np.float32)[..., None]
 
 
 def find_blob(image, near, radius):
-    """The continuous centroid of the window around `near`."""
+    """Return the continuous centroid of the window around `near`."""
     y, x = np.mgrid[: image.shape[0], : image.shape[1]] + 0.5
     weight = image[..., 0] * (np.hypot(x - near[0], y - near[1]) < radius)
     return np.array([(weight * x).sum(), (weight * y).sum()]) / weight.sum()

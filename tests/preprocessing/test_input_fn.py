@@ -51,7 +51,7 @@ def pattern(tmp_path_factory):
 
 
 def read(pattern, count, context=None, ops=TRAIN_OPS, batch_size=4, training=True, **options):
-    """The first `count` batches, as NumPy."""
+    """Return the first `count` batches, as NumPy."""
     make = make_input_fn(pattern, SCHEMA, ops, batch_size, training=training, **options)
     return list(make(input_context=context).take(count).as_numpy_iterator())
 

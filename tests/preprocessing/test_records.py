@@ -33,7 +33,7 @@ def make_annotation(category='skirt', box=None, absent=(), seed=0):
 
 
 def decode(annotation, schema=SCHEMA, size=(400, 512)):
-    """Decodes inside tf.data, where the shapes must be static."""
+    """Decode inside tf.data, where the shapes must be static."""
     serialized = records.encode_example(JPEG, annotation, size)
     dataset = tf.data.Dataset.from_tensors(serialized).map(
         lambda one: records.decode_example(one, schema)

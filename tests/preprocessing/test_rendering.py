@@ -20,7 +20,7 @@ FILL = tf.constant([120.25, 7.5, 200.0])
 
 
 def make_picture(height, width, seed=0):
-    """Its JPEG, and its pixels."""
+    """Return the JPEG of a picture, and its pixels."""
     coarse = np.random.default_rng(seed).integers(0, 256, (5, 4, 3)).astype(np.uint8)
     image = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
     jpeg = tf.io.encode_jpeg(image, quality=95)
@@ -34,7 +34,7 @@ def _functions(compiled):
 
 
 def render(jpeg, size, to_crop, compiled=False):
-    """The view, and what was decoded for it."""
+    """Return the view, and what was decoded for it."""
     sample, colours = _functions(compiled)
     decoded = rendering.decode_to_canvas(jpeg, tf.constant(size), to_crop, OUT)
     sums, covered = sample(*(decoded[n] for n in ('canvas', 'canvas_size', 'crop_to_canvas')))

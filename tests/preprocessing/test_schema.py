@@ -46,7 +46,7 @@ CATEGORIES = sorted(INDICES)
 
 
 def _schema(**changes) -> KeypointSchema:
-    """A small schema that is right but for the changes."""
+    """Return a small schema that is right but for the changes."""
     return KeypointSchema(
         **{
             'name': 'tiny',

@@ -32,7 +32,7 @@ def data_sets(tmp_path_factory):
 
 
 def read(files, count, seed=0, order=None, batch_size=1, context=None):
-    """The first `count` (place in the stream, record)."""
+    """Return the first `count` (place in the stream, record)."""
     order = order or Order(shuffle_buffer=4)
     dataset = stream.shuffled(files, seed, order, batch_size, context).take(count)
     return [(int(index), record.decode()) for index, record in dataset.as_numpy_iterator()]

@@ -46,7 +46,7 @@ def whole(data_dir):
 
 
 def _frames(batches):
-    """The grey of the corner of each picture, batch by batch."""
+    """Return the grey of the corner of each picture, batch by batch."""
     return [features['image'][:, 0, 0, 0].tolist() for features, _ in batches]
 
 

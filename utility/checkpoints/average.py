@@ -20,7 +20,7 @@ from utility.optim.weight_averaging import COUNT, SCOPE
 
 
 def save_running(folder: str, experiment: Experiment, input_of: Callable, step: int) -> str | None:
-    """Saves the average that a training keeps, with batch-norm statistics of its own.
+    """Save the average that a training keeps, with batch-norm statistics of its own.
 
     Args:
         folder: Of the network, which has a checkpoint of this step.
@@ -43,7 +43,9 @@ def save_running(folder: str, experiment: Experiment, input_of: Callable, step: 
 
 
 def with_statistics(weights, experiment: Experiment, input_fn: Callable) -> dict[str, np.ndarray]:
-    """The weights with batch-norm statistics over training batches, if so many are asked for."""
+    """Return the weights with batch-norm statistics over training batches, if so many are asked
+    for.
+    """
     number = experiment.averaging.statistics_batches
     if not number:
         return weights
@@ -56,7 +58,7 @@ def _schema(experiment: Experiment):
 
 
 def last_checkpoints(folder: str, count: int) -> list[str]:
-    """The prefixes of the last `count` checkpoints of a training, the newest first.
+    """Return the prefixes of the last `count` checkpoints of a training, the newest first.
 
     Raises:
         UserError: There are fewer.
@@ -65,7 +67,8 @@ def last_checkpoints(folder: str, count: int) -> list[str]:
 
 
 def best_checkpoints(folder: str, count: int) -> list[str]:
-    """Those `count` checkpoints, of those that are kept, that had the lowest NE, the best first.
+    """Return those `count` checkpoints, of those that are kept, that had the lowest NE, the best
+    first.
 
     Raises:
         UserError: There are fewer that were evaluated.
@@ -79,7 +82,7 @@ def best_checkpoints(folder: str, count: int) -> list[str]:
 
 
 def _trained(folder: str) -> list[str]:
-    """The checkpoints of a folder after at least one step, the newest first."""
+    """Return the checkpoints of a folder after at least one step, the newest first."""
     return [p for p in files.candidates(folder) if snapshots.step_of(p)]
 
 
@@ -93,7 +96,7 @@ def _first(folder: str, prefixes: Sequence[str], count: int, what: str) -> list[
 
 
 def mean_weights(prefixes: Sequence[str]) -> dict[str, np.ndarray]:
-    """The mean of each tensor of the network over the checkpoints, statistics included.
+    """Return the mean of each tensor of the network over the checkpoints, statistics included.
 
     Raises:
         UserError: A checkpoint is damaged, or they are not of one network.
@@ -110,7 +113,7 @@ def mean_weights(prefixes: Sequence[str]) -> dict[str, np.ndarray]:
 
 
 def save_mean(folder: str, prefixes: Sequence[str], data_dir: str | None, output: str) -> str:
-    """Saves the mean of checkpoints of a network.
+    """Save the mean of checkpoints of a network.
 
     Args:
         folder: Of the network.
@@ -140,7 +143,7 @@ def save_mean(folder: str, prefixes: Sequence[str], data_dir: str | None, output
 
 
 def averaged_weights(prefix: str) -> dict[str, np.ndarray] | None:
-    """The network's tensors with the averages that a checkpoint of a training holds in them.
+    """Return the network's tensors with the averages that a checkpoint of a training holds in them.
 
     Batch-norm statistics are those of the last weights.
 

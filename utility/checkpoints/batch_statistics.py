@@ -28,7 +28,7 @@ def reestimated(
     input_fn: Callable[[], tf.data.Dataset],
     num_batches: int,
 ) -> dict[str, np.ndarray]:
-    """The weights with the batch-norm statistics that they have on training data.
+    """Return the weights with the batch-norm statistics that they have on training data.
 
     Frozen batch norm keeps those that it has, as in a training; without batch norm nothing is read.
 

@@ -13,7 +13,7 @@ from utility.checkpoints import evaluations, snapshots
 
 
 def best_step(results: Mapping[int, evaluations.Metrics]) -> int | None:
-    """The step of the lowest NE, the earliest of several; None if no evaluation had one."""
+    """Return the step of the lowest NE, the earliest of several; None if no evaluation had one."""
     errors = {step: metrics.get(evaluations.ERROR, math.nan) for step, metrics in results.items()}
     known = [step for step, error in errors.items() if not math.isnan(error)]
     return min(known, key=lambda step: (errors[step], step), default=None)

@@ -32,7 +32,7 @@ _VARINT_BYTES = 10
 
 
 def reader(prefix: str):
-    """TensorFlow's reader of a checkpoint, which lists and reads its tensors.
+    """Return TensorFlow's reader of a checkpoint, which lists and reads its tensors.
 
     Raises:
         UserError: It is damaged, or is not what TensorFlow writes; says why.
@@ -49,7 +49,7 @@ def reader(prefix: str):
 
 
 def literal(prefix: str) -> str:
-    """A prefix of the same checkpoint that TensorFlow does not take for a pattern.
+    """Return a prefix of the same checkpoint that TensorFlow does not take for a pattern.
 
     Links to its files stand in a temporary directory where its own path would be one.
     """
@@ -72,7 +72,7 @@ def _linked(prefix: str) -> str:
 
 
 def check(prefix: str) -> None:
-    """Compares the index of a checkpoint with itself and with the sizes of its files.
+    """Compare the index of a checkpoint with itself and with the sizes of its files.
 
     Raises:
         ValueError: It promises what its files cannot hold; says which tensor.
@@ -124,7 +124,7 @@ def _size(path: str) -> int:
 
 
 def _check_entry(name: str, entry, shards: list[str], sizes: list[int]) -> None:
-    """Raises ValueError where an entry of the index cannot be of a tensor in these files."""
+    """Raise ValueError where an entry of the index cannot be of a tensor in these files."""
     import tensorflow as tf
 
     shape = [dimension.size for dimension in entry.shape.dim]
@@ -151,7 +151,9 @@ def _check_entry(name: str, entry, shards: list[str], sizes: list[int]) -> None:
 
 
 def _fits(shard: str, entry, count: int) -> bool:
-    """Whether the lengths of `count` strings, that stand before these, add up to the entry's."""
+    """Return whether the lengths of `count` strings, that stand before these, add up to the
+    entry's.
+    """
     import tensorflow as tf
 
     if count > entry.size:
@@ -169,7 +171,7 @@ def _fits(shard: str, entry, count: int) -> bool:
 
 
 def _entries(table: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """The keys and values of a table. Raises IndexError or ValueError where it is none."""
+    """Yield the keys and values of a table. Raises IndexError or ValueError where it is none."""
     footer = table[-_FOOTER:]
     if len(footer) < _FOOTER or struct.unpack('<Q', footer[-8:])[0] != _MAGIC:
         raise ValueError('its index is not a table')
@@ -185,7 +187,7 @@ def _entries(table: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 def _place(data: bytes, position: int) -> tuple[tuple[int, int], int]:
-    """Offset and size of a block, and the position after them."""
+    """Return offset and size of a block, and the position after them."""
     offset, position = _varint(data, position)
     size, position = _varint(data, position)
     return (offset, size), position
@@ -212,7 +214,7 @@ def _block(table: bytes, offset: int, size: int) -> Iterator[tuple[bytes, bytes]
 
 
 def _varint(data: bytes, position: int) -> tuple[int, int]:
-    """An integer of seven bits a byte, and the position after it."""
+    """Return an integer of seven bits a byte, and the position after it."""
     value = 0
     for number in range(_VARINT_BYTES):
         byte = data[position + number]
@@ -223,7 +225,7 @@ def _varint(data: bytes, position: int) -> tuple[int, int]:
 
 
 def path_problem(path: str) -> str | None:
-    """Why nothing can be trained in a directory of this path; None where it can."""
+    """Return why nothing can be trained in a directory of this path; None where it can."""
     found = re.search(r'[*?\[\\]', path)
     if found:
         return f'TensorFlow takes {found.group()!r} in a path for a pattern of names'

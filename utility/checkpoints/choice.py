@@ -47,12 +47,12 @@ class CheckpointChoice:
 
 
 def is_best(prefix: str, choice: CheckpointChoice) -> bool:
-    """Whether what `choose` gave was selected by its NE on the validation split."""
+    """Return whether what `choose` gave was selected by its NE on the validation split."""
     return bool(choice.average_best) or prefix.split('/')[-2:-1] == [snapshots.BEST]
 
 
 def choose(folder: str, choice: CheckpointChoice, scratch: str = '') -> str:
-    """The prefix of the checkpoint to use; the log says which it is.
+    """Return the prefix of the checkpoint to use; the log says which it is.
 
     Args:
         folder: Of the network.
@@ -87,7 +87,7 @@ def _mean(folder: str, choice: CheckpointChoice, scratch: str) -> str:
 
 
 def _newest(folder: str, name: str) -> str | None:
-    """The newest checkpoint of that name that can be read."""
+    """Return the newest checkpoint of that name that can be read."""
     try:
         return files.usable(folder_of(folder, name))
     except ValueError as error:

@@ -34,7 +34,7 @@ EvaluationCallback = Callable[[int, Metrics], Optional[str]]
 
 
 def read(folder: str, up_to: int | None = None) -> dict[int, dict[str, float]]:
-    """Step -> metrics, in the order of the steps; none where nothing was evaluated yet.
+    """Return the step -> metrics, in the order of the steps; none where nothing was evaluated yet.
 
     Args:
         folder: Of the network.
@@ -47,13 +47,13 @@ def read(folder: str, up_to: int | None = None) -> dict[int, dict[str, float]]:
 
 
 def keep(folder: str, step: int, metrics: Metrics) -> None:
-    """Adds the line of a step, in the place of an earlier one of the same step if there is any."""
+    """Add the line of a step, in the place of an earlier one of the same step if there is any."""
     own = {n: float(value) for n, value in metrics.items() if n != 'global_step'}
     step_tables.write(os.path.join(folder, FILE), {**read(folder), step: own})
 
 
 def forget_after(folder: str, step: int) -> None:
-    """Drops the lines of later steps: of a training that goes on from an earlier checkpoint."""
+    """Drop the lines of later steps: of a training that goes on from an earlier checkpoint."""
     dropped = step_tables.forget_after(os.path.join(folder, FILE), step)
     if dropped:
         again = ', '.join(map(str, dropped))
@@ -63,13 +63,13 @@ def forget_after(folder: str, step: int) -> None:
 def run_callbacks(
     callbacks: Iterable[EvaluationCallback], step: int, metrics: Metrics
 ) -> list[str]:
-    """Tells all reactions of a result; the reasons of those that ask to end the training."""
+    """Tell all reactions of a result; the reasons of those that ask to end the training."""
     answers = [callback(step, metrics) for callback in callbacks]
     return [answer for answer in answers if answer is not None]
 
 
 def once(folder: str, step: int, evaluate: Callable[[], Metrics]) -> Metrics:
-    """The result at a step: that kept by an earlier run, or else a new one, which is kept.
+    """Return the result at a step: that kept by an earlier run, or else a new one, which is kept.
 
     Args:
         folder: Of the network.
@@ -87,7 +87,7 @@ def once(folder: str, step: int, evaluate: Callable[[], Metrics]) -> Metrics:
 
 
 def describe(result: Metrics) -> str:
-    """The NE of an evaluation, over all and by category, in one line."""
+    """Return the NE of an evaluation, over all and by category, in one line."""
     parts = [f'{k.split("/")[1]} {100 * v:.2f}' for k, v in sorted(result.items()) if '/' in k]
     if math.isnan(result[ERROR]):
         return 'no validation NE: no point is scored'

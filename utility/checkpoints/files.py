@@ -17,7 +17,7 @@ from utility.checkpoints import bundles
 
 
 def candidates(folder: str) -> list[str]:
-    """Prefixes of the checkpoints of a folder, whole or not, the newest first.
+    """Return prefixes of the checkpoints of a folder, whole or not, the newest first.
 
     Those that the folder's `checkpoint` file lists come in its order, before all others. Of what it
     lists the names count and not the folders: a run may have been moved, or the file forged.
@@ -36,12 +36,14 @@ def candidates(folder: str) -> list[str]:
 
 
 def _listed(folder: str) -> list[str]:
-    """The prefixes in a folder that its `checkpoint` file names, the newest first."""
+    """Return the prefixes in a folder that its `checkpoint` file names, the newest first."""
     return [os.path.join(folder, os.path.basename(path)) for path in _paths_listed(folder)]
 
 
 def _paths_listed(folder: str) -> list[str]:
-    """What the `checkpoint` file of a folder lists, the newest first; nothing if it is broken."""
+    """Return what the `checkpoint` file of a folder lists, the newest first; nothing if it is
+    broken.
+    """
     import tensorflow as tf
 
     try:
@@ -54,7 +56,7 @@ def _paths_listed(folder: str) -> list[str]:
 
 
 def newest(folder: str) -> str | None:
-    """The checkpoint that a training saved last in a folder, whole or not; None without any.
+    """Return the checkpoint that a training saved last in a folder, whole or not; None without any.
 
     As tf.train.latest_checkpoint, which takes the path of the folder for a pattern, and follows
     the `checkpoint` file out of it.
@@ -66,7 +68,7 @@ def newest(folder: str) -> str | None:
 
 
 def problem(prefix: str) -> str | None:
-    """Why a checkpoint cannot be read in full, or None.
+    """Return why a checkpoint cannot be read in full, or None.
 
     Every tensor is read and its checksum compared: 0.1 s for 300 MB in memory.
     """
@@ -82,7 +84,7 @@ def problem(prefix: str) -> str | None:
 
 
 def usable(folder: str) -> str | None:
-    """The newest checkpoint of a folder that can be read; None if there is none at all.
+    """Return the newest checkpoint of a folder that can be read; None if there is none at all.
 
     Says which newer ones it passed over, and why.
 
@@ -104,7 +106,7 @@ def usable(folder: str) -> str | None:
 
 
 def recover(folder: str, is_alone: bool = True) -> None:
-    """Has the `checkpoint` file of a folder point to the newest checkpoint that can be read.
+    """Make the `checkpoint` file of a folder point to the newest checkpoint that can be read.
 
     Removes what a process that was killed left half written, but not what symbolic links lead to.
 
@@ -133,7 +135,9 @@ def recover(folder: str, is_alone: bool = True) -> None:
 
 
 def _leads_to(folder: str, prefix: str) -> bool:
-    """Whether TensorFlow, which takes the paths of the `checkpoint` file as they are, agrees."""
+    """Return whether TensorFlow, which takes the paths of the `checkpoint` file as they are,
+    agrees.
+    """
     listed = _paths_listed(folder)[:1]
     return listed == [prefix] and os.path.dirname(listed[0]) == folder.rstrip('/')
 

@@ -26,7 +26,7 @@ PROVENANCE_FILE = 'provenance.json'
 
 
 def load_experiment(folder: str) -> Experiment:
-    """The experiment of a network.
+    """Return the experiment of a network.
 
     Raises:
         UserError: There is none, or it is broken.
@@ -43,7 +43,7 @@ def load_experiment(folder: str) -> Experiment:
 def keep_experiment(
     folder: str, experiment: Experiment, init_checkpoint: str | None, precision: str = 'float32'
 ) -> None:
-    """Writes what is trained in a folder, and once, before the first checkpoint, from what."""
+    """Write what is trained in a folder, and once, before the first checkpoint, from what."""
     write_bytes(os.path.join(folder, EXPERIMENT_FILE), experiment.to_json().encode(), True)
     if not variables.has_checkpoint(folder):
         start = {'init_checkpoint': _whole_path(init_checkpoint), 'precision': precision}
@@ -52,7 +52,9 @@ def keep_experiment(
 
 
 def precision_of(folder: str) -> str | None:
-    """The precision that a training under way was started in; None: there is none, or not told."""
+    """Return the precision that a training under way was started in; None: there is none, or not
+    told.
+    """
     path = os.path.join(folder, PROVENANCE_FILE)
     if not (variables.has_checkpoint(folder) and tf.io.gfile.exists(path)):
         return None
@@ -71,7 +73,7 @@ def _whole_path(path: str | None) -> str | None:
 
 
 def check_folder(folder: str, experiment: Experiment, init_checkpoint: str | None = None) -> None:
-    """Refuses to train in the folder of another network, or of one with another start.
+    """Refuse to train in the folder of another network, or of one with another start.
 
     An experiment without a checkpoint has stopped at a mistake, and may be replaced. Whether a
     training may become longer depends on its records, too: see utility.train.extension.
@@ -101,7 +103,8 @@ def _has_provenance(folder: str) -> bool:
 
 
 def init_checkpoint(folder: str) -> str | None:
-    """The weights that the training of a network started from; None if from none, or not known.
+    """Return the weights that the training of a network started from; None if from none, or not
+    known.
 
     Raises:
         UserError: The file that tells is broken.
@@ -116,14 +119,14 @@ def init_checkpoint(folder: str) -> str | None:
 
 
 def with_length_of(experiment: Experiment, other: Experiment) -> Experiment:
-    """The experiment with what another has of those settings that only say when it ends."""
+    """Return the experiment with what another has of those settings that only say when it ends."""
     patience = other.schedule.stop_patience
     schedule = dataclasses.replace(experiment.schedule, stop_patience=patience)
     return dataclasses.replace(experiment, epochs=other.epochs, schedule=schedule)
 
 
 def _check_start(folder: str, path: str) -> None:
-    """Refuses weights that a training would ignore, because it goes on from its own."""
+    """Refuse weights that a training would ignore, because it goes on from its own."""
     if not _has_provenance(folder):  # of a time before there was one
         logging.warning('%s goes on from its own checkpoint, not from %s', folder, path)
         return
@@ -138,7 +141,7 @@ def _check_start(folder: str, path: str) -> None:
 
 
 def networks(run_dir: str) -> dict[str, str]:
-    """The networks of a run: category or 'all' -> folder.
+    """Return the networks of a run: category or 'all' -> folder.
 
     Raises:
         UserError: There are none, or two for one category.
@@ -161,7 +164,7 @@ def networks(run_dir: str) -> dict[str, str]:
 
 
 def networks_for(run_dir: str, categories: Iterable[str]) -> dict[str, list[str]]:
-    """Which network of a run predicts which categories: folder -> categories.
+    """Return which network of a run predicts which categories: folder -> categories.
 
     A category's own network goes before the one for all.
 
@@ -182,6 +185,6 @@ def networks_for(run_dir: str, categories: Iterable[str]) -> dict[str, list[str]
 
 
 def schema_of(run_dir: str) -> KeypointSchema:
-    """The full schema of the data set that the networks of a run were trained for."""
+    """Return the full schema of the data set that the networks of a run were trained for."""
     folder = next(iter(networks(run_dir).values()))
     return datasets.schema_of(load_experiment(folder).data)

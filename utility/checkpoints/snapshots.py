@@ -30,7 +30,7 @@ FALLBACKS = (AVERAGED, LAST)
 
 
 def step_of(prefix: str) -> int:
-    """The global step that the name of a checkpoint tells.
+    """Return the global step that the name of a checkpoint tells.
 
     Raises:
         UserError: It tells none.
@@ -42,13 +42,15 @@ def step_of(prefix: str) -> int:
 
 
 def newest_step(folder: str) -> int:
-    """The global step of the newest checkpoint of a training, 0 if there is none."""
+    """Return the global step of the newest checkpoint of a training, 0 if there is none."""
     newest = files.candidates(folder)
     return step_of(newest[0]) if newest else 0
 
 
 def evaluated(folder: str, step: int) -> str:
-    """The checkpoint that the evaluation at `step` measured: averaged weights if there were any."""
+    """Return the checkpoint that the evaluation at `step` measured: averaged weights if there were
+    any.
+    """
     averaged = files.newest(os.path.join(folder, AVERAGED))
     if averaged and step_of(averaged) == step:
         return averaged
@@ -56,7 +58,8 @@ def evaluated(folder: str, step: int) -> str:
 
 
 def read_weights(prefix: str) -> dict[str, np.ndarray]:
-    """The tensors of the network in a checkpoint, by name, without optimiser state and counters.
+    """Return the tensors of the network in a checkpoint, by name, without optimiser state and
+    counters.
 
     Raises:
         UserError: There is no checkpoint, or it is damaged.
@@ -70,7 +73,7 @@ def read_weights(prefix: str) -> dict[str, np.ndarray]:
 
 
 def replace(folder: str, step: int, weights: Mapping[str, np.ndarray]) -> str:
-    """Makes a checkpoint of the weights the only one of the folder; returns its prefix."""
+    """Make a checkpoint of the weights the only one of the folder; return its prefix."""
     tf.io.gfile.makedirs(folder)
     current = files.newest(folder) or ''
     stem = next(s for s in _STEMS if os.path.basename(current) != f'{s}-{step}')
@@ -87,7 +90,7 @@ def replace(folder: str, step: int, weights: Mapping[str, np.ndarray]) -> str:
 
 
 def holds(folder: str, step: int, weights: Mapping[str, np.ndarray]) -> bool:
-    """Whether the checkpoint of the folder is of this step and has exactly these weights."""
+    """Return whether the checkpoint of the folder is of this step and has exactly these weights."""
     current = files.newest(folder)
     if not current or step_of(current) != step:
         return False

@@ -21,7 +21,7 @@ Row = Mapping[str, float]
 
 
 def read(path: str, up_to: int | None = None, skips: bool = False) -> dict[int, dict[str, float]]:
-    """Step -> name -> number, in the order of the steps; empty where there is no file.
+    """Return the step -> name -> number, in the order of the steps; empty where there is no file.
 
     Args:
         path: Of the table.
@@ -56,7 +56,7 @@ def read(path: str, up_to: int | None = None, skips: bool = False) -> dict[int, 
 
 
 def _fields(line: bytes) -> list[str]:
-    """The fields of a line; none where it is damaged."""
+    """Return the fields of a line; none where it is damaged."""
     try:
         return next(csv.reader([line.decode()], strict=True), [])
     except (UnicodeDecodeError, csv.Error):
@@ -64,7 +64,9 @@ def _fields(line: bytes) -> list[str]:
 
 
 def _row(names: list[str], line: bytes) -> tuple[int, dict[str, float]]:
-    """The step and the numbers of a line. Raises ValueError or KeyError where it has none."""
+    """Return the step and the numbers of a line. Raises ValueError or KeyError where it
+    has none.
+    """
     cells = _fields(line.rstrip(b'\r'))
     if len(cells) != len(names):
         raise ValueError(f'{len(cells)} cells, not {len(names)}')
@@ -74,7 +76,7 @@ def _row(names: list[str], line: bytes) -> tuple[int, dict[str, float]]:
 
 
 def write(path: str, rows: Mapping[int, Row], names: Iterable[str] = ()) -> None:
-    """Writes a table: it is complete or as it was before.
+    """Write a table: it is complete or as it was before.
 
     Args:
         path: Of the table.
@@ -89,7 +91,7 @@ def write(path: str, rows: Mapping[int, Row], names: Iterable[str] = ()) -> None
 
 
 def forget_after(path: str, step: int) -> list[int]:
-    """Drops the rows of later steps; returns these steps."""
+    """Drop the rows of later steps; return these steps."""
     rows = read(path)
     dropped = [one for one in rows if one > step]
     if dropped:
@@ -115,7 +117,7 @@ class GrowingTable:
         self._file = files.open_to_add(path)
 
     def add(self, step: int, row: Row) -> None:
-        """Adds a row; it is in the file when this returns."""
+        """Add a row; it is in the file when this returns."""
         self._file.write(files.csv_bytes([_cells(step, row, self._names)]))
         self._file.flush()
 

@@ -26,7 +26,8 @@ _NOW, _BEFORE = 'records', 'before'  # of the file
 
 
 def identity(data_dir: str, categories: Iterable[str]) -> dict[str, Any]:
-    """What tells the records of a network apart: data set, keypoints, and of each split its parts.
+    """Return what tells the records of a network apart: data set, keypoints, and of each split its
+    parts.
 
     Args:
         data_dir: The records.
@@ -43,7 +44,7 @@ def identity(data_dir: str, categories: Iterable[str]) -> dict[str, Any]:
 
 
 def _parts(split: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Category -> number and fingerprint of its records.
+    """Return the category -> number and fingerprint of its records.
 
     Records of a time before there were fingerprints are told apart by the sizes of their files.
     """
@@ -56,7 +57,7 @@ def _parts(split: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def differences(now: Mapping[str, Any], there: Mapping[str, Any]) -> list[str]:
-    """How two identities differ, in words; the first is the new one."""
+    """Return how two identities differ, in words; the first is the new one."""
     found = []
     if now['dataset'] != there['dataset']:
         found.append(f'data set {now["dataset"]} / {there["dataset"]}')
@@ -74,7 +75,7 @@ def differences(now: Mapping[str, Any], there: Mapping[str, Any]) -> list[str]:
 
 
 def check(folder: str, now: Mapping[str, Any], accepts: bool) -> None:
-    """Refuses to go on with other records than those that a network was trained on.
+    """Refuse to go on with other records than those that a network was trained on.
 
     Args:
         folder: Of the network; nothing is wrong where no checkpoint is.
@@ -99,7 +100,7 @@ def check(folder: str, now: Mapping[str, Any], accepts: bool) -> None:
 
 
 def keep(folder: str, now: Mapping[str, Any], step: int) -> None:
-    """Writes what a network is trained on from a step on.
+    """Write what a network is trained on from a step on.
 
     Where it is validated on other pictures than before, earlier evaluations are put aside: their NE
     cannot be compared with what follows.
@@ -131,7 +132,7 @@ def _put_aside(folder: str, step: int) -> None:
 
 
 def validates_on(folder: str, split_dir: str) -> bool:
-    """Whether a network is evaluated on pictures of this split while it is trained.
+    """Return whether a network is evaluated on pictures of this split while it is trained.
 
     Where a network or records of an older version have kept too little, the split's name tells.
     """
@@ -148,7 +149,7 @@ def validates_on(folder: str, split_dir: str) -> bool:
 
 
 def _kept(folder: str) -> dict[str, Any]:
-    """The content of the file; nothing where there is none.
+    """Return the content of the file; nothing where there is none.
 
     Raises:
         UserError: It is broken.

@@ -91,7 +91,7 @@ def _percent(share: float) -> str:
 
 
 def resolve(path: str) -> str:
-    """The checkpoint's prefix, for a prefix or for a directory that holds checkpoints.
+    """Return the checkpoint's prefix, for a prefix or for a directory that holds checkpoints.
 
     Of a directory it is the newest that can be read.
 
@@ -115,12 +115,12 @@ def resolve(path: str) -> str:
 
 
 def has_checkpoint(folder: str) -> bool:
-    """Whether a training has saved anything in this folder, whole or not."""
+    """Return whether a training has saved anything in this folder, whole or not."""
     return bool(files.candidates(folder))
 
 
 def open_checkpoint(path: str):
-    """A reader of the checkpoint at `path`; its prefix too.
+    """Return a reader of the checkpoint at `path`; its prefix too.
 
     Raises:
         UserError: There is none, or it is damaged.
@@ -130,7 +130,7 @@ def open_checkpoint(path: str):
 
 
 def check_finite(path: str) -> None:
-    """Refuses weights that are not finite, which would make every prediction nonsense.
+    """Refuse weights that are not finite, which would make every prediction nonsense.
 
     Raises:
         UserError: There are some; names the first variable. Or the checkpoint is damaged.
@@ -154,7 +154,7 @@ def check_finite(path: str) -> None:
 
 
 def save(prefix: str, tensors: Mapping[str, np.ndarray]) -> None:
-    """Writes a name-based checkpoint, which init_from_checkpoint restores under any strategy.
+    """Write a name-based checkpoint, which init_from_checkpoint restores under any strategy.
 
     In eager mode: a graph would hold all tensors as constants.
     """
@@ -174,13 +174,13 @@ def variable_name(variable) -> str:
 
 
 def network_variables(variables: Sequence) -> list:
-    """Those of a graph's variables that are the network's, in their order."""
+    """Return those of a graph's variables that are the network's, in their order."""
     names = of_network([variable_name(variable) for variable in variables])
     return [variable for variable in variables if variable_name(variable) in names]
 
 
 def own_weights(path: str) -> Weights | None:
-    """The weights of a checkpoint of this project; None if it is of another.
+    """Return the weights of a checkpoint of this project; None if it is of another.
 
     Raises:
         UserError: There is none, or it is damaged.
@@ -192,7 +192,9 @@ def own_weights(path: str) -> Weights | None:
 
 
 def compare(weights: Weights, variables: Sequence) -> WarmStart:
-    """What `weights` give to a network of these variables, batch-norm statistics included."""
+    """Return what `weights` give to a network of these variables, batch-norm statistics
+    included.
+    """
     names = {variable_name(v): tuple(v.shape.as_list()) for v in variables}
     shapes = weights.shapes
     missing = [n for n in names if n not in shapes]
@@ -214,7 +216,7 @@ def compare(weights: Weights, variables: Sequence) -> WarmStart:
 
 
 def check_fit(path: str, variables: Sequence) -> None:
-    """Refuses weights of another network than the one that is to be restored from them.
+    """Refuse weights of another network than the one that is to be restored from them.
 
     TensorFlow's Saver would not: it gives a variable the shape of what it restores.
 
@@ -242,13 +244,13 @@ def check_fit(path: str, variables: Sequence) -> None:
 
 
 def _share(chosen: Collection[str], shapes: Mapping[str, tuple[int, ...]]) -> float:
-    """The share of all numbers that the chosen tensors hold."""
+    """Return the share of all numbers that the chosen tensors hold."""
     sizes = {name: math.prod(shape) for name, shape in shapes.items()}
     return sum(size for n, size in sizes.items() if n in chosen) / max(1, sum(sizes.values()))
 
 
 def apply_warm_start(report: WarmStart, variables: Sequence) -> None:
-    """Makes the weights the initial values. In a graph, before initialisation."""
+    """Make the weights the initial values. In a graph, before initialisation."""
     import tensorflow as tf
 
     names = {variable_name(v): v for v in variables}
@@ -258,7 +260,7 @@ def apply_warm_start(report: WarmStart, variables: Sequence) -> None:
 
 
 def list_variables(path: str) -> list[tuple[str, list[int], str]]:
-    """(name, shape, dtype) of each tensor of a checkpoint, sorted by name."""
+    """Return (name, shape, dtype) of each tensor of a checkpoint, sorted by name."""
     reader, _ = open_checkpoint(path)
     dtypes = reader.get_variable_to_dtype_map()
     shapes = reader.get_variable_to_shape_map()

@@ -49,7 +49,7 @@ class HeatmapCodec:
         return tuple(image / cells for image, cells in zip(self.image_size, self.heatmap_size))
 
     def encode(self, keypoints: tf.Tensor, sigma: float | None = None) -> tf.Tensor:
-        """Gaussians over the whole plane, with their centres where the points are.
+        """Return Gaussians over the whole plane, with their centres where the points are.
 
         Nothing depends on visibility: the loss leaves out points that do not count. A point outside
         the crop leaves its tail inside; a NaN coordinate gives a map of zeros.
@@ -71,7 +71,7 @@ class HeatmapCodec:
         return column[:, :, tf.newaxis, :] * row[:, tf.newaxis, :, :]
 
     def decode(self, heatmaps: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """The point of largest value of each map, refined between the cells.
+        """Return the point of largest value of each map, refined between the cells.
 
         The scale of the maps does not matter. Of equal maxima the first, in reading order, is
         taken. A point may lie up to half a cell outside the crop, or a whole one in a noisy map.
@@ -126,7 +126,7 @@ def codec_of(experiment: Experiment, smoothing: float = 0.0) -> HeatmapCodec:
 
 
 def smooth(heatmaps: tf.Tensor, sigma: float) -> tf.Tensor:
-    """Gaussian blur of maps, then scaled so that each keeps its maximum (DARK, section 3.1).
+    """Return Gaussian blur of maps, then scaled so that each keeps its maximum (DARK, section 3.1).
 
     Args:
         heatmaps: float32 [B, h, w, K].
@@ -152,7 +152,8 @@ def smooth(heatmaps: tf.Tensor, sigma: float) -> tf.Tensor:
 
 
 def _profile(coordinates: tf.Tensor, num_cells: int, stride: float, sigma: float) -> tf.Tensor:
-    """One axis of the Gaussians: coordinates float64 [B, K], px -> float32 [B, num_cells, K].
+    """Return one axis of the Gaussians: coordinates float64 [B, K], px -> float32 [B, num_cells,
+    K].
 
     In float64 until the end, because the float32 exponential of TensorFlow's CPU kernels rounds
     differently in the last elements of a tensor: a mirrored point would not give exactly the
@@ -166,7 +167,7 @@ def _profile(coordinates: tf.Tensor, num_cells: int, stride: float, sigma: float
 
 
 def flip_heatmaps(heatmaps: tf.Tensor, flip_permutation: Sequence[int]) -> tf.Tensor:
-    """Heat maps of the mirrored picture: columns reversed, left and right points exchanged.
+    """Return heat maps of the mirrored picture: columns reversed, left and right points exchanged.
 
     No shift: with cell centres at +0.5 the mirror of a cell is a cell.
 

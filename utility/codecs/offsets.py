@@ -23,7 +23,7 @@ NUM_MAPS = 3
 
 
 def offset_target(codec: HeatmapCodec, keypoints: tf.Tensor, config: LossConfig) -> tf.Tensor:
-    """What a perfect output is.
+    """Return what a perfect output is.
 
     Args:
         codec: With the sizes.
@@ -49,7 +49,8 @@ def offset_target(codec: HeatmapCodec, keypoints: tf.Tensor, config: LossConfig)
 
 
 def offset_errors(output: tf.Tensor, target: tf.Tensor, config: LossConfig) -> tf.Tensor:
-    """Mean over the cells of the squared error of the disk, and of the offsets inside of it.
+    """Return the mean over the cells of the squared error of the disk, and of the offsets inside of
+    it.
 
     Args:
         output, target: float32 [B, h, w, 3 K].
@@ -65,7 +66,7 @@ def offset_errors(output: tf.Tensor, target: tf.Tensor, config: LossConfig) -> t
 
 
 def implied_heatmaps(output: tf.Tensor, config: LossConfig) -> tf.Tensor:
-    """Heat maps [B, h, w, K], with the last of loss.sigmas, of an output [B, h, w, 3 K]."""
+    """Return heat maps [B, h, w, K], with the last of loss.sigmas, of an output [B, h, w, 3 K]."""
     disk, x, y = tf.split(tf.cast(output, tf.float32), NUM_MAPS, axis=-1)
     radius_in_sigmas = config.offset_radius / (
         config.sigmas_on(output.shape[1:3])[-1] * config.target_scale

@@ -26,7 +26,7 @@ REFINEMENTS = Registry(
 
 
 def register(name: str, radius: int = 1) -> Callable:
-    """Decorator that registers a refine mode and the radius of its window, cells."""
+    """Register a refine mode and the radius of its window, cells; a decorator."""
 
     def add(function):
         function.radius = radius
@@ -53,14 +53,15 @@ _FIT_RIDGE = 1e-6
 
 @register('argmax')
 def _argmax(window: tf.Tensor, peak: tf.Tensor) -> tf.Tensor:
-    """The centre of the largest cell."""
+    """Return the centre of the largest cell."""
     del window
     return tf.cast(peak, tf.float32)
 
 
 @register('quarter')
 def _quarter(window: tf.Tensor, peak: tf.Tensor) -> tf.Tensor:
-    """A quarter cell towards the larger neighbour, in x and in y (Newell et al. 2016, section 3.4).
+    """Return a quarter cell towards the larger neighbour, in x and in y (Newell et al. 2016,
+    section 3.4).
 
     No step where the largest cell has one neighbour only, or equal ones.
     """
@@ -72,7 +73,7 @@ def _quarter(window: tf.Tensor, peak: tf.Tensor) -> tf.Tensor:
 
 @register('dark')
 def _dark(window: tf.Tensor, peak: tf.Tensor) -> tf.Tensor:
-    """One Newton step on the log of the map (DARK: Zhang et al. 2020, section 3.1).
+    """Return one Newton step on the log of the map (DARK: Zhang et al. 2020, section 3.1).
 
     The log of a Gaussian is a quadratic, so the step finds its maximum exactly, from any cell; that
     is why the border cells may borrow the window of their neighbour. Departures from the paper: the
@@ -104,7 +105,7 @@ def _log_share(window: tf.Tensor) -> tf.Tensor:
 
 @register('centroid', radius=_CENTROID_RADIUS)
 def _centroid(window: tf.Tensor, peak: tf.Tensor) -> tf.Tensor:
-    """Centre of mass of what rises above a share of the peak around the largest cell."""
+    """Return the centre of mass of what rises above a share of the peak around the largest cell."""
     top = tf.reduce_max(window, axis=[1, 2], keepdims=True)
     mass = tf.where(top > _SMALLEST_PEAK, tf.maximum(window - _CENTROID_FLOOR * top, 0.0), 0.0)
     x, y, _ = _grid(_CENTROID_RADIUS)
@@ -116,7 +117,7 @@ def _centroid(window: tf.Tensor, peak: tf.Tensor) -> tf.Tensor:
 
 @register('gaussian', radius=_FIT_RADIUS)
 def _gaussian(window: tf.Tensor, peak: tf.Tensor) -> tf.Tensor:
-    """Least-squares fit of a round Gaussian to the log of 5 x 5 cells.
+    """Return Least-squares fit of a round Gaussian to the log of 5 x 5 cells.
 
     The squared values weigh the cells, which undoes what the logarithm does to noise (Guo 2011, 'A
     Simple Algorithm for Fitting a Gaussian Function'). Exact on a Gaussian, like DARK, and with 25
@@ -134,7 +135,7 @@ def _gaussian(window: tf.Tensor, peak: tf.Tensor) -> tf.Tensor:
 
 
 def _weighted_fit(roots: tf.Tensor, values: tf.Tensor, axes: list[tf.Tensor]) -> list[tf.Tensor]:
-    """Weighted least squares: the slopes of `values` along axes, beside a constant.
+    """Return the weighted least squares: the slopes of `values` along axes, beside a constant.
 
     By Gram and Schmidt, written out: exporters of graphs know no solver of matrices, and unlike
     the normal equations it needs no more than float32, however few cells have a weight.
@@ -172,13 +173,13 @@ def _weighted_fit(roots: tf.Tensor, values: tf.Tensor, axes: list[tf.Tensor]) ->
 
 
 def _beside(rows: tf.Tensor, row: tf.Tensor) -> tf.Tensor:
-    """[N, C] and [A], put after each row: [N, C + A]."""
+    """Return [N, C] and [A], put after each row: [N, C + A]."""
     more = tf.ones_like(rows[:, :1]) * row[tf.newaxis]
     return tf.concat([rows, more], axis=1)
 
 
 def _grid(radius: int) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """x, y and x^2 + y^2 of the cells of a window, float32 [2 * radius + 1] twice."""
+    """Return x, y and x^2 + y^2 of the cells of a window, float32 [2 * radius + 1] twice."""
     steps = tf.range(-radius, radius + 1, dtype=tf.float32)
     y, x = tf.meshgrid(steps, steps, indexing='ij')
     return x, y, x**2 + y**2
@@ -187,7 +188,7 @@ def _grid(radius: int) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
 def windows(
     maps: tf.Tensor, cells: tf.Tensor, size: tuple[int, int], radius: int
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """The windows of a refine mode, see REFINEMENTS.
+    """Return the windows of a refine mode, see REFINEMENTS.
 
     Args:
         maps: float32 [B, K, h * w].

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def hidden(name: str) -> Iterator[None]:
-    """As long as the context lasts, the variable is not set."""
+    """Hide a variable as long as the context lasts."""
     text = os.environ.pop(name, None)
     try:
         yield
@@ -22,12 +22,12 @@ def hidden(name: str) -> Iterator[None]:
 
 
 def remove(name: str) -> None:
-    """For the rest of the process, the variable is not set."""
+    """Remove a variable for the rest of the process."""
     os.environ.pop(name, None)
 
 
 def quiet_tensorflow(level: int) -> None:
-    """Of what TensorFlow logs in C++, only what is of this level and above is shown.
+    """Show only what is of this level and above, of what TensorFlow logs in C++.
 
     1 to 3: warnings, errors, fatal errors. Whatever the user has set stays.
     """
@@ -35,7 +35,7 @@ def quiet_tensorflow(level: int) -> None:
 
 
 def use_onednn() -> None:
-    """Has TensorFlow compute by oneDNN, unless the user has set something else.
+    """Let TensorFlow compute by oneDNN, unless the user has set something else.
 
     Gradients of grouped convolutions on a CPU exist there only.
     """
@@ -43,10 +43,12 @@ def use_onednn() -> None:
 
 
 def hide_gpus() -> None:
-    """This process and those that it starts see no GPU, whose memory each of them would take."""
+    """Hide the GPUs from this process and those it starts, each of which would take
+    their memory.
+    """
     os.environ['CUDA_VISIBLE_DEVICES'] = '-1'
 
 
 def force_xla_on_cpu() -> None:
-    """Has XLA compile whatever it can, also for a CPU."""
+    """Let XLA compile whatever it can, also for a CPU."""
     os.environ['TF_XLA_FLAGS'] = '--tf_xla_auto_jit=2 --tf_xla_cpu_global_jit'

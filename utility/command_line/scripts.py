@@ -62,7 +62,7 @@ class LineFormatter(logging.Formatter):
 
 
 def run(main: Callable[[list[str]], None], doc: str) -> None:
-    """Runs a command: `main(positional arguments)`, with flags parsed and errors told.
+    """Run a command: `main(positional arguments)`, with flags parsed and errors told.
 
     Flags and positional arguments may come in any order; all after '--' is positional. A UserError
     and an absent or forbidden path are mistakes in what the user gave; a RunError and a full disk
@@ -105,7 +105,7 @@ def run(main: Callable[[list[str]], None], doc: str) -> None:
 
 
 def _raised_interrupts() -> list[int]:
-    """Has Ctrl-C raise KeyboardInterrupt from now on; the list grows with each.
+    """Let Ctrl-C raise KeyboardInterrupt from now on; the list grows with each.
 
     Before, it ends the process at once: see utility/__init__.py.
     """
@@ -121,7 +121,7 @@ def _raised_interrupts() -> list[int]:
 
 
 def no_positional(positional: list[str]) -> None:
-    """Refuses words that belong to no flag.
+    """Refuse words that belong to no flag.
 
     Raises:
         UserError: There are any.
@@ -131,7 +131,7 @@ def no_positional(positional: list[str]) -> None:
 
 
 def _open_streams() -> None:
-    """Makes standard streams that are closed lead nowhere, and those that are not write anything.
+    """Make standard streams that are closed lead nowhere, and those that are not write anything.
 
     A file that is opened gets the number of a stream that is closed, and all that is printed.
     """
@@ -148,7 +148,7 @@ def _open_streams() -> None:
 
 
 def _quiet_tensorflow() -> None:
-    """Drops start-up chatter and notices of deprecation by message; other warnings stay."""
+    """Drop start-up chatter and notices of deprecation by message; other warnings stay."""
     # From 2 down XLA complains of the CPU whenever one more thread augments pictures. What stops
     # the work is raised in Python, too.
     environment.quiet_tensorflow(level=3)
@@ -168,7 +168,7 @@ def _quiet_tensorflow() -> None:
 
 
 def _parse(argv: list[str], doc: str) -> list[str]:
-    """Parses the flags; returns the positional arguments. Exits on --help and on errors."""
+    """Parse the flags; return the positional arguments. Exits on --help and on errors."""
     before_dashes = argv[1 : argv.index('--')] if '--' in argv else argv[1:]
     asked = [word for word in before_dashes if word in _HELP_WORDS]
     if asked:
@@ -190,7 +190,7 @@ def _parse(argv: list[str], doc: str) -> list[str]:
 
 
 def _defined_flags(with_absl: bool = False) -> list[flags.Flag]:
-    """The flags of the script and then of what it imported, as they were defined."""
+    """Return the flags of the script and then of what it imported, as they were defined."""
     by_module = flags.FLAGS.flags_by_module_dict()
     modules = [name for name in by_module if with_absl or not name.startswith('absl.')]
     modules.sort(key=lambda name: name != sys.argv[0])
@@ -215,7 +215,9 @@ def _help(doc: str, with_absl: bool) -> str:
 
 
 def _default(flag: flags.Flag) -> str:
-    """The flag's default in brackets, as it would be typed; nothing where it is empty or false."""
+    """Return the flag's default in brackets, as it would be typed; nothing where it is empty or
+    false.
+    """
     value = flag.default
     if isinstance(value, (list, tuple)):
         value = ','.join(map(str, value))
@@ -233,7 +235,7 @@ def _unknown_flag(name: str) -> str:
 
 
 def _mistake(error: Exception) -> str | None:
-    """What to tell the user of a mistake of theirs; None if the error is not one."""
+    """Return what to tell the user of a mistake of theirs; None if the error is not one."""
     if isinstance(error, UserError):
         return str(error)
     # Readers of pictures and of gzip raise an OSError without a number on a broken file.
@@ -258,7 +260,7 @@ def _mistake(error: Exception) -> str | None:
 
 
 def _failure(error: Exception) -> str | None:
-    """What to tell of a failure at run time; None if only the traceback tells it."""
+    """Return what to tell of a failure at run time; None if only the traceback tells it."""
     if isinstance(error, RunError):
         return str(error)
     # TensorFlow's writer of events raises a RuntimeError.

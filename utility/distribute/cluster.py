@@ -64,7 +64,7 @@ class Cluster:
 
 
 def from_environment(variables: Mapping[str, str] = os.environ) -> Cluster | None:
-    """The cluster that TF_CONFIG names; None where it names none.
+    """Return the cluster that TF_CONFIG names; None where it names none.
 
     Raises:
         UserError: It is not as above; tells what is wrong with it.
@@ -85,12 +85,12 @@ def from_environment(variables: Mapping[str, str] = os.environ) -> Cluster | Non
 
 
 def hidden() -> contextlib.AbstractContextManager[None]:
-    """As long as the context lasts, no TF_CONFIG is set: for what is not to join the cluster."""
+    """Hide TF_CONFIG as long as the context lasts, from what is not to join the cluster."""
     return environment.hidden(VARIABLE)
 
 
 def to_json(cluster: Cluster) -> str:
-    """The TF_CONFIG of a process; the inverse of from_environment."""
+    """Return the TF_CONFIG of a process; the inverse of from_environment."""
     task = {'type': cluster.job, 'index': cluster.index}
     return json.dumps({'cluster': dict(cluster.jobs), 'task': task})
 

@@ -40,7 +40,7 @@ class EarlyStopSignal:
         return self.cluster is None or self.cluster.is_chief
 
     def await_turn(self) -> None:
-        """Waits until the chief has put weights on the parameter servers, if there are such.
+        """Wait until the chief has put weights on the parameter servers, if there are such.
 
         TensorFlow would wait as well, but looks only twice a minute.
         """
@@ -49,14 +49,14 @@ class EarlyStopSignal:
                 time.sleep(_SECONDS)
 
     def forget_after(self, step: int) -> None:
-        """Takes back the word of a later step: the training goes on from an earlier checkpoint."""
+        """Take back the word of a later step: the training goes on from an earlier checkpoint."""
         import tensorflow as tf
 
         if self.cluster and self.is_chief and self._message()[0] > step:
             tf.io.gfile.remove(os.path.join(self.folder, FILE))
 
     def settle(self, step: int, judge: Callable[[], list[str]]) -> list[str]:
-        """Why the training is to end at a step, if it is.
+        """Return why the training is to end at a step, if it is.
 
         Args:
             step: That all have reached.
@@ -75,7 +75,7 @@ class EarlyStopSignal:
         return reasons
 
     def remove_copies(self) -> None:
-        """Removes what the Estimator makes a process write that is not the chief."""
+        """Remove what the Estimator makes a process write that is not the chief."""
         import tensorflow as tf
 
         if not self.is_chief:
@@ -84,7 +84,7 @@ class EarlyStopSignal:
                 files.remove_tree(copies)
 
     def _message(self) -> tuple[int, list[str]]:
-        """The last step that the chief has spoken of, -1 if none, and its reasons."""
+        """Return the last step that the chief has spoken of, -1 if none, and its reasons."""
         import tensorflow as tf
 
         path = os.path.join(self.folder, FILE)

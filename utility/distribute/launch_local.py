@@ -37,7 +37,9 @@ _LIBC = ctypes.CDLL(None) if sys.platform == 'linux' else None
 
 
 def make_jobs(workers: int, servers: int) -> dict[str, tuple[str, ...]]:
-    """A cluster of `workers` processes that train and `servers`, on free ports of this machine."""
+    """Return a cluster of `workers` processes that train and `servers`, on free ports of this
+    machine.
+    """
     sizes = {CHIEF: 1, WORKER: workers - 1, SERVER: servers}
     sockets = [socket.socket() for _ in range(sum(sizes.values()))]
     try:
@@ -88,7 +90,7 @@ class _Process:
 
 
 def run_once(command: Sequence[str], jobs: dict[str, tuple[str, ...]]) -> tuple[str, int] | None:
-    """Runs a command in every process of a cluster until all that train have ended.
+    """Run a command in every process of a cluster until all that train have ended.
 
     Returns:
         None if they have succeeded; otherwise who has failed first, and its exit code (-n: killed
@@ -113,7 +115,7 @@ def run_once(command: Sequence[str], jobs: dict[str, tuple[str, ...]]) -> tuple[
 
 
 def run(command: Sequence[str], workers: int, servers: int, restarts: int) -> int:
-    """Runs a command in a cluster, again after a failure; the exit code."""
+    """Run a command in a cluster, again after a failure; the exit code."""
     for attempt in range(restarts + 1):
         failure = run_once(command, make_jobs(workers, servers))
         if failure is None:
@@ -141,7 +143,8 @@ def _main(positional: list[str]) -> None:
 
 
 def with_dashes(words: Sequence[str]) -> list[str]:
-    """The words of the command line with '--' before the train script where it was forgotten.
+    """Return the words of the command line with '--' before the train script where it was
+    forgotten.
 
     Without it the flags of the script would be taken for those of the launcher.
     """

@@ -35,14 +35,14 @@ class _Stop(v1.train.SessionRunHook):
 
 @contextlib.contextmanager
 def at_once() -> Iterator[None]:
-    """A signal ends the body at once: what it does can be done again."""
+    """Let a signal end the body at once: what it does can be done again."""
     with _handling(functools.partial(_leave, 'what was saved is there')):
         yield
 
 
 @contextlib.contextmanager
 def after_saving() -> Iterator[v1.train.SessionRunHook]:
-    """A signal ends the training in the body at its next step, with a checkpoint.
+    """Let a signal end the training in the body at its next step, with a checkpoint.
 
     A second one, and one before the first step, ends it at once.
 

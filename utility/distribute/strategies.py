@@ -53,7 +53,7 @@ class Distribution:
         return self.cluster is None or clusters.SERVER not in self.cluster.jobs
 
     def check_averaging(self, kind: str) -> None:
-        """Refuses averaging.kind where the weights never are those after a certain step.
+        """Refuse averaging.kind where the weights never are those after a certain step.
 
         Raises:
             UserError: As said.
@@ -66,7 +66,7 @@ class Distribution:
             )
 
     def check_optimizer(self, optimizer: OptimizerConfig) -> None:
-        """Refuses what counts updates where workers make them each at its own pace.
+        """Refuse what counts updates where workers make them each at its own pace.
 
         Raises:
             UserError: As said.
@@ -87,7 +87,7 @@ class Distribution:
             )
 
     def check_networks(self, names: Sequence[str]) -> None:
-        """Refuses several networks where the weights are with parameter servers.
+        """Refuse several networks where the weights are with parameter servers.
 
         Raises:
             UserError: As said.
@@ -101,7 +101,7 @@ class Distribution:
 
 
 def find_cluster(name: str) -> Cluster | None:
-    """The processes that a strategy is to span; None: this one alone.
+    """Return the processes that a strategy is to span; None: this one alone.
 
     Raises:
         UserError: TF_CONFIG is wrong, or is not what the strategy needs.
@@ -129,7 +129,7 @@ def find_cluster(name: str) -> Cluster | None:
 
 
 def check_rehearsal(name: str) -> None:
-    """Refuses to rehearse in a cluster, where a process would wait for all others first.
+    """Refuse to rehearse in a cluster, where a process would wait for all others first.
 
     Raises:
         UserError: As said, or as find_cluster.
@@ -144,7 +144,7 @@ def check_rehearsal(name: str) -> None:
 
 
 def start(name: str, logical_cpus: int = 0) -> Distribution:
-    """Makes the strategy; before anything else of TensorFlow runs.
+    """Make the strategy; before anything else of TensorFlow runs.
 
     A parameter server serves from here on, and does not return.
 

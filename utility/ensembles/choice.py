@@ -42,7 +42,7 @@ class Ensemble(NamedTuple):
     learned: FittedEnsemble | None = None
 
     def points(self, predictions: Predictions, schema: KeypointSchema) -> np.ndarray:
-        """float64 [N, K, 2], px; at pixel (-1, -1) where no model has a point."""
+        """Return float64 [N, K, 2], px; at pixel (-1, -1) where no model has a point."""
         if self.learned is not None:
             return learning.combine(self.learned, predictions, schema)
         if self.method != ALONE:
@@ -93,7 +93,7 @@ class Choice(NamedTuple):
 
 
 def distances_of(points: np.ndarray, annotated: AnnotatedPoints) -> np.ndarray:
-    """float64 [N, K]: normalised distances of points [N, K, 2], NaN where not scored."""
+    """Return float64 [N, K]: normalised distances of points [N, K, 2], NaN where not scored."""
     distances = np.linalg.norm(points - annotated.keypoints, axis=-1) * annotated.weights
     return np.where(annotated.weights > 0, distances, np.nan)
 
@@ -104,7 +104,7 @@ def choose(
     schema: KeypointSchema,
     method: str = LEARNED,
 ) -> Choice:
-    """Measures the ways to combine models, and chooses one.
+    """Return measures the ways to combine models, and chooses one.
 
     Args:
         predictions: Of pictures with answers.
@@ -150,7 +150,7 @@ def _single_models(predictions: Predictions, annotated: AnnotatedPoints) -> tupl
 def simple_candidates(
     predictions: Predictions, annotated: AnnotatedPoints, schema: KeypointSchema
 ) -> list[Candidate]:
-    """The ways that learn nothing."""
+    """Return the ways that learn nothing."""
     ways = [(method, 0, method) for method in METHODS.names()]
     ways += [(ALONE, i, f'{name}, or the median') for i, name in enumerate(predictions.names)]
     return [
@@ -182,14 +182,14 @@ class Fold(NamedTuple):
 
 
 def image_groups(predictions: Predictions) -> list[bytes]:
-    """[N], what equal pictures have in common: all models predict the same for them."""
+    """Return [N], what equal pictures have in common: all models predict the same for them."""
     return [rows.tobytes() for rows in np.moveaxis(predictions.keypoints, 1, 0)]
 
 
 def folds_of(
     predictions: Predictions, annotated: AnnotatedPoints, schema: KeypointSchema
 ) -> list[Fold]:
-    """NUM_FOLDS folds, equal pictures in one.
+    """Return NUM_FOLDS folds, equal pictures in one.
 
     Raises:
         UserError: There are fewer different pictures than folds.
@@ -215,7 +215,7 @@ def out_of_fold(
     schema: KeypointSchema,
     strengths: Sequence[float],
 ) -> list[Candidate]:
-    """WEIGHTS and VOTES at each strength, each picture by a fit to the folds without it."""
+    """Return WEIGHTS and VOTES at each strength, each picture by a fit to the folds without it."""
     points = {
         (kind, strength): np.zeros(annotated.keypoints.shape)
         for kind in (WEIGHTS, VOTES)
@@ -243,7 +243,7 @@ def _kinds(learned: FittedEnsemble) -> Iterator[tuple[str, FittedEnsemble]]:
 def _refit(
     chosen: Candidate, predictions: Predictions, annotated: AnnotatedPoints, schema: KeypointSchema
 ) -> Ensemble:
-    """The chosen way, fitted to all pictures by the steps that the folds took."""
+    """Return the chosen way, fitted to all pictures by the steps that the folds took."""
     if chosen.strength is None:
         return Ensemble(chosen.method, chosen.model)
     parts = (predictions, annotated, schema)

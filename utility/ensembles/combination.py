@@ -56,7 +56,7 @@ class Predictions(NamedTuple):
 
 
 def read_tables(paths: Sequence[str], schema: KeypointSchema) -> list[KeypointTable]:
-    """Reads submissions; large ones in several processes.
+    """Read submissions; large ones in several processes.
 
     Raises:
         UserError: As preprocessing.tables.read_table.
@@ -71,7 +71,7 @@ def read_tables(paths: Sequence[str], schema: KeypointSchema) -> list[KeypointTa
 def stack(
     tables: Sequence[KeypointTable], schema: KeypointSchema, names: Sequence[str]
 ) -> Predictions:
-    """Tables of the same pictures as Predictions, in the order of the first.
+    """Return tables of the same pictures as Predictions, in the order of the first.
 
     Args:
         tables: Submissions, in whatever order.
@@ -100,7 +100,7 @@ def ensemble(
     weights: Sequence[float] | None = None,
     names: Sequence[str] | None = None,
 ) -> KeypointTable:
-    """Combines the submissions of several models, point by point.
+    """Combine the submissions of several models, point by point.
 
     A point that a submission leaves out (-1) does not count there. What would fall left of or above
     the picture is moved to its edge.
@@ -128,7 +128,8 @@ def ensemble(
 def as_table(
     points: np.ndarray, predictions: Predictions, first: KeypointTable, schema: KeypointSchema
 ) -> KeypointTable:
-    """Combined points [N, K, 2] as a table, in the order of the first of the combined tables.
+    """Return combined points [N, K, 2] as a table, in the order of the first of the combined
+    tables.
 
     Raises:
         UserError: A point is predicted in no table.
@@ -153,7 +154,7 @@ def combine(
     weights: Sequence[float] | None = None,
     reject: float | None = None,
 ) -> tuple[np.ndarray, int]:
-    """Combines predictions by a registered method.
+    """Combine predictions by a registered method.
 
     Args:
         predictions: Of M models.
@@ -188,7 +189,7 @@ def combine(
 
 
 def rows_of(predictions: Predictions) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """The R points that any of M models predicts.
+    """Return the R points that any of M models predicts.
 
     Returns:
         points: float64 [M, R, 2], px.
@@ -200,7 +201,7 @@ def rows_of(predictions: Predictions) -> tuple[np.ndarray, np.ndarray, np.ndarra
 
 
 def checked_weights(weights: Sequence[float] | None, count: int) -> np.ndarray:
-    """One positive number for each of `count` models: float64 [count].
+    """Return one positive number for each of `count` models: float64 [count].
 
     Raises:
         UserError: They are not.
@@ -214,7 +215,7 @@ def checked_weights(weights: Sequence[float] | None, count: int) -> np.ndarray:
 
 
 def round_to_pixels(table: KeypointTable) -> KeypointTable:
-    """Moves points to the centre of the nearest pixel; of two as near, to the even one.
+    """Move points to the centre of the nearest pixel; of two as near, to the even one.
 
     Means and medians of whole pixels lie just between two pixels very often. To take the floor of
     continuous px, as the writers do, would move all of those the same way.

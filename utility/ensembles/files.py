@@ -33,7 +33,7 @@ class SavedEnsemble(NamedTuple):
 
 
 def to_json(saved: SavedEnsemble, schema: KeypointSchema) -> str:
-    """A text that from_json reads."""
+    """Return a text that from_json reads."""
     ensemble = saved.ensemble
     values = {
         'format': _FORMAT,
@@ -47,7 +47,7 @@ def to_json(saved: SavedEnsemble, schema: KeypointSchema) -> str:
 
 
 def from_json(text: str, schema: KeypointSchema, where: str) -> SavedEnsemble:
-    """Reads an ensemble.
+    """Read an ensemble.
 
     Args:
         text: Of to_json.
@@ -191,7 +191,9 @@ def _check_keys(values: Any, expected: Sequence[str], where: str) -> None:
 
 
 def _array(value: Any, shape: tuple[int, ...], kind: type, where: str) -> np.ndarray:
-    """An array of just that shape and kind, bool or float; the numbers are finite and not huge."""
+    """Return an array of just that shape and kind, bool or float; the numbers are finite and not
+    huge.
+    """
     problem = f'{where}: must be {" x ".join(map(str, shape))} {_NOUNS[kind]}'
     try:
         array = np.array(value)

@@ -74,7 +74,9 @@ class FittedEnsemble(NamedTuple):
 def combine(
     learned: FittedEnsemble, predictions: Predictions, schema: KeypointSchema
 ) -> np.ndarray:
-    """The ensemble's points: float64 [N, K, 2], px; at pixel (-1, -1) where no model has one."""
+    """Return the ensemble's points: float64 [N, K, 2], px; at pixel (-1, -1) where no model has
+    one.
+    """
     rows = np.arange(len(predictions.in_category))
     parts = [rows[i : i + _IMAGES_AT_A_TIME] for i in range(0, len(rows), _IMAGES_AT_A_TIME)]
     return np.concatenate([_combine(learned, predictions.of_images(p), schema) for p in parts])
@@ -94,7 +96,7 @@ def _combine(
 def fit_statistics(
     predictions: Predictions, annotated: AnnotatedPoints, schema: KeypointSchema
 ) -> EnsembleStatistics:
-    """Learns what fit needs and what does not depend on which models are combined."""
+    """Learn what fit needs and what does not depend on which models are combined."""
     correction = fit_correction(predictions, annotated, schema)
     return EnsembleStatistics(correction, _fit_shapes(predictions, annotated, schema))
 
@@ -106,7 +108,7 @@ def fit(
     schema: KeypointSchema,
     strengths: Sequence[float],
 ) -> Iterator[FittedEnsemble]:
-    """Fits an ensemble with votes for each strength of the shrinkage.
+    """Fit an ensemble with votes for each strength of the shrinkage.
 
     Args:
         knowledge: Of these models, from the same pictures.
@@ -132,7 +134,7 @@ def fit(
 def _mixture_inputs(
     predictions: Predictions, sizes: np.ndarray | None, schema: KeypointSchema
 ) -> tuple[MixtureInputs, np.ndarray, np.ndarray]:
-    """The points that anybody predicts, their pictures [R] and keypoints [R].
+    """Return the points that anybody predicts, their pictures [R] and keypoints [R].
 
     Without the sizes [N] of the garments it has no features.
     """
@@ -151,7 +153,7 @@ def _fit_inputs(
     annotated: AnnotatedPoints,
     schema: KeypointSchema,
 ) -> tuple[MixtureInputs, MixtureTargets]:
-    """The points that anybody predicts and that are scored, and the answers to them."""
+    """Return the points that anybody predicts and that are scored, and the answers to them."""
     present = predictions.present & (annotated.weights > 0)
     inputs, n, k = _mixture_inputs(predictions._replace(present=present), sizes, schema)
     num_groups = (len(schema.categories), schema.num_keypoints)
@@ -164,7 +166,7 @@ def _mixture_points(
     sizes: np.ndarray | None,
     schema: KeypointSchema,
 ) -> np.ndarray:
-    """[N, K, 2]: what the voters give; at pixel (-1, -1) where there is none."""
+    """Return [N, K, 2]: what the voters give; at pixel (-1, -1) where there is none."""
     inputs, n, k = _mixture_inputs(predictions, sizes, schema)
     points = np.full([*predictions.in_category.shape, 2], ABSENT_INDEX + 0.5)
     points[n, k] = mixture_mean(mixture_weights, inputs)
@@ -174,7 +176,7 @@ def _mixture_points(
 def _fit_shapes(
     predictions: Predictions, annotated: AnnotatedPoints, schema: KeypointSchema
 ) -> dict[str, ShapeModel]:
-    """The annotated shapes, by category; without those of too few pictures."""
+    """Return the annotated shapes, by category; without those of too few pictures."""
     shapes = {}
     for category in schema.categories:
         points = list(schema.indices(category))
@@ -192,7 +194,7 @@ def _with_shapes(
     weighted: np.ndarray,
     schema: KeypointSchema,
 ) -> tuple[Predictions, np.ndarray]:
-    """The models, and as one more where each point should be by the others of `weighted`.
+    """Return the models, and as one more where each point should be by the others of `weighted`.
 
     Returns:
         Predictions of M + 1 experts, the last of which is absent where the shapes of the category

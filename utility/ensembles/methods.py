@@ -28,7 +28,7 @@ _SLACK = 1e-9  # of sums of weights like 0.1 and 0.2, which floats cannot hold
 
 
 def without_outliers(points: np.ndarray, shares: np.ndarray, limit: float) -> np.ndarray:
-    """The shares [M, R] with 0 for points [M, R, 2] far from the others.
+    """Return the shares [M, R] with 0 for points [M, R, 2] far from the others.
 
     Far is more than `limit` times the median distance from the point-wise median, or REJECT_FLOOR
     if that is more. At least half of each point's shares stay.
@@ -40,13 +40,13 @@ def without_outliers(points: np.ndarray, shares: np.ndarray, limit: float) -> np
 
 @METHODS.register('mean')
 def mean(points: np.ndarray, shares: np.ndarray) -> np.ndarray:
-    """The weighted mean."""
+    """Return the weighted mean."""
     return (points * shares[..., np.newaxis]).sum(0) / shares.sum(0)[:, np.newaxis]
 
 
 @METHODS.register('median')
 def median(points: np.ndarray, shares: np.ndarray) -> np.ndarray:
-    """For x and y, each on its own, the value with half of the total share on either side.
+    """Return, for x and y each, the value with half of the total share on either side.
 
     Where a half of the share ends just between two values it is the middle of the two, so that
     equal shares give the ordinary median.
@@ -65,7 +65,7 @@ def median(points: np.ndarray, shares: np.ndarray) -> np.ndarray:
 
 @METHODS.register('geometric_median')
 def geometric_median(points: np.ndarray, shares: np.ndarray) -> np.ndarray:
-    """The place with the least sum of weighted distances, which NE is a sum of.
+    """Return the place with the least sum of weighted distances, which NE is a sum of.
 
     A prediction is that place if the others do not pull it away more than it weighs (H. Kuhn, A
     note on Fermat's problem, 1973); where several are, as two of equal weight, it is their mean.
@@ -79,7 +79,7 @@ def geometric_median(points: np.ndarray, shares: np.ndarray) -> np.ndarray:
 
 
 def _on_a_prediction(points: np.ndarray, shares: np.ndarray) -> np.ndarray:
-    """[R, 2]: the mean of the predictions that are geometric medians; NaN where none is."""
+    """Return [R, 2]: the mean of the predictions that are geometric medians; NaN where none is."""
     total, count = np.zeros(points.shape[1:]), np.zeros(points.shape[1])
     for point in points:
         offsets = points - point
@@ -94,7 +94,7 @@ def _on_a_prediction(points: np.ndarray, shares: np.ndarray) -> np.ndarray:
 
 
 def _weiszfeld(points: np.ndarray, shares: np.ndarray) -> np.ndarray:
-    """As geometric_median, where no prediction is one.
+    """Return the geometric median where no prediction is one.
 
     Weiszfeld's step never fails but can be slow, Newton's is fast but can fail: the best is done of
     the one and of some shares of the other.
@@ -113,7 +113,9 @@ def _weiszfeld(points: np.ndarray, shares: np.ndarray) -> np.ndarray:
 
 
 def _steps(offsets: np.ndarray, shares: np.ndarray) -> np.ndarray:
-    """Steps of Weiszfeld and of Newton, [4, R, 2], from where points are at offsets [M, R, 2]."""
+    """Return steps of Weiszfeld and of Newton, [4, R, 2], from where points are at offsets [M, R,
+    2].
+    """
     x, y = offsets[..., 0], offsets[..., 1]
     squares = np.maximum(x * x + y * y, _SLACK)
     pulls = shares / np.sqrt(squares)

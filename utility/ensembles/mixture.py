@@ -59,7 +59,7 @@ def num_features(num_experts: int) -> int:
 
 
 def agreement(points: np.ndarray, shares: np.ndarray, sizes: np.ndarray) -> np.ndarray:
-    """Which voters are near each other, and which are absent.
+    """Return which voters are near each other, and which are absent.
 
     Args:
         points: [V, R, 2], px.
@@ -82,7 +82,7 @@ def agreement(points: np.ndarray, shares: np.ndarray, sizes: np.ndarray) -> np.n
 
 
 def weights_of(mixture_weights: MixtureWeights, inputs: MixtureInputs) -> np.ndarray:
-    """The weight of each voter at each point: float32 [V, R], with sums of 1."""
+    """Return the weight of each voter at each point: float32 [V, R], with sums of 1."""
     logs = mixture_weights.biases[:, inputs.codes, inputs.keypoints].astype(np.float32)
     logs += mixture_weights.effects.astype(np.float32) @ inputs.features
     logs += np.where(inputs.shares > 0, np.float32(0), _ABSENT_LOG_WEIGHT)
@@ -93,7 +93,7 @@ def weights_of(mixture_weights: MixtureWeights, inputs: MixtureInputs) -> np.nda
 
 
 def mixture_mean(mixture_weights: MixtureWeights, inputs: MixtureInputs) -> np.ndarray:
-    """The points that are chosen: float64 [R, 2], px."""
+    """Return the points that are chosen: float64 [R, 2], px."""
     weights = weights_of(mixture_weights, inputs).astype(np.float64)
     return (weights[..., np.newaxis] * inputs.points).sum(0)
 
@@ -115,7 +115,7 @@ class MixtureTargets(NamedTuple):
 def fit_mixture(
     inputs: MixtureInputs, targets: MixtureTargets, strength: float, start: np.ndarray | None = None
 ) -> tuple[MixtureWeights, np.ndarray]:
-    """Fits a MixtureWeights to answers.
+    """Fit a MixtureWeights to answers.
 
     What is minimised is NE and a penalty of `strength` points' mean error on the square of each
     parameter but the first: an expert's bias is the sum of one for all points, one for the category
@@ -152,7 +152,9 @@ class _Layout:
         self.size = self._num_experts * int(self._ends[-1])
 
     def split(self, parameters: np.ndarray) -> list[np.ndarray]:
-        """Biases of all points [V, 1], categories [V, C], keypoints [V, C K]; effects [V, F]."""
+        """Return biases of all points [V, 1], categories [V, C], keypoints [V, C K]; effects [V,
+        F].
+        """
         return np.split(parameters.reshape(self._num_experts, -1), self._ends[:-1], axis=1)
 
     def mixture_weights(self, parameters: np.ndarray) -> MixtureWeights:
@@ -163,7 +165,9 @@ class _Layout:
         return MixtureWeights(biases + general[..., np.newaxis], effects)
 
     def gather(self, by_group: np.ndarray, by_feature: np.ndarray) -> np.ndarray:
-        """The gradient of all parameters from those of biases [V, C K] and of effects [V, F]."""
+        """Return the gradient of all parameters from those of biases [V, C K] and of effects [V,
+        F].
+        """
         by_category = by_group.reshape(self._num_experts, *self._groups).sum(-1)
         general = by_category.sum(1, keepdims=True)
         return np.concatenate([general, by_category, by_group, by_feature], axis=1).ravel()

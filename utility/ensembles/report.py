@@ -23,7 +23,8 @@ class Gain(NamedTuple):
 
 
 def gains_of(choice: Choice) -> list[Gain]:
-    """The gain over the best single model, the mean, the median, and the best that learns nothing.
+    """Return the gain over the best single model, the mean, the median, and the best that learns
+    nothing.
 
     The intervals are of a bootstrap over pictures. What is learned is measured on pictures that it
     has not seen. They have a say in the choice only, which flatters it a little.
@@ -45,7 +46,7 @@ def _gain(baseline: Candidate, chosen: Candidate) -> Interval:
 
 
 def to_dict(choice: Choice, gains: Sequence[Gain], selection: Selection | None) -> dict[str, Any]:
-    """What has been measured, as plain values; NE as fractions."""
+    """Return what has been measured, as plain values; NE as fractions."""
     values = {
         'chosen': choice.chosen.label,
         'method': choice.chosen.method,
@@ -68,7 +69,7 @@ def to_dict(choice: Choice, gains: Sequence[Gain], selection: Selection | None) 
 
 
 def to_text(choice: Choice, gains: Sequence[Gain]) -> str:
-    """The table of what was measured, NE in percent, and the gains."""
+    """Return the table of what was measured, NE in percent, and the gains."""
     complete = {single.model for single in choice.singles if _is_complete(single, choice)}
     rows = [(single.label, single.error) for single in choice.singles]
     rows += [
@@ -102,7 +103,7 @@ def _gain_line(gain: Gain) -> str:
 
 
 def selection_to_text(selection: Selection) -> str:
-    """The sets of models that were tried, the best first."""
+    """Return the sets of models that were tried, the best first."""
     rows = [
         (' + '.join(_names(selection, models)), f'{100 * error:.4f}')
         for models, error in selection.ranked

@@ -49,7 +49,7 @@ def select_models(
     max_models: int,
     method: str = LEARNED,
 ) -> Selection:
-    """Looks for the best few of many models.
+    """Look for the best few of many models.
 
     All sets of at most `max_models` are tried if they are few. Else models are added one by one,
     each time the one that helps most.

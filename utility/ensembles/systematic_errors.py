@@ -63,7 +63,7 @@ class Correction(NamedTuple):
 def annotated_points(
     keypoints: np.ndarray, visibility: np.ndarray, categories: np.ndarray, schema: KeypointSchema
 ) -> AnnotatedPoints:
-    """Truth of annotations; arguments as of metrics.normalizers.
+    """Return the truth of annotations; arguments as of metrics.normalizers.
 
     Raises:
         UserError: No point can be scored.
@@ -77,7 +77,7 @@ def annotated_points(
 
 
 def category_codes(categories: np.ndarray, schema: KeypointSchema) -> np.ndarray:
-    """Position of each picture's category among those of the schema: int64 [N]."""
+    """Return the position of each picture's category among those of the schema: int64 [N]."""
     position = {name: code for code, name in enumerate(schema.categories)}
     return np.array([position[name] for name in categories.tolist()], dtype=np.int64)
 
@@ -85,7 +85,7 @@ def category_codes(categories: np.ndarray, schema: KeypointSchema) -> np.ndarray
 def garment_frames(
     points: np.ndarray, codes: np.ndarray, in_category: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Where garments are: the medians of their points and of the distances from there.
+    """Return where garments are: the medians of their points and of the distances from there.
 
     Args:
         points: [N, K, 2], px.
@@ -108,7 +108,7 @@ def garment_frames(
 def correct(
     correction: Correction, predictions: Predictions, schema: KeypointSchema
 ) -> Predictions:
-    """The predictions without what is wrong in all of them."""
+    """Return the predictions without what is wrong in all of them."""
     codes = category_codes(predictions.categories, schema)
     straight = _unmirrored(correction.mirrored, predictions, codes, schema)
     scale = np.ones([len(codes), 1, 1])
@@ -126,7 +126,7 @@ def correct(
 def fit_correction(
     predictions: Predictions, annotated: AnnotatedPoints, schema: KeypointSchema
 ) -> Correction:
-    """Learns what is wrong with each model in all pictures of a category.
+    """Learn what is wrong with each model in all pictures of a category.
 
     Offsets are where most residuals are, so that a model that is lost in a third of the pictures is
     corrected by what holds for the others. That of a keypoint is drawn to that of all keypoints
@@ -157,7 +157,7 @@ def _raw_sizes(predictions: Predictions, codes: np.ndarray) -> np.ndarray:
 def _unmirrored(
     mirrored: np.ndarray, predictions: Predictions, codes: np.ndarray, schema: KeypointSchema
 ) -> Predictions:
-    """The predictions [M, N, K] with the points of mirrored [M, C, K] from their partner."""
+    """Return the predictions [M, N, K] with the points of mirrored [M, C, K] from their partner."""
     if not mirrored.any():
         return predictions
     partner = list(schema.flip_permutation)
@@ -171,7 +171,9 @@ def _unmirrored(
 def _find_mirrored(
     predictions: Predictions, annotated: AnnotatedPoints, codes: np.ndarray, schema: KeypointSchema
 ) -> np.ndarray:
-    """bool [M, C, K]: where a model's partner column is nearer, on average and in most pictures."""
+    """Return bool [M, C, K]: where a model's partner column is nearer, on average and in most
+    pictures.
+    """
     partner = list(schema.flip_permutation)
     errors = (
         np.linalg.norm(predictions.keypoints - annotated.keypoints, axis=-1) * annotated.weights
@@ -196,7 +198,9 @@ def _find_mirrored(
 def _offsets(
     residuals: np.ndarray, counts: np.ndarray, codes: np.ndarray, schema: KeypointSchema
 ) -> np.ndarray:
-    """[C, K, 2]: where most of the residuals [N, K, 2] are of which counts [N, K] is True."""
+    """Return [C, K, 2]: where most of the residuals [N, K, 2] are of which counts [N,
+    K] is True.
+    """
     offsets = np.zeros([len(schema.categories), schema.num_keypoints, 2])
     if not counts.any():
         return offsets
@@ -211,7 +215,9 @@ def _offsets(
 
 
 def _location(residuals: np.ndarray) -> np.ndarray:
-    """Where most of [n, 2] are: a mean with Gaussian weights around itself, from the median on."""
+    """Return where most of [n, 2] are: a mean with Gaussian weights around itself, from the median
+    on.
+    """
     center = np.median(residuals, axis=0)
     variance = max(float(np.median(_squares(residuals - center))), _LEAST_VARIANCE)
     for _ in range(_LOCATION_STEPS):

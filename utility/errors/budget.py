@@ -74,7 +74,7 @@ _LOCALIZED = ('good', 'jitter')
 
 
 def radius(similarity: float, scale: float = SCALE) -> float:
-    """How far off, in normalisers, a point of this similarity is."""
+    """Return how far off, in normalisers, a point of this similarity is."""
     return scale * math.sqrt(2 * math.log(1 / similarity))
 
 
@@ -112,13 +112,15 @@ class Errors:
     missing_predictions: int
 
     def costs(self, kind: str) -> np.ndarray:
-        """What each point loses to a kind, normalised: float64 [N, K]; 0 for all others."""
+        """Return what each point loses to a kind, normalised: float64 [N, K]; 0 for all others."""
         if kind == FLOOR:
             return self.floors
         return np.where(self.codes == _CODES[kind], self.distances - self.floors, 0.0)
 
     def of_kind(self, kind: str) -> np.ndarray:
-        """Which points are of a kind, bool [N, K]; the floor has the points that are found."""
+        """Return which points are of a kind, bool [N, K]; the floor has the points that
+        are found.
+        """
         names = _LOCALIZED if kind == FLOOR else (kind,)
         return np.isin(self.codes, [_CODES[name] for name in names])
 
@@ -131,7 +133,7 @@ def find_errors(
     evidence: Evidence = Evidence(),  # noqa: B008  immutable
     scale: float = SCALE,
 ) -> Errors:
-    """Tells of every scored point what kind of error it has.
+    """Tell of every scored point what kind of error it has.
 
     A point within the radius of JITTER_SIMILARITY of its true place is found. Otherwise the crop is
     to blame if it hides the point, and else another point, if one is within the same radius.
@@ -186,7 +188,7 @@ def find_errors(
 
 
 def _floors(distances, codes, annotations, normalizer, evidence: Evidence) -> np.ndarray:
-    """What of each distance [N, K] the codec alone would leave, where the point is found."""
+    """Return what of each distance [N, K] the codec alone would leave, where the point is found."""
     floors = np.zeros(codes.shape)
     if evidence.decoded is not None:
         alone = normalized_error.normalized_distances(
@@ -198,7 +200,8 @@ def _floors(distances, codes, annotations, normalizer, evidence: Evidence) -> np
 
 
 def _rival_distances(predicted, annotations, schema, normalizer) -> list[np.ndarray]:
-    """How far each prediction is from its partner's true place, its in-out one's, and the nearest.
+    """Return how far each prediction is from its partner's true place, its in-out one's, and the
+    nearest.
 
     Of annotated points other than its own; float64 [N, K] each, normalised, infinite without one.
     """
@@ -217,7 +220,7 @@ def _rival_distances(predicted, annotations, schema, normalizer) -> list[np.ndar
 
 
 def in_out_permutation(schema: KeypointSchema) -> tuple[int, ...]:
-    """For each keypoint the inner or outer one of the same edge; else itself."""
+    """Return, for each keypoint, the inner or outer one of the same edge; else itself."""
     order = list(range(schema.num_keypoints))
     for a, b in schema.in_out_pairs:
         order[a], order[b] = b, a
@@ -225,7 +228,7 @@ def in_out_permutation(schema: KeypointSchema) -> tuple[int, ...]:
 
 
 def _inverted(distances: np.ndarray, partner: np.ndarray, schema: KeypointSchema) -> np.ndarray:
-    """Which pictures have left and right exchanged as a whole: bool [N]."""
+    """Return which pictures have left and right exchanged as a whole: bool [N]."""
     order = np.array(schema.flip_permutation)
     paired = np.isfinite(partner) & ~np.isnan(distances)
     exchanged = paired & (partner < distances)
@@ -235,7 +238,7 @@ def _inverted(distances: np.ndarray, partner: np.ndarray, schema: KeypointSchema
 
 
 def budget(errors: Errors, points: np.ndarray | None = None) -> dict:
-    """What NE consists of, over all scored points or over some of them.
+    """Return what NE consists of, over all scored points or over some of them.
 
     Args:
         errors: Of find_errors.
@@ -267,7 +270,9 @@ def budget(errors: Errors, points: np.ndarray | None = None) -> dict:
 
 
 def budgets(errors: Errors, categories: Sequence[str], schema: KeypointSchema) -> dict:
-    """budget() of all points, and 'per_category' and 'per_keypoint' of those that have any."""
+    """Return budget() of all points, and 'per_category' and 'per_keypoint' of those
+    that have any.
+    """
     labels = np.asarray(categories, dtype=str)[:, np.newaxis]
     columns, scored = np.arange(schema.num_keypoints), ~np.isnan(errors.distances)
     groups = {
@@ -282,7 +287,9 @@ def budgets(errors: Errors, categories: Sequence[str], schema: KeypointSchema) -
 
 
 def worst_images(errors: Errors, kind: str, count: int) -> Iterator[tuple[int, float]]:
-    """The rows of the pictures that lose most to a kind, and the part of NE that each loses."""
+    """Yield the rows of the pictures that lose most to a kind, and the part of NE that
+    each loses.
+    """
     costs = errors.costs(kind).sum(1)
     total = np.count_nonzero(~np.isnan(errors.distances))
     for row in np.argsort(-costs, kind='stable')[:count]:

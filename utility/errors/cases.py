@@ -53,7 +53,7 @@ class Case:
 
 
 def case_of_csvs(prediction: str, annotations: str, dataset: str) -> Case:
-    """A submission and its answers.
+    """Return a submission and its answers.
 
     Raises:
         UserError: A file is broken, or they are not of the same pictures.
@@ -71,7 +71,7 @@ def case_of_csvs(prediction: str, annotations: str, dataset: str) -> Case:
 
 
 def case_of_runs(data_dir: str, run_dirs: Sequence[str], options: PredictOptions) -> Case:
-    """What runs, as one predictor, make of a labelled split of the records.
+    """Return what runs, as one predictor, make of a labelled split of the records.
 
     Raises:
         UserError: As predictor.predict_split and answers.annotations_of.
@@ -99,7 +99,7 @@ def case_of_runs(data_dir: str, run_dirs: Sequence[str], options: PredictOptions
 def read_images(
     case: Case, rows: Collection[int], data_dir: str
 ) -> tuple[np.ndarray, dict[int, DecodedImage]]:
-    """Reads a split of the records once; held in memory are the pictures that are wanted.
+    """Read a split of the records once; held in memory are the pictures that are wanted.
 
     Args:
         case: Whose pictures.
@@ -138,7 +138,7 @@ def read_images(
 
 
 def worst_of_all(errors: Errors, count: int) -> dict[str, list[tuple[int, float]]]:
-    """Kind -> the rows that lose most to it, and how much of NE.
+    """Return the kind -> the rows that lose most to it, and how much of NE.
 
     The kind that costs most comes first; those that cost nothing are left out.
     """
@@ -150,7 +150,7 @@ def worst_of_all(errors: Errors, count: int) -> dict[str, list[tuple[int, float]
 def with_image_ids(
     case: Case, worst: Mapping[str, Sequence[tuple[int, float]]]
 ) -> dict[str, list[dict]]:
-    """worst_of_all with the ids and the categories of pictures in place of their rows."""
+    """Return worst_of_all with the ids and the categories of pictures in place of their rows."""
     categories = case.annotations.categories
     return {
         kind: [
@@ -171,7 +171,7 @@ def sections(
     worst: Mapping[str, Sequence[tuple[int, float]]],
     images: Mapping[int, DecodedImage],
 ) -> list[error_page.Section]:
-    """The worst pictures of each kind, drawn; on grey where there is no JPEG of the row."""
+    """Return the worst pictures of each kind, drawn; on grey where there is no JPEG of the row."""
     return [
         error_page.section(
             kind, [_figure(case, errors, kind, row, cost, images.get(row)) for row, cost in rows]

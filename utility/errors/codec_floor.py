@@ -30,7 +30,7 @@ def evidence_of(
     options: PredictOptions,
     boxes: np.ndarray | None = None,
 ) -> Evidence:
-    """Sends the true points through the frames and the codecs of networks, and back.
+    """Send the true points through the frames and the codecs of networks, and back.
 
     The frame is that of the first view. Of a network whose outputs are no heat maps the codec is
     that of the maps which they stand for. No picture is decoded.
@@ -72,7 +72,7 @@ def evidence_of(
 def _codecs(
     networks: Sequence[TrainedNetwork], options: PredictOptions
 ) -> list[tuple[TrainedNetwork, HeatmapCodec]]:
-    """The codecs whose points are averaged, and the network in whose frame each works."""
+    """Return the codecs whose points are averaged, and the network in whose frame each works."""
     if options.fuse == 'keypoints' or len(networks) == 1:
         sizes = [network.experiment.network.map_size for network in networks]
         return [(n, _codec(n, n, s, options)) for n, s in zip(networks, sizes)]
@@ -95,7 +95,9 @@ def _codec(network: TrainedNetwork, finest: TrainedNetwork, size, options) -> He
 def _round_trip(
     codec: HeatmapCodec, to_crop: np.ndarray, keypoints: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Points [N, k, 2], original px, decoded again, and which lie in the frame: bool [N, k]."""
+    """Return points [N, k, 2], original px, decoded again, and which lie in the frame:
+    bool [N, k].
+    """
     decoded, inside = [], []
     for start in range(0, len(keypoints), _IMAGES_AT_A_TIME):
         part = slice(start, start + _IMAGES_AT_A_TIME)
@@ -113,7 +115,7 @@ def _round_trip(
 def crop_matrices(
     network: TrainedNetwork, patterns: Sequence[str], boxes: np.ndarray | None = None
 ) -> np.ndarray:
-    """What takes each record's picture to the network's input: float32 [N, 3, 3].
+    """Return what takes each record's picture to the network's input: float32 [N, 3, 3].
 
     Args:
         network: Whose.

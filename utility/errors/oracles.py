@@ -26,7 +26,7 @@ def gains(
     missing: str = 'error',
     first_pass: KeypointTable | None = None,
 ) -> dict[str, dict[str, float]]:
-    """What always taking the better of a prediction and its alternative would give.
+    """Return what always taking the better of a prediction and its alternative would give.
 
     Points change places only where both are predicted.
 
@@ -64,7 +64,7 @@ def gains(
 
 
 def exchanged(table: KeypointTable, order: Sequence[int]) -> KeypointTable:
-    """The table with points [.., k] and [.., order[k]] exchanged where both are present."""
+    """Return the table with points [.., k] and [.., order[k]] exchanged where both are present."""
     order = list(order)
     both_present = (table.visibility >= 0) & (table.visibility[:, order] >= 0)
     keypoints = np.where(both_present[..., np.newaxis], table.keypoints[:, order], table.keypoints)
@@ -72,7 +72,7 @@ def exchanged(table: KeypointTable, order: Sequence[int]) -> KeypointTable:
 
 
 def better(plain: np.ndarray, alternative: np.ndarray, groups: Sequence[int]) -> np.ndarray:
-    """Of each picture's group of points the one with the smaller sum.
+    """Return, for each picture's group of points, the one with the smaller sum.
 
     Args:
         plain, alternative: float64 [N, K] distances; NaN, in the same places, where not scored.

@@ -45,7 +45,7 @@ def section(kind: str, figures: list[Figure]) -> Section:
 
 
 def write_page(path: str | os.PathLike, report: Mapping, sections: Sequence[Section]) -> None:
-    """Writes the page of a report as eval_errors makes it: it is complete or not there."""
+    """Write the page of a report as eval_errors makes it: it is complete or not there."""
     template = html_page.template(__file__, 'errors.html')
     values = {
         'title': 'Where NE comes from',
@@ -59,7 +59,7 @@ def write_page(path: str | os.PathLike, report: Mapping, sections: Sequence[Sect
 
 
 def tables(report: Mapping, per_keypoint: bool = False) -> list[html_page.Table]:
-    """The tables of a report as eval_errors makes it; NE in percent."""
+    """Return the tables of a report as eval_errors makes it; NE in percent."""
     page_tables = [_kinds_table(report), _parts_table('category', report)]
     if per_keypoint:
         page_tables.append(_parts_table('keypoint', report))

@@ -74,14 +74,16 @@ class Bin(NamedTuple):
 
 
 def occlusions(visibility: np.ndarray) -> np.ndarray:
-    """The share of the annotated points [N, K] that are occluded: float64 [N]; NaN without any."""
+    """Return the share of the annotated points [N, K] that are occluded: float64 [N]; NaN without
+    any.
+    """
     annotated = (visibility >= 0).sum(1)
     occluded = (visibility == 0).sum(1)
     return np.where(annotated > 0, occluded / np.maximum(annotated, 1), math.nan)
 
 
 def rotations(keypoints: np.ndarray, visibility: np.ndarray, schema: KeypointSchema) -> np.ndarray:
-    """By how many degrees each garment is turned; positive is clockwise.
+    """Return by how many degrees each garment is turned; positive is clockwise.
 
     An upright garment has the points of a pair side by side, the left one on the left. The angle is
     that of the median, in x and in y, of the directions of all pairs: one arm that is raised moves
@@ -108,7 +110,7 @@ def rotations(keypoints: np.ndarray, visibility: np.ndarray, schema: KeypointSch
 
 
 def _side_by_side(schema: KeypointSchema) -> np.ndarray:
-    """int [2, pairs]: indices of the points of each pair, those that stand left first."""
+    """Return int [2, pairs]: indices of the points of each pair, those that stand left first."""
     left_of = {tuple(map(schema.keypoints.index, pair)) for pair in schema.left_of}
     pairs = [pair[::-1] if pair[::-1] in left_of else pair for pair in schema.side_pairs]
     return np.array(pairs, int).reshape(-1, 2).T
@@ -117,7 +119,7 @@ def _side_by_side(schema: KeypointSchema) -> np.ndarray:
 def garment_sizes(
     keypoints: np.ndarray, visibility: np.ndarray, image_sizes: np.ndarray
 ) -> np.ndarray:
-    """The longest side of the box of the annotated points over that of the picture.
+    """Return the longest side of the box of the annotated points over that of the picture.
 
     Args:
         keypoints: [N, K, 2], px.
@@ -137,7 +139,8 @@ def garment_sizes(
 def properties(
     annotations: KeypointTable, schema: KeypointSchema, image_sizes: np.ndarray | None = None
 ) -> dict[str, np.ndarray]:
-    """The properties of pictures that SUBSETS names: name -> [N]; rotations without their sign.
+    """Return the properties of pictures that SUBSETS names: name -> [N]; rotations without their
+    sign.
 
     Args:
         annotations: Of N pictures.
@@ -155,7 +158,7 @@ def properties(
 
 
 def bins(distances: np.ndarray, values: np.ndarray, subset: Subset) -> list[Bin]:
-    """NE by bins of a property.
+    """Return NE by bins of a property.
 
     Args:
         distances: [N, K], normalised; NaN where a point is not scored.
@@ -182,5 +185,5 @@ def _bin(label: str, distances: np.ndarray) -> Bin:
 
 
 def all_bins(distances: np.ndarray, values: Mapping[str, np.ndarray]) -> dict[str, list[Bin]]:
-    """bins() of several of SUBSETS: name -> its bins, of name -> values [N]."""
+    """Return bins() of several of SUBSETS: name -> its bins, of name -> values [N]."""
     return {name: bins(distances, of_name, SUBSETS[name]) for name, of_name in values.items()}

@@ -82,7 +82,7 @@ def _export(run_dir: str, values) -> None:
 
 
 def _network_of(run_dir: str, category: str | None) -> str:
-    """The folder of the network of a run that is meant.
+    """Return the folder of the network of a run that is meant.
 
     Raises:
         UserError: There are several, or none of the category.

@@ -10,7 +10,8 @@ from preprocessing.schema import KeypointSchema
 
 
 def images_of(split_dir: str, schema: KeypointSchema, count: int) -> list[np.ndarray]:
-    """The first images of a split of the categories of a schema, in turn: uint8 [H, W, 3] each.
+    """Return the first images of a split of the categories of a schema, in turn: uint8 [H, W, 3]
+    each.
 
     Raises:
         UserError: The split holds none of them.

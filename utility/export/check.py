@@ -112,7 +112,7 @@ def check(folder: str, split_dir: str) -> Report:
 
 
 def _write_images(split_dir: str, schema, directory: str, rows: np.ndarray) -> list[str]:
-    """Writes the images of a split that are in those rows of annotations_of; their paths."""
+    """Write the images of a split that are in those rows of annotations_of; their paths."""
     import tensorflow as tf
 
     files = records.record_files(records.split_patterns(split_dir, 'all'))
@@ -128,7 +128,7 @@ def _write_images(split_dir: str, schema, directory: str, rows: np.ndarray) -> l
 
 
 def _scale(path: str, size: np.ndarray) -> float:
-    """From px of what is stored of an image to px of the image."""
+    """Return the scale from px of what is stored of an image to px of the image."""
     from PIL import Image
 
     with Image.open(path) as image:
@@ -141,13 +141,15 @@ def _size(path: str) -> int:
 
 
 def _in_full(points: dict[str, Sequence[float]], schema) -> np.ndarray:
-    """Points by name as [K, 2] of the schema; NaN where there is none."""
+    """Return points by name as [K, 2] of the schema; NaN where there is none."""
     nowhere = (np.nan, np.nan)
     return np.array([points.get(name, nowhere)[:2] for name in schema.keypoints], np.float64)
 
 
 def _by_script(folder: str, paths, categories, schema) -> tuple[np.ndarray, float, float]:
-    """Points [N, K, 2], images per second and seconds until the first answer of predict.py."""
+    """Return points [N, K, 2], images per second and seconds until the first answer of
+    predict.py.
+    """
     lines = ''.join(f'{category}\t{path}\n' for category, path in zip(categories, paths))
     command = [sys.executable, '-I', os.path.join(os.path.abspath(folder), SCRIPT), '-']
     begin = time.perf_counter()
@@ -173,7 +175,7 @@ def _by_script(folder: str, paths, categories, schema) -> tuple[np.ndarray, floa
 
 
 def _by_model(model: api.Model, paths, categories, schema) -> tuple[np.ndarray, float]:
-    """Points [N, K, 2] and images per second of the network in TensorFlow."""
+    """Return points [N, K, 2] and images per second of the network in TensorFlow."""
     model.predict(paths[0], str(categories[0]))
     begin = time.perf_counter()
     results: Iterator[api.Keypoints] = model.predict_each(paths, list(map(str, categories)))

@@ -58,7 +58,7 @@ class Comparison(NamedTuple):
 
     @classmethod
     def of(cls, num_images: int, distances: np.ndarray) -> Comparison:
-        """Summarise distances, float [N] px."""
+        """Return summarise distances, float [N] px."""
         median, p90, largest = np.percentile(distances, [50, 90, 100])
         return cls(num_images, len(distances), float(median), float(p90), float(largest))
 
@@ -76,7 +76,7 @@ def export(
     settings: Settings,
     images: Sequence[np.ndarray] = (),
 ) -> Comparison:
-    """Writes a network as a folder, complete and compared with TensorFlow, or not at all.
+    """Write a network as a folder, complete and compared with TensorFlow, or not at all.
 
     Args:
         graph: Of the network.
@@ -125,7 +125,7 @@ def _write_text(folder: str, name: str, text: str) -> None:
 def _description(
     graph: ExportGraph, name: str, files: Sequence[str], settings: Settings
 ) -> dict[str, Any]:
-    """What model.json says."""
+    """Return what model.json says."""
     trained, schema = graph.trained, graph.schema
     described = schema_files.describe(schema)
     return {
@@ -152,7 +152,7 @@ def _description(
 
 
 def _validation(trained) -> dict[str, float] | None:
-    """What the training's evaluation of just these weights found; None if there was none."""
+    """Return what the training's evaluation of just these weights found; None if there was none."""
     try:
         step = snapshots.step_of(trained.checkpoint)
     except UserError:
@@ -171,7 +171,7 @@ def _license(graph: ExportGraph, files: Sequence[str]) -> str:
 
 
 def images_of_noise(seed: int = 0) -> list[np.ndarray]:
-    """Smooth noise of several sizes, uint8 [H, W, 3] each."""
+    """Return smooth noise of several sizes, uint8 [H, W, 3] each."""
     rng = np.random.default_rng(seed)
     coarse = [rng.integers(0, 256, (height // 8, width // 8, 3)) for height, width in _SIZES]
     enlarged = [tf.image.resize(image, size).numpy() for image, size in zip(coarse, _SIZES)]
@@ -181,7 +181,7 @@ def images_of_noise(seed: int = 0) -> list[np.ndarray]:
 def _compared(
     graph: ExportGraph, start: Callable, folder: str, description: Mapping[str, Any], images
 ) -> Comparison:
-    """The points of a file, in its own runtime, against those of TensorFlow."""
+    """Return the points of a file, in its own runtime, against those of TensorFlow."""
     answer = start(folder, description)
     ours = tf.function(graph.of_image, autograph=False, reduce_retracing=True)
     images = list(images) or images_of_noise()
@@ -207,7 +207,9 @@ def _require_likeness(comparison: Comparison, precision: str) -> None:
 
 
 def script(start: Callable) -> str:
-    """The text of predict.py: the modules that it needs, with `start` of a format, as one."""
+    """Return the text of predict.py: the modules that it needs, with `start` of a
+    format, as one.
+    """
     imports: set[str] = set()
     modules = (decoding, standalone, sys.modules[start.__module__])
     bodies = [_without_imports(inspect.getsource(module), imports) for module in modules]
@@ -223,7 +225,9 @@ def script(start: Callable) -> str:
 
 
 def _without_imports(text: str, imports: set[str]) -> str:
-    """A module without docstring and imports; those of other packages are added to `imports`."""
+    """Return a module without docstring and imports; those of other packages are added to
+    `imports`.
+    """
     lines = text.splitlines()
     docstring, *rest = ast.parse(text).body
     nodes = [node for node in rest if isinstance(node, (ast.Import, ast.ImportFrom))]

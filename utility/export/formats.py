@@ -50,7 +50,7 @@ class Format(NamedTuple):
 
 
 def require_package(name: str) -> None:
-    """Refuses to go on without a package of requirements-export.txt.
+    """Refuse to go on without a package of requirements-export.txt.
 
     Raises:
         UserError: It is not installed; tells how to install it.

@@ -96,11 +96,11 @@ class ExportGraph:
         return table
 
     def crop(self, image: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """uint8 [H, W, 3] -> float32 [h, w, 3] in 0..255, and its place, see letterbox."""
+        """Return uint8 [H, W, 3] -> float32 [h, w, 3] in 0..255, and its place, see letterbox."""
         return letterbox(image, self.size, self._fill)
 
     def heatmaps(self, crops: tf.Tensor) -> tf.Tensor:
-        """float32 [B, h, w, 3] -> [B, rows, columns, K]."""
+        """Return float32 [B, h, w, 3] -> [B, rows, columns, K]."""
         experiment = self.trained.experiment
         permutation = self.schema.flip_permutation
         maps = views_to_points.heatmaps_of_views(
@@ -110,19 +110,19 @@ class ExportGraph:
         return views_to_points.fused_heatmaps(maps, whole, self._codec)
 
     def points(self, heatmaps: tf.Tensor, placing: tf.Tensor, category: tf.Tensor) -> Points:
-        """[B, rows, columns, K], places [B, 3] and int32 [B] -> the Points of B images."""
+        """Return [B, rows, columns, K], places [B, 3] and int32 [B] -> the Points of B images."""
         keypoints, scores = self._codec.decode(heatmaps)
         keypoints = to_original(keypoints, placing)
         return Points(keypoints, scores, tf.gather(tf.constant(self.visibility), category))
 
     def of_image(self, image: tf.Tensor, category: tf.Tensor) -> dict[str, tf.Tensor]:
-        """The signature of every format: see IMAGE, CATEGORY and Points."""
+        """Return the signature of every format: see IMAGE, CATEGORY and Points."""
         crop, placing = self.crop(image)
         batch = self.points(self.heatmaps(crop[tf.newaxis]), placing[tf.newaxis], category[None])
         return {name: value[0] for name, value in batch._asdict().items()}
 
     def of_bytes(self, image_bytes: tf.Tensor, category: tf.Tensor) -> dict[str, tf.Tensor]:
-        """The signature of servers: B JPEGs, or PNGs, and the names of their categories."""
+        """Return the signature of servers: B JPEGs, or PNGs, and the names of their categories."""
         numbers = self._numbers_of(category)
         crops, places = tf.map_fn(
             lambda data: self.crop(_decoded(data)),
@@ -133,7 +133,7 @@ class ExportGraph:
         return self.points(self.heatmaps(crops), places, numbers)._asdict()
 
     def _numbers_of(self, names: tf.Tensor) -> tf.Tensor:
-        """string [B] -> int32 [B]; fails, when it is run, on a name that is no category."""
+        """Return string [B] -> int32 [B]; fails, when it is run, on a name that is no category."""
         is_category = tf.equal(names[:, tf.newaxis], tf.constant(self.categories))
         message = f'unknown category; there are: {", ".join(self.categories)}'
         known = tf.debugging.Assert(

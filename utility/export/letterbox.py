@@ -19,7 +19,7 @@ _WEIGHT_STEPS = 1 << 13  # of preprocessing.rendering
 def letterbox(
     image: tf.Tensor, size: Sequence[int], fill: Sequence[float]
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Fits an image into a crop of fixed size.
+    """Fit an image into a crop of fixed size.
 
     Args:
         image: uint8 [H, W, 3] RGB, of any size.
@@ -51,12 +51,15 @@ def letterbox(
 
 
 def to_original(points: tf.Tensor, placing: tf.Tensor) -> tf.Tensor:
-    """Points [.., K, 2] of crops, mapped back to the images that `letterbox` placed so, px."""
+    """Return points [.., K, 2] of crops, mapped back to the images that `letterbox`
+    placed so, px.
+    """
     return (points - placing[..., tf.newaxis, 1:]) / placing[..., tf.newaxis, :1]
 
 
 def _averaged(image: tf.Tensor, shrinks: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Means over f x f pixels, f the whole part of `shrinks`: float32 [h, w, 3], rounded; and f.
+    """Return means over f x f pixels, f the whole part of `shrinks`: float32 [h, w, 3], rounded;
+    and f.
 
     Sides that are no multiple are continued by reflection.
     """
@@ -77,7 +80,7 @@ def _averaged(image: tf.Tensor, shrinks: tf.Tensor) -> tuple[tf.Tensor, tf.Tenso
 
 
 def _reflected(count: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
-    """The indices 0 to `count` - 1, mirrored at the end of a side of `size`."""
+    """Return the indices 0 to `count` - 1, mirrored at the end of a side of `size`."""
     places = tf.range(count)
     return tf.minimum(places, 2 * size - 1 - places)
 

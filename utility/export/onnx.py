@@ -20,7 +20,7 @@ _SMALLEST_HALF = 256  # numbers; fewer stay float32
 
 
 def write(graph: ExportGraph, settings: Settings, folder: str) -> Sequence[str]:
-    """Writes the file; see FORMATS."""
+    """Write the file; see FORMATS."""
     path = os.path.join(folder, _FILE)
     _convert(graph, path)
     if settings.precision == 'float16':
@@ -31,7 +31,7 @@ def write(graph: ExportGraph, settings: Settings, folder: str) -> Sequence[str]:
 
 
 def _convert(graph: ExportGraph, path: str) -> None:
-    """Writes the graph, and refuses what the converter has no operation for.
+    """Write the graph, and refuse what the converter has no operation for.
 
     It writes such a file all the same, under names that no runtime knows.
     """
@@ -51,7 +51,7 @@ def _convert(graph: ExportGraph, path: str) -> None:
 
 
 def _store_halves(path: str) -> None:
-    """Stores the weights of a file as float16; they are float32 again once it is opened."""
+    """Store the weights of a file as float16; they are float32 again once it is opened."""
     import onnx
     from onnx import TensorProto, helper, numpy_helper
 
@@ -86,7 +86,7 @@ class _Crops:
 
 
 def _quantise(path: str, settings: Settings) -> None:
-    """Has the convolutions of a file computed in integers, with a scale for each channel."""
+    """Quantize the convolutions of a file: computed in integers, with a scale for each channel."""
     require_package('onnxruntime')
     from onnxruntime import quantization
     from onnxruntime.quantization.shape_inference import quant_pre_process

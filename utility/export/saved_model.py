@@ -31,7 +31,7 @@ def _write(graph: ExportGraph, settings: Settings, folder: str) -> Sequence[str]
 def save_functions(
     graph: ExportGraph, functions: Mapping[str, tuple[Callable, Sequence[tf.TensorSpec]]], path: str
 ) -> None:
-    """Writes functions of a graph as a SavedModel: signature -> function and its arguments."""
+    """Write functions of a graph as a SavedModel: signature -> function and its arguments."""
     signatures = {
         name: tf.function(function, autograph=False).get_concrete_function(*specs)
         for name, (function, specs) in functions.items()
@@ -45,7 +45,7 @@ def save_functions(
 
 
 def _forget_gradients(path: str) -> None:
-    """Takes the names of gradients out of a file: TensorFlow warns of those it does not know."""
+    """Take the names of gradients out of a file: TensorFlow warns of those it does not know."""
     model = saved_model_pb2.SavedModel.FromString(read_bytes(path))
     for meta in model.meta_graphs:
         functions = (function.node_def for function in meta.graph_def.library.function)

@@ -34,7 +34,7 @@ def _write(graph: ExportGraph, settings: Settings, folder: str) -> Sequence[str]
 
 
 def _around(graph: ExportGraph) -> Mapping[str, tuple[Callable, tuple]]:
-    """What is before and after the network."""
+    """Return what is before and after the network."""
     size = [1, *graph.trained.experiment.network.map_size, graph.schema.num_keypoints]
     heatmaps = tf.TensorSpec(size, tf.float32, name='heatmaps')
     placing = tf.TensorSpec([3], tf.float32, name='placing')
@@ -70,7 +70,7 @@ def _quantised(settings: Settings) -> Callable:
 
 
 def _convert(graph: ExportGraph, functions, path: str, settle: Callable) -> None:
-    """Writes functions, signature -> function and specs, with operations of TensorFlow Lite only.
+    """Write functions, signature -> function and specs, with operations of TensorFlow Lite only.
 
     Raises:
         UserError: There is an operation that it does not have.

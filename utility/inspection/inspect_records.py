@@ -68,7 +68,7 @@ class Settings:
 
 
 def inspect(settings: Settings, track: Track) -> dict[str, Any]:
-    """Reads all records, and writes inspection.json, plain.jpg and augmented.jpg.
+    """Read all records, and write inspection.json, plain.jpg and augmented.jpg.
 
     Args:
         settings: Which, and where to.
@@ -108,7 +108,7 @@ def inspect(settings: Settings, track: Track) -> dict[str, Any]:
 
 
 def _all_files(records_dir: str) -> list[str]:
-    """The files of all splits that there are, whether dataset.json knows them or not."""
+    """Return the files of all splits that there are, whether dataset.json knows them or not."""
     found = []
     for folder in folders_in(records_dir):
         with contextlib.suppress(UserError):  # there are none
@@ -117,7 +117,7 @@ def _all_files(records_dir: str) -> list[str]:
 
 
 def differences(found: Counts, expected: Counts) -> list[str]:
-    """How two numbers of records by split and category differ, in words."""
+    """Return how two numbers of records by split and category differ, in words."""
     keys = dict.fromkeys((s, c) for counts in (expected, found) for s in counts for c in counts[s])
     differences = []
     for split, category in keys:
@@ -134,7 +134,7 @@ def _split_of(path: str) -> str:
 def _measured(
     files: Sequence[str], schema: KeypointSchema, num_images: int, total: int
 ) -> Iterator[tuple[str, dict[str, Any]]]:
-    """(split, _measure of the record) of all records, in NumPy.
+    """Yield (split, _measure of the record) of all records, in NumPy.
 
     Raises:
         UserError: A file is broken; names it.
@@ -158,7 +158,8 @@ def _measured(
 
 
 def is_sampled(index: tf.Tensor, size: int, total: int) -> tf.Tensor:
-    """bool []: whether record `index`, int64 [], is one of `size` at equal distances in `total`.
+    """Return bool []: whether record `index`, int64 [], is one of `size` at equal distances in
+    `total`.
 
     Files are sorted by split and category, and their records lie in random order: so the sample
     is random, has its share of each category, and needs no second look at the records.
@@ -168,7 +169,9 @@ def is_sampled(index: tf.Tensor, size: int, total: int) -> tf.Tensor:
 
 
 def _measure(record: tf.Tensor, schema: KeypointSchema, sampled: tf.Tensor) -> dict[str, tf.Tensor]:
-    """The decoded record; for its picture its length in bytes and, if sampled, its channels."""
+    """Return the decoded record; for its picture its length in bytes and, if sampled,
+    its channels.
+    """
     example = records.decode_example(record, schema)
     jpeg, nothing = example.pop('encoded'), tf.zeros([2, len(CHANNELS)])
     return {
@@ -180,7 +183,7 @@ def _measure(record: tf.Tensor, schema: KeypointSchema, sampled: tf.Tensor) -> d
 
 
 def channel_statistics(jpeg: tf.Tensor) -> tf.Tensor:
-    """float32 [2, 3]: mean and standard deviation of a picture's R, G and B, in 0..255."""
+    """Return float32 [2, 3]: mean and standard deviation of a picture's R, G and B, in 0..255."""
     image = tf.io.decode_jpeg(jpeg, channels=3, dct_method='INTEGER_ACCURATE')
     mean, variance = tf.nn.moments(tf.cast(image, tf.float32), axes=[0, 1])
     return tf.stack([mean, tf.sqrt(variance)])
@@ -208,7 +211,7 @@ class Tally:
         self._channels, self._num_sampled = np.zeros([2, len(CHANNELS)]), 0
 
     def add(self, split: str, row: Row) -> None:
-        """Counts a record, as _measure describes it."""
+        """Count a record, as _measure describes it."""
         category = row['category'].decode()
         counts = self.records.setdefault(split, dict.fromkeys(self._schema.categories, 0))
         counts[category] = counts.get(category, 0) + 1
@@ -221,7 +224,7 @@ class Tally:
             self._points[category] += _point_states(row)
 
     def report(self) -> dict[str, Any]:
-        """All of it as numbers; at least one record must have been counted."""
+        """Return all of it as numbers; at least one record must have been counted."""
         normalizers = {name: np.array(v) for name, v in self._normalizers.items() if len(v)}
         mean, std = (self._channels / max(1, self._num_sampled)).round(3).tolist()
         return {
@@ -246,20 +249,22 @@ class Tally:
 
 
 def _point_states(row: Row) -> np.ndarray:
-    """bool [4, K]: in which of POINT_STATES a point is; one outside is visible or occluded too."""
+    """Return bool [4, K]: in which of POINT_STATES a point is; one outside is visible or occluded
+    too.
+    """
     visibility, points = row['visibility'], row['keypoints']
     outside = ((points < 0) | (points > row['image_size'][::-1])).any(axis=1)
     return np.stack([visibility == 1, visibility == 0, visibility < 0, outside & (visibility >= 0)])
 
 
 def percentiles(values: Sequence[float]) -> dict[str, float]:
-    """Their count, and PERCENTILES unless it is 0."""
+    """Return the count of values, and PERCENTILES unless it is 0."""
     at = np.percentile(values, list(PERCENTILES.values())).round(2) if len(values) else []
     return {'count': len(values), **dict(zip(PERCENTILES, map(float, at)))}
 
 
 def describe_sizes(sizes: Mapping[tuple[int, int], int]) -> dict[str, Any]:
-    """What sizes there are; `sizes` is (height, width) in px -> how many, and not empty."""
+    """Return what sizes there are; `sizes` is (height, width) in px -> how many, and not empty."""
     ranked = sorted(sizes.items(), key=lambda item: (-item[1], item[0]))
     height, width = np.array(list(sizes)).T
     counts = np.array(list(sizes.values()))
@@ -279,7 +284,7 @@ def describe_sizes(sizes: Mapping[tuple[int, int], int]) -> dict[str, Any]:
 
 
 def write_sheets(settings: Settings, split: str, schema: KeypointSchema) -> None:
-    """Writes pictures of a split with their points: as they are, and as trained."""
+    """Write pictures of a split with their points: as they are, and as trained."""
     split_dir = posixpath.join(settings.records_dir, split)
     examples = records.first_examples(split_dir, schema, NUM_PLAIN)
     augmented_ops = [settings.eval_ops] + [settings.train_ops] * (COLUMNS - 1)
@@ -293,7 +298,7 @@ def write_sheets(settings: Settings, split: str, schema: KeypointSchema) -> None
 def views(
     examples: Iterable[Row], ops: Sequence[str], schema: KeypointSchema
 ) -> Iterator[np.ndarray]:
-    """uint8 [H, W, 3] RGB: each picture after each of the op strings, with its points."""
+    """Yield uint8 [H, W, 3] RGB: each picture after each of the op strings, with its points."""
     apply = op_string.apply_ops
     functions = {one: tf.function(functools.partial(apply, one, schema)) for one in ops}
     for row, example in enumerate(examples):

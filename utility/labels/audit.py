@@ -33,7 +33,7 @@ def audit(
     predictions: np.ndarray | None = None,
     min_evidence: float = MIN_EVIDENCE,
 ) -> list[Suspicion]:
-    """Looks for wrong annotations.
+    """Look for wrong annotations.
 
     Args:
         table: Annotations of N pictures.
@@ -80,7 +80,7 @@ def _audit_category(
     schema: KeypointSchema,
     min_evidence: float,
 ) -> list[Suspicion]:
-    """Of the shapes in these rows of the table."""
+    """Audit the shapes in these rows of the table."""
     own = schema.indices(category)
     pair = schema.normalizer_indices(category)
     normalizer = pair and tuple(map(own.index, pair))
@@ -99,7 +99,8 @@ def _audit_category(
 
 
 def combined_predictions(tables: Sequence[KeypointTable], annotations: KeypointTable) -> np.ndarray:
-    """Predictions of the annotated pictures: the medians over the tables that have a picture.
+    """Return predictions of the annotated pictures: the medians over the tables that have a
+    picture.
 
     Out-of-fold predictions come in one table a fold, which hold different pictures, and of several
     networks, which hold the same ones.

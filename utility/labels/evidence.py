@@ -72,8 +72,8 @@ class Evidence:
     same_place: np.ndarray
 
     def lengths(self, shapes: Shapes, garments: np.ndarray) -> np.ndarray:
-        """float64 [N], px, what errors are divided by: the normaliser, or the one to be expected of
-        garments [N] of these sizes where it is absent or far too small.
+        """Return float64 [N], px, what errors are divided by: the normaliser, or the one to be
+        expected of garments [N] of these sizes where it is absent or far too small.
         """
         if self.normalizer is None:
             return garments * np.linalg.norm(np.ptp(self.model.mean, axis=0))
@@ -84,7 +84,7 @@ class Evidence:
         return np.where(length < _MIN_NORMALIZER * expected, expected, length)
 
     def exchanged(self, shapes: Shapes, lengths: np.ndarray) -> np.ndarray:
-        """float64 [N, number of exchanges]: log odds that points were exchanged."""
+        """Return float64 [N, number of exchanges]: log odds that points were exchanged."""
         values = shapes.points, shapes.present
         surprise = self.model.surprise(*values)
         log_odds = [one.log_odds(*values, surprise) for one in self.exchanges]
@@ -95,7 +95,7 @@ class Evidence:
     def _predictions_say(
         self, shapes: Shapes, lengths: np.ndarray, exchange: Exchange
     ) -> np.ndarray:
-        """[N]: log odds by the predictions alone.
+        """Return [N]: log odds by the predictions alone.
 
         A network that confuses sides confuses both points: they count as one.
         """
@@ -109,13 +109,15 @@ class Evidence:
         return np.where(known, gain, 0).sum(1) / np.maximum(known.sum(1), 1)
 
     def _log_density(self, shapes: Shapes, lengths: np.ndarray) -> np.ndarray:
-        """[N, n]: of predictions, were the annotations right, per px^2; NaN without either."""
+        """Return [N, n]: of predictions, were the annotations right, per px^2; NaN
+        without either.
+        """
         squared = relative_errors(shapes, lengths) ** 2
         density = [tail.log_density(squared[:, k]) for k, tail in enumerate(self.predictions)]
         return np.stack(density, axis=1) - 2 * np.log(lengths)[:, None]
 
     def misplaced(self, shapes: Shapes, lengths: np.ndarray, conditional: Conditional) -> Misplaced:
-        """How likely each point is somewhere else than it should be."""
+        """Return how likely each point is somewhere else than it should be."""
         spread = conditional.log_areas
         anywhere = -np.log(np.pi * conditional.size**2)[:, None]
 
@@ -158,7 +160,7 @@ class Misplaced(NamedTuple):
 def learn(
     shapes: Shapes, exchanges: Sequence[Exchange], normalizer: tuple[int, int] | None
 ) -> Evidence:
-    """Learns from the annotations of a category, most of which are right.
+    """Learn from the annotations of a category, most of which are right.
 
     Args:
         shapes: All there are; the more, the better.
@@ -185,7 +187,7 @@ def learn(
 
 
 def _same_place(shapes: Shapes, normalizer: tuple[int, int] | None) -> np.ndarray:
-    """Evidence.same_place: that points coincide by mistake, against how often they do so."""
+    """Return Evidence.same_place: that points coincide by mistake, against how often they do so."""
     counts = _at_one_place(shapes).sum(0)
     together = (shapes.present[:, :, None] & shapes.present[:, None, :]).sum(0)
     by_mistake = _SHARE_SAME_PLACE / max(len(counts) - 1, 1)
@@ -197,13 +199,15 @@ def _same_place(shapes: Shapes, normalizer: tuple[int, int] | None) -> np.ndarra
 
 
 def relative_errors(shapes: Shapes, lengths: np.ndarray) -> np.ndarray:
-    """float64 [N, n]: distances of predictions from annotations by `lengths` [N]; NaN without."""
+    """Return float64 [N, n]: distances of predictions from annotations by `lengths` [N]; NaN
+    without.
+    """
     offsets = np.where(shapes.present[..., None], shapes.predictions - shapes.points, np.nan)
     return np.linalg.norm(offsets, axis=-1) / lengths[:, None]
 
 
 def _at_one_place(shapes: Shapes) -> np.ndarray:
-    """bool [N, n, n]: which points of a picture lie on another one."""
+    """Return bool [N, n, n]: which points of a picture lie on another one."""
     points = np.where(shapes.present[..., None], shapes.points, np.nan)
     same = (np.abs(points[:, :, None] - points[:, None]) <= _SAME).all(-1)
     return same & ~np.eye(points.shape[1], dtype=bool)

@@ -39,7 +39,7 @@ class Exchange:
         return sorted(k for pair in self.pairs for k in pair)
 
     def permutation(self, num_points: int) -> np.ndarray:
-        """int [n]: point k is written where point permutation[k] was."""
+        """Return int [n]: point k is written where point permutation[k] was."""
         order = np.arange(num_points)
         for a, b in self.pairs:
             order[[a, b]] = b, a
@@ -47,8 +47,8 @@ class Exchange:
 
 
 def exchanges_of(category: str, schema: KeypointSchema) -> list[Exchange]:
-    """What may be exchanged: left and right of each pair, of each part with several pairs such as
-    both ends of the cuffs, and of all; inner and outer ends.
+    """Return what may be exchanged: left and right of each pair, of each part with several pairs
+    such as both ends of the cuffs, and of all; inner and outer ends.
     """
     own = schema.subset(category)
     sides = own.side_pairs
@@ -61,7 +61,7 @@ def exchanges_of(category: str, schema: KeypointSchema) -> list[Exchange]:
 
 
 def _parts(sides: Pairs, ends: Pairs) -> Iterator[Pairs]:
-    """The pairs of left and right of one part: those that are two ends of the same edge."""
+    """Yield the pairs of left and right of one part: those that are two ends of the same edge."""
     pair_of = {k: pair for pair in sides for k in pair}
     for pair in sides:
         joined = {pair, *(pair_of.get(b, pair) for a, b in ends if a in pair)}
@@ -93,7 +93,7 @@ class ExchangeEvidence:
         present: np.ndarray,
         surprise: np.ndarray,
     ) -> ExchangeEvidence:
-        """Learns from pictures most of which are right.
+        """Learn from pictures most of which are right.
 
         Were all of them right, there would be as many wrong ones to compare them with, too: the
         same with the points exchanged.
@@ -111,19 +111,21 @@ class ExchangeEvidence:
         return cls(exchange, model, _logistic_weight(advantage))
 
     def log_odds(self, points: np.ndarray, present: np.ndarray, surprise: np.ndarray) -> np.ndarray:
-        """float64 [N]: that points are exchanged, against that they are not; as of `learn`."""
+        """Return float64 [N]: that points are exchanged, against that they are not; as
+        of `learn`.
+        """
         return LOG_PRIOR - self.weight * self._advantage(points, present, surprise)
 
     def _advantage(
         self, points: np.ndarray, present: np.ndarray, surprise: np.ndarray
     ) -> np.ndarray:
-        """[N]: by how much the shape is more usual as it is, in log density."""
+        """Return [N]: by how much the shape is more usual as it is, in log density."""
         order = self.exchange.permutation(points.shape[1])
         return self.model.surprise(points[:, order], present[:, order]) - surprise
 
 
 def _logistic_weight(advantage: np.ndarray) -> float:
-    """w in [0, 1] so that sigmoid(w advantage) fits 'is right'; by Newton's method.
+    """Return w in [0, 1] so that sigmoid(w advantage) fits 'is right'; by Newton's method.
 
     Only undecided pictures count. A share of them is exchanged, but no larger share than of all;
     that would be different if those of a large advantage counted on one side only.

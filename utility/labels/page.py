@@ -47,7 +47,7 @@ class Audit(NamedTuple):
 
 
 def write_page(path: str | os.PathLike, audit: Audit, files: Sequence[str]) -> None:
-    """Writes the page: it is complete or not there.
+    """Write the page: it is complete or not there.
 
     Drawn pictures wait on disk until it is their turn, so that memory stays flat.
 
@@ -101,12 +101,12 @@ def _cards(audit: Audit, directory: str) -> Iterator[Mapping[str, Any]]:
 
 
 def _points(one: Suspicion, schema: KeypointSchema) -> str:
-    """The points concerned, in words."""
+    """Return the points concerned, in words."""
     return ', '.join(schema.keypoints[k].replace('_', ' ') for k in one.keypoints)
 
 
 def _images(audit: Audit, files: Sequence[str]) -> Iterator[tuple[int, html_page.DecodedImage]]:
-    """The pictures of suspicions, with their numbers; in the order of the records."""
+    """Yield the pictures of suspicions, with their numbers; in the order of the records."""
     wanted: dict[bytes, list[int]] = {}
     for number, one in enumerate(audit.shown):
         wanted.setdefault(audit.table.image_ids[one.row].encode(), []).append(number)
@@ -125,7 +125,7 @@ def _images(audit: Audit, files: Sequence[str]) -> Iterator[tuple[int, html_page
 def _examples(
     files: Sequence[str], schema: KeypointSchema, image_ids: Iterable[bytes]
 ) -> Iterator[Mapping[str, Any]]:
-    """Those records that are of these pictures."""
+    """Return those records that are of these pictures."""
     if not image_ids:
         return iter(())
     ids = tf.constant(list(image_ids))
@@ -149,7 +149,7 @@ def _draw(image: np.ndarray, audit: Audit, one: Suspicion) -> np.ndarray:
 
 
 def _alternative(audit: Audit, one: Suspicion) -> str:
-    """What the picture shows, for those who do not see it."""
+    """Return what the picture shows, for those who do not see it."""
     moves = []
     for k, to, visibility in zip(one.keypoints, one.moved_to, one.visibility):
         x, y = audit.table.keypoints[one.row, k]

@@ -101,7 +101,7 @@ class Search:
         self._suspected = np.zeros(shapes.present.shape, bool)
 
     def run(self) -> Iterator[Suspicion]:
-        """Everything that is found. A point is in one suspicion at most."""
+        """Yield everything that is found. A point is in one suspicion at most."""
         yield from self._outside()
         rows = np.arange(len(self._suspected))
         for _ in range(_MAX_ROUNDS):
@@ -110,7 +110,9 @@ class Search:
         yield from self._unusual()
 
     def _likeliest(self, rows: np.ndarray) -> Generator[Suspicion, None, np.ndarray]:
-        """The likeliest mistake of each picture, where one is likely; returns the rows of these."""
+        """Yield the likeliest mistake of each picture, where one is likely; returns the rows of
+        these.
+        """
         shapes, lengths = self._shapes.of(rows), self._lengths[rows]
         conditional = self._evidence.model.conditional(shapes.points, shapes.present)
         misplaced = self._evidence.misplaced(shapes, lengths, conditional)
@@ -166,7 +168,9 @@ class Search:
     def _misplaced(
         self, row: int, k: int, kind: str, place: np.ndarray, log_odds: float
     ) -> Suspicion:
-        """Point k belongs to `place` [2], NaN if unknown; it is absent if that is outside."""
+        """Return the point k belongs to `place` [2], NaN if unknown; it is absent if that is
+        outside.
+        """
         outside = ((place < 0) | (place >= self._annotated.sizes[row])).any()
         place = np.floor(place) + 0.5
         offset = np.linalg.norm(place - self._annotated.points[row, k])
@@ -184,7 +188,9 @@ class Search:
         )
 
     def _outside(self) -> Iterator[Suspicion]:
-        """Points beyond the border: moved onto it, or to where the others say if it is far."""
+        """Yield points beyond the border: moved onto it, or to where the others say if
+        it is far.
+        """
         points, sizes = self._annotated.points, self._annotated.sizes[:, np.newaxis]
         border = np.clip(points, 0.5, sizes - 0.5)
         beyond = ((points < 0) | (points > sizes)).any(-1) & self._annotated.present
@@ -195,7 +201,9 @@ class Search:
             yield self._misplaced(row, k, OUTSIDE, place, _OUTSIDE_LOG_ODDS)
 
     def _absent(self) -> Iterator[Suspicion]:
-        """Points that are absent in very few of the pictures that have all others this one has."""
+        """Yield points that are absent in very few of the pictures that have all others this one
+        has.
+        """
         present = self._annotated.present
         counts = Counter(mask.tobytes() for mask in present)
         sigma = np.sqrt(np.trace(self._conditional.covariance, axis1=2, axis2=3))[..., np.newaxis]
@@ -219,7 +227,7 @@ class Search:
                 )
 
     def _unusual(self) -> Iterator[Suspicion]:
-        """Pictures whose points deviate as a whole, where no single mistake was found."""
+        """Yield pictures whose points deviate as a whole, where no single mistake was found."""
         squared = self._conditional.squared_distances(self._annotated.points)
         squared = np.where(self._annotated.present, squared, np.nan)
         rows = np.flatnonzero(~np.isnan(squared).all(1))

@@ -22,7 +22,7 @@ def heatmap_loss(
     loss_config: LossConfig,
     image_size: tuple[int, int],
 ) -> tuple[tf.Tensor, list[tf.Tensor]]:
-    """The loss of a network's outputs against the labelled points.
+    """Return the loss of a network's outputs against the labelled points.
 
     Each output: the error of each map by loss_config.kind, averaged over the points of the batch
     that count; 0 when none counts. The last output averages the hard points only. Points that do
@@ -73,7 +73,7 @@ def _times_peak(loss_config: LossConfig, peak: float) -> LossConfig:
 
 
 def check_loss(loss_config: LossConfig, head: str, gives_logits: bool) -> None:
-    """Refuses to compare logits as they are with targets.
+    """Refuse to compare logits as they are with targets.
 
     The other way round will do: any head can be trained to give logits.
 
@@ -87,12 +87,12 @@ def check_loss(loss_config: LossConfig, head: str, gives_logits: bool) -> None:
 
 
 def maps_per_point(loss_config: LossConfig) -> int:
-    """How many maps a network that is trained with this loss gives for each point."""
+    """Return how many maps a network that is trained with this loss gives for each point."""
     return LOSSES.get(loss_config.kind).num_maps
 
 
 def to_heatmaps(output: tf.Tensor, loss_config: LossConfig) -> tf.Tensor:
-    """What a network trained with this loss predicts, on the scale of the targets.
+    """Return what a network trained with this loss predicts, on the scale of the targets.
 
     Args:
         output: [B, h, w, K * maps_per_point], the last of the network's.
@@ -105,7 +105,7 @@ def to_heatmaps(output: tf.Tensor, loss_config: LossConfig) -> tf.Tensor:
 
 
 def per_output(values: tuple[float, ...], num_outputs: int, field: str) -> tuple[float, ...]:
-    """One value per output; the last one is repeated."""
+    """Return one value per output; the last one is repeated."""
     if len(values) > num_outputs:
         raise UserError(
             f'{field}={values!r}: must have at most {num_outputs} entries, one per output'

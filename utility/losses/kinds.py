@@ -56,13 +56,13 @@ LOSSES = Registry('loss kind', 'Name -> LossKind; the name is allowed by config.
 
 
 def squared_errors(output: tf.Tensor, target: tf.Tensor, config: LossConfig) -> tf.Tensor:
-    """Mean squared error of each map."""
+    """Return the mean squared error of each map."""
     del config
     return tf.reduce_mean(tf.math.squared_difference(output, target), _CELLS)
 
 
 def balanced_absolute_errors(output: tf.Tensor, target: tf.Tensor, config: LossConfig) -> tf.Tensor:
-    """Mean absolute error of each map's foreground and of its background, half of each.
+    """Return the mean absolute error of each map's foreground and of its background, half of each.
 
     The loss of the challenge's 17th place; its mining of channels is loss.ohkm_over='keypoint'.
     Departures: each map is balanced by itself, not all maps of a keypoint in the batch; outputs are
@@ -78,7 +78,8 @@ def balanced_absolute_errors(output: tf.Tensor, target: tf.Tensor, config: LossC
 
 
 def adaptive_wing_errors(output: tf.Tensor, target: tf.Tensor, config: LossConfig) -> tf.Tensor:
-    """Adaptive Wing loss with its weighted map (Wang, Bo and Fuxin, ICCV 2019, sections 4 and 5).
+    """Return adaptive Wing loss with its weighted map (Wang, Bo and Fuxin, ICCV 2019, sections 4
+    and 5).
 
     A logarithm of small differences, steeper the nearer the target is to 1, and linear from theta
     on; cells in and next to the foreground weigh 11 times as much.
@@ -100,7 +101,8 @@ def adaptive_wing_errors(output: tf.Tensor, target: tf.Tensor, config: LossConfi
 
 
 def divergences(output: tf.Tensor, target: tf.Tensor, config: LossConfig) -> tf.Tensor:
-    """Cross-entropy of the target, as a distribution over the cells, and the softmax of the output.
+    """Return Cross-entropy of the target, as a distribution over the cells, and the softmax of the
+    output.
 
     Less the entropy of the target, which no output can go below: the Kullback-Leibler divergence,
     in nats. So it can fall to 0, and compares points for ohkm_mask whose targets are cut off by
@@ -115,7 +117,7 @@ def divergences(output: tf.Tensor, target: tf.Tensor, config: LossConfig) -> tf.
 
 
 def probabilities(output: tf.Tensor, config: LossConfig) -> tf.Tensor:
-    """The probabilities of the cells times the sum of a target over the whole plane.
+    """Return the probabilities of the cells times the sum of a target over the whole plane.
 
     A perfect output gives the target; beside the border, more, because a part of the target is
     outside.
@@ -125,7 +127,7 @@ def probabilities(output: tf.Tensor, config: LossConfig) -> tf.Tensor:
 
 
 def log_softmax(logits: tf.Tensor) -> tf.Tensor:
-    """Logarithms of the probabilities of the cells of each map: [B, h, w, K] -> the same.
+    """Return logarithms of the probabilities of the cells of each map: [B, h, w, K] -> the same.
 
     From the largest logit down, so that neither the size of the logits nor their number costs
     precision where the probabilities are.

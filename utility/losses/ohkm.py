@@ -9,13 +9,14 @@ _CEIL_TOLERANCE = 1e-4
 
 
 def counting_points(visibility: tf.Tensor, points: str) -> tf.Tensor:
-    """bool [B, K]: the points that enter the loss, by LossConfig.points."""
+    """Return bool [B, K]: the points that enter the loss, by LossConfig.points."""
     # tf.equal, because in a graph of the Estimator == compares the objects.
     return tf.equal(visibility, 1) if points == 'visible' else visibility >= 0
 
 
 def ohkm_mask(errors: tf.Tensor, counts: tf.Tensor, share: float, over: str = 'image') -> tf.Tensor:
-    """Online hard keypoint mining (Chen et al. 2018, CPN, section 3.2) over the points that count.
+    """Return online hard keypoint mining (Chen et al. 2018, CPN, section 3.2) over the points that
+    count.
 
     Departure from the paper: a share of the points that count, not a fixed number, so that every
     category and every degree of occlusion is mined alike. Of n candidates ceil(share * n) are kept,
@@ -45,7 +46,9 @@ def ohkm_mask(errors: tf.Tensor, counts: tf.Tensor, share: float, over: str = 'i
 
 
 def _largest(errors: tf.Tensor, counts: tf.Tensor, share: float) -> tf.Tensor:
-    """bool [R, N]: in each row of n candidates ceil(share * n), at least 1 if there is one."""
+    """Return bool [R, N]: in each row of n candidates ceil(share * n), at least 1 if
+    there is one.
+    """
     candidates = tf.where(counts, errors, -1.0)
     order = tf.argsort(candidates, axis=1, direction='DESCENDING', stable=True)
     rank = tf.argsort(order, axis=1, stable=True)
@@ -55,6 +58,8 @@ def _largest(errors: tf.Tensor, counts: tf.Tensor, share: float) -> tf.Tensor:
 
 
 def mean_over(errors: tf.Tensor, counted: tf.Tensor) -> tf.Tensor:
-    """Mean of errors [B, K] where counted [B, K]; 0 with zero gradients when none is kept."""
+    """Return the mean of errors [B, K] where counted [B, K]; 0 with zero gradients when none is
+    kept.
+    """
     total = tf.reduce_sum(tf.where(counted, errors, 0.0))
     return tf.math.divide_no_nan(total, tf.reduce_sum(tf.cast(counted, tf.float32)))

@@ -17,7 +17,7 @@ _IMAGES_AT_A_TIME = 1024  # to go from one to the next takes longer than to read
 
 
 def annotations_of(split_dir: str, schema: KeypointSchema) -> tuple[KeypointTable, np.ndarray]:
-    """The annotations of a labelled split of the records, in the order of predict_split.
+    """Return the annotations of a labelled split of the records, in the order of predict_split.
 
     Returns:
         The table, and the sizes of the pictures, int32 [N, 2], (height, width), px.

@@ -10,7 +10,7 @@ from preprocessing.tables import KeypointTable, read_table
 
 
 def read_answers(path: str, schema: KeypointSchema) -> KeypointTable:
-    """The annotations at a path.
+    """Return the annotations at a path.
 
     Args:
         path: A CSV, or the directory of a labelled split, RECORDS/val.

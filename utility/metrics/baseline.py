@@ -15,7 +15,7 @@ def mean_positions(
     image_sizes: np.ndarray,
     categories: Sequence[str],
 ) -> dict[str, np.ndarray]:
-    """Where each category's annotated points are on average, relative to the picture.
+    """Return where each category's annotated points are on average, relative to the picture.
 
     To predict these is the least a network must do better than.
 
@@ -44,7 +44,7 @@ def mean_positions(
 def mean_position_baseline(
     positions: Mapping[str, np.ndarray], image_sizes: np.ndarray, categories: Sequence[str]
 ) -> np.ndarray:
-    """Predicts the mean positions of each picture's category.
+    """Predict the mean positions of each picture's category.
 
     Args:
         positions: Of mean_positions.

@@ -26,7 +26,7 @@ NUM_EXAMPLES = 3  # in an error message about many pictures
 def normalizers(
     keypoints: np.ndarray, visibility: np.ndarray, categories: Sequence[str], schema: KeypointSchema
 ) -> np.ndarray:
-    """The length that divides the error of each picture, such as from armpit to armpit.
+    """Return the length that divides the error of each picture, such as from armpit to armpit.
 
     As of normalizers_of, of pictures without boxes and sizes.
     """
@@ -36,7 +36,7 @@ def normalizers(
 
 
 def normalizers_of(table: KeypointTable, schema: KeypointSchema) -> np.ndarray:
-    """The length that divides the error of each picture of a table of annotations.
+    """Return the length that divides the error of each picture of a table of annotations.
 
     Args:
         table: Annotations, of N pictures. Where it has no box, that of the annotated points is
@@ -66,7 +66,7 @@ def normalizers_of(table: KeypointTable, schema: KeypointSchema) -> np.ndarray:
 
 
 def _of_sizes(normalizer: str, table: KeypointTable) -> np.ndarray:
-    """float64 [N], px, of boxes or pictures; the same as in records."""
+    """Return float64 [N], px, of boxes or pictures; the same as in records."""
     if normalizer == PICTURE_SIZE:
         if table.image_sizes is None:
             raise UserError(
@@ -89,7 +89,7 @@ def _of_sizes(normalizer: str, table: KeypointTable) -> np.ndarray:
 def normalized_distances(
     predicted: np.ndarray, target: np.ndarray, visibility: np.ndarray, normalizer: np.ndarray
 ) -> np.ndarray:
-    """Distances between prediction and answer as fractions of the normaliser.
+    """Return distances between prediction and answer as fractions of the normaliser.
 
     Args:
         predicted: [N, K, 2], px.
@@ -112,14 +112,15 @@ def normalized_distances(
 def normalized_error(
     predicted: np.ndarray, target: np.ndarray, visibility: np.ndarray, normalizer: np.ndarray
 ) -> float:
-    """NE as a fraction; arguments as of normalized_distances; NaN if no point is scored."""
+    """Return NE as a fraction; arguments as of normalized_distances; NaN if no point is scored."""
     distances = normalized_distances(predicted, target, visibility, normalizer)
     scored = distances[~np.isnan(distances)]
     return float(scored.mean()) if len(scored) else float('nan')
 
 
 def pck(scored: np.ndarray) -> dict[str, float]:
-    """Threshold, a fraction of the normaliser -> share of points that are not further off.
+    """Return the threshold, a fraction of the normaliser -> share of points that are not further
+    off.
 
     Args:
         scored: [P], the normalised distances of scored points, at least one.
@@ -173,7 +174,7 @@ def summarize(
     missing_predictions: int = 0,
     confidence: bool = False,
 ) -> Score:
-    """Makes a Score of the normalised distances [N, K] of pictures, NaN where not scored.
+    """Make a Score of the normalised distances [N, K] of pictures, NaN where not scored.
 
     Raises:
         UserError: No point is scored.
@@ -202,7 +203,7 @@ def summarize(
 
 
 def _scored_parts(parts: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The scored distances of each part, without the parts that have none."""
+    """Return the scored distances of each part, without the parts that have none."""
     scored = {name: part[~np.isnan(part)] for name, part in parts.items()}
     return {name: part for name, part in scored.items() if len(part)}
 
@@ -214,7 +215,8 @@ def score(
     missing: str = 'error',
     confidence: bool = False,
 ) -> Score:
-    """Scores predictions; arguments as of distances_to, and whether to estimate how sure NE is.
+    """Return scores predictions; arguments as of distances_to, and whether to estimate how sure NE
+    is.
 
     Raises:
         UserError: As distances_to, or nothing can be scored.
@@ -229,7 +231,7 @@ def distances_to(
     schema: KeypointSchema,
     missing: str = 'error',
 ) -> tuple[np.ndarray, int, int]:
-    """Compares predictions with answers of the same pictures, in whatever order.
+    """Compare predictions with answers of the same pictures, in whatever order.
 
     Args:
         annotations: Annotations.
@@ -267,7 +269,7 @@ def distances_to(
 def matching_rows(
     image_ids: Sequence[str], expected_ids: Sequence[str], name: str, expected_name: str
 ) -> np.ndarray:
-    """Where in `image_ids` each of `wanted_ids` stands: int64 [N].
+    """Return where in `image_ids` each of `wanted_ids` stands: int64 [N].
 
     Raises:
         UserError: They are not the same pictures, or hold one twice; counts and some of them are
@@ -299,7 +301,7 @@ def _examples(image_ids: Sequence[str]) -> str:
 def in_order_of(
     table: KeypointTable, reference: KeypointTable, name: str, reference_name: str
 ) -> KeypointTable:
-    """The table with its rows in the order of another one of the same pictures.
+    """Return the table with its rows in the order of another one of the same pictures.
 
     Raises:
         UserError: The pictures or their categories differ; told under the names of the two.

@@ -54,7 +54,7 @@ _NOT_OPTIONS = ('self', 'name', 'use_locking', 'kwargs', *_SETTINGS)
 
 
 def check_addon(config: OptimizerConfig) -> None:
-    """Refuses an optimiser that does not train here, and options that it does not have.
+    """Refuse an optimiser that does not train here, and options that it does not have.
 
     Raises:
         UserError: As said; names the option and what there is.
@@ -92,7 +92,7 @@ def _class(name: str) -> type:
 
 
 def _defaults(name: str) -> dict[str, Any]:
-    """The options of an optimiser and their defaults."""
+    """Return the options of an optimiser and their defaults."""
     parameters = inspect.signature(_class(name).__init__).parameters
     return {n: p.default for n, p in parameters.items() if n not in _NOT_OPTIONS}
 
@@ -115,11 +115,11 @@ class _OneWeight:
         return self.slots[slot_name]
 
     def _create_hypers(self):
-        """Leaves the hyper-parameters what they are: constants."""
+        """Leave the hyper-parameters what they are: constants."""
 
 
 def _optimizer(config: OptimizerConfig, rate: Any = 0.0, decay: float = 0.0, count: Any = 0):
-    """An optimiser of one update of one weight."""
+    """Return an optimiser of one update of one weight."""
     name = config.name[len(PREFIX) :]
     settings = dict(config.options)
     if ACCEPTED[name] == 'rule':
@@ -132,7 +132,7 @@ def _optimizer(config: OptimizerConfig, rate: Any = 0.0, decay: float = 0.0, cou
 
 
 def _build(config: OptimizerConfig) -> None:
-    """Makes an update, of no use but that what is wrong with an option shows."""
+    """Make an update, of no use but that what is wrong with an option shows."""
     import tensorflow as tf
 
     with tf.Graph().as_default():
@@ -143,7 +143,9 @@ def _build(config: OptimizerConfig) -> None:
 
 
 def initial_slots(config: OptimizerConfig) -> dict[str, Callable]:
-    """What an optimiser keeps for each weight: name -> f(shape, dtype) -> its value at first."""
+    """Return what an optimiser keeps for each weight: name -> f(shape, dtype) -> its value at
+    first.
+    """
     import tensorflow as tf
 
     optimizer = _optimizer(config)
@@ -157,14 +159,14 @@ def initial_slots(config: OptimizerConfig) -> dict[str, Callable]:
 
 
 def _zeros_of(initial: Any) -> Callable:
-    """f(shape, dtype) of zeros, of what is either that word or a tensor of its own shape."""
+    """Return f(shape, dtype) of zeros, of what is either that word or a tensor of its own shape."""
     import tensorflow as tf
 
     return lambda shape, dtype: tf.zeros(shape if initial == 'zeros' else initial.shape, dtype)
 
 
 def move(weight, gradient, slots: Sequence, update) -> Any:
-    """The operation that moves a weight; as Rule.move."""
+    """Return the operation that moves a weight; as Rule.move."""
     import tensorflow as tf
 
     names = initial_slots(update.config)

@@ -24,7 +24,7 @@ _SCOPE = 'gradients/recomputed'
 
 
 def recomputing(gradients_of: Callable) -> Callable:
-    """tf.gradients, or what is used as it, of a network whose blocks are computed again."""
+    """Return tf.gradients, or what is used as it, of a network whose blocks are computed again."""
 
     def gradients(loss, variables, **options):
         graph = v1.get_default_graph()
@@ -37,7 +37,8 @@ def recomputing(gradients_of: Callable) -> Callable:
 
 
 def compute_again(forward: Sequence[tf.Operation], backward: Sequence[tf.Operation]) -> int:
-    """Has gradients read copies of what is inside of blocks; how many operations are copied.
+    """Make gradients read copies of what is inside of blocks; return how many operations are
+    copied.
 
     Args:
         forward: All operations of a graph before its gradients, in the order of their making.
@@ -66,7 +67,7 @@ def _is_gradient(operation: tf.Operation) -> bool:
 
 
 def _is_kept(tensor: tf.Tensor, forward: Collection[tf.Operation]) -> bool:
-    """Whether it stays in memory: it is handed on, or cannot be computed again."""
+    """Return whether it stays in memory: it is handed on, or cannot be computed again."""
     name, operation = block_of(tensor.op.name), tensor.op
     if not name or operation.type in _FREE or operation.op_def.is_stateful:
         return True
@@ -93,13 +94,13 @@ class _Block:
         return len(self._copies)
 
     def again(self, tensor: tf.Tensor) -> tf.Tensor:
-        """The same tensor, computed again."""
+        """Return the same tensor, computed again."""
         for operation in sorted(self._missing(tensor.op), key=self._order.get):
             self._copies[operation] = self._copy(operation)
         return self._copies[tensor.op].outputs[tensor.value_index]
 
     def _missing(self, operation: tf.Operation) -> set[tf.Operation]:
-        """What must be copied for an operation, itself included, and is not copied yet."""
+        """Return what must be copied for an operation, itself included, and is not copied yet."""
         waiting, found = [operation], set()
         while waiting:
             one = waiting.pop()

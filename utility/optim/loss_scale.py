@@ -38,12 +38,12 @@ class LossScale:
         self.can_fall = self.value > _LEAST
 
     def gradients(self, loss: tf.Tensor, variables: Sequence, **options) -> list[tf.Tensor]:
-        """tf.gradients, taken of the scaled loss; not finite where they overflow."""
+        """Return tf.gradients, taken of the scaled loss; not finite where they overflow."""
         gradients = tf.gradients(self.value * loss, variables, **options)
         return [g if g is None else g / self.value for g in gradients]
 
     def adapt(self, strategy, is_finite: tf.Tensor) -> tf.Operation:
-        """Makes the scale of the next step. In the cross-replica context.
+        """Make the scale of the next step. In the cross-replica context.
 
         Args:
             strategy: tf.distribute's.

@@ -53,7 +53,7 @@ class Rule(NamedTuple):
 
 
 def _momentum(weight, gradient, slots, update: Update) -> tf.Operation:
-    """m <- momentum m + g;  w <- w - rate m, or with Nesterov w - rate (g + momentum m)."""
+    """Return m <- momentum m + g; w <- w - rate m, or with Nesterov w - rate (g + momentum m)."""
     return tf.raw_ops.ResourceApplyMomentum(
         var=weight.handle,
         accum=slots[0].handle,
@@ -65,7 +65,8 @@ def _momentum(weight, gradient, slots, update: Update) -> tf.Operation:
 
 
 def _adam(weight, gradient, slots, update: Update) -> tf.Operation:
-    """Kingma & Ba 2015, in the form at the end of their section 2, optimizer.momentum as beta_1.
+    """Return Kingma & Ba 2015, in the form at the end of their section 2, optimizer.momentum as
+    beta_1.
 
     The powers that correct for the start follow from the count, and need no variables.
     """
@@ -106,7 +107,7 @@ for _name, _decay in addons.ACCEPTED.items():
 
 
 def check_optimizer(config: OptimizerConfig) -> None:
-    """Refuses an optimiser that is not known, and settings that it does not use.
+    """Refuse an optimiser that is not known, and settings that it does not use.
 
     Raises:
         UserError: So it is; names the setting.

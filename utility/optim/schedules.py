@@ -35,7 +35,7 @@ class Length:
     drops: tuple[int, ...] = ()
 
     def in_updates(self, steps_per_update: int) -> Length:
-        """The same length, in updates that take so many steps each."""
+        """Return the same length, in updates that take so many steps each."""
         return Length(
             max(1, self.total_steps // steps_per_update),
             self.steps_per_epoch / steps_per_update,
@@ -44,7 +44,9 @@ class Length:
 
 
 def _passed(step: tf.Tensor, boundaries) -> tf.Tensor:
-    """How many of the boundaries lie at or before each step, int32 of the shape of `step`."""
+    """Return how many of the boundaries lie at or before each step, int32 of the shape
+    of `step`.
+    """
     boundaries = tf.constant(list(boundaries), tf.float32)
     return tf.reduce_sum(tf.cast(step[..., tf.newaxis] >= boundaries, tf.int32), axis=-1)
 
@@ -54,7 +56,9 @@ def _progress(step: tf.Tensor, length: Length) -> tf.Tensor:
 
 
 def _between(config: ScheduleConfig, base: float, share: tf.Tensor) -> tf.Tensor:
-    """From the end rate, where `share` is 0, to the base rate, where it is 1."""
+    """Return the rate between the end rate, where `share` is 0, and the base rate,
+    where it is 1.
+    """
     return config.end_learning_rate + (base - config.end_learning_rate) * share
 
 
@@ -65,7 +69,7 @@ def constant(config: ScheduleConfig, base: float, step: tf.Tensor, length: Lengt
 
 @SCHEDULES.register('step')
 def step_decay(config: ScheduleConfig, base: float, step: tf.Tensor, length: Length) -> tf.Tensor:
-    """Another constant factor from each of decay_at, or decay_epochs, on."""
+    """Return another constant factor from each of decay_at, or decay_epochs, on."""
     boundaries = [share * length.total_steps for share in config.decay_at]
     if config.decay_epochs is not None:
         boundaries = [epoch * length.steps_per_epoch for epoch in config.decay_epochs]
@@ -76,7 +80,7 @@ def step_decay(config: ScheduleConfig, base: float, step: tf.Tensor, length: Len
 
 @SCHEDULES.register('plateau')
 def plateau(config: ScheduleConfig, base: float, step: tf.Tensor, length: Length) -> tf.Tensor:
-    """The base rate times plateau_factor for each drop so far."""
+    """Return the base rate times plateau_factor for each drop so far."""
     factor = config.plateau_factor ** tf.cast(_passed(step, length.drops), tf.float32)
     return tf.maximum(base * factor, config.end_learning_rate)
 
@@ -92,22 +96,23 @@ def _half_cosine(progress: tf.Tensor) -> tf.Tensor:
 
 @SCHEDULES.register('cosine')
 def cosine(config: ScheduleConfig, base: float, step: tf.Tensor, length: Length) -> tf.Tensor:
-    """Half a period (Loshchilov & Hutter 2017, SGDR, without restarts)."""
+    """Return half a period (Loshchilov & Hutter 2017, SGDR, without restarts)."""
     return _between(config, base, _half_cosine(_progress(step, length)))
 
 
 @SCHEDULES.register('flat_cosine')
 def flat_cosine(config: ScheduleConfig, base: float, step: tf.Tensor, length: Length) -> tf.Tensor:
-    """The base rate for a share `flat` of the training, then half a cosine (Jiang et al. 2023,
-    RTMPose, table 2)."""
+    """Return the base rate for a share `flat` of the training, then half a cosine (Jiang et al.
+    2023, RTMPose, table 2).
+    """
     falling = tf.nn.relu(_progress(step, length) - config.flat) / (1.0 - config.flat)
     return _between(config, base, _half_cosine(falling))
 
 
 @SCHEDULES.register('cyclic')
 def cyclic(config: ScheduleConfig, base: float, step: tf.Tensor, length: Length) -> tf.Tensor:
-    """A line from near the base rate to the end rate in each cycle, whose last update has the end
-    rate (Izmailov et al. 2018, Averaging Weights, section 3.2).
+    """Return a line from near the base rate to the end rate in each cycle, whose last update has
+    the end rate (Izmailov et al. 2018, Averaging Weights, section 3.2).
 
     It is for training on from trained weights: with it the rate is low again and again.
     """
@@ -127,14 +132,15 @@ def _cycle(config: ScheduleConfig, length: Length) -> float:
 
 
 def warmup_updates(config: ScheduleConfig, length: Length) -> float:
-    """The length of the warm-up in updates; `length` is in updates too."""
+    """Return the length of the warm-up in updates; `length` is in updates too."""
     if config.warmup_steps is not None:
         return config.warmup_steps
     return config.warmup * length.total_steps
 
 
 def cycle_ends(config: ScheduleConfig, length: Length) -> tuple[int, ...]:
-    """The numbers of steps after which a whole cycle of 'cyclic' has ended, in increasing order.
+    """Return the numbers of steps after which a whole cycle of 'cyclic' has ended, in increasing
+    order.
 
     There the weights are at rest and may enter an average. With optimizer.accumulate give
     length.in_updates(...), and the answer is in updates too.
@@ -146,14 +152,15 @@ def cycle_ends(config: ScheduleConfig, length: Length) -> tuple[int, ...]:
 
 @SCHEDULES.register('range_test')
 def range_test(config: ScheduleConfig, base: float, step: tf.Tensor, length: Length) -> tf.Tensor:
-    """Up, from the end rate to the base rate, by the same factor at each step (Smith 2017, section
-    3.3): what `--find_learning_rate` trains with."""
+    """Return up, from the end rate to the base rate, by the same factor at each step (Smith 2017,
+    section 3.3): what `--find_learning_rate` trains with.
+    """
     share = tf.minimum(step / max(1, length.total_steps - 1), 1.0)
     return config.end_learning_rate * (base / config.end_learning_rate) ** share
 
 
 def check_rates(optimizer: OptimizerConfig, schedule: ScheduleConfig) -> None:
-    """Refuses a schedule that is not known, or that would go above the base rate.
+    """Refuse a schedule that is not known, or that would go above the base rate.
 
     Raises:
         UserError: So it is; names the setting.
@@ -172,7 +179,7 @@ def check_rates(optimizer: OptimizerConfig, schedule: ScheduleConfig) -> None:
 def learning_rate(
     optimizer: OptimizerConfig, schedule: ScheduleConfig, step: tf.Tensor, length: Length
 ) -> tf.Tensor:
-    """The rate of the step after `step` steps were taken: linear warm-up, then the schedule.
+    """Return the rate of the step after `step` steps were taken: linear warm-up, then the schedule.
 
     With optimizer.accumulate it is the rate of the update that the step is a part of.
 

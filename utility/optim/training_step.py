@@ -44,7 +44,7 @@ def training_step(
     config: OptimizerConfig,
     options: StepOptions = StepOptions(),  # noqa: B008  it cannot change
 ) -> tf.Operation:
-    """The op of one step: of the weights (with optimizer.accumulate perhaps later), of the
+    """Return the op of one step: of the weights (with optimizer.accumulate perhaps later), of the
     batch-norm statistics and of the global step.
 
     Args:
@@ -77,21 +77,21 @@ def training_step(
 
 
 def decays(config: OptimizerConfig, variable) -> bool:
-    """Whether weight decay applies: by the kind of the variable."""
+    """Return whether weight decay applies: by the kind of the variable."""
     kind = kind_of(variable.name.split(':')[0])
     return bool(config.weight_decay) and kind in config.decay_kinds
 
 
 def with_weight_decay(config: OptimizerConfig, pairs: Sequence, replicas: int) -> list:
-    """(gradient, variable) of a loss -> of that loss and an L2 loss, weight_decay / 2 times the sum
-    of the squares of what decays, of which each replica has its share.
+    """Return (gradient, variable) of a loss -> of that loss and an L2 loss, weight_decay / 2 times
+    the sum of the squares of what decays, of which each replica has its share.
     """
     share = config.weight_decay / replicas
     return [(g + share * v if decays(config, v) else g, v) for g, v in pairs]
 
 
 def updates_before(step, config: OptimizerConfig):
-    """How many updates were made in the first `step` steps."""
+    """Return how many updates were made in the first `step` steps."""
     return step // config.accumulate
 
 
@@ -125,7 +125,7 @@ class _Updater:
         self._sums = self._make('Gradient') if config.accumulate > 1 else []
 
     def step(self) -> tf.Operation:
-        """All changes, and then the global step's."""
+        """Return all changes, and then the global step's."""
         changes = [self._accumulate()]
         if self._loss_scale:
             with tf.control_dependencies(changes):
@@ -136,7 +136,7 @@ class _Updater:
             )
 
     def _accumulate(self):
-        """An update by the mean gradient of config.accumulate steps, on the last of them."""
+        """Return an update by the mean gradient of config.accumulate steps, on the last of them."""
         number = self._config.accumulate
         if number == 1:
             return self._where_finite(lambda: self._update(self._gradients))
@@ -158,7 +158,7 @@ class _Updater:
             return self._when(last, update_and_clear)
 
     def _where_finite(self, change: Callable[[], tf.Operation]):
-        """The change, with a loss scale only where no gradient has overflowed."""
+        """Return the change, with a loss scale only where no gradient has overflowed."""
         return self._when(self._is_finite(), change) if self._loss_scale else change()
 
     def _is_finite(self) -> tf.Tensor:
@@ -166,7 +166,7 @@ class _Updater:
         return tf.reduce_all([tf.reduce_all(tf.math.is_finite(value)) for value in values])
 
     def _update(self, gradients: Sequence):
-        """One update of the weights, and with Lookahead what comes before and after it."""
+        """Return one update of the weights, and with Lookahead what comes before and after it."""
         config = self._config
         scale = self._scale(gradients)
         count, shrinks = tf.cast(self._count, tf.float32), self._rule.decay == 'step'
@@ -202,7 +202,9 @@ class _Updater:
             return self._when(last, lambda: self._each(go_back, self._slow))
 
     def _scale(self, gradients: Sequence):
-        """What the gradients are multiplied by, so that they are no longer than clip_norm."""
+        """Return what the gradients are multiplied by, so that they are no longer than
+        clip_norm.
+        """
         limit = self._config.clip_norm
         if not limit:
             return 1.0
@@ -210,7 +212,9 @@ class _Updater:
         return limit / tf.maximum(norm, limit)
 
     def _each(self, change: Callable, *lists: Sequence) -> tf.Operation:
-        """change(weight, *values) for all weights, with the values that the lists hold for them."""
+        """Return change(weight, *values) for all weights, with the values that the lists hold for
+        them.
+        """
         update = self._strategy.extended.update
         rows = zip(self._weights, *lists)
         return tf.group(*[update(weight, change, args=tuple(values)) for weight, *values in rows])
@@ -219,11 +223,11 @@ class _Updater:
         return tf.cond(condition, change, tf.no_op)
 
     def _local(self, value):
-        """The value of one replica, of a value that is the same on all."""
+        """Return the value of one replica, of a value that is the same on all."""
         return self._strategy.experimental_local_results(value)[0]
 
     def _make(self, name: str, initial: Callable = tf.zeros) -> list:
-        """A variable 'weight/name' for each weight, initial(shape, dtype) of it at first."""
+        """Return a variable 'weight/name' for each weight, initial(shape, dtype) of it at first."""
 
         def make(weight):
             with tf.name_scope(weight.name.split(':')[0] + '/'):

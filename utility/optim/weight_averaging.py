@@ -28,7 +28,7 @@ COUNT = SCOPE + 'count'
 
 
 def check_averaging(experiment: Experiment, length: Length) -> None:
-    """Refuses settings that would average nothing, or that have no effect.
+    """Refuse settings that would average nothing, or that have no effect.
 
     Raises:
         UserError: So it is; names the setting.
@@ -50,7 +50,7 @@ def check_averaging(experiment: Experiment, length: Length) -> None:
 
 
 def first_step(config: AveragingConfig, length: Length) -> float:
-    """How much of the training goes before the averaging, in the unit of `length`."""
+    """Return how much of the training goes before the averaging, in the unit of `length`."""
     return _in_steps(config.start, config.start_epoch, length)
 
 
@@ -63,7 +63,7 @@ def _below(epochs: float):
 
 
 def taken_updates(experiment: Experiment, length: Length) -> tuple[int, ...]:
-    """The updates after which SWA takes the weights, counted from 1, in increasing order.
+    """Return the updates after which SWA takes the weights, counted from 1, in increasing order.
 
     Args:
         experiment: Its averaging and its schedule tell them.
@@ -99,7 +99,7 @@ def taken_updates(experiment: Experiment, length: Length) -> tuple[int, ...]:
 def averaging_step(
     train_op: tf.Operation, variables: Sequence, experiment: Experiment, length: Length
 ) -> tf.Operation:
-    """The step of a training, and after it that of the average.
+    """Return the step of a training, and after it that of the average.
 
     Args:
         train_op: Moves the weights and the global step.
@@ -125,7 +125,7 @@ def averaging_step(
 
 
 def _variable(name: str, shape, dtype: tf.DType):
-    """A variable of the training's state that all replicas change alike, 0 at first."""
+    """Return a variable of the training's state that all replicas change alike, 0 at first."""
     scope, _, last = name.rpartition('/')
     with tf.name_scope(scope + '/'):
         return v1.Variable(
@@ -138,7 +138,7 @@ def _variable(name: str, shape, dtype: tf.DType):
 
 
 def _is_taken(experiment: Experiment, length: Length, steps: tf.Tensor) -> tf.Tensor:
-    """Whether the weights after so many steps enter the average: bool []."""
+    """Return whether the weights after so many steps enter the average: bool []."""
     accumulate, config = experiment.optimizer.accumulate, experiment.averaging
     updates = steps // accumulate
     if config.kind == 'swa':
@@ -150,7 +150,9 @@ def _is_taken(experiment: Experiment, length: Length, steps: tf.Tensor) -> tf.Te
 
 
 def _share_of_new(config: AveragingConfig, entered: tf.Tensor) -> tf.Tensor:
-    """What share of the average the weights get that enter after so many others: float32 []."""
+    """Return what share of the average the weights get that enter after so many others:
+    float32 [].
+    """
     if config.kind == 'swa':
         return 1.0 / (entered + 1.0)
     decay = tf.minimum(config.decay, (1.0 + entered) / (10.0 + entered))

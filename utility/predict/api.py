@@ -58,7 +58,9 @@ class Keypoints:
     schema: KeypointSchema = dataclasses.field(repr=False)
 
     def draw(self, labels: bool = False) -> np.ndarray:
-        """The image with its points, uint8 [H, W, 3] RGB; `labels` writes their names, too."""
+        """Return the image with its points, uint8 [H, W, 3] RGB; `labels` writes their
+        names, too.
+        """
         from utility.visualization import draw
 
         visibility = np.ones(len(self.names), np.int32)
@@ -67,7 +69,7 @@ class Keypoints:
         return draw.draw_keypoints(pixels, self.points, visibility, self.schema, style=style)
 
     def to_json(self) -> str:
-        """One line: image (its path, or null), category, image_size and points."""
+        """Return one line: image (its path, or null), category, image_size and points."""
         is_path = isinstance(self.image, (str, os.PathLike))
         rows = zip(self.names, self.points.tolist(), self.scores.tolist())
         content = {
@@ -79,7 +81,7 @@ class Keypoints:
         return json.dumps(content)
 
     def to_dataframe(self):
-        """A pandas.DataFrame with a row for each point: name, x, y, score."""
+        """Return a pandas.DataFrame with a row for each point: name, x, y, score."""
         import pandas as pd
 
         x, y = self.points.T
@@ -96,7 +98,7 @@ class Predictor(Protocol):
     def points(
         self, images: Sequence[np.ndarray], categories: Sequence[str]
     ) -> list[tuple[np.ndarray, np.ndarray]]:
-        """Points [K, 2] px and scores [K] of each of some images; K of the full schema."""
+        """Return points [K, 2] px and scores [K] of each of some images; K of the full schema."""
 
     def close(self) -> None:
         """Give back what it holds."""
@@ -138,7 +140,7 @@ def _is_export(folder: str) -> bool:
 
 
 def _options(given: Mapping[str, Any]) -> PredictOptions:
-    """The options that flags of these names and values stand for."""
+    """Return the options that flags of these names and values stand for."""
     values = flags.FlagValues()
     prediction_flags.define(flag_values=values)
     for name, value in given.items():
@@ -197,7 +199,7 @@ class Model:
     def predict_each(
         self, images: Iterable[Image], category: str | Sequence[str] | None = None
     ) -> Iterator[Keypoints]:
-        """As `predict`, one result after the other; of any number of images it holds a batch."""
+        """Predict one result after the other; of any number of images it holds a batch."""
         many = category is not None and not isinstance(category, str)
         if many and isinstance(images, Sequence) and len(category) != len(images):
             raise UserError(f'{len(images)} images, but {len(category)} categories')
@@ -248,7 +250,7 @@ def _images_in(folder: str) -> list[str]:
 
 
 def _pixels(image: Image) -> np.ndarray:
-    """uint8 [H, W, 3] of an image."""
+    """Return uint8 [H, W, 3] of an image."""
     if isinstance(image, str) and '://' in image:
         try:
             return decoding.decode(read_bytes(image))
@@ -273,7 +275,7 @@ class _Runs:
         self._lock = threading.Lock()
 
     def points(self, images, categories):
-        """See Predictor."""
+        """Close what was opened; see Predictor."""
         found: dict[int, tuple[np.ndarray, np.ndarray]] = {}
         for group in {id(self._groups[name]): self._groups[name] for name in categories}.values():
             rows = [row for row, name in enumerate(categories) if self._groups[name] is group]
@@ -307,7 +309,7 @@ class _Runs:
             return self._warm[key]
 
     def close(self):
-        """See Predictor."""
+        """Close what was opened; see Predictor."""
         with self._lock:
             for network in self._warm.values():
                 network.close()
@@ -335,11 +337,11 @@ class _Export:
         self.schema = _schema_of(description)
 
     def points(self, images, categories):
-        """See Predictor."""
+        """Close what was opened; see Predictor."""
         return [self._model.predict_pixels(*pair) for pair in zip(images, categories)]
 
     def close(self):
-        """See Predictor."""
+        """Close what was opened; see Predictor."""
         self._model = None
 
 

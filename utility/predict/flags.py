@@ -13,7 +13,7 @@ _FUSIONS = ('heatmaps', 'keypoints')
 
 
 def define(flip_test: bool = False, flag_values: flags.FlagValues = flags.FLAGS) -> None:
-    """Defines the flags.
+    """Define the flags.
 
     Args:
         flip_test: The default of that one.
@@ -28,7 +28,7 @@ def define(flip_test: bool = False, flag_values: flags.FlagValues = flags.FLAGS)
 
 
 def _define_views(flip_test: bool, into: dict) -> None:
-    """Defines what tells how an image is looked at, and how heat maps become points."""
+    """Define what tells how an image is looked at, and how heat maps become points."""
     flags.DEFINE_boolean(
         'flip_test', flip_test, "Average with the mirrored picture's heat maps.", **into
     )
@@ -59,7 +59,7 @@ def _define_views(flip_test: bool, into: dict) -> None:
 
 
 def _define_weights(into: dict) -> None:
-    """Defines what tells which weights are used."""
+    """Define what tells which weights are used."""
     flags.DEFINE_string(
         'checkpoint',
         'best',
@@ -83,7 +83,7 @@ def _define_weights(into: dict) -> None:
 
 
 def refuse() -> None:
-    """Refuses each of the flags, where nothing is to be predicted.
+    """Refuse each of the flags, where nothing is to be predicted.
 
     Raises:
         UserError: One was given.
@@ -101,7 +101,7 @@ def _numbers(flag: str, text: str) -> tuple[float, ...]:
 
 
 def _records_of(values) -> str | None:
-    """The records that --data_dir, or the first of several, is a split of, with its training
+    """Return the records that --data_dir, or the first of several, is a split of, with its training
     pictures; None where there are none.
     """
     split_dir = values['data_dir'].value if 'data_dir' in values else None
@@ -115,7 +115,7 @@ def _records_of(values) -> str | None:
 
 
 def options(values):
-    """The utility.predict.views_to_points.PredictOptions that the flags stand for.
+    """Return the utility.predict.views_to_points.PredictOptions that the flags stand for.
 
     Raises:
         UserError: A flag has a value that means nothing.

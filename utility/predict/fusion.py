@@ -54,7 +54,7 @@ class TrainedNetwork:
 
 
 def load_network(folder: str, options: PredictOptions, scratch: str = '') -> TrainedNetwork:
-    """The network of a folder; `scratch` is as of choice.choose."""
+    """Return the network of a folder; `scratch` is as of choice.choose."""
     experiment = runs.load_experiment(folder)
     if options.refine:
         experiment = dataclasses.replace(experiment, refine=options.refine)
@@ -67,7 +67,7 @@ def load_network(folder: str, options: PredictOptions, scratch: str = '') -> Tra
 def networks_of_runs(
     run_dirs: Sequence[str], categories: Iterable[str]
 ) -> dict[tuple[str, ...], list[str]]:
-    """Which networks, one of each run, predict which categories: folders -> categories."""
+    """Return which networks, one of each run, predict which categories: folders -> categories."""
     categories = list(categories)
     by_category: dict[str, list[str]] = {category: [] for category in categories}
     for run_dir in run_dirs:
@@ -83,7 +83,7 @@ def networks_of_runs(
 def trained_networks(
     run_dirs: Sequence[str], categories: Iterable[str], options: PredictOptions, scratch: str = ''
 ) -> list[tuple[list[TrainedNetwork], list[str]]]:
-    """What networks_of_runs finds, ready to predict; `scratch` is as of choice.choose.
+    """Return what networks_of_runs finds, ready to predict; `scratch` is as of choice.choose.
 
     Raises:
         UserError: One has no such checkpoint, a path would stand for those of several, or this
@@ -102,7 +102,7 @@ def trained_networks(
 
 
 def common_heatmap_size(networks: Sequence[TrainedNetwork]) -> tuple[int, int]:
-    """The size in which the heat maps of several networks are averaged: that of the finest.
+    """Return the size in which the heat maps of several networks are averaged: that of the finest.
 
     Raises:
         UserError: The networks do not see the same part of a picture.
@@ -133,7 +133,7 @@ def together(
     networks: Sequence[TrainedNetwork],
     options: PredictOptions,
 ) -> Iterator[dict]:
-    """One row a picture, from the rows that each network gives for the same pictures.
+    """Yield one row a picture, from the rows that each network gives for the same pictures.
 
     Args:
         sources: For each network, what starts its rows: 'image_id', 'category', 'image_size', and
@@ -157,7 +157,7 @@ def together(
 
 
 def _beside(start: Callable[[], Iterator[dict]]) -> Iterator[dict]:
-    """The items of an iterator that runs in a thread of its own, some items ahead."""
+    """Yield the items of an iterator that runs in a thread of its own, some items ahead."""
     items: queue.Queue = queue.Queue(_HELD)
     stopped = threading.Event()
 
@@ -196,13 +196,13 @@ def _common_columns(networks: Sequence[TrainedNetwork]) -> list[int]:
 
 
 def _of_columns(values: np.ndarray, network: TrainedNetwork, columns: list[int], axis: int):
-    """Of the values of a network's keypoints along `axis`, those of some columns."""
+    """Return, of the values of a network's keypoints along `axis`, those of some columns."""
     places = [network.columns.index(column) for column in columns]
     return np.take(values, places, axis=axis)
 
 
 def _fused_points(batch: list[tuple], networks, options: PredictOptions) -> Iterator[dict]:
-    """The rows of a batch from the means of the networks' heat maps."""
+    """Yield the rows of a batch from the means of the networks' heat maps."""
     columns = _common_columns(networks)
     mean = np.mean(
         [
@@ -226,7 +226,9 @@ def _fused_points(batch: list[tuple], networks, options: PredictOptions) -> Iter
 
 
 def _mean_points(batch: list[tuple], networks, options: PredictOptions) -> Iterator[dict]:
-    """The rows of a batch from the means of the networks' points, weighted by their scores."""
+    """Yield the rows of a batch from the means of the networks' points, weighted by
+    their scores.
+    """
     columns = _common_columns(networks)
     for rows in batch:
         pairs = [
@@ -241,7 +243,7 @@ def _mean_points(batch: list[tuple], networks, options: PredictOptions) -> Itera
 
 
 def _in_full(row: dict, points, scores, columns: list[int], network: TrainedNetwork) -> dict:
-    """A row over the full schema from the points of some of its columns."""
+    """Return a row over the full schema from the points of some of its columns."""
     keypoints = np.zeros((network.full_schema.num_keypoints, 2), np.float32)
     full_scores = np.zeros(network.full_schema.num_keypoints, np.float32)
     keypoints[columns], full_scores[columns] = points, scores

@@ -64,7 +64,7 @@ class Predictions:
 
 
 def categories_of(split_dir: str) -> dict[str, int]:
-    """The categories that a split of the records holds, and how many pictures of each.
+    """Return the categories that a split of the records holds, and how many pictures of each.
 
     Raises:
         UserError: It is no split, or an empty one.
@@ -81,7 +81,7 @@ def predict_split(
     options: PredictOptions,
     on_row: Callable[[int], None] | None = None,
 ) -> Predictions:
-    """Predicts every picture of a split of the records with the networks of one run or several.
+    """Predict every picture of a split of the records with the networks of one run or several.
 
     Arguments and errors are those of predict_passes, whose last it is.
     """
@@ -94,7 +94,7 @@ def predict_passes(
     options: PredictOptions,
     on_row: Callable[[int], None] | None = None,
 ) -> list[Predictions]:
-    """Predicts every picture of a split in one pass or, by options.passes, in two.
+    """Predict every picture of a split in one pass or, by options.passes, in two.
 
     Several runs are one predictor: options.fuse tells what of them is averaged.
 
@@ -128,14 +128,14 @@ def predict_passes(
 
 
 def _sorted(parts: Sequence[Predictions]) -> Predictions:
-    """The predictions of several networks as one, by category."""
+    """Return the predictions of several networks as one, by category."""
     joined = Predictions(*map(np.concatenate, zip(*map(_arrays, parts))))
     order = np.argsort(joined.categories.astype(str), kind='stable')
     return Predictions(*(values[order] for values in _arrays(joined)))
 
 
 def _warn_of_selection(split_dir: str, chosen, options: PredictOptions) -> None:
-    """Says so where weights are to be scored on the pictures that they were chosen by."""
+    """Say so where weights are to be scored on the pictures that they were chosen by."""
     selected = {
         network.folder
         for networks, _ in chosen
@@ -157,7 +157,7 @@ def predict_images(
     options: PredictOptions,
     boxes: Sequence[np.ndarray | None] | None = None,
 ) -> Predictions:
-    """Predicts pictures that are in no split; they become records for as long as it takes.
+    """Predict pictures that are in no split; they become records for as long as it takes.
 
     Args:
         run_dirs: The runs, at least one.
@@ -205,7 +205,7 @@ def _predict(
     options: PredictOptions,
     on_row=None,
 ) -> list[Predictions]:
-    """Predicts the `count` records of `files` in one or two passes; what each has given."""
+    """Predict the `count` records of `files` in one or two passes; what each has given."""
     for network in networks:
         logging.info('predicting %d pictures with %s', count, network.checkpoint)
     first = _predict_pass(networks, files, count, options, on_row=on_row)
@@ -233,7 +233,7 @@ def _predict_pass(
 
 
 def pass_ops(experiment: Experiment, is_second: bool) -> str:
-    """The op string of the first or the second pass: the second crops to a box.
+    """Return the op string of the first or the second pass: the second crops to a box.
 
     Where the first one crops, too, because the records have boxes, the second has other boxes.
     """
@@ -243,7 +243,7 @@ def pass_ops(experiment: Experiment, is_second: bool) -> str:
 
 
 def _rows(network: fusion.TrainedNetwork, files, options, heatmap_size, boxes):
-    """What starts the rows of Estimator.predict of a network."""
+    """Return what starts the rows of Estimator.predict of a network."""
     experiment = network.experiment
     task = PredictTask(
         experiment=experiment,
@@ -278,7 +278,7 @@ def _rows(network: fusion.TrainedNetwork, files, options, heatmap_size, boxes):
 def _collect(
     rows: Iterable[dict], count: int, schema: KeypointSchema, on_row=None
 ) -> tuple[Predictions, int]:
-    """The first `count` rows, over the full schema, as arrays; and how many rows there were.
+    """Return the first `count` rows, over the full schema, as arrays; and how many rows there were.
 
     No row is held: a network gives arrays of whole batches, which parts of them would keep.
     """
@@ -303,13 +303,13 @@ def _collect(
 
 
 def confident_boxes(predictions: Predictions) -> np.ndarray:
-    """confident_box of each picture: float32 [N, 4]."""
+    """Return confident_box of each picture: float32 [N, 4]."""
     rows = zip(predictions.keypoints, predictions.scores, predictions.visibility)
     return np.stack([confident_box(*row) for row in rows])
 
 
 def confident_box(keypoints: np.ndarray, scores: np.ndarray, visibility: np.ndarray) -> np.ndarray:
-    """The box around a picture's confident points.
+    """Return the box around a picture's confident points.
 
     Args:
         keypoints: [K, 2] px.
@@ -332,7 +332,7 @@ def confident_box(keypoints: np.ndarray, scores: np.ndarray, visibility: np.ndar
 
 
 def _near_the_others(points: np.ndarray) -> np.ndarray:
-    """Which of the points [N, 2] lie near the box of the others: bool [N]."""
+    """Return which of the points [N, 2] lie near the box of the others: bool [N]."""
     ordered = np.sort(points, axis=0)
     low = np.where(points == ordered[0], ordered[1], ordered[0])
     high = np.where(points == ordered[-1], ordered[-2], ordered[-1])

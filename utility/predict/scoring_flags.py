@@ -11,7 +11,7 @@ _OF_CSVS = ('missing', 'dataset')
 
 
 def define() -> None:
-    """Defines the flags, those of prediction_flags among them."""
+    """Define the flags, those of prediction_flags among them."""
     flags.DEFINE_string('data_dir', None, 'A labelled split of the records, RECORDS/val.')
     flags.DEFINE_list('model_dir', None, 'The run to score, or several with commas as one.')
     prediction_flags.define()
@@ -32,7 +32,7 @@ def define() -> None:
 
 
 def are_csvs_given(values, with_data_dir: bool = False) -> bool:
-    """Whether a submission is to be scored, and not runs.
+    """Return whether a submission is to be scored, and not runs.
 
     Args:
         values: The flags.

@@ -40,7 +40,7 @@ class ViewOptions:
         require(self, '', *within(0, 64), 'num_crops')
 
     def op_strings(self, eval_ops: str) -> list[str]:
-        """The op string of each view, the plain one first.
+        """Return the op string of each view, the plain one first.
 
         A crop to the box comes before what moves a view: after it a scale would change nothing.
         """
@@ -54,7 +54,7 @@ class ViewOptions:
 
 
 def fuse_heatmaps(heatmaps: tf.Tensor, to_view: tf.Tensor, codec: HeatmapCodec) -> tf.Tensor:
-    """Averages the heat maps of several views in the frame of the first.
+    """Average the heat maps of several views in the frame of the first.
 
     Each cell averages over the views that see it. Maps of a view are resampled bilinearly.
 
@@ -87,7 +87,7 @@ def fuse_heatmaps(heatmaps: tf.Tensor, to_view: tf.Tensor, codec: HeatmapCodec) 
 
 
 def fuse_keypoints(keypoints: tf.Tensor, scores: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Averages points of several views, weighted by their scores.
+    """Average points of several views, weighted by their scores.
 
     Args:
         keypoints: float32 [B, V, K, 2], original px.

@@ -67,7 +67,7 @@ def _are_weights(numbers: tuple[float, ...]) -> bool:
 def network_heatmaps(
     network, images: tf.Tensor, loss_config: LossConfig, weights: tuple[float, ...] = ()
 ) -> tf.Tensor:
-    """One heat map a point, with a peak of about 1 where the network is sure.
+    """Return one heat map a point, with a peak of about 1 where the network is sure.
 
     Args:
         network: A nets.Network.
@@ -93,7 +93,7 @@ def network_heatmaps(
 
 
 def heatmaps_of_views(network, images: tf.Tensor, flip_permutation, loss_config, options):
-    """Heat maps of views and, with the flip test, of their mirror images, mirrored back.
+    """Return heat maps of views and, with the flip test, of their mirror images, mirrored back.
 
     Args:
         network: A nets.Network.
@@ -117,12 +117,13 @@ def heatmaps_of_views(network, images: tf.Tensor, flip_permutation, loss_config,
 
 
 def to_original(points: tf.Tensor, to_crop: tf.Tensor) -> tf.Tensor:
-    """Points [.., K, 2] of crops, mapped back to the original pictures, px."""
+    """Return points [.., K, 2] of crops, mapped back to the original pictures, px."""
     return geometry.transform_points(points, tf.linalg.inv(to_crop))
 
 
 def fused_heatmaps(maps: tf.Tensor, to_view: tf.Tensor, codec: HeatmapCodec) -> tf.Tensor:
-    """The average, in the frame of the first view, of what heatmaps_of_views gives: [B, h, w, K].
+    """Return the average, in the frame of the first view, of what heatmaps_of_views gives: [B, h,
+    w, K].
 
     Args:
         maps: float32 [B, V or 2 V, h, w, K].
@@ -138,7 +139,7 @@ def fused_heatmaps(maps: tf.Tensor, to_view: tf.Tensor, codec: HeatmapCodec) -> 
 def points_of_views(
     maps: tf.Tensor, to_view: tf.Tensor, codec: HeatmapCodec, fuse: str
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Points, original px [B, K, 2], and scores [B, K] of what heatmaps_of_views gives."""
+    """Return points, original px [B, K, 2], and scores [B, K] of what heatmaps_of_views gives."""
     if fuse == 'heatmaps':
         points, scores = codec.decode(fused_heatmaps(maps, to_view, codec))
         return to_original(points, to_view[:, 0]), scores

@@ -58,7 +58,9 @@ class WarmNetwork:
             saver.restore(self._session, network.checkpoint)
 
     def _views(self, is_second: bool) -> tuple[tf.Tensor, tf.Tensor]:
-        """The views of the image: uint8 [V, H, W, 3], and float32 [V, 3, 3], image -> view."""
+        """Return the views of the image: uint8 [V, H, W, 3], and float32 [V, 3, 3],
+        image -> view.
+        """
         schema = self._network.schema
         example = {
             'encoded': self._image,
@@ -79,7 +81,7 @@ class WarmNetwork:
     def rows(
         self, images: Sequence[np.ndarray], boxes: Sequence[np.ndarray] | None = None
     ) -> Iterator[dict]:
-        """What fusion.together needs of each image, batch by batch.
+        """Yield what fusion.together needs of each image, batch by batch.
 
         Args:
             images: uint8 [H, W, 3] each.

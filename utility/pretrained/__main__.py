@@ -25,7 +25,7 @@ from utility.pretrained.warm_start import backbone_variables, fitting_backbones,
 
 
 def _listing() -> Iterator[str]:
-    """For each registered backbone, where its weights are published."""
+    """Return, for each registered backbone, where its weights are published."""
     from nets import BACKBONES
 
     in_keras = [name for name in BACKBONES.names() if name.startswith(KERAS_PREFIX)]

@@ -56,7 +56,8 @@ _PROJECTION = re.compile(r'_blocks\.(\d+)\._project_conv\.weight')
 
 
 def _modules(shapes: Shapes) -> Iterator[tuple[str, str]]:
-    """Every module that the file may hold, and the layer here: ('_blocks.0._bn1', 'backbone/...').
+    """Yield every module that the file may hold, and the layer here: ('_blocks.0._bn1',
+    'backbone/...').
 
     Which blocks there are is told by their projections.
     """
@@ -76,7 +77,7 @@ def _modules(shapes: Shapes) -> Iterator[tuple[str, str]]:
 
 
 def _stages_of_packages(shapes: Shapes) -> dict[int, tuple[int, int]]:
-    """Block, from 0 -> its stage and its place there, both from 1.
+    """Return block, from 0 -> its stage and its place there, both from 1.
 
     A stage begins where the number of channels changes: all stages differ in it.
     """
@@ -91,7 +92,7 @@ def _stages_of_packages(shapes: Shapes) -> dict[int, tuple[int, int]]:
 
 
 def _depthwise(kernel: np.ndarray) -> np.ndarray:
-    """[C, 1, h, w] -> [h, w, C, 1]."""
+    """Return [C, 1, h, w] -> [h, w, C, 1]."""
     return kernel.transpose(2, 3, 0, 1)
 
 
@@ -109,7 +110,7 @@ def _translate(shapes: Shapes) -> dict[str, Source]:
 
 
 def _is_origin(shapes: Shapes) -> bool:
-    """EfficientNet itself has the same names, and squeeze-and-excitation besides."""
+    """Return whether a file is of it: EfficientNet has the same names, and more besides."""
     stems = {'_conv_stem.weight', 'conv_stem.weight'}
     return bool(stems & shapes.keys()) and not any(
         '._se_' in name or '.se.' in name for name in shapes

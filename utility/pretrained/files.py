@@ -66,7 +66,7 @@ class WeightFile(contextlib.AbstractContextManager):
     shapes: Mapping[str, tuple[int, ...]]
 
     def __init__(self, path: str, kind: str, tensors: _Tensors, resources: contextlib.ExitStack):
-        """Takes over `resources`, which are closed with it."""
+        """Take over `resources`, which are closed with it."""
         self.path = path
         self.kind = kind
         self.shapes = types.MappingProxyType(tensors[0])
@@ -75,7 +75,7 @@ class WeightFile(contextlib.AbstractContextManager):
         self._closed = False
 
     def read(self, name: str) -> np.ndarray:
-        """One tensor, C-contiguous: floats of any width as float32, integers as they are.
+        """Return one tensor, C-contiguous: floats of any width as float32, integers as they are.
 
         Raises:
             UserError: The numbers are damaged.
@@ -92,7 +92,7 @@ class WeightFile(contextlib.AbstractContextManager):
                 return np.asarray(stored, dtype, order='C')
 
     def close(self) -> None:
-        """Closes the file; a second time does nothing."""
+        """Close the file; a second time does nothing."""
         self._closed = True
         self._resources.close()
 
@@ -101,7 +101,7 @@ class WeightFile(contextlib.AbstractContextManager):
 
 
 def open_weights(path: str) -> WeightFile:
-    """Opens weights of any kind; which one is told by the content, not by the name.
+    """Open weights of any kind; which one is told by the content, not by the name.
 
     Args:
         path: A file, a checkpoint's prefix or a directory of checkpoints; anything that
@@ -125,7 +125,7 @@ def open_weights(path: str) -> WeightFile:
 
 @contextlib.contextmanager
 def _blamed_on(path: str, reason: str = '') -> Iterator[None]:
-    """Makes any error one line about the file.
+    """Make any error one line about the file.
 
     The readers of the formats have no list of what they raise for a malformed file: it is OSError,
     RuntimeError, KeyError, struct.error and more.
@@ -143,7 +143,9 @@ def _blamed_on(path: str, reason: str = '') -> Iterator[None]:
 
 
 def _locate(path: str, resources: contextlib.ExitStack) -> tuple[str, str]:
-    """The kind of the weights and where to read them: on the local disk, unless a checkpoint."""
+    """Return the kind of the weights and where to read them: on the local disk, unless a
+    checkpoint.
+    """
     files = _file_system(path)
     if files.isdir(path) or files.exists(f'{path}.index'):
         return 'checkpoint', path
@@ -161,7 +163,7 @@ def _locate(path: str, resources: contextlib.ExitStack) -> tuple[str, str]:
 
 
 def _file_system(path: str):
-    """What knows files and directories: os.path, or tf.io.gfile for paths like gs://..."""
+    """Return what knows files and directories: os.path, or tf.io.gfile for paths like gs://..."""
     if '://' not in path:
         return os.path
     import tensorflow as tf
@@ -170,7 +172,7 @@ def _file_system(path: str):
 
 
 def _kind(path: str) -> str:
-    """The kind of a file, by its first bytes."""
+    """Return the kind of a file, by its first bytes."""
     with pathlib.Path(path).open('rb') as file:
         head = file.read(_HEAD_BYTES)
     for position, magic, kind in _BINARY:
@@ -180,7 +182,7 @@ def _kind(path: str) -> str:
 
 
 def _describe(head: bytes) -> str:
-    """What a file is that holds no weights."""
+    """Return what a file is that holds no weights."""
     if not head:
         return 'empty'
     for position, magic, what in _FOREIGN:
@@ -194,7 +196,7 @@ def _describe(head: bytes) -> str:
 
 
 def _check_sizes(shapes: Mapping[str, tuple[int, ...]], file_size: int) -> None:
-    """Refuses a tensor that a small file makes large by repeating elements."""
+    """Refuse a tensor that a small file makes large by repeating elements."""
     for name, shape in shapes.items():
         if math.prod(shape) > file_size:
             raise UserError(f'{name!r} of shape {shape} is larger than the file')

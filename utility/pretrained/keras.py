@@ -22,17 +22,19 @@ _CONVOLUTION = re.compile(r'conv(\d)_block(\d+)_(\d)_conv/kernel')
 
 
 def _remove_bias(moving_mean: np.ndarray, bias: np.ndarray) -> np.ndarray:
-    """A convolution's bias, which this project's have not, taken off what is subtracted later."""
+    """Return a convolution's bias, which this project's have not, taken off what is subtracted
+    later.
+    """
     return moving_mean - bias
 
 
 def _adjust_epsilon(moving_variance: np.ndarray) -> np.ndarray:
-    """Keras's larger epsilon, put into the variance."""
+    """Return Keras's larger epsilon, put into the variance."""
     return moving_variance + np.float32(EPSILON - OWN_EPSILON)
 
 
 def _layer(name: str) -> str | None:
-    """'conv2_block1_0_conv/kernel' -> 'backbone/stage1/block1/shortcut'."""
+    """Return 'conv2_block1_0_conv/kernel' -> 'backbone/stage1/block1/shortcut'."""
     if name == 'conv1_conv/kernel':
         return 'backbone/conv1'
     match = _CONVOLUTION.fullmatch(name)
@@ -84,7 +86,8 @@ RESNET = Origin(
 
 
 def _ranked(names: Iterable[str]) -> dict[tuple[str, int, str], str]:
-    """Names by what they say whatever number their process had reached: the n-th of its kind.
+    """Return names by what they say whatever number their process had reached: the n-th of its
+    kind.
 
     Layers without a name of their own are called conv2d_5, batch_normalization_5 and so on.
     """
@@ -98,7 +101,8 @@ def _ranked(names: Iterable[str]) -> dict[tuple[str, int, str], str]:
 
 
 def _weight_name(path: str) -> str:
-    """A weight's name from its path in the file: 'BatchNorm/Conv/BatchNorm/beta' -> 'Conv/...'.
+    """Return a weight's name from its path in the file: 'BatchNorm/Conv/BatchNorm/beta' ->
+    'Conv/...'.
 
     The path is below a group of the first part of the layer's name. A name of several parts, here
     Conv/BatchNorm, is a group within a group: the rest of it comes before the name of the weight.
@@ -111,7 +115,7 @@ def _weight_name(path: str) -> str:
 
 
 def by_name(backbone: str) -> Origin:
-    """Of the .h5 files for the backbone 'keras/<Name>', whose variables are called as Keras's.
+    """Return the origin of .h5 files for 'keras/<Name>', whose variables are called as Keras's.
 
     The backbone reverses RGB to BGR itself where its weights expect that.
     """

@@ -19,7 +19,8 @@ NAME_SUFFIX = ':0'
 
 
 def find_weights(file: h5py.File) -> dict[str, h5py.Dataset]:
-    """Every dataset of the layers, by the weight's name without ':0', such as 'conv1/kernel'.
+    """Return every dataset of the layers, by the weight's name without ':0', such as
+    'conv1/kernel'.
 
     Raises:
         UserError: A name repeats, or something leads out of the file or in a circle. A damaged
@@ -41,7 +42,8 @@ def find_weights(file: h5py.File) -> dict[str, h5py.Dataset]:
 
 
 def _members(group: h5py.Group, visited: set[int]) -> dict[str, object]:
-    """What is directly in a group. Links to elsewhere, and a second way to a group, are refused.
+    """Return what is directly in a group. Links to elsewhere, and a second way to a group, are
+    refused.
 
     Args:
         group: Of the file.
@@ -60,7 +62,7 @@ def _members(group: h5py.Group, visited: set[int]) -> dict[str, object]:
 def _datasets(
     members: Mapping[str, object], visited: set[int], above: str = ''
 ) -> Iterator[tuple[str, h5py.Dataset]]:
-    """Every dataset that is among the members of a group or below them, by its path."""
+    """Yield every dataset that is among the members of a group or below them, by its path."""
     for name, member in members.items():
         if isinstance(member, h5py.Group):
             yield from _datasets(_members(member, visited), visited, f'{above}{name}/')

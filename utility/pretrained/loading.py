@@ -16,7 +16,7 @@ from utility.pretrained.origins import Origin, Source, identify
 
 
 def own_weights(path: str) -> Weights | None:
-    """Those of a checkpoint of this project; None for all else.
+    """Return those of a checkpoint of this project; None for all else.
 
     Raises:
         UserError: There is nothing, or it is damaged.
@@ -30,7 +30,8 @@ def own_weights(path: str) -> Weights | None:
 
 
 def saved_network(path: str) -> NetworkConfig | None:
-    """The network that a checkpoint of this project is of, if its experiment is there to tell.
+    """Return the network that a checkpoint of this project is of, if its experiment is there to
+    tell.
 
     It stands beside the checkpoints of a training, and above the folders of its best ones.
     """
@@ -47,7 +48,9 @@ def saved_network(path: str) -> NetworkConfig | None:
 
 @contextlib.contextmanager
 def opened(path: str, backbone: str) -> Iterator[tuple[WeightFile, Origin, dict[str, Source]]]:
-    """A file of another project, its origin, and which variables come from which tensors."""
+    """Open a file of another project; yield it, its origin, and which variables come from which
+    tensors.
+    """
     with open_weights(path) as file:
         try:
             origin = identify(file.shapes, file.kind, backbone)
@@ -58,7 +61,7 @@ def opened(path: str, backbone: str) -> Iterator[tuple[WeightFile, Origin, dict[
 
 
 def describe(path: str, backbone: str = '', save_as: str = '') -> Weights:
-    """What a file of weights holds.
+    """Return what a file of weights holds.
 
     Args:
         path: Of a file or checkpoint of any origin.
@@ -84,6 +87,6 @@ def describe(path: str, backbone: str = '', save_as: str = '') -> Weights:
 
 @contextlib.contextmanager
 def as_checkpoint(path: str, backbone: str) -> Iterator[Weights]:
-    """The weights at `path` as a checkpoint, which is there until the context is left."""
+    """Provide the weights at `path` as a checkpoint, which is there until the context is left."""
     with tempfile.TemporaryDirectory(prefix='weights_') as folder:
         yield describe(path, backbone, os.path.join(folder, 'weights.ckpt'))

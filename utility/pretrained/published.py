@@ -55,7 +55,7 @@ def _legacy(backbone: str, timm: str, cadene: str) -> list[File]:
 
 
 def _keras(backbone: str, size: str) -> File:
-    """`size` is of the file with the classifier."""
+    """Describe a file of Keras; `size` is that of the file with the classifier."""
     address = f'{_KERAS}{backbone}_weights_tf_dim_ordering_tf_kernels_notop.h5'
     return File(backbone, 'Keras', address, note=f'{size} with the classifier (without _notop)')
 

@@ -19,20 +19,23 @@ _LEFTOVERS = rf'{_OPTIMIZER}|{_COUNTERS}|(^|/)dense(_1)?/(kernel|bias)$'
 
 
 def _scope(shapes: Shapes, tensor: str) -> str | None:
-    """What stands before this name in the file, such as 'resnet_model/'; the shortest that does."""
+    """Return what stands before this name in the file, such as 'resnet_model/'; the shortest that
+    does.
+    """
     found = [n[: -len(tensor)] for n in shapes if n == tensor or n.endswith('/' + tensor)]
     return min(found, key=len, default=None)
 
 
 def _numbered(shapes: Shapes, scope: str, layer: str, tensor: str) -> list[str]:
-    """Layers of one kind in the order in which they were made: 'conv2d', 'conv2d_1', ..."""
+    """Return layers of one kind in the order in which they were made: 'conv2d', 'conv2d_1', ..."""
     pattern = re.compile(rf'{re.escape(scope)}({layer}(?:_(\d+))?)/{tensor}')
     matches = [match for match in map(pattern.fullmatch, shapes) if match]
     return [scope + m.group(1) for m in sorted(matches, key=lambda m: int(m.group(2) or 0))]
 
 
 def _bottleneck_layers(kernels: Sequence[tuple[int, ...]]) -> list[str]:
-    """This project's layers for kernels in the order in which the official ResNet makes them.
+    """Return this project's layers for kernels in the order in which the official ResNet makes
+    them.
 
     The stem, then blocks of 1x1, 3x3 and 1x1, the first of each stage preceded by its projection:
     there are two 1x1 kernels for the same input there.
@@ -105,7 +108,7 @@ _SE_TENSOR = re.compile(
 
 
 def _se_variable_name(name: str) -> str | None:
-    """'conv2_1_1x1_reduce/bn/beta' -> 'backbone/stage1/block1/conv1/norm/beta'."""
+    """Return 'conv2_1_1x1_reduce/bn/beta' -> 'backbone/stage1/block1/conv1/norm/beta'."""
     if name.startswith(_STEM + '/'):
         return 'backbone/conv1' + name[len(_STEM) :].replace('/bn/', '/norm/')
     match = _SE_TENSOR.fullmatch(name)
@@ -128,7 +131,7 @@ def _se_resnet(shapes: Shapes) -> dict[str, Source]:
 
 
 def _se_options(shapes: Shapes) -> dict[str, bool]:
-    """SE-ResNet strides in the first 1x1, SE-ResNeXt, which has groups, in the 3x3."""
+    """Return SE-ResNet strides in the first 1x1, SE-ResNeXt, which has groups, in the 3x3."""
     scope = _scope(shapes, f'{_STEM}/kernel')
     *_, in_channels, out_channels = shapes.get(f'{scope}conv2_1_3x3/kernel', (1, 1))
     return {'stride_1x1': in_channels == out_channels, 'ceil_pool': True}

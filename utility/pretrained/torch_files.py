@@ -58,7 +58,7 @@ class TorchFile:
     """
 
     def __init__(self, file: BinaryIO):
-        """Reads the description; the file stays open, and with the caller."""
+        """Read the description; the file stays open, and with the caller."""
         self._file = file
         self._verified: set[_Region] = set()
         if file.read(len(zipfile.stringFileHeader)) == zipfile.stringFileHeader:
@@ -68,7 +68,7 @@ class TorchFile:
         self.tensors = _state_dict(saved)
 
     def read(self, name: str) -> np.ndarray:
-        """One tensor in the type in which it is stored; bfloat16 is that of ml_dtypes.
+        """Return one tensor in the type in which it is stored; bfloat16 is that of ml_dtypes.
 
         Memory for its span in the storage is used: that is, where tensors are not interleaved, for
         the tensor alone.
@@ -87,7 +87,7 @@ class TorchFile:
         )
 
     def _verify(self, region: _Region) -> None:
-        """Checks the checksum of a stored array, at its first use."""
+        """Check the checksum of a stored array, at its first use."""
         if region in self._verified or not region.checksum:
             return
         self._file.seek(region.offset)
@@ -113,7 +113,9 @@ def _state_dict(saved: object) -> dict[str, Tensor]:
 
 
 def _open_archive(file: BinaryIO) -> tuple[object, dict[str, _Region]]:
-    """What a zip archive holds, and where its stored arrays are: NAME/data.pkl, NAME/data/KEY."""
+    """Return what a zip archive holds, and where its stored arrays are: NAME/data.pkl,
+    NAME/data/KEY.
+    """
     regions = {}
     for name, region in _members(file):
         if name in regions:
@@ -136,7 +138,7 @@ def _open_archive(file: BinaryIO) -> tuple[object, dict[str, _Region]]:
 
 
 def _members(file: BinaryIO) -> Iterator[tuple[str, _Region]]:
-    """Name and place of each member of a zip archive, which must be stored as it is."""
+    """Yield the name and place of each member of a zip archive, which must be stored as it is."""
     size = file.seek(0, io.SEEK_END)
     try:
         with zipfile.ZipFile(file) as archive:
@@ -155,7 +157,7 @@ def _members(file: BinaryIO) -> Iterator[tuple[str, _Region]]:
 
 
 def _bytes(file: BinaryIO, region: _Region) -> bytes:
-    """A small member of the archive."""
+    """Return a small member of the archive."""
     if region.size > MAX_DESCRIPTION_BYTES:
         raise UserError(f'its description takes more than {MAX_DESCRIPTION_BYTES} bytes')
     file.seek(region.offset)
@@ -166,7 +168,7 @@ def _bytes(file: BinaryIO, region: _Region) -> bytes:
 
 
 def _open_stream(file: BinaryIO) -> tuple[object, dict[str, _Region]]:
-    """What a file of five pickles and raw storages holds, and where these are.
+    """Return what a file of five pickles and raw storages holds, and where these are.
 
     The pickles: a magic number, a version, the machine it was written on, the object, and the keys
     of the storages in their order. Each storage is its number of elements and the elements.
@@ -188,7 +190,7 @@ def _open_stream(file: BinaryIO) -> tuple[object, dict[str, _Region]]:
 
 
 def _arrays(file: BinaryIO, start: int, storages: list[Storage]) -> Iterator[tuple[str, _Region]]:
-    """Key and place of each storage; the first begins at `start`."""
+    """Yield the key and place of each storage; the first begins at `start`."""
     end = file.seek(0, io.SEEK_END)
     for storage in storages:
         file.seek(start)

@@ -90,7 +90,7 @@ def _set_items(mapping: object, keys_and_values: list) -> None:
 
 
 def _mapping() -> dict:
-    """An OrderedDict, whose items are set later; not `dict`, which would take some here."""
+    """Return an OrderedDict, whose items are set later; not `dict`, which would take some here."""
     return {}
 
 
@@ -101,7 +101,7 @@ def _sizes(values: object = ()) -> tuple:
 
 
 def _tensor(storage, offset, shape, strides, requires_grad=False, hooks=None, flags=None) -> Tensor:
-    """A tensor that stays within its storage."""
+    """Return a tensor that stays within its storage."""
     if type(storage) is not Storage or not _are_counts(offset):
         raise UserError('a tensor has no storage')
     tensor = Tensor(storage, offset, _sizes(shape), _sizes(strides))
@@ -144,7 +144,7 @@ class Machine:
         self._memo: dict[int, object] = {}
 
     def load(self, stream: BinaryIO) -> object:
-        """The object of the pickle that begins here; the stream is left behind its end.
+        """Return the object of the pickle that begins here; the stream is left behind its end.
 
         Returns:
             Numbers, text, tuples, lists and dictionaries of them, and `Tensor`s.
@@ -165,7 +165,7 @@ class Machine:
         self._stack.append(value)
 
     def _pop(self, count: int) -> list:
-        """The last values; never from below a mark."""
+        """Return the last values; never from below a mark."""
         start = len(self._stack) - count
         if start < (self._marks[-1] if self._marks else 0):
             raise UserError('its pickle takes more values than it has given')
@@ -182,7 +182,7 @@ class Machine:
         self._memo[index] = self._stack[-1]
 
     def _name(self, name: str) -> None:
-        """Takes the name 'module attribute' for what stands for it."""
+        """Take the name 'module attribute' for what stands for it."""
         name = name.replace(' ', '.')
         if name not in _BUILDERS and name not in _DTYPES:
             raise UserError(
@@ -200,7 +200,7 @@ class Machine:
         self._push(_BUILDERS[function.name](*arguments))
 
     def _drop_state(self) -> None:
-        """The attribute `_metadata` of dictionaries carries no weights."""
+        """Drop the attribute `_metadata` of dictionaries, which carries no weights."""
         owner, _ = self._pop(2)
         if type(owner) is not dict:
             raise UserError('its pickle sets attributes of what has none')
@@ -215,7 +215,9 @@ class Machine:
         _set_items(self._stack[-1], keys_and_values)
 
     def _refer(self) -> None:
-        """A stored array: ('storage', type, key, device, size), and None before PyTorch 1.6."""
+        """Refer to a stored array: ('storage', type, key, device, size), and None before PyTorch
+        1.6.
+        """
         (identity,) = self._pop(1)
         if type(identity) is not tuple or identity[:1] != ('storage',):
             raise UserError('its pickle refers to something outside that is no storage')

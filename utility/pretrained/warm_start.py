@@ -30,7 +30,7 @@ _BUILD_SIZE = (128, 128)  # px; variables do not depend on it
 def adopt_for_runs(
     network: NetworkConfig, folders: Iterable[str], path: str | None, allow_partial: bool
 ) -> dict[str, NetworkConfig]:
-    """Folder -> the network to train there, as the weights that it starts from need it.
+    """Return the folder -> the network to train there, as the weights that it starts from need it.
 
     A run that has a checkpoint goes on from that; the weights at `path` may be gone by then.
     """
@@ -46,7 +46,9 @@ def adopt_for_runs(
 
 @contextlib.contextmanager
 def for_runs(folders: Iterable[str], path: str | None, backbone: str) -> Iterator[Weights | None]:
-    """The weights at `path`, as long as the context lasts; None if no run is to start from them."""
+    """Provide the weights at `path` as long as the context lasts; None if no run is to start from
+    them.
+    """
     if path is None or all(map(checkpoints.has_checkpoint, folders)):
         yield None
         return
@@ -57,7 +59,7 @@ def for_runs(folders: Iterable[str], path: str | None, backbone: str) -> Iterato
 def plan(
     weights: Weights, variables: Sequence, allow_partial: bool = False, backbone: str = ''
 ) -> WarmStart:
-    """What a network of these variables takes from the weights; its head may lack all.
+    """Return what a network of these variables takes from the weights; its head may lack all.
 
     Args:
         weights: From describe or as_checkpoint.
@@ -81,7 +83,9 @@ def plan(
 
 
 def _other_norm(report: WarmStart) -> str:
-    """What to do where weights and network are normalised in different ways; '' if they are not."""
+    """Return what to do where weights and network are normalised in different ways; '' if they are
+    not.
+    """
     own = report.restored + report.missing + report.mismatched
     own_statistics, foreign_statistics = (
         any(is_of_backbone(n) and is_statistic(n) for n in names) for names in (own, report.foreign)
@@ -98,7 +102,7 @@ def _other_norm(report: WarmStart) -> str:
 
 
 def check_frozen(network: NetworkConfig, variables: Sequence, restored: Collection[str]) -> None:
-    """Refuses statistics that are to be kept but come from nowhere: nothing would be normalised.
+    """Refuse statistics that are to be kept but come from nowhere: nothing would be normalised.
 
     Args:
         network: The network.
@@ -146,7 +150,7 @@ def _suggestion(weights: Weights, backbone: str) -> str:
 
 
 def fitting_backbones(weights: Weights, like: str = '') -> Iterator[str]:
-    """The registered backbones that the weights fill, those whose names are `like` first."""
+    """Yield the registered backbones that the weights fill, those whose names are `like` first."""
     from nets import BACKBONES
 
     names = [name for name in BACKBONES.names() if re.match(weights.backbones, name)]
@@ -161,7 +165,7 @@ def fitting_backbones(weights: Weights, like: str = '') -> Iterator[str]:
 
 
 def backbone_variables(network: NetworkConfig) -> list:
-    """The variables of a network's backbone, in a graph of their own."""
+    """Return the variables of a network's backbone, in a graph of their own."""
     import tensorflow as tf
 
     from nets import BACKBONES
@@ -173,7 +177,7 @@ def backbone_variables(network: NetworkConfig) -> list:
 
 
 def log_start(report: WarmStart, head: str) -> None:
-    """Says what a network with the head `head` starts from, and what it starts without."""
+    """Say what a network with the head `head` starts from, and what it starts without."""
     logging.info('start from %s', report)
     afresh = [name for name in report.lacking if not is_of_backbone(name)]
     if afresh:

@@ -69,7 +69,7 @@ class Comparison(NamedTuple):
 def ne_interval(
     distances: np.ndarray, level: float = LEVEL, num_samples: int = NUM_SAMPLES, seed: int = 0
 ) -> Interval:
-    """NE and its confidence interval, by a bootstrap over pictures (BCa).
+    """Return NE and its confidence interval, by a bootstrap over pictures (BCa).
 
     BCa (B. Efron, Better bootstrap confidence intervals, JASA 82, 1987) corrects the percentiles of
     the bootstrap for the bias and the skewness of the estimate: the errors of pictures have a long
@@ -90,7 +90,9 @@ def ne_interval(
 
 
 def image_sums(distances: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Sum of the distances, and number of scored points, of each picture that has any: [M], [M]."""
+    """Return the sum of the distances, and number of scored points, of each picture that has any:
+    [M], [M].
+    """
     scored = ~np.isnan(distances)
     counts = scored.sum(1)
     sums = np.where(scored, distances, 0.0).sum(1)
@@ -144,7 +146,7 @@ def _ratio(sums: np.ndarray, counts: np.ndarray, axis: int = -1) -> np.ndarray:
 
 
 def confidence_of(distances: np.ndarray, categories: Sequence[str], seed: int = 0) -> dict:
-    """How sure NE is, for people and for JSON.
+    """Return how sure NE is, for people and for JSON.
 
     Args:
         distances: [N, K], as of ne_interval.
@@ -177,7 +179,7 @@ def confidence_of(distances: np.ndarray, categories: Sequence[str], seed: int = 
 def compare(
     distances: np.ndarray, others: np.ndarray, num_flips: int = NUM_FLIPS, seed: int = 0
 ) -> Comparison:
-    """Is A better than B, or are these pictures too few to say so?
+    """Compare A with B: which one is better, or that these pictures are too few to say so.
 
     The p-value is that of a permutation: were the two as good as each other, then every picture's
     difference might as well have the other sign. It needs no assumption on how errors are
@@ -215,7 +217,7 @@ def compare(
 
 
 def _sign_flip_p_value(sums: np.ndarray, num_flips: int, seed: int) -> float:
-    """Two-sided: how often the sum with random signs is as far from 0 as the one without."""
+    """Return Two-sided: how often the sum with random signs is as far from 0 as the one without."""
     from scipy import stats
 
     generator = np.random.default_rng(seed)
@@ -239,7 +241,7 @@ def _sign_flip_p_value(sums: np.ndarray, num_flips: int, seed: int) -> float:
 def grouped_folds(
     groups: Sequence[str | bytes], categories: Sequence[str], num_folds: int, seed: int = 0
 ) -> np.ndarray:
-    """Folds for cross validation: equal pictures in one fold, categories spread over all.
+    """Return folds for cross validation: equal pictures in one fold, categories spread over all.
 
     A pure function: the order of the pictures does not matter, but to which group they belong.
 

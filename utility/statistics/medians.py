@@ -16,7 +16,7 @@ class Summary(NamedTuple):
 
 
 def summarise(values: Sequence[float]) -> Summary:
-    """Of at least one number."""
+    """Return the median and the spread of at least one number."""
     if len(values) < 2:
         return Summary(values[0], 0.0, 1)
     low, median, high = statistics.quantiles(values, n=4, method='inclusive')

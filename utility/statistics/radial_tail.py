@@ -27,7 +27,7 @@ class RadialTail:
 
     @classmethod
     def fit(cls, squared: np.ndarray) -> RadialTail:
-        """Learns from squared distances, of any shape; NaN do not count.
+        """Learn from squared distances, of any shape; NaN do not count.
 
         By the distances that half and that 95 % of them do not exceed: these are hardly moved if
         one in a hundred is wrong. The default if there are fewer than MIN_DISTANCES.
@@ -42,7 +42,7 @@ class RadialTail:
         return cls(scale=float(half / (2**shape - 1) * shape / 2), dof=2 / shape)
 
     def log_density(self, squared: np.ndarray) -> np.ndarray:
-        """Of offsets with these squared lengths, per unit of area."""
+        """Return the log-density of offsets with these squared lengths, per unit of area."""
         exponent = self.dof / 2 + 1
         return -np.log(2 * np.pi * self.scale) - exponent * np.log1p(
             squared / (self.dof * self.scale)

@@ -50,7 +50,9 @@ class Conditional(NamedTuple):
         return np.log(self._determinants) / 2
 
     def squared_distances(self, points: np.ndarray) -> np.ndarray:
-        """float64 [N, n]: of points [N, n, 2] from the predicted ones, in units of `covariance`."""
+        """Return float64 [N, n]: of points [N, n, 2] from the predicted ones, in units of
+        `covariance`.
+        """
         x, y = np.moveaxis(points - self.predicted, -1, 0)
         (xx, xy), (yx, yy) = np.moveaxis(self.covariance, (2, 3), (0, 1))
         # By hand: there are many matrices of 2 x 2, for each of which a library takes long.
@@ -76,7 +78,7 @@ class ShapeModel:
 
     @classmethod
     def fit(cls, points: np.ndarray, present: np.ndarray) -> ShapeModel:
-        """Learns the shapes of N pictures.
+        """Learn the shapes of N pictures.
 
         Args:
             points: [N, n, 2] px.
@@ -91,7 +93,7 @@ class ShapeModel:
         return _fit(np.asarray(points, np.float64)[usable], present[usable])
 
     def conditional(self, points: np.ndarray, present: np.ndarray) -> Conditional:
-        """Predicts each point, present or not, by the other points; arguments as of `fit`."""
+        """Predict each point, present or not, by the other points; arguments as of `fit`."""
         aligned, centers, sizes = align(points, present, self.mean)
         predicted = np.full(points.shape, np.nan)
         covariance = np.full((*points.shape, 2), np.nan)
@@ -102,7 +104,7 @@ class ShapeModel:
         return Conditional(predicted, covariance * sizes[:, None, None, None] ** 2, sizes)
 
     def surprise(self, points: np.ndarray, present: np.ndarray) -> np.ndarray:
-        """float64 [N]: minus the log density of whole shapes; 0 where points are too few.
+        """Return float64 [N]: minus the log density of whole shapes; 0 where points are too few.
 
         Shapes of equally many points can be compared: that of the smaller surprise is more usual.
         """
@@ -119,7 +121,7 @@ class ShapeModel:
         return surprise
 
     def _residual(self, aligned: np.ndarray, mask: np.ndarray) -> np.ndarray:
-        """[M, 2 m]: of shapes [M, n, 2] that have the m points of `mask`."""
+        """Return [M, 2 m]: of shapes [M, n, 2] that have the m points of `mask`."""
         return (aligned - self.mean)[:, mask].reshape(len(aligned), -1)
 
     def _precision(self, mask: np.ndarray) -> np.ndarray:
@@ -133,7 +135,9 @@ class ShapeModel:
         return self.scatter + (basis * np.array(_POSE_VARIANCES)) @ basis.T
 
     def _predict(self, aligned: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Predicted points [M, n, 2] and their covariance [M, n, 2, 2], in units of the mean."""
+        """Return predicted points [M, n, 2] and their covariance [M, n, 2, 2], in units of the
+        mean.
+        """
         residual, precision, posed = (
             self._residual(aligned, mask),
             self._precision(mask),
@@ -165,7 +169,7 @@ class ShapeModel:
 def align(
     points: np.ndarray, present: np.ndarray, mean: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Moves and scales shapes onto the mean shape, by medians; nothing is turned.
+    """Move and scales shapes onto the mean shape, by medians; nothing is turned.
 
     A wrong point hardly moves a median, and points that change places do not move it at all.
 
@@ -185,14 +189,16 @@ def align(
 
 
 def _middle_and_radius(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Medians [M, 2] of points [M, m, 2], and of their distances from these [M]."""
+    """Return medians [M, 2] of points [M, m, 2], and of their distances from these [M]."""
     middle = np.median(points, axis=1)
     radius = np.median(np.linalg.norm(points - middle[:, None], axis=-1), axis=1)
     return middle, np.maximum(radius, _MIN_LENGTH)
 
 
 def _patterns(present: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Rows of the pictures that have the same points, and which points these are: bool [n]."""
+    """Yield rows of the pictures that have the same points, and which points these are:
+    bool [n].
+    """
     if not len(present):
         return
     codes = np.zeros(len(present), np.int64)
@@ -207,13 +213,15 @@ def _patterns(present: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
 
 
 def _blocks(matrix: np.ndarray) -> np.ndarray:
-    """[m, 2, 2]: the blocks on the diagonal of [2 m, 2 m]."""
+    """Return [m, 2, 2]: the blocks on the diagonal of [2 m, 2 m]."""
     index = np.arange(len(matrix)).reshape(-1, 2)
     return matrix[index[:, :, None], index[:, None, :]]
 
 
 def _pose_basis(mean: np.ndarray) -> np.ndarray:
-    """[2 n, 4]: how the points move if the shape is moved along x and y, scaled, and turned."""
+    """Return [2 n, 4]: how the points move if the shape is moved along x and y, scaled,
+    and turned.
+    """
     ones, zeros = np.ones(len(mean)), np.zeros(len(mean))
     turned = np.stack([-mean[:, 1], mean[:, 0]], axis=1)
     columns = [np.stack([ones, zeros], 1), np.stack([zeros, ones], 1), mean, turned]
@@ -233,7 +241,9 @@ def _fit(points: np.ndarray, present: np.ndarray) -> ShapeModel:
 
 
 def _initial_mean(points: np.ndarray, present: np.ndarray) -> np.ndarray:
-    """Medians of the shapes, each about the middle of its own points; 0 for one never present."""
+    """Return medians of the shapes, each about the middle of its own points; 0 for one never
+    present.
+    """
     points = np.where(present[..., None], points, np.nan)
     middle = np.nanmedian(points, axis=1, keepdims=True)
     radius = np.nanmedian(np.linalg.norm(points - middle, axis=-1), axis=1)
@@ -245,7 +255,7 @@ def _initial_mean(points: np.ndarray, present: np.ndarray) -> np.ndarray:
 
 
 def _standardised(mean: np.ndarray, scatter: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The same with the mean's centre at 0 and its mean distance from there 1."""
+    """Return the same with the mean's centre at 0 and its mean distance from there 1."""
     mean = mean - mean.mean(0)
     size = max(np.linalg.norm(mean, axis=-1).mean(), _MIN_LENGTH)
     return mean / size, scatter / size**2
@@ -254,7 +264,7 @@ def _standardised(mean: np.ndarray, scatter: np.ndarray) -> tuple[np.ndarray, np
 def _em_step(
     flat: np.ndarray, present: np.ndarray, mean: np.ndarray, scatter: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """One step of EM for a t distribution with missing values; shapes flat [N, 2 n]."""
+    """Return one step of EM for a t distribution with missing values; shapes flat [N, 2 n]."""
     center, total = mean.ravel(), 0.0
     shift_sum, moment_sum = np.zeros_like(center), np.zeros_like(scatter)
     for rows, mask in _patterns(present):
@@ -276,7 +286,9 @@ def _em_step(
 
 
 def _shrunk(scatter: np.ndarray, count: int) -> np.ndarray:
-    """Towards its diagonal, the more the fewer the pictures; positive definite."""
+    """Shrink a covariance towards its diagonal, the more the fewer the pictures;
+    positive definite.
+    """
     share = len(scatter) / (len(scatter) + count)
     diagonal = np.diag(np.diag(scatter))
     return (1 - share) * scatter + share * diagonal + _FLOOR * np.eye(len(scatter))

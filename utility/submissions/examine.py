@@ -52,7 +52,7 @@ class Report(NamedTuple):
 
 
 def examine(path: str | os.PathLike, schema: KeypointSchema, split: Split | None = None) -> Report:
-    """Looks for all that is wrong with a submission.
+    """Look for all that is wrong with a submission.
 
     Args:
         path: A CSV, local or remote, gzipped or not.
@@ -90,7 +90,7 @@ def _with_known_categories(raw: RawSubmission, schema: KeypointSchema) -> RawSub
 
 
 def schema_of_split(split_dir: str) -> KeypointSchema:
-    """The schema of the records that a split, RECORDS/test_0, belongs to."""
+    """Return the schema of the records that a split, RECORDS/test_0, belongs to."""
     from preprocessing import records
 
     return records.schema_of(
@@ -99,7 +99,7 @@ def schema_of_split(split_dir: str) -> KeypointSchema:
 
 
 def read_split(split_dir: str, schema: KeypointSchema) -> Split:
-    """The pictures of a split of the records, RECORDS/test_0, labelled or not.
+    """Return the pictures of a split of the records, RECORDS/test_0, labelled or not.
 
     Raises:
         UserError: It is no split of records, or has none.

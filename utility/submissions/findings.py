@@ -43,7 +43,7 @@ class Finding:
     examples: tuple[Example, ...] = ()
 
     def at(self, count: int, examples: Iterable[Example] = ()) -> list[Finding]:
-        """The finding with its count and its first examples; nothing if the count is 0."""
+        """Return the finding with its count and its first examples; nothing if the count is 0."""
         if not count:
             return []
         places = [example for example, _ in zip(examples, range(MAX_EXAMPLES))]
@@ -52,7 +52,7 @@ class Finding:
 
 
 def printable(text: str) -> str:
-    """A text of unknown origin for one line of a terminal."""
+    """Return a text of unknown origin for one line of a terminal."""
     text = text[: _MAX_TEXT + 1]
     text = text if text.isprintable() else ascii(text)[1:-1]
     return text if len(text) <= _MAX_TEXT else f'{text[:_MAX_TEXT]}...'
@@ -63,7 +63,7 @@ def num_errors(findings: Sequence[Finding]) -> int:
 
 
 def format_findings(findings: Sequence[Finding]) -> str:
-    """Text for people: errors first, each with its places and what to do."""
+    """Return the text for people: errors first, each with its places and what to do."""
     ordered = sorted(findings, key=lambda finding: finding.severity != ERROR)
     return '\n\n'.join(map(_format_finding, ordered))
 

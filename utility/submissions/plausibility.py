@@ -63,7 +63,7 @@ class _Order(NamedTuple):
 
 
 def check_plausibility(prediction: Prediction, schema: KeypointSchema) -> list[Finding]:
-    """What is probably not meant in a prediction, all of it of the schema's categories."""
+    """Return what is probably not meant in a prediction, all of it of the schema's categories."""
     constant = _constant(prediction, schema)
     findings = [*constant, *_on_grid(prediction), *_collapsed(prediction)]
     findings += _coinciding(prediction, schema) + _beyond_usual(prediction, schema)
@@ -78,7 +78,9 @@ def check_plausibility(prediction: Prediction, schema: KeypointSchema) -> list[F
 def _large_categories(
     prediction: Prediction, schema: KeypointSchema
 ) -> Iterator[tuple[str, np.ndarray, Prediction]]:
-    """Each category with enough pictures: its name, the rows of its pictures, and these alone."""
+    """Yield each category with enough pictures: its name, the rows of its pictures, and these
+    alone.
+    """
     for category in schema.categories:
         rows = np.flatnonzero(prediction.categories == category)
         if len(rows) >= MIN_IMAGES:
@@ -86,7 +88,7 @@ def _large_categories(
 
 
 def _shares(mask: np.ndarray, among: np.ndarray) -> float:
-    """Share of True in mask among the N that count; 0 if these are too few."""
+    """Return the share of True in mask among the N that count; 0 if these are too few."""
     count = np.count_nonzero(among)
     return np.count_nonzero(mask & among) / count if count >= MIN_IMAGES else 0.0
 
@@ -161,7 +163,7 @@ def _coinciding(prediction: Prediction, schema: KeypointSchema) -> list[Finding]
 
 
 def _axes_exchanged(prediction: Prediction, schema: KeypointSchema) -> list[Finding]:
-    """A point and its partner on the other side are side by side, not one above the other."""
+    """Find points side by side with their partners of the other side, not one above the other."""
     pairs = np.array(schema.side_pairs, int).reshape(-1, 2)
     offsets = prediction.keypoints[:, pairs[:, 0]] - prediction.keypoints[:, pairs[:, 1]]
     present = _is_present(offsets)
@@ -175,7 +177,7 @@ def _axes_exchanged(prediction: Prediction, schema: KeypointSchema) -> list[Find
 
 
 def _usual_orders(category: str, schema: KeypointSchema) -> Iterator[_Order]:
-    """What usually stands left of what, and what above what."""
+    """Yield what usually stands left of what, and what above what."""
     in_category = schema.indices(category)
     sides = {k: side for pair in schema.side_pairs for side, k in enumerate(pair)}
     levels = {schema.keypoints.index(name): level for name, level in schema.levels.items()}
@@ -190,7 +192,7 @@ def _usual_orders(category: str, schema: KeypointSchema) -> Iterator[_Order]:
 
 
 def _reversed(prediction: Prediction, schema: KeypointSchema) -> list[Finding]:
-    """Points that stand the other way round than usual: left and right, or whole columns."""
+    """Return points that stand the other way round than usual: left and right, or whole columns."""
     sides, columns = [], []
     for category, rows, part in _large_categories(prediction, schema):
         reversed_orders = {}
@@ -227,7 +229,7 @@ def _reversed(prediction: Prediction, schema: KeypointSchema) -> list[Finding]:
 
 
 def _beyond_usual(prediction: Prediction, schema: KeypointSchema) -> list[Finding]:
-    """Points that are most likely outside of the picture, where no sizes are known."""
+    """Return points that are most likely outside of the picture, where no sizes are known."""
     side = schema.usual_side
     if side is None:
         return []

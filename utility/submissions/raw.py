@@ -50,7 +50,7 @@ class RawSubmission(NamedTuple):
 def read_raw(
     path: str | os.PathLike, schema: KeypointSchema
 ) -> tuple[RawSubmission | None, list[Finding]]:
-    """Reads a submission, gzipped or not, whatever is wrong with it.
+    """Read a submission, gzipped or not, whatever is wrong with it.
 
     Returns:
         The rows that have as many fields as there are columns, or None if none can be made use of;
@@ -116,7 +116,9 @@ def _read_text(path: str | os.PathLike) -> tuple[str, list[Finding]]:
 def _split_rows(
     text: str, path: str | os.PathLike
 ) -> tuple[list[list[str]], list[int], list[Finding]]:
-    """The fields of the lines as far as they can be told apart, and the numbers of the lines."""
+    """Return the fields of the lines as far as they can be told apart, and the numbers of the
+    lines.
+    """
     findings = []
     header = text.split('\n', 1)[0]
     separator = max(_WRONG_SEPARATORS, key=header.count)
@@ -142,7 +144,7 @@ def _split_rows(
 def _column_names(
     rows: list[list[str]], line: int, schema: KeypointSchema
 ) -> tuple[list[str], int, list[Finding]]:
-    """What each column holds, how many rows the header is, and what is wrong with it."""
+    """Return what each column holds, how many rows the header is, and what is wrong with it."""
     canonical = [IMAGE_ID, IMAGE_CATEGORY, *schema.keypoints]
     header = rows[0]
     clean = [name.strip().lower() for name in header]

@@ -48,7 +48,7 @@ class Split(NamedTuple):
     num_rejected: int = 0
 
     def sizes_of(self, image_ids: Sequence[str]) -> np.ndarray:
-        """float64 [M, 2], (height, width), px; NaN where a picture is not of the split."""
+        """Return float64 [M, 2], (height, width), px; NaN where a picture is not of the split."""
         size = dict(zip(self.image_ids, self.image_sizes.tolist()))
         unknown = (np.nan, np.nan)
         return np.array([size.get(i, unknown) for i in image_ids], np.float64).reshape(-1, 2)
@@ -72,7 +72,7 @@ class Cells(NamedTuple):
 
 
 def check_ids(raw: RawSubmission, schema: KeypointSchema) -> list[Finding]:
-    """What is wrong with ids and categories by themselves."""
+    """Return what is wrong with ids and categories by themselves."""
     ids = raw.image_ids.tolist()
     bare = [image_id.strip() for image_id in ids]
     folders = [re.split(r'[/\\]', image_id)[:-1] for image_id in bare]
@@ -111,7 +111,7 @@ def _check_repeated(raw: RawSubmission) -> list[Finding]:
 
 
 def check_split(raw: RawSubmission, split: Split) -> list[Finding]:
-    """Which pictures are missing or do not belong, and whose category differs."""
+    """Return which pictures are missing or do not belong, and whose category differs."""
     category = dict(zip(split.image_ids, split.categories))
     submitted_ids = set(raw.image_ids)
     missing = [image_id for image_id in split.image_ids if image_id not in submitted_ids]
@@ -138,7 +138,7 @@ def check_split(raw: RawSubmission, split: Split) -> list[Finding]:
 
 
 def read_cells(raw: RawSubmission, schema: KeypointSchema) -> Cells:
-    """Reads the cells of pictures of known categories; keypoints without a column are NaN."""
+    """Read the cells of pictures of known categories; keypoints without a column are NaN."""
     shape = [len(raw.lines), schema.num_keypoints]
     values, kinds = np.full([*shape, 3], np.nan), np.zeros(shape, np.int8)
     for k, name in enumerate(schema.keypoints):
@@ -155,7 +155,7 @@ def read_cells(raw: RawSubmission, schema: KeypointSchema) -> Cells:
 
 
 def _parse_cell(text: str) -> tuple[float, float, float, int]:
-    """x, y, visibility, and how well they can be read."""
+    """Return x, y, visibility, and how well they can be read."""
     try:
         x, y, visibility = map(float, text.split('_'))
     except ValueError:
@@ -168,7 +168,7 @@ def _parse_cell(text: str) -> tuple[float, float, float, int]:
 def check_cells(
     raw: RawSubmission, schema: KeypointSchema, cells: Cells, sizes: np.ndarray
 ) -> list[Finding]:
-    """What is wrong with points one by one.
+    """Return what is wrong with points one by one.
 
     Args:
         raw: Pictures of known categories.
@@ -213,7 +213,7 @@ def check_cells(
 def _at_rows(
     finding: Finding, raw: RawSubmission, mask: Sequence[bool], details: Sequence[str] | None = None
 ) -> list[Finding]:
-    """The finding about the rows that are True in mask [N]; details [N] are told of them."""
+    """Return the finding about the rows that are True in mask [N]; details [N] are told of them."""
     rows = np.flatnonzero(mask)
     details = details or [''] * len(raw.lines)
     return finding.at(
@@ -224,7 +224,7 @@ def _at_rows(
 def _at_cells(
     finding: Finding, raw: RawSubmission, schema: KeypointSchema, mask: np.ndarray
 ) -> list[Finding]:
-    """The finding about the cells that are True in mask [N, K]."""
+    """Return the finding about the cells that are True in mask [N, K]."""
     places = ((row, schema.keypoints[k]) for row, k in np.argwhere(mask))
     examples = (
         Example(raw.lines[row], raw.image_ids[row], f'{name} is {raw.cells[name][row]}')

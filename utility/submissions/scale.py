@@ -22,7 +22,7 @@ _SQUARED = 0.5
 def check_scale(
     keypoints: np.ndarray, image_sizes: np.ndarray, schema: KeypointSchema
 ) -> list[Finding]:
-    """Whether the points of a whole submission lie in other pictures than they should.
+    """Return whether the points of a whole submission lie in other pictures than they should.
 
     Args:
         keypoints: float64 [N, K, 2], px; NaN where there is no point.
@@ -54,7 +54,7 @@ def _resized(
     assumption: str,
     schema: KeypointSchema,
 ) -> list[Finding]:
-    """Both coordinates are too small, or too large.
+    """Return whether both coordinates are too small, or too large.
 
     Args:
         doubled: [N, 2], px, twice the middle of each picture's points.
@@ -79,7 +79,7 @@ def _resized(
 
 
 def _squared(doubled: np.ndarray, width_height: np.ndarray) -> list[Finding]:
-    """x and y have scales as different as the sides of the picture; arguments as of _resized."""
+    """Find scales of x and y as different as the sides of the picture; arguments as of _resized."""
     aspect = np.log(width_height[:, 1] / width_height[:, 0])
     oblong = np.abs(aspect) > np.log(_MIN_ASPECT)
     if np.count_nonzero(oblong) < MIN_IMAGES:

@@ -19,7 +19,7 @@ def check(
     schema: KeypointSchema,
     image_sizes: np.ndarray | None = None,
 ) -> None:
-    """Checks that a table is a valid submission: every picture once, every point of its category.
+    """Check that a table is a valid submission: every picture once, every point of its category.
 
     Args:
         table: The submission, in any order.
@@ -41,7 +41,7 @@ def check(
 
 
 def refuse(wrong: np.ndarray, table: KeypointTable, schema: KeypointSchema, problem: str) -> None:
-    """Raises a UserError about the first of the table's points that is True in wrong [N, K]."""
+    """Raise a UserError about the first of the table's points that is True in wrong [N, K]."""
     if wrong.any():
         row, k = np.argwhere(wrong)[0]
         where = f'{table.image_ids[row]} ({table.categories[row]}), {schema.keypoints[k]}'
@@ -58,7 +58,7 @@ def write_submission(
     schema: KeypointSchema,
     expected_ids: Sequence[str],
 ) -> None:
-    """Writes predictions as a submission, in the order of expected_ids.
+    """Write predictions as a submission, in the order of expected_ids.
 
     Args:
         path: Of the CSV, local or remote; gzipped if it ends in .gz.

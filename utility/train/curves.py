@@ -23,7 +23,7 @@ _MOST_ROWS = 20  # of the table of evaluations
 
 
 def make_evaluation_callback(folder: str) -> evaluations.EvaluationCallback:
-    """The reaction that writes the page of the network in `folder`.
+    """Return the reaction that writes the page of the network in `folder`.
 
     A page that cannot be written is a warning: it ends no training.
     """
@@ -38,7 +38,7 @@ def make_evaluation_callback(folder: str) -> evaluations.EvaluationCallback:
 
 
 def write_page(folder: str, step: int) -> None:
-    """Writes the page of a network up to a step: it is complete or as it was before.
+    """Write the page of a network up to a step: it is complete or as it was before.
 
     Raises:
         OSError: It cannot be written.
@@ -63,7 +63,7 @@ _Rows = Mapping[int, Mapping[str, float]]
 
 
 def _lines(taken: _Rows, found: _Rows) -> dict[str, list[Line]]:
-    """Title of a chart -> its lines."""
+    """Return the title of a chart -> its lines."""
     outputs = sorted({n for row in taken.values() for n in row if _is_output(n)})
     losses = [_line(taken, log.LOSS, 'of batches')]
     if len(outputs) > 1:
@@ -94,7 +94,7 @@ def _line(rows: _Rows, column: str, name: str, factor: float = 1.0) -> Line:
 
 
 def _best(found: _Rows) -> Optional[int]:  # noqa: UP045
-    """The step of least NE; None where no evaluation has one."""
+    """Return the step of least NE; None where no evaluation has one."""
     errors = {step: row[_ERROR] for step, row in found.items() if row.get(_ERROR, -1) >= 0}
     return min(errors, key=errors.get) if errors else None
 

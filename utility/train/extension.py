@@ -17,7 +17,7 @@ from utility.train.plan import Plan, make_plan
 
 
 def check(folder: str, experiment: Experiment, plan: Plan, data_dir: str) -> None:
-    """Refuses another length that would have changed the steps which were taken.
+    """Refuse another length that would have changed the steps which were taken.
 
     Args:
         folder: Of the network; nothing is wrong where no checkpoint is.
@@ -48,7 +48,7 @@ def check(folder: str, experiment: Experiment, plan: Plan, data_dir: str) -> Non
 
 
 def _check_patience(folder: str, experiment: Experiment, taken: int) -> None:
-    """Refuses a patience with which the training would have ended before the step it stands at."""
+    """Refuse a patience with which the training would have ended before the step it stands at."""
     errors: dict[int, float] = {}
     for step, error in plateau.errors_so_far(folder, up_to=taken - 1).items():
         errors[step] = error
@@ -62,7 +62,7 @@ def _check_patience(folder: str, experiment: Experiment, taken: int) -> None:
 
 
 def _difference(experiment: Experiment, planned: Plan, plan: Plan, taken: int) -> str:
-    """What of the steps taken depends on the length, in words; '' if nothing does."""
+    """Return what of the steps taken depends on the length, in words; '' if nothing does."""
     if plan.length.total_steps < taken:
         return f'the training would have ended at step {plan.length.total_steps}'
     steps = np.arange(taken)

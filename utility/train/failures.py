@@ -24,7 +24,7 @@ _OF_RECORDS = (tf.errors.DataLossError, tf.errors.FailedPreconditionError, tf.er
 
 @contextlib.contextmanager
 def explained(folder: str, check_records: Callable[[], None]) -> Iterator[None]:
-    """Tells of the failures of the training in the body in one line.
+    """Tell of the failures of the training in the body in one line.
 
     Args:
         folder: Of the network.
@@ -53,7 +53,7 @@ def explained(folder: str, check_records: Callable[[], None]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _removed_told(folder: str) -> Iterator[None]:
-    """Tells where the body fails because the folder is no longer there."""
+    """Tell where the body fails because the folder is no longer there."""
     try:
         yield
     except UserError:

@@ -95,7 +95,7 @@ class RunOptions:
 
 
 def define(default_model_dir: str) -> None:
-    """Defines the flags; `default_model_dir` is where a run is kept unless told otherwise."""
+    """Define the flags; `default_model_dir` is where a run is kept unless told otherwise."""
     flags.DEFINE_string(
         'data_dir',
         os.path.join(config.DEFAULT_DATA_DIR, config.DEFAULT_RECORDS_SUBDIR),
@@ -146,7 +146,7 @@ def define(default_model_dir: str) -> None:
 
 
 def _define_rehearsals() -> None:
-    """Defines the flags of what a train script does instead of training."""
+    """Define the flags of what a train script does instead of training."""
     flags.DEFINE_boolean(
         'dry_run',
         False,
@@ -164,12 +164,12 @@ def _define_rehearsals() -> None:
 
 
 def assignments(values) -> list[str]:
-    """What the flags change in the experiment, in order: key=value."""
+    """Return what the flags change in the experiment, in order: key=value."""
     return [*values.set, *([] if values.seed is None else [f'seed={values.seed}'])]
 
 
 def options(values) -> RunOptions:
-    """What the flags stand for."""
+    """Return what the flags stand for."""
     names = [field.name for field in dataclasses.fields(RunOptions)]
     chosen = RunOptions(**{name: values[name].value for name in names})
     given = chosen.init_checkpoint

@@ -28,7 +28,7 @@ def stop_unless_finite(
     pairs: Sequence[tuple[tf.Tensor, tf.Variable]],
     forgives: tf.Tensor | bool = False,
 ) -> tf.Operation:
-    """An op that fails where the loss or a gradient is not finite; to run before the update.
+    """Return an op that fails where the loss or a gradient is not finite; to run before the update.
 
     Args:
         loss: float [].
@@ -61,7 +61,7 @@ def _finite(tensors: Sequence) -> list[tf.Tensor]:
 
 
 def _not_finite(tensors: Sequence, names: Sequence[str]) -> tf.Tensor:
-    """How many of the tensors are not finite, and the names of the first few: string []."""
+    """Return how many of the tensors are not finite, and the names of the first few: string []."""
     is_wrong = tf.logical_not(tf.stack(_finite(tensors)))
     number = tf.reduce_sum(tf.cast(is_wrong, tf.int32))
     first = tf.strings.reduce_join(tf.boolean_mask(names, is_wrong)[:_SHOWN], separator=', ')

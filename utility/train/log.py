@@ -51,7 +51,7 @@ class Watch:
 
 
 def waiting_time(batch: tf.Tensor) -> tf.Tensor:
-    """How long the graph is run before a batch is there, s: float64 []."""
+    """Return how long the graph is run before a batch is there, s: float64 []."""
     begun = tf.timestamp()
     with tf.control_dependencies([batch]):
         # Where the batch is there at once the clock may be read in any order.
@@ -190,12 +190,12 @@ class TrainingLog(v1.train.SessionRunHook):
 
 
 def _describe(row: Mapping[str, float]) -> str:
-    """Epoch, loss, NE where a point of the batch was scored, and learning rate."""
+    """Return epoch, loss, NE where a point of the batch was scored, and learning rate."""
     error = f'{100 * row[ERROR]:.2f} %' if ERROR in row else '-'
     return f'epoch {row[EPOCH]:.2f}  loss {row[LOSS]:.4g}  NE {error}  lr {row[LEARNING_RATE]:.3g}'
 
 
 def _describe_outputs(row: Mapping[str, float]) -> str:
-    """The loss of each output, where there are several."""
+    """Return the loss of each output, where there are several."""
     outputs = [f'{value:.4g}' for name, value in row.items() if name.startswith(OUTPUT_LOSS)]
     return f'  losses {", ".join(outputs)}' if len(outputs) > 1 else ''

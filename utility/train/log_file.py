@@ -39,7 +39,7 @@ class _ToFile(logging.StreamHandler):
 
 @contextlib.contextmanager
 def kept() -> Iterator[Callable[[str], None]]:
-    """Keeps what is logged in the body, and how the body ends if it fails.
+    """Keep what is logged in the body, and how the body ends if it fails.
 
     Yields:
         f(directory), to be called once the run has one; without a call nothing is written.
@@ -70,7 +70,7 @@ def kept() -> Iterator[Callable[[str], None]]:
 
 
 def log_aside(message: str, *values) -> None:
-    """Logs a line that is for the file only, because the terminal shows it in another way."""
+    """Log a line that is for the file only, because the terminal shows it in another way."""
     absl_logging.info(message, *values, extra={_ASIDE: True})
 
 
@@ -79,7 +79,7 @@ def _is_for_all(record: logging.LogRecord) -> bool:
 
 
 def _opened(path: str):
-    """The file, to be added to; a line that a killed process left unfinished is ended."""
+    """Return the file, to be added to; a line that a killed process left unfinished is ended."""
     import tensorflow as tf
 
     is_torn = False

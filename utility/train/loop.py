@@ -20,7 +20,7 @@ def alternate(
     callbacks: Sequence[evaluations.EvaluationCallback] = (),
     stop_signal: EarlyStopSignal | None = None,
 ) -> None:
-    """Trains to each stop that is ahead, evaluates there and tells the reactions.
+    """Train to each stop that is ahead, evaluate there and tell the reactions.
 
     At a stop that was reached in an earlier run, as the last thing it did, the result is taken from
     that run if it had the time to keep it; the reactions are told again, and a training that one of
@@ -58,13 +58,13 @@ def alternate(
 
 
 def _trained_steps(trainer) -> int:
-    """The global step of the newest checkpoint, 0 if there is none."""
+    """Return the global step of the newest checkpoint, 0 if there is none."""
     newest = trainer.latest_checkpoint()
     return int(newest.rsplit('-', 1)[1]) if newest else 0
 
 
 def _judge(model_dir: str, evaluate, callbacks, step: int) -> list[str]:
-    """Evaluates the newest checkpoint and tells the reactions; why the training is to end."""
+    """Evaluate the newest checkpoint and tell the reactions; why the training is to end."""
     result = evaluations.once(model_dir, step, functools.partial(evaluate, step))
     if result:
         logging.info('step %d: %s', step, evaluations.describe(result))

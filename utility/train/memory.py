@@ -12,13 +12,13 @@ _RESIDENT = 'VmRSS:'
 
 
 def resident_mb() -> float:
-    """The process's memory that is not swapped out, MB."""
+    """Return the process's memory that is not swapped out, MB."""
     lines = Path(_STATUS).read_text().splitlines()
     [line] = [line for line in lines if line.startswith(_RESIDENT)]
     return int(line.split()[1]) / 1024
 
 
 def tell(step: int, metrics: Mapping[str, float]) -> None:
-    """Evaluation callback: logs the memory in use."""
+    """Log the memory in use; an evaluation callback."""
     del metrics
     logging.info('step %d: %.0f MB of memory in use', step, resident_mb())

@@ -68,7 +68,7 @@ class Task:
 
 
 def make_model_fn(task: Task) -> Callable:
-    """The model_fn of `task` for tf.estimator.Estimator."""
+    """Return the model_fn of `task` for tf.estimator.Estimator."""
     # A distribution strategy would have AutoGraph rewrite all that the model_fn calls; there is
     # nothing to rewrite, and errors would tell of the rewritten code.
     make_spec = tf.autograph.experimental.do_not_convert(_spec)
@@ -118,7 +118,9 @@ def _spec(task: Task, features, labels, mode: str, model_dir: str):
 
 
 def _with_pictures(task: Task, features, labels):
-    """The features of a batch with 'image', which is made here where the host only decoded it."""
+    """Return the features of a batch with 'image', which is made here where the host only decoded
+    it.
+    """
     if 'canvas' not in features:
         return features
     data, resolved = task.experiment.data, task.experiment.resolved_ops
@@ -127,7 +129,7 @@ def _with_pictures(task: Task, features, labels):
 
 
 def normalized_errors(predicted, features, labels) -> tuple[tf.Tensor, tf.Tensor]:
-    """The error of each point and which count: visible, in a picture with a normaliser.
+    """Return the error of each point and which count: visible, in a picture with a normaliser.
 
     Args:
         predicted: [B, K, 2] crop px.
@@ -148,7 +150,8 @@ def normalized_errors(predicted, features, labels) -> tuple[tf.Tensor, tf.Tensor
 
 
 def mean_where(mask: tf.Tensor, values: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """The mean of `values` where `mask`, over all batches of an evaluation; NaN if it never holds.
+    """Return the mean of `values` where `mask`, over all batches of an evaluation; NaN if it never
+    holds.
 
     Returns:
         The mean, float32 [], and its update, as tf.compat.v1.metrics give them.
@@ -188,19 +191,19 @@ def _start(task: Task, network) -> None:
 
 
 def _batch_error(errors: tf.Tensor, scored: tf.Tensor) -> tf.Tensor:
-    """The mean of errors [B, K] over the scored points [B, K]; NaN where there are none."""
+    """Return the mean of errors [B, K] over the scored points [B, K]; NaN where there are none."""
     total = tf.reduce_sum(tf.where(scored, errors, 0.0))
     return total / tf.reduce_sum(tf.cast(scored, tf.float32))
 
 
 def _show(pictures) -> tf.Tensor:
-    """The summary for TensorBoard of tag -> pictures, uint8 [B, H, W, 3]."""
+    """Return the summary for TensorBoard of tag -> pictures, uint8 [B, H, W, 3]."""
     most = summaries.MAX_IMAGES
     return v1.summary.merge([v1.summary.image(t, p, max_outputs=most) for t, p in pictures.items()])
 
 
 def _train_spec(task: Task, network, watched, features, heatmaps, loss_scale):
-    """`watched` has the loss, which is minimised, and what else is reported of a step."""
+    """Return `watched` has the loss, which is minimised, and what else is reported of a step."""
     experiment = task.experiment
     step = v1.train.get_or_create_global_step()
     rate = schedules.learning_rate(experiment.optimizer, experiment.schedule, step, task.length)
@@ -244,7 +247,7 @@ def _train_spec(task: Task, network, watched, features, heatmaps, loss_scale):
 
 
 def loss_scale_of(precision: str, model_dir: str) -> loss_scaling.LossScale | None:
-    """The loss scale of a training in float16, None in other precisions.
+    """Return the loss scale of a training in float16, None in other precisions.
 
     Args:
         precision: As in nets.precision.

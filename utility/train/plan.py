@@ -49,7 +49,7 @@ class Plan:
 
 
 def make_plan(experiment: Experiment, data_dir: str, replicas: int) -> Plan:
-    """The plan of an experiment on these records.
+    """Return the plan of an experiment on these records.
 
     A step reads one batch a replica. With optimizer.accumulate a training takes whole updates: each
     stop is a multiple of it.
@@ -93,7 +93,7 @@ def make_plan(experiment: Experiment, data_dir: str, replicas: int) -> Plan:
 
 
 def _check_length(epochs: float, epochs_per_eval: float, steps_per_epoch: float) -> None:
-    """Refuses a training that no machine ends, or one that does nothing but evaluate."""
+    """Refuse a training that no machine ends, or one that does nothing but evaluate."""
     if epochs * steps_per_epoch > MAX_STEPS:
         raise UserError(
             f'epochs={epochs:g}: {epochs * steps_per_epoch:.3g} steps; at most {MAX_STEPS:,}, '
@@ -108,7 +108,7 @@ def _check_length(epochs: float, epochs_per_eval: float, steps_per_epoch: float)
 
 
 def evaluation_steps(epochs: float, epochs_per_eval: float, steps_per_epoch: float) -> list[int]:
-    """The steps at which a training stops to evaluate; the last one ends it.
+    """Return the steps at which a training stops to evaluate; the last one ends it.
 
     No epoch is dropped: the last stretch is as long as it takes.
     """

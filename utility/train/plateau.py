@@ -14,18 +14,20 @@ from utility.checkpoints import evaluations
 
 
 def errors_so_far(folder: str, up_to: int | None = None) -> dict[int, float]:
-    """Step -> NE of the evaluations of the network in `folder`, up to a step if one is given."""
+    """Return the step -> NE of the evaluations of the network in `folder`, up to a step if one is
+    given.
+    """
     results = evaluations.read(folder, up_to)
     return {step: metrics['normalized_error'] for step, metrics in results.items()}
 
 
 def drops_so_far(config: ScheduleConfig, folder: str) -> tuple[int, ...]:
-    """The drops that the evaluations of the network in `folder` have led to."""
+    """Return the drops that the evaluations of the network in `folder` have led to."""
     return drops(config, errors_so_far(folder)) if config.name == 'plateau' else ()
 
 
 def drops(config: ScheduleConfig, errors: Mapping[int, float]) -> tuple[int, ...]:
-    """The steps at whose evaluations the schedule 'plateau' lowers the rate; none of others.
+    """Return the steps at whose evaluations the schedule 'plateau' lowers the rate; none of others.
 
     Args:
         config: The schedule.
@@ -46,7 +48,7 @@ def drops(config: ScheduleConfig, errors: Mapping[int, float]) -> tuple[int, ...
 def why_stop(
     optimizer: OptimizerConfig, schedule: ScheduleConfig, errors: Mapping[int, float]
 ) -> str | None:
-    """Why a training is to end after these evaluations; None: it goes on.
+    """Return why a training is to end after these evaluations; None: it goes on.
 
     Args:
         optimizer: Has the base rate.
@@ -66,7 +68,7 @@ def why_stop(
 
 
 def make_evaluation_callback(experiment: Experiment, folder: str) -> evaluations.EvaluationCallback:
-    """The reaction that ends the training of the network in `folder`."""
+    """Return the reaction that ends the training of the network in `folder`."""
 
     def run_callbacks(step: int, metrics: evaluations.Metrics) -> str | None:
         errors = errors_so_far(folder, up_to=step)

@@ -31,7 +31,7 @@ from utility.train.loop import alternate
 
 
 def train_main(experiment: Experiment) -> None:
-    """Runs a train script: parses the flags, trains, exits.
+    """Run a train script: parses the flags, train, exits.
 
     Args:
         experiment: What the script trains, before `--set`.
@@ -52,7 +52,7 @@ def train_main(experiment: Experiment) -> None:
 
 
 def _check_settings(script: Experiment, final: Experiment, category: str) -> None:
-    """Refuses settings that would be overruled, or ignored."""
+    """Refuse settings that would be overruled, or ignored."""
     if final.data.category != script.data.category:
         raise UserError('--set data.category: the networks are chosen with --category')
     if final.starts_from != script.starts_from:
@@ -64,7 +64,7 @@ def _check_settings(script: Experiment, final: Experiment, category: str) -> Non
 
 
 def _check_effects(final: Experiment, assignments: Sequence[str]) -> None:
-    """Refuses settings of a schedule that change nothing in it."""
+    """Refuse settings of a schedule that change nothing in it."""
     schedules = {'schedule': final.schedule, 'finetune.schedule': final.finetune.schedule}
     for assignment in assignments:
         key = assignment.partition('=')[0].strip()
@@ -74,7 +74,7 @@ def _check_effects(final: Experiment, assignments: Sequence[str]) -> None:
 
 
 def train(experiment: Experiment, options: RunOptions) -> None:
-    """Trains the networks that options.category asks for, one after the other.
+    """Train the networks that options.category asks for, one after the other.
 
     Raises:
         UserError: A setting, a path or a category is wrong, or model_dir holds another experiment.
@@ -84,7 +84,7 @@ def train(experiment: Experiment, options: RunOptions) -> None:
 
 
 def _train_all(experiment: Experiment, options: RunOptions, keep_log_in) -> None:
-    """As `train`; calls keep_log_in(model_dir) when nothing is wrong with what was asked for."""
+    """Train; call keep_log_in(model_dir) when nothing is wrong with what was asked for."""
     from preprocessing import training_data
     from utility.checkpoints import bundles, files
     from utility.distribute import strategies
@@ -114,7 +114,7 @@ def _train_all(experiment: Experiment, options: RunOptions, keep_log_in) -> None
 
 
 def _train_these(experiment, categories, options: RunOptions, distribution, keep_log_in) -> None:
-    """As `_train_all`, of the categories, in folders that nobody else writes."""
+    """Train the categories in folders that nobody else writes."""
     from utility.pretrained import warm_start
     from utility.train import stages, starts
 
@@ -143,7 +143,7 @@ def _train_these(experiment, categories, options: RunOptions, distribution, keep
 
 
 def _check_network(network, options: RunOptions, replicas: int) -> None:
-    """Refuses what would be found wrong with a network when its turn comes.
+    """Refuse what would be found wrong with a network when its turn comes.
 
     Args:
         network: A regimes.Training.
@@ -166,7 +166,7 @@ def _check_network(network, options: RunOptions, replicas: int) -> None:
 
 
 def _train_or_explain(network, options: RunOptions, given, distribution) -> None:
-    """Trains one of the networks of a command; what stops it is told in words.
+    """Train one of the networks of a command; what stops it is told in words.
 
     Args:
         network: A regimes.Training.
@@ -192,7 +192,7 @@ def _train_or_explain(network, options: RunOptions, given, distribution) -> None
 def _train_one(
     experiment: Experiment, model_dir: str, options: RunOptions, weights, distribution
 ) -> None:
-    """Trains one network, `weights` first if any, with evaluations in between; or goes on."""
+    """Train one network, `weights` first if any, with evaluations in between; or goes on."""
     from preprocessing import training_data
     from utility.checkpoints import average as averaging
     from utility.checkpoints import runs, snapshots, trained_records
@@ -241,7 +241,7 @@ def _train_one(
 
 @contextlib.contextmanager
 def _estimator(task, stop_signal: EarlyStopSignal, options: RunOptions, strategy) -> Iterator:
-    """The Estimator of a network, or what is used as one where a cluster trains it."""
+    """Provide the Estimator of a network, or what is used as one where a cluster trains it."""
     import tensorflow as tf
 
     from utility.distribute.watchdog import Watchdog
@@ -320,7 +320,7 @@ class _InCluster:
 
 
 def _evaluate(estimator, eval_input, average, step: int) -> evaluations.Metrics:
-    """Evaluates the newest checkpoint, and the average of the weights where there is one.
+    """Evaluate the newest checkpoint, and the average of the weights where there is one.
 
     Args:
         estimator: Of the network.
@@ -345,7 +345,7 @@ def _evaluate(estimator, eval_input, average, step: int) -> evaluations.Metrics:
 def _evaluation_callbacks(
     experiment: Experiment, model_dir: str
 ) -> list[evaluations.EvaluationCallback]:
-    """Who is told of each evaluation of a network, in this order."""
+    """Return who is told of each evaluation of a network, in this order."""
     from utility.checkpoints.best import BestCheckpoint
     from utility.train import curves, memory, plateau
 

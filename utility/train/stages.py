@@ -45,7 +45,7 @@ class Training:
 def trainings(
     experiment: Experiment, categories: Sequence[str], options: RunOptions
 ) -> list[Training]:
-    """The networks of a command, in the order in which they are trained.
+    """Return the networks of a command, in the order in which they are trained.
 
     Args:
         experiment: With what all have in common.
@@ -72,12 +72,12 @@ def trainings(
 
 
 def _from_scratch(experiment: Experiment) -> Experiment:
-    """Without the fine-tuning, which says nothing of this network."""
+    """Return the experiment without the fine-tuning, which says nothing of this network."""
     return dataclasses.replace(experiment, finetune=FinetuneConfig())
 
 
 def finetuned(experiment: Experiment) -> Experiment:
-    """The experiment of a network that goes on from the one for all."""
+    """Return the experiment of a network that goes on from the one for all."""
     finetune, optimizer = experiment.finetune, experiment.optimizer
     rate = optimizer.learning_rate * finetune.learning_rate_factor
     return dataclasses.replace(
@@ -91,7 +91,7 @@ def finetuned(experiment: Experiment) -> Experiment:
 
 @contextlib.contextmanager
 def starting_weights(training: Training, given: Weights | None) -> Iterator[Weights | None]:
-    """What a network starts from, as long as the context lasts.
+    """Provide what a network starts from, as long as the context lasts.
 
     Args:
         training: Of the network.
@@ -116,7 +116,7 @@ def starting_weights(training: Training, given: Weights | None) -> Iterator[Weig
 def transfer_head_channels(
     tensors: Mapping[str, np.ndarray], experiment: Experiment
 ) -> dict[str, np.ndarray]:
-    """What of the network for all is taken over by one for a category.
+    """Return what of the network for all is taken over by one for a category.
 
     All but the layers that depend on the keypoints; of these the channels of its own keypoints, or
     nothing, as finetune.heatmap_layers says.
@@ -139,7 +139,7 @@ def transfer_head_channels(
 
 
 def _channels_of(tensor: np.ndarray, channels: Sequence[int], size: int) -> np.ndarray:
-    """Of each axis that has the number of channels of all, these channels."""
+    """Return these channels of each axis that has the number of channels of all."""
     for axis, length in enumerate(tensor.shape):
         if length == size:
             tensor = np.take(tensor, channels, axis=axis)

@@ -21,7 +21,7 @@ _GIT_SECONDS = 10
 
 
 def keep(model_dir: str) -> None:
-    """Adds this start to those that a run has kept.
+    """Add this start to those that a run has kept.
 
     Raises:
         UserError: The file of those is broken.
@@ -32,7 +32,7 @@ def keep(model_dir: str) -> None:
 
 
 def read(path: str) -> list[dict[str, Any]]:
-    """The starts in a file, in their order; none where there is no file.
+    """Return the starts in a file, in their order; none where there is no file.
 
     Raises:
         UserError: It is broken.
@@ -51,7 +51,7 @@ def read(path: str) -> list[dict[str, Any]]:
 
 
 def describe() -> dict[str, Any]:
-    """This process: when, which command where, what code, which versions."""
+    """Describe this process: when, which command where, what code, which versions."""
     return {
         'time': datetime.datetime.now(datetime.timezone.utc).isoformat(timespec='seconds'),
         'command': sys.argv,
@@ -64,7 +64,9 @@ def describe() -> dict[str, Any]:
 
 
 def commit(folder: str) -> str | None:
-    """The commit that a folder is at, with '+' if it holds changes; None where git tells none."""
+    """Return the commit that a folder is at, with '+' if it holds changes; None where git tells
+    none.
+    """
     words = ['git', '-C', folder, 'describe', '--always', '--abbrev=40', '--dirty=+', '--exclude=*']
     options = {'capture_output': True, 'text': True, 'check': True, 'timeout': _GIT_SECONDS}
     try:

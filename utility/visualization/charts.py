@@ -83,7 +83,7 @@ class Chart(NamedTuple):
 
 
 def thin(steps, values, most: int = MOST_POINTS) -> tuple[np.ndarray, ...]:
-    """Averages numbers in at most `most` groups of neighbours.
+    """Average numbers in at most `most` groups of neighbours.
 
     Returns:
         Steps and values, and the smallest and largest value of each group; numbers that are not
@@ -99,7 +99,7 @@ def thin(steps, values, most: int = MOST_POINTS) -> tuple[np.ndarray, ...]:
 
 
 def draw(title: str, lines: Sequence[Line], last_step: float, scale: Scale = STEPS) -> Chart | None:
-    """Draws a chart of the lines that have a finite number; None if none has.
+    """Draw a chart of the lines that have a finite number; None if none has.
 
     Args:
         title: What is shown, for those who hear the page.
@@ -155,7 +155,7 @@ def _svg(salt: str, thinned: dict, last_step: float, scale: Scale) -> str:
 
 
 def _plot(axes, name: str, parts: tuple[np.ndarray, ...], x_name: str) -> list[str]:
-    """Adds a line, and dots if it has few points: the words of each."""
+    """Add a line, and dots if it has few points: the words of each."""
     steps, values, lows, highs = parts
     (line,) = axes.plot(steps, values, label=f'{name}: {values[-1]:.4g}')
     if (lows < highs).any():
@@ -167,7 +167,7 @@ def _plot(axes, name: str, parts: tuple[np.ndarray, ...], x_name: str) -> list[s
 
 
 def _place_ticks(axis, is_log: bool) -> None:
-    """Round numbers: 1, 2 and 5 times powers of ten."""
+    """Place ticks at round numbers: 1, 2 and 5 times powers of ten."""
     from matplotlib import ticker
 
     axis.set_major_locator(ticker.MaxNLocator(6, steps=[1, 2, 5, 10]))

@@ -50,7 +50,7 @@ def draw_keypoints(
     annotated: tuple[np.ndarray, np.ndarray] | None = None,
     style: DrawStyle = DrawStyle(),  # noqa: B008  frozen
 ) -> np.ndarray:
-    """A copy of the picture with its points: discs, or rings where a point is occluded.
+    """Return a copy of the picture with its points: discs, or rings where a point is occluded.
 
     Args:
         image: uint8 [H, W, 3] RGB.
@@ -92,7 +92,7 @@ def draw_keypoints(
 
 
 def contact_sheet(images: Iterable[np.ndarray], columns: int, cell_size: int) -> np.ndarray:
-    """Many pictures on one sheet, row by row, each fitted into a square cell.
+    """Return many pictures on one sheet, row by row, each fitted into a square cell.
 
     Args:
         images: uint8 [H, W, 3] RGB each, of any size.
@@ -125,7 +125,7 @@ def contact_sheet(images: Iterable[np.ndarray], columns: int, cell_size: int) ->
 
 
 def encode_image(image: np.ndarray, suffix: str, quality: int = JPEG_QUALITY) -> bytes:
-    """An RGB picture as a file's content.
+    """Return an RGB picture as a file's content.
 
     Args:
         image: uint8 [H, W, 3] RGB.
@@ -145,7 +145,7 @@ def encode_image(image: np.ndarray, suffix: str, quality: int = JPEG_QUALITY) ->
 
 
 def write_image(path: str | os.PathLike, image: np.ndarray) -> None:
-    """Writes a picture as JPEG or PNG by its suffix: it is complete or not there.
+    """Write a picture as JPEG or PNG by its suffix: it is complete or not there.
 
     Args:
         path: Local, or anything tf.io.gfile opens; its directory is made.
@@ -162,7 +162,7 @@ def write_image(path: str | os.PathLike, image: np.ndarray) -> None:
 
 
 def keypoint_colors(schema: KeypointSchema) -> list[tuple[int, int, int]]:
-    """RGB of each keypoint by its side: the word 'left' or 'right' in its name.
+    """Return RGB of each keypoint by its side: the word 'left' or 'right' in its name.
 
     Of a pair that changes places in a mirror and has no such word the first is left.
     """
@@ -189,7 +189,7 @@ def _checked(values: np.ndarray, shape: tuple[int, ...], name: str) -> np.ndarra
 
 
 def _fixed(point: Sequence[float]) -> tuple[int, int]:
-    """Continuous px -> OpenCV's fixed-point index, whose whole numbers are pixel centres."""
+    """Return continuous px -> OpenCV's fixed-point index, whose whole numbers are pixel centres."""
     x, y = np.clip(np.asarray(point, np.float64), -_FAR, _FAR)
     return round((x - 0.5) * (1 << _SHIFT)), round((y - 0.5) * (1 << _SHIFT))
 
@@ -200,7 +200,7 @@ def _draw_disc(canvas: np.ndarray, point, radius: float, color, thickness: int =
 
 
 def _draw_point(canvas: np.ndarray, point, color, radius: float, hollow: bool) -> None:
-    """A disc or a ring between a dark and a light rim, so that it shows on any ground."""
+    """Draw a disc or a ring between a dark and a light rim, so that it shows on any ground."""
     if not hollow:
         _draw_disc(canvas, point, radius * 1.55, (30, 30, 30))
         _draw_disc(canvas, point, radius * 1.32, (255, 255, 255))
@@ -238,7 +238,7 @@ def _draw_limbs(canvas, keypoints, drawn, schema: KeypointSchema, radius: float)
 
 
 def _category_of(drawn: np.ndarray, schema: KeypointSchema) -> Sequence[str]:
-    """The keypoints of the smallest category that has all that are drawn."""
+    """Return the keypoints of the smallest category that has all that are drawn."""
     names = {name for name, is_drawn in zip(schema.keypoints, drawn) if is_drawn}
     fitting = [points for points in schema.categories.values() if names <= set(points)]
     return min(fitting, key=len, default=schema.keypoints)
@@ -265,7 +265,7 @@ def _draw_label(canvas: np.ndarray, point, name: str, color, radius: float, scal
 
 
 def _fitted(image: np.ndarray, side: int) -> np.ndarray:
-    """The picture scaled so that its longest side is `side` px."""
+    """Return the picture scaled so that its longest side is `side` px."""
     scale = side / max(image.shape[:2])
     size = tuple(max(1, round(length * scale)) for length in image.shape[1::-1])
     method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
@@ -303,7 +303,7 @@ def draw_error(
     chosen: np.ndarray,
     schema: KeypointSchema,
 ) -> np.ndarray:
-    """The part of a picture around its points, with all answers and some predictions.
+    """Return the part of a picture around its points, with all answers and some predictions.
 
     Args:
         image: uint8 [H, W, 3] RGB; None draws on grey.
@@ -347,7 +347,7 @@ def draw_error(
 def _view(
     predicted: np.ndarray, annotations: np.ndarray, image: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The corners, whole px (x, y), of what to show: points with room around them.
+    """Return the corners, whole px (x, y), of what to show: points with room around them.
 
     It ends with the picture or, without one, so far from the answers as they extend.
     """

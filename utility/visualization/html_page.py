@@ -40,7 +40,7 @@ class Table(NamedTuple):
     bars: Sequence[float] = ()
 
     def text(self) -> str:
-        """Its lines, aligned for a terminal."""
+        """Return the lines of the table, aligned for a terminal."""
         return f'{self.caption}\n{text_table([self.head, *self.rows])}'
 
 
@@ -61,14 +61,14 @@ class DecodedImage(NamedTuple):
 
 
 def picture(image: np.ndarray, alt: str) -> DecodedImage:
-    """A uint8 [H, W, 3] RGB picture for a page; `alt` says in words what it shows."""
+    """Return a uint8 [H, W, 3] RGB picture for a page; `alt` says in words what it shows."""
     data = base64.b64encode(encode_image(image, '.jpg', JPEG_QUALITY)).decode()
     height, width = image.shape[:2]
     return DecodedImage(f'data:image/jpeg;base64,{data}', width, height, alt)
 
 
 def template(module_file: str, name: str) -> jinja2.Template:
-    """A template of the folder `templates` beside a module.
+    """Return a template of the folder `templates` beside a module.
 
     'page.html' wants `title`, and has the block `main`. 'parts.html' has the macros show_table, of
     a Table, show_picture, of a DecodedImage, and show_chart, of a charts.Chart. A list of class
@@ -91,7 +91,7 @@ def template(module_file: str, name: str) -> jinja2.Template:
 def write_page(
     path: str | os.PathLike, template: jinja2.Template, values: Mapping[str, Any]
 ) -> None:
-    """Writes a page piece by piece: it is complete or not there.
+    """Write a page piece by piece: it is complete or not there.
 
     Args:
         path: Local, or anything tf.io.gfile opens; its directory is made.

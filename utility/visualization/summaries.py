@@ -13,7 +13,7 @@ _DARK = 0.5  # how bright a picture is under its heat maps
 
 
 def mark_points(images: tf.Tensor, points: tf.Tensor, drawn: tf.Tensor, color) -> tf.Tensor:
-    """Draws discs.
+    """Draw discs.
 
     Args:
         images: float32 [B, H, W, 3] in 0..255.
@@ -34,7 +34,8 @@ def mark_points(images: tf.Tensor, points: tf.Tensor, drawn: tf.Tensor, color) -
 
 
 def images_with_points(images: tf.Tensor, predicted: tf.Tensor, labels) -> tf.Tensor:
-    """The batch's first pictures with true points in green and predicted ones over them in red.
+    """Return the batch's first pictures with true points in green and predicted ones over them in
+    red.
 
     Args:
         images: uint8 [B, H, W, 3].
@@ -52,7 +53,8 @@ def images_with_points(images: tf.Tensor, predicted: tf.Tensor, labels) -> tf.Te
 
 
 def images_with_heatmaps(images: tf.Tensor, maps: tf.Tensor, labels) -> tf.Tensor:
-    """The batch's first pictures, dark, with the heat maps of the points that they have, bright.
+    """Return the batch's first pictures, dark, with the heat maps of the points that they have,
+    bright.
 
     Args:
         images: uint8 [B, H, W, 3].

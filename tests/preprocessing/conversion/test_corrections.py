@@ -16,7 +16,7 @@ ROW = 'a.jpg,waistband_left,10,20,1,12,25,0,place,0.5'
 
 
 def annotation(image_id='a.jpg', category='skirt'):
-    """waistband_left at 10_20_1, waistband_right at 30_20_1, hemline_left absent."""
+    """Return waistband_left at 10_20_1, waistband_right at 30_20_1, hemline_left absent."""
     keypoints = np.full((SCHEMA.num_keypoints, 2), -0.5, np.float32)
     visibility = np.full(SCHEMA.num_keypoints, -1, np.int32)
     for name, x in (('waistband_left', 10.5), ('waistband_right', 30.5)):

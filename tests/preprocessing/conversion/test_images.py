@@ -198,7 +198,7 @@ def test_files_that_cannot_be_read(tmp_path, monkeypatch):
 
 
 def _textured(size=(96, 128)):
-    """A picture whose JPEG is long enough to lose a block."""
+    """Return a picture whose JPEG is long enough to lose a block."""
     rng = np.random.default_rng(0)
     y, x = np.mgrid[: size[0], : size[1]]
     waves = np.stack([128 + 80 * np.sin(x / 17), 128 + 60 * np.sin(y / 23), x + y], axis=-1)
@@ -206,7 +206,7 @@ def _textured(size=(96, 128)):
 
 
 def _with_height(jpeg, factor):
-    """A JPEG whose header tells of another height than its data have."""
+    """Return a JPEG whose header tells of another height than its data have."""
     frame = next(jpeg.index(mark) for mark in (b'\xff\xc0', b'\xff\xc2') if mark in jpeg)
     height = int.from_bytes(jpeg[frame + 5 : frame + 7], 'big')
     return jpeg[: frame + 5] + int(factor * height).to_bytes(2, 'big') + jpeg[frame + 7 :]

@@ -49,7 +49,7 @@ def make(root, data=DATA, name='annotations/person_keypoints_train2017.json', pi
 
 
 def changed(*keys, value):
-    """DATA with one value in it changed."""
+    """Return DATA with one value in it changed."""
     data = copy.deepcopy(DATA)
     place = data
     for key in keys[:-1]:

@@ -37,7 +37,7 @@ ODD_TEXTS = ('', 'x', '-1', 'nan', '1e400', '9' * 400, '..', '\x00', '"', '<', '
 
 
 def paths(value, path=()):
-    """The places of all values in nested lists and objects."""
+    """Yield the places of all values in nested lists and objects."""
     yield path
     if isinstance(value, (dict, list)):
         for key in value if isinstance(value, dict) else range(len(value)):
@@ -53,7 +53,7 @@ def replaced(value, path, new):
 
 
 def read(dataset, root):
-    """The annotations of data, or the error of a user's mistake."""
+    """Return the annotations of data, or the error of a user's mistake."""
     try:
         _, splits = DATASETS.get(dataset).open(Source(str(root)))
         return [one for split in splits for one in split.annotations()]

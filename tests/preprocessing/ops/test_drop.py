@@ -24,7 +24,7 @@ def _example(visibility=(1, 0, 1), points=POINTS):
 
 
 def _hidden(arguments, seed, example=None):
-    """bool [H, W] of what an op hides, and its result."""
+    """Return bool [H, W] of what an op hides, and its result."""
     result = drop(fill=RED, **arguments)(example or _example(), tf.constant([3, seed]))
     image = result['image'].numpy()
     hidden = np.all(image == RED, axis=-1)

@@ -46,7 +46,7 @@ def encode(image):
 
 
 def draw_blobs(points=POINTS, sigma=3):
-    """uint8 [H, W, 3]: a grey Gaussian at each point."""
+    """Return uint8 [H, W, 3]: a grey Gaussian at each point."""
     y, x = np.mgrid[:HEIGHT, :WIDTH] + 0.5
     squares = np.array([(x - px) ** 2 + (y - py) ** 2 for px, py in points])
     grey = 200 * np.exp(-squares / (2 * sigma**2)).sum(0)
@@ -73,7 +73,7 @@ def make_example(image=None, keypoints=POINTS, visibility=(1, 0, 1), box=(30, 28
 
 
 def over_seeds(ops, example, count):
-    """The examples of seeds 0 .. count - 1, stacked, made in a tf.data graph."""
+    """Return the examples of seeds 0 .. count - 1, stacked, made in a tf.data graph."""
     data = tf.data.Dataset.range(count).map(lambda i: apply_ops(ops, SCHEMA, example, [5, i]))
     return {name: value.numpy() for name, value in next(iter(data.batch(count))).items()}
 
@@ -187,7 +187,9 @@ def test_rotation_happens_with_its_probability():
 
 
 def crop_boxes(op, example, count):
-    """float32 [count, 4]: in original px, the frames that a crop leaves, for as many seeds."""
+    """Return float32 [count, 4]: in original px, the frames that a crop leaves, for as
+    many seeds.
+    """
     start = {
         **example,
         'frame_size': tf.cast(example['image_size'], tf.float32),

@@ -59,7 +59,7 @@ def folder(tmp_path_factory):
 
 
 def _train(folder, name):
-    """The folder of the network, trained now if it was not before."""
+    """Return the folder of the network, trained now if it was not before."""
     if not (folder / name).exists():
         done = run('train_resnet18_dhn.py', *_command(folder, name))
         assert done.returncode == 0, done.stderr
@@ -72,7 +72,7 @@ def _tensors(network, step):
 
 
 def _expected(weights, kind):
-    """The average, in float64, of a tensor's values after each of the steps."""
+    """Return the average, in float64, of a tensor's values after each of the steps."""
     weights = [value.astype(np.float64) for value in weights]
     if kind == 'swa':  # cycles end after 3, 6 and, being cut short, not after 8
         return (weights[3 - 1] + weights[6 - 1]) / 2

@@ -65,7 +65,7 @@ def exact(network):
 
 
 def _farthest(weights, exact):
-    """The largest difference, of values above 1 as a share of them."""
+    """Return the largest difference, of values above 1 as a share of them."""
     return max(
         np.max(np.abs(weights[name] - value) / np.maximum(1.0, np.abs(value)))
         for name, value in exact.items()

@@ -47,7 +47,7 @@ def _varint(value):
 
 
 def _index(entries):
-    """A table of one block, uncompressed, as bundles reads it."""
+    """Return a table of one block, uncompressed, as bundles reads it."""
 
     def block(pairs):
         body = b''.join(

@@ -16,7 +16,7 @@ from utility.checkpoints import runs
 
 
 def _add_network(folder, category, trained=True):
-    """The folder of a network, as far as it is looked at."""
+    """Return the folder of a network, as far as it is looked at."""
     experiment = Experiment(data=DataConfig(category=category))
     write_network(folder, experiment, trained)
     return experiment

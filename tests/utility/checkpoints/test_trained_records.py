@@ -33,7 +33,7 @@ def info(monkeypatch):
 
 
 def _trained(folder, step=5):
-    """The folder of a network that was trained up to a step, on the records as they are."""
+    """Return the folder of a network that was trained up to a step, on the records as they are."""
     trained_records.keep(str(folder), trained_records.identity('', ['skirt']), 0)
     write_checkpoint(folder / f'model.ckpt-{step}', {'global_step': np.int64(step)})
     return str(folder)

@@ -21,7 +21,7 @@ STRIDE = 4
 
 
 def _symmetric_picture(height: int, width: int) -> np.ndarray:
-    """uint8 [H, W, 3]: two soft dots, mirror images of each other, between the pixels."""
+    """Return uint8 [H, W, 3]: two soft dots, mirror images of each other, between the pixels."""
     y, x = np.mgrid[:height, :width] + 0.5
     dots = [
         np.exp(-((x - at) ** 2 + (y - 0.43 * height) ** 2) / (2 * (0.06 * width) ** 2))
@@ -31,7 +31,7 @@ def _symmetric_picture(height: int, width: int) -> np.ndarray:
 
 
 def _dots(images: tf.Tensor, training: bool) -> list[tf.Tensor]:
-    """A network that finds the dots: brightness, one point in each half of the picture."""
+    """Return a network that finds the dots: brightness, one point in each half of the picture."""
     del training
     maps = tf.nn.avg_pool2d(tf.cast(images[..., :1], tf.float32) / 255, STRIDE, STRIDE, 'VALID')
     is_left = tf.range(maps.shape[2]) < maps.shape[2] // 2

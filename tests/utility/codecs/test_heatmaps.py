@@ -18,7 +18,7 @@ PERMUTATION = (1, 0, 2)
 
 
 def _gaussian(point, codec, sigma):
-    """The definition, cell by cell: one map [h, w] of one point (x, y)."""
+    """Return the definition, cell by cell: one map [h, w] of one point (x, y)."""
     (height, width), (stride_y, stride_x) = codec.heatmap_size, codec.stride
     heatmap = np.zeros((height, width))
     for row in range(height):
@@ -30,7 +30,7 @@ def _gaussian(point, codec, sigma):
 
 
 def _decode_one(heatmap, refine, image_size=None):
-    """Decodes one map [h, w], at stride 4 by default."""
+    """Decode one map [h, w], at stride 4 by default."""
     heatmap = np.asarray(heatmap, np.float32)
     image_size = image_size or tuple(4 * size for size in heatmap.shape)
     codec = HeatmapCodec(image_size, heatmap.shape, refine=refine)
@@ -39,7 +39,7 @@ def _decode_one(heatmap, refine, image_size=None):
 
 
 def _round_trip(points, codec, sigma=None):
-    """Distances [N], px, between points [N, 2] and what is decoded from their maps."""
+    """Return distances [N], px, between points [N, 2] and what is decoded from their maps."""
     points = np.asarray(points, np.float32)
     keypoints, _ = codec.decode(codec.encode(points[np.newaxis], sigma))
     return np.linalg.norm(keypoints.numpy()[0] - points, axis=-1)
@@ -206,7 +206,7 @@ def test_flat_and_convex_maps_fall_back_to_the_quarter_step():
 
 
 def _noisy_errors(noise, **codec):
-    """Distances px [300], and mean offsets px [2], of points decoded from noisy maps."""
+    """Return distances px [300], and mean offsets px [2], of points decoded from noisy maps."""
     random = np.random.default_rng(5)
     codec = HeatmapCodec((128, 128), (32, 32), **codec)
     points = random.uniform(30, 98, (1, 300, 2)).astype(np.float32)
@@ -255,7 +255,7 @@ def test_smooth_equals_the_separable_sum_of_numpy():
 
 
 def _flipped(points, width):
-    """The points [B, K, 2], px, of a mirrored picture."""
+    """Return the points [B, K, 2], px, of a mirrored picture."""
     return points[:, PERMUTATION] * [-1, 1] + [width, 0]
 
 

@@ -23,7 +23,7 @@ JOBS = {'Chief': 'chief', 'Worker': 'worker', 'PS': 'ps'}
 
 
 def _replicas(name: str) -> dict[str, tuple[int, dict]]:
-    """Job -> how many containers, and the container, of a manifest."""
+    """Return the job -> how many containers, and the container, of a manifest."""
     manifest = yaml.safe_load((CLOUD / name).read_text())
     if name == 'vertex_ai.yaml':
         pools = manifest['workerPoolSpecs']
@@ -89,7 +89,7 @@ def _given(values: flags.FlagValues) -> set[str]:
 
 
 def _define(values: flags.FlagValues) -> None:
-    """Defines the flags of the train scripts as command_line does, apart from absl's own."""
+    """Define the flags of the train scripts as command_line does, apart from absl's own."""
     with pytest.MonkeyPatch.context() as patch:
         for kind in ('string', 'boolean', 'integer', 'float', 'enum', 'multi_string', 'list'):
             define = getattr(flags, f'DEFINE_{kind}')

@@ -193,7 +193,7 @@ def chief_and_worker(tmp_path, monkeypatch):
 
 
 def _later(function, *arguments):
-    """The result of a call in a thread, as a list that fills."""
+    """Return the result of a call in a thread, as a list that fills."""
     results = []
     threading.Thread(target=lambda: results.append(function(*arguments)), daemon=True).start()
     time.sleep(0.05)

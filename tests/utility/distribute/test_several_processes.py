@@ -81,7 +81,7 @@ def _command(how: list[str], arguments: list[str]) -> list[str]:
 
 
 def _run(command: list[str]) -> str:
-    """What a command that succeeds has told."""
+    """Return what a command that succeeds has told."""
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stderr
     return done.stderr
@@ -112,7 +112,7 @@ def message(folder):
 
 
 def _results(folder: pathlib.Path, name: str):
-    """The tensors of each evaluated checkpoint, and the results of the evaluations."""
+    """Return the tensors of each evaluated checkpoint, and the results of the evaluations."""
     network = folder / name / 'skirt'
     tensors = {}
     for step in (0, *STOPS):
@@ -122,7 +122,7 @@ def _results(folder: pathlib.Path, name: str):
 
 
 def _check_equal(results, expected) -> None:
-    """Fails unless the weights moved to the same places, and the losses are the same."""
+    """Fail unless the weights moved to the same places, and the losses are the same."""
     tensors, metrics = results
     expected_tensors, expected_metrics = expected
     assert list(metrics) == list(expected_metrics) == STOPS
@@ -172,7 +172,7 @@ def test_only_the_chief_writes(folder, single, message, name):
 
 
 def _processes(job: str, folder: pathlib.Path) -> list[int]:
-    """The ids of the processes of a job that train in this folder."""
+    """Return the ids of the processes of a job that train in this folder."""
     found = []
     for process in pathlib.Path('/proc').glob('[0-9]*'):
         try:

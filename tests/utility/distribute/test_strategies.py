@@ -60,7 +60,7 @@ def _experiment(batch_size: int) -> Experiment:
 def _run(
     folder: pathlib.Path, name: str, strategy: str, batch_size: int, augment_on: str = 'host'
 ) -> str:
-    """Trains folder/name, or prints the ids of a batch, in a process with two devices."""
+    """Train folder/name, or prints the ids of a batch, in a process with two devices."""
     arguments = [folder / 'records', folder / name, strategy, batch_size, augment_on]
     return rerun_test(__file__, *arguments)
 

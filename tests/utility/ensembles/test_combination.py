@@ -16,7 +16,7 @@ OWN = category_points(CATEGORIES, SCHEMA)
 
 
 def submission(seed, visibility=None, order=None):
-    """Random predictions in whole pixels; visibility [N, K] marks those that are there."""
+    """Return random predictions in whole pixels; visibility [N, K] marks those that are there."""
     generator = np.random.default_rng(seed)
     visibility = np.where(OWN, 1, -1) if visibility is None else visibility
     points = generator.integers(0, 512, [*OWN.shape, 2]) + 0.5
@@ -28,13 +28,17 @@ def submission(seed, visibility=None, order=None):
 
 
 def holes(seed):
-    """Visibility with a third of the points missing, though none in every seed from 0 to 2."""
+    """Return the visibility with a third of the points missing, though none in every seed from 0 to
+    2.
+    """
     present = np.arange(OWN.size).reshape(OWN.shape) % 3 != seed
     return np.where(OWN & present, 1, -1)
 
 
 def reference(tables, combine):
-    """combine(values, indices of the tables they are from) of every coordinate that is there."""
+    """Return combine(values, indices of the tables they are from) of every coordinate that is
+    there.
+    """
     result = np.full([*OWN.shape, 2], np.nan)
     for i, k, axis in np.ndindex(result.shape):
         present = [t for t, table in enumerate(tables) if table.visibility[i, k] >= 0]
@@ -159,7 +163,9 @@ def test_bad_method_and_no_table():
 
 
 def on_a_grid(seed, count, rows=300, side=6):
-    """Points [count, rows, 2] of which many are equal or on a line, and shares, some of them 0."""
+    """Return points [count, rows, 2] of which many are equal or on a line, and shares, some of them
+    0.
+    """
     generator = np.random.default_rng(seed)
     points = generator.integers(0, side, [count, rows, 2]).astype(np.float64)
     shares = generator.choice([0, 0.1, 0.5, 1, 1, 1], [count, rows])
@@ -251,7 +257,7 @@ class TestEveryMethod:
 
 
 def around(distances):
-    """Points at these distances to the right of (100, 100), and shares of 1."""
+    """Return points at these distances to the right of (100, 100), and shares of 1."""
     points = np.array([[(100.0 + distance, 100.0)] for distance in distances])
     return points, np.ones(points.shape[:2])
 

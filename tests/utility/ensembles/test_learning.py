@@ -40,7 +40,7 @@ def error_of_each(stacked, table=TABLE):
 
 
 def swapped(table, category, left, right):
-    """The table with two points exchanged in the pictures of a category."""
+    """Return the table with two points exchanged in the pictures of a category."""
     points, rows = table.keypoints.copy(), table.categories == category
     pair = [SCHEMA.keypoints.index(name) for name in (left, right)]
     points[np.ix_(rows, pair)] = points[np.ix_(rows, pair[::-1])]

@@ -20,7 +20,7 @@ GOOD, JITTER = 0.05 * NORMALIZER, 0.1 * NORMALIZER  # px
 
 
 def _table(categories, schema=SCHEMA, keypoints=None):
-    """Points 100 px or more apart, at random whole places unless given, all visible."""
+    """Return points 100 px or more apart, at random whole places unless given, all visible."""
     in_category = category_points(categories, schema)
     if keypoints is None:
         k = np.arange(schema.num_keypoints)
@@ -45,7 +45,7 @@ def _index(name, schema=SCHEMA):
 
 
 def _moved(table, row, name, to, offset=(0.0, 0.0)):
-    """The table with a point at the place of another (or a place) plus an offset, px."""
+    """Return the table with a point at the place of another (or a place) plus an offset, px."""
     keypoints = table.keypoints.copy()
     place = keypoints[row, _index(to)] if isinstance(to, str) else np.array(to)
     keypoints[row, _index(name)] = place + np.array(offset)
@@ -308,7 +308,9 @@ def test_in_and_out_are_paired_by_name():
 
 @st.composite
 def _cases(draw):
-    """Random predictions, answers and evidence of random categories, in one schema of several."""
+    """Return random predictions, answers and evidence of random categories, in one schema of
+    several.
+    """
     random = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     category = draw(st.sampled_from(['all', *SCHEMA.categories]))
     schema = SCHEMA.subset(category)

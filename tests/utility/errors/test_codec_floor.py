@@ -26,7 +26,7 @@ def split(tmp_path):
 
 
 def _run(folder, side=32, cells=8, refine='argmax', category='all', sigma=1.5):
-    """The folder of a network that looks at `side` x `side` px."""
+    """Return the folder of a network that looks at `side` x `side` px."""
     network = NetworkConfig(image_size=(side, side), heatmap_size=(cells, cells))
     data, loss = DataConfig(category=category), LossConfig(sigmas=(sigma,))
     experiment = Experiment(network, data, loss, refine=refine)

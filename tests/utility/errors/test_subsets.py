@@ -25,7 +25,7 @@ BLOUSE = {
 
 
 def _blouse(points=BLOUSE, schema=SCHEMA):
-    """Keypoints [1, K, 2] and visibility [1, K]."""
+    """Return keypoints [1, K, 2] and visibility [1, K]."""
     visibility = np.where(category_points(['blouse'], schema), 1, -1)
     keypoints = np.full((1, schema.num_keypoints, 2), -0.5)
     for name, place in points.items():
@@ -34,7 +34,7 @@ def _blouse(points=BLOUSE, schema=SCHEMA):
 
 
 def _turned(keypoints, degrees):
-    """Clockwise on screen, since y points down."""
+    """Return clockwise on screen, since y points down."""
     angle = math.radians(degrees)
     cos, sin = math.cos(angle), math.sin(angle)
     return keypoints @ np.array([[cos, -sin], [sin, cos]]).T + [300, -20]

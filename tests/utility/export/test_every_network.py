@@ -29,7 +29,7 @@ _QUICK = {('resnet18', 'cpn'), ('resnet18', 'simcc'), ('efficientnet_lite0', 'dh
 
 
 def _thin(factory, **sizes):
-    """Of these options, those that the factory has."""
+    """Return those of these options that the factory has."""
     return {name: n for name, n in sizes.items() if name in inspect.signature(factory).parameters}
 
 

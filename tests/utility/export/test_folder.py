@@ -53,7 +53,7 @@ def exported(request, run_dir, tmp_path_factory):
 
 
 def _predictor_points(run_dir, image, category, **options):
-    """What predict_split would give for the image."""
+    """Return what predict_split would give for the image."""
     from preprocessing.conversion.images import DecodedImage
 
     jpeg = tf.io.encode_jpeg(image, quality=95).numpy()

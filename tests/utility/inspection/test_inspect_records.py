@@ -31,7 +31,7 @@ EVAL_OPS = 'letterbox(48,48)|warp'
 
 
 def make_record(category, number, labelled):
-    """(serialized record, annotation, picture [H, W, 3], size)."""
+    """Return (serialized record, annotation, picture [H, W, 3], size)."""
     rng = np.random.default_rng([number, len(category)])
     size = SIZES[number % len(SIZES)]
     pixels = rng.integers(0, 256, (size[0] // 8 + 1, size[1] // 8 + 1, 3), np.uint8)
@@ -305,7 +305,7 @@ def test_sheets_have_a_row_for_each_picture(made, tmp_path):
 
 
 def dot_example(visibility, point=(20.5, 12.5)):
-    """A black picture with a bright spot where its one point is, as NumPy."""
+    """Return a black picture with a bright spot where its one point is, as NumPy."""
     image = np.zeros((32, 48, 3), np.uint8)
     cv2.circle(image, (int(point[0]), int(point[1])), 3, (255, 255, 255), -1)
     buffer = io.BytesIO()

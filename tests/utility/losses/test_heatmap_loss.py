@@ -34,7 +34,7 @@ KINDS = sorted(loss_oracles.ERRORS)
 
 
 def _oracle(outputs, labels, config):
-    """The loss of each output in NumPy, hard points by sorting."""
+    """Return the loss of each output in NumPy, hard points by sorting."""
     counts = labels['visibility'] == 1 if config.points == 'visible' else labels['visibility'] >= 0
     losses = []
     for index, output in enumerate(outputs):

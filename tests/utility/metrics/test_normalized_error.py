@@ -14,7 +14,7 @@ from utility.metrics import baseline, normalized_error
 
 
 def random_tables(count=30, seed=0):
-    """Answers and predictions, some 10 px off, of pictures of all categories."""
+    """Return answers and predictions, some 10 px off, of pictures of all categories."""
     generator = np.random.default_rng(seed)
     categories = np.array([list(SCHEMA.categories)[i % 5] for i in range(count)])
     in_category = category_points(categories, SCHEMA)
@@ -32,7 +32,9 @@ def random_tables(count=30, seed=0):
 
 
 def reference_errors(predicted, annotations):
-    """(category, keypoint, distance / normaliser) of every scored point, and skipped pictures."""
+    """Return (category, keypoint, distance / normaliser) of every scored point, and skipped
+    pictures.
+    """
     errors, skipped = [], 0
     for i, category in enumerate(annotations.categories):
         a, b = (SCHEMA.keypoints.index(name) for name in SCHEMA.normalizers[category])
@@ -155,7 +157,7 @@ def test_perfect_predictions():
 
 
 def missing_one(predicted, annotations):
-    """The predictions without one scored point; and its row and column."""
+    """Return the predictions without one scored point; and its row and column."""
     normalizer = normalized_error.normalizers(*annotations[2:4], annotations.categories, SCHEMA)
     row, k = np.argwhere((annotations.visibility == 1) & (normalizer > 0)[:, np.newaxis])[7]
     keypoints, visibility = predicted.keypoints.copy(), predicted.visibility.copy()

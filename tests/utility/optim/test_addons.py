@@ -68,7 +68,7 @@ def _loss(weights):
 
 
 def _as_published(name):
-    """The weights after the steps of RATES, in eager mode, by the optimiser as it is."""
+    """Return the weights after the steps of RATES, in eager mode, by the optimiser as it is."""
     weights = {name: tf.Variable(value, name=name) for name, value in START.items()}
     kind = addons.ACCEPTED[name]
     takes_decay = () if kind == 'loss' else ('weight_decay',)

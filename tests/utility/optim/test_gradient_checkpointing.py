@@ -28,7 +28,7 @@ SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ('seresnext', 'ho
 
 
 def train(network: str, computed: Compute):
-    """All variables after two steps, and the names of what the session ran."""
+    """Return all variables after two steps, and the names of what the session ran."""
     backbone, head, *options = NETWORKS[network]
     sizes = (SIZE, SIZE), (SIZE // 4, SIZE // 4)
     experiment = Experiment(
@@ -71,7 +71,9 @@ def test_updates_and_statistics_are_the_same(network):
 
 
 def _two_blocks():
-    """A picture, what the second of two blocks makes of it, and a tensor from inside of each."""
+    """Return a picture, what the second of two blocks makes of it, and a tensor from inside of
+    each.
+    """
     picture = v1.placeholder(tf.float32, [1, 4, 4, 2], 'picture')
     first, second = 'backbone/stage1/block1', 'backbone/stage1/block2'
     inner = tf.nn.relu(tf.square(picture, f'{first}/square'), f'{first}/relu')

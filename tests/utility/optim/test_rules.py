@@ -48,7 +48,7 @@ CASES = {
 
 
 def _gradients(weights, rows):
-    """The loss's gradients at the weights, float64, for these rows of FEATURES."""
+    """Return the loss's gradients at the weights, float64, for these rows of FEATURES."""
     kernel, bias, gamma = weights.values()
     features, labels = FEATURES[rows].astype(np.float64), LABELS[rows]
     linear = features @ kernel + bias
@@ -58,7 +58,7 @@ def _gradients(weights, rows):
 
 
 def _moves(config, name, gradient, slots, count):
-    """What a rule takes from a weight, per unit of the rate; `slots` are its own to keep."""
+    """Return what a rule takes from a weight, per unit of the rate; `slots` are its own to keep."""
     if config.name in ('momentum', 'sgdw'):
         slots[name] = config.momentum * slots.get(name, 0.0) + gradient
         return gradient + config.momentum * slots[name] if config.nesterov else slots[name]
@@ -71,7 +71,7 @@ def _moves(config, name, gradient, slots, count):
 
 
 def _expected(config, steps=6, batch=8, skipped=-1):
-    """The weights after so many steps, by the formulas of the papers, in float64.
+    """Return the weights after so many steps, by the formulas of the papers, in float64.
 
     The gradient of the step `skipped`, from 0, changes nothing.
     """

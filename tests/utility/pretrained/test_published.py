@@ -55,7 +55,9 @@ def timm_folder(files, tmp_path_factory):
 
 
 def _logits(name: str, path: str, picture: np.ndarray) -> np.ndarray:
-    """[B, H, W, 3] in 0..255 -> [B, 1000], by backbone and classifier of a package's file."""
+    """Return [B, H, W, 3] in 0..255 -> [B, 1000], by backbone and classifier of a
+    package's file.
+    """
     network = NetworkConfig(name, backbone_options={'levels': (5,), 'last_conv': True})
     features = features_of(network, path, picture)['C5'].mean((1, 2))
     with open_weights(path) as file:

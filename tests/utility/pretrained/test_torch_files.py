@@ -206,7 +206,7 @@ def test_storages_of_another_size_are_refused(tmp_path, write, size):
 
 
 def _rewrite(path, change) -> None:
-    """Writes an archive anew: `change(archive, name, content)` adds each member."""
+    """Write an archive anew: `change(archive, name, content)` adds each member."""
     with zipfile.ZipFile(path) as old:
         members = {name: old.read(name) for name in old.namelist()}
     with zipfile.ZipFile(path, 'w') as archive:

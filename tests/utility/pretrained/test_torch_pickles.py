@@ -38,7 +38,9 @@ class _Reduce:
 
 
 def _payloads() -> dict[str, bytes]:
-    """Pickles that create the file 'harm' in the working directory when they are unpickled."""
+    """Return pickles that create the file 'harm' in the working directory when they are
+    unpickled.
+    """
     command = b'echo > harm'
     text = b"S'%s'\n" % command
     nested = {'state_dict': collections.OrderedDict(a=[(_Reduce(os.system, command.decode()),)])}

@@ -16,7 +16,9 @@ from utility.statistics import bootstrap
 
 
 def simulated(generator, shape, bias=0.0):
-    """Distances [..., 8] as of pictures: some are hard as a whole, some points are not scored."""
+    """Return distances [..., 8] as of pictures: some are hard as a whole, some points are not
+    scored.
+    """
     hard = generator.lognormal(bias, 0.7, [*shape, 1])
     distances = 0.05 * hard * generator.gamma(1.0, 1.0, [*shape, 8])
     hidden = generator.random(distances.shape) < 0.3
@@ -197,7 +199,7 @@ def test_p_value_is_that_of_all_signs():
 
 
 def rates(true_difference, sets, size):
-    """How often 0.05 is undercut, and the median of what is said to be detectable."""
+    """Return how often 0.05 is undercut, and the median of what is said to be detectable."""
     generator = np.random.default_rng(5)
     results = []
     for seed in range(sets):
@@ -225,7 +227,9 @@ def test_the_detectable_difference_is_detected_in_80_percent(without_difference)
 
 
 def pictures(count=400, seed=0):
-    """Groups and categories: some pictures are there twice or more, one in two categories."""
+    """Return groups and categories: some pictures are there twice or more, one in two
+    categories.
+    """
     generator = np.random.default_rng(seed)
     groups = [f'{i:05d}' for i in range(count)]
     categories = generator.choice(['dress', 'skirt', 'blouse'], count, p=[0.6, 0.3, 0.1]).tolist()
@@ -264,7 +268,7 @@ def test_folds_are_a_function_of_groups_and_seed():
 
 
 def skirts(seed, offset):
-    """Rows of sixty skirts with a waistband of 100 px, their hems some px off."""
+    """Return rows of sixty skirts with a waistband of 100 px, their hems some px off."""
     generator = np.random.default_rng(seed)
     rows = []
     for i in range(60):

@@ -56,7 +56,7 @@ WIDTH_HEIGHT = SPLIT.image_sizes[:, np.newaxis, ::-1]
 
 
 def make_points():
-    """float64 [N, K, 2]: garments in the middle of their pictures, all of them different."""
+    """Return float64 [N, K, 2]: garments in the middle of their pictures, all of them different."""
     generator = np.random.default_rng(0)
     count = len(SPLIT.image_ids)
     half, top = generator.uniform(0.35, 0.48, [2, count])
@@ -74,7 +74,7 @@ POINTS = make_points()
 
 
 def rows_of(points=POINTS, all_points=False):
-    """The rows of a submission: lists of an id, a category and K cells."""
+    """Return the rows of a submission: lists of an id, a category and K cells."""
     rows = []
     for image_id, category, row in zip(SPLIT.image_ids, SPLIT.categories, points):
         own = range(SCHEMA.num_keypoints) if all_points else SCHEMA.indices(category)
@@ -127,7 +127,9 @@ def test_a_good_submission_has_no_findings(tmp_path, content, split):
 
 
 def with_cell(row, name, cell):
-    """The rows with another cell in row `row`, the 30 pictures of a category being one block."""
+    """Return the rows with another cell in row `row`, the 30 pictures of a category being one
+    block.
+    """
     rows = rows_of()
     rows[row][2 + k(name)] = cell
     return rows

@@ -15,7 +15,7 @@ OWN = category_points(CATEGORIES, SCHEMA)
 
 
 def submission(seed):
-    """Random predictions in whole pixels."""
+    """Return random predictions in whole pixels."""
     generator = np.random.default_rng(seed)
     visibility = np.where(OWN, 1, -1)
     points = generator.integers(0, 512, [*OWN.shape, 2]) + 0.5

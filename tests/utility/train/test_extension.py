@@ -33,7 +33,7 @@ def records(tmp_path_factory):
 
 
 def _extend(folder, records, epochs, *settings, taken=20):
-    """Plans other epochs where `taken` of 20 steps, 10 an epoch, are trained."""
+    """Plan other epochs where `taken` of 20 steps, 10 an epoch, are trained."""
     trained = EXPERIMENT.override(*settings)
     runs.keep_experiment(str(folder), trained, None)
     write_checkpoint(folder / f'model.ckpt-{taken}', {'global_step': np.int64(taken)})
@@ -96,7 +96,7 @@ def test_a_new_folder_has_nothing_to_lose(tmp_path, records):
 
 
 def _wait(folder, records, patience, errors):
-    """Sets another patience where step 20 is trained and evaluations found these errors."""
+    """Set another patience where step 20 is trained and evaluations found these errors."""
     stopped = EXPERIMENT.override('schedule.stop_patience=1')
     runs.keep_experiment(str(folder), stopped, None)
     write_checkpoint(folder / 'model.ckpt-20', {'global_step': np.int64(20)})

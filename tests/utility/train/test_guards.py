@@ -130,7 +130,7 @@ def test_variables_that_are_not_finite_are_not_saved(tmp_path):
 
 
 def _warnings_of(height: float, every: int, num_steps: int, caplog) -> list[str]:
-    """What is logged of maps of that height in a training whose targets peak at 10."""
+    """Return what is logged of maps of that height in a training whose targets peak at 10."""
     maps = np.full((2, 4, 4, 3), 7.0, np.float32)
     maps[1, 2, 3, 0] += height
     with tf.Graph().as_default():

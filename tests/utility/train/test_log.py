@@ -45,7 +45,7 @@ def lines(monkeypatch):
 
 
 def _hook(start=20, total=40, values=None, **watch):
-    """A hook whose session has taken `start` steps."""
+    """Return a hook whose session has taken `start` steps."""
     with tf.Graph().as_default():
         v1.train.get_or_create_global_step()
         hook = log.TrainingLog(
@@ -61,7 +61,7 @@ def _hook(start=20, total=40, values=None, **watch):
 
 
 def _take_steps(hook, clock, count, seconds, waited=0.0, read=0):
-    """Takes steps; returns on which of them, from 1, the values were fetched.
+    """Take steps; return on which of them, from 1, the values were fetched.
 
     `read` is what is read of the global step meanwhile.
     """
@@ -175,7 +175,7 @@ def test_a_training_that_goes_on_drops_the_rows_of_later_steps(clock, lines, tmp
 
 
 def _sleeping(seconds):
-    """f(x) -> x, that takes so long in the graph."""
+    """Return f(x) -> x, that takes so long in the graph."""
 
     def sleep(value):
         time.sleep(seconds)

@@ -19,7 +19,7 @@ def _levels():
 
 
 def _messages(folder) -> list[str]:
-    """The lines without their times."""
+    """Return the lines without their times."""
     lines = (folder / log_file.FILE).read_text().splitlines()
     time = re.compile(r'\d{4}-\d\d-\d\d \d\d:\d\d:\d\d ')
     assert all(time.match(line) for line in lines)

@@ -40,7 +40,7 @@ EXPERIMENT = Experiment(
 
 
 def _data(count, seed=0):
-    """Pictures that were twice reduced, with some points that do not count."""
+    """Return pictures that were twice reduced, with some points that do not count."""
     features, labels = skirts(count, (SIZE, SIZE), seed)
     features['image_size'] *= 2
     features['to_crop'][:, :2] /= 2

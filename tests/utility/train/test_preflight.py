@@ -173,7 +173,7 @@ def test_rehearsals_that_do_not_go_together(asked, message):
 
 
 def _losses_of(rates, best=1e-2):
-    """Falls over two decades before the best rate, and then shoots up."""
+    """Return falls over two decades before the best rate, and then shoots up."""
     away = np.log10(rates / best)
     return np.where(away < 0, 1 - 0.4 * np.exp(-((away / 0.8) ** 2)), 0.6 * 10 ** (2 * away))
 

@@ -101,7 +101,7 @@ def _succeed(folder, run, *more) -> str:
 
 
 def _message(done: subprocess.CompletedProcess, code: int) -> str:
-    """The one line in which a command tells why it has failed."""
+    """Return the one line in which a command tells why it has failed."""
     assert done.returncode == code, done.stderr
     lines = [line for line in done.stderr.splitlines() if line.startswith('error: ')]
     assert len(lines) == 1 and 'Traceback' not in done.stderr, done.stderr
@@ -113,7 +113,7 @@ def _step(folder, run) -> int:
 
 
 def _results(folder, run) -> dict:
-    """All that a training has found."""
+    """Return all that a training has found."""
     own = f'{folder}/{run}/skirt'
     rows = step_tables.read(f'{own}/{training_log.FILE}')
     reader = tf.train.load_checkpoint(own)

@@ -24,7 +24,7 @@ class _Before(v1.train.SessionRunHook):
 
 
 def _train(folder, steps, change=1.0):
-    """One stretch of the training of a variable."""
+    """Return one stretch of the training of a variable."""
     with tf.Graph().as_default():
         variable = v1.get_variable('variable', initializer=0.0, use_resource=True)
         step = v1.train.get_or_create_global_step()

@@ -127,7 +127,7 @@ def _images(size):
 
 
 def _network(experiment, num_keypoints):
-    """The network, built, and its variables: name -> shape."""
+    """Return the network, built, and its variables: name -> shape."""
     num_maps = num_keypoints * maps_per_point(experiment.loss)
     network = nets.build_network(experiment.network, num_maps)
     network(_images(experiment.network.image_size[0]), False)

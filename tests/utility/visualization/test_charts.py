@@ -27,7 +27,7 @@ def test_neighbours_are_averaged_and_what_is_not_finite_is_left_out():
 
 
 def _root(chart: charts.Chart) -> ElementTree.Element:
-    """The drawing, without its namespace."""
+    """Return the drawing, without its namespace."""
     root = ElementTree.fromstring(chart.svg)
     for element in root.iter():
         element.tag = element.tag.rpartition('}')[2]
@@ -39,7 +39,7 @@ def _texts(chart) -> list[str]:
 
 
 def _dots(chart) -> np.ndarray:
-    """Places of the dots: [N, 2], from the left and from the top."""
+    """Return places of the dots: [N, 2], from the left and from the top."""
     uses = _root(chart).findall('.//g[@id="dots"]//use')
     return np.array([[float(use.attrib['x']), float(use.attrib['y'])] for use in uses])
 

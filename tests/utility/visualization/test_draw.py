@@ -98,7 +98,9 @@ def test_lines_follow_the_skeleton_but_not_over_a_point_that_lacks():
 
 
 def _edges(monkeypatch, category, missing=()):
-    """The pairs of names that are joined where the points of a category are there but for some."""
+    """Return the pairs of names that are joined where the points of a category are there but for
+    some.
+    """
     joined = []
     monkeypatch.setattr(draw, '_draw_line', lambda _, a, b, *more: joined.append((a[0], b[0])))
     names = fashionai.SCHEMA.keypoints

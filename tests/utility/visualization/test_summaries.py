@@ -12,7 +12,7 @@ COLOR = (200.0, 100.0, 50.0)
 
 
 def _marked(points, shown, height=8, width=8):
-    """bool [B, H, W]: the pixels of black pictures that are coloured."""
+    """Return bool [B, H, W]: the pixels of black pictures that are coloured."""
     images = tf.zeros([len(points), height, width, 3])
     pictures = summaries.mark_points(images, tf.constant(points), tf.constant(shown), COLOR)
     colored = (pictures.numpy() == COLOR).all(-1)

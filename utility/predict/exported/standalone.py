@@ -28,7 +28,7 @@ _KEYS = ('format', 'files', 'keypoints', 'categories', 'image_size')
 
 
 def read_description(folder: str) -> dict:
-    """The content of a folder's model.json.
+    """Return the content of a folder's model.json.
 
     Raises:
         UserError: There is none, it is broken, or of a later version, or a file is missing.
@@ -55,7 +55,9 @@ def read_description(folder: str) -> dict:
 
 
 def pixels_of(image) -> np.ndarray:
-    """The pixels of a path, of bytes or of an array of them, checked: uint8 [H, W, 3] RGB."""
+    """Return the pixels of a path, of bytes or of an array of them, checked: uint8 [H,
+    W, 3] RGB.
+    """
     if isinstance(image, (str, os.PathLike)):
         try:
             with open(image, 'rb') as file:  # noqa: PTH123
@@ -74,7 +76,9 @@ def pixels_of(image) -> np.ndarray:
 
 
 def _rgb_of(pixels: np.ndarray) -> np.ndarray:
-    """An array of grey, of RGB or of RGB and alpha as RGB; white is behind what is transparent."""
+    """Return an array of grey, of RGB or of RGB and alpha as RGB; white is behind what is
+    transparent.
+    """
     if pixels.dtype != np.uint8:
         raise UserError(f'an image of dtype {pixels.dtype}: must be uint8, RGB in 0..255')
     if pixels.ndim == 2:
@@ -110,7 +114,7 @@ class ExportedModel:
             raise UserError(f'{folder!r} cannot be opened, it is damaged: {reason}') from error
 
     def category(self, name=None):
-        """The category's name; where there is one only, it need not be given."""
+        """Return the category's name; where there is one only, it need not be given."""
         known = list(self.description['categories'])
         if name is None and len(known) == 1:
             return known[0]
@@ -120,11 +124,15 @@ class ExportedModel:
         return name
 
     def predict_pixels(self, pixels, category):
-        """Keypoints [K, 2] and scores [K] of uint8 [H, W, 3]; K counts model.json's keypoints."""
+        """Return keypoints [K, 2] and scores [K] of uint8 [H, W, 3]; K counts model.json's
+        keypoints.
+        """
         return self._run(pixels, list(self.description['categories']).index(category))
 
     def predict(self, image, category=None):
-        """Name of each point -> (x, y, score), x and y in px of the image, 0 at its outer edge."""
+        """Return the name of each point -> (x, y, score), x and y in px of the image, 0 at its
+        outer edge.
+        """
         category = self.category(category)
         keypoints, scores = self.predict_pixels(pixels_of(image), category)
         rows = zip(self.description['keypoints'], keypoints.tolist(), scores.tolist())

@@ -46,7 +46,7 @@ class Memory(NamedTuple):
 
 
 def describe(task: Task, plan: Plan, data_dir: str, folder: str = '') -> Iterator[str]:
-    """The lines that a dry run prints of the training of one network, mistakes before them.
+    """Return the lines that a dry run prints of the training of one network, mistakes before them.
 
     Args:
         task: As it would be trained.
@@ -76,7 +76,7 @@ def _lines(experiment: Experiment, plan: Plan, graph: tf.Graph) -> Iterator[str]
 
 
 def _told(experiment: Experiment) -> dict[str, Any]:
-    """The experiment without the section finetune, which says nothing of the network itself.
+    """Return the experiment without the section finetune, which says nothing of the network itself.
 
     A network that goes on from another is trained by it: its epochs, schedule and rate are in their
     places.
@@ -116,7 +116,7 @@ def _schedule(experiment: Experiment, plan: Plan) -> Iterator[str]:
 
 
 def text_chart(values: np.ndarray, width: int = 72, height: int = 12) -> list[str]:
-    """Draws values [N], none negative, from the first to the last, for a terminal.
+    """Draw values [N], none negative, from the first to the last, for a terminal.
 
     The axis at the left begins at 0. A column that stands for several values is filled from the
     lowest to the highest of them, so that nothing between two columns is lost.
@@ -160,7 +160,7 @@ def _size(num_bytes: int) -> str:
 
 
 def _training_graph(task: Task, plan: Plan, data_dir: str, folder: str) -> tf.Graph:
-    """The graph of a step on one device, as the model function makes it."""
+    """Return the graph of a step on one device, as the model function makes it."""
     experiment = task.experiment
     for step in (0, *([None] if plan.num_val else [])):
         batches = training_data.input_fn(
@@ -178,7 +178,7 @@ def _training_graph(task: Task, plan: Plan, data_dir: str, folder: str) -> tf.Gr
 
 
 def estimate_memory(graph: tf.Graph) -> Memory:
-    """What a graph of a training step needs; its shapes must be known.
+    """Return what a graph of a training step needs; its shapes must be known.
 
     The backward pass begins when the forward pass is done. What it reads of that is in memory then,
     at once; other tensors of the forward pass come and go.

@@ -24,7 +24,7 @@ WORTHWHILE = 0.95
 
 
 def choose(network: Training, data_dir: str, compute: Compute) -> str:
-    """The precision of a training: as it was started, or the faster one on this machine.
+    """Return the precision of a training: as it was started, or the faster one on this machine.
 
     Args:
         network: What is trained.
@@ -49,7 +49,7 @@ def choose(network: Training, data_dir: str, compute: Compute) -> str:
 
 
 def available(compute: Compute) -> list[str]:
-    """Those of the two precisions that this machine has."""
+    """Return those of the two precisions that this machine has."""
     try:
         precision.check(dataclasses.replace(compute, precision='bfloat16'))
     except UserError:
@@ -63,7 +63,7 @@ def step_times(
     compute: Compute,
     precisions: Sequence[str] = ('float32', 'bfloat16'),
 ) -> dict[str, float]:
-    """Precision -> seconds of a training step: the median of some rounds.
+    """Return precision -> seconds of a training step: the median of some rounds.
 
     They take turns, so that a slow minute slows all.
     """

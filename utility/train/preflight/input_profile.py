@@ -44,7 +44,9 @@ _STEP = 'training step'
 def stages(
     experiment: Experiment, plan: Plan, data_dir: str, augment_on: str = 'host'
 ) -> dict[str, tf.data.Dataset]:
-    """The input of a training up to each of its stages, in batches; the last is the whole."""
+    """Return the input of a training up to each of its stages, in batches; the last is
+    the whole.
+    """
     data, schema = experiment.data, plan.schema
     pattern = records.split_patterns(os.path.join(data_dir, 'train'), data.category)
     order = Order(data.shuffle_buffer, plan.num_train)
@@ -76,7 +78,9 @@ def stages(
 
 
 def batching(whole: tf.data.Dataset, batch_size: int) -> tf.data.Dataset:
-    """Batches of one picture of `whole` that is there already: what one thread can do of them."""
+    """Return batches of one picture of `whole` that is there already: what one thread can do of
+    them.
+    """
     example = next(iter(whole.unbatch()))
     return tf.data.Dataset.from_tensors(example).repeat().batch(batch_size).prefetch(2)
 
@@ -84,7 +88,9 @@ def batching(whole: tf.data.Dataset, batch_size: int) -> tf.data.Dataset:
 def measure(
     datasets: Mapping[str, tf.data.Dataset], batch_size: int, rounds: int | None = None
 ) -> dict[str, list[float]]:
-    """Pictures per second of each of some endless datasets of batches, in each of the rounds."""
+    """Return pictures per second of each of some endless datasets of batches, in each of the
+    rounds.
+    """
     iterators = {name: iter(dataset) for name, dataset in datasets.items()}
     rates: dict[str, list[float]] = {name: [] for name in datasets}
     for _ in range(rounds or ROUNDS):
@@ -108,7 +114,7 @@ def _seconds_of_a_batch(iterator: Iterator) -> float:
 def training_step(
     experiment: Experiment, plan: Plan, data_dir: str, compute: Compute, augment_on: str = 'host'
 ) -> Iterator[Callable[[], float]]:
-    """Gives a function that takes a training step on a batch that is there already: its seconds.
+    """Give a function that takes a training step on a batch that is there already: its seconds.
 
     The first step, which is slower, has been taken.
     """
@@ -139,7 +145,7 @@ def training_step(
 def measure_step(
     experiment: Experiment, plan: Plan, data_dir: str, compute: Compute, augment_on: str
 ) -> Summary:
-    """The rate of the training step on one device, on a batch that is there already."""
+    """Return the rate of the training step on one device, on a batch that is there already."""
     with training_step(experiment, plan, data_dir, compute, augment_on) as step:
         seconds: list[float] = []
         while not seconds or (len(seconds) < STEPS and sum(seconds) < STEP_SECONDS):
@@ -154,7 +160,7 @@ def describe(
     compute: Compute = FLOAT32,
     augment_on: str = 'host',
 ) -> Iterator[str]:
-    """The lines that --profile_input prints of the training of one network.
+    """Yield the lines that --profile_input prints of the training of one network.
 
     Raises:
         UserError: The network, the loss or an op string is wrong.
@@ -179,13 +185,13 @@ def describe(
 
 
 def _costs(rates: Mapping[str, Summary]) -> dict[str, float]:
-    """By how many seconds each stage makes a picture longer."""
+    """Return by how many seconds each stage makes a picture longer."""
     times = [0.0, *(1 / rate.median for rate in rates.values())]
     return {name: max(0.0, after - before) for name, before, after in zip(rates, times, times[1:])}
 
 
 def verdict(rates: Mapping[str, Summary], step: Summary) -> str:
-    """What limits a training: the input up to its last stage, or the step.
+    """Return what limits a training: the input up to its last stage, or the step.
 
     The stage that is named is the one that costs most.
     """

@@ -84,7 +84,7 @@ def run(
     weights=None,
     compute: Compute = FLOAT32,
 ) -> Finding:
-    """Finds a rate and writes TABLE and PAGE into the folder of the network.
+    """Find a rate and write TABLE and PAGE into the folder of the network.
 
     Args:
         experiment: What is to be trained.
@@ -108,7 +108,7 @@ def run(
 
 
 def rising(experiment: Experiment) -> Experiment:
-    """The experiment with a rate that rises from LOWEST to HIGHEST."""
+    """Return the experiment with a rate that rises from LOWEST to HIGHEST."""
     return dataclasses.replace(
         experiment,
         optimizer=dataclasses.replace(experiment.optimizer, learning_rate=HIGHEST),
@@ -120,7 +120,7 @@ def rising(experiment: Experiment) -> Experiment:
 def make_ramp(
     experiment: Experiment, plan: Plan, data_dir: str, weights=None, compute: Compute = FLOAT32
 ) -> Ramp:
-    """Trains for UPDATES updates on one device, or until the loss is no longer finite.
+    """Train for UPDATES updates on one device, or until the loss is no longer finite.
 
     Raises:
         RunError: The loss of the first update is not finite.
@@ -155,7 +155,7 @@ def make_ramp(
 
 
 def _step(session, spec) -> float:
-    """The loss of a step; NaN where the graph itself refuses numbers that are not finite."""
+    """Return the loss of a step; NaN where the graph itself refuses numbers that are not finite."""
     try:
         return float(session.run([spec.loss, spec.train_op])[0])
     except tf.errors.InvalidArgumentError as error:
@@ -165,7 +165,7 @@ def _step(session, spec) -> float:
 
 
 def read_ramp(ramp: Ramp) -> Finding:
-    """What the losses say; at least one of them is finite."""
+    """Return what the losses say; at least one of them is finite."""
     smoothed = _smooth(ramp.losses)
     low = int(np.argmin(smoothed))
     lowest = float(ramp.rates[low])
@@ -177,7 +177,8 @@ def read_ramp(ramp: Ramp) -> Finding:
 
 
 def _smooth(losses: np.ndarray) -> np.ndarray:
-    """Means over neighbours, as far as losses are finite and not many times the lowest before.
+    """Return means over neighbours, as far as losses are finite and not many times the lowest
+    before.
 
     A mean to both sides does not lag behind the rate, as one over the past would.
     """

@@ -18,7 +18,7 @@ from utility.train.preflight import dry_run, input_profile, learning_rate_finder
 
 
 def rehearse(networks: Sequence[stages.Training], options: RunOptions, replicas: int) -> None:
-    """The dry run of the networks, the profile of their input, or the search for their rates.
+    """Run the dry run of the networks, the profile of their input, or the search for their rates.
 
     Args:
         networks: Of the command.
