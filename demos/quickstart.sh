@@ -46,6 +46,7 @@ common=(
   --set network.backbone_options.width=32
   --set network.head_options.channels=48
   --set loss.points=annotated
+  --set data.batch_size=16
   --set optimizer.learning_rate=3e-3
   --log_every=100
 )

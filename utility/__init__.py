@@ -16,6 +16,7 @@ _SHOWN = 3  # names in a message
 REQUIRED = (
     'absl',
     'cv2',
+    'google',  # protobuf, of TensorFlow
     'h5py',
     'jinja2',
     'matplotlib',
@@ -26,6 +27,7 @@ REQUIRED = (
     'PIL',
     'safetensors',
     'scipy',
+    'simplejpeg',
     'tensorflow',
     'tensorflow_addons',
     'tqdm',

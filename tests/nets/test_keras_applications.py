@@ -335,7 +335,7 @@ def _batch_norm(**changes):
 def test_momentum_is_the_share_that_stays(momentum, expected):
     norm = _batch_norm(momentum=momentum, scale=False)
     norm(tf.constant([[[[1.0]], [[3.0]]]]), True)
-    np.testing.assert_allclose(norm.moving_mean, [2.0 * expected], rtol=1e-6)
+    np.testing.assert_allclose(norm.layer.moving_mean, [2.0 * expected], rtol=1e-6)
     assert [v.name for v in norm.trainable_variables] == ['norm/beta:0']
 
 

@@ -178,7 +178,7 @@ def test_synchronised_batch_norm_is_refused_with_the_reason_and_the_alternative(
     [
         ('norm=layer', "network.norm='layer': must be one of batch, frozen, group"),
         ('head_norm=bn', "network.head_norm='bn': must be one of , batch"),
-        ('norm_groups=0', 'network.norm_groups=0: must be positive'),
+        ('norm_groups=0', 'network.norm_groups=0: must be from 1 to'),
     ],
 )
 def test_other_norms_are_refused(assignment, message):

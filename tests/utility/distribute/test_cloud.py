@@ -138,7 +138,8 @@ def test_flags_and_files_that_the_guide_names_are_there():
     text = (ROOT / 'docs' / 'cloud.md').read_text()
     values = flags.FlagValues()
     _define(values)
-    own = {'workers', 'servers', 'restarts', 'output_csv'}  # of the launcher and an eval script
+    # Of the launcher and an eval script.
+    own = {'workers', 'servers', 'restarts', 'output_csv', 'copy_to_model_dir'}
     named = set(re.findall(r'--([a-z_]+)', text))
     assert named - own <= set(values)
     for path in re.findall(r'\]\(\.\./([^)]+)\)', text):

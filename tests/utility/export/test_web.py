@@ -58,9 +58,9 @@ class _Quiet(http.server.SimpleHTTPRequestHandler):
 
 @pytest.fixture(scope='module')
 def browser():
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as driver:
+    reason = 'playwright is not installed (tests/run.sh --export)'
+    playwright = pytest.importorskip('playwright.sync_api', reason=reason)
+    with playwright.sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
         yield browser
         browser.close()

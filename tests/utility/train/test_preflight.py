@@ -249,7 +249,7 @@ def test_a_record_with_a_point_that_is_no_number_is_named_by_the_finder(tmp_path
     with pytest.raises(tf.errors.InvalidArgumentError) as caught:
         learning_rate_finder.make_ramp(EXPERIMENT, plan, data_dir)
     found = graph_messages.find(graph_messages.FAULTY_RECORD, caught.value)
-    assert found.startswith('faulty record skirt/1.jpg: ')
+    assert found.startswith('faulty record skirt/1.jpg of category skirt: ')
 
 
 @pytest.mark.slow
