@@ -157,9 +157,8 @@ def written_whole(path: str | os.PathLike, rewrites: bool = False) -> Iterator[s
             yield partial
             os.replace(partial, local)
         except OSError as error:
-            if (
-                error.filename is None and error.errno is not None
-            ):  # a full disk does not say which file it was
+            # A full disk does not say which file it was.
+            if error.filename is None and error.errno is not None:
                 error.filename = local
             raise
         finally:
