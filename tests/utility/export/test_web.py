@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import http.server
 import json
@@ -42,13 +43,21 @@ def page_folder(tmp_path_factory):
     return root / 'page'
 
 
-@pytest.fixture(scope='module')
-def address(page_folder):
-    handler = functools.partial(_Quiet, directory=str(page_folder))
+@contextlib.contextmanager
+def _served(handler):
     server = http.server.ThreadingHTTPServer(('127.0.0.1', 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f'http://127.0.0.1:{server.server_port}/'
-    server.shutdown()
+    try:
+        yield f'http://127.0.0.1:{server.server_port}/'
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.fixture(scope='module')
+def address(page_folder):
+    with _served(functools.partial(_Quiet, directory=str(page_folder))) as address:
+        yield address
 
 
 class _Quiet(http.server.SimpleHTTPRequestHandler):
@@ -183,25 +192,20 @@ def test_it_is_usable_by_keyboard_and_on_a_narrow_screen(page, tmp_path):
 def test_a_broken_folder_is_said_in_words(browser, page_folder, tmp_path):
     shutil.copytree(page_folder, tmp_path / 'page')
     (tmp_path / 'page/model.onnx').unlink()
-    handler = functools.partial(_Quiet, directory=str(tmp_path / 'page'))
-    server = http.server.ThreadingHTTPServer(('127.0.0.1', 0), handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
     page = browser.new_page()
-    page.goto(f'http://127.0.0.1:{server.server_port}/')
-    page.locator('#error:not(:empty)').wait_for(timeout=30_000)
-    assert page.text_content('#error') == 'model.onnx cannot be loaded (404)'
-    server.shutdown()
+    with _served(functools.partial(_Quiet, directory=str(tmp_path / 'page'))) as address:
+        page.goto(address)
+        page.locator('#error:not(:empty)').wait_for(timeout=30_000)
+        assert page.text_content('#error') == 'model.onnx cannot be loaded (404)'
+        page.close()
 
 
 def test_a_foreign_package_is_refused(tmp_path, monkeypatch):
     monkeypatch.setenv('KEYPOINTS_WEIGHTS', str(tmp_path))
-    server = http.server.ThreadingHTTPServer(('127.0.0.1', 0), _Other)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    monkeypatch.setenv(web.REGISTRY_VARIABLE, f'http://127.0.0.1:{server.server_port}')
-    with pytest.raises(RunError, match='its SHA-256 is another'):
-        web.fetch_runtime()
-    server.shutdown()
-    server.server_close()
+    with _served(_Other) as address:
+        monkeypatch.setenv(web.REGISTRY_VARIABLE, address)
+        with pytest.raises(RunError, match='its SHA-256 is another'):
+            web.fetch_runtime()
     with pytest.raises(RunError, match='cannot be fetched'):
         web.fetch_runtime()
 
