@@ -189,6 +189,15 @@ def test_it_is_usable_by_keyboard_and_on_a_narrow_screen(page, tmp_path):
     assert page.locator('.result').count() == 0
 
 
+def test_names_are_written_on_the_picture_where_they_are_wanted(page, tmp_path):
+    Image.fromarray(np.full((200, 200, 3), 128, np.uint8)).save(tmp_path / 'a.png')
+    _points(page, tmp_path / 'a.png', 'outwear')
+    content = 'document.querySelector(".result canvas").toDataURL()'
+    with_names = page.evaluate(content)
+    page.uncheck('#names')
+    assert page.evaluate(content) != with_names
+
+
 def test_a_broken_folder_is_said_in_words(browser, page_folder, tmp_path):
     shutil.copytree(page_folder, tmp_path / 'page')
     (tmp_path / 'page/model.onnx').unlink()

@@ -137,7 +137,7 @@ function draw(canvas, picture, points, withNames) {
 }
 
 function show(name, category, picture, points) {
-  const section = element('result').content.cloneNode(true).firstElementChild;
+  const section = document.importNode(element('result').content, true).firstElementChild;
   const canvas = section.querySelector('canvas');
   const [json, png] = [section.querySelector('.json'), section.querySelector('.png')];
   const stem = name.replace(/\.[^.]*$/, '');
@@ -166,8 +166,8 @@ function show(name, category, picture, points) {
     section.remove();
     element('files').focus();
   });
+  element('results').prepend(section); // first: a canvas outside of the page has no fonts
   redraw();
-  element('results').prepend(section);
 }
 
 function look(blob, name) {
