@@ -18,7 +18,7 @@ import shutil
 import stat
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO
 
@@ -124,6 +124,51 @@ def write_bytes(path: str | os.PathLike, data: bytes, rewrites: bool = False) ->
             file.write(data)
     except tf.errors.OpError as error:
         raise OSError(f'{path}: {error.message}') from error
+
+
+def write_folder(path: str, contents: Mapping[str, bytes]) -> list[str]:
+    """Write several files that make up one output: all are there, or the directory is as before.
+
+    Args:
+        path: Of the directory, local or remote (there files appear one by one). It must be new or
+            empty; a single file may also replace an earlier one.
+        contents: Name below it, with '/' -> content. Names are not trusted.
+
+    Returns:
+        The paths of the files.
+
+    Raises:
+        UserError: A name leads out of the directory, two cannot both be files, or there is
+            something in it.
+        OSError: It cannot be written.
+    """
+    for name in contents:
+        parents = [name[:place] for place, letter in enumerate(name) if letter == '/']
+        if {'', '.', '..'} & set(name.split('/')) or any(parent in contents for parent in parents):
+            raise UserError(f'{name[:80]!r} cannot be the name of a file in {path}')
+    path = path.rstrip('/') or path
+    paths, local = [os.path.join(path, name) for name in contents], local_path(path)
+    if len(contents) == 1 or local is None:
+        for target, content in zip(paths, contents.values()):
+            write_bytes(target, content)
+        return paths
+    if os.path.islink(local) or (os.path.lexists(local) and not _is_empty_directory(local)):
+        raise UserError(f'{path} is not an empty directory; give a new one')
+    os.makedirs(os.path.dirname(os.path.abspath(local)), exist_ok=True)
+    parent, base = os.path.split(local)
+    partial = tempfile.mkdtemp(prefix=f'{base}.', suffix=PARTIAL_SUFFIX, dir=parent or '.')
+    try:
+        for name, content in contents.items():
+            write_bytes(os.path.join(partial, name), content)
+        os.chmod(partial, 0o755)
+        os.rename(partial, local)  # which takes the place of an empty directory
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return paths
+
+
+def _is_empty_directory(path: str) -> bool:
+    return os.path.isdir(path) and not os.listdir(path)
 
 
 @contextlib.contextmanager

@@ -8,6 +8,8 @@ schema is in the categories of the files: names, skeleton, and pairs by 'left' a
 names. A schema file may tell more; then all names must be in it.
 
 Visibility: 0 not labelled, 1 labelled but hidden, 2 visible. Boxes are x, y, width, height.
+Coordinates that are all whole numbers are taken for indices of pixels, unless the file says
+otherwise (info.point_offset, which preprocessing.writers writes).
 """
 
 from __future__ import annotations
@@ -63,6 +65,7 @@ def read(source: Source) -> tuple[KeypointSchema, list[Split]]:
         raise UserError(f'{data_dir} holds no JSON file, nor does its directory annotations')
     found: dict[str, tuple[str, list[Item]]] = {}
     categories: dict[str, _Category] = {}
+    stated = None
     for path in paths:
         node = read_json(path)
         if not (isinstance(node.value, dict) and 'categories' in node.value):
@@ -78,16 +81,35 @@ def read(source: Source) -> tuple[KeypointSchema, list[Split]]:
             raise UserError(f'{path} and {found[name][0]} are both split {name!r}; rename one')
         pictures = _read_pictures(node.field('images'), name, posixpath.dirname(path), data_dir)
         found[name] = path, _read_items(node, own, pictures)
+        stated = _stated_offset(node, stated)
     if not found:
         raise UserError(f'{", ".join(paths)}: no categories with keypoints; not COCO keypoint JSON')
     schema = source.schema or _schema(categories)
     every = [item for _, of_split in found.values() for item in of_split]
-    offset = items.usual_offset(every) if source.point_offset is None else source.point_offset
+    offset = source.point_offset
+    if offset is None:
+        offset = items.usual_offset(every) if stated is None else stated
     logging.info('%g px are added to the coordinates of points', offset)
     return schema, [
         items.split_of_items(name, [path], of_split, schema, offset)
         for name, (path, of_split) in found.items()
     ]
+
+
+def _stated_offset(node: Node, of_others: float | None) -> float | None:
+    """Return what a file of preprocessing.writers says is to be added to its coordinates; of
+    other files, what those before it say.
+
+    Raises:
+        UserError: It differs from what another file says.
+    """
+    info = node.field('info', {}).value
+    if not (isinstance(info, dict) and 'point_offset' in info):
+        return of_others
+    offset = node.field('info').field('point_offset').of(float)
+    if of_others not in (None, offset):
+        raise node.error(f'info.point_offset is {offset:g}, in another file {of_others:g}')
+    return offset
 
 
 def _split_name(path: str) -> str:

@@ -260,6 +260,15 @@ def safe_name(node: Node, base: str = '') -> str:
     return name
 
 
+def is_safe_name(text: str) -> bool:
+    """Return whether safe_name takes a text."""
+    try:
+        safe_name(Node(text, ''))
+    except UserError:
+        return False
+    return True
+
+
 def find_picture(node: Node, name: str, directories: Sequence[str], data_dir: str) -> str:
     """Return where the picture of a name is, below one of the directories or `data_dir`.
 

@@ -94,20 +94,24 @@ def _results(task: Node) -> Node | None:
 
 
 def _picture(task: Node, data_dir: str) -> tuple[str, str]:
-    """Return the name below the data of the picture of a task, and its path, by the end
-    of its URL.
+    """Return the name below the data of the picture of a task, and its path.
+
+    It is the path in a folder of local files, if it is there below the data too, or the end of the
+    URL.
     """
     data = task.field('data')
     field = data.field('image') if data.has('image') else data.field('img')
     url = urllib.parse.urlparse(field.of(str))
     query = urllib.parse.parse_qs(url.query).get('d', [''])[0]  # /data/local-files/?d=...
-    text = urllib.parse.unquote(query or url.path)
+    text = query or urllib.parse.unquote(url.path)
     last = posixpath.basename(text.replace('\\', '/'))
     place = Node(last, field.place)
     names = list(dict.fromkeys([last, _UPLOAD_PREFIX.sub('', last)]))
+    if query and items.is_safe_name(query):
+        names.insert(0, query)
+    places = [posixpath.join(data_dir, directory) for directory in _IMAGE_DIRECTORIES]
     for name in names:
         safe = items.safe_name(Node(name, place.place))
-        places = [posixpath.join(data_dir, directory) for directory in _IMAGE_DIRECTORIES]
         path = items.find_picture(place, safe, places, data_dir)
         if items.is_file(path):
             break

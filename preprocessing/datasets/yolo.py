@@ -5,7 +5,9 @@
 A line of a text file is a garment: its class, the box as centre and size, then x, y and, if
 kpt_shape is [K, 3], the visibility of each point; all as shares of the picture's width and height.
 All classes have the same K points in data.yaml, named by kpt_names, paired by flip_idx. With a
-schema file the first points of a class are those of its category there, in its order.
+schema file the points of a class are those of its category there: by their names, if kpt_names has
+all names of the schema, or else its first ones, in the order of the schema. A split is a directory
+of pictures, or a text file with their paths.
 
 Visibility: 0 not labelled, 1 hidden, 2 visible. Of [K, 2] a point at (0, 0) is not labelled.
 """
@@ -32,17 +34,27 @@ from preprocessing.schema_files import checked_category
 
 _SPLITS = ('train', 'val', 'test')
 _IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff')
+_LIST_SUFFIX = '.txt'
 _MOST_POINTS = 2000
 _LARGEST_SHARE = 10.0  # of a picture; what lies farther out is no coordinate of this format
 
 
 class _Layout(NamedTuple):
-    """What data.yaml says: the category and the points of each class, numbers a point."""
+    """What data.yaml says.
+
+    Attributes:
+        classes: Number -> category.
+        points: Number -> its keypoints.
+        count: How many points a line has.
+        dimensions: How many numbers a point has.
+        places: Number -> which of the points of a line its keypoints are.
+    """
 
     classes: dict[int, str]
     points: dict[int, tuple[str, ...]]
     count: int
     dimensions: int
+    places: dict[int, list[int]]
 
 
 def read(source: Source) -> tuple[KeypointSchema, list[Split]]:
@@ -78,17 +90,23 @@ def _layout(node: Node, schema: KeypointSchema | None) -> _Layout:
     if not 1 <= count <= _MOST_POINTS or dimensions not in (2, 3):
         raise node.field('kpt_shape').error(f'[{count}, {dimensions}] must be [K, 2] or [K, 3]')
     classes = _classes(node.field('names'))
-    points = {}
+    points, places = {}, {}
     for number, category in classes.items():
-        if schema is not None:
-            items.check_names(node.field('names'), category, (), schema)
-            names = tuple(schema.keypoints[k] for k in schema.indices(category))
-            if len(names) > count:
-                raise node.error(f'{category} has {len(names)} points in the schema, not {count}')
-        else:
-            names = _point_names(node, number, count)
-        points[number] = names
-    return _Layout(classes, points, count, dimensions)
+        if schema is None:
+            points[number] = _point_names(node, number, count)
+            places[number] = list(range(count))
+            continue
+        items.check_names(node.field('names'), category, (), schema)
+        points[number] = schema.subset(category).keypoints
+        if len(points[number]) > count:
+            problem = f'{category} has {len(points[number])} points in the schema, not {count}'
+            raise node.error(problem)
+        there = _given_names(node, number).texts()
+        is_named = len(there) == count and set(schema.keypoints) <= set(there)
+        places[number] = [
+            there.index(name) if is_named else k for k, name in enumerate(points[number])
+        ]
+    return _Layout(classes, points, count, dimensions, places)
 
 
 def _two(node: Node) -> list[Node]:
@@ -113,12 +131,16 @@ def _classes(node: Node) -> dict[int, str]:
     return classes
 
 
+def _given_names(node: Node, number: int) -> Node:
+    """Return the names that kpt_names has for a class; an empty list without it."""
+    names = node.field('kpt_names', [])
+    return names.field(str(number)) if isinstance(names.value, dict) else names
+
+
 def _point_names(node: Node, number: int, count: int) -> tuple[str, ...]:
     if not node.has('kpt_names'):
         return tuple(f'point_{k}' for k in range(count))
-    names = node.field('kpt_names')
-    if isinstance(names.value, dict):
-        names = names.field(str(number))
+    names = _given_names(node, number)
     texts = names.texts()
     if len(texts) != count or len(set(texts)) < count:
         raise names.error(f'{len(texts)} names; there must be {count}, all different')
@@ -157,6 +179,9 @@ def _pictures(node: Node, root: Node, data_dir: str) -> list[str]:
     names: list[str] = []
     for text in texts:
         place = Node(text, node.place)
+        if text.endswith(_LIST_SUFFIX):
+            names += _listed_pictures(place, data_dir)
+            continue
         # `path` is often that of another machine; then the directories are below the data.
         directory = '' if posixpath.isabs(base) or '..' in base.split('/') else base
         name = items.safe_name(place, directory)
@@ -171,6 +196,19 @@ def _pictures(node: Node, root: Node, data_dir: str) -> list[str]:
     if not names:
         raise node.error('holds no picture')
     return names
+
+
+def _listed_pictures(node: Node, data_dir: str) -> list[str]:
+    """Return names below the data of the pictures in a text file, a line each, relative to it."""
+    list_name = items.safe_name(node)
+    path = posixpath.join(data_dir, list_name)
+    try:
+        lines = read_bytes(path).decode('utf-8-sig').splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise node.error(f'{path} cannot be read: {error}') from error
+    lines = [(n, line.strip()) for n, line in enumerate(lines, 1) if line.strip()]
+    directory = posixpath.dirname(list_name)
+    return [items.safe_name(Node(line, f'{path}, line {n}'), directory) for n, line in lines]
 
 
 def _labels_path(name: str) -> str:
@@ -235,7 +273,7 @@ def _item(place: str, key: str, fields: list[str], picture, size, layout: _Layou
         [*(np.array([x - width / 2, y - height / 2]) * sides),
          *(np.array([x + width / 2, y + height / 2]) * sides)]
     )  # fmt: skip
-    own = points[: len(names)]
+    own = points[layout.places[number]]
     pixels = np.column_stack([own[:, :2] * sides, own[:, 2] - 1])
     return Item(*picture, key, category, names, pixels, box, None, fault)
 

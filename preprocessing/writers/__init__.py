@@ -1,0 +1,18 @@
+"""Writers of garments with keypoints, by the name of the format; each has its reader in
+preprocessing.datasets.
+
+`WRITERS.get(name)(garments, schema, options)` returns the files, as name below the output -> text;
+`write` writes them. To add a format: a file in this folder that registers its function, and its
+import here.
+"""
+
+from preprocessing.writers import (  # noqa: F401  they register themselves
+    coco,
+    cvat,
+    label_studio,
+    labelme,
+    yolo,
+)
+from preprocessing.writers.registry import WRITERS, Garment, WriteOptions, garments_of, write
+
+__all__ = ['WRITERS', 'Garment', 'WriteOptions', 'garments_of', 'write']
