@@ -4,8 +4,30 @@ from __future__ import annotations
 
 import os
 import pathlib
+import signal
 import subprocess
 import sys
+
+_SIGNALLED = """
+import importlib, os, runpy, sys
+place, number, kind_of_signal = sys.argv[1], *map(int, sys.argv[2:4])
+module, _, name = place.rpartition('.')
+try:
+    owner = importlib.import_module(module)
+except ImportError:
+    module, _, kind = module.rpartition('.')
+    owner = getattr(importlib.import_module(module), kind)
+original, calls = getattr(owner, name), [0]
+def counted(*args, **kwargs):
+    calls[0] += 1
+    if calls[0] == number:
+        os.kill(os.getpid(), kind_of_signal)
+    return original(*args, **kwargs)
+setattr(owner, name, counted)
+sys.argv = sys.argv[4:]
+sys.path.insert(0, os.path.dirname(sys.argv[0]))
+runpy.run_path(sys.argv[0], run_name='__main__')
+"""
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
@@ -30,6 +52,13 @@ def run(
         timeout=timeout,
         check=False,
     )
+
+
+def signalled(place: str, number: int, how: signal.Signals = signal.SIGKILL) -> list[str]:
+    """Return words between `python` and a script, with which it gets a signal from itself: at the
+    n-th call of the function at a place, before that does anything.
+    """
+    return ['-c', _SIGNALLED, place, str(number), str(int(how))]
 
 
 def rerun_test(file: str, *arguments) -> str:

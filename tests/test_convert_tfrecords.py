@@ -3,7 +3,11 @@
 import csv
 import io
 import json
+import os
 import shutil
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +17,7 @@ from PIL import Image
 
 from preprocessing import make_input_fn, records
 from preprocessing.conversion import convert as conversion
-from preprocessing.conversion import corrections
+from preprocessing.conversion import corrections, integrity
 from preprocessing.datasets.fashionai import SCHEMA
 from tests import commands
 
@@ -259,6 +263,18 @@ def test_identical_pictures_fall_on_the_same_side_and_are_counted(data, tmp_path
     }
 
 
+def test_two_pictures_of_one_id_are_two_records_with_ids_of_their_own(data, tmp_path):
+    shutil.copytree(data.directory / 'train_0', data.directory / 'train_1')
+    data.rows['train_1'] = data.rows['train_0']
+    convert(data.write_tables(), tmp_path / 'out')
+    found = [one for side in ('train', 'val') for one in ids(read(tmp_path / 'out', side))]
+    assert len(found) == len(set(found)) == 4 * NUM_PICTURES
+    assert {one.removeprefix('train_1/') for one in found} == {
+        row[0] for row in data.rows['train_0']
+    }
+    integrity.check_split(str(tmp_path / 'out' / 'train'), 'all')
+
+
 def test_a_larger_fraction_only_adds_to_validation(data, tmp_path):
     data_dir = data.write_tables()
     sides = []
@@ -481,6 +497,29 @@ def test_the_command(data, tmp_path):
         ' JPEG, PNG, BMP, GIF, TIFF, WEBP'
     )
     assert 'Traceback' not in failed.stderr
+
+
+def test_of_two_conversions_at_once_one_is_told_and_the_other_is_undisturbed(data, tmp_path):
+    data_dir = data.write_tables()
+    words = [f'--data_dir={data_dir}', f'--records_dir={tmp_path}/out', '--num_workers=1']
+    stopped = commands.signalled('preprocessing.records.encode_example', 5, signal.SIGSTOP)
+    script = str(commands.ROOT / 'convert_tfrecords.py')
+    first = subprocess.Popen(
+        [sys.executable, *stopped, script, *words, '--val_fraction=0.25'],
+        cwd=commands.ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        assert os.WIFSTOPPED(os.waitpid(first.pid, os.WUNTRACED)[1])  # within a shard
+        second = run_script(*words, '--val_fraction=0.5')
+        assert second.returncode == 2
+        assert f"another process is writing into '{tmp_path}/out'" in second.stderr
+    finally:
+        first.send_signal(signal.SIGCONT)
+    assert first.wait(timeout=400) == 0
+    convert(data_dir, tmp_path / 'alone')
+    assert tree(tmp_path / 'out') == tree(tmp_path / 'alone')
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,14 @@ from absl import logging
 
 from config import UserError
 from preprocessing import files, records, schema_files
-from preprocessing.conversion import corrections, dataset_info, images, integrity, mirrors
+from preprocessing.conversion import (
+    corrections,
+    dataset_info,
+    image_ids,
+    images,
+    integrity,
+    mirrors,
+)
 from preprocessing.conversion.dataset_info import Part
 from preprocessing.conversion.parallel import Workers
 from preprocessing.conversion.screening import Entry, Rejected, Track, digest, screen
@@ -101,6 +108,9 @@ def _annotations(
 ) -> tuple[list[tuple[str, Annotation]], dict[str, Any] | None]:
     """Return all annotations with the names of their splits, and what was corrected in them."""
     annotations = [(split.name, one) for split in splits for one in split.annotations()]
+    is_given = settings.folds is None  # which pictures are to validate with
+    pools = {s.name: s.name if s.is_apart else s.part if is_given else TRAIN for s in splits}
+    annotations = image_ids.told_apart(annotations, pools)
     if settings.corrections is None:
         return annotations, None
     labelled = [split.name for split in splits if split.labelled]

@@ -21,6 +21,7 @@ from collections.abc import Iterator
 
 from config import UserError
 from preprocessing import files
+from preprocessing.wire_format import VARINT_BYTES, varint
 
 PATTERN_CHARACTERS = '*?[\\'  # of tf.io.gfile.glob, to which TensorFlow gives the path as it is
 _FOOTER = 48  # bytes: two places of blocks, padded, and the number that ends every table
@@ -28,7 +29,6 @@ _MAGIC = 0xDB4775248B80FB57
 _MAX_INDEX_BYTES = 64 << 20  # a tensor takes some 100
 _MAX_SHARDS = 10_000
 _TRAILER = 5  # bytes after a block: how it is compressed, and a checksum
-_VARINT_BYTES = 10
 
 
 def reader(prefix: str):
@@ -160,10 +160,10 @@ def _fits(shard: str, entry, count: int) -> bool:
         return False
     with tf.io.gfile.GFile(shard, 'rb') as file:
         file.seek(entry.offset)
-        data, position, total = file.read(min(entry.size, count * _VARINT_BYTES)), 0, 0
+        data, position, total = file.read(min(entry.size, count * VARINT_BYTES)), 0, 0
     try:
         for _ in range(count):
-            length, position = _varint(data, position)
+            length, position = varint(data, position)
             total += length
     except IndexError:
         return False
@@ -188,8 +188,8 @@ def _entries(table: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 def _place(data: bytes, position: int) -> tuple[tuple[int, int], int]:
     """Return offset and size of a block, and the position after them."""
-    offset, position = _varint(data, position)
-    size, position = _varint(data, position)
+    offset, position = varint(data, position)
+    size, position = varint(data, position)
     return (offset, size), position
 
 
@@ -202,26 +202,15 @@ def _block(table: bytes, offset: int, size: int) -> Iterator[tuple[bytes, bytes]
     (restarts,) = struct.unpack('<I', block[-4:])
     end = size - 4 * (restarts + 1)
     while position < end:
-        shared, position = _varint(block, position)
-        fresh, position = _varint(block, position)
-        length, position = _varint(block, position)
+        shared, position = varint(block, position)
+        fresh, position = varint(block, position)
+        length, position = varint(block, position)
         if shared > len(key) or position + fresh + length > end:
             raise IndexError('an entry lies outside of its block')
         key = key[:shared] + block[position : position + fresh]
         position += fresh
         yield key, block[position : position + length]
         position += length
-
-
-def _varint(data: bytes, position: int) -> tuple[int, int]:
-    """Return an integer of seven bits a byte, and the position after it."""
-    value = 0
-    for number in range(_VARINT_BYTES):
-        byte = data[position + number]
-        value |= (byte & 127) << (7 * number)
-        if byte < 128:
-            return value, position + number + 1
-    raise IndexError('an integer without end')
 
 
 def path_problem(path: str) -> str | None:

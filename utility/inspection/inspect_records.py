@@ -11,6 +11,7 @@ import collections
 import contextlib
 import dataclasses
 import functools
+import itertools
 import json
 import posixpath
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -21,6 +22,7 @@ import tensorflow as tf
 
 from config import UserError
 from preprocessing import records, rendering
+from preprocessing.conversion import image_ids
 from preprocessing.conversion.screening import Track
 from preprocessing.files import folders_in, write_bytes
 from preprocessing.ops import op_string
@@ -78,7 +80,8 @@ def inspect(settings: Settings, track: Track) -> dict[str, Any]:
         The content of inspection.json.
 
     Raises:
-        UserError: There are no records, or a file of them is broken.
+        UserError: There are no records, a file of them is broken, or an image_id is in a split
+            twice.
     """
     info = records.load_dataset_info(settings.records_dir)
     schema = records.schema_of(info)
@@ -94,6 +97,8 @@ def inspect(settings: Settings, track: Track) -> dict[str, Any]:
         tally.add(split, row)
     if not tally.records:
         raise UserError(f'{settings.records_dir} holds no record')
+    for _, paths in itertools.groupby(files, _split_of):
+        image_ids.check_unique(list(paths))
     shown = next(iter(tally.records))
     write_sheets(settings, shown, schema)
     report = {

@@ -235,6 +235,13 @@ def test_a_truncated_file_is_named(made, tmp_path, share):
     assert not (tmp_path / 'out').exists()
 
 
+def test_an_image_id_that_is_there_twice_is_named(made, tmp_path):
+    path = made.directory / 'train/skirt-00000-of-00001.tfrecord'
+    path.write_bytes(path.read_bytes() * 2)
+    with pytest.raises(ValueError, match=f'{path}: two records have the image_id'):
+        run(made.directory, tmp_path / 'out')
+
+
 def test_a_changed_byte_is_noticed(made, tmp_path):
     path = made.directory / 'test_0/skirt-00000-of-00001.tfrecord'
     data = bytearray(path.read_bytes())

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.commands import ROOT
+from tests.commands import ROOT, signalled
 from tests.tiny_records import write_records
 from utility.checkpoints import evaluations, step_tables
 from utility.train import log as training_log
@@ -44,27 +44,6 @@ SETTINGS = (
 POINTERS = 'tensorflow.python.checkpoint.checkpoint_management'
 # Of each step, besides speeds.
 COLUMNS = (training_log.EPOCH, 'loss', 'loss/output_0', 'normalized_error', 'learning_rate')
-# Kills itself at the n-th call of what is named in the first argument, before it does anything.
-KILLED = """
-import importlib, os, runpy, signal, sys
-place, number = sys.argv[1], int(sys.argv[2])
-module, _, name = place.rpartition('.')
-try:
-    owner = importlib.import_module(module)
-except ImportError:
-    module, _, kind = module.rpartition('.')
-    owner = getattr(importlib.import_module(module), kind)
-original, calls = getattr(owner, name), [0]
-def counted(*args, **kwargs):
-    calls[0] += 1
-    if calls[0] == number:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return original(*args, **kwargs)
-setattr(owner, name, counted)
-sys.argv = sys.argv[3:]
-sys.path.insert(0, os.path.dirname(sys.argv[0]))
-runpy.run_path(sys.argv[0], run_name='__main__')
-"""
 
 
 @pytest.fixture(scope='module')
@@ -172,7 +151,7 @@ def test_a_seed_gives_the_same_training_again_and_another_seed_another(folder, u
 )
 def test_killed_at_any_moment_a_training_goes_on(folder, undisturbed, place, number, step):
     run = f'{place.rpartition(".")[2]}{number}'
-    done = _run(_command(folder, run), '-c', KILLED, place, str(number))
+    done = _run(_command(folder, run), *signalled(place, number))
     assert done.returncode == -signal.SIGKILL, done.stderr
     assert _step(folder, run) == step
     log = _succeed(folder, run)
@@ -180,11 +159,30 @@ def test_killed_at_any_moment_a_training_goes_on(folder, undisturbed, place, num
     _assert_equal(_results(folder, run), undisturbed)
 
 
+def test_of_two_trainings_at_once_one_is_told_and_the_other_is_undisturbed(folder, undisturbed):
+    place = 'utility.train.log.TrainingLog.after_run'
+    first = subprocess.Popen(
+        [sys.executable, *signalled(place, 4, signal.SIGSTOP), *_command(folder, 'two')],
+        cwd=ROOT,
+        env={**os.environ, 'PYTHONPATH': str(ROOT)},
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        # In the middle, with a checkpoint, and temporary files of it perhaps.
+        assert os.WIFSTOPPED(os.waitpid(first.pid, os.WUNTRACED)[1])
+        taken = _message(_run(_command(folder, 'two', '--seed=1', '--set=epochs=9')), 2)
+        assert f"another process is writing into '{folder}/two/skirt'" in taken
+    finally:
+        first.send_signal(signal.SIGCONT)
+    assert first.wait(timeout=900) == 0
+    _assert_equal(_results(folder, 'two'), undisturbed)
+
+
 def test_killed_with_an_optimiser_of_tensorflow_addons_a_training_goes_on(folder):
     options = [f'--set=optimizer.{o}' for o in ('name=tfa/NovoGrad', 'options.grad_averaging=true')]
     _succeed(folder, 'addon', *options)
-    place = ('utility.train.log.TrainingLog.after_run', '5')
-    done = _run(_command(folder, 'addon_killed', *options), '-c', KILLED, *place)
+    place = 'utility.train.log.TrainingLog.after_run'
+    done = _run(_command(folder, 'addon_killed', *options), *signalled(place, 5))
     assert done.returncode == -signal.SIGKILL and _step(folder, 'addon_killed') == 3
     _succeed(folder, 'addon_killed', *options)
     expected = _results(folder, 'addon')
