@@ -106,7 +106,7 @@ def measure(run: str, name: str, precision: str, split_dir: str, calibrate: str)
     with tempfile.TemporaryDirectory() as directory:
         output = os.path.join(directory, 'out')
         folder.export(graph, name, output, Settings(precision, crops), images)
-        report = check.check(output, split_dir)
+        report = check.check(output, split_dir, run)
     return {
         'machine': isolated.describe_machine(),
         'bytes': report.size,

@@ -2,7 +2,7 @@
 
 python -m utility.export RUN --format=onnx --output=DIR [--category=blouse] [--flip_test]
 python -m utility.export RUN --format=tflite --output=DIR --precision=int8 --calibrate=RECORDS/train
-python -m utility.export --check=DIR --data_dir=RECORDS/val
+python -m utility.export [RUN] --check=DIR --data_dir=RECORDS/val
 
 The file takes images of any size, uint8 [H, W, 3] RGB, and answers points in their pixels. It is
 run and compared with the network before it gets its name.
@@ -42,12 +42,13 @@ def _define_flags() -> None:
 def main(positional: list[str]) -> None:
     values = flags.FLAGS
     if values.check:
-        scripts.no_positional(positional)
+        if len(positional) > 1:
+            raise UserError(f'--check compares with one run, not {len(positional)}')
         if not values.data_dir:
             raise UserError('--check needs --data_dir, a labelled split of the records')
         from utility.export import check
 
-        print(check.check(values.check, values.data_dir))
+        print(check.check(values.check, values.data_dir, *positional))
         return
     if len(positional) != 1 or not values.format or not values.output:
         raise UserError('give one run, --format and --output; or --check and --data_dir')

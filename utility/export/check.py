@@ -15,15 +15,17 @@ import numpy as np
 
 from config import UserError
 from preprocessing import records
-from preprocessing.datasets import DATASETS
+from preprocessing.datasets import schema_of
+from utility.checkpoints import runs
 from utility.command_line.scripts import RunError
-from utility.export.folder import SCRIPT, Comparison
+from utility.export.folder import SCRIPT, Comparison, weights_digest
 from utility.metrics import normalized_error
 from utility.metrics.annotations import annotations_of
 from utility.predict import api
 from utility.predict.exported import standalone
 
 _BATCH_SIZE = 16
+_NEAR = 4  # folders above an export in which its run is looked for
 
 
 class Measured(NamedTuple):
@@ -71,8 +73,13 @@ class Report(NamedTuple):
         )
 
 
-def check(folder: str, split_dir: str) -> Report:
+def check(folder: str, split_dir: str, run_dir: str | None = None) -> Report:
     """Run a folder by its own script, in a process of its own, over a labelled split.
+
+    Args:
+        folder: That was exported.
+        split_dir: A labelled split of the records.
+        run_dir: The run that it was made of; None: it is looked for beside the folder.
 
     Raises:
         UserError: The folder is damaged, its network is gone, or the split holds nothing that it
@@ -80,20 +87,21 @@ def check(folder: str, split_dir: str) -> Report:
         RunError: The script fails.
     """
     description = standalone.read_description(folder)
-    schema = DATASETS.get(description['dataset']).schema
+    network, checkpoint = _network_of(folder, description, run_dir)
+    schema = schema_of(runs.load_experiment(network).data)
     answers, sizes = annotations_of(split_dir, schema)
     known = np.isin(answers.categories, list(description['categories']))
     if not known.any():
         raise UserError(f'{split_dir!r} holds no image of {", ".join(description["categories"])}')
     options = {'flip_test': description['flip_test'], 'refine': description['refine']}
-    options.update(checkpoint=description['checkpoint'], batch_size=_BATCH_SIZE)
+    options.update(checkpoint=checkpoint, batch_size=_BATCH_SIZE)
     with tempfile.TemporaryDirectory() as directory:
         rows = np.flatnonzero(known)
         paths = _write_images(split_dir, schema, directory, rows)
         scales = [_scale(path, sizes[row]) for path, row in zip(paths, rows)]
         categories = answers.categories[rows]
         file, file_rate, start = _by_script(folder, paths, categories, schema)
-        with api.load(description['folder'], **options) as model:
+        with api.load(network, **options) as model:
             ours, rate = _by_model(model, paths, categories, schema)
     table = type(answers)(*(values[rows] for values in answers))
     table = table._replace(image_ids=table.lines)  # told apart by place
@@ -108,6 +116,36 @@ def check(folder: str, split_dir: str) -> Report:
         Measured(errors[0], file_rate, start),
         Measured(errors[1], rate, np.nan),
         distances,
+    )
+
+
+def _network_of(folder: str, description, run_dir: str | None) -> tuple[str, str]:
+    """Return the folder of the network that an export was made of, and its checkpoint.
+
+    A folder knows the names alone. Without a run it is looked for in the current directory, in its
+    logs, and beside the folder and the three above it; what has other weights is another.
+    """
+    try:
+        name, checkpoint, digest = (description[key] for key in ('run', 'checkpoint', 'weights'))
+    except KeyError as error:
+        raise UserError(f'{folder!r} does not tell its {error}: export it again') from error
+    if run_dir:
+        places = [run_dir, os.path.join(run_dir, os.path.basename(name))]
+    else:
+        above = [os.path.abspath(folder)]
+        for _ in range(_NEAR):
+            above.append(os.path.dirname(above[-1]))
+        roots = [os.curdir, *above[1:]]
+        places = [os.path.join(r, *logs, name) for r in roots for logs in ((), ('logs',))]
+    for place in places:
+        prefix = os.path.join(os.path.abspath(place), checkpoint)
+        exists = os.path.exists(f'{prefix}.index')
+        if exists and weights_digest(prefix) == digest:
+            return place, prefix
+    where = f'is not {run_dir!r}' if run_dir else 'was not found'
+    raise UserError(
+        f'{folder!r} was made of {name!r}, {checkpoint}, which {where}; give the run: '
+        'python -m utility.export RUN --check=...'
     )
 
 

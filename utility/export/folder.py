@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import ast
+import hashlib
 import inspect
 import json
 import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,13 +18,14 @@ import tensorflow as tf
 from absl import logging
 
 from config import UserError
-from preprocessing import schema_files
+from preprocessing import files, schema_files
 from preprocessing.conversion import decoding
 from utility.checkpoints import evaluations, runs, snapshots
 from utility.command_line.scripts import RunError
 from utility.export import onnx, saved_model, tflite, web  # noqa: F401  they register themselves
 from utility.export.formats import FORMATS, Settings
 from utility.export.graph import ExportGraph
+from utility.predict import fusion
 from utility.predict.exported import standalone
 
 _OURS = ('config', 'preprocessing', 'utility')  # what predict.py does without
@@ -58,7 +60,7 @@ class Comparison(NamedTuple):
 
     @classmethod
     def of(cls, num_images: int, distances: np.ndarray) -> Comparison:
-        """Return summarise distances, float [N] px."""
+        """Summarise distances, float [N] px."""
         median, p90, largest = np.percentile(distances, [50, 90, 100])
         return cls(num_images, len(distances), float(median), float(p90), float(largest))
 
@@ -101,14 +103,14 @@ def export(
     parent, base = os.path.split(output)
     partial = tempfile.mkdtemp(prefix=f'{base}.', dir=parent or '.')
     try:
-        files = list(chosen.write(graph, settings, partial))
-        description = _description(graph, name, files, settings)
+        names = list(chosen.write(graph, settings, partial))
+        description = _description(graph, name, names, settings)
         comparison = _compared(graph, chosen.start, partial, description, images)
         _require_likeness(comparison, settings.precision)
         description['compared'] = comparison._asdict()
         _write_text(partial, standalone.DESCRIPTION_FILE, json.dumps(description, indent=2) + '\n')
         _write_text(partial, SCRIPT, script(chosen.start))
-        _write_text(partial, LICENSE, _license(graph, files))
+        _write_text(partial, LICENSE, _license(graph, names))
         os.chmod(partial, 0o755)
         shutil.rmtree(output, ignore_errors=True)
         os.rename(partial, output)
@@ -123,7 +125,7 @@ def _write_text(folder: str, name: str, text: str) -> None:
 
 
 def _description(
-    graph: ExportGraph, name: str, files: Sequence[str], settings: Settings
+    graph: ExportGraph, name: str, names: Sequence[str], settings: Settings
 ) -> dict[str, Any]:
     """Return what model.json says."""
     trained, schema = graph.trained, graph.schema
@@ -132,7 +134,7 @@ def _description(
         'version': standalone.FORMAT_VERSION,
         'format': name,
         'precision': settings.precision,
-        'files': list(files),
+        'files': list(names),
         'install': FORMATS.get(name).install,
         'dataset': schema.name,
         'keypoints': list(schema.keypoints),
@@ -143,12 +145,37 @@ def _description(
         'image_size': list(graph.size),
         'flip_test': graph.options.flip_test,
         'refine': trained.experiment.refine,
-        'folder': os.path.abspath(trained.folder),
-        'checkpoint': trained.checkpoint,
+        # Names alone: a folder that is passed on tells nothing of the computer it was made on.
+        'run': _run_name(trained.folder, trained.full_schema.categories),
+        'checkpoint': _checkpoint_name(trained),
+        'weights': weights_digest(trained.checkpoint),
         'validation': _validation(trained),
-        'init_checkpoint': runs.init_checkpoint(trained.folder),
+        'init_checkpoint': _init_name(trained.folder),
         'experiment': json.loads(trained.experiment.to_json()),
     }
+
+
+def _run_name(folder: str, categories: Collection[str]) -> str:
+    """Return the name of a network's folder, after that of its run where it is one of a run's."""
+    parts = os.path.abspath(folder).split(os.sep)
+    return '/'.join(parts[-2:] if parts[-1] in {'all', *categories} else parts[-1:])
+
+
+def _checkpoint_name(trained: fusion.TrainedNetwork) -> str:
+    """Return the checkpoint's path in the folder of its network; of one elsewhere, its name."""
+    folder, prefix = map(os.path.abspath, (trained.folder, trained.checkpoint))
+    inside = prefix.startswith(folder + os.sep)
+    return os.path.relpath(prefix, folder) if inside else os.path.basename(prefix)
+
+
+def weights_digest(prefix: str) -> str:
+    """Return what tells a checkpoint from others: SHA-256 of its index, which has sums of all."""
+    return hashlib.sha256(files.read_bytes(f'{prefix}.index')).hexdigest()
+
+
+def _init_name(folder: str) -> str | None:
+    start = runs.init_checkpoint(folder)
+    return os.path.basename(start.rstrip('/')) if start else None
 
 
 def _validation(trained) -> dict[str, float] | None:
@@ -161,10 +188,10 @@ def _validation(trained) -> dict[str, float] | None:
     return {'step': step, **results[step]} if step in results else None
 
 
-def _license(graph: ExportGraph, files: Sequence[str]) -> str:
-    start = runs.init_checkpoint(graph.trained.folder)
+def _license(graph: ExportGraph, names: Sequence[str]) -> str:
+    start = _init_name(graph.trained.folder)
     return _LICENSE_NOTE.format(
-        files=', '.join(files),
+        files=', '.join(names),
         dataset=graph.schema.name,
         start=f'from weights of {start}' if start else 'from nothing',
     )

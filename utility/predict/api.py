@@ -269,13 +269,17 @@ class _Runs:
         if not self.categories:
             raise UserError(f'{", ".join(run_dirs)}: have no category in common')
         self._scratch = tempfile.TemporaryDirectory()  # of a mean of checkpoints
-        chosen = fusion.trained_networks(run_dirs, self.categories, options, self._scratch.name)
+        try:
+            chosen = fusion.trained_networks(run_dirs, self.categories, options, self._scratch.name)
+        except Exception:
+            self._scratch.cleanup()
+            raise
         self._groups = {name: networks for networks, own in chosen for name in own}
         self._warm: dict[tuple, WarmNetwork] = {}
         self._lock = threading.Lock()
 
     def points(self, images, categories):
-        """Close what was opened; see Predictor."""
+        """Return points and scores of each image; see Predictor."""
         found: dict[int, tuple[np.ndarray, np.ndarray]] = {}
         for group in {id(self._groups[name]): self._groups[name] for name in categories}.values():
             rows = [row for row, name in enumerate(categories) if self._groups[name] is group]
@@ -337,7 +341,7 @@ class _Export:
         self.schema = _schema_of(description)
 
     def points(self, images, categories):
-        """Close what was opened; see Predictor."""
+        """Return points and scores of each image; see Predictor."""
         return [self._model.predict_pixels(*pair) for pair in zip(images, categories)]
 
     def close(self):

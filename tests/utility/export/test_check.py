@@ -21,7 +21,7 @@ def test_a_folder_is_run_by_its_own_script_and_compared(tmp_path):
     graph = ExportGraph(fusion.load_network(run_dir, PredictOptions()), PredictOptions())
     output = str(tmp_path / 'out')
     folder.export(graph, 'tflite', output, Settings())
-    report = check.check(output, split)
+    report = check.check(output, split)  # finds the run, which lies beside it
     assert report.distances.images == 5
     assert report.distances.largest < 0.05
     assert report.file.normalized_error == pytest.approx(report.network.normalized_error, rel=1e-3)
@@ -30,9 +30,27 @@ def test_a_folder_is_run_by_its_own_script_and_compared(tmp_path):
     assert 'NE ' in str(report) and 'MB' in str(report)
 
 
+def test_the_network_is_that_with_the_same_weights(tmp_path):
+    run_dir = write_run(tmp_path / 'far' / 'away' / 'run' / 'all')
+    split = write_records(tmp_path / 'records', {'val': {'skirt': 1}}, 60) + '/val'
+    graph = ExportGraph(fusion.load_network(run_dir, PredictOptions()), PredictOptions())
+    output = str(tmp_path / 'out')
+    folder.export(graph, 'saved_model', output, Settings())
+    with pytest.raises(ValueError, match="was made of 'run/all', best/.*was not found; give the r"):
+        check.check(output, split)
+    write_run(tmp_path / 'run' / 'all', seed=1)
+    with pytest.raises(ValueError, match='was not found; give the run'):
+        check.check(output, split)
+    with pytest.raises(ValueError, match='which is not .*/run'):
+        check.check(output, split, str(tmp_path / 'run'))
+    assert check.check(output, split, str(tmp_path / 'far/away/run')).distances.largest < 0.05
+
+
 def test_flags_that_do_not_fit_are_told(tmp_path):
     check_mistake(run('-m', 'utility.export'), 'give one run, --format and --output')
     check_mistake(run('-m', 'utility.export', '--check=out'), '--check needs --data_dir')
+    two = run('-m', 'utility.export', 'a', 'b', '--check=out', '--data_dir=val')
+    check_mistake(two, '--check compares with one run, not 2')
     nowhere = run('-m', 'utility.export', f'--check={tmp_path}', '--data_dir=records/val')
     check_mistake(nowhere, 'is no exported network: no model.json in it')
     alone = run('-m', 'utility.export', 'a', '--format=onnx', '--output=o', '--precision=int8')

@@ -9,12 +9,14 @@ import pathlib
 import shutil
 import subprocess
 import sys
+import tempfile
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from preprocessing.datasets.fashionai import SCHEMA
+from tests.commands import ROOT
 from tests.tiny_runs import smooth_image, write_run
 from utility.command_line.scripts import RunError
 from utility.export import folder
@@ -104,6 +106,14 @@ def test_a_folder_tells_what_it_is(exported, run_dir):
     assert sorted(os.listdir(output)) == sorted(
         ['model.json', 'predict.py', 'LICENSE.txt', description['files'][0].split('/')[0]]
     )
+
+
+def test_no_file_tells_where_it_was_made(exported, run_dir):
+    _, output = exported
+    made_in = [os.path.dirname(run_dir), str(output.parent), str(ROOT), tempfile.gettempdir() + '/']
+    for path in (path for path in output.rglob('*') if path.is_file()):
+        content = path.read_bytes()
+        assert [place for place in made_in if place.encode() in content] == [], path
 
 
 def test_the_script_is_short_and_imports_little(exported):

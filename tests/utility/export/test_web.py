@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import http.server
 import json
 import pathlib
 import shutil
-import threading
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from tests.tiny_runs import smooth_image, write_run
+from tests.tiny_servers import served
 from utility.command_line.scripts import RunError
 from utility.export import folder, web
 from utility.export.formats import FORMATS, Settings
@@ -43,20 +42,9 @@ def page_folder(tmp_path_factory):
     return root / 'page'
 
 
-@contextlib.contextmanager
-def _served(handler):
-    server = http.server.ThreadingHTTPServer(('127.0.0.1', 0), handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield f'http://127.0.0.1:{server.server_port}/'
-    finally:
-        server.shutdown()
-        server.server_close()
-
-
 @pytest.fixture(scope='module')
 def address(page_folder):
-    with _served(functools.partial(_Quiet, directory=str(page_folder))) as address:
+    with served(functools.partial(_Quiet, directory=str(page_folder))) as address:
         yield address
 
 
@@ -202,7 +190,7 @@ def test_a_broken_folder_is_said_in_words(browser, page_folder, tmp_path):
     shutil.copytree(page_folder, tmp_path / 'page')
     (tmp_path / 'page/model.onnx').unlink()
     page = browser.new_page()
-    with _served(functools.partial(_Quiet, directory=str(tmp_path / 'page'))) as address:
+    with served(functools.partial(_Quiet, directory=str(tmp_path / 'page'))) as address:
         page.goto(address)
         page.locator('#error:not(:empty)').wait_for(timeout=30_000)
         assert page.text_content('#error') == 'model.onnx cannot be loaded (404)'
@@ -211,7 +199,7 @@ def test_a_broken_folder_is_said_in_words(browser, page_folder, tmp_path):
 
 def test_a_foreign_package_is_refused(tmp_path, monkeypatch):
     monkeypatch.setenv('KEYPOINTS_WEIGHTS', str(tmp_path))
-    with _served(_Other) as address:
+    with served(_Other) as address:
         monkeypatch.setenv(web.REGISTRY_VARIABLE, address)
         with pytest.raises(RunError, match='its SHA-256 is another'):
             web.fetch_runtime()

@@ -14,7 +14,9 @@ import tensorflow as tf
 from preprocessing.conversion.images import DecodedImage
 from preprocessing.datasets.fashionai import SCHEMA
 from tests.commands import ROOT
-from tests.tiny_runs import smooth_image, write_run
+from tests.tiny_checkpoints import write_checkpoint
+from tests.tiny_runs import random_weights, smooth_image, write_run
+from utility.checkpoints.runs import load_experiment
 from utility.predict import load, predictor
 from utility.predict.test_time_augmentation import ViewOptions
 from utility.predict.views_to_points import PredictOptions
@@ -153,6 +155,23 @@ def test_the_category_must_be_one_that_the_network_knows(model, jpegs):
 def test_options_are_those_of_the_flags(runs, options, message):
     with pytest.raises(ValueError, match=message):
         load(runs[0], **options)
+
+
+def test_the_last_checkpoints_are_averaged(tmp_path, jpegs):
+    run = write_run(tmp_path / 'run')
+    experiment = load_experiment(run)
+    kept = [random_weights(experiment, seed) for seed in (1, 2, 3)]
+    for step, weights in enumerate(kept, 1):
+        write_checkpoint(tmp_path / 'run' / f'model.ckpt-{step}', weights)
+    mean = {name: (kept[1][name] + kept[2][name]) / 2 for name in kept[1]}
+    expected = write_checkpoint(tmp_path / 'mean' / 'model.ckpt-3', mean)
+    with load(run, checkpoint=expected) as one, load(run, average_last=2) as two:
+        result = two.predict(jpegs[0], 'dress')
+        np.testing.assert_allclose(result.points, one.predict(jpegs[0], 'dress').points, atol=1e-2)
+    with load(run, checkpoint=f'{run}/model.ckpt-3') as last:
+        assert np.abs(result.points - last.predict(jpegs[0], 'dress').points).max() > 0.5
+    with pytest.raises(ValueError, match='3 checkpoints, not 4 to average'):
+        load(run, average_last=4)
 
 
 def test_what_is_no_run_is_told(tmp_path):
