@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 
@@ -16,6 +18,7 @@ v1 = tf.compat.v1
 # Signal -> its name in the log. A process ends with 128 + signal then, 143 or 130, by convention.
 _SIGNALS = {signal.SIGTERM: 'SIGTERM', signal.SIGINT: 'Ctrl-C'}
 _CONVENTION = 128
+_OUT_OF_DESTRUCTOR = 0.1  # seconds
 
 
 class _Stop(v1.train.SessionRunHook):
@@ -68,6 +71,7 @@ def _handling(handle: Callable[[int], None]) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield  # Python handles signals in the main thread only
         return
+    unraisable_hook, sys.unraisablehook = sys.unraisablehook, _send_again
     before = {one: signal.getsignal(one) for one in _SIGNALS}
     # What a shell starts in the background is to ignore Ctrl-C.
     handled = [one for one, handler in before.items() if handler != signal.SIG_IGN]
@@ -76,8 +80,20 @@ def _handling(handle: Callable[[int], None]) -> Iterator[None]:
     try:
         yield
     finally:
+        sys.unraisablehook = unraisable_hook
         for one in handled:
             signal.signal(one, before[one])
+
+
+def _send_again(unraisable) -> None:
+    """Send a signal again whose exit was lost, because a destructor ran when it came."""
+    if isinstance(unraisable.exc_value, SystemExit):
+        number = unraisable.exc_value.code - _CONVENTION
+        timer = threading.Timer(_OUT_OF_DESTRUCTOR, os.kill, (os.getpid(), number))
+        timer.daemon = True
+        timer.start()
+    else:
+        sys.__unraisablehook__(unraisable)
 
 
 def _leave(state: str, number: int) -> None:
