@@ -1,6 +1,6 @@
 """Reads damaged and made-up files of every kind: each must be read, or refused in a sentence.
 
-    python -m benchmarks.fuzz --minutes=10
+    python -m benchmarks.fuzz --minutes=10 [--output=docs/fuzz.md]
     python -m benchmarks.fuzz --minutes=1 --targets=op strings,settings
 
 Inputs are sound ones in which bytes or words are changed, and random ones, drawn by Hypothesis.
@@ -22,20 +22,28 @@ import resource
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from absl import flags
 
+from benchmarks import ledger, report
 from config import Experiment, UserError
+from preprocessing.files import write_bytes
 from utility.command_line import environment, scripts
 
 _MOST_BYTES = 2 << 30  # of memory
 _EXAMPLES = 50  # that Hypothesis draws at once
 _SHOWN = 3  # tracebacks of a kind
 _SIZE = 64  # px of pictures
-_HEADER = ('kind', 'inputs', 'refused', 'tracebacks', 'hangs', 'deaths', 'MB')
+_COUNTED = ('inputs', 'refused', 'tracebacks', 'hangs', 'deaths')
+_HEADER = ('kind', *_COUNTED, 'MB')
+_POINTER = (
+    b'model_checkpoint_path: "model.ckpt-5"\n'
+    b'all_model_checkpoint_paths: "model.ckpt-3"\nall_model_checkpoint_paths: "model.ckpt-5"\n'
+)
+_COMMAND = 'python -m benchmarks.fuzz'
 
 
 class NonsenseError(AssertionError):
@@ -266,6 +274,100 @@ def _step_tables() -> Target:
     return Target((b'step,loss,normalized_error\n10,0.5,1\n20,nan,\n',), read, True)
 
 
+def _run_file(name: str, sound: bytes, read: Callable[[str], Any]) -> Target:
+    """Return a reader of a file of a run; `read` is given the folder of a trained network."""
+    import numpy as np
+
+    from utility.checkpoints import variables
+
+    def read_folder(path):
+        folder = Path(f'{path}_run')
+        if not folder.exists():
+            for step in (3, 5):
+                weights = {'head/x': np.ones(3, np.float32)}
+                variables.save(str(folder / f'model.ckpt-{step}'), weights)
+            (folder / 'checkpoint').write_bytes(_POINTER)
+        (folder / name).write_bytes(path.read_bytes())
+        read(str(folder))
+
+    return Target((sound,), read_folder, True)
+
+
+def _evaluations() -> Target:
+    from utility.checkpoints import evaluations
+
+    columns = f'step,loss,{evaluations.ERROR},{evaluations.ERROR}/skirt'
+    return _run_file(
+        evaluations.FILE, f'{columns}\n10,0.5,1,0.2\n20,nan,,\n'.encode(), evaluations.read
+    )
+
+
+def _trained_records() -> Target:
+    from utility.checkpoints import trained_records
+
+    split = {'skirt': {'records': 3, 'fingerprint': 'e3b0c442'}}
+    now = {'dataset': 'fashionai', 'keypoints': ['a', 'b'], 'train': split, 'val': split}
+    other = {**now, 'val': {'skirt': {'records': 2, 'fingerprint': 'f00'}}}
+    with tempfile.TemporaryDirectory() as folder:
+        trained_records.keep(folder, now, 0)
+        trained_records.keep(folder, other, 7)
+        sound = Path(folder, trained_records.FILE).read_bytes()
+
+    def read(folder):
+        trained_records.check(folder, now, accepts=True)
+        trained_records.keep(folder, now, 9)
+
+    return _run_file(trained_records.FILE, sound, read)
+
+
+def _starts() -> Target:
+    from utility.train import starts
+
+    sound = json.dumps([starts.describe()]).encode()
+    return _run_file(starts.FILE, sound, starts.keep)
+
+
+def _provenances() -> Target:
+    from utility.checkpoints import runs
+
+    def read(folder):
+        start, precision = runs.init_checkpoint(folder), runs.precision_of(folder)
+        if not all(isinstance(one, (str, type(None))) for one in (start, precision)):
+            raise NonsenseError(f'{start!r}, {precision!r}')
+
+    sound = json.dumps({'init_checkpoint': '/w/x.pth', 'precision': 'float32'}).encode()
+    return _run_file(runs.PROVENANCE_FILE, sound, read)
+
+
+def _pointers() -> Target:
+    from utility.checkpoints import files
+
+    def read(folder):
+        prefix = files.usable(folder)
+        if os.path.dirname(prefix) != folder:
+            raise NonsenseError(f'{prefix} is out of {folder}')
+
+    return _run_file('checkpoint', _POINTER, read)
+
+
+def _exported() -> Target:
+    from preprocessing.datasets.fashionai import SCHEMA
+    from utility.predict import api
+    from utility.predict.exported import standalone
+
+    sound = {
+        'version': standalone.FORMAT_VERSION, 'format': 'onnx', 'files': ['model.json'],
+        'install': 'onnxruntime', 'dataset': 'fashionai', 'keypoints': SCHEMA.keypoints[:3],
+        'categories': {'blouse': SCHEMA.keypoints[:3]}, 'swaps': [list(SCHEMA.keypoints[:2])],
+        'normalizers': {'blouse': list(SCHEMA.keypoints[:2])}, 'image_size': [64, 48],
+    }  # fmt: skip
+
+    def read(folder):
+        api.schema_of_export(standalone.read_description(folder))
+
+    return _run_file(standalone.DESCRIPTION_FILE, json.dumps(sound).encode(), read)
+
+
 TARGETS: dict[str, Callable[[], Target]] = {
     'annotations': _tables,
     'submissions': _submissions,
@@ -280,6 +382,12 @@ TARGETS: dict[str, Callable[[], Target]] = {
     'experiment.json': _experiments,
     'dataset.json': _descriptions,
     'step tables': _step_tables,
+    'evaluations.csv': _evaluations,
+    'records.json of a run': _trained_records,
+    'starts.json': _starts,
+    'provenance.json': _provenances,
+    'checkpoint': _pointers,
+    'model.json': _exported,
 }
 _WORDS = (
     '', '-1', '0', '1e400', '-0.0', 'nan', 'inf', '9' * 30, '9' * 5000, 'null', 'none', 'true',
@@ -365,9 +473,7 @@ def _outcome(target: Target, path: Path) -> tuple[str, str]:
 
 def run(name: str, seconds: float, seed: int, patience: float) -> dict[str, Any]:
     """Read inputs of one kind for a time; what came of them."""
-    counts: dict[str, Any] = dict.fromkeys(
-        ('inputs', 'refused', 'tracebacks', 'hangs', 'deaths'), 0
-    )
+    counts: dict[str, Any] = dict.fromkeys(_COUNTED, 0)
     counts.update(memory=0, found=[])
     context, start = multiprocessing.get_context('spawn'), time.time()
     while seconds > 0:
@@ -421,12 +527,38 @@ def _note(counts: dict[str, Any], text: str) -> None:
         counts['found'].append(text)
 
 
+def page(values: flags.FlagValues, rows: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return what was counted as a page, Markdown."""
+    names = ('minutes', 'targets', 'seed', 'patience')
+    where = report.surroundings()
+    about = (
+        f'# Damaged and made-up files\n\nMade by `{ledger.command(_COMMAND, names, values)}`.\n'
+        f'{where["machine"]}, {where["versions"]}; revision {where["revision"]}.\n\n'
+        'Inputs are files in which bytes or words were changed, and random ones. Each was read as '
+        'it is, or refused\nin a sentence; what is neither is counted: tracebacks (what is accepted'
+        f' and cannot be is one, too), inputs\nthat took longer than {values.patience:g} s, and '
+        'processes that died. MB is the most memory of a process,\nof which TensorFlow alone takes '
+        'some 500.\n\n'
+    )
+    lines = [[name, *_cells(row)] for name, row in rows.items()]
+    sums = {key: sum(row[key] for row in rows.values()) for key in _COUNTED}
+    most = max(row['memory'] for row in rows.values())
+    return about + ledger.markdown_table(
+        _HEADER, [*lines, ['all', *_cells({**sums, 'memory': most})]]
+    )
+
+
+def _cells(row: Mapping[str, Any]) -> list[str]:
+    return [f'{n:,}' for n in (*(row[key] for key in _COUNTED), row['memory'] >> 20)]
+
+
 def _define_flags() -> None:
     flags.DEFINE_float('minutes', 10, 'For all kinds together.', 0.01)
     flags.DEFINE_list('targets', list(TARGETS), 'Kinds of files to read.')
     flags.DEFINE_integer('seed', 0, 'Of the inputs.')
     flags.DEFINE_float('patience', 20, 'Seconds after which an input is a hang.', 1)
     flags.DEFINE_string('output_json', None, 'Where the counts go.')
+    ledger.define_output('Markdown file for the counts, too.')
 
 
 def main(positional: list[str]) -> None:
@@ -438,17 +570,17 @@ def main(positional: list[str]) -> None:
     environment.hide_gpus()
     seconds = 60 * values.minutes / len(values.targets)
     rows = {}
-    print(''.join(f'{title:>20}' if title == 'kind' else f'{title:>11}' for title in _HEADER))
+    print(''.join(f'{title:>21}' if title == 'kind' else f'{title:>11}' for title in _HEADER))
     for name in values.targets:
         counts = rows[name] = run(name, seconds, values.seed, values.patience)
-        numbers = [counts[key] for key in ('inputs', 'refused', 'tracebacks', 'hangs', 'deaths')]
-        print(f'{name:>20}' + ''.join(f'{n:11,}' for n in (*numbers, counts['memory'] >> 20)))
+        print(f'{name:>21}' + ''.join(f'{cell:>11}' for cell in _cells(counts)))
         for text in counts['found']:
             print(f'    {text}', flush=True)
-    print(f'{sum(row["inputs"] for row in rows.values()):,} inputs')
+    total = sum(row['inputs'] for row in rows.values())
+    print(f'{total:,} inputs')
+    if values.output:
+        write_bytes(values.output, page(values, rows).encode())
     if values.output_json:
-        from preprocessing.files import write_bytes
-
         write_bytes(values.output_json, (json.dumps(rows, indent=2) + '\n').encode())
     if any(
         row['tracebacks'] + row['hangs'] + row['deaths'] or row['memory'] > _MOST_BYTES

@@ -63,9 +63,13 @@ def precision_of(folder: str) -> str | None:
 
 def _load_provenance(path: str) -> dict:
     try:
-        return dict(json.loads(read_bytes(path)))
-    except (ValueError, TypeError) as error:
+        told = dict(json.loads(read_bytes(path)))
+    except (ValueError, TypeError, RecursionError) as error:
         raise UserError(f'{path} is broken ({type(error).__name__}: {error})') from error
+    for name, value in told.items():
+        if not isinstance(value, (str, type(None))):
+            raise UserError(f'{path} is broken: {name!r} is no text')
+    return told
 
 
 def _whole_path(path: str | None) -> str | None:

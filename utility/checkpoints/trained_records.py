@@ -160,7 +160,9 @@ def _kept(folder: str) -> dict[str, Any]:
     try:
         values = json.loads(read_bytes(path))
         now = values[_NOW]
-        right = all(isinstance(now[split], dict) for split in _SPLITS)
+        parts = [part for split in _SPLITS for part in dict(now[split]).values()]
+        right = all(isinstance(part, dict) and type(part.get('records')) is int for part in parts)
+        right = right and isinstance(values.get(_BEFORE, []), list)
         if not (right and isinstance(now['keypoints'], list) and 'dataset' in now):
             raise ValueError('not what a training writes')
     except (ValueError, KeyError, TypeError, RecursionError) as error:

@@ -97,8 +97,8 @@ def export(
         allowed = ' or '.join(chosen.precisions)
         raise UserError(f'--precision={settings.precision}: must be {allowed} of {name}')
     output = output.rstrip('/')
-    if os.path.lexists(output) and not os.path.exists(f'{output}/{standalone.DESCRIPTION_FILE}'):
-        raise UserError(f'{output!r} is there and no earlier export; give another --output')
+    if os.path.lexists(output):
+        _check_replaceable(output)
     os.makedirs(os.path.dirname(os.path.abspath(output)), exist_ok=True)
     parent, base = os.path.split(output)
     partial = tempfile.mkdtemp(prefix=f'{base}.', dir=parent or '.')
@@ -117,6 +117,25 @@ def export(
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return comparison
+
+
+def _check_replaceable(output: str) -> None:
+    """Refuse to write over what is not an export alone.
+
+    Raises:
+        UserError: It is a link, no export, or has other files in it.
+    """
+    try:
+        description = standalone.read_description(output)
+    except UserError as error:
+        raise UserError(f'{output!r} is there and no earlier export; give another --output'
+        ) from error  # fmt: skip
+    written = {name.split('/')[0] for name in description['files']}
+    written |= {standalone.DESCRIPTION_FILE, SCRIPT, LICENSE, '__pycache__'}
+    others = sorted(set(os.listdir(output)) - written)
+    if os.path.islink(output) or others:
+        what = f'has {others[0]!r} beside an export' if others else 'is a symbolic link'
+        raise UserError(f'{output!r} {what}, which would be removed; give another --output')
 
 
 def _write_text(folder: str, name: str, text: str) -> None:

@@ -17,6 +17,7 @@ import numpy as np
 from absl import flags
 
 from config import EXPERIMENT_FILE, UserError, unknown
+from preprocessing import schema_files
 from preprocessing.conversion import decoding
 from preprocessing.files import read_bytes
 from preprocessing.schema import KeypointSchema
@@ -335,29 +336,38 @@ class _Export:
         name = description['format']
         if name not in _RUNNERS:
             raise unknown('format', name, name, _RUNNERS)
+        self.schema = schema_of_export(description)
         start = importlib.import_module(f'utility.predict.exported.run_{_RUNNERS[name]}').start
         self._model = standalone.ExportedModel(folder, start)
-        self.categories = list(description['categories'])
-        self.schema = _schema_of(description)
+        self._folder, self.categories = folder, list(description['categories'])
 
     def points(self, images, categories):
         """Return points and scores of each image; see Predictor."""
-        return [self._model.predict_pixels(*pair) for pair in zip(images, categories)]
+        return [self._checked(*pair) for pair in zip(images, categories)]
+
+    def _checked(self, image, category):
+        keypoints, scores = map(np.asarray, self._model.predict_pixels(image, category))
+        count = self.schema.num_keypoints
+        if keypoints.shape != (count, 2) or scores.shape != (count,):
+            raise UserError(
+                f'{self._folder!r} is damaged: its file gives points of shape '
+                f'{list(keypoints.shape)}, not [{count}, 2] as {standalone.DESCRIPTION_FILE} tells'
+            )
+        return keypoints, scores
 
     def close(self):
         """Close what was opened; see Predictor."""
         self._model = None
 
 
-def _schema_of(description: Mapping[str, Any]) -> KeypointSchema:
-    try:
-        swaps = description['swaps']
-        return KeypointSchema(
-            description['dataset'],
-            tuple(description['keypoints']),
-            {name: tuple(own) for name, own in description['categories'].items()},
-            {name: tuple(pair) for name, pair in description['normalizers'].items()},
-            None if swaps is None else tuple(map(tuple, swaps)),
-        )
-    except (KeyError, TypeError, AttributeError) as error:
-        raise UserError(f'{standalone.DESCRIPTION_FILE} is broken: {error!r}') from error
+def schema_of_export(description: Mapping[str, Any]) -> KeypointSchema:
+    """Return the schema of an exported folder, by its description.
+
+    Raises:
+        UserError: It has none.
+    """
+    fields = {name: description.get(name) for name in ('keypoints', 'categories', 'normalizers')}
+    fields['name'] = description.get('dataset')
+    if description.get('swaps') is not None:
+        fields['swaps'] = description['swaps']
+    return schema_files.parse(fields, standalone.DESCRIPTION_FILE)

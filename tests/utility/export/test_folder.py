@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from config import UserError
 from preprocessing.datasets.fashionai import SCHEMA
 from tests.commands import ROOT
 from tests.tiny_runs import smooth_image, write_run
@@ -22,8 +23,8 @@ from utility.command_line.scripts import RunError
 from utility.export import folder
 from utility.export.formats import FORMATS, Format, Settings
 from utility.export.graph import ExportGraph
-from utility.predict import fusion, predictor
-from utility.predict.exported import run_saved_model
+from utility.predict import fusion, load, predictor
+from utility.predict.exported import run_saved_model, standalone
 from utility.predict.exported.standalone import ExportedModel
 from utility.predict.views_to_points import PredictOptions
 
@@ -177,9 +178,18 @@ def test_an_earlier_export_is_replaced_and_nothing_else(run_dir, tmp_path):
     with pytest.raises(ValueError, match='is there and no earlier export'):
         folder.export(graph, 'saved_model', str(output), Settings())
     assert os.listdir(output) == ['mine.txt']
-    (output / 'model.json').write_text('{}')
+    (output / 'model.json').write_text('{}')  # of another program
+    with pytest.raises(ValueError, match='is there and no earlier export'):
+        folder.export(graph, 'saved_model', str(output), Settings())
+    shutil.rmtree(output)
     folder.export(graph, 'saved_model', str(output), Settings())
-    assert not (output / 'mine.txt').exists() and (output / 'predict.py').exists()
+    (output / 'mine.txt').write_text('dear')
+    with pytest.raises(ValueError, match="has 'mine.txt' beside an export, which would be removed"):
+        folder.export(graph, 'saved_model', str(output), Settings())
+    (output / 'mine.txt').unlink()
+    (output / '__pycache__').mkdir()  # of predict.py, imported
+    folder.export(graph, 'saved_model', str(output), Settings())
+    assert 'predict.py' in os.listdir(output) and '__pycache__' not in os.listdir(output)
     assert os.listdir(tmp_path) == ['out']
 
 
@@ -250,3 +260,46 @@ def test_damaged_folders_are_told(whole, tmp_path, name, content, message):
         path.rename(tmp_path / 'away')
     with pytest.raises(ValueError, match=message):
         ExportedModel(str(output), run_saved_model.start)
+
+
+@pytest.mark.parametrize(
+    ('key', 'value'),
+    [
+        ('files', []),
+        ('files', [1]),
+        ('files', ['../other']),
+        ('files', ['/etc']),
+        ('files', ['saved_model/1', '..']),
+        ('keypoints', 'abc'),
+        ('keypoints', ['a', 'a']),
+        ('keypoints', [None]),
+        ('categories', []),
+        ('categories', {}),
+        ('categories', {'skirt': ['no such point']}),
+        ('image_size', [64]),
+        ('image_size', [0, 64]),
+        ('image_size', ['64', 64]),
+        ('format', ['onnx']),
+    ],
+)
+def test_a_description_that_no_export_writes_is_refused(whole, tmp_path, key, value):
+    description = json.loads((whole / 'model.json').read_text())
+    (tmp_path / 'model.json').write_text(json.dumps({**description, key: value}))
+    with pytest.raises(UserError, match=f"model.json is broken: its '{key}' is not what an export"):
+        standalone.read_description(str(tmp_path))
+
+
+@pytest.mark.parametrize('text', ['[]', '3', '[' * 5000, '\xff', '{"version": 1}'])
+def test_what_is_no_description_is_refused(tmp_path, text):
+    (tmp_path / 'model.json').write_text(text, encoding='latin-1')
+    with pytest.raises(UserError, match='model.json is broken'):
+        standalone.read_description(str(tmp_path))
+
+
+def test_points_of_another_number_than_told_are_refused(whole, tmp_path):
+    output = shutil.copytree(whole, tmp_path / 'out')
+    description = json.loads((output / 'model.json').read_text())
+    description['keypoints'].append('one_more')
+    (output / 'model.json').write_text(json.dumps(description))
+    with load(str(output)) as model, pytest.raises(UserError, match='gives points of shape'):
+        model.predict(np.zeros([64, 64, 3], np.uint8), model.categories[0])

@@ -24,6 +24,7 @@ from preprocessing.conversion.decoding import BadImageError, check_size, decode
 
 DESCRIPTION_FILE = 'model.json'
 FORMAT_VERSION = 1
+_MAX_SIDE = 100_000  # px
 _KEYS = ('format', 'files', 'keypoints', 'categories', 'image_size')
 
 
@@ -37,21 +38,56 @@ def read_description(folder: str) -> dict:
     try:
         with open(path, encoding='utf-8') as file:  # noqa: PTH123
             description = json.load(file)
-        missing = [key for key in _KEYS if key not in description]
+        fault = _fault_of(description)
     except OSError as error:
         raise UserError(
             f'{folder!r} is no exported network: no {DESCRIPTION_FILE} in it'
         ) from error
-    except (ValueError, TypeError) as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f'{path} is broken: {error}') from error
-    if missing:
-        raise UserError(f'{path} is broken: it has no {missing[0]!r}')
+    if fault:
+        raise UserError(f'{path} is broken: {fault}')
     if description.get('version') != FORMAT_VERSION:
         raise UserError(f'{path} is of version {description.get("version")}, not {FORMAT_VERSION}')
     for name in description['files']:
         if not os.path.exists(os.path.join(folder, name)):
             raise UserError(f'{folder!r} is no whole export: {name} is missing')
     return description
+
+
+def _fault_of(description) -> str | None:
+    """Return what of a description no export writes; None where it may be of one."""
+    if not isinstance(description, dict):
+        return 'it is no object'
+    missing = [key for key in _KEYS if key not in description]
+    if missing:
+        return f'it has no {missing[0]!r}'
+    names, categories = description['keypoints'], description['categories']
+    size, files = description['image_size'], description['files']
+    is_right = {
+        'format': isinstance(description['format'], str),
+        'files': _are_texts(files) and all(map(_is_inside, files)),
+        'keypoints': _are_texts(names),
+        'categories': isinstance(categories, dict)
+        and len(categories) > 0
+        and all(_are_texts(own) and set(own) <= set(names) for own in categories.values()),
+        'image_size': isinstance(size, list)
+        and len(size) == 2
+        and all(type(side) is int and 0 < side <= _MAX_SIDE for side in size),
+    }
+    wrong = [key for key, right in is_right.items() if not right]
+    return f'its {wrong[0]!r} is not what an export writes' if wrong else None
+
+
+def _are_texts(value) -> bool:
+    """Return whether a value is a list of different texts, at least one."""
+    is_list = isinstance(value, list) and all(isinstance(one, str) and one for one in value)
+    return is_list and 0 < len(value) == len(set(value))
+
+
+def _is_inside(name: str) -> bool:
+    """Return whether the name of a file leads out of no folder."""
+    return not os.path.isabs(name) and '..' not in name.split('/') and '\0' not in name
 
 
 def pixels_of(image) -> np.ndarray:
