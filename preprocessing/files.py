@@ -202,8 +202,8 @@ def written_whole(path: str | os.PathLike, rewrites: bool = False) -> Iterator[s
             yield partial
             os.replace(partial, local)
         except OSError as error:
-            # A full disk does not say which file it was.
-            if error.filename is None and error.errno is not None:
+            # A full disk does not say which file it was; the user knows the one that is meant.
+            if error.filename in (None, partial) and error.errno is not None:
                 error.filename = local
             raise
         finally:

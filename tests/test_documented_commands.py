@@ -10,6 +10,7 @@ import importlib
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 
@@ -17,7 +18,7 @@ import pytest
 
 from config import Experiment
 from tests import documented_commands
-from tests.commands import ROOT, run
+from tests.commands import ROOT, run, signalled
 from tests.documented_commands import PAGES, Command, commands_of
 
 COMMANDS = [
@@ -121,6 +122,31 @@ def test_flags_named_in_sentences_are_those_of_a_program():
     assert not {(flag, page) for flag, page in named if flag not in known | OTHER_FLAGS}
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    'command',
+    [c for c in dict.fromkeys(PYTHON) if c.program not in OTHER_PROGRAMS],
+    ids=lambda c: ' '.join(c.words),
+)
+def test_the_program_itself_accepts_the_words(command: Command):
+    """Begun as typed, it comes as far as its work: flags are parsed, and their values checked."""
+    script, words = command.program.removeprefix('-m '), command.words[2:]
+    if command.words[1] == '-m':
+        script, words = script.replace('.', '/'), command.words[3:]
+        script = f'{script}/__main__.py' if (ROOT / script).is_dir() else f'{script}.py'
+    words = [one for one in (re.sub(r'\[.*?\]', '', word) for word in words) if one]
+    killed = signalled('preprocessing.files.inputs_kept', 1)  # what a command's work begins with
+    done = subprocess.run(
+        [sys.executable, *killed, str(ROOT / script), *words],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == -signal.SIGKILL, done.stderr
+
+
 # For the main path: names of README -> those of the test.
 TINY = (
     'network.image_size=64,64',
@@ -142,6 +168,35 @@ def folder(tmp_path_factory):
     picture = next((folder / 'DATA' / 'test_0' / 'Images' / 'blouse').glob('*.jpg'))
     shutil.copy(picture, folder / 'PICTURE.jpg')
     return folder
+
+
+REHEARSED = [
+    command
+    for command in dict.fromkeys(PYTHON)
+    if command.program.startswith('train_')
+    and command.is_whole
+    and not {'init_checkpoint', 'dry_run', 'find_learning_rate', 'profile_input'} & {*command.flags}
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('command', REHEARSED, ids=lambda c: ' '.join(c.words))
+def test_a_training_of_the_pages_would_begin(command: Command, folder):
+    """A dry run finds what a training would find; here of a network that is small."""
+    records = folder / 'DATA' / 'rehearsed'
+    if not records.exists():
+        words = (f'--data_dir={folder}/DATA', f'--records_dir={records}', '--val_fraction=0.2')
+        assert run('convert_tfrecords.py', *words).returncode == 0
+    given = {setting.partition('=')[0] for setting in command.settings}
+    small = [one for one in TINY if one.partition('=')[0] not in given]
+    if any('op' in key for key in given):  # of the size of the page
+        small = [one for one in small if 'size' not in one]
+    words = [
+        word for word in command.words[2:] if not word.startswith(('--data_dir', '--model_dir'))
+    ]
+    paths = (f'--data_dir={records}', f'--model_dir={folder}/none', '--dry_run')
+    done = run(command.program, *words, *paths, *(f'--set={one}' for one in small))
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.slow
