@@ -369,6 +369,10 @@ class LossConfig:
             keypoints in the batch, 'keypoint', each with all its points.
         offset_radius: Of the disk of 'offset', cells.
         offset_weight: Of the offsets, next to the disk's.
+        category_weight: Of the cross entropy of the category, which the network then tells too: of
+            one for several categories. 0: it does not.
+        presence_weight: Of the cross entropy of the presence of each point: absent, occluded or
+            visible, as annotated, of the points of the picture's category. 0: it is not told.
     """
 
     kind: str = 'mse'
@@ -382,6 +386,8 @@ class LossConfig:
     offset_radius: float = 3.5
     offset_weight: float = 1.0
     peaks: tuple[float, ...] = (1.0,)
+    category_weight: float = 0.0
+    presence_weight: float = 0.0
 
     def __post_init__(self):
         require(self, 'loss.', *one_of(LOSS_KINDS), 'kind')
@@ -389,7 +395,8 @@ class LossConfig:
         require(self, 'loss.', *one_of(('image', 'batch', 'keypoint')), 'ohkm_over')
         require(self, 'loss.', *POSITIVE, 'target_scale', 'sigma_shares', 'sigmas', 'peaks')
         require(self, 'loss.', *POSITIVE, 'offset_radius')
-        require(self, 'loss.', *NOT_NEGATIVE, 'weights', 'offset_weight')
+        own = ('weights', 'offset_weight', 'category_weight', 'presence_weight')
+        require(self, 'loss.', *NOT_NEGATIVE, *own)
         require(self, 'loss.', *_SHARE, 'ohkm')
 
     def sigmas_on(self, map_size: Sequence[int]) -> tuple[float, ...]:

@@ -7,6 +7,11 @@ python eval_metrics.py --prediction=A.csv --against=B.csv --answers=ANNOTATIONS.
 python eval_metrics.py --data_dir=RECORDS/val --model_dir=RUN --against=RUN2
 
 --confidence adds how sure NE is; --against whether A is better than B, or too little is known.
+
+Of networks that tell the category of a picture, or the presence of its points, these are scored,
+too. With --use_predicted_category a point that the predicted category does not have counts as
+predicted at (-1, -1). --calibrate scales the probabilities by the pictures of --data_dir and keeps
+that in the run, for all predictions from then on.
 """
 
 from __future__ import annotations
@@ -36,6 +41,9 @@ def _define_flags() -> None:
         'a run, or several with commas as one, beside those of --model_dir.',
     )
     flags.DEFINE_boolean('confidence', False, 'Also give the 95 % confidence intervals of NE.')
+    flags.DEFINE_boolean(
+        'calibrate', False, 'Scale the probabilities that the run tells by these pictures.'
+    )
     flags.DEFINE_string('output_json', None, 'Where to write the numbers too.')
 
 
@@ -74,7 +82,8 @@ def predict_runs(data_dir: str, run_dirs, options):
     """Return what runs, as one predictor, say of a labelled split of the records, and what is true.
 
     Returns:
-        Predictions and answers, two preprocessing.tables.KeypointTable in one order, and their
+        The utility.predict.predictor.Predictions; points and answers, two
+        preprocessing.tables.KeypointTable in the same order, and their
         preprocessing.schema.KeypointSchema.
     """
     from utility.checkpoints import runs
@@ -83,8 +92,12 @@ def predict_runs(data_dir: str, run_dirs, options):
 
     schema = runs.schema_of(run_dirs[0])
     answers, _ = annotations_of(data_dir, schema)
-    predicted = predictor.predict_split(run_dirs, data_dir, options)
-    return *_by_place(predicted.keypoints, answers), schema
+    predictions = predictor.predict_split(run_dirs, data_dir, options)
+    points, answers = _by_place(predictions.keypoints, answers)
+    if options.use_predicted_category:
+        # What the predicted category does not have is predicted as absent.
+        points = points._replace(visibility=predictions.visibility)
+    return predictions, points, answers, schema
 
 
 def score_model(data_dir: str, run_dirs, options, confidence: bool = False):
@@ -98,7 +111,13 @@ def score_model(data_dir: str, run_dirs, options, confidence: bool = False):
     """
     from utility.metrics import normalized_error
 
-    return normalized_error.score(*predict_runs(data_dir, run_dirs, options), confidence=confidence)
+    tables = predict_runs(data_dir, run_dirs, options)[1:]
+    return normalized_error.score(*tables, _missing(options), confidence)
+
+
+def _missing(options) -> str:
+    """Return how points without a prediction are scored."""
+    return 'count' if options.use_predicted_category else 'error'
 
 
 def score_baseline(data_dir: str, run_dir: str):
@@ -183,7 +202,7 @@ def format_comparison(comparison, prediction: str, against: str) -> str:
 
 
 def _of_csvs(values):
-    """Return what assess says of --prediction and --against."""
+    """Return what assess says of --prediction and --against; CSVs tell nothing else."""
     from preprocessing.datasets import named_schema
     from preprocessing.tables import read_table
     from utility.metrics.answers import read_answers
@@ -192,34 +211,49 @@ def _of_csvs(values):
     answers = read_answers(values.answers, schema)
     paths = filter(None, [values.prediction, values.against])
     named = [(f'{path} against {values.answers}', read_table(path, schema)) for path in paths]
-    return assess(named, answers, schema, values.missing, values.confidence)
+    return *assess(named, answers, schema, values.missing, values.confidence), {}
 
 
 def _of_runs(values):
-    """Return what assess says of --model_dir and --against."""
+    """Return what assess says of --model_dir and --against, and what utility.metrics.attributes
+    does of the former.
+    """
     from utility.checkpoints import runs
-    from utility.predict import predictor
+    from utility.metrics import attributes
+    from utility.predict import predictor, scalings
 
     options = prediction_flags.options(values)
     others = values.against.split(',') if values.against else []
     for run_dir in others:
         # A mistake in the last run is told before the first one has predicted for hours.
         runs.networks_for(run_dir, predictor.categories_of(values.data_dir))
-    named = []
+    named, report = [], {}
     for run_dirs in filter(None, [values.model_dir, others]):
-        predicted, answers, schema = predict_runs(values.data_dir, run_dirs, options)
-        named.append((f'{",".join(run_dirs)} on {values.data_dir}', predicted))
-    return assess(named, answers, schema, confidence=values.confidence)
+        predictions, points, answers, schema = predict_runs(values.data_dir, run_dirs, options)
+        named.append((f'{",".join(run_dirs)} on {values.data_dir}', points))
+        if len(named) == 1:
+            report = attributes.report_of(predictions, answers, schema)
+            if values.calibrate:
+                for path in scalings.fit_run(
+                    run_dirs, predictions, answers, schema, values.data_dir
+                ):
+                    print(f'{path}: the scaling of probabilities by {len(answers.lines)} pictures')
+    return *assess(named, answers, schema, _missing(options), values.confidence), report
 
 
 def main(positional: list[str]) -> None:
     scripts.no_positional(positional)
     values = flags.FLAGS
     are_csvs = scoring_flags.are_csvs_given(values)
-    if values.baseline and are_csvs:
-        raise UserError('--baseline needs --data_dir and --model_dir')
-    score, comparison = (_of_csvs if are_csvs else _of_runs)(values)
+    for name in ('baseline', 'calibrate'):
+        if values[name].value and are_csvs:
+            raise UserError(f'--{name} needs --data_dir and --model_dir')
+    score, comparison, attributes_report = (_of_csvs if are_csvs else _of_runs)(values)
     print(format_score(score))
+    if attributes_report:
+        from utility.metrics.attributes import format_report
+
+        print(f'\n{format_report(attributes_report)}')
     if values.baseline:
         error = 100 * score_baseline(values.data_dir, values.model_dir[0]).normalized_error
         print(f"baseline, each category's mean positions: NE {error:.4f} %")
@@ -231,7 +265,7 @@ def main(positional: list[str]) -> None:
     if values.output_json:
         from preprocessing.files import write_bytes
 
-        report = json.loads(score.to_json())
+        report = {**json.loads(score.to_json()), **attributes_report}
         if comparison:
             report['comparison'] = {'against': values.against, **comparison.to_dict()}
         write_bytes(values.output_json, (json.dumps(report, indent=2) + '\n').encode())

@@ -10,6 +10,8 @@ import re
 from collections.abc import Collection, Iterator
 
 BACKBONE, HEAD = 'backbone/', 'head/'
+# What tells category and presence, beside the heat maps: it depends on the schema, too.
+ATTRIBUTES = 'head/attributes'
 # The last layers of every head: they depend on the schema, all others do not.
 _HEATMAPS = 'head/heatmaps'
 # Last name -> kind, of config.VARIABLE_KINDS.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
@@ -12,15 +12,39 @@ from config import NetworkConfig, Registry, UserError, check, one_of
 from nets.backbones import BACKBONES
 from nets.backbones.registry import check_multiples
 from nets.heads import HEADS
+from nets.heads.attributes import (
+    NO_ATTRIBUTES,
+    AttributeHead,
+    AttributeLogits,
+    AttributeSizes,
+)
 from nets.norms import Mode, Normalization
 
 COMPUTE_DTYPES = ('float32', 'bfloat16', 'float16')
 
 
+class Outputs(NamedTuple):
+    """What a network says of a batch.
+
+    Attributes:
+        heatmaps: float32 [B, h, w, K] each, coarse to final; h and w are config.map_size.
+        attributes: Of the pictures, as far as the network was built to tell them.
+    """
+
+    heatmaps: list[tf.Tensor]
+    attributes: AttributeLogits
+
+
 class Network(tf.Module):
     """From pictures to heat maps; made by build_network. Its variables exist after a first call."""
 
-    def __init__(self, config: NetworkConfig, num_keypoints: int, dtype: tf.DType):
+    def __init__(
+        self,
+        config: NetworkConfig,
+        num_keypoints: int,
+        dtype: tf.DType,
+        attributes: AttributeSizes = NO_ATTRIBUTES,
+    ):
         super().__init__()
         self.config = config
         self.num_keypoints = num_keypoints
@@ -31,19 +55,21 @@ class Network(tf.Module):
         arguments = (num_keypoints, tuple(config.map_size))
         self.backbone = _make(BACKBONES, config.backbone, 'backbone_options', config)
         self.head = _make(HEADS, config.head, 'head_options', config, *arguments)
+        self.attribute_head = AttributeHead(attributes) if any(attributes) else None
 
     def __call__(
         self, images: tf.Tensor, training: bool, remembers: bool = True
     ) -> list[tf.Tensor]:
-        """Return heat maps of pictures.
+        """Return the heat maps of pictures: see outputs."""
+        return self.outputs(images, training, remembers).heatmaps
+
+    def outputs(self, images: tf.Tensor, training: bool, remembers: bool = True) -> Outputs:
+        """Return what the network says of pictures, and of nothing besides them.
 
         Args:
             images: [B, H, W, 3] RGB in 0..255, integer or float; H and W are config.image_size.
             training: Whether batch norm uses, and learns from, the statistics of this batch.
             remembers: As of nets.norms.Mode.
-
-        Returns:
-            float32 [B, h, w, K] each, coarse to final; h and w are config.map_size.
 
         Raises:
             UserError: The pictures have another size, the backbone cannot divide it, or the head
@@ -56,7 +82,10 @@ class Network(tf.Module):
         outputs = self.head(features, Mode(training, self.head_norm, remembers))
         for output in outputs:
             self._check_output(output)
-        return [tf.cast(output, tf.float32) for output in outputs]
+        heatmaps = [tf.cast(output, tf.float32) for output in outputs]
+        if self.attribute_head is None:
+            return Outputs(heatmaps, AttributeLogits())
+        return Outputs(heatmaps, self.attribute_head(features, heatmaps[-1]))
 
     def _standardise(self, images: tf.Tensor) -> tf.Tensor:
         expected = [None, *self.config.image_size, 3]
@@ -78,7 +107,10 @@ class Network(tf.Module):
 
 
 def build_network(
-    config: NetworkConfig, num_keypoints: int, dtype: tf.DType | str = 'float32'
+    config: NetworkConfig,
+    num_keypoints: int,
+    dtype: tf.DType | str = 'float32',
+    attributes: AttributeSizes = NO_ATTRIBUTES,
 ) -> Network:
     """Put the backbone and head that `config` names together.
 
@@ -87,13 +119,14 @@ def build_network(
         num_keypoints: K; of a loss that needs several maps a point, that many times as many.
         dtype: What the network computes in, one of COMPUTE_DTYPES; weights and heat maps are
             float32 in any case.
+        attributes: What else it tells of a picture; by default nothing.
 
     Raises:
         UserError: A name, an option or its type, or the dtype is not known.
     """
     dtype = tf.as_dtype(dtype)
     check('', 'dtype', dtype.name, *one_of(COMPUTE_DTYPES))
-    return Network(config, num_keypoints, dtype)
+    return Network(config, num_keypoints, dtype, attributes)
 
 
 def num_parameters(module: tf.Module) -> int:

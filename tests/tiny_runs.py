@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import dataclasses
 import pathlib
 
 import numpy as np
 import tensorflow as tf
 
 from config import DataConfig, Experiment, NetworkConfig
-from nets import build_network
+from nets import names
 from preprocessing.datasets.fashionai import SCHEMA
 from tests.tiny_checkpoints import write_network
 from utility.checkpoints import snapshots
 from utility.checkpoints.variables import variable_name
-from utility.losses.heatmap_loss import maps_per_point
+from utility.losses.attributes import network_of
 
 NETWORK = NetworkConfig('resnet18', 'dhn', (64, 64), (16, 16), {'width': 4}, {'channels': 4})
 
@@ -39,15 +38,18 @@ def write_run(
 
 def random_weights(experiment: Experiment, seed: int = 0) -> dict[str, np.ndarray]:
     """Return the name -> tensor of a network as it is initialised."""
-    num_maps = SCHEMA.subset(experiment.data.category).num_keypoints
-    num_maps *= maps_per_point(experiment.loss)
-    network_config = dataclasses.replace(experiment.network)
+    schema = SCHEMA.subset(experiment.data.category)
     with tf.Graph().as_default(), tf.compat.v1.Session() as session:
         tf.random.set_seed(seed)
-        network = build_network(network_config, num_maps)
-        network(tf.zeros([1, *network_config.image_size, 3]), False)
+        network = network_of(experiment, schema)
+        network(tf.zeros([1, *experiment.network.image_size, 3]), False)
         session.run(tf.compat.v1.global_variables_initializer())
-        return session.run({variable_name(v): v for v in network.variables})
+        weights = session.run({variable_name(v): v for v in network.variables})
+    rng = np.random.default_rng(seed)
+    # They start at 0, and would tell the same of every picture.
+    told = [name for name in sorted(weights) if name.startswith(names.ATTRIBUTES)]
+    normal = {name: rng.normal(0, 0.1, weights[name].shape).astype(np.float32) for name in told}
+    return {**weights, **normal}
 
 
 def smooth_image(height: int, width: int, seed: int = 0) -> np.ndarray:

@@ -10,12 +10,11 @@ import tensorflow as tf
 from absl import logging
 
 from config import UserError
-from nets import build_network
 from preprocessing.ops import op_string
 from utility.checkpoints import snapshots, variables
 from utility.codecs.heatmaps import codec_of
 from utility.export.letterbox import letterbox, to_original
-from utility.losses.heatmap_loss import maps_per_point
+from utility.losses import attributes
 from utility.predict import views_to_points
 from utility.predict.fusion import TrainedNetwork
 from utility.predict.views_to_points import PredictOptions
@@ -74,8 +73,7 @@ class ExportGraph:
         self.schema = network.schema
         self.categories = tuple(self.schema.categories)
         self._codec = codec_of(experiment, options.smoothing)
-        num_maps = self.schema.num_keypoints * maps_per_point(experiment.loss)
-        self._network = build_network(experiment.network, num_maps)
+        self._network = attributes.network_of(experiment, self.schema)
         self._network(tf.zeros([1, *self.size, 3]), False)
         variables.check_fit(network.checkpoint, self._network.variables)
         weights = snapshots.read_weights(network.checkpoint)
@@ -103,8 +101,8 @@ class ExportGraph:
         """Return float32 [B, h, w, 3] -> [B, rows, columns, K]."""
         experiment = self.trained.experiment
         permutation = self.schema.flip_permutation
-        maps = views_to_points.heatmaps_of_views(
-            self._network, crops[:, tf.newaxis], permutation, experiment.loss, self.options
+        maps, _ = views_to_points.look(
+            self._network.outputs, crops[:, tf.newaxis], permutation, experiment.loss, self.options
         )
         whole = tf.eye(3)[tf.newaxis, tf.newaxis]  # of one view, where it lies does not matter
         return views_to_points.fused_heatmaps(maps, whole, self._codec)

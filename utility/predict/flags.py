@@ -22,6 +22,12 @@ def define(flip_test: bool = False, flag_values: flags.FlagValues = flags.FLAGS)
     into = {'flag_values': flag_values}
     _define_views(flip_test, into)
     _define_weights(into)
+    flags.DEFINE_boolean(
+        'use_predicted_category',
+        False,
+        'Give the points of the category that the network tells, not of the one that is given.',
+        **into,
+    )
     flags.DEFINE_integer('batch_size', 16, 'Pictures at a time.', lower_bound=1, **into)
     flags.DEFINE_enum('precision', 'float32', PRECISIONS, PRECISION_HELP, **into)
     flags.DEFINE_boolean('xla', False, XLA_HELP, **into)
@@ -146,4 +152,5 @@ def options(values):
             values.statistics_from or _records_of(values),
         ),
         compute=Compute(values.precision, values.xla),
+        use_predicted_category=values.use_predicted_category,
     )

@@ -10,7 +10,7 @@ import dataclasses
 import itertools
 import queue
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -21,12 +21,15 @@ from preprocessing.datasets import schema_of
 from preprocessing.schema import KeypointSchema
 from utility.checkpoints import choice, runs
 from utility.codecs.heatmaps import HeatmapCodec
-from utility.predict import test_time_augmentation, views_to_points
+from utility.predict import scalings, test_time_augmentation, views_to_points
 from utility.predict.views_to_points import PredictOptions
+from utility.statistics.reliability import Scaling
 
 _END = object()
 _HELD = 32  # pictures that a network may be ahead of the others
 _POLL = 0.2  # s
+# What some networks tell of a picture beside its points.
+TOLD = ('category_probabilities', 'presence')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,6 +42,7 @@ class TrainedNetwork:
         experiment: What was trained, and how to decode.
         full_schema: Of the data set.
         schema: Of the network: of one category or of all.
+        scalings: Of the probabilities in TOLD, by name.
     """
 
     folder: str
@@ -46,6 +50,7 @@ class TrainedNetwork:
     experiment: Experiment
     full_schema: KeypointSchema
     schema: KeypointSchema
+    scalings: Mapping[str, Scaling] = dataclasses.field(default_factory=dict)
 
     @property
     def columns(self) -> list[int]:
@@ -61,7 +66,7 @@ def load_network(folder: str, options: PredictOptions, scratch: str = '') -> Tra
     full = schema_of(experiment.data)
     checkpoint = choice.choose(folder, options.checkpoint, scratch)
     schema = full.subset(experiment.data.category)
-    return TrainedNetwork(folder, checkpoint, experiment, full, schema)
+    return TrainedNetwork(folder, checkpoint, experiment, full, schema, scalings.read(folder))
 
 
 def networks_of_runs(
@@ -137,18 +142,20 @@ def together(
 
     Args:
         sources: For each network, what starts its rows: 'image_id', 'category', 'image_size', and
-            'keypoints' and 'scores', or 'heatmaps' and 'to_crop' where heat maps are averaged.
+            'keypoints' and 'scores', or 'heatmaps' and 'to_crop' where heat maps are averaged; of
+            TOLD what the network tells.
         networks: The same number.
         options: Of the prediction.
 
     Yields:
         'image_id', 'category', 'image_size', 'keypoints' [K, 2] original px and 'scores' [K], K of
-        the full schema; 0 for what the networks do not have.
+        the full schema; 0 for what the networks do not have. Of TOLD the means over the networks
+        that tell it: 'category_probabilities' [C], 'presence' [K, 3].
     """
     if len(sources) == 1:
         (network,) = networks
         for row in sources[0]():
-            yield _in_full(row, row['keypoints'], row['scores'], network.columns, network)
+            yield _in_full([row], row['keypoints'], row['scores'], network.columns, networks)
         return
     steps = zip(*(_beside(source) for source in sources))
     fuse = _fused_points if options.fuse == 'heatmaps' else _mean_points
@@ -222,7 +229,7 @@ def _fused_points(batch: list[tuple], networks, options: PredictOptions) -> Iter
     to_crop = tf.constant(np.stack([rows[0]['to_crop'] for rows in batch]))
     points = views_to_points.to_original(points, to_crop).numpy()
     for rows, category_points, own_scores in zip(batch, points, scores.numpy()):
-        yield _in_full(rows[0], category_points, own_scores, columns, networks[0])
+        yield _in_full(rows, category_points, own_scores, columns, networks)
 
 
 def _mean_points(batch: list[tuple], networks, options: PredictOptions) -> Iterator[dict]:
@@ -239,13 +246,30 @@ def _mean_points(batch: list[tuple], networks, options: PredictOptions) -> Itera
         points, means = test_time_augmentation.fuse_keypoints(
             tf.constant(keypoints), tf.constant(scores)
         )
-        yield _in_full(rows[0], points[0].numpy(), means[0].numpy(), columns, networks[0])
+        yield _in_full(rows, points[0].numpy(), means[0].numpy(), columns, networks)
 
 
-def _in_full(row: dict, points, scores, columns: list[int], network: TrainedNetwork) -> dict:
-    """Return a row over the full schema from the points of some of its columns."""
-    keypoints = np.zeros((network.full_schema.num_keypoints, 2), np.float32)
-    full_scores = np.zeros(network.full_schema.num_keypoints, np.float32)
+def _in_full(rows: Sequence[dict], points, scores, columns: list[int], networks) -> dict:
+    """Return a row over the full schema from the points of some of its columns.
+
+    Args:
+        rows: Of the networks, for one picture.
+        points, scores: Of the columns.
+        columns: Of the full schema.
+        networks: As many as rows.
+    """
+    num_keypoints = networks[0].full_schema.num_keypoints
+    keypoints = np.zeros((num_keypoints, 2), np.float32)
+    full_scores = np.zeros(num_keypoints, np.float32)
     keypoints[columns], full_scores[columns] = points, scores
-    names = ('image_id', 'category', 'image_size')
-    return {**{n: row[n] for n in names}, 'keypoints': keypoints, 'scores': full_scores}
+    row = {name: rows[0][name] for name in ('image_id', 'category', 'image_size')}
+    row.update(keypoints=keypoints, scores=full_scores)
+    telling = [own['category_probabilities'] for own in rows if 'category_probabilities' in own]
+    if telling:
+        row['category_probabilities'] = np.mean(telling, axis=0)
+    pairs = [(own, network) for own, network in zip(rows, networks) if 'presence' in own]
+    if pairs:
+        parts = [_of_columns(own['presence'], network, columns, 0) for own, network in pairs]
+        row['presence'] = np.zeros((num_keypoints, parts[0].shape[-1]), np.float32)
+        row['presence'][columns] = np.mean(parts, axis=0)
+    return row

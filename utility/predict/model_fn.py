@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import tensorflow as tf
 
 from config import Experiment
-from nets import build_network
 from nets.precision import Compute
 from preprocessing.schema import KeypointSchema
 from utility.codecs.heatmaps import HeatmapCodec, codec_of
-from utility.losses.heatmap_loss import maps_per_point
+from utility.losses import attributes
 from utility.predict import views_to_points
+from utility.predict.scalings import scaled
 from utility.predict.views_to_points import PredictOptions
+from utility.statistics.reliability import Scaling
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,6 +29,7 @@ class PredictTask:
         heatmap_size: (height, width), cells. Predict heat maps of this size instead of points, to
             be averaged with those of other networks; None: points.
         compute: How the network is computed.
+        scalings: Of the probabilities that it tells, by name.
     """
 
     experiment: Experiment
@@ -35,6 +37,7 @@ class PredictTask:
     options: PredictOptions = PredictOptions()
     heatmap_size: tuple[int, int] | None = None
     compute: Compute = Compute()
+    scalings: Mapping[str, Scaling] = dataclasses.field(default_factory=dict)
 
     @property
     def codec(self) -> HeatmapCodec:
@@ -47,8 +50,7 @@ def make_predict_fn(task: PredictTask) -> Callable:
     def model_fn(features, labels, mode):
         assert mode == tf.estimator.ModeKeys.PREDICT, mode
         del labels  # There are none.
-        num_maps = task.schema.num_keypoints * maps_per_point(task.experiment.loss)
-        network = build_network(task.experiment.network, num_maps, task.compute.precision)
+        network = attributes.network_of(task.experiment, task.schema, task.compute.precision)
         return tf.estimator.EstimatorSpec(mode, predictions=_predictions(task, network, features))
 
     return model_fn
@@ -76,13 +78,16 @@ def predicted(
 
     Returns:
         'keypoints' [B, K, 2], original px, and 'scores' [B, K]; or, with task.heatmap_size,
-        'heatmaps' [B, h, w, K] and 'to_crop' [B, 3, 3].
+        'heatmaps' [B, h, w, K] and 'to_crop' [B, 3, 3]. In both cases, as far as the network
+        tells them, 'category_probabilities' [B, C] and 'presence' [B, K, 3].
     """
-    maps = views_to_points.heatmaps_of_views(
-        network, images, task.schema.flip_permutation, task.experiment.loss, task.options
+    maps, told = views_to_points.look(
+        network.outputs, images, task.schema.flip_permutation, task.experiment.loss, task.options
     )
+    told = {name: scaled(values, task.scalings.get(name)) for name, values in told.items()}
     if task.heatmap_size:
         fused = views_to_points.fused_heatmaps(maps, to_view, task.codec)
-        return {'heatmaps': tf.image.resize(fused, task.heatmap_size), 'to_crop': to_view[:, 0]}
+        heatmaps = tf.image.resize(fused, task.heatmap_size)
+        return {'heatmaps': heatmaps, 'to_crop': to_view[:, 0], **told}
     points, scores = views_to_points.points_of_views(maps, to_view, task.codec, task.options.fuse)
-    return {'keypoints': points, 'scores': scores}
+    return {'keypoints': points, 'scores': scores, **told}

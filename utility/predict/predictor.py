@@ -33,6 +33,10 @@ _CONFIDENT = 0.5
 # Nor does one of the less sure half that lies farther from the box of all others than this share
 # of its longer side: of 33,000 annotated points of 3,332 pictures 11 do.
 _FAR = 0.75
+NO_CATEGORY = (
+    'the network does not tell the category: it must be given, or trained, with '
+    '--set loss.category_weight=0.1 and --category=all'
+)
 _FEWEST_POINTS = 4  # to tell which of them is far from the others
 
 
@@ -46,7 +50,13 @@ class Predictions:
         image_sizes: int [N, 2], (height, width).
         keypoints: float32 [N, K, 2], continuous px of the original pictures, K of the full schema.
         scores: float32 [N, K], peak of the heat map; about 1 where the network is sure.
-        visibility: int32 [N, K]: 1 for the points of the picture's category, else -1.
+        visibility: int32 [N, K]: 1 for the points of the picture's category, else -1; with
+            use_predicted_category of that which the network tells.
+        category_probabilities: float32 [N, C], C the categories of the schema in its order; None
+            where the networks do not tell them.
+        presence: float32 [N, K, 3], probabilities of absent, occluded and visible, of each point
+            given that the picture shows its category, 0 for points that the network does not know;
+            None where the networks do not tell them.
     """
 
     image_ids: np.ndarray
@@ -55,6 +65,18 @@ class Predictions:
     keypoints: np.ndarray
     scores: np.ndarray
     visibility: np.ndarray
+    category_probabilities: np.ndarray | None = None
+    presence: np.ndarray | None = None
+
+    def predicted_categories(self, schema: KeypointSchema) -> np.ndarray:
+        """Return the most likely category of each picture, str [N].
+
+        Raises:
+            UserError: The networks do not tell it.
+        """
+        if self.category_probabilities is None:
+            raise UserError(NO_CATEGORY)
+        return np.array(list(schema.categories))[self.category_probabilities.argmax(axis=1)]
 
     def table(self) -> KeypointTable:
         lines = np.arange(2, len(self.image_ids) + 2)
@@ -129,9 +151,21 @@ def predict_passes(
 
 def _sorted(parts: Sequence[Predictions]) -> Predictions:
     """Return the predictions of several networks as one, by category."""
-    joined = Predictions(*map(np.concatenate, zip(*map(_arrays, parts))))
-    order = np.argsort(joined.categories.astype(str), kind='stable')
-    return Predictions(*(values[order] for values in _arrays(joined)))
+    joined = _joined(parts)
+    return _rows_of(joined, np.argsort(joined.categories.astype(str), kind='stable'))
+
+
+def _joined(parts: Sequence[Predictions]) -> Predictions:
+    """Return all pictures of the parts; what one part does not tell is not told."""
+    columns = zip(*map(_arrays, parts))
+    return Predictions(
+        *(None if any(part is None for part in own) else np.concatenate(own) for own in columns)
+    )
+
+
+def _rows_of(predictions: Predictions, rows: np.ndarray) -> Predictions:
+    values = _arrays(predictions)
+    return Predictions(*(None if one is None else one[rows] for one in values))
 
 
 def _warn_of_selection(split_dir: str, chosen, options: PredictOptions) -> None:
@@ -188,13 +222,12 @@ def predict_images(
                     annotation = Annotation(name, name, category, nowhere, absent, box)
                     jpeg, size = pictures[row][:2]
                     write(records.encode_example(jpeg, annotation, size))
-            parts.append(_arrays(_predict(networks, [path], len(chosen), options)[-1]))
+            parts.append(_predict(networks, [path], len(chosen), options)[-1])
             rows.append(chosen)
-    order = np.argsort(np.concatenate(rows))
-    return Predictions(*(np.concatenate(values)[order] for values in zip(*parts)))
+    return _rows_of(_joined(parts), np.argsort(np.concatenate(rows)))
 
 
-def _arrays(predictions: Predictions) -> list[np.ndarray]:
+def _arrays(predictions: Predictions) -> list[np.ndarray | None]:
     return [getattr(predictions, field.name) for field in dataclasses.fields(predictions)]
 
 
@@ -223,13 +256,25 @@ def _predict_pass(
     sources = [_rows(network, files, options, heatmap_size, boxes) for network in networks]
     name = ' + '.join(os.path.basename(network.folder) for network in networks)
     rows = track(fusion.together(sources, networks, options), count, name)
-    found, number = _collect(rows, count, networks[0].full_schema, on_row)
+    collected, number = _collect(rows, count, networks[0].full_schema, on_row)
     if number != count:
         raise UserError(
             f'{", ".join(files)}: {number} records, but {count} by {records.DATASET_FILE}; '
             'run convert_tfrecords.py again'
         )
-    return found
+    shown = collected.categories
+    if options.use_predicted_category:
+        shown = collected.predicted_categories(networks[0].full_schema)
+    visibility = _visibility_of(shown, networks[0].full_schema)
+    return dataclasses.replace(collected, visibility=visibility)
+
+
+def _visibility_of(categories: np.ndarray, schema: KeypointSchema) -> np.ndarray:
+    """Return int32 [N, K]: 1 for the points of the categories, str [N], else -1."""
+    visibility = np.full([len(categories), schema.num_keypoints], -1, np.int32)
+    for category in set(categories) - {''}:
+        visibility[np.ix_(categories == category, schema.indices(category))] = 1
+    return visibility
 
 
 def pass_ops(experiment: Experiment, is_second: bool) -> str:
@@ -251,6 +296,7 @@ def _rows(network: fusion.TrainedNetwork, files, options, heatmap_size, boxes):
         options=options,
         heatmap_size=heatmap_size,
         compute=options.compute,
+        scalings=network.scalings,
     )
     # What predicts is no member of the cluster that a training may have been started in.
     with environment.hidden('TF_CONFIG'):
@@ -279,6 +325,7 @@ def _collect(
     rows: Iterable[dict], count: int, schema: KeypointSchema, on_row=None
 ) -> tuple[Predictions, int]:
     """Return the first `count` rows, over the full schema, as arrays; and how many rows there were.
+    The visibility of all points is -1.
 
     No row is held: a network gives arrays of whole batches, which parts of them would keep.
     """
@@ -286,6 +333,7 @@ def _collect(
     image_sizes = np.zeros([count, 2], np.int32)
     keypoints = np.zeros([count, schema.num_keypoints, 2], np.float32)
     scores = np.zeros([count, schema.num_keypoints], np.float32)
+    told: dict[str, np.ndarray] = {}
     number = 0
     for number, row in enumerate(rows, 1):
         if number <= count:
@@ -293,13 +341,15 @@ def _collect(
             image_ids[place], categories[place] = row['image_id'].decode(), row['category'].decode()
             image_sizes[place] = row['image_size']
             keypoints[place], scores[place] = row['keypoints'], row['scores']
+            for name in fusion.TOLD:
+                if name in row:
+                    told.setdefault(name, np.zeros([count, *row[name].shape], np.float32))
+                    told[name][place] = row[name]
         if on_row:
             on_row(number - 1)
     visibility = np.full([count, schema.num_keypoints], -1, np.int32)
-    for category in set(categories) - {''}:
-        visibility[np.ix_(categories == category, schema.indices(category))] = 1
     arrays = (image_ids, categories.astype(str), image_sizes, keypoints, scores, visibility)
-    return Predictions(*arrays), number
+    return Predictions(*arrays, **told), number
 
 
 def confident_boxes(predictions: Predictions) -> np.ndarray:

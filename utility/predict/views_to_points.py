@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
 from config import LossConfig, check, one_of, require, within
+from nets.network import Outputs
 from nets.precision import Compute
 from preprocessing import geometry
 from utility.checkpoints.choice import CheckpointChoice
 from utility.codecs.heatmaps import HeatmapCodec, flip_heatmaps
 from utility.codecs.refinements import REFINEMENTS
-from utility.losses import heatmap_loss
+from utility.losses import attributes, heatmap_loss
 from utility.predict import test_time_augmentation as views
 from utility.predict.test_time_augmentation import ViewOptions
 
@@ -37,6 +39,8 @@ class PredictOptions:
             decoded; 0: none.
         checkpoint: Which weights of each network.
         compute: How networks are computed.
+        use_predicted_category: Give the points of the category that the network tells, not of the
+            one that is given.
     """
 
     flip_test: bool = False
@@ -49,6 +53,7 @@ class PredictOptions:
     smoothing: float = 0.0
     checkpoint: CheckpointChoice = CheckpointChoice()
     compute: Compute = Compute()
+    use_predicted_category: bool = False
 
     def __post_init__(self):
         require(self, '', '1 or 2', (1, 2).__contains__, 'passes')
@@ -65,20 +70,18 @@ def _are_weights(numbers: tuple[float, ...]) -> bool:
 
 
 def network_heatmaps(
-    network, images: tf.Tensor, loss_config: LossConfig, weights: tuple[float, ...] = ()
+    outputs: Sequence[tf.Tensor], loss_config: LossConfig, weights: tuple[float, ...] = ()
 ) -> tf.Tensor:
     """Return one heat map a point, with a peak of about 1 where the network is sure.
 
     Args:
-        network: A nets.Network.
-        images: [B, H, W, 3].
+        outputs: Of a network, coarse to final.
         loss_config: Of its training.
         weights: Of its outputs; see PredictOptions.outputs.
 
     Returns:
         float32 [B, h, w, K].
     """
-    outputs = network(images, False)
     if not weights:
         return heatmap_loss.to_heatmaps(outputs[-1], loss_config) / loss_config.target_scale
     weights = heatmap_loss.per_output(weights, len(outputs), 'outputs')
@@ -92,28 +95,43 @@ def network_heatmaps(
     return tf.add_n(maps) / (sum(weights) * loss_config.target_scale)
 
 
-def heatmaps_of_views(network, images: tf.Tensor, flip_permutation, loss_config, options):
-    """Return heat maps of views and, with the flip test, of their mirror images, mirrored back.
+def look(
+    outputs_of: Callable[[tf.Tensor, bool], Outputs],
+    images: tf.Tensor,
+    flip_permutation: Sequence[int],
+    loss_config: LossConfig,
+    options: PredictOptions,
+) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+    """Look at views and, with the flip test, at their mirror images.
 
     Args:
-        network: A nets.Network.
+        outputs_of: Network.outputs.
         images: [B, V, H, W, 3].
-        flip_permutation: Of the network's schema; None: without the flip test.
+        flip_permutation: Of the network's schema; not read without the flip test.
         loss_config: Of its training.
-        options: PredictOptions.
+        options: Of the prediction.
 
     Returns:
-        float32 [B, V or 2 V, h, w, K]: the views, then the mirrored ones.
+        Heat maps float32 [B, V or 2 V, h, w, K]: of the views, then of the mirrored ones, mirrored
+        back; and the means over all of what attributes.probabilities gives.
     """
     num_views = images.shape[1]
     flat = tf.reshape(images, [-1, *images.shape[2:]])
     looks = [flat, flat[:, :, ::-1]] if options.flip_test else [flat]
-    maps = network_heatmaps(network, tf.concat(looks, axis=0), loss_config, options.outputs)
+    outputs, logits = outputs_of(tf.concat(looks, axis=0), False)
+    maps = network_heatmaps(outputs, loss_config, options.outputs)
     parts = tf.split(maps, len(looks), axis=0)
     if options.flip_test:
         parts[1] = flip_heatmaps(parts[1], flip_permutation)
     shaped = [tf.reshape(part, [-1, num_views, *part.shape[1:]]) for part in parts]
-    return tf.concat(shaped, axis=1)
+    told = {}
+    for name, values in attributes.probabilities(logits).items():
+        parts = tf.split(values, len(looks), axis=0)
+        if options.flip_test and name == 'presence':
+            parts[1] = tf.gather(parts[1], list(flip_permutation), axis=1)
+        views = [tf.reshape(part, [-1, num_views, *part.shape[1:]]) for part in parts]
+        told[name] = tf.reduce_mean(tf.concat(views, axis=1), axis=1)
+    return tf.concat(shaped, axis=1), told
 
 
 def to_original(points: tf.Tensor, to_crop: tf.Tensor) -> tf.Tensor:
@@ -122,8 +140,7 @@ def to_original(points: tf.Tensor, to_crop: tf.Tensor) -> tf.Tensor:
 
 
 def fused_heatmaps(maps: tf.Tensor, to_view: tf.Tensor, codec: HeatmapCodec) -> tf.Tensor:
-    """Return the average, in the frame of the first view, of what heatmaps_of_views gives: [B, h,
-    w, K].
+    """Return the average, in the frame of the first view, of look's heat maps: [B, h, w, K].
 
     Args:
         maps: float32 [B, V or 2 V, h, w, K].
@@ -139,7 +156,7 @@ def fused_heatmaps(maps: tf.Tensor, to_view: tf.Tensor, codec: HeatmapCodec) -> 
 def points_of_views(
     maps: tf.Tensor, to_view: tf.Tensor, codec: HeatmapCodec, fuse: str
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Return points, original px [B, K, 2], and scores [B, K] of what heatmaps_of_views gives."""
+    """Return points, original px [B, K, 2], and scores [B, K] of the heat maps of look."""
     if fuse == 'heatmaps':
         points, scores = codec.decode(fused_heatmaps(maps, to_view, codec))
         return to_original(points, to_view[:, 0]), scores

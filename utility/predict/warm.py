@@ -8,10 +8,10 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import tensorflow as tf
 
-from nets import build_network, precision
+from nets import precision
 from preprocessing.ops import op_string
 from utility.checkpoints import variables
-from utility.losses.heatmap_loss import maps_per_point
+from utility.losses import attributes
 from utility.predict.fusion import TrainedNetwork
 from utility.predict.model_fn import PredictTask, predicted
 from utility.predict.predictor import pass_ops
@@ -37,7 +37,8 @@ class WarmNetwork:
     def __init__(self, network: TrainedNetwork, options: PredictOptions, heatmap_size):
         self._network, self._options = network, options
         experiment = network.experiment
-        task = PredictTask(experiment, network.schema, options, heatmap_size, options.compute)
+        own = (experiment, network.schema, options, heatmap_size, options.compute)
+        task = PredictTask(*own, network.scalings)
         config = v1.ConfigProto()
         precision.apply(options.compute, config)
         with tf.Graph().as_default() as graph:
@@ -47,8 +48,7 @@ class WarmNetwork:
             self._views_in = [
                 v1.placeholder(part.dtype, [None, *part.shape]) for part in self._looks[0]
             ]
-            num_maps = network.schema.num_keypoints * maps_per_point(experiment.loss)
-            built = build_network(experiment.network, num_maps, options.compute.precision)
+            built = attributes.network_of(experiment, network.schema, options.compute.precision)
             self._answers = predicted(task, built, *self._views_in)
             weights = v1.global_variables()
             variables.check_fit(network.checkpoint, weights)

@@ -9,14 +9,14 @@ from collections.abc import Callable
 import tensorflow as tf
 
 from config import Experiment, UserError
-from nets import HEADS, build_network
+from nets import HEADS
 from nets.precision import Compute
 from preprocessing.ops import op_string
 from preprocessing.schema import KeypointSchema
 from utility.checkpoints import files
 from utility.checkpoints import variables as checkpoints
 from utility.codecs.heatmaps import codec_of
-from utility.losses import heatmap_loss
+from utility.losses import attributes, heatmap_loss
 from utility.optim import loss_scale as loss_scaling
 from utility.optim import schedules, training_step, weight_averaging
 from utility.optim.schedules import Length
@@ -80,13 +80,16 @@ def make_model_fn(task: Task) -> Callable:
 
 
 def _spec(task: Task, features, labels, mode: str, model_dir: str):
-    num_maps = task.schema.num_keypoints * heatmap_loss.maps_per_point(task.experiment.loss)
-    network = build_network(task.experiment.network, num_maps, task.compute.precision)
+    network = attributes.network_of(task.experiment, task.schema, task.compute.precision)
     features = _with_pictures(task, features, labels)
-    outputs = network(features['image'], mode == tf.estimator.ModeKeys.TRAIN)
+    outputs, logits = network.outputs(features['image'], mode == tf.estimator.ModeKeys.TRAIN)
     loss, output_losses = heatmap_loss.heatmap_loss(
         outputs, labels, task.experiment.loss, task.experiment.network.image_size
     )
+    attribute_losses = attributes.attribute_losses(
+        logits, features['category'], labels['visibility'], task.experiment.loss, task.schema
+    )
+    loss = tf.add_n([loss, *attribute_losses.values()])
     maps = heatmap_loss.to_heatmaps(outputs[-1], task.experiment.loss)
     predicted, _ = codec_of(task.experiment).decode(maps)
     error = normalized_errors(predicted, features, labels)
@@ -97,7 +100,7 @@ def _spec(task: Task, features, labels, mode: str, model_dir: str):
         ),
     }
     if mode == tf.estimator.ModeKeys.EVAL:
-        return _eval_spec(task, features, loss, error, shown)
+        return _eval_spec(task, features, loss, error, shown, logits)
     # A run that has a checkpoint of its own goes on from there.
     if task.has_start and not files.newest(model_dir):
         _start(task, network)
@@ -106,6 +109,7 @@ def _spec(task: Task, features, labels, mode: str, model_dir: str):
     task = dataclasses.replace(task, length=dataclasses.replace(task.length, drops=drops))
     watched = {'loss': loss, 'normalized_error': _batch_error(*error)}
     watched.update({f'loss/output_{i}': value for i, value in enumerate(output_losses)})
+    watched.update({f'loss/{name}': value for name, value in attribute_losses.items()})
     _show(shown)
     loss_scale = loss_scale_of(task.compute.precision, model_dir)
     if loss_scale:
@@ -161,12 +165,15 @@ def mean_where(mask: tf.Tensor, values: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor
     return total / count, update_total / update_count
 
 
-def _eval_spec(task: Task, features, loss, error, shown):
+def _eval_spec(task: Task, features, loss, error, shown, logits):
     errors, scored = error
     metrics = {'normalized_error': mean_where(scored, errors)}
     for category in task.eval_categories:
         own = tf.logical_and(scored, tf.equal(features['category'], category)[:, tf.newaxis])
         metrics[f'normalized_error/{category}'] = mean_where(own, errors)
+    if logits.category is not None:
+        given = attributes.category_indices(features['category'], task.schema)
+        metrics['category_accuracy'] = v1.metrics.accuracy(given, tf.argmax(logits.category, -1))
     hooks = []
     if task.eval_dir:
         # One summary an evaluation: the first batch.

@@ -7,6 +7,8 @@ import pytest
 import tensorflow as tf
 
 from config import LossConfig
+from nets.heads.attributes import AttributeLogits
+from nets.network import Outputs
 from preprocessing import geometry, rendering
 from preprocessing.schema import KeypointSchema
 from utility.codecs.heatmaps import HeatmapCodec
@@ -30,13 +32,14 @@ def _symmetric_picture(height: int, width: int) -> np.ndarray:
     return np.round(200 * sum(dots)[..., np.newaxis] * np.ones(3)).astype(np.uint8)
 
 
-def _dots(images: tf.Tensor, training: bool) -> list[tf.Tensor]:
+def _dots(images: tf.Tensor, training: bool) -> Outputs:
     """Return a network that finds the dots: brightness, one point in each half of the picture."""
     del training
     maps = tf.nn.avg_pool2d(tf.cast(images[..., :1], tf.float32) / 255, STRIDE, STRIDE, 'VALID')
     is_left = tf.range(maps.shape[2]) < maps.shape[2] // 2
     halves = [tf.cast(half, tf.float32)[:, tf.newaxis] for half in (is_left, ~is_left)]
-    return [tf.concat([maps * half for half in halves], axis=-1)]
+    maps = tf.concat([maps * half for half in halves], axis=-1)
+    return Outputs([maps], AttributeLogits())
 
 
 def _points(maps: tf.Tensor) -> np.ndarray:
@@ -51,7 +54,7 @@ def test_both_looks_at_a_symmetric_picture_find_the_same_points(size):
     image = rendering.colours(*sampled, tf.zeros([3]))
     # Weights are rounded, either way where the last bit decides.
     np.testing.assert_allclose(image, image[:, ::-1], atol=0.06)
-    maps = views_to_points.heatmaps_of_views(
+    maps, _ = views_to_points.look(
         _dots,
         image[tf.newaxis, tf.newaxis],
         SCHEMA.flip_permutation,

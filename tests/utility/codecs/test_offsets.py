@@ -8,6 +8,8 @@ import tensorflow as tf
 
 import nets
 from config import AveragingConfig, DataConfig, Experiment, LossConfig, NetworkConfig
+from nets.heads.attributes import AttributeLogits
+from nets.network import Outputs
 from preprocessing import geometry, training_data
 from preprocessing.datasets.fashionai import SCHEMA
 from tests.tiny_records import write_records
@@ -71,7 +73,8 @@ class _Perfect:
         self.points = tf.concat([points, mirrored], axis=0)
 
     def __call__(self, images, training):
-        return [offset_target(CODEC, self.points[: tf.shape(images)[0]], CONFIG)]
+        maps = offset_target(CODEC, self.points[: tf.shape(images)[0]], CONFIG)
+        return Outputs([maps], AttributeLogits())
 
 
 @pytest.mark.parametrize('fuse', views_to_points.FUSIONS)
@@ -82,7 +85,7 @@ def test_prediction_fuses_mirrored_views(fuse, flip_test):
     network = _Perfect(points, mirrored)
     options = PredictOptions(flip_test=flip_test, fuse=fuse)
     images = tf.zeros([4, 1, *SIZE, 3])
-    maps = views_to_points.heatmaps_of_views(network, images, PERMUTATION, CONFIG, options)
+    maps, _ = views_to_points.look(network, images, PERMUTATION, CONFIG, options)
     assert maps.shape == (4, 1 + flip_test, *CELLS, K)
     to_view = tf.tile(geometry.scaling(0.5, 0.5)[None, None], [4, 1, 1, 1])
     found, scores = views_to_points.points_of_views(maps, to_view, CODEC, fuse)

@@ -9,6 +9,8 @@ import pytest
 import tensorflow as tf
 
 from config import Experiment, LossConfig
+from nets.heads.attributes import AttributeLogits
+from nets.network import Outputs
 from preprocessing import geometry
 from preprocessing.datasets.fashionai import SCHEMA
 from utility.checkpoints.choice import CheckpointChoice
@@ -30,7 +32,7 @@ PERMUTATION = (1, 0, 2)
 
 def _three_outputs(images, training):
     assert not training
-    return MAPS
+    return Outputs(MAPS, AttributeLogits())
 
 
 @pytest.mark.parametrize(
@@ -43,22 +45,45 @@ def _three_outputs(images, training):
     ],
 )
 def test_the_last_output_or_a_weighted_mean_is_taken(weights, expected):
-    maps = views_to_points.network_heatmaps(_three_outputs, IMAGES, LOSS, weights)
+    maps = views_to_points.network_heatmaps(MAPS, LOSS, weights)
     np.testing.assert_allclose(maps, expected / LOSS.target_scale, rtol=1e-5)
 
 
 def test_options_reach_the_network_and_the_codec():
     options = PredictOptions(outputs=(1.0,), smoothing=1.5)
     views = IMAGES[:, tf.newaxis]
-    maps = views_to_points.heatmaps_of_views(_three_outputs, views, (1, 0), LOSS, options)
+    maps, told = views_to_points.look(_three_outputs, views, (1, 0), LOSS, options)
     np.testing.assert_allclose(maps[:, 0], sum(MAPS) / 3 / LOSS.target_scale, rtol=1e-5)
+    assert not told
     task = PredictTask(Experiment(refine='quarter'), SCHEMA, options=options)
     assert (task.codec.refine, task.codec.smoothing) == ('quarter', 1.5)
 
 
 def test_more_weights_than_outputs_are_refused():
     with pytest.raises(ValueError, match=r'outputs=.*must have at most 3 entries'):
-        views_to_points.network_heatmaps(_three_outputs, IMAGES, LOSS, (1.0,) * 4)
+        views_to_points.network_heatmaps(MAPS, LOSS, (1.0,) * 4)
+
+
+def test_what_is_told_of_views_is_their_mean_and_mirrored_points_change_places():
+    """The second half of the batch are the mirrored looks."""
+    rng = np.random.default_rng(0)
+    presence = rng.normal(size=[4, 3, 3]).astype(np.float32)
+    category = rng.normal(size=[4, 2]).astype(np.float32)
+
+    def outputs_of(images, training):
+        assert images.shape[0] == 4 and not training
+        maps = [tf.zeros([4, 4, 4, 3])]
+        return Outputs(maps, AttributeLogits(tf.constant(category), tf.constant(presence)))
+
+    images = tf.zeros([1, 2, 8, 8, 3])  # two views
+    _, told = views_to_points.look(
+        outputs_of, images, PERMUTATION, LOSS, PredictOptions(flip_test=True)
+    )
+    shares = np.exp(presence) / np.exp(presence).sum(-1, keepdims=True)
+    expected = (shares[0] + shares[1] + shares[2, PERMUTATION] + shares[3, PERMUTATION]) / 4
+    np.testing.assert_allclose(told['presence'][0], expected, rtol=1e-5)
+    shares = np.exp(category) / np.exp(category).sum(-1, keepdims=True)
+    np.testing.assert_allclose(told['category_probabilities'][0], shares.mean(0), rtol=1e-5)
 
 
 class _Perfect:
@@ -71,7 +96,7 @@ class _Perfect:
         self.points = tf.concat([*plain, *mirrored], axis=0)
 
     def __call__(self, images, training):
-        return [CODEC.encode(self.points)]
+        return Outputs([CODEC.encode(self.points)], AttributeLogits())
 
 
 @pytest.mark.parametrize('fuse', views_to_points.FUSIONS)
@@ -86,7 +111,7 @@ def test_every_fusion_brings_the_points_of_all_views_to_one_frame(fuse):
     ]
     options = PredictOptions(flip_test=True, fuse=fuse)
     images = tf.zeros([1, len(to_views), *CODEC.image_size, 3])
-    maps = views_to_points.heatmaps_of_views(_Perfect(to_views), images, PERMUTATION, LOSS, options)
+    maps, _ = views_to_points.look(_Perfect(to_views), images, PERMUTATION, LOSS, options)
     # The original is the first view, turned: what is found is in its px.
     to_first = geometry.rotation(30, centre) @ geometry.scaling(0.5, 0.5)
     to_view = tf.stack([matrix @ to_first for matrix in to_views])[tf.newaxis]
@@ -111,7 +136,7 @@ DEFAULTS = {
     'flip_test': False, 'passes': 1, 'refine': None, 'batch_size': 16, 'scales': '1',
     'rotations': '0', 'num_crops': 0, 'fuse': 'heatmaps', 'outputs': 'last', 'smoothing': 0.0,
     'checkpoint': 'best', 'average_last': 0, 'average_best': 0, 'statistics_from': None,
-    'precision': 'float32', 'xla': False,
+    'precision': 'float32', 'xla': False, 'use_predicted_category': False,
 }  # fmt: skip
 
 
@@ -122,6 +147,7 @@ DEFAULTS = {
         ({'flip_test': True, 'passes': 2, 'refine': 'dark'},) * 2,
         ({'smoothing': 1.5, 'fuse': 'keypoints', 'batch_size': 3},) * 2,
         ({'outputs': 'all'}, {'outputs': (1.0,)}),
+        ({'use_predicted_category': True},) * 2,
         ({'outputs': '0.2,0.3,1'}, {'outputs': (0.2, 0.3, 1.0)}),
         (
             {'scales': '0.9,1', 'rotations': '-10,0', 'num_crops': 4},
