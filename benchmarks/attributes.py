@@ -1,0 +1,340 @@
+"""What a network tells of real pictures beside their points, category and presence, and the cost.
+
+    python -m benchmarks.attributes --data_dir=DATA --work_dir=WORK [--output=docs/presence.md]
+                [--steps=600] [--size=128] [--category_weight=0.001] [--presence_weight=0.001]
+
+Trains the script's network for all categories twice, with the same seed: without and with the heads
+for category and presence; both start as `ImageNet+garments` of benchmarks.few_pictures, whose WORK
+may be shared. A fifth of DATA, annotated pictures in the layout of the challenge, is held out. Run
+again, the command goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from absl import flags, logging
+
+from benchmarks import few_pictures, ledger, real_pictures
+from benchmarks.isolated import describe_machine
+from config import UserError
+from utility.command_line import scripts
+
+_COMMAND = 'python -m benchmarks.attributes --data_dir=SAMPLE --work_dir=WORK'
+_CELLS_FILE = 'attributes.json'
+_START = f'{few_pictures.IMAGENET}+{few_pictures.GARMENTS}'
+WITHOUT, WITH = 'without heads', 'with heads'
+_WANTED = 3.0  # points of expected calibration error, at most; see the page
+_ABOUT = """# Category and presence
+
+`--set loss.category_weight=0.001` and `--set loss.presence_weight=0.001` make a network tell two
+more things of a picture: the probability of each category, and of each point the probabilities that
+it is absent (the garment has no such point, or the picture cuts it off), occluded or visible.
+[nets/heads/attributes.py](../nets/heads/attributes.py) describes the layers. This page is made by
+
+```
+{command}
+```
+
+`{script}` at {size} px, all categories, {steps} steps of {batch} pictures from weights of
+{start}, seed {seed}, {num_train:,} pictures to train with. All scores are of {images}
+held-out real pictures of FashionAI's challenge, one look at each. {machine}.
+
+## Points
+
+NE in percent, lower is better; brackets hold the 95 % interval of a bootstrap over the pictures.
+
+{points}
+- {comparison}
+- With the **predicted category** the network decides which points a picture has. A point that a
+  wrong category lacks is scored as predicted at (-1, -1), as the challenge scores a missing one.
+- The last line is harsher: every point of a picture with a wrong category is scored so.
+
+## Category
+
+{categories}
+**{accuracy:.1f} %** of the categories are right (95 % interval {low:.1f} to {high:.1f}).
+
+## Presence
+
+Of the points that a picture's category has. *Share* is how many are; precision and recall are of
+the points whose probability is 50 % or more. *ECE* is the expected calibration error in points: how
+far, on average, what happens is from the probability that was told. *Scaled* is the same after
+vector scaling (a temperature and three biases), fitted on four fifths of the held-out pictures and
+scored on the rest, in turn: no picture is scaled by itself. *Chance* is what a perfectly calibrated
+network of these probabilities would score on so few points, in the mean of {draws} simulations.
+
+{presence}
+Of what is told after scaling, {verdict}
+
+### Reliability
+
+Of all points, after scaling: what was told and what happened.
+
+{reliability}
+## What this means
+
+- The probability of a point is given that the picture shows its category. Points of other
+  categories are not trained, and what is told of them means nothing.
+- A network is scaled once, by
+  `python eval_metrics.py --data_dir=RECORDS/val --model_dir=RUN --calibrate`, which writes
+  `probabilities.json` beside its checkpoints. All later predictions are scaled.
+- Do not believe a probability on pictures unlike those it was scaled by: other photographers, other
+  crops or other annotators have other shares of occluded points. Annotators decide what counts as
+  occluded, and a network learns their habit, not the cloth.
+"""
+
+
+def _command_of(
+    setting, data: str, run_dir: str, seed: int, weights, arm: str, losses
+) -> list[str]:
+    words = few_pictures.command(setting, data, run_dir, setting.steps, seed, weights)
+    names = ('category_weight', 'presence_weight')
+    sets = [f'--set=loss.{name}={value:g}' for name, value in zip(names, losses)]
+    return [*words, *(sets if arm == WITH else [])]
+
+
+def measure(setting, records_dir: str, work_dir: str, arm: str, seed: int, losses) -> dict:
+    """Train and score one of the two networks; its distances and reports as plain values."""
+    weights = few_pictures.weights_of(_START, setting, work_dir, seed)
+    key = f'{setting.prefix}{arm}/{seed}/{losses if arm == WITH else ""}'
+    name = ''.join(letter if letter.isalnum() else '_' for letter in key)
+    run_dir = os.path.join(work_dir, 'runs', f'attributes_{name}')
+    words = _command_of(setting, records_dir, run_dir, seed, weights, arm, losses)
+    seconds = real_pictures.run(words, f'the training {arm}')
+    return {
+        'machine': describe_machine(),
+        'seconds': round(seconds),
+        'num_train': real_pictures.number_of(records_dir, 'train'),
+        **scores(run_dir, os.path.join(records_dir, 'val')),
+    }
+
+
+def scores(run_dir: str, split_dir: str) -> dict[str, Any]:
+    """Return the distances of a run with the given category, with the predicted one and with all
+    points of a wrong one missing, and what utility.metrics.attributes reports, as plain values.
+    """
+    import numpy as np
+
+    import eval_metrics
+    from utility.metrics import attributes, normalized_error
+    from utility.predict.views_to_points import PredictOptions
+
+    predictions, given, answers, schema = eval_metrics.predict_runs(
+        split_dir, [run_dir], PredictOptions()
+    )
+    tables = {'given': given}
+    row: dict[str, Any] = {'report': attributes.report_of(predictions, answers, schema)}
+    if predictions.category_probabilities is not None:
+        told = predictions.predicted_categories(schema)
+        lacks = np.array(
+            [[k not in schema.indices(name) for k in range(schema.num_keypoints)] for name in told]
+        )
+        wrong = (told != answers.categories)[:, np.newaxis]
+        for name, lost in (('predicted', lacks), ('strict', wrong)):
+            tables[name] = given._replace(visibility=np.where(lost, -1, given.visibility))
+    for name, table in tables.items():
+        distances, *_ = normalized_error.distances_to(answers, table, schema, 'count')
+        row[name] = [[None if np.isnan(d) else float(d) for d in own] for own in distances]
+    if predictions.presence is not None:
+        row['chance'] = _chance(predictions, answers, schema)
+    return row
+
+
+_DRAWS = 200
+
+
+def _chance(predictions, answers, schema) -> dict[str, dict[str, float]]:
+    """Return the expected calibration error that chance alone makes, by category and event: of
+    outcomes drawn from the scaled probabilities themselves.
+    """
+    import numpy as np
+
+    from utility.metrics import attributes
+    from utility.statistics import reliability
+
+    told, outcomes, images = attributes.scored_presence(
+        predictions.presence, answers.visibility, answers.categories, schema
+    )
+    scaled = reliability.cross_scaled(told, outcomes, images)
+    events = {'present': scaled[:, 1:].sum(axis=1), 'visible': scaled[:, 2]}
+    labels, rng = answers.categories[images], np.random.default_rng(0)
+
+    def error(probabilities) -> float:
+        draws = (rng.uniform(size=len(probabilities)) < probabilities for _ in range(_DRAWS))
+        return float(
+            np.mean([reliability.expected_calibration_error(probabilities, own) for own in draws])
+        )
+
+    parts = {'all': np.full(len(labels), True), **{c: labels == c for c in schema.categories}}
+    return {
+        name: {event: error(own[rows]) for event, own in events.items()}
+        for name, rows in parts.items()
+        if rows.any()
+    }
+
+
+def _distances(row: Mapping[str, Any], name: str):
+    import numpy as np
+
+    return np.array(row[name], float)  # None becomes NaN
+
+
+def _points_table(cells: Mapping[str, Mapping[str, Any]]) -> str:
+    from utility.statistics import bootstrap
+
+    texts = {'given': 'given', 'predicted': 'predicted', 'strict': 'predicted, wrong ones in full'}
+    lines = []
+    for arm, row in cells.items():
+        for name, text in texts.items():
+            if name in row:
+                ends = bootstrap.ne_interval(_distances(row, name))
+                low, high = (f'{100 * end:.2f}' for end in ends[1:])
+                lines.append((arm, text, f'{100 * ends.value:.2f} [{low}, {high}]'))
+    return ledger.markdown_table(('network', 'category', 'NE %'), lines)
+
+
+def _comparison(cells: Mapping[str, Mapping[str, Any]]) -> str:
+    from utility.statistics import bootstrap
+
+    own = [_distances(cells[arm], 'given') for arm in (WITH, WITHOUT)]
+    found = bootstrap.compare(*own)
+    value, low, high = (100 * end for end in found.difference)
+    beyond = found.p_value < 1 - found.level
+    verdict = f'{"worse" if value > 0 else "better"} beyond chance' if beyond else 'within chance'
+    return (
+        f'The heads change NE by {value:+.2f} points (95 % interval {low:+.2f} to {high:+.2f}, '
+        f'paired by picture, p = {found.p_value:.2f}): {verdict}.'
+    )
+
+
+def _category_table(report: Mapping[str, Any]) -> str:
+    lines = []
+    for name, own in report['per_category'].items():
+        wrong = {n: k for n, k in report['confusion'][name].items() if n != name}
+        taken = ', '.join(f'{k} {n}' for n, k in wrong.items())
+        precision = '' if own['precision'] is None else f'{100 * own["precision"]:.1f}'
+        lines.append((name, str(own['images']), f'{100 * own["accuracy"]:.1f}', precision, taken))
+    header = ('category', 'pictures', 'recall %', 'precision %', 'taken for')
+    return ledger.markdown_table(header, lines)
+
+
+def _presence_table(row: Mapping[str, Any], event: str) -> str:
+    report = row['report']['presence']
+    scaled = report['after_scaling']
+    parts = {'all': (report['all'], scaled['all'])}
+    parts.update({c: (own, scaled['per_category'][c]) for c, own in report['per_category'].items()})
+    lines = []
+    for name, (own, after) in parts.items():
+        shares = [own[event][key] for key in ('share', 'precision', 'recall')]
+        errors = [one[event]['expected_calibration_error'] for one in (own, after)]
+        texts = [f'{100 * value:.2f}' for value in (*errors, row['chance'][name][event])]
+        percents = [f'{100 * value:.1f}' for value in shares]
+        lines.append((name, f'{own["points"]:,}', *percents, *texts))
+    header = (event, 'points', 'share %', 'precision %', 'recall %', 'ECE', 'scaled', 'chance')
+    return ledger.markdown_table(header, lines)
+
+
+def _verdict(row: Mapping[str, Any]) -> str:
+    per_category = row['report']['presence']['after_scaling']['per_category']
+    errors = {
+        f'{event} of {name}': 100 * own[event]['expected_calibration_error']
+        for name, own in per_category.items()
+        for event in ('present', 'visible')
+    }
+    beyond = [f'{name} ({error:.2f})' for name, error in errors.items() if error > _WANTED]
+    number = f'{len(errors) - len(beyond)} of {len(errors)}'
+    what = f'{number} errors by category are at most the {_WANTED:g} points that are wanted'
+    return f'{what}; not {", ".join(beyond)}.' if beyond else f'{what}.'
+
+
+def _reliability_table(report: Mapping[str, Any], event: str) -> str:
+    lines = [
+        (
+            f'{100 * own["low"]:.0f} to {100 * own["high"]:.0f}',
+            f'{own["count"]:,}',
+            f'{100 * own["mean"]:.1f}',
+            f'{100 * own["share"]:.1f}',
+        )
+        for own in report['after_scaling']['reliability'][event]
+    ]
+    return ledger.markdown_table((f'{event}, told %', 'points', 'mean told %', 'were %'), lines)
+
+
+def page(cells: Mapping[str, Mapping[str, Any]], setting, seed: int, command_text: str) -> str:
+    """Return the Markdown page of the two networks, WITHOUT and WITH -> what `measure` gives."""
+    import numpy as np
+    from scipy import stats
+
+    row = cells[WITH]
+    category, presence = row['report']['category'], row['report']['presence']
+    right = round(category['accuracy'] * category['images'])
+    ends = stats.binomtest(right, category['images']).proportion_ci(method='wilson')
+    events = ('present', 'visible')
+    return _ABOUT.format(
+        command=command_text,
+        **setting._asdict(),
+        batch=setting.experiment.data.batch_size,
+        start=_START,
+        seed=seed,
+        num_train=row['num_train'],
+        images=len(row['given']),
+        machine=row['machine'],
+        points=_points_table(cells),
+        comparison=_comparison(cells),
+        categories=_category_table(category),
+        accuracy=100 * category['accuracy'],
+        low=100 * ends.low,
+        high=100 * ends.high,
+        draws=np.int64(_DRAWS),
+        presence='\n'.join(_presence_table(row, event) for event in events),
+        verdict=_verdict(row),
+        reliability='\n'.join(_reliability_table(presence, event) for event in events),
+    )
+
+
+def main(positional: list[str]) -> None:
+    scripts.no_positional(positional)
+    values = flags.FLAGS
+    if not (values.data_dir and values.work_dir):
+        raise UserError('--data_dir and --work_dir are needed')
+    setting = few_pictures.Setting(
+        values.script, 'all', values.size, values.steps, values.garments, values.garment_steps,
+        'float32',
+    )  # fmt: skip
+    losses = (values.category_weight, values.presence_weight)
+    path = os.path.join(values.work_dir, _CELLS_FILE)
+    os.makedirs(values.work_dir, exist_ok=True)
+    records_dir = os.path.join(values.work_dir, 'records')
+    real_pictures.records_of(records_dir, values.data_dir)
+    cells = {}
+    for arm in (WITHOUT, WITH):
+        key = f'{setting.prefix}{arm}/{values.seed}/{losses if arm == WITH else ""}'
+        if key not in real_pictures.load(path):
+            logging.info('training: %s', key)
+            row = measure(setting, records_dir, values.work_dir, arm, values.seed, losses)
+            real_pictures.save(path, {**real_pictures.load(path), key: row})
+        cells[arm] = real_pictures.load(path)[key]
+    names = (
+        'script', 'size', 'steps', 'garments', 'garment_steps', 'seed', 'category_weight',
+        'presence_weight', 'output',
+    )  # fmt: skip
+    command_text = ledger.command(_COMMAND, names, values)
+    ledger.publish(page(cells, setting, values.seed, command_text), values.output)
+
+
+if __name__ == '__main__':
+    flags.DEFINE_string('data_dir', None, 'Annotated pictures, as convert_tfrecords.py reads them.')
+    flags.DEFINE_string('work_dir', None, 'Where records, runs and attributes.json are kept.')
+    flags.DEFINE_string('script', 'train_efficientnet_lite0_dhn.py', 'The recipe.')
+    flags.DEFINE_integer('steps', 600, 'Of each training with real pictures.', 1)
+    flags.DEFINE_integer('size', 128, 'Side of the pictures, px.', 32)
+    flags.DEFINE_integer('garments', 2000, 'Synthetic pictures to start from.', 100)
+    flags.DEFINE_integer('garment_steps', 1200, 'Of the training with synthetic pictures.', 1)
+    flags.DEFINE_integer('seed', 1, 'Of both trainings.')
+    flags.DEFINE_float('category_weight', 0.001, 'loss.category_weight of the network with heads.')
+    flags.DEFINE_float('presence_weight', 0.001, 'loss.presence_weight of it.')
+    ledger.define_output('Markdown file for the page, too.')
+    scripts.run(main, __doc__)
