@@ -33,6 +33,7 @@ from utility.predict import scoring_flags
 
 def _define_flags() -> None:
     scoring_flags.define()
+    prediction_flags.define_predicted_category()
     flags.DEFINE_boolean('baseline', False, "Also score predicting each category's mean positions.")
     flags.DEFINE_string(
         'against',
@@ -220,7 +221,7 @@ def _of_runs(values):
     """
     from utility.checkpoints import runs
     from utility.metrics import attributes
-    from utility.predict import predictor, scalings
+    from utility.predict import predictor, probabilities
 
     options = prediction_flags.options(values)
     others = values.against.split(',') if values.against else []
@@ -234,7 +235,7 @@ def _of_runs(values):
         if len(named) == 1:
             report = attributes.report_of(predictions, answers, schema)
             if values.calibrate:
-                for path in scalings.fit_run(
+                for path in probabilities.fit_run(
                     run_dirs, predictions, answers, schema, values.data_dir
                 ):
                     print(f'{path}: the scaling of probabilities by {len(answers.lines)} pictures')

@@ -3,7 +3,8 @@
     python eval_submission.py --data_dir=RECORDS/test_0 --model_dir=RUN[,RUN2] --output_csv=PATH
     python eval_submission.py --data_dir=RECORDS/test_0 --backbone=resnet50_cpn
 
-With several runs their heat maps are averaged (--fuse=heatmaps), or their points are.
+With several runs their heat maps are averaged (--fuse=heatmaps), or their points are. Of networks
+that tell category or presence the probabilities are written beside it, PATH_probabilities.csv.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ def main(positional: list[str]) -> None:
 
     from preprocessing import records
     from utility.checkpoints import runs
-    from utility.predict import predictor
+    from utility.predict import predictor, probabilities
     from utility.submissions import write
 
     options = prediction_flags.options(values)
@@ -77,6 +78,10 @@ def main(positional: list[str]) -> None:
         expected_ids=predictions.image_ids,
     )
     print(f'{output}: {len(predictions.image_ids)} pictures')
+    if predictions.category_probabilities is not None or predictions.presence is not None:
+        beside = f'{output.removesuffix(".gz").removesuffix(".csv")}_probabilities.csv'
+        files.write_bytes(beside, probabilities.table(predictions, schema))
+        print(f'{beside}: what the networks tell of category and presence')
     if values.copy_to_model_dir:
         copy = os.path.join(run_dirs[0], os.path.basename(output))
         files.write_bytes(copy, files.read_bytes(output))

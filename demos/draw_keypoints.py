@@ -8,8 +8,13 @@ The first two write each picture with its points as NAME_keypoints.jpg, the poin
 in the format of submissions, and how sure the network is of each as scores.csv: the peak of its
 heat map, about 1 at best. The third writes one sheet, keypoints.jpg, with lines to the annotated
 points where the split has any. Several runs with commas are one predictor.
+
+A network that tells the category needs no --category; with --use_predicted_category those of a
+split are not looked at either. Of one that tells the presence of points, absent ones are not drawn,
+occluded ones are rings; probabilities.csv has what it tells.
 """
 
+import dataclasses
 import os
 import pathlib
 import sys
@@ -28,7 +33,7 @@ from utility.predict import flags as prediction_flags  # noqa: E402
 _COLUMNS = 8
 _CELL_SIZE = 256  # px
 _SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp')  # of the pictures of a folder
-TABLE_FILE, SCORES_FILE = 'keypoints.csv', 'scores.csv'
+TABLE_FILE, SCORES_FILE, PROBABILITIES_FILE = 'keypoints.csv', 'scores.csv', 'probabilities.csv'
 
 
 def _define_flags() -> None:
@@ -41,6 +46,7 @@ def _define_flags() -> None:
         'outside', False, 'Keep points outside the picture, which are moved to its edge otherwise.'
     )
     prediction_flags.define(flip_test=True)
+    prediction_flags.define_predicted_category()
 
 
 def read_images(paths: list) -> dict:
@@ -79,8 +85,6 @@ def _checked_image(path: str):
 
 def within(predictions):
     """Return the predictions with points outside a picture moved to its nearest pixel."""
-    import dataclasses
-
     import numpy as np
 
     last = predictions.image_sizes[:, np.newaxis, ::-1] - 1
@@ -115,25 +119,34 @@ def draw_files(paths: list, values, options) -> None:
 
     from preprocessing import files, tables
     from utility.checkpoints import runs
-    from utility.predict import predictor
+    from utility.predict import fusion, predictor, probabilities
     from utility.visualization import draw
 
     category, output_dir = values.category, values.output_dir
     schema = runs.schema_of(values.model_dir[0])
+    if not category:
+        if not fusion.tells_category(values.model_dir):
+            raise UserError('--category is missing: what the pictures show')
+        options = dataclasses.replace(options, use_predicted_category=True)
+        category = next(iter(schema.categories))  # of the records only; nobody looks at it
     schema.indices(category)  # before anything is drawn: an unknown category raises
     checked = read_images(paths)
     files.keep(checked)
     predictions = predictor.predict_images(
         values.model_dir, list(checked), list(checked.values()), [category] * len(checked), options
     )
+    if options.use_predicted_category:
+        told = predictions.predicted_categories(schema)
+        predictions = dataclasses.replace(predictions, categories=told)
     if not values.outside:
         predictions = within(predictions)
+    visibility = predictions.likely_visibility()
     stems = [pathlib.PurePath(path).stem for path in checked]
     for row, (path, stem) in enumerate(zip(checked, stems)):
         drawn = draw.draw_keypoints(
             tf.io.decode_jpeg(checked[path].jpeg, channels=3).numpy(),
             predictions.keypoints[row],
-            predictions.visibility[row],
+            visibility[row],
             schema,
         )
         name = stem if stems.count(stem) == 1 else f'{stem}_{row}'
@@ -144,6 +157,10 @@ def draw_files(paths: list, values, options) -> None:
     tables.write_table(table, predictions.table(), schema)
     files.write_bytes(scores, scores_text(predictions, schema).encode())
     print(f'{table}\n{scores}')
+    if predictions.category_probabilities is not None or predictions.presence is not None:
+        beside = os.path.join(output_dir, PROBABILITIES_FILE)
+        files.write_bytes(beside, probabilities.table(predictions, schema))
+        print(beside)
 
 
 def draw_split(values, options) -> None:
@@ -166,11 +183,12 @@ def draw_split(values, options) -> None:
     )
     if not values.outside:
         predictions = within(predictions)
+    visibility = predictions.likely_visibility()
     drawn = [
         draw.draw_keypoints(
             images.pixels(records.picture(example)),
             predictions.keypoints[row],
-            predictions.visibility[row],
+            visibility[row],
             schema,
             annotated=(example['keypoints'], example['visibility']),
         )
@@ -187,9 +205,6 @@ def main(positional: list) -> None:
         raise UserError('--model_dir and --output_dir are needed')
     if bool(positional) == bool(values.data_dir):
         raise UserError('give either picture files, or a folder of them, or --data_dir')
-    if positional and not values.category:
-        raise UserError('--category is missing: what the pictures show')
-
     options = prediction_flags.options(values)
     if positional:
         draw_files(positional, values, options)

@@ -11,12 +11,13 @@ import os
 import tempfile
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, Protocol, Union
+from typing import Any, NamedTuple, Protocol, Union
 
 import numpy as np
 from absl import flags
 
 from config import EXPERIMENT_FILE, UserError, unknown
+from nets.heads.attributes import PRESENCES
 from preprocessing import schema_files
 from preprocessing.conversion import decoding
 from preprocessing.files import read_bytes
@@ -25,7 +26,7 @@ from utility.checkpoints import runs
 from utility.predict import flags as prediction_flags
 from utility.predict import fusion
 from utility.predict.exported import standalone
-from utility.predict.predictor import confident_box
+from utility.predict.predictor import confident_box, likely_visibility
 from utility.predict.views_to_points import PredictOptions
 from utility.predict.warm import WarmNetwork
 
@@ -48,6 +49,9 @@ class Keypoints:
         scores: float32 [K], about 1 where the network is sure.
         image_size: (height, width), px.
         schema: Of the category.
+        category_probabilities: Category -> probability, if the network tells it; None otherwise.
+        presence: float32 [K, 3], probabilities that a point is absent, occluded or visible, if the
+            network tells them; None otherwise.
     """
 
     image: Image = dataclasses.field(repr=False)
@@ -57,20 +61,33 @@ class Keypoints:
     scores: np.ndarray
     image_size: tuple[int, int]
     schema: KeypointSchema = dataclasses.field(repr=False)
+    category_probabilities: Mapping[str, float] | None = None
+    presence: np.ndarray | None = None
+
+    @property
+    def visibility(self) -> np.ndarray:
+        """Of the K points, int32: 1 likely visible, 0 likely occluded, -1 likely absent, as
+        predictor.likely_visibility has it; 1 where the network does not tell the presence.
+        """
+        if self.presence is None:
+            return np.ones(len(self.names), np.int32)
+        return likely_visibility(self.presence)
 
     def draw(self, labels: bool = False) -> np.ndarray:
         """Return the image with its points, uint8 [H, W, 3] RGB; `labels` writes their
-        names, too.
+        names, too. Absent points are not drawn, occluded ones are rings.
         """
         from utility.visualization import draw
 
-        visibility = np.ones(len(self.names), np.int32)
+        visibility = self.visibility
         style = draw.DrawStyle(labels=labels)
         pixels = _pixels(self.image)
         return draw.draw_keypoints(pixels, self.points, visibility, self.schema, style=style)
 
     def to_json(self) -> str:
-        """Return one line: image (its path, or null), category, image_size and points."""
+        """Return one line: image (its path, or null), category, image_size and points; of what the
+        network tells category_probabilities and presence, of each point the three probabilities.
+        """
         is_path = isinstance(self.image, (str, os.PathLike))
         rows = zip(self.names, self.points.tolist(), self.scores.tolist())
         content = {
@@ -79,14 +96,39 @@ class Keypoints:
             'image_size': list(self.image_size),
             'points': {name: [*point, score] for name, point, score in rows},
         }
+        if self.category_probabilities is not None:
+            content['category_probabilities'] = dict(self.category_probabilities)
+        if self.presence is not None:
+            content['presence'] = dict(zip(self.names, self.presence.tolist()))
         return json.dumps(content)
 
     def to_dataframe(self):
-        """Return a pandas.DataFrame with a row for each point: name, x, y, score."""
+        """Return a pandas.DataFrame with a row for each point: name, x, y, score; and, where the
+        network tells them, the probabilities absent, occluded and visible.
+        """
         import pandas as pd
 
         x, y = self.points.T
-        return pd.DataFrame({'name': self.names, 'x': x, 'y': y, 'score': self.scores})
+        columns = {'name': self.names, 'x': x, 'y': y, 'score': self.scores}
+        if self.presence is not None:
+            columns.update(zip(PRESENCES, self.presence.T))
+        return pd.DataFrame(columns)
+
+
+class Answer(NamedTuple):
+    """What a Predictor says of an image.
+
+    Attributes:
+        points: float32 [K, 2] px, K of the full schema.
+        scores: float32 [K].
+        category_probabilities: float32 [C], C of the full schema; None: not told.
+        presence: float32 [K, 3]; None: not told.
+    """
+
+    points: np.ndarray
+    scores: np.ndarray
+    category_probabilities: np.ndarray | None = None
+    presence: np.ndarray | None = None
 
 
 class Predictor(Protocol):
@@ -95,11 +137,12 @@ class Predictor(Protocol):
     schema: KeypointSchema
     categories: Sequence[str]
     batch_size: int
+    tells_category: bool
 
     def points(
-        self, images: Sequence[np.ndarray], categories: Sequence[str]
-    ) -> list[tuple[np.ndarray, np.ndarray]]:
-        """Return points [K, 2] px and scores [K] of each of some images; K of the full schema."""
+        self, images: Sequence[np.ndarray], categories: Sequence[str | None]
+    ) -> list[Answer]:
+        """Return what it says of each of some images; a category may be None if tells_category."""
 
     def close(self) -> None:
         """Give back what it holds."""
@@ -182,7 +225,7 @@ class Model:
             image: A path, the content of a file, a NumPy array, uint8 [H, W, 3] RGB, [H, W] grey or
                 [H, W, 4] with alpha; a list of those; or a folder, of which each image is taken.
             category: What the images show, or what each of a list shows. Not needed where the
-                network knows one category only.
+                network knows one category only, or tells the category: then it is the likeliest.
 
         Returns:
             Keypoints; of a list or a folder, a list of them.
@@ -209,22 +252,40 @@ class Model:
         while batch := list(itertools.islice(pairs, self._predictor.batch_size)):
             yield from self._batch(*zip(*batch))
 
-    def _batch(self, images: Sequence[Image], categories: Sequence[str]) -> Iterator[Keypoints]:
+    def _batch(
+        self, images: Sequence[Image], categories: Sequence[str | None]
+    ) -> Iterator[Keypoints]:
         if self._closed:
             raise UserError('the model is closed')
         pixels = [_pixels(image) for image in images]
-        found = self._predictor.points(pixels, categories)
-        for image, own, category, (points, scores) in zip(images, pixels, categories, found):
-            chosen = list(self.schema.indices(category))
-            schema = self.schema.subset(category)
-            size = own.shape[:2]
-            yield Keypoints(
-                image, category, schema.keypoints, points[chosen], scores[chosen], size, schema
-            )
+        answers = self._predictor.points(pixels, categories)
+        for image, own, category, answer in zip(images, pixels, categories, answers):
+            yield self._keypoints(image, own.shape[:2], category, answer)
 
-    def _known(self, category: str | None) -> str:
+    def _keypoints(self, image: Image, size, category: str | None, answer: Answer) -> Keypoints:
+        told, presence = answer.category_probabilities, answer.presence
+        if told is not None:
+            told = dict(zip(self.schema.categories, told.tolist()))
+        category = category or likeliest_of(told, self.categories)
+        chosen = list(self.schema.indices(category))
+        schema = self.schema.subset(category)
+        return Keypoints(
+            image,
+            category,
+            schema.keypoints,
+            answer.points[chosen],
+            answer.scores[chosen],
+            size,
+            schema,
+            told,
+            None if presence is None else presence[chosen],
+        )
+
+    def _known(self, category: str | None) -> str | None:
         if category is None and len(self.categories) == 1:
             return self.categories[0]
+        if category is None and self._predictor.tells_category:
+            return None
         if category not in self.categories:
             given = 'category is missing' if category is None else f'unknown category {category!r}'
             raise UserError(f'{given}; there are: {", ".join(self.categories)}')
@@ -266,7 +327,8 @@ class _Runs:
     def __init__(self, run_dirs: Sequence[str], options: PredictOptions):
         self._options, self.batch_size = options, options.batch_size
         self.schema = runs.schema_of(run_dirs[0])
-        self.categories = [c for c in self.schema.categories if _all_know(run_dirs, c)]
+        self.categories = fusion.common_categories(run_dirs)
+        self.tells_category = fusion.tells_category(run_dirs)
         if not self.categories:
             raise UserError(f'{", ".join(run_dirs)}: have no category in common')
         self._scratch = tempfile.TemporaryDirectory()  # of a mean of checkpoints
@@ -281,16 +343,17 @@ class _Runs:
 
     def points(self, images, categories):
         """Return points and scores of each image; see Predictor."""
-        found: dict[int, tuple[np.ndarray, np.ndarray]] = {}
-        for group in {id(self._groups[name]): self._groups[name] for name in categories}.values():
-            rows = [row for row, name in enumerate(categories) if self._groups[name] is group]
+        answers: dict[int, Answer] = {}
+        groups = [self._groups[name or self.categories[0]] for name in categories]
+        for group in {id(group): group for group in groups}.values():
+            rows = [row for row, own in enumerate(groups) if own is group]
             own = [images[row] for row in rows]
-            answers = self._pass(group, own, None)
+            part = self._pass(group, own, None)
             if self._options.passes == 2:
-                boxes = [self._box(*answer, categories[row]) for row, answer in zip(rows, answers)]
-                answers = self._pass(group, own, boxes)
-            found.update(zip(rows, answers))
-        return [found[row] for row in range(len(images))]
+                boxes = [self._box(answer, categories[row]) for row, answer in zip(rows, part)]
+                part = self._pass(group, own, boxes)
+            answers.update(zip(rows, part))
+        return [answers[row] for row in range(len(images))]
 
     def _pass(self, group, images, boxes):
         averages_maps = len(group) > 1 and self._options.fuse == 'heatmaps'
@@ -299,12 +362,18 @@ class _Runs:
             functools.partial(self._warmed(network, size).rows, images, boxes) for network in group
         ]
         rows = fusion.together(sources, group, self._options)
-        return [(row['keypoints'], row['scores']) for row in rows]
+        return [
+            Answer(row['keypoints'], row['scores'], *(row.get(name) for name in fusion.TOLD))
+            for row in rows
+        ]
 
-    def _box(self, keypoints, scores, category):
+    def _box(self, answer: Answer, category: str | None):
+        if category is None:
+            told = dict(zip(self.schema.categories, answer.category_probabilities))
+            category = likeliest_of(told, self.categories)
         visibility = np.full(self.schema.num_keypoints, -1)
         visibility[list(self.schema.indices(category))] = 1
-        return confident_box(keypoints, scores, visibility)
+        return confident_box(answer.points, answer.scores, visibility)
 
     def _warmed(self, network, heatmap_size) -> WarmNetwork:
         with self._lock:
@@ -322,8 +391,9 @@ class _Runs:
             self._scratch.cleanup()
 
 
-def _all_know(run_dirs: Sequence[str], category: str) -> bool:
-    return all({category, 'all'} & runs.networks(run_dir).keys() for run_dir in run_dirs)
+def likeliest_of(probabilities: Mapping[str, float], categories: Iterable[str]) -> str:
+    """Return the likeliest of the categories that a predictor knows."""
+    return max(categories, key=probabilities.__getitem__)
 
 
 class _Export:
@@ -340,12 +410,13 @@ class _Export:
         start = importlib.import_module(f'utility.predict.exported.run_{_RUNNERS[name]}').start
         self._model = standalone.ExportedModel(folder, start)
         self._folder, self.categories = folder, list(description['categories'])
+        self.tells_category = bool(description.get('tells_category'))
 
     def points(self, images, categories):
         """Return points and scores of each image; see Predictor."""
         return [self._checked(*pair) for pair in zip(images, categories)]
 
-    def _checked(self, image, category):
+    def _checked(self, image, category) -> Answer:
         keypoints, scores = map(np.asarray, self._model.predict_pixels(image, category))
         count = self.schema.num_keypoints
         if keypoints.shape != (count, 2) or scores.shape != (count,):
@@ -353,7 +424,7 @@ class _Export:
                 f'{self._folder!r} is damaged: its file gives points of shape '
                 f'{list(keypoints.shape)}, not [{count}, 2] as {standalone.DESCRIPTION_FILE} tells'
             )
-        return keypoints, scores
+        return Answer(keypoints, scores)
 
     def close(self):
         """Close what was opened; see Predictor."""

@@ -22,15 +22,18 @@ def define(flip_test: bool = False, flag_values: flags.FlagValues = flags.FLAGS)
     into = {'flag_values': flag_values}
     _define_views(flip_test, into)
     _define_weights(into)
+    flags.DEFINE_integer('batch_size', 16, 'Pictures at a time.', lower_bound=1, **into)
+    flags.DEFINE_enum('precision', 'float32', PRECISIONS, PRECISION_HELP, **into)
+    flags.DEFINE_boolean('xla', False, XLA_HELP, **into)
+
+
+def define_predicted_category() -> None:
+    """Define the flag of the scripts that can do without the given category."""
     flags.DEFINE_boolean(
         'use_predicted_category',
         False,
         'Give the points of the category that the network tells, not of the one that is given.',
-        **into,
     )
-    flags.DEFINE_integer('batch_size', 16, 'Pictures at a time.', lower_bound=1, **into)
-    flags.DEFINE_enum('precision', 'float32', PRECISIONS, PRECISION_HELP, **into)
-    flags.DEFINE_boolean('xla', False, XLA_HELP, **into)
 
 
 def _define_views(flip_test: bool, into: dict) -> None:
@@ -132,6 +135,7 @@ def options(values):
 
     named = {'last': (), 'all': (1.0,)}
     outputs = values.outputs
+    tells = 'use_predicted_category' in values
     return PredictOptions(
         flip_test=values.flip_test,
         passes=values.passes,
@@ -152,5 +156,5 @@ def options(values):
             values.statistics_from or _records_of(values),
         ),
         compute=Compute(values.precision, values.xla),
-        use_predicted_category=values.use_predicted_category,
+        use_predicted_category=values['use_predicted_category'].value if tells else False,
     )

@@ -21,7 +21,8 @@ from preprocessing.datasets import schema_of
 from preprocessing.schema import KeypointSchema
 from utility.checkpoints import choice, runs
 from utility.codecs.heatmaps import HeatmapCodec
-from utility.predict import scalings, test_time_augmentation, views_to_points
+from utility.losses.attributes import attribute_sizes
+from utility.predict import probabilities, test_time_augmentation, views_to_points
 from utility.predict.views_to_points import PredictOptions
 from utility.statistics.reliability import Scaling
 
@@ -66,7 +67,31 @@ def load_network(folder: str, options: PredictOptions, scratch: str = '') -> Tra
     full = schema_of(experiment.data)
     checkpoint = choice.choose(folder, options.checkpoint, scratch)
     schema = full.subset(experiment.data.category)
-    return TrainedNetwork(folder, checkpoint, experiment, full, schema, scalings.read(folder))
+    return TrainedNetwork(folder, checkpoint, experiment, full, schema, probabilities.read(folder))
+
+
+def common_categories(run_dirs: Sequence[str]) -> list[str]:
+    """Return the categories that each of the runs has a network for."""
+    known = [runs.networks(run_dir).keys() for run_dir in run_dirs]
+    categories = runs.schema_of(run_dirs[0]).categories
+    return [c for c in categories if all({c, 'all'} & names for names in known)]
+
+
+def tells_category(run_dirs: Sequence[str]) -> bool:
+    """Return whether runs, as one predictor, need not be told what a picture shows.
+
+    Where categories have networks of their own, none of these could be asked first.
+    """
+    categories = common_categories(run_dirs)
+    groups = list(networks_of_runs(run_dirs, categories)) if categories else []
+    if len(groups) != 1:
+        return False
+    experiments = map(runs.load_experiment, groups[0])
+    schema = runs.schema_of(run_dirs[0])
+    return any(
+        attribute_sizes(own.loss, schema.subset(own.data.category)).num_categories
+        for own in experiments
+    )
 
 
 def networks_of_runs(

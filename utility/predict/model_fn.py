@@ -13,7 +13,7 @@ from preprocessing.schema import KeypointSchema
 from utility.codecs.heatmaps import HeatmapCodec, codec_of
 from utility.losses import attributes
 from utility.predict import views_to_points
-from utility.predict.scalings import scaled
+from utility.predict.probabilities import scaled
 from utility.predict.views_to_points import PredictOptions
 from utility.statistics.reliability import Scaling
 

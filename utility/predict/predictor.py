@@ -27,6 +27,8 @@ from utility.predict import fusion
 from utility.predict.model_fn import PredictTask, make_predict_fn
 from utility.predict.views_to_points import PredictOptions
 
+# From which probability of being absent on a point is not drawn, and marked in what is written.
+ABSENT_FROM = 0.5
 # A point whose score is below this share of the picture's median score does not shape the box of
 # the second pass: it is most likely occluded or wrong.
 _CONFIDENT = 0.5
@@ -78,11 +80,27 @@ class Predictions:
             raise UserError(NO_CATEGORY)
         return np.array(list(schema.categories))[self.category_probabilities.argmax(axis=1)]
 
+    def likely_visibility(self) -> np.ndarray:
+        """Return int32 [N, K], what is to be drawn: as visibility, but 0 for points that are likely
+        occluded and -1 for those that are likely absent, where the networks tell it.
+        """
+        if self.presence is None:
+            return self.visibility
+        return np.where(self.visibility < 0, -1, likely_visibility(self.presence))
+
     def table(self) -> KeypointTable:
         lines = np.arange(2, len(self.image_ids) + 2)
         return KeypointTable(
             self.image_ids, self.categories, self.keypoints, self.visibility, lines
         )
+
+
+def likely_visibility(presence: np.ndarray) -> np.ndarray:
+    """Return int32 [.., K] of probabilities [.., K, 3] of absent, occluded and visible: -1 of a
+    point that is absent with a probability of ABSENT_FROM, else 1 or 0, whichever is likelier.
+    """
+    likelier = np.where(presence[..., 2] >= presence[..., 1], 1, 0)
+    return np.where(presence[..., 0] >= ABSENT_FROM, -1, likelier).astype(np.int32)
 
 
 def categories_of(split_dir: str) -> dict[str, int]:

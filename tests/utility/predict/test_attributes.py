@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
+import io
 import json
 
 import numpy as np
@@ -17,7 +19,7 @@ from tests.commands import run as run_command
 from tests.tiny_records import write_records
 from tests.tiny_runs import smooth_image, write_run
 from utility.metrics import attributes, normalized_error
-from utility.predict import predictor, scalings
+from utility.predict import load, predictor, probabilities
 from utility.predict.views_to_points import PredictOptions
 from utility.statistics.reliability import Scaling
 
@@ -122,10 +124,10 @@ def test_scores_are_written_and_the_scaling_of_probabilities_is_kept_in_the_run(
     folder = write_run(tmp_path / 'all', loss=BOTH, seed=3)
     words = [f'--data_dir={split}', f'--model_dir={folder}', f'--output_json={tmp_path}/a.json']
     printed = run_command('eval_metrics.py', *words, '--calibrate').stdout
-    assert 'of 15 categories are right' in printed and scalings.SCALINGS_FILE in printed
+    assert 'of 15 categories are right' in printed and probabilities.SCALINGS_FILE in printed
     before = json.loads((tmp_path / 'a.json').read_text())
     assert before['category']['images'] == 15 and before['presence']['all']['points'] > 100
-    kept = scalings.read(folder)
+    kept = probabilities.read(folder)
     assert set(kept) == {'category_probabilities', 'presence'}
     predictions, _, answers, _ = eval_metrics.predict_runs(split, [folder], PredictOptions())
     after = attributes.report_of(predictions, answers, SCHEMA)
@@ -137,17 +139,73 @@ def test_scores_are_written_and_the_scaling_of_probabilities_is_kept_in_the_run(
     assert errors[0] > 0.2 and errors[1] < 0.1
 
 
+def test_the_interface_needs_no_category_of_a_network_that_tells_it(run, pictures, tmp_path):
+    predicted = _predict(run, pictures, NAMES, use_predicted_category=True, passes=2)
+    told = predicted.predicted_categories(SCHEMA).tolist()
+    with load(run, passes=2) as model:
+        results = model.predict([picture.jpeg for picture in pictures])
+        given = model.predict(pictures[0].jpeg, 'skirt')
+    assert [result.category for result in results] == told and given.category == 'skirt'
+    for row, result in enumerate(results):
+        own = list(SCHEMA.indices(result.category))
+        np.testing.assert_allclose(result.points, predicted.keypoints[row, own], atol=0.02)
+        np.testing.assert_allclose(result.presence, predicted.presence[row, own], atol=1e-4)
+        assert (
+            max(result.category_probabilities, key=result.category_probabilities.get) == told[row]
+        )
+    written = json.loads(results[0].to_json())
+    assert set(written['category_probabilities']) == set(NAMES)
+    assert list(written['presence']) == list(results[0].names)
+    assert list(results[0].to_dataframe().columns[-3:]) == ['absent', 'occluded', 'visible']
+    plain = write_run(tmp_path / 'all')
+    with load(plain) as model:
+        with pytest.raises(UserError, match='category is missing; there are'):
+            model.predict(pictures[0].jpeg)
+        result = model.predict(pictures[0].jpeg, 'skirt')
+    assert result.presence is None and (result.visibility == 1).all()
+    assert 'presence' not in json.loads(result.to_json())
+
+
+def test_absent_points_are_marked_and_not_drawn(run, pictures):
+    with load(run) as model:
+        result = model.predict(pictures[4].jpeg, 'skirt')  # a black picture
+    presence = np.array([[0.5, 0.4, 0.1], [0.4, 0.35, 0.25], [0.3, 0.3, 0.4], [0.9, 0.05, 0.05]])
+    points = np.array([[10, 10], [30, 10], [10, 30], [50, 50]], np.float32)
+    result = dataclasses.replace(result, presence=presence, points=points)
+    assert result.visibility.tolist() == [-1, 0, 1, -1]
+    drawn = result.draw()
+    is_drawn = [drawn[y - 4 : y + 5, x - 4 : x + 5].any() for x, y in points.astype(int)]
+    assert is_drawn == [False, True, True, False]
+    seen = _predict(run, pictures, NAMES)
+    absent = dataclasses.replace(seen, presence=np.eye(3)[np.zeros_like(seen.visibility)])
+    assert (absent.likely_visibility() == -1).all()
+
+
+def test_probabilities_are_written_as_a_table(run, pictures):
+    predicted = _predict(run, pictures, NAMES)
+    rows = list(csv.DictReader(io.StringIO(probabilities.table(predicted, SCHEMA).decode())))
+    assert [row['image_category'] for row in rows] == NAMES
+    for number, (row, name) in enumerate(zip(rows, NAMES)):
+        shares = [float(row[f'category_{one}']) for one in NAMES]
+        np.testing.assert_allclose(shares, predicted.category_probabilities[number], atol=1e-4)
+        filled = {point for point in SCHEMA.keypoints if row[f'{point}_absent']}
+        assert filled == set(SCHEMA.categories[name])
+    first = SCHEMA.indices('blouse')[0]
+    cell = rows[0][f'{SCHEMA.keypoints[first]}_visible']
+    assert float(cell) == pytest.approx(predicted.presence[0, first, 2], abs=1e-4)
+
+
 def test_a_scaling_of_the_run_is_applied(tmp_path, pictures):
     run = write_run(tmp_path / 'all', loss=BOTH)
     plain = _predict(run, pictures, NAMES)
     scaling = Scaling(0.5, (0.3, 0.0, -0.2))
     values = {'scalings': {'presence': dataclasses.asdict(scaling)}}
-    (tmp_path / 'all' / scalings.SCALINGS_FILE).write_text(json.dumps(values))
+    (tmp_path / 'all' / probabilities.SCALINGS_FILE).write_text(json.dumps(values))
     scaled = _predict(run, pictures, NAMES)
     np.testing.assert_allclose(scaled.presence, scaling(plain.presence), atol=1e-4)
     np.testing.assert_allclose(
         scaled.category_probabilities, plain.category_probabilities, atol=1e-5
     )
-    (tmp_path / 'all' / scalings.SCALINGS_FILE).write_text('{}')
+    (tmp_path / 'all' / probabilities.SCALINGS_FILE).write_text('{}')
     with pytest.raises(UserError, match='is broken'):
         _predict(run, pictures, NAMES)

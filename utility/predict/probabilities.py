@@ -1,6 +1,7 @@
-"""How the probabilities that a network tells are scaled: a file beside its checkpoints.
+"""The probabilities that networks tell: how they are scaled, and how they are written.
 
-`eval_metrics.py --calibrate` writes it; every later prediction with the network reads it.
+`eval_metrics.py --calibrate` writes a file beside the checkpoints of a network, which every later
+prediction with the network scales its probabilities by.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ import numpy as np
 import tensorflow as tf
 
 from config import UserError
-from preprocessing.files import read_bytes, write_bytes
+from nets.heads.attributes import PRESENCES
+from preprocessing.files import csv_bytes, read_bytes, write_bytes
 from preprocessing.schema import KeypointSchema
 from utility.checkpoints import runs
 from utility.metrics.attributes import scored_presence
@@ -97,3 +99,33 @@ def _fitted(predictions, answers, schema: KeypointSchema, rows: np.ndarray):
         own = (predictions.presence[rows], answers.visibility[rows], categories, schema)
         told, outcomes, _ = scored_presence(*own)
         yield 'presence', fit_scaling(told, outcomes)
+
+
+def table(predictions: Any, schema: KeypointSchema) -> bytes:
+    """Return what networks tell of pictures as CSV: a row a picture, a column a probability.
+
+    The columns: image_id, image_category; of each category category_NAME; of each point
+    NAME_absent, NAME_occluded and NAME_visible, empty where the picture's category has none.
+
+    Args:
+        predictions: A predictor.Predictions that has any of the two.
+        schema: Of them.
+    """
+    header, shares, presence = ['image_id', 'image_category'], [], []
+    if predictions.category_probabilities is not None:
+        header += [f'category_{name}' for name in schema.categories]
+        shares = predictions.category_probabilities
+    if predictions.presence is not None:
+        header += [f'{name}_{one}' for name in schema.keypoints for one in PRESENCES]
+        presence = predictions.presence
+    rows = [header]
+    for row, (image_id, category) in enumerate(zip(predictions.image_ids, predictions.categories)):
+        cells = [image_id, category]
+        if len(shares):
+            cells += [f'{share:.4f}' for share in shares[row]]
+        if len(presence):
+            own = predictions.visibility[row] >= 0
+            for point, is_own in zip(presence[row], own):
+                cells += [f'{share:.4f}' if is_own else '' for share in point]
+        rows.append(cells)
+    return csv_bytes(rows)
