@@ -193,12 +193,12 @@ def learn(schema, values):
     from utility.ensembles.files import SavedEnsemble, to_json
     from utility.ensembles.selection import select_models
     from utility.ensembles.systematic_errors import annotated_points
-    from utility.metrics.answers import read_answers
+    from utility.metrics.annotation_tables import read_annotations
     from utility.metrics.normalized_error import in_order_of
 
     first, predictions = _read(values.fit, schema)
     predictions = predictions._replace(names=_short(values.fit))
-    answers = read_answers(values.answers, schema)
+    answers = read_annotations(values.answers, schema)
     answers = in_order_of(answers, first, values.answers, values.fit[0])
     annotated = annotated_points(answers.keypoints, answers.visibility, answers.categories, schema)
     method, models, selection = values.method or LEARNED, tuple(range(len(values.fit))), None

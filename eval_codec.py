@@ -212,10 +212,10 @@ def main(positional: list[str]) -> None:
 
     from preprocessing.datasets import named_schema
     from preprocessing.files import write_bytes
-    from utility.metrics.answers import read_answers
+    from utility.metrics.annotation_tables import read_annotations
 
     schema = named_schema(values.dataset)
-    table = read_answers(values.answers, schema)
+    table = read_annotations(values.answers, schema)
 
     from utility.codecs.heatmaps import HeatmapCodec
 

@@ -7,6 +7,7 @@ python eval_metrics.py --prediction=A.csv --against=B.csv --answers=ANNOTATIONS.
 python eval_metrics.py --data_dir=RECORDS/val --model_dir=RUN --against=RUN2
 
 --confidence adds how sure NE is; --against whether A is better than B, or too little is known.
+--metrics=pck,auc,epe,oks adds tables of other metrics; --output_json holds all of them.
 
 Of networks that tell the category of a picture, or the presence of its points, these are scored,
 too. With --use_predicted_category a point that the predicted category does not have counts as
@@ -30,6 +31,9 @@ from utility.command_line.text_table import text_table
 from utility.predict import flags as prediction_flags
 from utility.predict import scoring_flags
 
+METRIC_NAMES = ('ne', 'pck', 'auc', 'epe', 'oks')
+PCK_LENGTHS = ('normalizer', 'box_diagonal', 'box_side')
+
 
 def _define_flags() -> None:
     scoring_flags.define()
@@ -40,6 +44,15 @@ def _define_flags() -> None:
         None,
         'What to compare with on the same pictures: a submission beside that of --prediction, or '
         'a run, or several with commas as one, beside those of --model_dir.',
+    )
+    flags.DEFINE_list(
+        'metrics',
+        [],
+        f'Further tables, by category, of visible points and with occluded ones: some of '
+        f'{", ".join(METRIC_NAMES)}. AP and AR of OKS are those for known boxes.',
+    )
+    flags.DEFINE_enum(
+        'pck_by', 'normalizer', PCK_LENGTHS, 'The length of PCK and AUC in the further tables.'
     )
     flags.DEFINE_boolean('confidence', False, 'Also give the 95 % confidence intervals of NE.')
     flags.DEFINE_boolean(
@@ -142,9 +155,10 @@ def _by_place(keypoints, answers):
     """Return keypoints [N, K, 2] that stand in the order of the answers as a table; and the
     answers.
 
-    Told apart by place, not by image_id: one picture may lie in two splits under one id.
+    One picture may lie in two splits under one id: then all are told apart by their places.
     """
-    answers = answers._replace(image_ids=answers.lines)
+    if len(set(answers.image_ids)) < len(answers.image_ids):
+        answers = answers._replace(image_ids=answers.lines)
     return answers._replace(keypoints=keypoints), answers
 
 
@@ -202,22 +216,73 @@ def format_comparison(comparison, prediction: str, against: str) -> str:
     )
 
 
+def format_measures(measured, names) -> str:
+    """Return tables, by category, of what utility.metrics.measures.measure says.
+
+    Args:
+        measured: What it says.
+        names: Of METRIC_NAMES, the columns.
+    """
+    parts = []
+    for scope, of_scope in measured.items():
+        groups = {'all': of_scope['all'], **of_scope['per_category']}
+        rows = [_measures_row(name, row, of_scope['oks'].get(name), names)
+                for name, row in groups.items() if row]  # fmt: skip
+        titles = list(dict.fromkeys(title for row in rows for title in row))
+        cells = [[row.get(title, '') for title in titles] for row in rows]
+        parts.append(f'{scope.replace("_", " ")} points\n{text_table([titles, *cells])}')
+    return '\n\n'.join(parts)
+
+
+def _measures_row(name: str, row, precision, names) -> dict[str, str]:
+    """Return title -> cell of a category; `precision`: of oks.average_precision, or None."""
+
+    def percent(value: float | None) -> str:
+        return '-' if value is None else f'{100 * value:.2f}'
+
+    cells = {'': name, 'points': str(row['points'])}
+    if 'ne' in names and 'normalized_error' in row:
+        cells['NE %'] = f'{100 * row["normalized_error"]:.4f}'
+    if 'epe' in names:
+        cells['EPE px'] = f'{row["epe"]:.3f}'
+    if 'pck' in names and 'pck' in row:
+        cells.update({f'PCK@{t}': percent(share) for t, share in row['pck'].items()})
+    if 'auc' in names and 'auc' in row:
+        cells['AUC'] = percent(row['auc'])
+    if 'oks' in names and precision:
+        titles = (title.replace('_', ' ') for title in precision)
+        cells.update(zip(titles, map(percent, precision.values())))
+    return cells
+
+
+def _measured(values, predicted, answers, schema, scores=None):
+    """Return what measures.measure says, if a table or a file of it is asked for."""
+    if not (values.metrics or values.output_json):
+        return None
+    from utility.metrics import measures
+
+    return measures.measure(predicted, answers, schema, scores, values.missing, values.pck_by)
+
+
 def _of_csvs(values):
-    """Return what assess says of --prediction and --against; CSVs tell nothing else."""
+    """Return what assess says of --prediction and --against; what is measured of the first; CSVs
+    tell nothing else.
+    """
     from preprocessing.datasets import named_schema
     from preprocessing.tables import read_table
-    from utility.metrics.answers import read_answers
+    from utility.metrics.annotation_tables import read_annotations
 
     schema = named_schema(values.dataset)
-    answers = read_answers(values.answers, schema)
+    answers = read_annotations(values.answers, schema)
     paths = filter(None, [values.prediction, values.against])
     named = [(f'{path} against {values.answers}', read_table(path, schema)) for path in paths]
-    return *assess(named, answers, schema, values.missing, values.confidence), {}
+    found = assess(named, answers, schema, values.missing, values.confidence)
+    return *found, _measured(values, named[0][1], answers, schema), {}
 
 
 def _of_runs(values):
-    """Return what assess says of --model_dir and --against, and what utility.metrics.attributes
-    does of the former.
+    """Return what assess says of --model_dir and --against, what is measured of the former, and
+    what utility.metrics.attributes says of it.
     """
     from utility.checkpoints import runs
     from utility.metrics import attributes
@@ -228,18 +293,28 @@ def _of_runs(values):
     for run_dir in others:
         # A mistake in the last run is told before the first one has predicted for hours.
         runs.networks_for(run_dir, predictor.categories_of(values.data_dir))
-    named, report = [], {}
+    named, report, measured = [], {}, None
     for run_dirs in filter(None, [values.model_dir, others]):
         predictions, points, answers, schema = predict_runs(values.data_dir, run_dirs, options)
         named.append((f'{",".join(run_dirs)} on {values.data_dir}', points))
         if len(named) == 1:
             report = attributes.report_of(predictions, answers, schema)
+            measured = _measured(values, points, answers, schema, predictions.mean_scores())
             if values.calibrate:
                 for path in probabilities.fit_run(
                     run_dirs, predictions, answers, schema, values.data_dir
                 ):
                     print(f'{path}: the scaling of probabilities by {len(answers.lines)} pictures')
-    return *assess(named, answers, schema, _missing(options), values.confidence), report
+    found = assess(named, answers, schema, _missing(options), values.confidence)
+    return *found, measured, report
+
+
+def _check_metrics(values) -> None:
+    unknown = [name for name in values.metrics if name not in METRIC_NAMES]
+    if unknown:
+        raise UserError(f'--metrics={unknown[0]}: must be some of {", ".join(METRIC_NAMES)}')
+    if values['pck_by'].present and not (values.metrics or values.output_json):
+        raise UserError('--pck_by is for --metrics and --output_json')
 
 
 def main(positional: list[str]) -> None:
@@ -249,7 +324,8 @@ def main(positional: list[str]) -> None:
     for name in ('baseline', 'calibrate'):
         if values[name].value and are_csvs:
             raise UserError(f'--{name} needs --data_dir and --model_dir')
-    score, comparison, attributes_report = (_of_csvs if are_csvs else _of_runs)(values)
+    _check_metrics(values)
+    score, comparison, measured, attributes_report = (_of_csvs if are_csvs else _of_runs)(values)
     print(format_score(score))
     if attributes_report:
         from utility.metrics.attributes import format_report
@@ -258,6 +334,8 @@ def main(positional: list[str]) -> None:
     if values.baseline:
         error = 100 * score_baseline(values.data_dir, values.model_dir[0]).normalized_error
         print(f"baseline, each category's mean positions: NE {error:.4f} %")
+    if values.metrics:
+        print(f'\n{format_measures(measured, values.metrics)}')
     if values.confidence:
         print(f'\n{format_confidence(score)}')
     if comparison:
@@ -267,6 +345,7 @@ def main(positional: list[str]) -> None:
         from preprocessing.files import write_bytes
 
         report = {**json.loads(score.to_json()), **attributes_report}
+        report.update(pck_by=values.pck_by, metrics=measured)
         if comparison:
             report['comparison'] = {'against': values.against, **comparison.to_dict()}
         write_bytes(values.output_json, (json.dumps(report, indent=2) + '\n').encode())

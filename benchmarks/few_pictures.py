@@ -112,36 +112,15 @@ def part_of(records_dir: str, target: str, number: int, seed: int) -> str:
 
     They are the first ones of an order that `seed` gives: smaller sets are parts of larger ones.
     """
-    if os.path.exists(os.path.join(target, 'dataset.json')):
-        return target
     import numpy as np
-    import tensorflow as tf
 
-    from preprocessing import records
-
-    info = real_pictures.load(os.path.join(records_dir, 'dataset.json'))
-    split = info['splits']['train']
+    split = real_pictures.load(os.path.join(records_dir, 'dataset.json'))['splits']['train']
     counts = counts_of(split['records'], number)
-    source, folder = (os.path.join(path, 'train') for path in (records_dir, target))
-    os.makedirs(folder, exist_ok=True)
-    sizes = {}
-    for category, count in counts.items():
-        files = records.record_files(records.split_patterns(source, category))
-        examples = list(tf.data.TFRecordDataset(files).as_numpy_iterator())
-        order = np.random.default_rng(seed).permutation(len(examples))[:count]
-        path = records.shard_path(folder, category, 0, 1)
-        with records.shard_writer(path) as write:
-            for position in order:
-                write(examples[position])
-        sizes[category] = [os.path.getsize(path)]
-    split.update(records=counts, shards=dict.fromkeys(counts, 1), bytes=sizes)
-    split.pop('points', None)  # of all pictures
-    info['splits'] = {'train': split, 'val': info['splits']['val']}
-    link = os.path.join(target, 'val')
-    if not os.path.lexists(link):
-        os.symlink(os.path.abspath(os.path.join(records_dir, 'val')), link)
-    real_pictures.save(os.path.join(target, 'dataset.json'), info)
-    return target
+
+    def first_ones(category: str, examples: Sequence[bytes]) -> Sequence[int]:
+        return np.random.default_rng(seed).permutation(len(examples))[: counts[category]]
+
+    return real_pictures.part_of(records_dir, target, first_ones)
 
 
 def command(

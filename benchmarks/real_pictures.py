@@ -10,7 +10,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +72,46 @@ def of_category(records_dir: str, category: str) -> str:
                 os.symlink(os.path.abspath(entry.path), link)
     save(os.path.join(path, 'dataset.json'), info)
     return path
+
+
+def part_of(
+    records_dir: str, target: str, positions_of: Callable[[str, Sequence[bytes]], Sequence[int]]
+) -> str:
+    """Return records with some of the training pictures, and all for validation, as links.
+
+    Args:
+        records_dir: The records.
+        target: Where the part is written, if it is not there.
+        positions_of: Category and its serialized examples -> which of them are in the part.
+    """
+    if os.path.exists(os.path.join(target, 'dataset.json')):
+        return target
+    import tensorflow as tf
+
+    from preprocessing import records
+
+    info = load(os.path.join(records_dir, 'dataset.json'))
+    split = info['splits']['train']
+    source, folder = (os.path.join(path, 'train') for path in (records_dir, target))
+    os.makedirs(folder, exist_ok=True)
+    counts, sizes = {}, {}
+    for category in split['records']:
+        files = records.record_files(records.split_patterns(source, category))
+        examples = list(tf.data.TFRecordDataset(files).as_numpy_iterator())
+        positions = positions_of(category, examples)
+        path = records.shard_path(folder, category, 0, 1)
+        with records.shard_writer(path) as write:
+            for position in positions:
+                write(examples[position])
+        counts[category], sizes[category] = len(positions), [os.path.getsize(path)]
+    split.update(records=counts, shards=dict.fromkeys(counts, 1), bytes=sizes)
+    split.pop('points', None)  # of all pictures
+    info['splits'] = {'train': split, 'val': info['splits']['val']}
+    link = os.path.join(target, 'val')
+    if not os.path.lexists(link):
+        os.symlink(os.path.abspath(os.path.join(records_dir, 'val')), link)
+    save(os.path.join(target, 'dataset.json'), info)
+    return target
 
 
 def number_of(records_dir: str, split: str) -> int:

@@ -75,10 +75,7 @@ class Network(tf.Module):
             UserError: The pictures have another size, the backbone cannot divide it, or the head
                 cannot give the size of the heat maps.
         """
-        images = self._standardise(tf.convert_to_tensor(images))
-        mode = Mode(training, self.norm, remembers)
-        features = self.backbone(tf.cast(images, self.dtype), mode)
-        _check_division(self.config, features)
+        features = self.features(images, training, remembers)
         outputs = self.head(features, Mode(training, self.head_norm, remembers))
         for output in outputs:
             self._check_output(output)
@@ -86,6 +83,16 @@ class Network(tf.Module):
         if self.attribute_head is None:
             return Outputs(heatmaps, AttributeLogits())
         return Outputs(heatmaps, self.attribute_head(features, heatmaps[-1]))
+
+    def features(
+        self, images: tf.Tensor, training: bool, remembers: bool = True
+    ) -> dict[str, tf.Tensor]:
+        """Return what the backbone gives of pictures, [B, h, w, C] each; as of __call__."""
+        images = self._standardise(tf.convert_to_tensor(images))
+        mode = Mode(training, self.norm, remembers)
+        features = self.backbone(tf.cast(images, self.dtype), mode)
+        _check_division(self.config, features)
+        return features
 
     def _standardise(self, images: tf.Tensor) -> tf.Tensor:
         expected = [None, *self.config.image_size, 3]

@@ -15,6 +15,9 @@ from config import UserError
 BOX_DIAGONAL, BOX_AREA_ROOT, PICTURE_SIZE = 'box_diagonal', 'sqrt_box_area', 'picture_size'
 SIZES = (BOX_DIAGONAL, BOX_AREA_ROOT, PICTURE_SIZE)
 
+# What the best checkpoint of a training may be chosen by -> whether more of it is better.
+METRICS = {'ne': False, 'epe': False, 'pck': True, 'auc': True, 'oks_ap': True}
+
 Pair = tuple[str, str]
 Normalizer = Union[Pair, str]
 
@@ -74,6 +77,10 @@ class KeypointSchema:
         usual_middle: Where the middle of a picture's points is, twice over the picture's size: the
             least and the largest median that whole data have.
         usual_reach: How far points reach in some pictures, as a share of its size.
+        sigmas: Keypoint -> how far annotators are from each other, in square roots of the garment's
+            area, for OKS; those without are given a usual one.
+        metric: One of METRICS; the best checkpoint of a training is chosen by it. 'oks_ap' takes
+            the square of the normalizer for the area, which must be sqrt_box_area.
     """
 
     name: str
@@ -89,6 +96,8 @@ class KeypointSchema:
     usual_side: int | None = None
     usual_middle: tuple[float, float] | None = None
     usual_reach: float | None = None
+    sigmas: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    metric: str = 'ne'
 
     def __post_init__(self):
         if len(set(self.keypoints)) != len(self.keypoints):
@@ -113,6 +122,7 @@ class KeypointSchema:
                 raise self._error(f'{field}={value}: must be positive')
         if self.usual_middle and not 0 < self.usual_middle[0] <= self.usual_middle[1] < math.inf:
             raise self._error(f'usual_middle={self.usual_middle}: must be two ascending numbers')
+        self._check_metric()
 
     def _error(self, problem: str) -> UserError:
         return UserError(f'schema {self.name}: {problem}')
@@ -130,6 +140,16 @@ class KeypointSchema:
                 raise self._error(f'the normalizer of {category} is {normalizer!r}, not {allowed}')
         elif len(set(normalizer)) != 2 or not set(normalizer) <= set(self.categories[category]):
             raise self._error(f'the normalizer of {category} is not its own')
+
+    def _check_metric(self) -> None:
+        self._check_names('sigmas', self.sigmas)
+        for name, sigma in self.sigmas.items():
+            if not 0 < sigma < math.inf:
+                raise self._error(f'sigmas has {sigma} for {name}: must be positive')
+        if self.metric not in METRICS:
+            raise self._error(f'metric={self.metric!r}: must be one of {", ".join(METRICS)}')
+        if self.metric == 'oks_ap' and set(self.normalizers.values()) != {BOX_AREA_ROOT}:
+            raise self._error(f"metric='oks_ap': all normalizers must be {BOX_AREA_ROOT}")
 
     @property
     def num_keypoints(self) -> int:
@@ -203,6 +223,7 @@ class KeypointSchema:
             in_out=own(self.in_out),
             left_of=own(self.left_of),
             levels={name: level for name, level in self.levels.items() if name in names},
+            sigmas={name: sigma for name, sigma in self.sigmas.items() if name in names},
         )
 
     def _of(self, category: str) -> tuple[str, ...]:

@@ -71,6 +71,10 @@ def parse(values: Any, place: str) -> KeypointSchema:
         'left_of': _pairs(node.field('left_of', [])),
         'levels': {name: level.of(int) for name, level in node.field('levels', {}).fields()},
     }
+    sigmas = node.field('sigmas', {}).fields()
+    fields['sigmas'] = {name: sigma.of(float) for name, sigma in sigmas}
+    if node.has('metric'):
+        fields['metric'] = node.field('metric').of(str)
     for name in ('swaps', 'in_out'):
         fields[name] = _pairs(node.field(name)) if node.has(name) else None
     _check_swaps(node, fields['swaps'], categories)

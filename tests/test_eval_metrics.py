@@ -60,6 +60,27 @@ def test_scores(folder, missing, error, points):
     assert '1 points to score had no prediction' in result.stdout
 
 
+def test_further_metrics_are_further_tables(folder):
+    plain = run(folder, *CSVS, '--missing=skip')
+    more = run(
+        folder, *CSVS, '--missing=skip', '--metrics=epe,oks', '--pck_by=box_side',
+        '--output_json=score.json',
+    )  # fmt: skip
+    assert (more.returncode, more.stderr) == (0, '')
+    assert more.stdout.startswith(plain.stdout)
+    tables = more.stdout[len(plain.stdout) :]
+    assert 'visible points' in tables and 'with occluded points' in tables
+    assert 'EPE px' in tables and 'AP75' in tables and 'AUC' not in tables
+    values = json.loads((folder / 'score.json').read_text())
+    both = values['metrics']['with_occluded']
+    far = [(90**2 + 300**2) ** 0.5, (210**2 + 300**2) ** 0.5]
+    corners = [(100**2 + 50**2) ** 0.5, (150**2 + 50**2) ** 0.5]
+    offsets = [3, 4, 0, far[1], *corners, 5, corners[1], *far]
+    assert both['all']['epe'] == pytest.approx(sum(offsets) / len(offsets))
+    assert (both['all']['points'], values['pck_by']) == (10, 'box_side')
+    assert both['oks']['skirt']['AP'] == both['oks']['all']['AP']
+
+
 def test_columns_are_aligned(folder):
     table = run(folder, *CSVS, '--missing=skip').stdout.split('\n\n')
     lines = [line for group in table[:3] for line in group.splitlines()]
@@ -76,6 +97,7 @@ def test_columns_are_aligned(folder):
         ((*CSVS, 'more.csv'), "'more.csv'"),
         ((*CSVS, '--data_dir=records/val'), 'give either --prediction and --answers'),
         ((*CSVS, '--passes=2'), '--passes is for predicting with --model_dir only'),
+        ((*CSVS, '--metrics=ne,map'), '--metrics=map: must be some of ne, pck, auc, epe, oks'),
         ((*CSVS, '--baseline'), '--baseline needs --data_dir and --model_dir'),
         ((*RUN, '--missing=skip'), '--missing is for --prediction and --answers only'),
         ((*CSVS, '--missing=drop'), 'missing'),

@@ -14,6 +14,7 @@ otherwise (info.point_offset, which preprocessing.writers writes).
 
 from __future__ import annotations
 
+import dataclasses
 import posixpath
 import re
 from collections.abc import Mapping
@@ -35,6 +36,9 @@ _PREFIX = re.compile('^(person_keypoints|keypoints|instances|annotations)[_.-]')
 _VISIBILITY = {0: -1, 1: 0, 2: 1}
 _IMAGE_DIRECTORIES = ('images', 'Images', 'JPEGImages')
 _NOT_ANNOTATIONS = ('schema.json', 'dataset.json')
+# Of the people of COCO: point -> sigma of OKS (pycocotools/cocoeval.py); of left and right alike.
+_SIGMAS = {'nose': 0.026, 'eye': 0.025, 'ear': 0.035, 'shoulder': 0.079, 'elbow': 0.072,
+           'wrist': 0.062, 'hip': 0.107, 'knee': 0.087, 'ankle': 0.089}  # fmt: skip
 
 
 class _Category(NamedTuple):
@@ -121,7 +125,12 @@ def _split_name(path: str) -> str:
 def _schema(categories: Mapping[str, _Category]) -> KeypointSchema:
     lines = (line for category in categories.values() for line in category.skeleton)
     points = {name: category.keypoints for name, category in categories.items()}
-    return items.schema_of_categories('coco', points, lines)
+    schema = items.schema_of_categories('coco', points, lines)
+    sigmas = {}
+    for name in points.get('person', ()):
+        part = name.removeprefix('left_').removeprefix('right_')
+        sigmas.update({name: _SIGMAS[part]} if part in _SIGMAS else {})
+    return dataclasses.replace(schema, sigmas=sigmas, metric='oks_ap')
 
 
 def _join(all_files: dict[str, _Category], one_file: Mapping[int, _Category], node: Node) -> None:

@@ -69,6 +69,41 @@ _TABLE = (
     ('vest_dress', 19, f'{_NECK} 7-19 8-18 9-17 10-16 11-15 12-14'),
     ('sling_dress', 19, f'{_NECK} 7-19 8-18 9-17 10-16 11-15 12-14'),
 )
+# The official sigmas of OKS, in ten-thousandths, in the order of the points (switchablenorms/
+# DeepFashion2, deepfashion2_api/PythonAPI/pycocotools/cocoeval.py).
+_SIGMAS = {
+    'short_sleeve_top': (
+        '120 158 169 165 169 158 298 329 321 323 340 388 452 574 492 352 492 574 452 388 340 '
+        '323 321 329 298'
+    ),
+    'long_sleeve_top': (
+        '194 170 185 193 185 170 286 471 547 526 430 392 513 566 509 564 542 604 599 520 599 '
+        '604 542 564 509 566 513 392 430 526 547 471 286'
+    ),
+    'short_sleeve_outwear': (
+        '74 85 165 248 165 85 156 231 296 137 195 250 347 380 257 370 257 380 347 250 195 137 '
+        '296 231 156 248 469 632 370 469 632'
+    ),
+    'long_sleeve_outwear': (
+        '137 153 243 377 243 153 203 366 467 433 393 329 418 477 399 331 420 492 436 478 436 '
+        '492 420 331 399 477 418 329 393 433 467 366 203 377 645 573 478 645 573'
+    ),
+    'vest': '352 158 210 214 210 158 196 500 489 404 401 404 489 500 196',
+    'sling': '276 548 283 204 283 548 369 726 677 640 251 640 677 726 369',
+    'shorts': '308 216 308 506 494 463 477 463 494 506',
+    'trousers': '275 202 275 651 451 350 280 392 362 392 280 350 451 651',
+    'skirt': '253 195 253 513 543 415 543 513',
+    'short_sleeve_dress': (
+        '153 230 167 145 167 230 332 391 391 396 440 452 498 514 585 655 635 602 635 655 585 '
+        '514 498 452 440 396 391 391 332'
+    ),
+    'long_sleeve_dress': (
+        '121 134 158 162 158 134 246 406 470 404 463 466 435 499 455 440 411 490 576 685 618 '
+        '483 618 685 576 490 411 440 486 499 435 466 463 404 470 406 246'
+    ),
+    'vest_dress': '116 167 160 180 160 167 196 385 421 497 562 528 428 528 562 497 421 385 196',
+    'sling_dress': '244 297 244 208 244 297 173 616 659 712 707 685 339 685 707 712 659 616 173',
+}
 _LOWER = ('shorts', 'trousers', 'skirt')
 _OPENING = {'short_sleeve_outwear': 26, 'long_sleeve_outwear': 34}  # the first point of the front
 _NOT_ITEMS = ('source', 'pair_id')
@@ -105,6 +140,12 @@ SCHEMA = KeypointSchema(
     normalizers=dict.fromkeys(_CATEGORIES, BOX_AREA_ROOT),
     swaps=tuple(pair for category, _, pairs in _TABLE for pair in _pairs(category, pairs)),
     skeleton=tuple(line for category, count, _ in _TABLE for line in _lines(category, count)),
+    sigmas={
+        name: int(sigma) / 10_000
+        for category, names in _CATEGORIES.items()
+        for name, sigma in zip(names, _SIGMAS[category].split())
+    },
+    metric='oks_ap',
 )
 _BY_ID = dict(enumerate(_CATEGORIES, start=1))
 

@@ -151,11 +151,14 @@ def test_a_subset_keeps_what_is_known_of_its_points():
         levels={'top': 0, 'hand_right': 1},
         usual_side=512,
         swaps=(('hand_left', 'hand_right'),),
+        sigmas={'top': 0.1, 'hand_right': 0.2},
+        metric='pck',
     )
     hat = schema.subset('hat')
     assert hat.skeleton == (('hand_left', 'top'),)
     assert (hat.left_of, hat.in_out, hat.levels) == ((), (('top', 'hand_left'),), {'top': 0})
     assert hat.usual_side == 512
+    assert (hat.sigmas, hat.metric) == ({'top': 0.1}, 'pck')
     assert schema.in_out_pairs == ((0, 1),)
 
 
@@ -208,6 +211,10 @@ def test_sides_are_words_of_a_name_not_parts_of_words():
         ({'usual_side': 0}, 'usual_side=0'),
         ({'usual_reach': float('nan')}, 'usual_reach=nan'),
         ({'usual_middle': (1.1, 0.9)}, 'usual_middle='),
+        ({'sigmas': {'foot': 0.1}}, "sigmas has unknown .'foot'"),
+        ({'sigmas': {'top': 0.0}}, 'sigmas has 0.0 for top'),
+        ({'metric': 'ap'}, "metric='ap': must be one of ne, "),
+        ({'metric': 'oks_ap'}, "metric='oks_ap': all normalizers must be sqrt_box_area"),
     ],
 )
 def test_a_bad_schema_is_refused(changes, message):

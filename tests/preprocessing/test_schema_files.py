@@ -29,10 +29,14 @@ FULL = KeypointSchema(
     usual_side=640,
     usual_middle=(0.9, 1.1),
     usual_reach=0.95,
+    sigmas={'a': 0.03, 'd': 0.1},
+    metric='auc',
 )
 
 
-@pytest.mark.parametrize('schema', [FULL, DATASETS.get('fashionai').schema])
+@pytest.mark.parametrize(
+    'schema', [FULL, DATASETS.get('fashionai').schema, DATASETS.get('deepfashion2').schema]
+)
 def test_what_is_described_is_read_again(schema, tmp_path):
     text = json.dumps(schema_files.describe(schema))
     assert schema_files.parse(json.loads(text), 'here') == schema

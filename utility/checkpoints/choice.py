@@ -18,7 +18,7 @@ class CheckpointChoice:
     """Which weights of a network are used.
 
     Attributes:
-        which: 'best', by the NE of the training's evaluations; 'last'; a name in the network's
+        which: 'best', by the evaluations of the training; 'last'; a name in the network's
             folder, such as 'averaged' or 'model.ckpt-1000'; or, with a '/', the path of a
             checkpoint, for one network only.
         average_last, average_best: The mean of so many checkpoints instead, of the last ones or of
@@ -47,7 +47,7 @@ class CheckpointChoice:
 
 
 def is_best(prefix: str, choice: CheckpointChoice) -> bool:
-    """Return whether what `choose` gave was selected by its NE on the validation split."""
+    """Return whether what `choose` gave was selected by the validation split."""
     return bool(choice.average_best) or prefix.split('/')[-2:-1] == [snapshots.BEST]
 
 

@@ -16,14 +16,16 @@ from typing import Optional
 
 from absl import logging
 
+from preprocessing.schema import METRICS
 from utility.checkpoints import step_tables
 
 FILE = 'evaluations.csv'
 
-ERROR = 'normalized_error'
+NE, ERROR = 'ne', 'normalized_error'  # one metric: as a schema names it, and in the table
 # Of the last weights, where averaged ones are what was evaluated.
 LAST_ERROR = 'last_normalized_error'
-# Metric name -> value: ERROR (a fraction), ERROR/<category>, 'loss'.
+# Metric name -> value: ERROR (a fraction), ERROR/<category>, 'loss', and the schema's metric where
+# that is another one of schema.METRICS.
 Metrics = Mapping[str, float]
 # f(step, metrics) -> why the training is to end here, or None. The step's checkpoint is the newest
 # one and the step's line is in the file; without validation there are no metrics and no line. A run
@@ -86,11 +88,36 @@ def once(folder: str, step: int, evaluate: Callable[[], Metrics]) -> Metrics:
     return read(folder)[step]
 
 
+def cost(result: Metrics, metric: str = NE) -> float:
+    """Return what is least at the best evaluation: the metric, negative where more is better.
+
+    Args:
+        result: Of the evaluation.
+        metric: One of schema.METRICS.
+
+    Returns:
+        NaN where the metric is not known.
+    """
+    value = result.get(ERROR if metric == NE else metric, math.nan)
+    return -value if METRICS[metric] else value
+
+
+def describe_metric(result: Metrics, metric: str) -> str:
+    """Return the value of a metric of schema.METRICS with its name and unit."""
+    value = result[ERROR if metric == NE else metric]
+    name = metric.upper().replace('_', ' ')
+    return f'{name} {value:.2f} px' if metric == 'epe' else f'{name} {100 * value:.2f} %'
+
+
 def describe(result: Metrics) -> str:
-    """Return the NE of an evaluation, over all and by category, in one line."""
+    """Return the NE of an evaluation, over all and by category, in one line; and the schema's
+    metric.
+    """
     parts = [f'{k.split("/")[1]} {100 * v:.2f}' for k, v in sorted(result.items()) if '/' in k]
     if math.isnan(result[ERROR]):
         return 'no validation NE: no point is scored'
     text = f'validation NE {100 * result[ERROR]:.2f} %  ({", ".join(parts)})'
+    for metric in METRICS.keys() & result.keys():
+        text += f'; {describe_metric(result, metric)}'
     last = result.get(LAST_ERROR)
     return text if last is None else f'averaged weights: {text}; last weights: {100 * last:.2f} %'

@@ -19,7 +19,7 @@ from utility.command_line.progress import track
 from utility.errors import page as error_page
 from utility.errors.budget import Errors, Evidence, worst_images
 from utility.metrics import normalized_error
-from utility.metrics.answers import read_answers
+from utility.metrics.annotation_tables import read_annotations
 from utility.visualization import draw, html_page
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def case_of_csvs(prediction: str, annotations: str, dataset: str) -> Case:
         UserError: A file is broken, or they are not of the same pictures.
     """
     schema = named_schema(dataset)
-    predicted, annotated = read_table(prediction, schema), read_answers(annotations, schema)
+    predicted, annotated = read_table(prediction, schema), read_annotations(annotations, schema)
     source = f'{prediction} against {annotations}'
     try:
         predicted = normalized_error.in_order_of(

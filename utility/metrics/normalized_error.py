@@ -74,16 +74,28 @@ def _of_sizes(normalizer: str, table: KeypointTable) -> np.ndarray:
                 'with --data_dir and --model_dir'
             )
         return np.sqrt(np.prod(np.asarray(table.image_sizes, np.float64), axis=-1))
+    boxes = boxes_of(table)
+    sides = boxes[:, 2:] - boxes[:, :2]
+    return np.hypot(*sides.T) if normalizer == BOX_DIAGONAL else np.sqrt(sides.prod(-1))
+
+
+def boxes_of(table: KeypointTable) -> np.ndarray:
+    """Return the boxes of a table; where it has none, those of the annotated points.
+
+    Returns:
+        float64 [N, 4], (x_min, y_min, x_max, y_max) px; of no size where no point is annotated.
+    """
     points = np.asarray(table.keypoints, np.float64)
     annotated = (np.asarray(table.visibility) >= 0)[..., np.newaxis]
     low = np.where(annotated, points, np.inf).min(axis=1)
     high = np.where(annotated, points, -np.inf).max(axis=1)
-    sides = np.maximum(high - low, 0)
+    is_there = annotated.any(axis=1)
+    boxes = np.where(np.tile(is_there, 4), np.concatenate([low, high], axis=1), 0.0)
     if table.boxes is not None:
-        boxes = np.asarray(table.boxes, np.float64)
-        box_sides = boxes[:, 2:] - boxes[:, :2]
-        sides = np.where((box_sides > 0).all(-1, keepdims=True), box_sides, sides)
-    return np.hypot(*sides.T) if normalizer == BOX_DIAGONAL else np.sqrt(sides.prod(-1))
+        given = np.asarray(table.boxes, np.float64)
+        has_area = (given[:, 2:] > given[:, :2]).all(-1, keepdims=True)
+        boxes = np.where(has_area, given, boxes)
+    return boxes
 
 
 def normalized_distances(

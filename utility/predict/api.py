@@ -33,7 +33,7 @@ from utility.predict.warm import WarmNetwork
 # A path, the content of a file, or pixels: uint8 [H, W, 3] RGB, [H, W] grey or [H, W, 4] RGBA.
 Image = Union[str, os.PathLike, bytes, np.ndarray]
 
-_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.gif', '.tif', '.tiff', '.webp')
+SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.gif', '.tif', '.tiff', '.webp')
 _RUNNERS = {'saved_model': 'saved_model', 'onnx': 'onnx', 'tflite': 'tflite', 'web': 'onnx'}
 
 
@@ -305,9 +305,9 @@ class Model:
 
 
 def _images_in(folder: str) -> list[str]:
-    names = sorted(name for name in os.listdir(folder) if name.lower().endswith(_SUFFIXES))
+    names = sorted(name for name in os.listdir(folder) if name.lower().endswith(SUFFIXES))
     if not names:
-        raise UserError(f'{folder!r} holds no images ({", ".join(_SUFFIXES)})')
+        raise UserError(f'{folder!r} holds no images ({", ".join(SUFFIXES)})')
     return [os.path.join(folder, name) for name in names]
 
 

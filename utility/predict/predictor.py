@@ -88,6 +88,11 @@ class Predictions:
             return self.visibility
         return np.where(self.visibility < 0, -1, likely_visibility(self.presence))
 
+    def mean_scores(self) -> np.ndarray:
+        """Return how sure each picture's points are: float64 [N], the mean of its own points."""
+        own = self.visibility >= 0
+        return np.where(own, self.scores, 0.0).sum(axis=1) / np.maximum(own.sum(axis=1), 1)
+
     def table(self) -> KeypointTable:
         lines = np.arange(2, len(self.image_ids) + 2)
         return KeypointTable(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -29,12 +29,19 @@ class WarmNetwork:
         network: With its checkpoint.
         options: Of the prediction.
         heatmap_size: As of PredictTask.
+        answer: What is asked of a batch of views; as model_fn.predicted.
 
     Raises:
         UserError: The checkpoint is of another network.
     """
 
-    def __init__(self, network: TrainedNetwork, options: PredictOptions, heatmap_size):
+    def __init__(
+        self,
+        network: TrainedNetwork,
+        options: PredictOptions,
+        heatmap_size,
+        answer: Callable[..., dict[str, tf.Tensor]] = predicted,
+    ):
         self._network, self._options = network, options
         experiment = network.experiment
         own = (experiment, network.schema, options, heatmap_size, options.compute)
@@ -49,7 +56,7 @@ class WarmNetwork:
                 v1.placeholder(part.dtype, [None, *part.shape]) for part in self._looks[0]
             ]
             built = attributes.network_of(experiment, network.schema, options.compute.precision)
-            self._answers = predicted(task, built, *self._views_in)
+            self._answers = answer(task, built, *self._views_in)
             weights = v1.global_variables()
             variables.check_fit(network.checkpoint, weights)
             saver = v1.train.Saver(weights)

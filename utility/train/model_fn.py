@@ -6,6 +6,7 @@ import dataclasses
 import functools
 from collections.abc import Callable
 
+import numpy as np
 import tensorflow as tf
 
 from config import Experiment, UserError
@@ -13,10 +14,12 @@ from nets import HEADS
 from nets.precision import Compute
 from preprocessing.ops import op_string
 from preprocessing.schema import KeypointSchema
-from utility.checkpoints import files
+from preprocessing.tables import category_points
+from utility.checkpoints import evaluations, files
 from utility.checkpoints import variables as checkpoints
 from utility.codecs.heatmaps import codec_of
 from utility.losses import attributes, heatmap_loss
+from utility.metrics import measures, oks
 from utility.optim import loss_scale as loss_scaling
 from utility.optim import schedules, training_step, weight_averaging
 from utility.optim.schedules import Length
@@ -91,7 +94,7 @@ def _spec(task: Task, features, labels, mode: str, model_dir: str):
     )
     loss = tf.add_n([loss, *attribute_losses.values()])
     maps = heatmap_loss.to_heatmaps(outputs[-1], task.experiment.loss)
-    predicted, _ = codec_of(task.experiment).decode(maps)
+    predicted, scores = codec_of(task.experiment).decode(maps)
     error = normalized_errors(predicted, features, labels)
     shown = {
         'pictures': summaries.images_with_points(features['image'], predicted, labels),
@@ -100,7 +103,9 @@ def _spec(task: Task, features, labels, mode: str, model_dir: str):
         ),
     }
     if mode == tf.estimator.ModeKeys.EVAL:
-        return _eval_spec(task, features, loss, error, shown, logits)
+        spec = _eval_spec(task, features, loss, error, shown, logits)
+        chosen_by = _schema_metric(task.schema, features, labels, predicted, scores)
+        return spec._replace(eval_metric_ops={**spec.eval_metric_ops, **chosen_by})
     # A run that has a checkpoint of its own goes on from there.
     if task.has_start and not files.newest(model_dir):
         _start(task, network)
@@ -132,25 +137,102 @@ def _with_pictures(task: Task, features, labels):
     return {**features, 'image': op_string.painted_batch(ops, features, labels)}
 
 
-def normalized_errors(predicted, features, labels) -> tuple[tf.Tensor, tf.Tensor]:
+def normalized_errors(predicted, features, labels, least_visibility: int = 1):
     """Return the error of each point and which count: visible, in a picture with a normaliser.
 
     Args:
         predicted: [B, K, 2] crop px.
         features: With 'to_crop' [B, 3, 3].
         labels: 'keypoints' [B, K, 2] crop px, 'visibility' [B, K], 'normalizer' [B] original px.
+        least_visibility: Of a point that counts; 0: occluded ones, too.
 
     Returns:
         errors float32 [B, K], in normalisers (0 where not scored); scored bool [B, K].
     """
     normalizer = labels['normalizer'][:, tf.newaxis]
-    scored = tf.logical_and(tf.equal(labels['visibility'], 1), normalizer > 0)
+    scored = tf.logical_and(labels['visibility'] >= least_visibility, normalizer > 0)
     target = tf.where(scored[..., tf.newaxis], labels['keypoints'], predicted)
     to_crop = features['to_crop']
     offsets = views_to_points.to_original(predicted, to_crop) - views_to_points.to_original(
         target, to_crop
     )
     return tf.math.divide_no_nan(tf.norm(offsets, axis=-1), normalizer), scored
+
+
+def _schema_metric(schema: KeypointSchema, features, labels, predicted, scores):
+    """Return the metric that the schema names, for eval_metric_ops; nothing for NE, which is there.
+
+    Args:
+        schema: Of the network.
+        features: Of the batch.
+        labels: Of the batch.
+        predicted: [B, K, 2] crop px.
+        scores: [B, K].
+    """
+    if schema.metric == evaluations.NE:
+        return {}
+    is_oks = schema.metric == 'oks_ap'
+    errors, scored = normalized_errors(predicted, features, labels, 0 if is_oks else 1)
+    if is_oks:
+        return {schema.metric: _known_boxes_precision(schema, features, errors, scored, scores)}
+    values = {
+        'epe': errors * labels['normalizer'][:, tf.newaxis],
+        'pck': tf.cast(errors <= measures.AUC_LIMIT, tf.float32),
+        'auc': tf.maximum(1 - errors / measures.AUC_LIMIT, 0),
+    }
+    return {schema.metric: mean_where(scored, values[schema.metric])}
+
+
+def _known_boxes_precision(schema: KeypointSchema, features, errors, scored, scores):
+    """Return oks.precision_of_known_boxes over all batches, and its update.
+
+    Args:
+        schema: Whose normalizers are the roots of the areas.
+        features: With 'category' [B].
+        errors: [B, K], in normalizers.
+        scored: bool [B, K].
+        scores: [B, K].
+    """
+    sigmas = tf.constant(oks.sigmas_of(schema), tf.float32)
+    similar = tf.exp(-tf.square(errors / (2 * sigmas)) / 2)
+    names = list(schema.categories)
+    is_category = tf.equal(features['category'][:, tf.newaxis], names)
+    category = tf.argmax(tf.cast(is_category, tf.int32), axis=1)
+    points = tf.gather(tf.constant(category_points(names, schema)), category)
+    columns = [
+        tf.cast(category, tf.float32),
+        _mean_of_points(points, scores),
+        _mean_of_points(scored, similar),
+    ]
+    is_counted = tf.reduce_any(scored, axis=1)
+    kept, update = _all_rows(tf.boolean_mask(tf.stack(columns, axis=1), is_counted))
+
+    def precision(found: tf.Tensor) -> tf.Tensor:
+        return tf.numpy_function(
+            lambda table: np.float32(oks.precision_of_known_boxes(*table.T)), [found], tf.float32
+        )
+
+    return precision(kept), update
+
+
+def _mean_of_points(mask: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
+    """Return the mean of values [B, K] where `mask` [B, K] of each picture: [B]; 0 if nowhere."""
+    weights = tf.cast(mask, tf.float32)
+    return tf.math.divide_no_nan(tf.reduce_sum(values * weights, 1), tf.reduce_sum(weights, 1))
+
+
+def _all_rows(rows: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Return the rows [B, C] of all batches of an evaluation, and the update that adds these."""
+    kept = v1.get_variable(
+        'rows',
+        initializer=tf.zeros([0, rows.shape[1]]),
+        trainable=False,
+        collections=[v1.GraphKeys.LOCAL_VARIABLES, v1.GraphKeys.METRIC_VARIABLES],
+        validate_shape=False,
+        use_resource=False,
+    )
+    update = v1.assign(kept, tf.concat([kept, rows], axis=0), validate_shape=False)
+    return tf.ensure_shape(kept, [None, rows.shape[1]]), update
 
 
 def mean_where(mask: tf.Tensor, values: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

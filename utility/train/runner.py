@@ -234,7 +234,7 @@ def _train_one(
     with _estimator(task, stop_signal, options, distribution.strategy) as estimator:
         average = functools.partial(averaging.save_running, model_dir, experiment, input_of)
         evaluate = functools.partial(_evaluate, estimator, eval_input, average)
-        callbacks = _evaluation_callbacks(experiment, model_dir)
+        callbacks = _evaluation_callbacks(experiment, plan.schema.metric, model_dir)
         train_input = functools.partial(input_of, augment_on=options.augment_on)
         alternate(estimator, train_input, evaluate, plan.stops, callbacks, stop_signal)
 
@@ -343,14 +343,14 @@ def _evaluate(estimator, eval_input, average, step: int) -> evaluations.Metrics:
 
 
 def _evaluation_callbacks(
-    experiment: Experiment, model_dir: str
+    experiment: Experiment, metric: str, model_dir: str
 ) -> list[evaluations.EvaluationCallback]:
     """Return who is told of each evaluation of a network, in this order."""
     from utility.checkpoints.best import BestCheckpoint
     from utility.train import curves, memory, plateau
 
     return [
-        BestCheckpoint(model_dir),
+        BestCheckpoint(model_dir, metric),
         memory.tell,
         plateau.make_evaluation_callback(experiment, model_dir),
         curves.make_evaluation_callback(model_dir),

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from preprocessing import records
-from preprocessing.datasets import DATASETS, Source
+from preprocessing.datasets import DATASETS, Source, coco
 from preprocessing.schema import KeypointSchema
 from tests import tiny_pictures
 
@@ -92,7 +92,14 @@ def test_the_records_carry_the_schema(tmp_path):
         {'hat': 'sqrt_box_area', 'shoe': 'sqrt_box_area'},
         swaps=(('brim_left', 'brim_right'),),
         skeleton=(('brim_left', 'top'), ('top', 'brim_right')),
+        metric='oks_ap',
     )
+
+
+def test_people_have_the_sigmas_of_coco():
+    points = ('nose', 'left_hip', 'right_hip', 'tail')
+    schema = coco._schema({'person': coco._Category('person', points, ())})
+    assert schema.sigmas == {'nose': 0.026, 'left_hip': 0.107, 'right_hip': 0.107}
 
 
 def test_records_of_other_keypoints_are_refused(tmp_path):

@@ -51,6 +51,28 @@ def test_the_lowest_error_that_is_known_wins_and_the_earliest_of_equal_ones():
     assert best_step({1: results[1], 2: {}}) is None
 
 
+def test_the_metric_of_the_schema_chooses_and_more_of_it_may_be_better():
+    rows = {1: (0.3, 0.2), 2: (0.2, 0.5), 3: (0.1, 0.4), 4: (0.1, math.nan)}
+    results = {step: {'normalized_error': e, 'oks_ap': ap} for step, (e, ap) in rows.items()}
+    assert best_step(results) == 3
+    assert best_step(results, 'oks_ap') == 2
+    assert best_step({step: {'epe': e} for step, (e, _) in rows.items()}, 'epe') == 3
+    # Evaluations of a time before there was the metric are never the best.
+    assert best_step({**results, 5: {'normalized_error': 0.01}}, 'oks_ap') == 2
+    assert best_step({5: {'normalized_error': 0.01}}, 'oks_ap') is None
+
+
+def test_the_best_by_precision_is_kept(tmp_path, caplog):
+    caplog.set_level('INFO', logger='absl')
+    for step, precision in ((1, 0.4), (2, 0.6), (3, 0.5)):
+        _save(tmp_path, step, step)
+        metrics = {'normalized_error': 1 / step, 'oks_ap': precision}
+        evaluations.keep(str(tmp_path), step, metrics)
+        BestCheckpoint(str(tmp_path), 'oks_ap')(step, metrics)
+    assert _kernel(choose(str(tmp_path), CheckpointChoice())) == 2
+    assert 'the best up to now, OKS AP 60.00 %' in caplog.text
+
+
 def test_the_best_is_kept_without_the_state_of_the_training(tmp_path, caplog):
     caplog.set_level('INFO', logger='absl')
     for step, error in ((1, 0.4), (2, 0.2), (3, 0.3), (4, math.nan)):

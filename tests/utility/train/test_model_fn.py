@@ -8,8 +8,11 @@ import tensorflow as tf
 
 from config import Experiment, LossConfig, NetworkConfig, OptimizerConfig, ScheduleConfig
 from preprocessing.datasets.fashionai import SCHEMA
+from preprocessing.schema import BOX_AREA_ROOT
+from preprocessing.tables import KeypointTable
 from tests.tiny_batches import skirts
 from utility.codecs.heatmaps import codec_of
+from utility.metrics import measures
 from utility.metrics.normalized_error import normalized_error
 from utility.optim.schedules import Length
 from utility.predict.model_fn import PredictTask, make_predict_fn
@@ -52,8 +55,8 @@ def _data(count, seed=0):
     return features, {**labels, 'visibility': visibility.astype(np.int32)}
 
 
-def _estimator(model_dir, save_summary_steps=100, **task):
-    task = Task(EXPERIMENT, SKIRT, length=Length(1000, 1.0), eval_categories=('skirt',), **task)
+def _estimator(model_dir, save_summary_steps=100, schema=SKIRT, **task):
+    task = Task(EXPERIMENT, schema, length=Length(1000, 1.0), eval_categories=('skirt',), **task)
     config = tf.estimator.RunConfig(
         tf_random_seed=1, log_step_count_steps=None, save_summary_steps=save_summary_steps
     )
@@ -116,6 +119,60 @@ def test_the_metric_over_unequal_batches_is_the_numpy_one(trained):
     assert expected > 0.1
     np.testing.assert_allclose(result['normalized_error'], expected, rtol=1e-5)
     np.testing.assert_allclose(result['normalized_error/skirt'], expected, rtol=1e-5)
+
+
+def _measured_in_numpy(model_dir, data, schema):
+    """The metrics of a network by utility.metrics.measures, from its predictions."""
+    predicted = _predict(model_dir, data)
+    labels = data[1]
+    rows = labels['normalizer'] > 0
+    side = labels['normalizer'][rows]
+    ids = np.array([f'{row}.jpg' for row in np.flatnonzero(rows)], object)
+    to_original = np.linalg.inv(data[0]['to_crop'])[rows]
+    # The crops are halves of the pictures.
+    keypoints = labels['keypoints'][rows] * to_original[0, 0, 0]
+    boxes = np.stack([0 * side, 0 * side, side, side], axis=1)
+    truth = KeypointTable(
+        ids,
+        np.full(len(ids), 'skirt'),
+        keypoints,
+        labels['visibility'][rows],
+        np.arange(len(ids)),
+        boxes,
+    )
+    found = truth._replace(
+        keypoints=np.stack([one['keypoints'] for one in predicted])[rows],
+        visibility=np.ones_like(truth.visibility),
+    )
+    scores = np.stack([one['scores'] for one in predicted])[rows].mean(axis=1)
+    return measures.measure(found, truth, schema, scores)
+
+
+@pytest.mark.parametrize('metric', ['oks_ap', 'pck', 'auc', 'epe'])
+def test_the_metric_of_the_schema_is_the_numpy_one(trained, metric):
+    schema = dataclasses.replace(
+        SKIRT,
+        normalizers={'skirt': BOX_AREA_ROOT},
+        sigmas=dict(zip(SKIRT.keypoints, (0.9, 0.5, 1.2, 0.7))),
+        metric=metric,
+    )
+    # Pictures that it knows and others.
+    data = tuple(
+        {name: np.concatenate([known[name], other[name]]) for name in known}
+        for known, other in zip(trained[1], _data(5, seed=2))
+    )
+    result = _estimator(trained[0], schema=schema).evaluate(_input_fn(data, 4))
+    measured = _measured_in_numpy(trained[0], data, schema)
+    visible = measured['visible']['all']
+    expected = {
+        'oks_ap': measured['with_occluded']['oks']['all']['AP'],
+        'pck': visible['pck']['0.2'],
+        'auc': visible['auc'],
+        'epe': visible['epe'],
+    }[metric]
+    assert result[metric] == pytest.approx(expected, rel=1e-4)
+    assert expected > 0
+    assert expected < 1 or metric == 'epe'
 
 
 def test_predictions_do_not_depend_on_the_batch_size(trained):

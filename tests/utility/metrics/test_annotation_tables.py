@@ -12,7 +12,7 @@ from preprocessing.datasets.fashionai import SCHEMA
 from tests import commands
 from tests.tiny_records import write_records
 from utility.errors import cases
-from utility.metrics.answers import read_answers
+from utility.metrics.annotation_tables import read_annotations
 
 SIZE = 40  # px
 COUNTS = {'skirt': 3, 'blouse': 2}
@@ -22,14 +22,14 @@ COUNTS = {'skirt': 3, 'blouse': 2}
 def folder(tmp_path):
     """Records with a validation split, and it as a CSV, with its points in whole pixels."""
     write_records(tmp_path / 'records', {'val': COUNTS, 'test_0': COUNTS}, SIZE)
-    table = read_answers(str(tmp_path / 'records' / 'val'), SCHEMA)
+    table = read_annotations(str(tmp_path / 'records' / 'val'), SCHEMA)
     tables.write_table(str(tmp_path / 'val.csv'), table, SCHEMA)
     return tmp_path
 
 
 def test_a_split_of_the_records_is_as_good_as_a_csv(folder):
-    of_split = read_answers(f'{folder}/records/val/', SCHEMA)
-    of_csv = read_answers(f'{folder}/val.csv', SCHEMA)
+    of_split = read_annotations(f'{folder}/records/val/', SCHEMA)
+    of_csv = read_annotations(f'{folder}/val.csv', SCHEMA)
     order = [of_csv.image_ids.tolist().index(one) for one in of_split.image_ids]
     np.testing.assert_array_equal(of_csv.visibility[order], of_split.visibility)
     shown = of_split.visibility == 1
@@ -39,11 +39,11 @@ def test_a_split_of_the_records_is_as_good_as_a_csv(folder):
 
 def test_what_is_no_labelled_split_of_the_data_set_is_told(folder):
     with pytest.raises(ValueError, match='test_0.*not a labelled split'):
-        read_answers(f'{folder}/records/test_0', SCHEMA)
+        read_annotations(f'{folder}/records/test_0', SCHEMA)
     with pytest.raises(ValueError, match='not a directory written by convert_tfrecords.py'):
-        read_answers(str(folder / 'records'), SCHEMA)
+        read_annotations(str(folder / 'records'), SCHEMA)
     with pytest.raises(FileNotFoundError):
-        read_answers(f'{folder}/records/none.csv', SCHEMA)
+        read_annotations(f'{folder}/records/none.csv', SCHEMA)
 
 
 def test_errors_of_a_submission_are_those_against_the_records(folder):

@@ -9,7 +9,7 @@ from preprocessing.schema import KeypointSchema
 from preprocessing.tables import KeypointTable, read_table
 
 
-def read_answers(path: str, schema: KeypointSchema) -> KeypointTable:
+def read_annotations(path: str, schema: KeypointSchema) -> KeypointTable:
     """Return the annotations at a path.
 
     Args:
