@@ -6,6 +6,9 @@ Imports Pillow, NumPy and nothing slow: exported folders carry these lines along
 from __future__ import annotations
 
 import io
+import os
+import re
+import stat
 import warnings
 
 import numpy as np
@@ -18,6 +21,13 @@ MIN_SIDE = 8  # px; nothing can be recognised on less
 MAX_PIXELS = 50_000_000  # a larger one needs more than 0.5 GB as float32 while it is warped
 
 FORMATS = ('JPEG', 'PNG', 'BMP', 'GIF', 'TIFF', 'WEBP')
+# A progressive JPEG of a camera or an editor has some ten scans; decoding takes as long for each.
+MAX_SCANS = 100
+MAX_SCANNED_PIXELS = 1_000_000_000  # scans times pixels: some ten seconds
+_SCAN, _END = 0xDA, 0xD9  # markers
+# A marker between the data of a scan; what is stuffed, filled or starts anew is none.
+_NEXT_MARKER = re.compile(rb'\xff+([^\x00\xd0-\xd7\xff])', re.DOTALL)
+JPEG_FORMATS = ('JPEG', 'MPO')  # MPO: a JPEG followed by further ones; decoders read the first
 _ORIENTATION_TAG = 0x0112
 _TWELVE_BITS = 4095
 _PNG_DEPTH = 24  # place of the number of bits in a PNG
@@ -27,6 +37,22 @@ _USABLE_MODES = ('1', 'L', 'LA', 'P', 'PA', 'RGB', 'RGBA', 'RGBX', 'CMYK', 'YCbC
 
 class BadImageError(UserError):
     """A picture that cannot be used; the message is the reason."""
+
+
+def read_file(path) -> bytes:
+    """Return the content of a local file that should be a picture.
+
+    Raises:
+        BadImageError: It is no regular file, or far too long.
+        OSError: It cannot be read.
+    """
+    status = os.stat(path)
+    if not stat.S_ISREG(status.st_mode):  # to read a pipe would wait for ever
+        raise BadImageError('is no regular file')
+    if status.st_size > MAX_FILE_SIZE:
+        raise BadImageError(f'{status.st_size} bytes; at most {MAX_FILE_SIZE} are read')
+    with open(path, 'rb') as file:  # noqa: PTH123
+        return file.read()
 
 
 def check_size(width: int, height: int) -> None:
@@ -54,6 +80,8 @@ def decode(data: bytes) -> np.ndarray:
             warnings.simplefilter('ignore')  # hints at size and metadata; both are checked here
             with Image.open(io.BytesIO(data), formats=FORMATS) as image:
                 check_size(*image.size)
+                if image.format in JPEG_FORMATS:
+                    check_scans(data, image.width * image.height)
                 image.load()
                 check_depth(image, data)
                 return np.asarray(to_rgb(upright(image)))
@@ -61,6 +89,28 @@ def decode(data: bytes) -> np.ndarray:
         raise
     except Exception as error:
         raise BadImageError(reason_of(error)) from error
+
+
+def check_scans(jpeg: bytes, num_pixels: int) -> None:
+    """Refuse a JPEG of more scans than can be decoded in a reasonable time."""
+    scans = _num_scans(jpeg)
+    if scans > MAX_SCANS or scans * num_pixels > MAX_SCANNED_PIXELS:
+        raise BadImageError(
+            f'{num_pixels} px in {scans} scans; at most {MAX_SCANS} scans, and '
+            f'{MAX_SCANNED_PIXELS} px in all of them, are decoded'
+        )
+
+
+def _num_scans(jpeg: bytes) -> int:
+    """Return how many scans a JPEG has up to its end, or to where it is no JPEG any more."""
+    scans, position = 0, 2
+    while scans <= MAX_SCANS and (found := _NEXT_MARKER.search(jpeg, position)):
+        marker, position = found.group(1)[0], found.end()
+        if marker == _END:
+            break
+        scans += marker == _SCAN
+        position += int.from_bytes(jpeg[position : position + 2], 'big')
+    return scans
 
 
 def check_depth(image: Image.Image, data: bytes) -> None:

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import io
 import os
-import re
 import stat
 import warnings
 from typing import NamedTuple
@@ -25,10 +24,12 @@ from PIL import Image
 
 from preprocessing.conversion.decoding import (
     FORMATS,
+    JPEG_FORMATS,
     MAX_FILE_SIZE,
     SIXTEEN_BIT_MODES,
     BadImageError,
     check_depth,
+    check_scans,
     check_size,
     orientation,
     reason_of,
@@ -38,14 +39,6 @@ from preprocessing.conversion.decoding import (
 from preprocessing.files import keep, local_path
 
 JPEG_QUALITY = 95
-# A progressive JPEG of a camera or an editor has some ten scans; decoding takes as long for each.
-MAX_SCANS = 100
-MAX_SCANNED_PIXELS = 1_000_000_000  # scans times pixels: some ten seconds
-_SCAN, _END = 0xDA, 0xD9  # markers
-# A marker between the data of a scan; what is stuffed, filled or starts anew is none.
-_NEXT_MARKER = re.compile(rb'\xff+([^\x00\xd0-\xd7\xff])', re.DOTALL)
-
-_JPEG_FORMATS = ('JPEG', 'MPO')  # MPO: a JPEG followed by further ones; decoders read the first
 
 
 class DecodedImage(NamedTuple):
@@ -117,7 +110,7 @@ def _check(data: bytes, max_side: int | None, keeps_damaged: bool) -> DecodedIma
     with Image.open(io.BytesIO(data), formats=FORMATS) as image:
         width, height = image.size
         check_size(width, height)
-        is_jpeg = image.format in _JPEG_FORMATS
+        is_jpeg = image.format in JPEG_FORMATS
         damage = _damage(data, width * height) if is_jpeg else ''
         if not _changes(image, max_side):
             # Not decoded twice: the decoder of training refuses whatever this one does.
@@ -149,12 +142,7 @@ def _damage(jpeg: bytes, num_pixels: int) -> str:
     Raises:
         BadImageError: It has more scans than can be decoded in a reasonable time.
     """
-    scans = _num_scans(jpeg)
-    if scans > MAX_SCANS or scans * num_pixels > MAX_SCANNED_PIXELS:
-        raise BadImageError(
-            f'{num_pixels} px in {scans} scans; at most {MAX_SCANS} scans, and '
-            f'{MAX_SCANNED_PIXELS} px in all of them, are decoded'
-        )
+    check_scans(jpeg, num_pixels)
     try:
         colors = simplejpeg.decode_jpeg_header(jpeg, strict=False)[2]
         target = colors if colors in ('Gray', 'CMYK') else 'CMYK' if colors == 'YCCK' else 'RGB'
@@ -162,18 +150,6 @@ def _damage(jpeg: bytes, num_pixels: int) -> str:
     except ValueError as error:
         return ' '.join(str(error).split())
     return ''
-
-
-def _num_scans(jpeg: bytes) -> int:
-    """Return how many scans a JPEG has up to its end, or to where it is no JPEG any more."""
-    scans, position = 0, 2
-    while scans <= MAX_SCANS and (found := _NEXT_MARKER.search(jpeg, position)):
-        marker, position = found.group(1)[0], found.end()
-        if marker == _END:
-            break
-        scans += marker == _SCAN
-        position += int.from_bytes(jpeg[position : position + 2], 'big')
-    return scans
 
 
 def _refuse(damage: str, keeps_damaged: bool) -> None:
@@ -211,7 +187,7 @@ def _changes(image: Image.Image, max_side: int | None) -> tuple[str, ...]:
     """Return what keeps a picture from being used as it is."""
     modes = {'L': 'grayscale', '1': 'grayscale', 'LA': 'grayscale', 'CMYK': 'cmyk', 'RGB': None}
     found = (
-        None if image.format in _JPEG_FORMATS else 'format',
+        None if image.format in JPEG_FORMATS else 'format',
         modes.get(image.mode, 'grayscale' if image.mode in SIXTEEN_BIT_MODES else 'color_mode'),
         'orientation' if orientation(image) != 1 else None,
         'size' if max_side is not None and max(image.size) > max_side else None,

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import csv
 import io
+import types
 
 import cv2
 import numpy as np
 import pytest
 
+from config import UserError
 from demos import draw_keypoints
+from preprocessing import files
 from preprocessing.datasets.fashionai import SCHEMA
 from preprocessing.records import count_by_category
 from tests.tiny_records import write_records
+from utility.checkpoints import runs
 from utility.metrics.annotations import annotations_of
+from utility.predict import predictor
 from utility.predict.predictor import Predictions
 
 OWN = list(SCHEMA.indices('skirt'))
@@ -62,6 +67,21 @@ def test_a_folder_stands_for_its_pictures(tmp_path, caplog):
     (tmp_path / 'empty').mkdir()
     with pytest.raises(ValueError, match='empty: no picture in it'):
         draw_keypoints.read_images([str(tmp_path / 'empty')])
+
+
+def test_a_picture_that_is_read_is_not_drawn_over(predictions, tmp_path, monkeypatch):
+    paths = [tmp_path / 'a.jpg', tmp_path / 'a_keypoints.jpg']
+    for path in paths:
+        cv2.imwrite(str(path), np.zeros((40, 60, 3), np.uint8))
+    before = paths[1].read_bytes()
+    monkeypatch.setattr(predictor, 'predict_images', lambda *given: predictions)
+    monkeypatch.setattr(runs, 'schema_of', lambda run: SCHEMA)
+    values = types.SimpleNamespace(
+        category='skirt', output_dir=str(tmp_path), model_dir=['run'], outside=False
+    )
+    with files.inputs_kept(), pytest.raises(UserError, match='a_keypoints.jpg is read by this'):
+        draw_keypoints.draw_files(list(map(str, paths)), values, None)
+    assert paths[1].read_bytes() == before
 
 
 def test_all_records_where_a_split_is_meant_are_refused(tmp_path):

@@ -215,17 +215,19 @@ def test_a_hostile_id_is_refused_with_file_and_line(tmp_path):
         list(split.annotations())
 
 
+@pytest.mark.parametrize('before', ['', 'file://'])
 @pytest.mark.parametrize('target', ['outside/secret.jpg', 'data/test_0/skirt/b.jpg'])
-def test_a_link_out_of_the_split_is_refused(tmp_path, target):
+def test_a_link_out_of_the_split_is_refused(tmp_path, target, before):
     data, root = tmp_path / 'data', tmp_path / 'data' / 'train_0'
     touch(tmp_path / target, root / 'skirt/a.jpg')
     (root / 'skirt/link.jpg').symlink_to(tmp_path / target)
     (root / 'skirt/inner.jpg').symlink_to(root / 'skirt/a.jpg')
 
     def path(name):
-        return fashionai_layouts.picture_path(f'skirt/{name}', [str(root)], str(data))
+        roots = [f'{before}{root}']
+        return fashionai_layouts.picture_path(f'skirt/{name}', roots, f'{before}{data}')
 
-    assert path('inner.jpg') == str(root / 'skirt/inner.jpg')
+    assert path('inner.jpg') == f'{before}{root}/skirt/inner.jpg'
     with pytest.raises(ValueError, match='symbolic link'):
         path('link.jpg')
 

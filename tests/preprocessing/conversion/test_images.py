@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from preprocessing.conversion import images
+from preprocessing.conversion import decoding, images
 
 HEIGHT, WIDTH = 24, 40
 
@@ -266,8 +266,9 @@ def test_thousands_of_scans_are_refused_at_once():
     last = data.rindex(b'\xff\xda')
     many = data[:-2] + data[last:-2] * 3000 + data[-2:]
     start = time.monotonic()
-    with pytest.raises(images.BadImageError, match=r'12288 px in 101 scans; at most 100 scans'):
-        images.check_image(many)
+    for check in (images.check_image, decoding.decode):
+        with pytest.raises(images.BadImageError, match=r'12288 px in 101 scans; at most 100 scans'):
+            check(many)
     assert time.monotonic() - start < 5
 
 
@@ -289,5 +290,6 @@ def test_what_is_no_file_is_not_waited_for(tmp_path, make):
     make(tmp_path / 'x.jpg')
     (tmp_path / 'link.jpg').symlink_to('x.jpg')
     for name in ('x.jpg', 'link.jpg'):
-        with pytest.raises(images.BadImageError, match='is no regular file'):
-            images.read_image(str(tmp_path / name))
+        for read in (images.read_image, decoding.read_file):
+            with pytest.raises(images.BadImageError, match='is no regular file'):
+                read(str(tmp_path / name))

@@ -89,6 +89,15 @@ def test_a_page_of_one_evaluation(tmp_path):
     assert 'At the end: of batches 0.5, output 0 0.125, output 1 0.375.' in text
 
 
+def test_a_page_without_validation_has_the_curves_of_the_training(tmp_path):
+    _write(tmp_path, num_rows=3, num_evaluations=0)
+    callback = curves.make_evaluation_callback(str(tmp_path))
+    assert callback(60, {}) is None
+    text, page = _read(tmp_path)
+    assert 'Loss' in page.headings and 'The last evaluations' not in page.headings
+    assert page.cells == [] and 'No evaluation has an NE yet.' in text
+
+
 def test_a_page_of_ten_thousand_rows_stays_small(tmp_path):
     _write(tmp_path, num_rows=10_000, num_evaluations=1)
     curves.write_page(str(tmp_path), 200_000)

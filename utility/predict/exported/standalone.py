@@ -20,7 +20,7 @@ import time
 import numpy as np
 
 from config import UserError
-from preprocessing.conversion.decoding import BadImageError, check_size, decode
+from preprocessing.conversion.decoding import BadImageError, check_size, decode, read_file
 
 DESCRIPTION_FILE = 'model.json'
 FORMAT_VERSION = 1
@@ -96,9 +96,7 @@ def pixels_of(image) -> np.ndarray:
     """
     if isinstance(image, (str, os.PathLike)):
         try:
-            with open(image, 'rb') as file:  # noqa: PTH123
-                data = file.read()
-            return decode(data)
+            return decode(read_file(image))
         except OSError as error:
             raise UserError(f'{os.fspath(image)}: {error.strerror or error}') from error
         except BadImageError as error:
