@@ -118,13 +118,17 @@ def scores(run_dir: str, split_dir: str) -> dict[str, Any]:
     """
     import numpy as np
 
-    import eval_metrics
+    from utility.checkpoints import runs
     from utility.metrics import attributes, normalized_error
+    from utility.metrics.annotations import annotations_of
+    from utility.predict import predictor
     from utility.predict.views_to_points import PredictOptions
 
-    predictions, given, answers, schema = eval_metrics.predict_runs(
-        split_dir, [run_dir], PredictOptions()
-    )
+    schema = runs.schema_of(run_dir)
+    answers, _ = annotations_of(split_dir, schema)
+    answers = answers._replace(image_ids=answers.lines)  # told apart by place
+    predictions = predictor.predict_split([run_dir], split_dir, PredictOptions())
+    given = answers._replace(keypoints=predictions.keypoints)
     tables = {'given': given}
     row: dict[str, Any] = {'report': attributes.report_of(predictions, answers, schema)}
     if predictions.category_probabilities is not None:

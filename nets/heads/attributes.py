@@ -104,11 +104,11 @@ class PresenceHead(layers.Layer):
         attention = tf.reshape(self.attention(local), [-1, cells, self.num_keypoints])
         attention = tf.nn.softmax(tf.cast(attention, tf.float32), axis=1)
         hidden = tf.reshape(tf.nn.relu(self.hidden(local)), [-1, cells, _LOCAL_CHANNELS])
-        attended = tf.einsum('bck,bcf->bkf', attention, tf.cast(hidden, tf.float32))
+        attended = tf.matmul(attention, tf.cast(hidden, tf.float32), transpose_a=True)
         peaks = tf.reduce_max(heatmaps, axis=[1, 2], keepdims=True)
         shape = [-1, self.num_keypoints, len(PRESENCES)]
         rest = tf.reshape(self.of_mean(mean) + self.of_peaks(peaks), shape)
-        return tf.einsum('bkf,kfp->bkp', attended, self.kernel) + rest
+        return tf.reduce_sum(attended[..., tf.newaxis] * self.kernel, axis=2) + rest
 
 
 def _classifier(path: str, num_logits: int) -> layers.Conv:

@@ -162,6 +162,8 @@ def _description(
         'swaps': described.get('swaps'),
         'record_positions': list(schema.record_positions),
         'image_size': list(graph.size),
+        # In integers the network alone is a file, which gives heat maps and nothing else.
+        'tells': [] if (name, settings.precision) == ('tflite', 'int8') else list(graph.tells),
         'flip_test': graph.options.flip_test,
         'refine': trained.experiment.refine,
         # Names alone: a folder that is passed on tells nothing of the computer it was made on.
@@ -235,8 +237,8 @@ def _compared(
     for number, image in enumerate(images):
         category = number % len(graph.categories)
         expected = ours(tf.constant(image), tf.constant(category))
-        keypoints, scores = answer(image, category)
-        if not (np.isfinite(keypoints).all() and np.isfinite(scores).all()):
+        keypoints, scores, *told = answer(image, category)
+        if not all(np.isfinite(values).all() for values in (keypoints, scores, *told)):
             raise RunError('the exported file gives numbers that are not finite')
         own = graph.visibility[category] > 0
         distances.append(np.linalg.norm((keypoints - expected['keypoints'])[own], axis=-1))

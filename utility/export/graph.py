@@ -16,10 +16,12 @@ from utility.codecs.heatmaps import codec_of
 from utility.export.letterbox import letterbox, to_original
 from utility.losses import attributes
 from utility.predict import views_to_points
-from utility.predict.fusion import TrainedNetwork
+from utility.predict.fusion import TOLD, TrainedNetwork
+from utility.predict.probabilities import scaled
 from utility.predict.views_to_points import PredictOptions
 
 IMAGE = tf.TensorSpec([None, None, 3], tf.uint8, name='image')
+# Where the network tells the category, -1 asks it to; so does the name ''.
 CATEGORY = tf.TensorSpec([], tf.int32, name='category')
 IMAGE_BYTES = tf.TensorSpec([None], tf.string, name='image_bytes')
 CATEGORY_NAMES = tf.TensorSpec([None], tf.string, name='category')
@@ -81,6 +83,14 @@ class ExportGraph:
             variable.assign(weights[variables.variable_name(variable)])
 
     @property
+    def tells(self) -> tuple[str, ...]:
+        """Names of what it gives beside the Points: 'category_probabilities' [C] and 'presence'
+        [K, 3], probabilities, if the network tells them.
+        """
+        sizes = attributes.attribute_sizes(self.trained.experiment.loss, self.schema)
+        return tuple(name for name, size in zip(TOLD, sizes) if size)
+
+    @property
     def variables(self) -> Sequence[tf.Variable]:
         """The weights of the network."""
         return self._network.variables
@@ -97,15 +107,20 @@ class ExportGraph:
         """Return uint8 [H, W, 3] -> float32 [h, w, 3] in 0..255, and its place, see letterbox."""
         return letterbox(image, self.size, self._fill)
 
-    def heatmaps(self, crops: tf.Tensor) -> tf.Tensor:
-        """Return float32 [B, h, w, 3] -> [B, rows, columns, K]."""
+    def look(self, crops: tf.Tensor) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+        """Return float32 [B, h, w, 3] -> [B, rows, columns, K], and what `tells` names, [B, ..]."""
         experiment = self.trained.experiment
         permutation = self.schema.flip_permutation
-        maps, _ = views_to_points.look(
+        maps, told = views_to_points.look(
             self._network.outputs, crops[:, tf.newaxis], permutation, experiment.loss, self.options
         )
         whole = tf.eye(3)[tf.newaxis, tf.newaxis]  # of one view, where it lies does not matter
-        return views_to_points.fused_heatmaps(maps, whole, self._codec)
+        told = {name: scaled(own, self.trained.scalings.get(name)) for name, own in told.items()}
+        return views_to_points.fused_heatmaps(maps, whole, self._codec), told
+
+    def heatmaps(self, crops: tf.Tensor) -> tf.Tensor:
+        """Return float32 [B, h, w, 3] -> [B, rows, columns, K]."""
+        return self.look(crops)[0]
 
     def points(self, heatmaps: tf.Tensor, placing: tf.Tensor, category: tf.Tensor) -> Points:
         """Return [B, rows, columns, K], places [B, 3] and int32 [B] -> the Points of B images."""
@@ -114,10 +129,10 @@ class ExportGraph:
         return Points(keypoints, scores, tf.gather(tf.constant(self.visibility), category))
 
     def of_image(self, image: tf.Tensor, category: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Return the signature of every format: see IMAGE, CATEGORY and Points."""
+        """Return the signature of every format: see IMAGE, CATEGORY, Points and tells."""
         crop, placing = self.crop(image)
-        batch = self.points(self.heatmaps(crop[tf.newaxis]), placing[tf.newaxis], category[None])
-        return {name: value[0] for name, value in batch._asdict().items()}
+        batch = self._of_crops(crop[tf.newaxis], placing[tf.newaxis], category[tf.newaxis])
+        return {name: value[0] for name, value in batch.items()}
 
     def of_bytes(self, image_bytes: tf.Tensor, category: tf.Tensor) -> dict[str, tf.Tensor]:
         """Return the signature of servers: B JPEGs, or PNGs, and the names of their categories."""
@@ -128,17 +143,27 @@ class ExportGraph:
             fn_output_signature=(tf.float32, tf.float32),
         )
         crops = tf.ensure_shape(crops, [None, *self.size, 3])
-        return self.points(self.heatmaps(crops), places, numbers)._asdict()
+        return self._of_crops(crops, places, numbers)
+
+    def _of_crops(self, crops, places, category: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Return the Points and what `tells` names of B crops, their places and int32 [B]."""
+        heatmaps, told = self.look(crops)
+        if 'category_probabilities' in told:
+            likeliest = tf.argmax(told['category_probabilities'], axis=1, output_type=tf.int32)
+            category = tf.where(category < 0, likeliest, category)
+        return {**self.points(heatmaps, places, category)._asdict(), **told}
 
     def _numbers_of(self, names: tf.Tensor) -> tf.Tensor:
         """Return string [B] -> int32 [B]; fails, when it is run, on a name that is no category."""
         is_category = tf.equal(names[:, tf.newaxis], tf.constant(self.categories))
+        is_left_out = tf.equal(names, '') & ('category_probabilities' in self.tells)
         message = f'unknown category; there are: {", ".join(self.categories)}'
         known = tf.debugging.Assert(
-            tf.reduce_all(tf.reduce_any(is_category, axis=1)), [message, names]
+            tf.reduce_all(tf.reduce_any(is_category, axis=1) | is_left_out), [message, names]
         )
         with tf.control_dependencies([known]):
-            return tf.argmax(tf.cast(is_category, tf.int32), axis=1, output_type=tf.int32)
+            numbers = tf.argmax(tf.cast(is_category, tf.int32), axis=1, output_type=tf.int32)
+            return tf.where(is_left_out, -1, numbers)
 
 
 def _decoded(data: tf.Tensor) -> tf.Tensor:

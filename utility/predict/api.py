@@ -410,21 +410,22 @@ class _Export:
         start = importlib.import_module(f'utility.predict.exported.run_{_RUNNERS[name]}').start
         self._model = standalone.ExportedModel(folder, start)
         self._folder, self.categories = folder, list(description['categories'])
-        self.tells_category = bool(description.get('tells_category'))
+        self.tells_category = 'category_probabilities' in self._model.tells
 
     def points(self, images, categories):
         """Return points and scores of each image; see Predictor."""
         return [self._checked(*pair) for pair in zip(images, categories)]
 
     def _checked(self, image, category) -> Answer:
-        keypoints, scores = map(np.asarray, self._model.predict_pixels(image, category))
+        *found, told = self._model.predict_pixels(image, category)
+        keypoints, scores = map(np.asarray, found)
         count = self.schema.num_keypoints
         if keypoints.shape != (count, 2) or scores.shape != (count,):
             raise UserError(
                 f'{self._folder!r} is damaged: its file gives points of shape '
                 f'{list(keypoints.shape)}, not [{count}, 2] as {standalone.DESCRIPTION_FILE} tells'
             )
-        return Answer(keypoints, scores)
+        return Answer(keypoints, scores, **told)
 
     def close(self):
         """Close what was opened; see Predictor."""

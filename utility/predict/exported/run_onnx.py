@@ -18,6 +18,6 @@ def start(folder, description):
 
     def predict(image, category):
         inputs = {'image': image, 'category': np.array(category, np.int32)}
-        return tuple(session.run(['keypoints', 'scores'], inputs))
+        return tuple(session.run(['keypoints', 'scores', *description.get('tells', ())], inputs))
 
     return predict

@@ -15,7 +15,8 @@ def start(folder, description):
 
     def predict(image, category):
         answer = signature(image=tf.constant(image), category=tf.constant(category, tf.int32))
-        return answer['keypoints'].numpy(), answer['scores'].numpy()
+        names = ('keypoints', 'scores', *description.get('tells', ()))
+        return tuple(answer[name].numpy() for name in names)
 
     predict.model = model  # which the signature itself does not keep alive
     return predict

@@ -31,7 +31,8 @@ def start(folder, description):
         def predict(image, category):
             with lock:
                 answer = whole(image=image, category=np.array(category, np.int32))
-                return answer['keypoints'].copy(), answer['scores'].copy()
+                names = ('keypoints', 'scores', *description.get('tells', ()))
+                return tuple(answer[name].copy() for name in names)
 
         return predict
 

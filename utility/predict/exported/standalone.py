@@ -3,7 +3,8 @@
     python predict.py --category=CATEGORY IMAGE...
 
 prints one line of JSON for each image. `python predict.py -` reads lines CATEGORY<tab>IMAGE from
-standard input. In a program of your own:
+standard input. Of a network that tells the category, by model.json's "tells", it may be left out.
+In a program of your own:
 
     from predict import load
     points = load().predict('shirt.jpg', 'CATEGORY')
@@ -25,6 +26,7 @@ from preprocessing.conversion.decoding import BadImageError, check_size, decode,
 DESCRIPTION_FILE = 'model.json'
 FORMAT_VERSION = 1
 _MAX_SIDE = 100_000  # px
+_TOLD = ('category_probabilities', 'presence')
 _KEYS = ('format', 'files', 'keypoints', 'categories', 'image_size')
 
 
@@ -64,6 +66,7 @@ def _fault_of(description) -> str | None:
         return f'it has no {missing[0]!r}'
     names, categories = description['keypoints'], description['categories']
     size, files = description['image_size'], description['files']
+    tells = description.get('tells', [])
     is_right = {
         'format': isinstance(description['format'], str),
         'files': _are_texts(files) and all(map(_is_inside, files)),
@@ -71,6 +74,7 @@ def _fault_of(description) -> str | None:
         'categories': isinstance(categories, dict)
         and len(categories) > 0
         and all(_are_texts(own) and set(own) <= set(names) for own in categories.values()),
+        'tells': tells == [] or (_are_texts(tells) and set(tells) <= set(_TOLD)),
         'image_size': isinstance(size, list)
         and len(size) == 2
         and all(type(side) is int and 0 < side <= _MAX_SIDE for side in size),
@@ -147,31 +151,61 @@ class ExportedModel:
             reason = ' '.join(str(error).split())[:300]
             raise UserError(f'{folder!r} cannot be opened, it is damaged: {reason}') from error
 
+    @property
+    def tells(self):
+        """Names of what the network tells beside points, see describe."""
+        return tuple(self.description.get('tells', ()))
+
     def category(self, name=None):
-        """Return the category's name; where there is one only, it need not be given."""
+        """Return the category's name; where there is one only, it need not be given. None where it
+        is not given and the network tells it.
+        """
         known = list(self.description['categories'])
         if name is None and len(known) == 1:
             return known[0]
+        if name is None and 'category_probabilities' in self.tells:
+            return None
         if name not in known:
             given = 'category is missing' if name is None else f'unknown category {name!r}'
             raise UserError(f'{given}; there are: {", ".join(known)}')
         return name
 
     def predict_pixels(self, pixels, category):
-        """Return keypoints [K, 2] and scores [K] of uint8 [H, W, 3]; K counts model.json's
-        keypoints.
+        """Return keypoints [K, 2], scores [K] and a dict of what the network tells beside, arrays,
+        of uint8 [H, W, 3]; K counts model.json's keypoints. The category may be None if it is told.
         """
-        return self._run(pixels, list(self.description['categories']).index(category))
+        names = list(self.description['categories'])
+        number = -1 if category is None else names.index(category)
+        keypoints, scores, *told = self._run(pixels, number)
+        return keypoints, scores, dict(zip(self.tells, told))
+
+    def describe(self, image, category=None):
+        """Return 'category' and 'points', as of predict; and of a network that tells them
+        'category_probabilities', category -> probability, and 'presence', the name of each point ->
+        probabilities that it is absent, occluded, visible.
+        """
+        category = self.category(category)
+        keypoints, scores, told = self.predict_pixels(pixels_of(image), category)
+        names = list(self.description['categories'])
+        shares = told.get('category_probabilities')
+        if category is None:
+            category = names[int(np.argmax(shares))]
+        own = self.description['categories'][category]
+        rows = zip(self.description['keypoints'], keypoints.tolist(), scores.tolist())
+        points = {name: (*point, score) for name, point, score in rows if name in own}
+        answer = {'category': category, 'points': points}
+        if shares is not None:
+            answer['category_probabilities'] = dict(zip(names, shares.tolist()))
+        if 'presence' in told:
+            named = zip(self.description['keypoints'], told['presence'].tolist())
+            answer['presence'] = {name: shares for name, shares in named if name in own}
+        return answer
 
     def predict(self, image, category=None):
         """Return the name of each point -> (x, y, score), x and y in px of the image, 0 at its
         outer edge.
         """
-        category = self.category(category)
-        keypoints, scores = self.predict_pixels(pixels_of(image), category)
-        rows = zip(self.description['keypoints'], keypoints.tolist(), scores.tolist())
-        own = self.description['categories'][category]
-        return {name: (*point, score) for name, point, score in rows if name in own}
+        return self.describe(image, category)['points']
 
 
 def load(folder=None):
@@ -189,12 +223,12 @@ def main():
         model = load()
         listed = [(values.category, path) for path in values.images]
         if values.images == ['-']:
-            listed = (line.rstrip('\n').split('\t', 1) for line in sys.stdin)
+            fields = (line.rstrip('\n').split('\t', 1) for line in sys.stdin)
+            listed = ((own[0] if own[1:] else None, own[-1]) for own in fields)
         for category, path in listed:
             begin = time.perf_counter()
-            points = model.predict(path, category)
+            answer = {'image': path, **model.describe(path, category)}
             seconds = round(time.perf_counter() - begin, 6)
-            answer = {'image': path, 'category': model.category(category), 'points': points}
             print(json.dumps({**answer, 'seconds': seconds}), flush=True)
     except UserError as error:
         print(f'error: {error}', file=sys.stderr)
