@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
+import pytest
 import tensorflow as tf
 
-from config import Experiment, LossConfig, NetworkConfig
+from config import Experiment, LossConfig, NetworkConfig, UserError
 from nets.heads.attributes import AttributeLogits, AttributeSizes
 from preprocessing.datasets.fashionai import SCHEMA
 from utility.losses import attributes
@@ -58,6 +61,16 @@ def test_a_weight_of_0_and_a_single_category_ask_for_nothing():
     assert attributes.attribute_sizes(BOTH, skirt) == AttributeSizes(0, skirt.num_keypoints)
     assert attributes.attribute_sizes(BOTH, SCHEMA) == AttributeSizes(len(NAMES), K)
     assert _losses(AttributeLogits(), _data()[1]) == {}
+
+
+def test_the_weights_are_settings_that_older_experiments_lack():
+    experiment = Experiment().override('loss.category_weight=0.1', 'loss.presence_weight=0.2')
+    assert Experiment.from_json(experiment.to_json()) == experiment
+    values = json.loads(Experiment().to_json())
+    del values['loss']['category_weight'], values['loss']['presence_weight']
+    assert Experiment.from_json(json.dumps(values)) == Experiment()
+    with pytest.raises(UserError, match=r'loss\.presence_weight=-1.0: must be not negative'):
+        experiment.override('loss.presence_weight=-1')
 
 
 def test_category_and_presence_are_learned():

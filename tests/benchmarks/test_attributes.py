@@ -1,0 +1,72 @@
+"""The page of category and presence says what the two networks' numbers say."""
+
+from __future__ import annotations
+
+import types
+
+import numpy as np
+
+from benchmarks import attributes as benchmark
+from benchmarks import few_pictures
+from preprocessing.datasets.fashionai import SCHEMA
+from utility.metrics import attributes
+
+NAMES = list(SCHEMA.categories)
+SETTING = few_pictures.Setting('train_efficientnet_lite0_dhn.py', 'all', 64, 30, 100, 40, 'float32')
+N, K = 40, SCHEMA.num_keypoints
+
+
+def _cells():
+    """Return cells of 40 pictures, of which the network takes the first for another category."""
+    rng = np.random.default_rng(0)
+    categories = np.array([NAMES[number % len(NAMES)] for number in range(N)])
+    told = np.array([[0.9 if c == name else 0.025 for name in NAMES] for c in categories])
+    told[0] = np.roll(told[0], 1)
+    presence = rng.dirichlet([0.3, 0.5, 3], (N, K))
+    visibility = np.array([[rng.choice(3, p=p) - 1 for p in row] for row in presence])
+    predictions = types.SimpleNamespace(category_probabilities=told, presence=presence)
+    answers = types.SimpleNamespace(categories=categories, visibility=visibility)
+    distances = rng.gamma(1, 0.1, (N, K))
+    row = {'machine': 'a machine', 'num_train': 7, 'given': distances.tolist()}
+    told_row = {
+        **row,
+        'given': (distances + 0.05).tolist(),
+        'predicted': (distances + 0.1).tolist(),
+        'strict': (distances + 0.2).tolist(),
+        'report': attributes.report_of(predictions, answers, SCHEMA),
+        'chance': benchmark._chance(predictions, answers, SCHEMA),
+    }
+    return {benchmark.WITHOUT: {**row, 'report': {}}, benchmark.WITH: told_row}
+
+
+def test_the_page_has_each_number_and_names_what_is_missed():
+    cells = _cells()
+    page = benchmark.page(cells, SETTING, 1, 'the command')
+    for arm, name in ((benchmark.WITHOUT, 'given'), (benchmark.WITH, 'predicted')):
+        error = 100 * np.mean(cells[arm][name])
+        assert f'| {arm} | {name} | {error:.2f} [' in page
+    assert 'The heads change NE by +5.00 points' in page and 'worse beyond chance' in page
+    assert '**97.5 %** of the categories are right' in page and '1 dress' in page
+    per_category = cells[benchmark.WITH]['report']['presence']['after_scaling']['per_category']
+    errors = {
+        f'{event} of {name} ({100 * own[event]["expected_calibration_error"]:.2f})':
+            own[event]['expected_calibration_error']
+        for name, own in per_category.items()
+        for event in ('present', 'visible')
+    }  # fmt: skip
+    assert {text in page.replace('\n', ' ') for text, e in errors.items() if e > 0.03} == {True}
+    assert not any(text in page for text, error in errors.items() if error <= 0.03)
+
+
+def test_chance_is_what_a_calibrated_network_scores():
+    """It falls with the root of the number of points."""
+    rng = np.random.default_rng(1)
+    errors = []
+    for number in (40, 360):
+        categories = np.full(number, 'skirt')
+        presence = rng.dirichlet([0.3, 0.5, 3], (number, K))
+        draws = rng.uniform(size=(number, K, 1)) > presence.cumsum(-1)
+        predictions = types.SimpleNamespace(presence=presence)
+        answers = types.SimpleNamespace(categories=categories, visibility=draws.sum(-1) - 1)
+        errors.append(benchmark._chance(predictions, answers, SCHEMA)['skirt']['visible'])
+    assert 2 < errors[0] / errors[1] < 4.5
