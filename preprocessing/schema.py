@@ -20,6 +20,8 @@ METRICS = {'ne': False, 'epe': False, 'pck': True, 'auc': True, 'oks_ap': True}
 
 Pair = tuple[str, str]
 Normalizer = Union[Pair, str]
+# From where to where a length is measured: the middle of one or two points, and that of others.
+Measurement = tuple[tuple[str, ...], tuple[str, ...]]
 
 _SIDE = re.compile('(?<![a-z])(left|right)(?![a-z])', re.IGNORECASE)
 _END = re.compile('(?<![a-z])(in|out)(?![a-z])', re.IGNORECASE)
@@ -81,6 +83,7 @@ class KeypointSchema:
             area, for OKS; those without are given a usual one.
         metric: One of METRICS; the best checkpoint of a training is chosen by it. 'oks_ap' takes
             the square of the normalizer for the area, which must be sqrt_box_area.
+        measurements: What is measured of a garment, such as its chest -> its two ends.
     """
 
     name: str
@@ -98,6 +101,7 @@ class KeypointSchema:
     usual_reach: float | None = None
     sigmas: Mapping[str, float] = dataclasses.field(default_factory=dict)
     metric: str = 'ne'
+    measurements: Mapping[str, Measurement] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self):
         if len(set(self.keypoints)) != len(self.keypoints):
@@ -116,6 +120,8 @@ class KeypointSchema:
                 if len(set(names)) != len(names) or len(names) < 2:
                     raise self._error(f'{field} has {list(names)}: must be two different points')
         self._check_names('levels', self.levels)
+        for name, ends in self.measurements.items():
+            self._check_measurement(name, ends)
         for field in ('usual_side', 'usual_reach'):
             value = getattr(self, field)
             if value is not None and not 0 < value < math.inf:
@@ -150,6 +156,12 @@ class KeypointSchema:
             raise self._error(f'metric={self.metric!r}: must be one of {", ".join(METRICS)}')
         if self.metric == 'oks_ap' and set(self.normalizers.values()) != {BOX_AREA_ROOT}:
             raise self._error(f"metric='oks_ap': all normalizers must be {BOX_AREA_ROOT}")
+
+    def _check_measurement(self, name: str, ends: Measurement) -> None:
+        points = [point for end in ends for point in end]
+        self._check_names(f'measurements: {name}', points)
+        if len(ends) != 2 or not all(map(len, ends)) or len(set(points)) != len(points):
+            raise self._error(f'measurements: {name} is not between two groups of different points')
 
     @property
     def num_keypoints(self) -> int:
@@ -224,7 +236,17 @@ class KeypointSchema:
             left_of=own(self.left_of),
             levels={name: level for name, level in self.levels.items() if name in names},
             sigmas={name: sigma for name, sigma in self.sigmas.items() if name in names},
+            measurements=self.measurements_of(category),
         )
+
+    def measurements_of(self, category: str) -> dict[str, Measurement]:
+        """Return those of the measurements that the category has all points of."""
+        names = set(self._of(category))
+        return {
+            name: ends
+            for name, ends in self.measurements.items()
+            if names.issuperset(point for end in ends for point in end)
+        }
 
     def _of(self, category: str) -> tuple[str, ...]:
         if category not in self.categories:

@@ -70,6 +70,10 @@ def parse(values: Any, place: str) -> KeypointSchema:
         'skeleton': tuple(chain.texts() for chain in node.field('skeleton', []).items()),
         'left_of': _pairs(node.field('left_of', [])),
         'levels': {name: level.of(int) for name, level in node.field('levels', {}).fields()},
+        'measurements': {
+            name: tuple(end.texts() for end in ends.items())
+            for name, ends in node.field('measurements', {}).fields()
+        },
     }
     sigmas = node.field('sigmas', {}).fields()
     fields['sigmas'] = {name: sigma.of(float) for name, sigma in sigmas}

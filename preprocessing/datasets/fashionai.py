@@ -46,6 +46,37 @@ _LEVELS = (
     ('crotch',),
     (*_TOP_HEM, *_HEM, *_BOTTOMS),
 )
+# What a tailor measures of a garment that lies flat; of these a category has those that it has all
+# points of. {} is a side. Along a bent sleeve or leg it is the straight line.
+_ACROSS = {
+    'shoulder_width': _SHOULDERS,
+    'chest_width': _UPPER,
+    'waist_width': _WAIST,
+    'waistband_width': _LOWER,
+    'top_hem_width': _TOP_HEM,
+    'hem_width': _HEM,
+}
+_ALONG = {
+    'length_to_top_hem': (_NECK, _TOP_HEM),
+    'length_to_hem': (_NECK, _HEM),
+    'skirt_length': (_LOWER, _HEM),
+}
+_OF_SIDES = {
+    'sleeve_{}': (('shoulder_{}',), ('cuff_{}_in', 'cuff_{}_out')),
+    'cuff_{}_width': (('cuff_{}_in',), ('cuff_{}_out',)),
+    'outseam_{}': (('waistband_{}',), ('bottom_{}_out',)),
+    'inseam_{}': (('crotch',), ('bottom_{}_in',)),
+    'leg_{}_width': (('bottom_{}_in',), ('bottom_{}_out',)),
+}
+_MEASUREMENTS = {
+    **{name: ((a,), (b,)) for name, (a, b) in _ACROSS.items()},
+    **_ALONG,
+    **{
+        name.format(side): tuple(tuple(n.format(side) for n in end) for end in ends)
+        for name, ends in _OF_SIDES.items()
+        for side in ('left', 'right')
+    },
+}
 
 SCHEMA = KeypointSchema(
     name='fashionai',
@@ -82,6 +113,7 @@ SCHEMA = KeypointSchema(
     # of how far points reach is 0.97 or more.
     usual_middle=(0.9, 1.12),
     usual_reach=0.9,
+    measurements=_MEASUREMENTS,
 )
 
 

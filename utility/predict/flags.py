@@ -91,6 +91,47 @@ def _define_weights(into: dict) -> None:
     )
 
 
+def define_uncertainty(flag_values: flags.FlagValues = flags.FLAGS) -> None:
+    """Define the flags of scripts that can tell how far off points may be."""
+    into = {'flag_values': flag_values}
+    flags.DEFINE_string(
+        'uncertainty',
+        None,
+        'Tell how far off each point may be, as was learned from pictures with known points: a '
+        'file that eval_metrics.py --save_uncertainty wrote, a run with such an uncertainty.json, '
+        'or a labelled split, such as RECORDS/val, to learn it from now.',
+        **into,
+    )
+    flags.DEFINE_float(
+        'uncertainty_level', 0.9, 'Share of the radii that are to hold the point.', **into
+    )
+    flags.DEFINE_float('reject_above', None, 'Leave out points with a larger radius, px.', **into)
+
+
+def uncertainty(values, run_dirs, options):
+    """Return the utility.predict.uncertainty.Calibration that the flags name, or None, and the
+    options with which to predict for it.
+
+    Raises:
+        UserError: A flag means nothing, or the calibration is of another predictor.
+    """
+    import dataclasses
+
+    from utility.predict import uncertainty as uncertain
+
+    if values.uncertainty is None:
+        for name in ('uncertainty_level', 'reject_above'):
+            if values[name].present:
+                raise UserError(f'--{name} needs --uncertainty')
+        return None, options
+    if not 0 < values.uncertainty_level < 1:
+        raise UserError(f'--uncertainty_level={values.uncertainty_level}: must be between 0 and 1')
+    if values.reject_above is not None and not values.reject_above > 0:
+        raise UserError(f'--reject_above={values.reject_above}: must be positive')
+    calibration = uncertain.load(values.uncertainty, run_dirs, options)
+    return calibration, dataclasses.replace(options, map_features=calibration.needs_maps)
+
+
 def refuse() -> None:
     """Refuse each of the flags, where nothing is to be predicted.
 

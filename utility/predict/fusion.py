@@ -22,7 +22,7 @@ from preprocessing.schema import KeypointSchema
 from utility.checkpoints import choice, runs
 from utility.codecs.heatmaps import HeatmapCodec
 from utility.losses.attributes import attribute_sizes
-from utility.predict import probabilities, test_time_augmentation, views_to_points
+from utility.predict import map_features, probabilities, test_time_augmentation, views_to_points
 from utility.predict.views_to_points import PredictOptions
 from utility.statistics.reliability import Scaling
 
@@ -175,12 +175,15 @@ def together(
     Yields:
         'image_id', 'category', 'image_size', 'keypoints' [K, 2] original px and 'scores' [K], K of
         the full schema; 0 for what the networks do not have. Of TOLD the means over the networks
-        that tell it: 'category_probabilities' [C], 'presence' [K, 3].
+        that tell it: 'category_probabilities' [C], 'presence' [K, 3]. If the options want them,
+        'map_features' [K, 3].
     """
     if len(sources) == 1:
         (network,) = networks
         for row in sources[0]():
-            yield _in_full([row], row['keypoints'], row['scores'], network.columns, networks)
+            names = ('keypoints', 'scores', *(['map_features'] if options.map_features else []))
+            points = {name: row[name] for name in names}
+            yield _in_full([row], points, network.columns, networks)
         return
     steps = zip(*(_beside(source) for source in sources))
     fuse = _fused_points if options.fuse == 'heatmaps' else _mean_points
@@ -236,13 +239,14 @@ def _of_columns(values: np.ndarray, network: TrainedNetwork, columns: list[int],
 def _fused_points(batch: list[tuple], networks, options: PredictOptions) -> Iterator[dict]:
     """Yield the rows of a batch from the means of the networks' heat maps."""
     columns = _common_columns(networks)
-    mean = np.mean(
+    maps = np.stack(
         [
             np.stack([_of_columns(rows[i]['heatmaps'], network, columns, 2) for rows in batch])
             for i, network in enumerate(networks)
         ],
-        axis=0,
+        axis=1,
     )
+    mean = maps.mean(axis=1)
     first = networks[0].experiment
     codec = HeatmapCodec(
         first.network.image_size,
@@ -252,9 +256,14 @@ def _fused_points(batch: list[tuple], networks, options: PredictOptions) -> Iter
     )
     points, scores = codec.decode(tf.constant(mean))
     to_crop = tf.constant(np.stack([rows[0]['to_crop'] for rows in batch]))
-    points = views_to_points.to_original(points, to_crop).numpy()
-    for rows, category_points, own_scores in zip(batch, points, scores.numpy()):
-        yield _in_full(rows, category_points, own_scores, columns, networks)
+    values = {'keypoints': views_to_points.to_original(points, to_crop), 'scores': scores}
+    if options.map_features:
+        to_view = to_crop[:, tf.newaxis]
+        values['map_features'] = map_features.of_maps(tf.constant(maps), mean, to_view, codec)
+    values = {name: value.numpy() for name, value in values.items()}
+    for place, rows in enumerate(batch):
+        own = {name: value[place] for name, value in values.items()}
+        yield _in_full(rows, own, columns, networks)
 
 
 def _mean_points(batch: list[tuple], networks, options: PredictOptions) -> Iterator[dict]:
@@ -271,24 +280,27 @@ def _mean_points(batch: list[tuple], networks, options: PredictOptions) -> Itera
         points, means = test_time_augmentation.fuse_keypoints(
             tf.constant(keypoints), tf.constant(scores)
         )
-        yield _in_full(rows, points[0].numpy(), means[0].numpy(), columns, networks)
+        values = {'keypoints': points[0].numpy(), 'scores': means[0].numpy()}
+        if options.map_features:
+            own = [_of_columns(r['map_features'], n, columns, 0) for r, n in zip(rows, networks)]
+            values['map_features'] = map_features.of_networks(np.stack(own), keypoints[0])
+        yield _in_full(rows, values, columns, networks)
 
 
-def _in_full(rows: Sequence[dict], points, scores, columns: list[int], networks) -> dict:
-    """Return a row over the full schema from the points of some of its columns.
+def _in_full(rows: Sequence[dict], points: dict, columns: list[int], networks) -> dict:
+    """Return a row over the full schema from what is known of the points of some of its columns.
 
     Args:
         rows: Of the networks, for one picture.
-        points, scores: Of the columns.
+        points: Of the columns, 'keypoints' and 'scores' among them: name -> [k, ..].
         columns: Of the full schema.
         networks: As many as rows.
     """
     num_keypoints = networks[0].full_schema.num_keypoints
-    keypoints = np.zeros((num_keypoints, 2), np.float32)
-    full_scores = np.zeros(num_keypoints, np.float32)
-    keypoints[columns], full_scores[columns] = points, scores
     row = {name: rows[0][name] for name in ('image_id', 'category', 'image_size')}
-    row.update(keypoints=keypoints, scores=full_scores)
+    for name, values in points.items():
+        row[name] = np.zeros((num_keypoints, *values.shape[1:]), np.float32)
+        row[name][columns] = values
     telling = [own['category_probabilities'] for own in rows if 'category_probabilities' in own]
     if telling:
         row['category_probabilities'] = np.mean(telling, axis=0)

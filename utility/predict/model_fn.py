@@ -12,7 +12,7 @@ from nets.precision import Compute
 from preprocessing.schema import KeypointSchema
 from utility.codecs.heatmaps import HeatmapCodec, codec_of
 from utility.losses import attributes
-from utility.predict import views_to_points
+from utility.predict import map_features, views_to_points
 from utility.predict.probabilities import scaled
 from utility.predict.views_to_points import PredictOptions
 from utility.statistics.reliability import Scaling
@@ -79,7 +79,8 @@ def predicted(
     Returns:
         'keypoints' [B, K, 2], original px, and 'scores' [B, K]; or, with task.heatmap_size,
         'heatmaps' [B, h, w, K] and 'to_crop' [B, 3, 3]. In both cases, as far as the network
-        tells them, 'category_probabilities' [B, C] and 'presence' [B, K, 3].
+        tells them, 'category_probabilities' [B, C] and 'presence' [B, K, 3]. With the points, if
+        the options want them, 'map_features' [B, K, 3].
     """
     maps, told = views_to_points.look(
         network.outputs, images, task.schema.flip_permutation, task.experiment.loss, task.options
@@ -90,4 +91,7 @@ def predicted(
         heatmaps = tf.image.resize(fused, task.heatmap_size)
         return {'heatmaps': heatmaps, 'to_crop': to_view[:, 0], **told}
     points, scores = views_to_points.points_of_views(maps, to_view, task.codec, task.options.fuse)
+    if task.options.map_features:
+        fused = views_to_points.fused_heatmaps(maps, to_view, task.codec)
+        told['map_features'] = map_features.of_maps(maps, fused, to_view, task.codec)
     return {'keypoints': points, 'scores': scores, **told}

@@ -59,6 +59,7 @@ class Predictions:
         presence: float32 [N, K, 3], probabilities of absent, occluded and visible, of each point
             given that the picture shows its category, 0 for points that the network does not know;
             None where the networks do not tell them.
+        map_features: float32 [N, K, 3], as of map_features.of_maps; None where not asked for.
     """
 
     image_ids: np.ndarray
@@ -69,6 +70,7 @@ class Predictions:
     visibility: np.ndarray
     category_probabilities: np.ndarray | None = None
     presence: np.ndarray | None = None
+    map_features: np.ndarray | None = None
 
     def predicted_categories(self, schema: KeypointSchema) -> np.ndarray:
         """Return the most likely category of each picture, str [N].
@@ -364,7 +366,7 @@ def _collect(
             image_ids[place], categories[place] = row['image_id'].decode(), row['category'].decode()
             image_sizes[place] = row['image_size']
             keypoints[place], scores[place] = row['keypoints'], row['scores']
-            for name in fusion.TOLD:
+            for name in (*fusion.TOLD, 'map_features'):
                 if name in row:
                     told.setdefault(name, np.zeros([count, *row[name].shape], np.float32))
                     told[name][place] = row[name]

@@ -41,6 +41,7 @@ class PredictOptions:
         compute: How networks are computed.
         use_predicted_category: Give the points of the category that the network tells, not of the
             one that is given.
+        map_features: Also tell of each point what map_features.of_maps finds.
     """
 
     flip_test: bool = False
@@ -54,6 +55,7 @@ class PredictOptions:
     checkpoint: CheckpointChoice = CheckpointChoice()
     compute: Compute = Compute()
     use_predicted_category: bool = False
+    map_features: bool = False
 
     def __post_init__(self):
         require(self, '', '1 or 2', (1, 2).__contains__, 'passes')
@@ -160,9 +162,17 @@ def points_of_views(
     if fuse == 'heatmaps':
         points, scores = codec.decode(fused_heatmaps(maps, to_view, codec))
         return to_original(points, to_view[:, 0]), scores
+    return views.fuse_keypoints(*each_decoded(maps, to_view, codec))
+
+
+def each_decoded(
+    maps: tf.Tensor, to_view: tf.Tensor, codec: HeatmapCodec
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Return points, original px [B, M, K, 2], and scores [B, M, K] of maps [B, M, h, w, K], each
+    by itself.
+    """
     num_maps = maps.shape[1]
     points, scores = codec.decode(tf.reshape(maps, [-1, *maps.shape[2:]]))
     to_view = tf.concat([to_view] * (num_maps // to_view.shape[1]), axis=1)
     shape = [-1, num_maps, *points.shape[1:]]
-    points = to_original(tf.reshape(points, shape), to_view)
-    return views.fuse_keypoints(points, tf.reshape(scores, shape[:-1]))
+    return to_original(tf.reshape(points, shape), to_view), tf.reshape(scores, shape[:-1])
