@@ -47,6 +47,7 @@ _LEAST_PEAK, _LARGEST_PEAK = 1e-3, 1.5
 _LEAST_LENGTH = 0.1  # px
 _LEAST_RATIO = 1e-3
 _MOST_KNOWN = 400  # pictures of a category that are kept to compare others with
+_DECIMALS = 4
 _ALARM = 0.01  # p-value of a shift that is warned of
 # Lengths differ more from each other than points do, and of each there is one in a picture.
 _BEYOND_OF_LENGTHS = 3
@@ -216,7 +217,8 @@ def _pictures(predictions: Predictions, names: Sequence[str]) -> dict[str, np.nd
     """Return category -> the means over points of the features of its pictures, [n, F]."""
     own = (predictions.visibility >= 0)[..., np.newaxis]
     features = np.where(own, features_of(predictions, names), 0.0)
-    means = features.sum(1) / np.maximum(own.sum(1), 1)
+    # Rounded, as they are in a file: the test compares which of two numbers is larger.
+    means = np.round(features.sum(1) / np.maximum(own.sum(1), 1), _DECIMALS)
     categories = predictions.categories.astype(str)
     return {str(name): means[categories == name] for name in np.unique(categories)}
 
@@ -243,10 +245,7 @@ def calibrate(
         UserError: There are too few pictures for any radius at the usual level.
     """
     known = _pictures(predictions, features)
-    kept = {
-        name: tuple(map(tuple, np.round(rows[:_MOST_KNOWN], 4).tolist()))
-        for name, rows in known.items()
-    }
+    kept = {name: tuple(map(tuple, rows[:_MOST_KNOWN].tolist())) for name, rows in known.items()}
     learns = halves(predictions.categories, seed)
     annotated = (predictions.visibility >= 0) & (annotations.visibility >= 0)
     offsets = predictions.keypoints.astype(np.float64) - annotations.keypoints

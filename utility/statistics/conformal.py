@@ -22,7 +22,7 @@ from config import UserError
 _QUANTILE = 0.9  # of the error that is learned; the radius may be asked for at any level
 _SMOOTHING = 0.1  # of the kink of the quantile loss, in logarithms of the error
 # Ridge, in points: what fewer say against 0 is not believed. Features are from 0 to 1.
-_FEATURE_PENALTY, _GROUP_PENALTY = 0.15, 5.0
+_FEATURE_PENALTY, _GROUP_PENALTY = 0.5, 30.0
 _EXTREMES = (0.01, 0.99)  # features beyond these quantiles of what was learned from count as there
 
 
