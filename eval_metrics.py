@@ -6,6 +6,7 @@ python eval_metrics.py --prediction=SUBMISSION.csv --answers=RECORDS/val
 python eval_metrics.py --prediction=A.csv --against=B.csv --answers=ANNOTATIONS.csv
 python eval_metrics.py --data_dir=RECORDS/val --model_dir=RUN --against=RUN2
 
+--uncertainty=FILE scores the radii about points that --save_uncertainty=FILE learned elsewhere.
 --confidence adds how sure NE is; --against whether A is better than B, or too little is known.
 --metrics=pck,auc,epe,oks adds tables of other metrics; --output_json holds all of them.
 
@@ -17,6 +18,7 @@ that in the run, for all predictions from then on.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 
@@ -38,6 +40,12 @@ PCK_LENGTHS = ('normalizer', 'box_diagonal', 'box_side')
 def _define_flags() -> None:
     scoring_flags.define()
     prediction_flags.define_predicted_category()
+    prediction_flags.define_uncertainty()
+    flags.DEFINE_string(
+        'save_uncertainty',
+        None,
+        'Where to write how far off points are by these pictures, a file for --uncertainty.',
+    )
     flags.DEFINE_boolean('baseline', False, "Also score predicting each category's mean positions.")
     flags.DEFINE_string(
         'against',
@@ -286,9 +294,12 @@ def _of_runs(values):
     """
     from utility.checkpoints import runs
     from utility.metrics import attributes
-    from utility.predict import predictor, probabilities
+    from utility.predict import predictor, probabilities, uncertainty
 
     options = prediction_flags.options(values)
+    calibration, options = prediction_flags.uncertainty(values, values.model_dir, options)
+    if values.save_uncertainty:
+        options = dataclasses.replace(options, map_features=True)
     others = values.against.split(',') if values.against else []
     for run_dir in others:
         # A mistake in the last run is told before the first one has predicted for hours.
@@ -300,6 +311,18 @@ def _of_runs(values):
         if len(named) == 1:
             report = attributes.report_of(predictions, answers, schema)
             measured = _measured(values, points, answers, schema, predictions.mean_scores())
+            if values.save_uncertainty:
+                uncertainty.calibrate(predictions, answers, schema, options).write(
+                    values.save_uncertainty
+                )
+                print(f'{values.save_uncertainty}: how far off points are, for --uncertainty')
+            if calibration:
+                told = values.uncertainty_level, values.reject_above
+                radii = calibration.radii(predictions, values.uncertainty_level)
+                uncertainty.warn_of_shift(calibration, predictions)
+                found = uncertainty.assess(radii, predictions, answers, schema, *told)
+                print(f'{uncertainty.format_assessment(found)}\n')
+                report['uncertainty'] = found.to_dict()
             if values.calibrate:
                 for path in probabilities.fit_run(
                     run_dirs, predictions, answers, schema, values.data_dir
@@ -321,13 +344,13 @@ def main(positional: list[str]) -> None:
     scripts.no_positional(positional)
     values = flags.FLAGS
     are_csvs = scoring_flags.are_csvs_given(values)
-    for name in ('baseline', 'calibrate'):
+    for name in ('baseline', 'calibrate', 'save_uncertainty'):
         if values[name].value and are_csvs:
             raise UserError(f'--{name} needs --data_dir and --model_dir')
     _check_metrics(values)
     score, comparison, measured, attributes_report = (_of_csvs if are_csvs else _of_runs)(values)
     print(format_score(score))
-    if attributes_report:
+    if attributes_report.keys() - {'uncertainty'}:
         from utility.metrics.attributes import format_report
 
         print(f'\n{format_report(attributes_report)}')

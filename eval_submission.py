@@ -35,6 +35,7 @@ def _define_flags() -> None:
         'copy_to_model_dir', False, 'Copy the CSV into the (first) --model_dir as well.'
     )
     prediction_flags.define()
+    prediction_flags.define_uncertainty()
 
 
 def _runs_and_output(values) -> tuple[list[str], str]:
@@ -58,7 +59,7 @@ def main(positional: list[str]) -> None:
 
     from preprocessing import records
     from utility.checkpoints import runs
-    from utility.predict import predictor, probabilities
+    from utility.predict import predictor, probabilities, uncertainty
     from utility.submissions import write
 
     options = prediction_flags.options(values)
@@ -67,6 +68,7 @@ def main(positional: list[str]) -> None:
         # A mistake in the last run is told before the first one has predicted for hours.
         runs.networks_for(run_dir, categories)
     schema = runs.schema_of(run_dirs[0])
+    calibration, options = prediction_flags.uncertainty(values, run_dirs, options)
     predictions = predictor.predict_split(run_dirs, values.data_dir, options)
     write.write_submission(
         output,
@@ -82,6 +84,12 @@ def main(positional: list[str]) -> None:
         beside = f'{output.removesuffix(".gz").removesuffix(".csv")}_probabilities.csv'
         files.write_bytes(beside, probabilities.table(predictions, schema))
         print(f'{beside}: what the networks tell of category and presence')
+    if calibration:
+        beside = f'{output.removesuffix(".gz").removesuffix(".csv")}_uncertainty.csv'
+        told = values.uncertainty_level, values.reject_above
+        files.write_bytes(beside, uncertainty.table_of(calibration, predictions, *told))
+        print(f'{beside}: how far off each point may be')
+        uncertainty.warn_of_shift(calibration, predictions)
     if values.copy_to_model_dir:
         copy = os.path.join(run_dirs[0], os.path.basename(output))
         files.write_bytes(copy, files.read_bytes(output))

@@ -7,7 +7,8 @@
 The first two write each picture with its points as NAME_keypoints.jpg, the points as keypoints.csv,
 in the format of submissions, and how sure the network is of each as scores.csv: the peak of its
 heat map, about 1 at best. The third writes one sheet, keypoints.jpg, with lines to the annotated
-points where the split has any. Several runs with commas are one predictor.
+points where the split has any. Several runs with commas are one predictor. With --uncertainty
+circles say how far off points may be, and uncertainty.csv does.
 
 A network that tells the category needs no --category; with --use_predicted_category those of a
 split are not looked at either. Of one that tells the presence of points, absent ones are not drawn,
@@ -34,6 +35,7 @@ _COLUMNS = 8
 _CELL_SIZE = 256  # px
 _SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp')  # of the pictures of a folder
 TABLE_FILE, SCORES_FILE, PROBABILITIES_FILE = 'keypoints.csv', 'scores.csv', 'probabilities.csv'
+UNCERTAINTY_FILE = 'uncertainty.csv'
 
 
 def _define_flags() -> None:
@@ -46,6 +48,7 @@ def _define_flags() -> None:
         'outside', False, 'Keep points outside the picture, which are moved to its edge otherwise.'
     )
     prediction_flags.define(flip_test=True)
+    prediction_flags.define_uncertainty()
     prediction_flags.define_predicted_category()
 
 
@@ -119,7 +122,7 @@ def draw_files(paths: list, values, options) -> None:
 
     from preprocessing import files, tables
     from utility.checkpoints import runs
-    from utility.predict import fusion, predictor, probabilities
+    from utility.predict import fusion, predictor, probabilities, uncertainty
     from utility.visualization import draw
 
     category, output_dir = values.category, values.output_dir
@@ -130,6 +133,7 @@ def draw_files(paths: list, values, options) -> None:
         options = dataclasses.replace(options, use_predicted_category=True)
         category = next(iter(schema.categories))  # of the records only; nobody looks at it
     schema.indices(category)  # before anything is drawn: an unknown category raises
+    calibration, options = prediction_flags.uncertainty(values, values.model_dir, options)
     checked = read_images(paths)
     files.keep(checked)
     predictions = predictor.predict_images(
@@ -140,7 +144,7 @@ def draw_files(paths: list, values, options) -> None:
         predictions = dataclasses.replace(predictions, categories=told)
     if not values.outside:
         predictions = within(predictions)
-    visibility = predictions.likely_visibility()
+    visibility, radii = circles(calibration, predictions, values)
     stems = [pathlib.PurePath(path).stem for path in checked]
     for row, (path, stem) in enumerate(zip(checked, stems)):
         drawn = draw.draw_keypoints(
@@ -148,6 +152,7 @@ def draw_files(paths: list, values, options) -> None:
             predictions.keypoints[row],
             visibility[row],
             schema,
+            radii=radii[row],
         )
         name = stem if stems.count(stem) == 1 else f'{stem}_{row}'
         output = os.path.join(output_dir, f'{name}_keypoints.jpg')
@@ -161,6 +166,29 @@ def draw_files(paths: list, values, options) -> None:
         beside = os.path.join(output_dir, PROBABILITIES_FILE)
         files.write_bytes(beside, probabilities.table(predictions, schema))
         print(beside)
+    if calibration:
+        beside = os.path.join(output_dir, UNCERTAINTY_FILE)
+        told = values.uncertainty_level, values.reject_above
+        files.write_bytes(beside, uncertainty.table_of(calibration, predictions, *told))
+        print(beside)
+
+
+def circles(calibration, predictions, values):
+    """Return the visibility [N, K] by which points are drawn, -1 where --reject_above leaves one
+    out, and the radii of circles about them [N, K], px; NaN without a calibration.
+    """
+    import numpy as np
+
+    from utility.predict import uncertainty
+
+    visibility = predictions.likely_visibility()
+    if calibration is None:
+        return visibility, np.full(visibility.shape, np.nan)
+    radii = calibration.radii(predictions, values.uncertainty_level)
+    uncertainty.warn_of_shift(calibration, predictions)
+    if values.reject_above is not None:
+        visibility = np.where(radii > values.reject_above, -1, visibility)
+    return visibility, radii
 
 
 def draw_split(values, options) -> None:
@@ -172,6 +200,7 @@ def draw_split(values, options) -> None:
     from utility.visualization import draw
 
     schema = runs.schema_of(values.model_dir[0])
+    calibration, options = prediction_flags.uncertainty(values, values.model_dir, options)
     examples = records.first_examples(values.data_dir, schema, values.count)
     predictions = predictor.predict_images(
         values.model_dir,
@@ -183,7 +212,7 @@ def draw_split(values, options) -> None:
     )
     if not values.outside:
         predictions = within(predictions)
-    visibility = predictions.likely_visibility()
+    visibility, radii = circles(calibration, predictions, values)
     drawn = [
         draw.draw_keypoints(
             images.pixels(records.picture(example)),
@@ -191,6 +220,7 @@ def draw_split(values, options) -> None:
             visibility[row],
             schema,
             annotated=(example['keypoints'], example['visibility']),
+            radii=radii[row],
         )
         for row, example in enumerate(examples)
     ]

@@ -52,7 +52,7 @@ def simulate(count: int, seed: int, cones: float = 0.3) -> tuple[Predictions, Ke
         predicted.astype(np.float32),
         scores.astype(np.float32),
         np.where(own, 1, -1).astype(np.int32),
-        features,
+        map_features=features,
     )
     lines = np.arange(2, count + 2)
     annotations = KeypointTable(

@@ -10,6 +10,8 @@ run and compared with the network before it gets its name.
 
 from __future__ import annotations
 
+import dataclasses
+
 from absl import flags
 
 from config import UserError
@@ -35,6 +37,12 @@ def _define_flags() -> None:
     )
     flags.DEFINE_string('calibrate', None, 'Of int8: a split of the records that tells the ranges.')
     flags.DEFINE_integer('calibration_images', 64, 'How many images of it.', lower_bound=1)
+    flags.DEFINE_string(
+        'uncertainty',
+        None,
+        'A labelled split that the run was not trained on: model.json then tells how far off each '
+        'point may be, by its score and the extent of the garment.',
+    )
     flags.DEFINE_string('check', None, 'An exported folder, to be run and compared.')
     flags.DEFINE_string('data_dir', None, 'Of --check: a labelled split of the records.')
 
@@ -63,7 +71,7 @@ def _export(run_dir: str, values) -> None:
     from utility.export import calibration, folder
     from utility.export.formats import Settings
     from utility.export.graph import ExportGraph
-    from utility.predict import fusion
+    from utility.predict import fusion, uncertainty
     from utility.predict.views_to_points import PredictOptions
 
     options = PredictOptions(
@@ -78,7 +86,14 @@ def _export(run_dir: str, values) -> None:
     if values.calibrate:
         images = calibration.images_of(values.calibrate, graph.schema, values.calibration_images)
     settings = Settings(values.precision, [graph.crop(image)[0].numpy() for image in images])
-    comparison = folder.export(graph, values.format, values.output, settings, images)
+    more = {}
+    if values.uncertainty:
+        names = graph.schema.keypoints
+        calibration = uncertainty.of_split(
+            values.uncertainty, [run_dir], options, uncertainty.POINT_FEATURES
+        )
+        more['uncertainty'] = dataclasses.replace(calibration, keypoints=names).to_dict()
+    comparison = folder.export(graph, values.format, values.output, settings, images, more)
     print(f'{values.output}: {values.format}, {values.precision}; against TensorFlow: {comparison}')
 
 

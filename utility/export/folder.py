@@ -10,6 +10,7 @@ import os
 import shutil
 import sys
 import tempfile
+import types
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -77,6 +78,7 @@ def export(
     output: str,
     settings: Settings,
     images: Sequence[np.ndarray] = (),
+    more: Mapping[str, Any] = types.MappingProxyType({}),
 ) -> Comparison:
     """Write a network as a folder, complete and compared with TensorFlow, or not at all.
 
@@ -86,6 +88,7 @@ def export(
         output: The folder; an earlier export there is replaced.
         settings: Of the format.
         images: To compare on, uint8 [H, W, 3] each; without any, images of noise.
+        more: What else model.json tells.
 
     Raises:
         UserError: The format has no such precision, the folder holds something else, or the network
@@ -104,7 +107,7 @@ def export(
     partial = tempfile.mkdtemp(prefix=f'{base}.', dir=parent or '.')
     try:
         names = list(chosen.write(graph, settings, partial))
-        description = _description(graph, name, names, settings)
+        description = {**_description(graph, name, names, settings), **more}
         comparison = _compared(graph, chosen.start, partial, description, images)
         _require_likeness(comparison, settings.precision)
         description['compared'] = comparison._asdict()

@@ -7,6 +7,7 @@ import functools
 import importlib
 import itertools
 import json
+import math
 import os
 import tempfile
 import threading
@@ -21,14 +22,17 @@ from nets.heads.attributes import PRESENCES
 from preprocessing import schema_files
 from preprocessing.conversion import decoding
 from preprocessing.files import read_bytes
+from preprocessing.json_input import Node
 from preprocessing.schema import KeypointSchema
 from utility.checkpoints import runs
 from utility.predict import flags as prediction_flags
-from utility.predict import fusion
+from utility.predict import fusion, uncertainty
 from utility.predict.exported import standalone
-from utility.predict.predictor import confident_box, likely_visibility
+from utility.predict.predictor import Predictions, confident_box, likely_visibility
+from utility.predict.uncertainty import Calibration
 from utility.predict.views_to_points import PredictOptions
 from utility.predict.warm import WarmNetwork
+from utility.statistics import conformal
 
 # A path, the content of a file, or pixels: uint8 [H, W, 3] RGB, [H, W] grey or [H, W, 4] RGBA.
 Image = Union[str, os.PathLike, bytes, np.ndarray]
@@ -52,6 +56,8 @@ class Keypoints:
         category_probabilities: Category -> probability, if the network tells it; None otherwise.
         presence: float32 [K, 3], probabilities that a point is absent, occluded or visible, if the
             network tells them; None otherwise.
+        radii: float32 [K], px, about the points, that hold their true places as often as was asked
+            of Model.calibrate; None where the model is not calibrated.
     """
 
     image: Image = dataclasses.field(repr=False)
@@ -63,6 +69,7 @@ class Keypoints:
     schema: KeypointSchema = dataclasses.field(repr=False)
     category_probabilities: Mapping[str, float] | None = None
     presence: np.ndarray | None = None
+    radii: np.ndarray | None = None
 
     @property
     def visibility(self) -> np.ndarray:
@@ -75,14 +82,17 @@ class Keypoints:
 
     def draw(self, labels: bool = False) -> np.ndarray:
         """Return the image with its points, uint8 [H, W, 3] RGB; `labels` writes their
-        names, too. Absent points are not drawn, occluded ones are rings.
+        names, too. Absent points are not drawn, occluded ones are rings. About them are circles of
+        their radii.
         """
         from utility.visualization import draw
 
         visibility = self.visibility
         style = draw.DrawStyle(labels=labels)
         pixels = _pixels(self.image)
-        return draw.draw_keypoints(pixels, self.points, visibility, self.schema, style=style)
+        return draw.draw_keypoints(
+            pixels, self.points, visibility, self.schema, style=style, radii=self.radii
+        )
 
     def to_json(self) -> str:
         """Return one line: image (its path, or null), category, image_size and points; of what the
@@ -100,6 +110,9 @@ class Keypoints:
             content['category_probabilities'] = dict(self.category_probabilities)
         if self.presence is not None:
             content['presence'] = dict(zip(self.names, self.presence.tolist()))
+        if self.radii is not None:
+            finite = [radius if math.isfinite(radius) else None for radius in self.radii.tolist()]
+            content['radii'] = dict(zip(self.names, finite))
         return json.dumps(content)
 
     def to_dataframe(self):
@@ -112,6 +125,8 @@ class Keypoints:
         columns = {'name': self.names, 'x': x, 'y': y, 'score': self.scores}
         if self.presence is not None:
             columns.update(zip(PRESENCES, self.presence.T))
+        if self.radii is not None:
+            columns['radius'] = self.radii
         return pd.DataFrame(columns)
 
 
@@ -123,12 +138,14 @@ class Answer(NamedTuple):
         scores: float32 [K].
         category_probabilities: float32 [C], C of the full schema; None: not told.
         presence: float32 [K, 3]; None: not told.
+        map_features: float32 [K, 3], as of map_features.of_maps; None: not told.
     """
 
     points: np.ndarray
     scores: np.ndarray
     category_probabilities: np.ndarray | None = None
     presence: np.ndarray | None = None
+    map_features: np.ndarray | None = None
 
 
 class Predictor(Protocol):
@@ -143,6 +160,9 @@ class Predictor(Protocol):
         self, images: Sequence[np.ndarray], categories: Sequence[str | None]
     ) -> list[Answer]:
         """Return what it says of each of some images; a category may be None if tells_category."""
+
+    def calibrate(self, source: str) -> Calibration:
+        """Learn how far off its points are; from now on tell what that asks for."""
 
     def close(self) -> None:
         """Give back what it holds."""
@@ -172,7 +192,8 @@ def load(source: str | os.PathLike | Sequence[str], **options) -> Model:
         raise UserError(f'{exported[0]!r} is an exported network: it is loaded alone')
     if options:
         raise UserError(f'{next(iter(options))}: is inside of {exported[0]!r} already')
-    return Model(_Export(exported[0]))
+    export = _Export(exported[0])
+    return Model(export, export.calibration)
 
 
 def _is_export(folder: str) -> bool:
@@ -204,9 +225,27 @@ def _options(given: Mapping[str, Any]) -> PredictOptions:
 class Model:
     """Networks that are open; threads may share it. Closed like a file, or by `with`."""
 
-    def __init__(self, predictor: Predictor):
-        self._predictor = predictor
+    def __init__(self, predictor: Predictor, calibration: Calibration | None = None):
+        self._predictor, self._calibration = predictor, calibration
+        self._level = uncertainty.LEVEL
         self._closed = False
+
+    def calibrate(self, records: str | os.PathLike, level: float = uncertainty.LEVEL) -> None:
+        """Learn from pictures with known points how far off points are: results then have radii.
+
+        Args:
+            records: A labelled split of the records that the networks were not trained on; or what
+                eval_metrics.py --save_uncertainty learned from one: a file, or a folder with an
+                uncertainty.json.
+            level: Share of the radii that are to hold the true point.
+
+        Raises:
+            UserError: It is none of these, is of another predictor, or the level is no share.
+        """
+        self._check_open()
+        conformal.rank(1, level)
+        self._calibration = self._predictor.calibrate(os.fspath(records))
+        self._level = level
 
     @property
     def schema(self) -> KeypointSchema:
@@ -255,12 +294,15 @@ class Model:
     def _batch(
         self, images: Sequence[Image], categories: Sequence[str | None]
     ) -> Iterator[Keypoints]:
-        if self._closed:
-            raise UserError('the model is closed')
+        self._check_open()
         pixels = [_pixels(image) for image in images]
         answers = self._predictor.points(pixels, categories)
         for image, own, category, answer in zip(images, pixels, categories, answers):
             yield self._keypoints(image, own.shape[:2], category, answer)
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise UserError('the model is closed')
 
     def _keypoints(self, image: Image, size, category: str | None, answer: Answer) -> Keypoints:
         told, presence = answer.category_probabilities, answer.presence
@@ -279,7 +321,25 @@ class Model:
             schema,
             told,
             None if presence is None else presence[chosen],
+            self._radii(category, answer, chosen),
         )
+
+    def _radii(self, category: str, answer: Answer, chosen: list[int]) -> np.ndarray | None:
+        if self._calibration is None:
+            return None
+        visibility = np.full(self.schema.num_keypoints, -1)
+        visibility[chosen] = 1
+        maps = answer.map_features
+        alone = Predictions(
+            image_ids=np.array(['']),
+            categories=np.array([category]),
+            image_sizes=np.zeros([1, 2], int),
+            keypoints=answer.points[np.newaxis],
+            scores=answer.scores[np.newaxis],
+            visibility=visibility[np.newaxis],
+            map_features=None if maps is None else maps[np.newaxis],
+        )
+        return self._calibration.radii(alone, self._level)[0, chosen]
 
     def _known(self, category: str | None) -> str | None:
         if category is None and len(self.categories) == 1:
@@ -326,6 +386,7 @@ class _Runs:
 
     def __init__(self, run_dirs: Sequence[str], options: PredictOptions):
         self._options, self.batch_size = options, options.batch_size
+        self._run_dirs = run_dirs
         self.schema = runs.schema_of(run_dirs[0])
         self.categories = fusion.common_categories(run_dirs)
         self.tells_category = fusion.tells_category(run_dirs)
@@ -363,9 +424,21 @@ class _Runs:
         ]
         rows = fusion.together(sources, group, self._options)
         return [
-            Answer(row['keypoints'], row['scores'], *(row.get(name) for name in fusion.TOLD))
+            Answer(
+                row['keypoints'],
+                row['scores'],
+                *(row.get(name) for name in (*fusion.TOLD, 'map_features')),
+            )
             for row in rows
         ]
+
+    def calibrate(self, source):
+        """Learn how far off its points are; see Predictor."""
+        calibration = uncertainty.load(source, self._run_dirs, self._options)
+        with self._lock:
+            self._options = dataclasses.replace(self._options, map_features=calibration.needs_maps)
+            self._forget()
+        return calibration
 
     def _box(self, answer: Answer, category: str | None):
         if category is None:
@@ -385,10 +458,13 @@ class _Runs:
     def close(self):
         """Close what was opened; see Predictor."""
         with self._lock:
-            for network in self._warm.values():
-                network.close()
-            self._warm.clear()
+            self._forget()
             self._scratch.cleanup()
+
+    def _forget(self):
+        for network in self._warm.values():
+            network.close()
+        self._warm.clear()
 
 
 def likeliest_of(probabilities: Mapping[str, float], categories: Iterable[str]) -> str:
@@ -411,6 +487,11 @@ class _Export:
         self._model = standalone.ExportedModel(folder, start)
         self._folder, self.categories = folder, list(description['categories'])
         self.tells_category = 'category_probabilities' in self._model.tells
+        self.calibration = None
+        if description.get('uncertainty') is not None:
+            place = f'{os.path.join(folder, standalone.DESCRIPTION_FILE)}: uncertainty'
+            self.calibration = uncertainty.of_node(Node(description['uncertainty'], place))
+            self._check_calibration(self.calibration)
 
     def points(self, images, categories):
         """Return points and scores of each image; see Predictor."""
@@ -426,6 +507,27 @@ class _Export:
                 f'{list(keypoints.shape)}, not [{count}, 2] as {standalone.DESCRIPTION_FILE} tells'
             )
         return Answer(keypoints, scores, **told)
+
+    def calibrate(self, source):
+        """Learn how far off its points are; see Predictor."""
+        path = uncertainty.file_of(source)
+        if path:
+            calibration = uncertainty.read(path)
+            self._check_calibration(calibration)
+            return calibration
+        predictions, annotations = uncertainty.predicted_one_by_one(
+            source, self.schema, lambda pixels, category: self._checked(pixels, category)[:2]
+        )
+        features = uncertainty.POINT_FEATURES
+        return uncertainty.calibrate(predictions, annotations, self.schema, None, features)
+
+    def _check_calibration(self, calibration: Calibration) -> None:
+        if calibration.needs_maps or calibration.keypoints != self.schema.keypoints:
+            raise UserError(
+                f'{self._folder!r}: how far off points are was learned for other keypoints, or '
+                'with features of heat maps, which an exported network does not tell; calibrate on '
+                'a labelled split'
+            )
 
     def close(self):
         """Close what was opened; see Predictor."""

@@ -18,16 +18,18 @@ import dataclasses
 import json
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from absl import logging
 
 from config import UserError
 from preprocessing.files import csv_bytes, write_bytes
 from preprocessing.json_input import Node, read_json
 from preprocessing.schema import KeypointSchema, Measurement
 from preprocessing.tables import KeypointTable
+from utility.command_line.text_table import text_table
 from utility.statistics import conformal
 
 if TYPE_CHECKING:
@@ -227,7 +229,7 @@ def calibrate(
     predictions: Predictions,
     annotations: KeypointTable,
     schema: KeypointSchema,
-    options: PredictOptions,
+    options: PredictOptions | None,
     features: Sequence[str] = FEATURES,
     seed: int = 0,
 ) -> Calibration:
@@ -237,7 +239,7 @@ def calibrate(
         predictions: Of N pictures.
         annotations: Of the same pictures in the same order.
         schema: Of both, the whole one.
-        options: How was predicted.
+        options: How was predicted; None where there is one way only.
         features: Names in FEATURES.
         seed: Which half learns and which calibrates.
 
@@ -268,7 +270,7 @@ def calibrate(
     calibration = Calibration(
         keypoints=names,
         features=tuple(features),
-        options=_plain(options),
+        options={} if options is None else _plain(options),
         pictures=len(predictions.image_ids),
         model=model,
         scores=_sorted_groups(groups[last], ratios),
@@ -396,7 +398,7 @@ def load(source: str, run_dirs: Sequence[str], options: PredictOptions) -> Calib
     from utility.checkpoints import runs
 
     schema = runs.schema_of(run_dirs[0])
-    path = _file_of(source)
+    path = file_of(source)
     if path:
         calibration = read(path)
         calibration.check(schema, options, path)
@@ -411,7 +413,8 @@ def load(source: str, run_dirs: Sequence[str], options: PredictOptions) -> Calib
     return of_split(source, run_dirs, options)
 
 
-def _file_of(source: str) -> str | None:
+def file_of(source: str) -> str | None:
+    """Return the path of the file that a source is or has; None where it has none."""
     import tensorflow as tf
 
     inside = os.path.join(source, FILE)
@@ -438,6 +441,50 @@ def of_split(
     return calibrate(predictions, annotations, schema, options, features)
 
 
+def predicted_one_by_one(
+    split_dir: str,
+    schema: KeypointSchema,
+    predict: Callable[[np.ndarray, str], tuple[np.ndarray, np.ndarray]],
+) -> tuple[Predictions, KeypointTable]:
+    """Predict a labelled split by a function, picture by picture, beside its annotations.
+
+    Args:
+        split_dir: The split.
+        schema: Of what is predicted, a whole one or that of a category.
+        predict: From uint8 [H, W, 3] and a category to points [K, 2] px and scores [K].
+
+    Raises:
+        UserError: It is no labelled split with pictures of the schema's categories.
+    """
+    import tensorflow as tf
+
+    from preprocessing import faults, records
+    from preprocessing.conversion import images, integrity
+    from utility.command_line.progress import track
+    from utility.predict.predictor import Predictions
+
+    records.check_is_split(split_dir)
+    names = [name for name in schema.categories if records.count_by_category(split_dir)[name]]
+    if not names:
+        raise UserError(f'{split_dir!r} has no pictures of {", ".join(schema.categories)}')
+    integrity.check_split(split_dir, ','.join(names))
+    files = records.record_files(records.split_patterns(split_dir, ','.join(names)))
+    total = sum(records.count_by_category(split_dir, ','.join(names)).values())
+    examples = records.decoded(tf.data.TFRecordDataset(files), schema).as_numpy_iterator()
+    rows = []
+    for example in faults.named(track(examples, total, 'predicting'), files, schema):
+        category = example['category'].decode()
+        points, scores = predict(images.pixels(records.picture(example)), category)
+        own = np.full(schema.num_keypoints, -1)
+        own[list(schema.indices(category))] = 1
+        known = example['keypoints'], example['visibility']
+        rows.append((category, example['image_size'], points, scores, own, *known))
+    categories, sizes, points, scores, own, keypoints, visibility = map(np.array, zip(*rows))
+    lines = np.arange(len(rows)) + 2
+    predictions = Predictions(lines, categories, sizes, points, scores, own)
+    return predictions, KeypointTable(lines, categories, keypoints, visibility, lines)
+
+
 @dataclasses.dataclass(frozen=True)
 class Assessment:
     """How radii have done on pictures with known points.
@@ -451,6 +498,8 @@ class Assessment:
         median_radius: px.
         per_category: Category -> (coverage, low, high, points), low and high NaN of one picture.
         curve: Share of the points kept, the largest radius kept in px, NE of what is kept.
+        rejected: What a limit of the radius leaves: 'above', px, 'points' that are rejected and
+            'of' how many scored ones, and NE of the others, None without any; None: no limit.
     """
 
     level: float
@@ -461,6 +510,7 @@ class Assessment:
     median_radius: float
     per_category: Mapping[str, tuple[float, float, float, int]]
     curve: Sequence[tuple[float, float, float]]
+    rejected: Mapping[str, Any] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
@@ -472,8 +522,9 @@ def assess(
     annotations: KeypointTable,
     schema: KeypointSchema,
     level: float = LEVEL,
+    reject_above: float | None = None,
 ) -> Assessment:
-    """Compare radii [N, K] with errors; arguments as of `calibrate`.
+    """Compare radii [N, K] with errors; arguments as of `calibrate`, and a limit of the radius, px.
 
     Raises:
         UserError: No point is annotated.
@@ -506,7 +557,43 @@ def assess(
             if np.isfinite(part).any()
         },
         curve=curve if scored.any() else (),
+        rejected=None
+        if reject_above is None
+        else _rejected(radii[scored], normalized[scored], reject_above),
     )
+
+
+def _rejected(radii: np.ndarray, errors: np.ndarray, above: float) -> dict[str, Any]:
+    kept = radii <= above
+    error = float(errors[kept].mean()) if kept.any() else None
+    count = int(np.count_nonzero(~kept))
+    return {'above': above, 'points': count, 'of': len(radii), 'normalized_error': error}
+
+
+def format_assessment(found: Assessment) -> str:
+    """Return an Assessment as tables for people."""
+    rows = [[f'radii of {100 * found.level:g} %', 'held %', '95 % interval', 'points']]
+    every = (found.coverage, *(found.interval or (math.nan, math.nan)), found.points)
+    for name, (held, low, high, points) in {'all': every, **found.per_category}.items():
+        rows.append([name, f'{100 * held:.1f}', f'[{100 * low:.1f}, {100 * high:.1f}]', points])
+    lines = [
+        text_table(rows),
+        f'radius: mean {found.mean_radius:.1f} px, median {found.median_radius:.1f} px',
+    ]
+    if found.curve:
+        curve = [['points kept', 'largest radius, px', 'NE % of them']]
+        curve += [[f'{100 * s:g} %', f'{r:.1f}', f'{100 * e:.2f}'] for s, r, e in found.curve]
+        lines.append(text_table(curve))
+    if found.rejected:
+        error = found.rejected['normalized_error']
+        rest = 'none is left' if error is None else f'NE of the others {100 * error:.4f} %'
+        lines.append(
+            '{points} of {of} scored points have a radius above {above:g} px; '.format(
+                **found.rejected
+            )
+            + rest
+        )
+    return '\n'.join(lines)
 
 
 def share(held: np.ndarray) -> tuple[float, float, float]:
@@ -530,6 +617,13 @@ def sentence_of(shifts: Sequence[conformal.Shift]) -> str | None:
         f'differ, most the {first.feature} of {first.group} (Kolmogorov-Smirnov distance '
         f'{first.distance:.2f}, p = {first.p_value:.2g}); radii may be too small or too large'
     )
+
+
+def warn_of_shift(calibration: Calibration, predictions: Predictions) -> None:
+    """Log a warning where pictures are unlike those that calibrated."""
+    sentence = sentence_of(calibration.shifts(predictions))
+    if sentence:
+        logging.warning('%s', sentence)
 
 
 COLUMNS = ('image_id', 'image_category', 'keypoint', 'x', 'y', 'score', 'radius', 'expected_error')

@@ -49,6 +49,7 @@ def draw_keypoints(
     schema: KeypointSchema,
     annotated: tuple[np.ndarray, np.ndarray] | None = None,
     style: DrawStyle = DrawStyle(),  # noqa: B008  frozen
+    radii: np.ndarray | None = None,
 ) -> np.ndarray:
     """Return a copy of the picture with its points: discs, or rings where a point is occluded.
 
@@ -59,6 +60,7 @@ def draw_keypoints(
         schema: Names the K points, and tells their sides and how they are joined.
         annotated: The answers as (keypoints [K, 2], visibility [K]): crosses, joined to the points.
         style: Sizes and extras.
+        radii: [K] px, of circles about the points that may be off so far; None: no circles.
 
     Returns:
         uint8 [H, W, 3] RGB.
@@ -82,6 +84,10 @@ def draw_keypoints(
             _draw_line(canvas, keypoints[k], annotations[k], ERROR_COLOR, radius * 0.5)
         for k in np.flatnonzero(is_annotated):
             _draw_cross(canvas, annotations[k], colors[k], radius)
+    if radii is not None:
+        radii = _checked(radii, (schema.num_keypoints,), 'radii')
+        for k in np.flatnonzero(drawn & np.isfinite(radii)):
+            _draw_circle(canvas, keypoints[k], colors[k], radii[k], radius * 0.4)
     for k in np.flatnonzero(drawn):
         _draw_point(canvas, keypoints[k], colors[k], radius, hollow=visibility[k] == 0)
     if style.labels:
@@ -209,6 +215,13 @@ def _draw_point(canvas: np.ndarray, point, color, radius: float, hollow: bool) -
     width = max(1, round(radius * 0.5))
     _draw_disc(canvas, point, radius * 1.5, (255, 255, 255), width + 1)
     _draw_disc(canvas, point, radius * 1.3, color, width)
+
+
+def _draw_circle(canvas: np.ndarray, point, color, radius: float, width: float) -> None:
+    """Draw a thin circle on a white one, so that it shows on any ground."""
+    thickness, radius = max(1, round(width)), min(float(radius), _FAR)
+    _draw_disc(canvas, point, radius, (255, 255, 255), thickness + 2)
+    _draw_disc(canvas, point, radius, color, thickness)
 
 
 def _draw_line(canvas: np.ndarray, start, end, color, width: float) -> None:

@@ -26,7 +26,7 @@ def test_the_spread_is_that_of_the_gaussian_in_px_of_the_picture():
     # to ln 10, the mean of u is 0.40465 / 0.66974.
     assert narrow[map_features.SPREAD] == pytest.approx(1.5 * 8 * np.sqrt(2 * 0.6042), rel=0.03)
     assert wide[map_features.SPREAD] / narrow[map_features.SPREAD] == pytest.approx(2, rel=0.1)
-    assert narrow[map_features.SECOND_PEAK] < 0.05
+    assert narrow[map_features.SECOND_PEAK] < 0.1
     assert narrow[map_features.DISAGREEMENT] == 0
 
 

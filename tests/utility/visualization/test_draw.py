@@ -176,3 +176,16 @@ def test_unknown_suffix_writes_nothing(tmp_path):
     with pytest.raises(ValueError, match='image'):
         write_image(tmp_path / 'a.png', GROUND.astype(float))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_circles_are_drawn_about_points_that_have_a_radius():
+    radii = np.array([9.0, np.nan, np.inf])
+    style = DrawStyle(radius=2)
+    plain = draw_keypoints(GROUND, POINTS, np.ones(3), SCHEMA, style=style)
+    drawn = draw_keypoints(GROUND, POINTS, np.ones(3), SCHEMA, style=style, radii=radii)
+    rows, columns = np.nonzero((drawn != plain).any(axis=2))
+    distances = np.hypot(columns + 0.5 - POINTS[0, 0], rows + 0.5 - POINTS[0, 1])
+    assert abs(distances - 9).max() < 3
+    assert tuple(drawn[30, 29]) == draw.LEFT_COLOR
+    hidden = draw_keypoints(GROUND, POINTS, -np.ones(3), SCHEMA, style=style, radii=radii)
+    np.testing.assert_array_equal(hidden, GROUND)
