@@ -35,40 +35,6 @@ def _define_flags() -> None:
     flags.DEFINE_string('output_dir', 'errors', 'Where the numbers and the page go.')
 
 
-def make_report(case, errors, missing: str, scale: float, image_sizes) -> dict:
-    """Return all numbers that there are.
-
-    Args:
-        case: A utility.errors.cases.Case.
-        errors: A utility.errors.budget.Errors, of the case.
-        missing: How the errors were found.
-        scale: With which k of the similarity.
-        image_sizes: float [N, 2], (height, width), px; None where not known.
-    """
-    from utility.errors import budget as error_budget
-    from utility.errors import oracles, subsets
-
-    categories, schema = case.annotations.categories, case.schema
-    properties = subsets.properties(case.annotations, schema, image_sizes)
-    return {
-        'source': case.source,
-        **error_budget.budgets(errors, categories, schema),
-        'images': len(categories),
-        'skipped_images': errors.skipped_images,
-        'missing_predictions': errors.missing_predictions,
-        'similarity_scale': scale,
-        'good_within': error_budget.radius(error_budget.GOOD_SIMILARITY, scale),
-        'found_within': error_budget.radius(error_budget.JITTER_SIMILARITY, scale),
-        'oracles': oracles.gains(
-            case.predicted, case.annotations, schema, missing, case.first_pass
-        ),
-        'subsets': {
-            name: [group._asdict() for group in bins]
-            for name, bins in subsets.all_bins(errors.distances, properties).items()
-        },
-    }
-
-
 def main(positional: list[str]) -> None:
     scripts.no_positional(positional)
     values = flags.FLAGS
@@ -93,7 +59,7 @@ def main(positional: list[str]) -> None:
     sizes, images = None, {}
     if values.data_dir:
         sizes, images = error_cases.read_images(case, rows, values.data_dir)
-    report = make_report(case, errors, missing, scale, sizes)
+    report = error_cases.report_of(case, errors, missing, scale, sizes)
     report['pictures_lacking'] = len(rows - set(images))
     report['worst'] = error_cases.with_image_ids(case, worst)
     page, numbers = (os.path.join(values.output_dir, name) for name in (PAGE_FILE, JSON_FILE))

@@ -143,10 +143,7 @@ def describe_machine() -> str:
     """
     import tensorflow as tf
 
-    lines = pathlib.Path('/proc/cpuinfo').read_text().splitlines()
-    models = [line.split(':', 1)[1].strip() for line in lines if line.startswith('model name')]
     return (
-        f'{models[0] if models else "unknown processor"}, '
-        f'{len(os.sched_getaffinity(0))} cores, {available_memory()[1]:.0f} GiB, '
+        f'{environment.describe_processor()}, {available_memory()[1]:.0f} GiB, '
         f'TensorFlow {tf.__version__}, {datetime.date.today().isoformat()}'
     )

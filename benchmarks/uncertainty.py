@@ -34,10 +34,10 @@ a point is learned from pictures with known points: it is to hold the annotated 
 cases, or in as many as are asked for.
 
 ```
-python eval_metrics.py --data_dir=RECORDS/val --model_dir=RUN \\
+python eval_metrics.py --data_dir=RECORDS/val --model_dir=RUN --flip_test \\
   --save_uncertainty=RUN/uncertainty.json
-python eval_submission.py --data_dir=RECORDS/test_0 --model_dir=RUN --output_csv=A.csv \\
-  --uncertainty=RUN
+python eval_submission.py --data_dir=RECORDS/test_0 --model_dir=RUN --flip_test \\
+  --output_csv=A.csv --uncertainty=RUN
 python demos/draw_keypoints.py --model_dir=RUN --category=blouse shirt.jpg --output_dir=OUT \\
   --uncertainty=RUN
 python demos/measure.py --model_dir=RUN --category=blouse shirt.jpg --uncertainty=RUN
@@ -136,16 +136,36 @@ class Pictures:
     annotations: Any
     schema: Any
     options: Any
+    calibrations: dict = dataclasses.field(default_factory=dict, repr=False)
+
+    def calibration(self, number: int, features: Sequence[str] = ()) -> tuple[np.ndarray, Any]:
+        """Return which pictures calibrate in a division, bool [N], and what they give."""
+        from utility.predict import uncertainty
+
+        key = number, tuple(features or uncertainty.FEATURES)
+        if key not in self.calibrations:
+            calibrates = uncertainty.halves(self.predictions.categories, 1000 + number)
+            known = self.rows(calibrates)
+            self.calibrations[key] = (
+                calibrates,
+                uncertainty.calibrate(
+                    known.predictions,
+                    known.annotations,
+                    known.schema,
+                    known.options,
+                    key[1],
+                    number,
+                ),
+            )
+        return self.calibrations[key]
 
     def rows(self, chosen: np.ndarray) -> Pictures:
         """Return those of some rows: bool [N]."""
-        fields = dataclasses.fields(self.predictions)
-        columns = {f.name: getattr(self.predictions, f.name) for f in fields}
-        columns = {n: None if v is None else v[chosen] for n, v in columns.items()}
-        own = type(self.predictions)(**columns)
-        return dataclasses.replace(
-            self, predictions=own, annotations=self.annotations.rows(np.flatnonzero(chosen))
-        )
+        from utility.predict import uncertainty
+
+        own = uncertainty.rows_of(self.predictions, chosen)
+        annotations = self.annotations.rows(np.flatnonzero(chosen))
+        return Pictures(own, annotations, self.schema, self.options)
 
     @property
     def annotated(self) -> np.ndarray:
@@ -172,22 +192,14 @@ def predict(data_dir: str, run_dirs: Sequence[str], options) -> Pictures:
     return Pictures(predictions, annotations, schema, options)
 
 
-def divide(pictures: Pictures, level: float, number: int, features=None) -> Division:
+def divide(pictures: Pictures, level: float, number: int, features: Sequence[str] = ()) -> Division:
     """Calibrate on a random half of the pictures and ask about the other; `number` is its seed."""
-    from utility.predict import uncertainty
     from utility.statistics import conformal
 
-    calibrates = uncertainty.halves(pictures.predictions.categories, 1000 + number)
-    known = pictures.rows(calibrates)
-    calibration = uncertainty.calibrate(
-        known.predictions,
-        known.annotations,
-        known.schema,
-        known.options,
-        features or uncertainty.FEATURES,
-        seed=number,
+    calibrates, calibration = pictures.calibration(number, features)
+    single = conformal.quantile(
+        pictures.errors[pictures.annotated & calibrates[:, np.newaxis]], level
     )
-    single = conformal.quantile(known.errors[known.annotated], level)
     asked = pictures.annotated & ~calibrates[:, np.newaxis]
     radii = np.where(asked, calibration.radii(pictures.predictions, level), np.nan)
     expected = np.where(asked, calibration.expected_errors(pictures.predictions), np.nan)
@@ -247,7 +259,7 @@ def sizes_table(pictures: Pictures, divisions: int) -> tuple[str, float]:
 
     lines, oracle = [], 0.0
     for level in LEVELS:
-        for name, features in (('all', None), ('no maps', uncertainty.POINT_FEATURES)):
+        for name, features in (('all', ()), ('no maps', uncertainty.POINT_FEATURES)):
             found = [divide(pictures, level, n, features) for n in range(divisions)]
             own = [one.radii[~np.isnan(one.radii)] for one in found]
             single = np.array([one.single for one in found])
@@ -316,11 +328,7 @@ def lengths_table(pictures: Pictures, divisions: int, level: float = 0.9) -> str
 
     keypoints, held, ratios = pictures.schema.keypoints, {}, {}
     for number in range(divisions):
-        calibrates = uncertainty.halves(pictures.predictions.categories, 1000 + number)
-        known = pictures.rows(calibrates)
-        calibration = uncertainty.calibrate(
-            known.predictions, known.annotations, known.schema, known.options, seed=number
-        )
+        calibrates, calibration = pictures.calibration(number)
         sizes = calibration.sizes(pictures.predictions)
         true = np.where(pictures.annotated[..., np.newaxis], pictures.annotations.keypoints, np.nan)
         for row in np.flatnonzero(~calibrates):
@@ -348,11 +356,8 @@ def shift_lines(pictures: Pictures, others: Pictures | None, name: str | None) -
     """Return what the test of a shift says of halves of the same pictures, and of others."""
     from utility.predict import uncertainty
 
-    calibrates = uncertainty.halves(pictures.predictions.categories, 1000)
-    known, asked = pictures.rows(calibrates), pictures.rows(~calibrates)
-    calibration = uncertainty.calibrate(
-        known.predictions, known.annotations, known.schema, known.options
-    )
+    calibrates, calibration = pictures.calibration(0)
+    asked = pictures.rows(~calibrates)
     texts = []
     for label, own in (('the other half of the split', asked), (name, others)):
         if own is not None:

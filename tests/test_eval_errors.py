@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-import eval_errors
 from config import DataConfig, Experiment, NetworkConfig
 from preprocessing.conversion.images import pixels
 from preprocessing.datasets.fashionai import SCHEMA
@@ -217,7 +216,7 @@ def _report_of(case):
     errors = error_budget.find_errors(
         case.predicted, case.annotations, case.schema, evidence=case.evidence
     )
-    return errors, eval_errors.make_report(case, errors, 'error', 0.1, None)
+    return errors, error_cases.report_of(case, errors, 'error', 0.1, None)
 
 
 def test_a_perfect_network_has_no_errors_but_a_floor_is_known(run_dir, tmp_path):

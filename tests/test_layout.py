@@ -26,6 +26,7 @@ FLOORS = (
     {'utility.pretrained', 'utility.distribute', 'utility.predict', 'utility.ensembles'},
     {'utility.train', 'utility.errors', 'utility.export', 'utility.labels'},
     {'utility.sweep'},
+    {'utility.report'},
     {'demos'},
     {'scripts', 'benchmarks'},
 )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pathlib
 from collections.abc import Iterator
 
 
@@ -52,3 +53,12 @@ def hide_gpus() -> None:
 def force_xla_on_cpu() -> None:
     """Let XLA compile whatever it can, also for a CPU."""
     os.environ['TF_XLA_FLAGS'] = '--tf_xla_auto_jit=2 --tf_xla_cpu_global_jit'
+
+
+def describe_processor() -> str:
+    """Return the processor and how many of its cores this process may use, in words."""
+    path = pathlib.Path('/proc/cpuinfo')
+    lines = path.read_text().splitlines() if path.exists() else []
+    models = [line.split(':', 1)[1].strip() for line in lines if line.startswith('model name')]
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
+    return f'{models[0] if models else "unknown processor"}, {cores} cores'

@@ -96,6 +96,42 @@ def case_of_runs(data_dir: str, run_dirs: Sequence[str], options: PredictOptions
     return Case(source, predicted, by_place, annotated.image_ids, schema, evidence, first)
 
 
+def report_of(
+    case: Case, errors: Errors, missing: str, scale: float, image_sizes: np.ndarray | None
+) -> dict:
+    """Return all numbers that there are of a case, as plain values.
+
+    Args:
+        case: Predictions and annotations.
+        errors: Of the case.
+        missing: How the errors were found.
+        scale: With which k of the similarity.
+        image_sizes: float [N, 2], (height, width), px; None where not known.
+    """
+    from utility.errors import budget as error_budget
+    from utility.errors import oracles, subsets
+
+    categories, schema = case.annotations.categories, case.schema
+    properties = subsets.properties(case.annotations, schema, image_sizes)
+    return {
+        'source': case.source,
+        **error_budget.budgets(errors, categories, schema),
+        'images': len(categories),
+        'skipped_images': errors.skipped_images,
+        'missing_predictions': errors.missing_predictions,
+        'similarity_scale': scale,
+        'good_within': error_budget.radius(error_budget.GOOD_SIMILARITY, scale),
+        'found_within': error_budget.radius(error_budget.JITTER_SIMILARITY, scale),
+        'oracles': oracles.gains(
+            case.predicted, case.annotations, schema, missing, case.first_pass
+        ),
+        'subsets': {
+            name: [group._asdict() for group in bins]
+            for name, bins in subsets.all_bins(errors.distances, properties).items()
+        },
+    }
+
+
 def read_images(
     case: Case, rows: Collection[int], data_dir: str
 ) -> tuple[np.ndarray, dict[int, DecodedImage]]:

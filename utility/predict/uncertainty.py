@@ -15,6 +15,7 @@ is, so that of few pictures the share varies more than the number of points lets
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import math
 import os
@@ -80,6 +81,14 @@ class Calibration:
     lengths: Mapping[str, tuple[float, ...]]
     known: Mapping[str, tuple[tuple[float, ...], ...]]
 
+    @functools.cached_property
+    def _pooled(self) -> conformal.GroupScores:
+        return conformal.GroupScores(self.scores)
+
+    @functools.cached_property
+    def _pooled_lengths(self) -> conformal.GroupScores:
+        return conformal.GroupScores(self.lengths, _BEYOND_OF_LENGTHS)
+
     @property
     def needs_maps(self) -> bool:
         """Whether it asks for more than points and scores: see PredictOptions.map_features."""
@@ -110,13 +119,14 @@ class Calibration:
         Raises:
             UserError: The level is not between 0 and 1, or the predictions lack a feature.
         """
-        pooled = conformal.GroupScores(self.scores)
-        return self._scaled(predictions, lambda g: conformal.quantile(pooled.of(g, level), level))
+        conformal.rank(1, level)
+        return self._scaled(
+            predictions, lambda g: conformal.quantile(self._pooled.of(g, level), level)
+        )
 
     def expected_errors(self, predictions: Predictions) -> np.ndarray:
         """Return the error that is to be expected on average: float32 [N, K], px; NaN likewise."""
-        pooled = conformal.GroupScores(self.scores)
-        return self._scaled(predictions, lambda g: float(np.mean(pooled.of(g, LEVEL))))
+        return self._scaled(predictions, lambda g: float(np.mean(self._pooled.of(g, LEVEL))))
 
     def _scaled(self, predictions: Predictions, factor_of) -> np.ndarray:
         sizes = self.sizes(predictions)
@@ -139,8 +149,7 @@ class Calibration:
             sizes: float [K], what `sizes` gives of the picture.
             level: Of the interval.
         """
-        pooled = conformal.GroupScores(self.lengths, _BEYOND_OF_LENGTHS)
-        scores = pooled.of(f'{name}/{category}', level)
+        scores = self._pooled_lengths.of(f'{name}/{category}', level)
         return conformal.quantile(scores, level) * _length_size(ends, sizes, self.keypoints)
 
     def shifts(self, predictions: Predictions) -> list[conformal.Shift]:
@@ -293,6 +302,13 @@ def halves(categories: Sequence[str], seed: int) -> np.ndarray:
     return chosen
 
 
+def rows_of(predictions: Predictions, chosen: np.ndarray) -> Predictions:
+    """Return the predictions of some pictures: bool [N]."""
+    columns = {name: getattr(predictions, name) for name in _fields(type(predictions))}
+    taken = {name: None if v is None else v[chosen] for name, v in columns.items()}
+    return dataclasses.replace(predictions, **taken)
+
+
 def _sorted_groups(groups: np.ndarray, values: np.ndarray) -> dict[str, tuple[float, ...]]:
     return {
         str(name): tuple(np.sort(values[groups == name]).tolist()) for name in np.unique(groups)
@@ -405,6 +421,7 @@ def load(source: str, run_dirs: Sequence[str], options: PredictOptions) -> Calib
         return calibration
     try:
         records.check_is_split(source)
+        records.load_dataset_info(os.path.dirname(source.rstrip('/')) or '.')
     except UserError as error:
         raise UserError(
             f'--uncertainty={source}: is no file, has no {FILE}, and is no labelled split of the '
@@ -464,12 +481,13 @@ def predicted_one_by_one(
     from utility.predict.predictor import Predictions
 
     records.check_is_split(split_dir)
-    names = [name for name in schema.categories if records.count_by_category(split_dir)[name]]
+    counts = records.count_by_category(split_dir)
+    names = [name for name in schema.categories if counts.get(name)]
     if not names:
         raise UserError(f'{split_dir!r} has no pictures of {", ".join(schema.categories)}')
     integrity.check_split(split_dir, ','.join(names))
     files = records.record_files(records.split_patterns(split_dir, ','.join(names)))
-    total = sum(records.count_by_category(split_dir, ','.join(names)).values())
+    total = sum(counts[name] for name in names)
     examples = records.decoded(tf.data.TFRecordDataset(files), schema).as_numpy_iterator()
     rows = []
     for example in faults.named(track(examples, total, 'predicting'), files, schema):

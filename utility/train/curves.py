@@ -44,19 +44,33 @@ def write_page(folder: str, step: int) -> None:
         OSError: It cannot be written.
         UserError: A table is broken.
     """
-    taken = step_tables.read(os.path.join(folder, log.FILE), up_to=step)
     found = evaluations.read(folder, up_to=step)
-    lines = _lines(taken, found)
-    drawn = {title: charts.draw(title, of_title, step) for title, of_title in lines.items()}
     template = html_page.template(__file__, 'curves.html')
     path = os.path.abspath(folder) if '://' not in folder else folder
     values = {
         'title': 'Training of ' + '/'.join(path.rstrip('/').split('/')[-2:]),
         'summary': _summary(found),
-        'charts': {title: chart for title, chart in drawn.items() if chart},
+        'charts': charts_of(folder, step),
         'table': _table(found),
     }
     html_page.write_page(os.path.join(folder, FILE), template, values)
+
+
+def charts_of(folder: str, step: int, prefix: str = '') -> dict[str, charts.Chart]:
+    """Return title -> the curves of a network up to a step, of which there are numbers.
+
+    Args:
+        folder: Of the network.
+        step: The last that is shown.
+        prefix: Of what is said of each, which makes those of one page different.
+
+    Raises:
+        UserError: A table is broken.
+    """
+    taken = step_tables.read(os.path.join(folder, log.FILE), up_to=step)
+    lines = _lines(taken, evaluations.read(folder, up_to=step))
+    drawn = {title: charts.draw(prefix + title, own, step) for title, own in lines.items()}
+    return {title: chart for title, chart in drawn.items() if chart}
 
 
 _Rows = Mapping[int, Mapping[str, float]]

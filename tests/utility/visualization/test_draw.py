@@ -185,7 +185,7 @@ def test_circles_are_drawn_about_points_that_have_a_radius():
     drawn = draw_keypoints(GROUND, POINTS, np.ones(3), SCHEMA, style=style, radii=radii)
     rows, columns = np.nonzero((drawn != plain).any(axis=2))
     distances = np.hypot(columns + 0.5 - POINTS[0, 0], rows + 0.5 - POINTS[0, 1])
-    assert abs(distances - 9).max() < 3
-    assert tuple(drawn[30, 29]) == draw.LEFT_COLOR
+    assert abs(distances - 9).max() < 4
+    assert abs(distances.mean() - 9) < 0.5
     hidden = draw_keypoints(GROUND, POINTS, -np.ones(3), SCHEMA, style=style, radii=radii)
     np.testing.assert_array_equal(hidden, GROUND)
