@@ -105,7 +105,7 @@ def test_a_picture_is_measured_and_written(tmp_path):
     for suffix in ('csv', 'json'):
         done = run(*words, f'--output={tmp_path}/a.{suffix}')
         assert done.returncode == 0, done.stderr
-    rows = list(csv.DictReader((tmp_path / 'a.csv').open()))
+    rows = list(csv.DictReader((tmp_path / 'a.csv').read_text().splitlines()))
     assert [row['measurement'] for row in rows] == ['waistband_width', 'hem_width', 'skirt_length']
     assert rows[0]['length'] == '1.0000' and rows[0]['low'] == ''
     assert [row['px'] for row in json.loads((tmp_path / 'a.json').read_text())] == pytest.approx(
