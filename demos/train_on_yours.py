@@ -216,10 +216,12 @@ def _command(
     ]
 
 
-def _experiment(candidate: Candidate, dataset: str):
+def _experiment(candidate: Candidate, records_dir: str):
+    from preprocessing import training_data
+
     script = importlib.import_module(candidate.script[: -len('.py')])
     size = f'network.image_size={candidate.size},{candidate.size}'
-    return script.EXPERIMENT.override(size, f'data.dataset={dataset}')
+    return training_data.for_records(script.EXPERIMENT.override(size), records_dir)
 
 
 def _plan(records_dir: str, dataset: str, seconds: float) -> Training:
@@ -229,16 +231,32 @@ def _plan(records_dir: str, dataset: str, seconds: float) -> Training:
 
     start = time.monotonic()
     num_train, _ = _counts(records_dir)
-    smallest = _experiment(CANDIDATES[-1], dataset)
+    smallest = _experiment(CANDIDATES[-1], records_dir)
     base = faster_precision.step_times(smallest, records_dir, Compute(), ['float32'])['float32']
     left = seconds - START_SECONDS - SCORE_SECONDS
     with_garments = sees_garments(dataset, num_train, left)
     candidate = choose(left / (2 if with_garments else 1), base)
     precisions = faster_precision.available(Compute())
-    experiment = _experiment(candidate, dataset)
+    experiment = _experiment(candidate, records_dir)
     times = faster_precision.step_times(experiment, records_dir, Compute(), precisions)
     left -= time.monotonic() - start
     return fit(candidate, times, left, num_train, with_garments)
+
+
+def _keep_source(path: pathlib.Path, source: Mapping[str, object]) -> None:
+    """Note what a folder is of, or refuse one that is of something else.
+
+    Raises:
+        UserError: It is.
+    """
+    if path.exists():
+        there = json.loads(path.read_text())
+        if there != source:
+            raise UserError(f'{path.parent} is of {there}, not of {source}; give --output_dir')
+        return
+    from preprocessing.files import write_bytes
+
+    write_bytes(str(path), json.dumps(source).encode())
 
 
 def _kept_plan(path: pathlib.Path, key: Mapping[str, object], make) -> Training:
@@ -284,6 +302,7 @@ def main(positional: list[str]) -> None:
     out = pathlib.Path(values.output_dir).absolute()
     out.mkdir(parents=True, exist_ok=True)
     records_dir, data_dir = str(out / 'records'), os.path.abspath(values.data_dir)
+    _keep_source(out / 'source.json', {'data': data_dir, 'dataset': values.dataset})
     _convert(data_dir, records_dir, values.dataset, VAL_FRACTION)
     num_train, num_val = _counts(records_dir)
     if num_train + num_val < FEWEST or num_val < 2:
@@ -323,7 +342,11 @@ def main(positional: list[str]) -> None:
 if __name__ == '__main__':
     flags.DEFINE_string('data_dir', None, 'Annotated pictures, as convert_tfrecords.py reads them.')
     flags.DEFINE_float('minutes', 10.0, 'That it may take.', 0.0)
-    flags.DEFINE_string('dataset', 'fashionai', 'Which data set this is.')
+    flags.DEFINE_string(
+        'dataset',
+        'fashionai',
+        'Which data set or format this is, as of convert_tfrecords.py: docs/data.md.',
+    )
     flags.DEFINE_string('output_dir', 'out/yours', 'Where all of it is kept.')
     flags.DEFINE_string('init_checkpoint', BACKBONE, 'Weights to start from; none: from scratch.')
     scripts.run(main, __doc__)

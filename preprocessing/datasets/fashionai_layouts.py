@@ -100,7 +100,8 @@ def _nothing_found(data_dir: str, directories: Sequence[str], schema: KeypointSc
     return (
         f'{data_dir} holds no split: looked for directories like train_0/{_PICTURES}/{first} or'
         f' train1/{first} with a CSV in {_ANNOTATIONS}/, beside the pictures or in {data_dir};'
-        f' it holds {", ".join(_names(data_dir)[:8]) or "nothing"}'
+        f' it holds {", ".join(_names(data_dir)[:8]) or "nothing"}. Data of another kind need'
+        ' --dataset=coco, labelme, ...: docs/data.md'
     )
 
 

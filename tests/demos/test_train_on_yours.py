@@ -11,6 +11,8 @@ import pytest
 from config import UserError
 from demos import train_on_yours
 from demos.train_on_yours import BATCH_SIZE, CANDIDATES, ENOUGH_STEPS, Training
+from preprocessing.datasets import schema_of
+from preprocessing.datasets.fashionai import SCHEMA
 from tests.commands import ROOT, check_mistake, run, users_environment
 
 SCRIPT = 'demos/train_on_yours.py'
@@ -31,11 +33,13 @@ def test_a_candidate_is_taken_as_soon_as_it_has_enough_steps(candidate):
     assert train_on_yours.choose(seconds * 0.999, 1.0) != candidate
 
 
-def test_candidates_are_recipes_that_get_cheaper():
+def test_candidates_are_recipes_that_get_cheaper(tmp_path):
+    described = {'dataset': 'fashionai', 'schema': {'keypoints': SCHEMA.keypoints}, 'splits': {}}
+    (tmp_path / 'dataset.json').write_text(json.dumps(described))
     costs = [candidate.cost for candidate in CANDIDATES]
     assert costs == sorted(costs, reverse=True) and costs[-1] == 1.0
     for candidate in CANDIDATES:
-        experiment = train_on_yours._experiment(candidate, 'fashionai')
+        experiment = train_on_yours._experiment(candidate, str(tmp_path))
         assert experiment.network.head == candidate.head
         assert experiment.network.map_size == (candidate.size // 4,) * 2
 
@@ -103,6 +107,26 @@ def test_a_plan_is_kept_for_the_next_call_and_for_no_other_data(tmp_path):
         train_on_yours._kept_plan(path, {'data': 'b'}, None)
 
 
+def test_a_folder_is_of_one_data_set(tmp_path):
+    path = tmp_path / 'source.json'
+    for _ in range(2):
+        train_on_yours._keep_source(path, {'data': 'a', 'dataset': 'coco'})
+    with pytest.raises(UserError, match='give --output_dir'):
+        train_on_yours._keep_source(path, {'data': 'b', 'dataset': 'coco'})
+
+
+def test_data_of_any_format_have_the_points_of_their_records(tmp_path):
+    points = ['brim_left', 'brim_right', 'top']
+    schema = {'name': 'hats', 'keypoints': points, 'categories': {'hat': points}}
+    schema['normalizers'] = {'hat': points[:2]}
+    splits = {'train': {'records': {'hat': 30}}, 'val': {'records': {'hat': 10}}}
+    info = {'dataset': 'coco', 'schema': schema, 'splits': splits}
+    (tmp_path / 'dataset.json').write_text(json.dumps(info))
+    for candidate in CANDIDATES:
+        data = train_on_yours._experiment(candidate, str(tmp_path)).data
+        assert data.dataset == 'coco' and schema_of(data).keypoints == tuple(points)
+
+
 def test_mistakes_are_told_in_one_line(tmp_path):
     out = f'--output_dir={tmp_path}/out'
     check_mistake(run(SCRIPT, out), 'DATA is missing')
@@ -128,7 +152,8 @@ def test_the_plan_counts_what_measuring_takes_and_halves_the_time_for_garments(
     monkeypatch.setattr(faster_precision, 'step_times', step_times)
     monkeypatch.setattr(faster_precision, 'available', lambda _: ['float32'])
     counts = {'train': {'records': {'skirt': 400}}, 'val': {'records': {'skirt': 100}}}
-    (tmp_path / 'dataset.json').write_text(json.dumps({'splits': counts}))
+    described = {'dataset': 'fashionai', 'schema': {'keypoints': SCHEMA.keypoints}}
+    (tmp_path / 'dataset.json').write_text(json.dumps({**described, 'splits': counts}))
     training = train_on_yours._plan(str(tmp_path), 'fashionai', 600.0)
     assert asked[0] == (CANDIDATES[-1].size, ['float32'])
     assert asked[1] == (training.size, ['float32'])

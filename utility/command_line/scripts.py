@@ -253,10 +253,19 @@ def _mistake(error: Exception) -> str | None:
         return faulty
     for kind in type(error).__mro__:
         if kind.__module__.startswith('tensorflow.') and kind.__name__ in _WRONG_PATH_IN_TENSORFLOW:
-            first_line = error.message.strip().split('\n')[0]
             # Around the message stands where in the graph it happened.
-            return re.sub(r'^\{\{.*?\}\} | \[Op:\w+\] name:.*$', '', first_line)
+            return re.sub(r'^\{\{.*?\}\} | \[Op:\w+\] name:.*$', '', _sentence(error.message))
     return None
+
+
+def _sentence(message: str) -> str:
+    """Return the line of a message of TensorFlow that tells what is wrong: the first, or where that
+    tells of a graph only, the first that has the system's words.
+    """
+    lines = message.strip().split('\n')
+    words = '|'.join(map(os.strerror, (errno.ENOENT, errno.EACCES, errno.EPERM)))
+    told = (line for line in lines if re.search(words, line))
+    return next(told, lines[0]) if lines[0] == 'Graph execution error:' else lines[0]
 
 
 def _failure(error: Exception) -> str | None:

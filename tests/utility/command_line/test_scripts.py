@@ -251,6 +251,9 @@ def test_wrong_paths_in_tensorflow_are_mistakes(tmp_path):
         assert message == f'{missing}; No such file or directory'
     forbidden = tf.errors.PermissionDeniedError(None, None, 'x: Permission denied\nat node y')
     assert scripts._mistake(forbidden) == 'x: Permission denied'
+    text = 'Graph execution error:\n\nDetected at node y\n/run/x_temp; No such file or directory'
+    gone = tf.errors.NotFoundError(None, None, f'{text}\n\t [[y]]\n\nOriginal stack trace')
+    assert scripts._mistake(gone) == '/run/x_temp; No such file or directory'
 
 
 def test_a_full_disk_in_tensorflow_is_understood():
