@@ -63,6 +63,12 @@ def _define_flags() -> None:
         'Added to the coordinates of a format: 0.5 where they are indices of pixels, 0 where they '
         'start at the corner of the picture. By default as the format usually has it.',
     )
+    flags.DEFINE_multi_string(
+        'allow_links',
+        [],
+        'Directory that symbolic links to pictures may lead to, out of the data, such as the cache '
+        'of DVC or git-annex; can be given several times.',
+    )
     flags.DEFINE_list('splits', [], 'Splits to convert, such as train_0,test_0; all by default.')
     flags.DEFINE_float(
         'val_fraction', 0.015, 'Share of the labelled pictures for validation.', 0, 1
@@ -115,6 +121,7 @@ def main(positional: list[str]) -> None:
         dataset=FLAGS.dataset,
         schema=FLAGS.schema,
         point_offset=FLAGS.point_offset,
+        allow_links=tuple(FLAGS.allow_links),
         splits=tuple(FLAGS.splits),
         val_fraction=FLAGS.val_fraction,
         num_shards=FLAGS.num_shards,

@@ -368,6 +368,28 @@ def _exported() -> Target:
     return _run_file(standalone.DESCRIPTION_FILE, json.dumps(sound).encode(), read)
 
 
+def _data_set(name: str, file: str) -> Target:
+    """Return the reader of a format of data sets; `file` of a sound one is what is changed."""
+    from benchmarks import tiny_formats
+    from preprocessing.datasets import DATASETS, Source
+
+    spec, content = DATASETS.get(name), tiny_formats.files(name)
+
+    def read(path):
+        folder = Path(f'{path}_data')
+        for own, text in {**content, file: path.read_bytes()}.items():
+            (folder / own).parent.mkdir(parents=True, exist_ok=True)
+            (folder / own).write_bytes(text)
+        schema, splits = spec.open(Source(str(folder)))
+        for split in splits:
+            for one in split.annotations():
+                problem = tiny_formats.nonsense(one, schema, str(folder))
+                if problem:
+                    raise NonsenseError(problem)
+
+    return Target((content[file],), read, True)
+
+
 TARGETS: dict[str, Callable[[], Target]] = {
     'annotations': _tables,
     'submissions': _submissions,
@@ -388,6 +410,16 @@ TARGETS: dict[str, Callable[[], Target]] = {
     'provenance.json': _provenances,
     'checkpoint': _pointers,
     'model.json': _exported,
+    'coco': functools.partial(_data_set, 'coco', 'annotations.json'),
+    'cvat': functools.partial(_data_set, 'cvat', 'annotations.xml'),
+    'label_studio': functools.partial(_data_set, 'label_studio', 'tasks.json'),
+    'labelme': functools.partial(_data_set, 'labelme', 'a.json'),
+    'yolo': functools.partial(_data_set, 'yolo', 'labels/a.txt'),
+    'yolo, data.yaml': functools.partial(_data_set, 'yolo', 'data.yaml'),
+    'deeplabcut': functools.partial(_data_set, 'deeplabcut', 'a.csv'),
+    'deepfashion2': functools.partial(_data_set, 'deepfashion2', 'train/annos/a.json'),
+    'fld': functools.partial(_data_set, 'fld', 'Anno/list_landmarks.txt'),
+    'schema file': functools.partial(_data_set, 'csv', 'schema.json'),
 }
 _WORDS = (
     '', '-1', '0', '1e400', '-0.0', 'nan', 'inf', '9' * 30, '9' * 5000, 'null', 'none', 'true',

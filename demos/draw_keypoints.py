@@ -13,6 +13,9 @@ circles say how far off points may be, and uncertainty.csv does.
 A network that tells the category needs no --category; with --use_predicted_category those of a
 split are not looked at either. Of one that tells the presence of points, absent ones are not drawn,
 occluded ones are rings; probabilities.csv has what it tells.
+
+With --output_format=labelme, coco, ... the points of picture files are also written in that format,
+to OUT/labelme. With --boxes=CSV each box gives a prediction, of its category if it has one.
 """
 
 import dataclasses
@@ -30,6 +33,7 @@ from absl import flags, logging  # noqa: E402
 from config import UserError
 from utility.command_line import scripts
 from utility.predict import flags as prediction_flags  # noqa: E402
+from utility.predict import output_flags  # noqa: E402
 
 _COLUMNS = 8
 _CELL_SIZE = 256  # px
@@ -47,6 +51,7 @@ def _define_flags() -> None:
     flags.DEFINE_boolean(
         'outside', False, 'Keep points outside the picture, which are moved to its edge otherwise.'
     )
+    output_flags.define()
     prediction_flags.define(flip_test=True)
     prediction_flags.define_uncertainty()
     prediction_flags.define_predicted_category()
@@ -116,61 +121,122 @@ def scores_text(predictions, schema) -> str:
     return text.getvalue()
 
 
-def draw_files(paths: list, values, options) -> None:
-    """Draw picture files one by one and write their points and scores."""
-    import tensorflow as tf
+def garments_in(paths: list, category: str | None, boxes: dict | None) -> list:
+    """Return what to predict, as (path, category, box or None).
 
-    from preprocessing import files, tables
-    from utility.checkpoints import runs
-    from utility.predict import fusion, predictor, probabilities, uncertainty
-    from utility.visualization import draw
+    Args:
+        paths: The pictures.
+        category: What they show, where their boxes do not tell.
+        boxes: image_id -> boxes, the image_id being a path or the name of a file; None: no boxes.
+            Pictures without any are looked at as they are.
 
-    category, output_dir = values.category, values.output_dir
-    schema = runs.schema_of(values.model_dir[0])
-    if not category:
-        if not fusion.tells_category(values.model_dir):
-            raise UserError('--category is missing: what the pictures show')
-        options = dataclasses.replace(options, use_predicted_category=True)
-        category = next(iter(schema.categories))  # of the records only; nobody looks at it
-    schema.indices(category)  # before anything is drawn: an unknown category raises
-    calibration, options = prediction_flags.uncertainty(values, values.model_dir, options)
-    checked = read_images(paths)
-    files.keep(checked)
+    Raises:
+        UserError: A category is missing, or no picture has a box.
+    """
+    found = []
+    for path in paths:
+        given = boxes or {}
+        own = given.get(path) or given.get(os.path.basename(path)) or [None]
+        found += [(path, box and box.category or category, box and box.corners) for box in own]
+    if boxes is not None and all(box is None for *_, box in found):
+        raise UserError('--boxes: none of the pictures is in it')
+    lacking = next((path for path, name, _ in found if name is None), None)
+    if lacking is not None:
+        raise UserError(f'--category is missing: what the pictures show, such as {lacking}')
+    return found
+
+
+def predict_files(checked: dict, values, options, schema):
+    """Return the utility.predict.predictor.Predictions of pictures, and the path of each row.
+
+    Their image_ids are paths, of one of several garments of a picture '1.jpg#2'.
+    """
+    from utility.predict import boxes as prediction_boxes
+    from utility.predict import predictor
+
+    boxes = prediction_boxes.read_boxes(values.boxes, schema) if values.boxes else None
+    category = values.category
+    if options.use_predicted_category:
+        category = category or next(iter(schema.categories))  # of the records; nobody looks at it
+    garments = garments_in(list(checked), category, boxes)
+    paths, categories, corners = zip(*garments)
+    ids = [
+        path if paths.count(path) == 1 else f'{path}#{paths[: row + 1].count(path)}'
+        for row, path in enumerate(paths)
+    ]
+    for name in set(categories):
+        schema.indices(name)  # before anything is predicted: an unknown category raises
+    looked_at = prediction_boxes.RecordBoxes.one_each(corners, are_given=True) if boxes else None
+    pictures = [checked[path] for path in paths]
     predictions = predictor.predict_images(
-        values.model_dir, list(checked), list(checked.values()), [category] * len(checked), options
+        values.model_dir, ids, pictures, categories, options, looked_at
     )
     if options.use_predicted_category:
         told = predictions.predicted_categories(schema)
         predictions = dataclasses.replace(predictions, categories=told)
-    if not values.outside:
-        predictions = within(predictions)
+    return predictions if values.outside else within(predictions), paths
+
+
+def write_files(predictions, paths, values, schema, calibration) -> list:
+    """Write points and scores as CSV, and in another --output_format; the paths written.
+
+    In the latter pictures are named as below the directory that they have in common.
+    """
+    from preprocessing import files, tables
+    from utility.predict import probabilities, uncertainty
+
+    table, scores = (os.path.join(values.output_dir, name) for name in (TABLE_FILE, SCORES_FILE))
+    tables.write_table(table, predictions.table(), schema)
+    files.write_bytes(scores, scores_text(predictions, schema).encode())
+    written = [table, scores]
+    if predictions.category_probabilities is not None or predictions.presence is not None:
+        written.append(os.path.join(values.output_dir, PROBABILITIES_FILE))
+        files.write_bytes(written[-1], probabilities.table(predictions, schema))
+    if calibration:
+        written.append(os.path.join(values.output_dir, UNCERTAINTY_FILE))
+        told = values.uncertainty_level, values.reject_above
+        files.write_bytes(written[-1], uncertainty.table_of(calibration, predictions, *told))
+    if values.output_format == output_flags.CSV:
+        return written
+    root = os.path.commonpath([os.path.dirname(os.path.abspath(path)) for path in paths])
+    names = [os.path.relpath(os.path.abspath(path), root) for path in paths]
+    named = dataclasses.replace(predictions, image_ids=names)
+    output = os.path.join(values.output_dir, values.output_format)
+    return [*written, *output_flags.write_predictions(values, output, named, schema)]
+
+
+def draw_files(paths: list, values, options) -> None:
+    """Draw picture files one by one and write their points and scores."""
+    import tensorflow as tf
+
+    from preprocessing import files
+    from utility.checkpoints import runs
+    from utility.predict import fusion
+    from utility.visualization import draw
+
+    output_dir, schema = values.output_dir, runs.schema_of(values.model_dir[0])
+    if values.category:
+        schema.indices(values.category)  # before pictures are read: an unknown category raises
+    elif not values.boxes:
+        if not fusion.tells_category(values.model_dir):
+            raise UserError('--category is missing: what the pictures show')
+        options = dataclasses.replace(options, use_predicted_category=True)
+    calibration, options = prediction_flags.uncertainty(values, values.model_dir, options)
+    checked = read_images(paths)
+    files.keep(checked)
+    predictions, path_of_row = predict_files(checked, values, options, schema)
     visibility, radii = circles(calibration, predictions, values)
     stems = [pathlib.PurePath(path).stem for path in checked]
     for row, (path, stem) in enumerate(zip(checked, stems)):
-        drawn = draw.draw_keypoints(
-            tf.io.decode_jpeg(checked[path].jpeg, channels=3).numpy(),
-            predictions.keypoints[row],
-            visibility[row],
-            schema,
-            radii=radii[row],
-        )
+        drawn = tf.io.decode_jpeg(checked[path].jpeg, channels=3).numpy()
+        for garment in (n for n, of_row in enumerate(path_of_row) if of_row == path):
+            points = predictions.keypoints[garment], visibility[garment]
+            drawn = draw.draw_keypoints(drawn, *points, schema, radii=radii[garment])
         name = stem if stems.count(stem) == 1 else f'{stem}_{row}'
         output = os.path.join(output_dir, f'{name}_keypoints.jpg')
         draw.write_image(output, drawn)
         print(f'{path} -> {output}')
-    table, scores = (os.path.join(output_dir, name) for name in (TABLE_FILE, SCORES_FILE))
-    tables.write_table(table, predictions.table(), schema)
-    files.write_bytes(scores, scores_text(predictions, schema).encode())
-    print(f'{table}\n{scores}')
-    if predictions.category_probabilities is not None or predictions.presence is not None:
-        beside = os.path.join(output_dir, PROBABILITIES_FILE)
-        files.write_bytes(beside, probabilities.table(predictions, schema))
-        print(beside)
-    if calibration:
-        beside = os.path.join(output_dir, UNCERTAINTY_FILE)
-        told = values.uncertainty_level, values.reject_above
-        files.write_bytes(beside, uncertainty.table_of(calibration, predictions, *told))
-        print(beside)
+    print('\n'.join(write_files(predictions, path_of_row, values, schema, calibration)))
 
 
 def circles(calibration, predictions, values):
@@ -197,6 +263,7 @@ def draw_split(values, options) -> None:
     from preprocessing.conversion import images
     from utility.checkpoints import runs
     from utility.predict import predictor
+    from utility.predict.boxes import RecordBoxes
     from utility.visualization import draw
 
     schema = runs.schema_of(values.model_dir[0])
@@ -208,7 +275,7 @@ def draw_split(values, options) -> None:
         [records.picture(example) for example in examples],
         [example['category'].decode() for example in examples],
         options,
-        [example['box'] for example in examples],
+        RecordBoxes.one_each([example['box'] for example in examples], are_given=False),
     )
     if not values.outside:
         predictions = within(predictions)
@@ -235,6 +302,9 @@ def main(positional: list) -> None:
         raise UserError('--model_dir and --output_dir are needed')
     if bool(positional) == bool(values.data_dir):
         raise UserError('give either picture files, or a folder of them, or --data_dir')
+    output_flags.check(values)
+    if values.data_dir and (values.boxes or values.output_format != output_flags.CSV):
+        raise UserError('--boxes and --output_format are for picture files; see eval_submission.py')
     options = prediction_flags.options(values)
     if positional:
         draw_files(positional, values, options)

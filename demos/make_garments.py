@@ -3,8 +3,10 @@
     python demos/make_garments.py --output_dir=OUT --count=300 [--test_count=60] [--size=256]
                                   [--seed=0] [--num_workers=N] [--contact_sheet=SHEET.jpg]
 
-Writes OUT/train_0, OUT/test_0 (without answers) and OUT/answers/test_0.csv. A picture depends on
-seed, split, number and size only; run again after an interruption, it gives the same files.
+Writes OUT/train_0, OUT/test_0 (without answers) and OUT/answers/test_0.csv. With
+--layout=deepfashion2 or coco pictures have several garments, boxes and DeepFashion2's points, and
+those of the test are for validation. A picture depends on seed, split, number and size only; run
+again after an interruption, it gives the same files.
 """
 
 import os
@@ -27,6 +29,9 @@ _PLAIN_LINES = 10  # of progress where there is no terminal
 
 def _define_flags() -> None:
     flags.DEFINE_string('output_dir', None, 'Where the data set goes.')
+    flags.DEFINE_enum(
+        'layout', 'fashionai', ['fashionai', 'deepfashion2', 'coco'], 'Of the data set.'
+    )
     flags.DEFINE_integer('count', 300, 'Training pictures, all categories.', lower_bound=1)
     flags.DEFINE_integer('test_count', 60, 'Test pictures, all categories.', lower_bound=0)
     flags.DEFINE_integer('size', 256, 'Longest side of a picture, px.')
@@ -58,14 +63,20 @@ def main(positional: list) -> None:
     values = flags.FLAGS
     if not values.output_dir:
         raise UserError('--output_dir is missing: where shall the data set go?')
-    from demos.garments import dataset
+    if values.contact_sheet and values.layout != 'fashionai':
+        raise UserError('--contact_sheet is for --layout=fashionai only')
+    from demos.garments import dataset, several
     from utility.visualization import draw
 
     counts = {dataset.TRAIN: values.count, dataset.TEST: values.test_count}
     garments = dataset.GarmentSet(values.seed, values.size, counts)
     total = sum(counts.values())
     start = time.monotonic()
-    dataset.write_dataset(values.output_dir, garments, values.num_workers, _Progress(total))
+    last = values.num_workers, _Progress(total)
+    if values.layout == 'fashionai':
+        dataset.write_dataset(values.output_dir, garments, *last)
+    else:
+        several.write_dataset(values.output_dir, values.layout, garments, *last)
     seconds = time.monotonic() - start
     print(f'{values.output_dir}: {total} pictures in {seconds:.1f} s, {total / seconds:.1f}/s')
     if values.contact_sheet:

@@ -89,6 +89,39 @@ def read_bytes(path: str | os.PathLike) -> bytes:
         raise OSError(f'{path}: {error.message}') from error
 
 
+def read_regular(path: str | os.PathLike, most: int) -> bytes:
+    """Return the content of a file that was found in data: of a regular one, as of read_bytes.
+
+    Args:
+        path: Local or remote.
+        most: Bytes that are read.
+
+    Raises:
+        UserError: It is a pipe or a device, which may have no end, or it has more bytes.
+        OSError: It cannot be read.
+    """
+    check_regular(path)
+    local = local_path(path)
+    size = os.stat(local).st_size if local is not None else 0
+    data = read_bytes(path) if size <= most else b''
+    if max(size, len(data)) > most:
+        raise UserError(f'{path}: {max(size, len(data))} bytes; at most {most} are read')
+    return data
+
+
+def check_regular(path: str | os.PathLike) -> None:
+    """Refuse a pipe or a device, which may have no end, where data should have a file.
+
+    Raises:
+        UserError: It is one. A directory, and what is not there, is told by whoever opens it.
+    """
+    local = local_path(path)
+    if local is not None and os.path.exists(local):
+        mode = os.stat(local).st_mode
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+            raise UserError(f'{path} is no regular file')
+
+
 def open_bytes(path: str | os.PathLike) -> IO[bytes]:
     """Open a local or remote file to be read in parts. Raises OSError if it cannot be read."""
     local = local_path(path)

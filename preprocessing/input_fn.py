@@ -53,6 +53,7 @@ def make_input_fn(
     order: Order | None = None,
     late: LateOps | None = None,
     boxes: np.ndarray | None = None,
+    box_counts: np.ndarray | None = None,
     augment_on: str = 'host',
 ) -> Callable[..., tf.data.Dataset]:
     """Make the input_fn of a training, an evaluation or a prediction.
@@ -72,6 +73,7 @@ def make_input_fn(
         order: Of the records in training, and where to start; None: Order().
         late: In training, what takes the place of the op string later on.
         boxes: float32 [N, 4], original px, in place of the records' boxes. Not in training.
+        box_counts: int [R], how many of the boxes a record has; it comes once for each of them.
         augment_on: 'host'; or 'device': training batches hold canvases instead of pictures, and
             op_strings.painted_batch makes the same pictures of them, within rounding.
 
@@ -83,20 +85,19 @@ def make_input_fn(
         UserError: An argument is out of range, the op string is wrong, or no file matches.
     """
     _check_arguments(ops, batch_size, training, late, augment_on)
-    boxes, files = _checked_boxes(boxes, training), record_files(file_pattern)
+    boxes, files = _checked_boxes(boxes, box_counts, training), record_files(file_pattern)
     order, seed = order or Order(), seed % 2**31
     visibility = 'visibility' if training else 'annotated'
     prepare = _preparation(ops, late, (_FINISH[augment_on], visibility), schema, seed, boxes)
 
     def input_fn(input_context=None):
-        records, first_late = in_order(files, input_context), None
+        records, first_late = _once_for_each_box(in_order(files, input_context), box_counts), None
         if training:
             records = shuffled(files, seed, order, batch_size, input_context)
         if late:
             first_late = late.from_step * pictures_per_step(batch_size, input_context)
         mapped = records.map(functools.partial(prepare, first_late=first_late), PARALLEL_CALLS)
-        # Canvases are as large as what they show.
-        batch = mapped.batch if augment_on == 'host' else mapped.padded_batch
+        batch = mapped.batch if augment_on == 'host' else mapped.padded_batch  # canvases differ
         batches = batch(batch_size, drop_remainder=training).prefetch(PREFETCHED_BATCHES)
         return batches.with_options(_options(augment_on))
 
@@ -139,7 +140,11 @@ def _check_arguments(ops, batch_size: int, training: bool, late, augment_on: str
         raise ValueError("augment_on='device': is for training with one op string")
 
 
-def _checked_boxes(boxes: np.ndarray | None, training: bool) -> np.ndarray | None:
+def _checked_boxes(
+    boxes: np.ndarray | None, counts: np.ndarray | None, training: bool
+) -> np.ndarray | None:
+    if counts is not None and (boxes is None or sum(counts) != len(boxes)):
+        raise ValueError('box_counts: must add up to the number of boxes')
     if boxes is None:
         return None
     boxes = np.asarray(boxes, np.float32)
@@ -147,6 +152,28 @@ def _checked_boxes(boxes: np.ndarray | None, training: bool) -> np.ndarray | Non
         allowed = 'of shape [N, 4], and None in training'
         raise ValueError(f'boxes of shape {list(boxes.shape)}: must be {allowed}')
     return boxes
+
+
+def _once_for_each_box(records: tf.data.Dataset, counts: np.ndarray | None) -> tf.data.Dataset:
+    """Return (number of the box, serialized record) of (index, serialized record); without counts
+    the same records.
+    """
+    if counts is None:
+        return records
+    last = np.cumsum(counts, dtype=np.int64)
+    ends = tf.constant(last), tf.constant(last - counts)
+
+    @_without_autograph
+    def rows(index, serialized):
+        message = f'boxes are of {len(counts)} records, but there are more'
+        with tf.control_dependencies(
+            [tf.debugging.assert_less(index, np.int64(len(counts)), message)]
+        ):
+            stop, start = (tf.gather(end, index) for end in ends)
+        pair = _without_autograph(lambda number: (number, serialized))
+        return tf.data.Dataset.range(start, stop).map(pair)
+
+    return records.flat_map(rows)
 
 
 def _row(boxes: np.ndarray, index: tf.Tensor) -> tf.Tensor:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from config import UserError
-from preprocessing.files import read_bytes
+from preprocessing.files import read_regular
 
 MAX_FILE_SIZE = 512 << 20  # bytes; the annotations of COCO 2017 with all outlines have 240 MB
 # Lists and objects, and values in them, that a file may have. Each of them takes up to 100 bytes.
@@ -142,12 +142,9 @@ def read_json_or_yaml(path: str | os.PathLike) -> Node:
 
 def _read(path: str) -> bytes:
     try:
-        data = read_bytes(path)
+        return read_regular(path, MAX_FILE_SIZE)
     except OSError as error:
         raise UserError(f'{path} cannot be read: {error.strerror or error}') from error
-    if len(data) > MAX_FILE_SIZE:
-        raise UserError(f'{path}: {len(data)} bytes; at most {MAX_FILE_SIZE} are read')
-    return data
 
 
 def _parsed(data: bytes, path: str) -> Any:

@@ -42,6 +42,7 @@ DATASET_FILE = 'dataset.json'
 # visibility. Records of a time before there were these lack them.
 FINGERPRINTS, CATEGORY_POINTS = 'fingerprints', 'points_per_category'
 _MAX_NAMES_SHOWN = 8
+MAX_POINT_OFFSET = 1e6  # px
 _MAX_RECORDS, _MAX_SHARDS = 10**9, 99_999
 _PLAIN_NAME = re.compile(r'[^/\x00-\x1f]+')
 # A TFRecord: length, checksum of the length, data, checksum of the data.
@@ -354,6 +355,22 @@ def count_rejected(split_dir: str) -> int:
     records_dir, split = posixpath.split(split_dir.rstrip('/'))
     sources = load_dataset_info(records_dir or '.').get('sources', {})
     return sources.get(split, {}).get('rejected', 0)
+
+
+def point_offset(split_dir: str) -> float:
+    """Return how many px a conversion has added to the coordinates of points in the data.
+
+    Raises:
+        UserError: dataset.json is missing beside the split, or broken.
+    """
+    records_dir = posixpath.dirname(split_dir.rstrip('/')) or '.'
+    info = load_dataset_info(records_dir)
+    # Records of a time before it was kept: data sets of their own are of whole pixels.
+    usual = 0.0 if DATASETS.get(info['dataset']).schema is None else 0.5
+    offset = info.get('point_offset', usual)
+    if type(offset) not in (int, float) or not abs(offset) <= MAX_POINT_OFFSET:
+        raise UserError(f'{records_dir}/{DATASET_FILE} is broken: point_offset is {offset!r:.40}')
+    return float(offset)
 
 
 def count_records(split_dir: str, category: str = 'all') -> int:

@@ -26,6 +26,7 @@ from utility.visualization.draw import contact_sheet, draw_keypoints, encode_ima
 TRAIN, TEST = 'train_0', 'test_0'
 CATEGORIES = tuple(sorted(SCHEMA.categories))
 _QUALITIES = (60, 95)  # of the JPEG files
+QUALITY = 90  # of those with several garments
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,16 +73,21 @@ class Sample(NamedTuple):
     visibility: np.ndarray
 
 
+def generator(garments: GarmentSet, split: str, index: int) -> np.random.Generator:
+    """Return the source of all randomness of a picture."""
+    # The size is no part of the seed: the same scene comes out at every size.
+    digest = hashlib.sha256(f'{garments.seed}/{split}/{index}'.encode()).digest()
+    return np.random.default_rng(np.frombuffer(digest, np.uint32))
+
+
 def draw_sample(garments: GarmentSet, split: str, index: int) -> Sample:
     """Return the picture `index` of a split."""
     category = CATEGORIES[index % len(CATEGORIES)]
-    name = f'{garments.seed}/{split}/{index}'
-    # The size is no part of the seed: the same scene comes out at every size.
-    digest = hashlib.sha256(name.encode()).digest()
-    rng = np.random.default_rng(np.frombuffer(digest, np.uint32))
+    rng = generator(garments, split, index)
     image, keypoints, visibility = render(category, rng, garments.size)
     jpeg = encode_image(image, '.jpg', int(rng.integers(*_QUALITIES)))
-    file = hashlib.sha256(f'{name}/{garments.size}'.encode()).hexdigest()[:32]
+    name = f'{garments.seed}/{split}/{index}/{garments.size}'
+    file = hashlib.sha256(name.encode()).hexdigest()[:32]
     image_id = f'Images/{category}/{file}.jpg'
     return Sample(image_id, category, jpeg, image, keypoints, visibility)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -12,6 +14,7 @@ from demos.garments import backgrounds, body, bottoms, fabrics, occluders, sleev
 from demos.garments.canvas import SUPERSAMPLE, Canvas, Placement
 from demos.garments.parts import Garment, Part, pick
 from preprocessing.datasets.fashionai import SCHEMA
+from preprocessing.schema import KeypointSchema
 from preprocessing.tables import ABSENT_INDEX
 
 MIN_SIZE = 32  # px
@@ -46,13 +49,59 @@ def render(
     Raises:
         UserError: category is unknown or size is too small.
     """
+    scene = draw(category, rng, size)
+    return (scene.image, *scene.answers(SCHEMA))
+
+
+class Scene(NamedTuple):
+    """A picture of a garment.
+
+    Attributes:
+        image: uint8 [H, W, 3] RGB.
+        category: As the points were named for.
+        points: Keypoint -> [2] continuous px, also outside the picture.
+        hidden: Keypoints that cannot be seen.
+        box: float32 [4] (x_min, y_min, x_max, y_max) px, of the garment within the picture.
+    """
+
+    image: np.ndarray
+    category: str
+    points: Mapping[str, np.ndarray]
+    hidden: frozenset[str]
+    box: np.ndarray
+
+    def answers(self, schema: KeypointSchema) -> tuple[np.ndarray, np.ndarray]:
+        """Return keypoints and visibility of the points of a schema, as of render."""
+        keypoints = np.full((schema.num_keypoints, 2), ABSENT_INDEX + 0.5, np.float32)
+        visibility = np.full(schema.num_keypoints, -1, np.int32)
+        for name in self.points.keys() & set(schema.keypoints):
+            point = self.points[name]
+            if (point >= 0).all() and (np.floor(point) < self.image.shape[1::-1]).all():
+                k = schema.keypoints.index(name)
+                keypoints[k] = point
+                visibility[k] = 0 if name in self.hidden else 1
+        return keypoints, visibility
+
+
+def draw(
+    category: str,
+    rng: np.random.Generator,
+    size: int,
+    name_points: Callable[[str, Garment], tuple[str, Garment]] = lambda *same: same,
+) -> Scene:
+    """Draw one garment; arguments and errors are those of render.
+
+    Args:
+        category, rng, size: As of render.
+        name_points: (category, garment) -> both in another schema, such as outlines.with_points.
+    """
     if category not in SCHEMA.categories:
         raise UserError(f'category={category!r}: must be one of {", ".join(SCHEMA.categories)}')
     if size < MIN_SIZE:
         raise UserError(f'size={size}: must be at least {MIN_SIZE}')
     shown = pick(rng, _SHOWN, _SHOWN_WEIGHTS['top' if category in TOPS else 'bottom'])
     build = tops.build if category in TOPS else bottoms.build
-    garment = build(category, rng, shown == 'person')
+    name, garment = name_points(category, build(category, rng, shown == 'person'))
     shape = _draw_shape(rng, size)
     placement = _draw_placement(garment, rng, shape, shown)
     wall = backgrounds.draw_wall(rng)
@@ -62,7 +111,8 @@ def render(
     canvas = Canvas(background, placement, _draw_materials(rng, wall, shown), light)
     _paint_scene(canvas, garment, category, shown, rng)
     image = _photograph(canvas.finish(), rng)
-    return (image, *_answers(canvas, garment, shape))
+    hidden = garment.hidden | canvas.covered
+    return Scene(image, name, canvas.points, frozenset(hidden), _box(canvas, garment, shape))
 
 
 def _draw_shape(rng: np.random.Generator, size: int) -> tuple[int, int]:
@@ -225,13 +275,8 @@ def _photograph(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return cv2.add(image, noise, dtype=cv2.CV_8U)
 
 
-def _answers(canvas: Canvas, garment: Garment, shape) -> tuple[np.ndarray, np.ndarray]:
-    """Return keypoints and visibility of the finished scene."""
-    keypoints = np.full((SCHEMA.num_keypoints, 2), ABSENT_INDEX + 0.5, np.float32)
-    visibility = np.full(SCHEMA.num_keypoints, -1, np.int32)
-    for name, point in canvas.points.items():
-        if (point >= 0).all() and (np.floor(point) < shape[::-1]).all():
-            k = SCHEMA.keypoints.index(name)
-            keypoints[k] = point
-            visibility[k] = 0 if name in garment.hidden or name in canvas.covered else 1
-    return keypoints, visibility
+def _box(canvas: Canvas, garment: Garment, shape: tuple[int, int]) -> np.ndarray:
+    """Return the box around the garment, as far as it is in the picture: float32 [4]."""
+    outline = canvas.placement(np.vstack([part.outline for part in garment.parts]))
+    corners = np.clip([outline.min(axis=0), outline.max(axis=0)], 0, shape[::-1])
+    return corners.ravel().astype(np.float32)

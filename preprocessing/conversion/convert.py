@@ -74,7 +74,11 @@ def convert(settings: Settings, track: Track) -> dict[str, Any]:
     """
     spec = DATASETS.get(settings.dataset)
     given = schema_files.read(settings.schema) if settings.schema else None
-    schema, found = spec.open(Source(settings.data_dir, given, settings.point_offset))
+    for directory in settings.allow_links:
+        if not tf.io.gfile.isdir(directory):
+            raise UserError(f'--allow_links={directory}: no such directory')
+    source = Source(settings.data_dir, given, settings.point_offset, settings.allow_links)
+    schema, found = spec.open(source)
     splits = _choose_splits(found, settings)
     outputs = _output_names(splits, settings)
     _prepare_target(settings.records_dir, outputs)
@@ -304,6 +308,7 @@ def _describe(
         'splits': outputs,
         'sources': dataset_info.describe_sources(splits, entries, rejected, settings.data_dir),
         'rejected': len(rejected),
+        'point_offset': splits[0].point_offset,
         'encoded_anew': dataset_info.describe_changes(entries),
         'duplicates': dataset_info.describe_duplicates(entries, labelled),
     }

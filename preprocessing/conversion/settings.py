@@ -23,6 +23,7 @@ class Settings:
         schema: Path of a schema file, of data in a format for any keypoints; None: the data have
             their schema.
         point_offset: As of datasets.Source.
+        allow_links: As of datasets.Source.
         splits: Names of splits; empty for all that are found.
         val_fraction: Share of the labelled pictures that is kept for validation, in [0, 1).
         num_shards: Files per split and category; None: one per PICTURES_PER_SHARD pictures.
@@ -42,6 +43,7 @@ class Settings:
     dataset: str = 'fashionai'
     schema: str | None = None
     point_offset: float | None = None
+    allow_links: tuple[str, ...] = ()
     splits: tuple[str, ...] = ()
     val_fraction: float = 0.015
     num_shards: int | None = None

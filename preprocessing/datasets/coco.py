@@ -83,7 +83,7 @@ def read(source: Source) -> tuple[KeypointSchema, list[Split]]:
         name = _split_name(path)
         if name in found:
             raise UserError(f'{path} and {found[name][0]} are both split {name!r}; rename one')
-        pictures = _read_pictures(node.field('images'), name, posixpath.dirname(path), data_dir)
+        pictures = _read_pictures(node.field('images'), name, posixpath.dirname(path), source)
         found[name] = path, _read_items(node, own, pictures)
         stated = _stated_offset(node, stated)
     if not found:
@@ -178,7 +178,8 @@ def _read_skeleton(item: Node, points: tuple[str, ...]) -> tuple[tuple[str, str]
     return tuple(named)
 
 
-def _read_pictures(node: Node, split: str, json_dir: str, data_dir: str) -> dict[int, _Picture]:
+def _read_pictures(node: Node, split: str, json_dir: str, source: Source) -> dict[int, _Picture]:
+    data_dir = source.data_dir
     places = [posixpath.join(data_dir, d, split) for d in ('', *_IMAGE_DIRECTORIES)]
     places += [posixpath.join(data_dir, directory) for directory in _IMAGE_DIRECTORIES]
     places += [data_dir, json_dir]
@@ -194,7 +195,7 @@ def _read_pictures(node: Node, split: str, json_dir: str, data_dir: str) -> dict
             size = item.field('height').of(int), item.field('width').of(int)
             if min(size) < 1:
                 size = None  # some exporters write 0 where they do not know it
-        path = items.find_picture(item.field('file_name'), name, places, data_dir)
+        path = items.find_picture(item.field('file_name'), name, places, source)
         root = path[: -len(name) - 1] if path.endswith(f'/{name}') else ''
         if root in places:
             places.remove(root)

@@ -13,6 +13,7 @@ import posixpath
 
 from config import UserError
 from preprocessing import schema_files
+from preprocessing.datasets import items
 from preprocessing.datasets.registry import DATASETS, FormatSpec, Source, Split
 from preprocessing.schema import KeypointSchema
 
@@ -21,16 +22,8 @@ _SCHEMA_NAMES = tuple(f'schema{suffix}' for suffix in schema_files.SUFFIXES)
 
 def schema_beside(data_dir: str) -> KeypointSchema | None:
     """Return the schema in DATA/schema.json (or .yaml, .yml), if there is one."""
-    from preprocessing.files import read_bytes
-
-    for name in _SCHEMA_NAMES:
-        path = posixpath.join(data_dir, name)
-        try:
-            read_bytes(path)
-        except OSError:
-            continue
-        return schema_files.read(path)
-    return None
+    paths = (posixpath.join(data_dir, name) for name in _SCHEMA_NAMES)
+    return next((schema_files.read(path) for path in paths if items.is_file(path)), None)
 
 
 def read(source: Source) -> tuple[KeypointSchema, list[Split]]:
@@ -51,8 +44,8 @@ def read(source: Source) -> tuple[KeypointSchema, list[Split]]:
             f'no schema: give --schema=FILE or {os.path.join(data_dir, _SCHEMA_NAMES[0])}, which '
             'names the keypoints and categories (docs/data.md)'
         )
-    flat = fashionai_layouts.flat_splits(data_dir, schema)
-    return schema, flat or fashionai_layouts.find_splits(data_dir, schema)
+    flat = fashionai_layouts.flat_splits(data_dir, schema, source.allow_links)
+    return schema, flat or fashionai_layouts.find_splits(data_dir, schema, source.allow_links)
 
 
 DATASETS.register('csv')(FormatSpec(read))

@@ -25,7 +25,7 @@ from config import DEFAULT_RECORDS_SUBDIR, UserError
 from preprocessing.datasets import items
 from preprocessing.datasets.items import Item
 from preprocessing.datasets.registry import DATASETS, FormatSpec, Source, Split
-from preprocessing.files import read_bytes
+from preprocessing.files import read_regular
 from preprocessing.json_input import MAX_FILE_SIZE, Node
 from preprocessing.schema import KeypointSchema
 from preprocessing.schema_files import checked_category
@@ -62,7 +62,7 @@ def read(source: Source) -> tuple[KeypointSchema, list[Split]]:
         name = _split_name(path, data_dir)
         if name in found:
             raise UserError(f'{path} and {found[name][0]} are both split {name!r}; rename one')
-        found[name] = path, list(_read_file(path, data_dir, source.schema))
+        found[name] = path, list(_read_file(path, source))
     every = [item for _, of_split in found.values() for item in of_split]
     schema = source.schema or items.schema_of_items('cvat', paths, every)
     offset = 0.0 if source.point_offset is None else source.point_offset
@@ -78,7 +78,8 @@ def _split_name(path: str, data_dir: str) -> str:
     return directory.split('/')[0] if directory and stem == 'annotations' else stem
 
 
-def _read_file(path: str, data_dir: str, schema: KeypointSchema | None) -> Iterator[Item]:
+def _read_file(path: str, source: Source) -> Iterator[Item]:
+    data_dir, schema = source.data_dir, source.schema
     directory = posixpath.dirname(path)
     places = [posixpath.join(directory, name) for name in _IMAGE_DIRECTORIES] + [directory]
     places += [posixpath.join(data_dir, name) for name in _IMAGE_DIRECTORIES]
@@ -91,7 +92,7 @@ def _read_file(path: str, data_dir: str, schema: KeypointSchema | None) -> Itera
         place = f'{path}: image {image.get("id", "?")}'
         name = items.safe_name(Node(image.get('name', ''), f'{place}, name'))
         size = tuple(int(_number(image, side, place)) for side in ('height', 'width'))
-        image_path = items.find_picture(Node(name, place), name, places, data_dir)
+        image_path = items.find_picture(Node(name, place), name, places, source)
         boxes = [_box(element, place) for element in image.iter('box')]
         skeletons = [_skeleton(element, place) for element in image.iter('skeleton')]
         garments = skeletons or _flat(image, place, boxes, schema)
@@ -110,11 +111,9 @@ def _read_file(path: str, data_dir: str, schema: KeypointSchema | None) -> Itera
 
 def _parsed(path: str) -> ET.Element:
     try:
-        data = read_bytes(path)
+        data = read_regular(path, MAX_FILE_SIZE)
     except OSError as error:
         raise UserError(f'{path} cannot be read: {error.strerror or error}') from error
-    if len(data) > MAX_FILE_SIZE:
-        raise UserError(f'{path}: {len(data)} bytes; at most {MAX_FILE_SIZE} are read')
     for word in _FORBIDDEN:
         if word in data:
             raise UserError(f'{path}: holds {word.decode()}, which CVAT does not write')

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import functools
 import posixpath
+from collections.abc import Sequence
 
 import numpy as np
 from absl import logging
@@ -20,7 +21,7 @@ from absl import logging
 from config import UserError
 from preprocessing.datasets import items
 from preprocessing.datasets.items import Item
-from preprocessing.datasets.registry import DATASETS, DatasetSpec, Split
+from preprocessing.datasets.registry import DATASETS, DatasetSpec, Source, Split
 from preprocessing.json_input import Node, read_json
 from preprocessing.schema import BOX_AREA_ROOT, KeypointSchema
 
@@ -150,17 +151,17 @@ SCHEMA = KeypointSchema(
 _BY_ID = dict(enumerate(_CATEGORIES, start=1))
 
 
-def find_splits(data_dir: str) -> list[Split]:
+def find_splits(data_dir: str, allow_links: Sequence[str] = ()) -> list[Split]:
     """Return the splits below `data_dir`.
 
     Raises:
         UserError: There is none, or an annotation is wrong; names file, item and field.
     """
-    splits = []
+    splits, source = [], Source(data_dir, allow_links=tuple(allow_links))
     for directory, name in _SPLITS.items():
         paths = items.listed(posixpath.join(data_dir, directory, 'annos'), '.json')
         if paths:
-            found = [item for path in paths for item in _read_file(path, directory, data_dir)]
+            found = [item for path in paths for item in _read_file(path, directory, source)]
             # The list of 190,000 files is not for dataset.json: its first one names the split.
             splits.append(items.split_of_items(name, paths[:1], found, SCHEMA, 0.5))
     if not splits:
@@ -169,11 +170,11 @@ def find_splits(data_dir: str) -> list[Split]:
     return splits
 
 
-def _read_file(path: str, split: str, data_dir: str) -> list[Item]:
+def _read_file(path: str, split: str, source: Source) -> list[Item]:
     node = read_json(path)
     stem = posixpath.basename(path).rsplit('.', 1)[0]
     name = f'{split}/image/{stem}.jpg'
-    image_path = items.find_picture(node, name, [data_dir], data_dir)
+    image_path = items.find_picture(node, name, [source.data_dir], source)
     make = functools.partial(_item, image_name=name, image_path=image_path)
     return [make(key, item) for key, item in node.fields() if key not in _NOT_ITEMS]
 

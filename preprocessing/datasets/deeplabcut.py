@@ -22,6 +22,7 @@ from config import DEFAULT_RECORDS_SUBDIR, UserError
 from preprocessing.datasets import items
 from preprocessing.datasets.items import Item
 from preprocessing.datasets.registry import DATASETS, FormatSpec, Source, Split
+from preprocessing.files import check_regular
 from preprocessing.json_input import Node
 from preprocessing.schema import KeypointSchema
 from preprocessing.tables import read_rows
@@ -43,6 +44,8 @@ def read(source: Source) -> tuple[KeypointSchema, list[Split]]:
     """
     data_dir = source.data_dir
     paths = items.walked(data_dir, '.csv', without=(DEFAULT_RECORDS_SUBDIR,))
+    for path in paths:
+        check_regular(path)
     tables = [(path, *read_rows(path)) for path in paths]
     tables = [table for table in tables if table[1][0][0].strip() in _HEADER]
     if not tables:
@@ -63,7 +66,7 @@ def read(source: Source) -> tuple[KeypointSchema, list[Split]]:
         body = zip(rows[len(header) :], lines[len(header) :])
         for row, line in body:
             place = f'{path}, line {line}'
-            found += _read_row(place, row, len(rows[0]), columns, path, data_dir, category)
+            found += _read_row(place, row, len(rows[0]), columns, path, source, category)
     schema = source.schema or items.schema_of_categories('deeplabcut', {category: list(names)})
     offset = 0.0 if source.point_offset is None else source.point_offset
     return schema, [items.split_of_items('labelled', paths, found, schema, offset)]
@@ -98,7 +101,7 @@ def _read_row(
     width: int,
     columns: Columns,
     path: str,
-    data_dir: str,
+    source: Source,
     category: str,
 ) -> Iterator[Item]:
     if len(row) != width:
@@ -108,8 +111,12 @@ def _read_row(
     directory = posixpath.dirname(path)
     name = items.safe_name(text)
     # A path from the project, or the name of a picture beside the CSV.
-    places = [data_dir, directory, posixpath.dirname(posixpath.dirname(directory)) or data_dir]
-    image_path = items.find_picture(text, name, places, data_dir)
+    data_dir = source.data_dir
+    project = posixpath.dirname(posixpath.dirname(directory))
+    places = [data_dir, directory]
+    if f'{project}/'.startswith(f'{data_dir.rstrip("/")}/'):  # not above the data
+        places.append(project)
+    image_path = items.find_picture(text, name, places, source)
     for individual, keypoints in columns.items():
         points = np.array([_point(place, row, name, own) for name, own in keypoints.items()])
         if individual and (points[:, 2] < 0).all():

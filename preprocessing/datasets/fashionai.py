@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from preprocessing.datasets.registry import DATASETS, DatasetSpec, Split
 from preprocessing.schema import KeypointSchema, named_pairs
 
@@ -117,12 +119,12 @@ SCHEMA = KeypointSchema(
 )
 
 
-def find_splits(data_dir: str) -> list[Split]:
+def find_splits(data_dir: str, allow_links: Sequence[str] = ()) -> list[Split]:
     """Return the splits below `data_dir`, in either layout; see fashionai_layouts.find_splits."""
     # Looking at files needs TensorFlow, the schema does not.
     from preprocessing.datasets import fashionai_layouts
 
-    return fashionai_layouts.find_splits(data_dir, SCHEMA)
+    return fashionai_layouts.find_splits(data_dir, SCHEMA, allow_links)
 
 
 DATASETS.register('fashionai')(DatasetSpec(schema=SCHEMA, find_splits=find_splits))

@@ -22,7 +22,7 @@ from absl import logging
 
 from config import UserError
 from preprocessing.datasets.registry import Annotation, Split
-from preprocessing.files import local_path
+from preprocessing.files import check_regular, local_path
 from preprocessing.schema import KeypointSchema
 from preprocessing.tables import open_table, read_table
 
@@ -34,7 +34,9 @@ _MAX_COLUMNS_WITHOUT_POINTS = 3
 _HEAD_SIZE = 1 << 16  # bytes; more than two lines of a table
 
 
-def find_splits(data_dir: str, schema: KeypointSchema) -> list[Split]:
+def find_splits(
+    data_dir: str, schema: KeypointSchema, allow_links: Sequence[str] = ()
+) -> list[Split]:
     """Return the splits below `data_dir`, sorted by name.
 
     A split is a directory with pictures (Images/<category> or <category>) and one CSV, its own or
@@ -59,14 +61,18 @@ def find_splits(data_dir: str, schema: KeypointSchema) -> list[Split]:
             name=_split_name(roots),
             labelled=_has_points(table),
             files=(table,),
-            annotations=functools.partial(_annotations, table, roots, data_dir, schema),
+            annotations=functools.partial(
+                _annotations, table, roots, data_dir, schema, allow_links
+            ),
         )
         for table, roots in tables.items()
     ]
     return sorted(splits, key=lambda split: split.name)
 
 
-def flat_splits(data_dir: str, schema: KeypointSchema) -> list[Split]:
+def flat_splits(
+    data_dir: str, schema: KeypointSchema, allow_links: Sequence[str] = ()
+) -> list[Split]:
     """Return the splits of a directory without directories of splits: each of its CSVs, by its
     name.
 
@@ -82,7 +88,9 @@ def flat_splits(data_dir: str, schema: KeypointSchema) -> list[Split]:
             name=posixpath.basename(table).split('.')[0],
             labelled=_has_points(table),
             files=(table,),
-            annotations=functools.partial(_annotations, table, (data_dir,), data_dir, schema),
+            annotations=functools.partial(
+                _annotations, table, (data_dir,), data_dir, schema, allow_links
+            ),
         )
         for table in _tables_in(data_dir)
     ]
@@ -189,6 +197,7 @@ def _split_name(directories: Sequence[str]) -> str:
 
 def _has_points(table: str) -> bool:
     """Return whether a CSV has columns of points; the first may be a header, also a short one."""
+    check_regular(table)
     with open_table(table) as file:
         head = file.read(_HEAD_SIZE)
     columns = [len(line.split(b',')) for line in head.splitlines()[:2]]
@@ -196,14 +205,18 @@ def _has_points(table: str) -> bool:
 
 
 def _annotations(
-    table_path: str, roots: Sequence[str], data_dir: str, schema: KeypointSchema
+    table_path: str,
+    roots: Sequence[str],
+    data_dir: str,
+    schema: KeypointSchema,
+    allow_links: Sequence[str],
 ) -> Iterator[Annotation]:
     """Yield the rows of a CSV, with the paths of their pictures below `roots` or `data_dir`."""
     table = read_table(table_path, schema)
     for row, line in enumerate(table.lines):
         image_id = str(table.image_ids[row])
         try:
-            path = picture_path(image_id, roots, data_dir)
+            path = picture_path(image_id, roots, data_dir, allow_links)
         except ValueError as error:
             raise UserError(f'{table_path}, line {line}: {error}') from error
         yield Annotation(
@@ -215,13 +228,16 @@ def _annotations(
         )
 
 
-def picture_path(image_id: str, roots: Sequence[str], data_dir: str) -> str:
+def picture_path(
+    image_id: str, roots: Sequence[str], data_dir: str, allow_links: Sequence[str] = ()
+) -> str:
     """Return where the picture of an image_id is, or where it should be if it is nowhere.
 
     Args:
         image_id: Such as Images/blouse/x.jpg, blouse/x.jpg or train1/Images/blouse/x.jpg.
         roots: Directories of the split.
         data_dir: The directory above them.
+        allow_links: Directories that symbolic links may lead to, beside these.
 
     Raises:
         UserError: The image_id, or a symbolic link on the way, leads out of the data.
@@ -235,10 +251,11 @@ def picture_path(image_id: str, roots: Sequence[str], data_dir: str) -> str:
     for base, path in candidates:
         if tf.io.gfile.exists(path):
             allowed = roots if base in roots else (*roots, data_dir)
-            if not _stays_within(path, allowed):
+            if not _stays_within(path, (*allowed, *allow_links)):
                 raise UserError(
-                    f'image_id {image_id!r} leads out of {base} by a symbolic link;'
-                    f' put the pictures there, or make {base} itself the link'
+                    f'image_id {image_id!r} leads out of {base} by a symbolic link, to '
+                    f'{os.path.realpath(path)}; put the pictures there, make {base} itself the '
+                    'link, or give the directory that the links lead to by --allow_links=DIR'
                 )
             return path
     return candidates[0][1]

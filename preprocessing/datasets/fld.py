@@ -14,16 +14,16 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from config import UserError
 from preprocessing.datasets import items
 from preprocessing.datasets.items import Item
-from preprocessing.datasets.registry import DATASETS, DatasetSpec, Split
-from preprocessing.files import read_bytes
-from preprocessing.json_input import Node
+from preprocessing.datasets.registry import DATASETS, DatasetSpec, Source, Split
+from preprocessing.files import read_regular
+from preprocessing.json_input import MAX_FILE_SIZE, Node
 from preprocessing.schema import PICTURE_SIZE, KeypointSchema, named_pairs
 
 _UPPER = ('left_collar', 'right_collar', 'left_sleeve', 'right_sleeve')
@@ -57,7 +57,7 @@ _VISIBILITY = {'0': 1, '1': 0, '2': -1}
 _NUMBER = re.compile(r'-?\d{1,5}(\.\d{1,6})?')
 
 
-def find_splits(data_dir: str) -> list[Split]:
+def find_splits(data_dir: str, allow_links: Sequence[str] = ()) -> list[Split]:
     """Return the splits of the partition.
 
     Raises:
@@ -71,12 +71,13 @@ def find_splits(data_dir: str) -> list[Split]:
     boxes = _by_name(_first(directory, ['list_bbox.txt']), 5)
     partition = _by_name(_first(data_dir, [_PARTITION]), 2)
     of_split: dict[str, list[Item]] = {}
+    source = Source(data_dir, allow_links=tuple(allow_links))
     for place, fields in _rows(path):
         name = items.safe_name(Node(fields[0], place))
         split = partition[name][1][1] if name in partition else 'train'
         if partition and (name not in partition or split not in _PARTS):
             raise UserError(f'{place}: {name} is in none of {", ".join(_PARTS)} of {_PARTITION}')
-        of_split.setdefault(split, []).append(_item(place, fields, name, boxes, data_dir))
+        of_split.setdefault(split, []).append(_item(place, fields, name, boxes, source))
     if not of_split:
         raise UserError(f'{path}: no rows below the header')
     return [items.split_of_items(n, [path], found, SCHEMA, 0.5) for n, found in of_split.items()]
@@ -92,7 +93,7 @@ def _first(directory: str, names: list[str]) -> str | None:
 def _rows(path: str) -> Iterator[tuple[str, list[str]]]:
     """Yield 'FILE, line N' and the fields of the lines below the two of the header."""
     try:
-        lines = read_bytes(path).decode('utf-8-sig').splitlines()
+        lines = read_regular(path, MAX_FILE_SIZE).decode('utf-8-sig').splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f'{path} cannot be read: {error}') from error
     if len(lines) < 2 or not lines[0].strip().isdecimal():
@@ -115,7 +116,7 @@ def _by_name(path: str | None, count: int) -> dict[str, tuple[str, list[str]]]:
     return found
 
 
-def _item(place: str, fields: list[str], name: str, boxes, data_dir: str) -> Item:
+def _item(place: str, fields: list[str], name: str, boxes, source: Source) -> Item:
     if len(fields) < 3 or fields[1] not in _BY_TYPE:
         raise UserError(f'{place}: clothes_type must be 1, 2 or 3')
     category = _BY_TYPE[fields[1]]
@@ -132,7 +133,7 @@ def _item(place: str, fields: list[str], name: str, boxes, data_dir: str) -> Ite
     if name in boxes:
         box_place, box_fields = boxes[name]
         box, fault = items.checked_box(_numbers(box_place, box_fields[1:]))
-    path = items.find_picture(Node(name, place), name, [data_dir], data_dir)
+    path = items.find_picture(Node(name, place), name, [source.data_dir], source)
     return Item(name, path, '0', category, names, points, box, None, fault)
 
 

@@ -20,7 +20,8 @@ import numpy as np
 from absl import logging
 
 from config import UserError
-from preprocessing.datasets.registry import APART, POOLED, VAL, Annotation, Split
+from preprocessing.datasets.registry import APART, POOLED, VAL, Annotation, Source, Split
+from preprocessing.files import local_path
 from preprocessing.json_input import Node
 from preprocessing.schema import BOX_AREA_ROOT, KeypointSchema, named_pairs
 from preprocessing.tables import MAX_COORDINATE
@@ -90,7 +91,7 @@ def split_of_items(
     labelled = any(item.is_labelled for item in items)
     part = VAL if name.startswith('val') else APART if name.startswith('test') else POOLED
     make = functools.partial(_annotations, items, schema, offset, labelled)
-    return Split(name, labelled, tuple(files), make, part)
+    return Split(name, labelled, tuple(files), make, part, offset)
 
 
 def _annotations(
@@ -269,8 +270,8 @@ def is_safe_name(text: str) -> bool:
     return True
 
 
-def find_picture(node: Node, name: str, directories: Sequence[str], data_dir: str) -> str:
-    """Return where the picture of a name is, below one of the directories or `data_dir`.
+def find_picture(node: Node, name: str, directories: Sequence[str], source: Source) -> str:
+    """Return where the picture of a name is, below one of the directories or the data.
 
     Where it is nowhere, the first place that was looked at.
 
@@ -281,7 +282,9 @@ def find_picture(node: Node, name: str, directories: Sequence[str], data_dir: st
     from preprocessing.datasets import fashionai_layouts
 
     try:
-        return fashionai_layouts.picture_path(name, directories, data_dir)
+        return fashionai_layouts.picture_path(
+            name, directories, source.data_dir, source.allow_links
+        )
     except UserError as error:
         raise node.error(str(error)) from error
 
@@ -307,13 +310,32 @@ def walked(data_dir: str, suffix: str, without: Sequence[str] = ()) -> list[str]
     if not tf.io.gfile.isdir(data_dir):
         raise UserError(f'no directory {data_dir!r}')
     found = []
-    for directory, _, names in tf.io.gfile.walk(data_dir):
+    for directory, _, names in _walk(data_dir):
         relative = os.path.relpath(directory, data_dir).split(os.sep)
         if any(part in without or (part[:1] == '.' and part != '.') for part in relative):
             continue
         paths = (posixpath.join(directory, n) for n in names if n[:1] != '.')
         found += [path for path in paths if path.lower().endswith(suffix)]
     return sorted(found)
+
+
+def _walk(data_dir: str) -> Iterator[tuple[str, list[str], list[str]]]:
+    """Walk as os.walk does, also through links to directories, but into none of them twice."""
+    local = local_path(data_dir)
+    if local is None:
+        import tensorflow as tf
+
+        yield from tf.io.gfile.walk(data_dir)
+        return
+    seen: set[str] = set()
+    for directory, names, files in os.walk(local, followlinks=True):
+        real = os.path.realpath(directory)
+        if real in seen:
+            names.clear()  # of a link that leads back
+            continue
+        seen.add(real)
+        names.sort()
+        yield directory, names, files
 
 
 def is_directory(path: str) -> bool:

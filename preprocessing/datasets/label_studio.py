@@ -75,7 +75,7 @@ def _read_file(node: Node, source: Source) -> list[Item]:
         if results is None:
             num_without += 1
             continue
-        name, path = _picture(task, source.data_dir)
+        name, path = _picture(task, source)
         size, garments = _garments(results, source.schema)
         found += [_item(garment, name, path, size) for garment in garments]
     if num_without:
@@ -93,7 +93,7 @@ def _results(task: Node) -> Node | None:
     return whole[-1].field('result') if whole else None
 
 
-def _picture(task: Node, data_dir: str) -> tuple[str, str]:
+def _picture(task: Node, source: Source) -> tuple[str, str]:
     """Return the name below the data of the picture of a task, and its path.
 
     It is the path in a folder of local files, if it is there below the data too, or the end of the
@@ -109,10 +109,10 @@ def _picture(task: Node, data_dir: str) -> tuple[str, str]:
     names = list(dict.fromkeys([last, _UPLOAD_PREFIX.sub('', last)]))
     if query and items.is_safe_name(query):
         names.insert(0, query)
-    places = [posixpath.join(data_dir, directory) for directory in _IMAGE_DIRECTORIES]
+    places = [posixpath.join(source.data_dir, part) for part in _IMAGE_DIRECTORIES]
     for name in names:
         safe = items.safe_name(Node(name, place.place))
-        path = items.find_picture(place, safe, places, data_dir)
+        path = items.find_picture(place, safe, places, source)
         if items.is_file(path):
             break
     return safe, path

@@ -59,7 +59,7 @@ def read(source: Source) -> tuple[KeypointSchema, list[Split]]:
     """
     data_dir = source.data_dir
     paths = items.walked(data_dir, '.json', without=(DEFAULT_RECORDS_SUBDIR,))
-    found = [_read_file(path, data_dir, source.schema) for path in paths]
+    found = [_read_file(path, source) for path in paths]
     files = [file for file in found if file]
     if not files:
         raise UserError(f'{data_dir} holds no JSON file of labelme (none has shapes)')
@@ -84,18 +84,18 @@ def _split_name(path: str, data_dir: str) -> str:
     return first if rest and first.startswith(('train', 'val', 'test')) else 'labelled'
 
 
-def _read_file(path: str, data_dir: str, schema: KeypointSchema | None) -> _File | None:
+def _read_file(path: str, source: Source) -> _File | None:
     node = read_json(path)
     if not (isinstance(node.value, dict) and 'shapes' in node.value):
         return None
     size = None
     if node.has('imageHeight') and node.has('imageWidth'):
         size = node.field('imageHeight').of(int), node.field('imageWidth').of(int)
-    name, image_path = _picture(node, path, data_dir)
-    return _File(path, name, image_path, size, _read_garments(node.field('shapes'), schema))
+    name, image_path = _picture(node, path, source)
+    return _File(path, name, image_path, size, _read_garments(node.field('shapes'), source.schema))
 
 
-def _picture(node: Node, path: str, data_dir: str) -> tuple[str, str]:
+def _picture(node: Node, path: str, source: Source) -> tuple[str, str]:
     """Return the name below the data of the picture of a file, and its path.
 
     It is where imagePath says, relative to the file; or beside the file, by the same name, or with
@@ -103,6 +103,7 @@ def _picture(node: Node, path: str, data_dir: str) -> tuple[str, str]:
     """
     import tensorflow as tf
 
+    data_dir = source.data_dir
     directory = posixpath.dirname(posixpath.relpath(path, data_dir))
     text = node.field('imagePath')
     stem = posixpath.basename(path).rsplit('.', 1)[0]
@@ -117,7 +118,7 @@ def _picture(node: Node, path: str, data_dir: str) -> tuple[str, str]:
             raise
     there = (name for name in names if tf.io.gfile.exists(posixpath.join(data_dir, name)))
     name = next(there, names[0])
-    return name, items.find_picture(text, name, [data_dir], data_dir)
+    return name, items.find_picture(text, name, [data_dir], source)
 
 
 def _read_garments(node: Node, schema: KeypointSchema | None) -> list[_Garment]:

@@ -58,6 +58,7 @@ class Split:
         annotations: Yields its pictures in file order; may be called again.
         part: What it is for, if it is labelled: POOLED is divided into train and val, VAL is all
             for validation, APART is written by its own name.
+        point_offset: px that were added to the coordinates of points in the files.
     """
 
     name: str
@@ -65,6 +66,7 @@ class Split:
     files: tuple[str, ...]
     annotations: Callable[[], Iterator[Annotation]]
     part: str = POOLED
+    point_offset: float = 0.5
 
     @property
     def is_apart(self) -> bool:
@@ -80,11 +82,13 @@ class Source(NamedTuple):
         schema: Of a schema file; None: it is in the data.
         point_offset: px, from the coordinates in the files to those from the outer corner of the
             top-left pixel; None: what the format usually needs.
+        allow_links: Directories that symbolic links to pictures may lead to, out of the data.
     """
 
     data_dir: str
     schema: KeypointSchema | None = None
     point_offset: float | None = None
+    allow_links: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,11 +97,12 @@ class DatasetSpec:
 
     Attributes:
         schema: Its keypoints.
-        find_splits: data_dir -> its splits; raises UserError where there are none.
+        find_splits: (data_dir, Source.allow_links) -> its splits; raises UserError where there are
+            none. Without the latter no link leads out of the data.
     """
 
     schema: KeypointSchema
-    find_splits: Callable[[str], list[Split]]
+    find_splits: Callable[..., list[Split]]
 
     def open(self, source: Source) -> tuple[KeypointSchema, list[Split]]:
         """Return the schema and the splits of the data.
@@ -109,7 +114,7 @@ class DatasetSpec:
             if value is not None:
                 name = self.schema.name
                 raise UserError(f'--{flag}: data set {name!r} has a {flag} of its own')
-        return self.schema, self.find_splits(source.data_dir)
+        return self.schema, self.find_splits(source.data_dir, source.allow_links)
 
 
 @dataclasses.dataclass(frozen=True)

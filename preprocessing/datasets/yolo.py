@@ -24,11 +24,12 @@ from PIL import Image
 
 from config import UserError
 from preprocessing.conversion.decoding import FORMATS, orientation
+from preprocessing.conversion.decoding import MAX_FILE_SIZE as MAX_IMAGE_SIZE
 from preprocessing.datasets import items
 from preprocessing.datasets.items import Item
 from preprocessing.datasets.registry import DATASETS, FormatSpec, Source, Split
-from preprocessing.files import read_bytes
-from preprocessing.json_input import Node, read_json_or_yaml
+from preprocessing.files import read_regular
+from preprocessing.json_input import MAX_FILE_SIZE, Node, read_json_or_yaml
 from preprocessing.schema import KeypointSchema
 from preprocessing.schema_files import checked_category
 
@@ -36,6 +37,7 @@ _SPLITS = ('train', 'val', 'test')
 _IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff')
 _LIST_SUFFIX = '.txt'
 _MOST_POINTS = 2000
+_MAX_LABELS_SIZE = 16 << 20  # bytes; a line of 294 points has some 10 kB
 _LARGEST_SHARE = 10.0  # of a picture; what lies farther out is no coordinate of this format
 
 
@@ -70,7 +72,7 @@ def read(source: Source) -> tuple[KeypointSchema, list[Split]]:
     for split in _SPLITS:
         if node.has(split):
             paths = _pictures(node.field(split), node, source.data_dir)
-            found = [item for path in paths for item in _read_items(path, source.data_dir, layout)]
+            found = [item for path in paths for item in _read_items(path, source, layout)]
             splits.append(items.split_of_items(split, [node.place], found, schema, 0.0))
     if not splits:
         raise node.error(f'has none of {", ".join(_SPLITS)}')
@@ -203,7 +205,7 @@ def _listed_pictures(node: Node, data_dir: str) -> list[str]:
     list_name = items.safe_name(node)
     path = posixpath.join(data_dir, list_name)
     try:
-        lines = read_bytes(path).decode('utf-8-sig').splitlines()
+        lines = read_regular(path, MAX_FILE_SIZE).decode('utf-8-sig').splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise node.error(f'{path} cannot be read: {error}') from error
     lines = [(n, line.strip()) for n, line in enumerate(lines, 1) if line.strip()]
@@ -220,11 +222,11 @@ def _labels_path(name: str) -> str:
     return '/'.join(parts) + '.txt'
 
 
-def _read_items(name: str, data_dir: str, layout: _Layout) -> Iterator[Item]:
-    path = posixpath.join(data_dir, _labels_path(name))
-    image_path = items.find_picture(Node(name, path), name, [data_dir], data_dir)
+def _read_items(name: str, source: Source, layout: _Layout) -> Iterator[Item]:
+    path = posixpath.join(source.data_dir, _labels_path(name))
+    image_path = items.find_picture(Node(name, path), name, [source.data_dir], source)
     try:
-        text = read_bytes(path).decode('utf-8-sig')
+        text = read_regular(path, _MAX_LABELS_SIZE).decode('utf-8-sig')
     except FileNotFoundError:
         return  # a picture of nothing
     except (OSError, UnicodeDecodeError) as error:
@@ -239,7 +241,7 @@ def _read_items(name: str, data_dir: str, layout: _Layout) -> Iterator[Item]:
 def _size(path: str) -> tuple[int, int] | None:
     """Return (height, width) of a picture by its header, upright; None where it is none."""
     try:
-        with Image.open(io.BytesIO(read_bytes(path)), formats=FORMATS) as image:
+        with Image.open(io.BytesIO(read_regular(path, MAX_IMAGE_SIZE)), formats=FORMATS) as image:
             width, height = image.size
             return (width, height) if orientation(image) in (5, 6, 7, 8) else (height, width)
     except Exception:  # what is wrong with a picture is told by the check of all pictures

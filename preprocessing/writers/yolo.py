@@ -22,6 +22,9 @@ from preprocessing.writers.registry import WRITERS, Garment, box_of, by_picture
 DATA_FILE, LIST_FILE = 'data.yaml', 'train.txt'
 _PICTURES = 'images'
 _DECIMALS = 9
+_NOTE = (
+    '# Ultralytics also wants val: a directory or a list of other pictures, with their labels.\n'
+)
 
 
 @WRITERS.register('yolo')
@@ -32,13 +35,13 @@ def _write(garments, schema, options) -> dict[str, str]:
     content = {
         'path': '.',
         'train': LIST_FILE,
-        'val': LIST_FILE,
         'names': dict(enumerate(schema.categories)),
         'kpt_shape': [schema.num_keypoints, 3],
         'flip_idx': list(schema.flip_permutation),
         'kpt_names': {n: list(schema.keypoints) for n in range(len(schema.categories))},
     }
     text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True, default_flow_style=None)
+    text += _NOTE
     pictures = by_picture(garments)
     names = [_below_images(name) for name in pictures]
     texts = {DATA_FILE: text, LIST_FILE: ''.join(f'./{name}\n' for name in names)}

@@ -20,6 +20,7 @@ from utility.checkpoints import runs
 from utility.metrics.annotations import annotations_of
 from utility.predict import predictor
 from utility.predict.predictor import Predictions
+from utility.predict.views_to_points import PredictOptions
 
 OWN = list(SCHEMA.indices('skirt'))
 SIZES = np.array([[40, 60], [40, 60]])  # (height, width)
@@ -76,11 +77,17 @@ def test_a_picture_that_is_read_is_not_drawn_over(predictions, tmp_path, monkeyp
     before = paths[1].read_bytes()
     monkeypatch.setattr(predictor, 'predict_images', lambda *given: predictions)
     monkeypatch.setattr(runs, 'schema_of', lambda run: SCHEMA)
+    plain = {'boxes': None, 'output_format': 'csv', 'outside': False}
     values = types.SimpleNamespace(
-        category='skirt', output_dir=str(tmp_path), model_dir=['run'], outside=False
+        category='skirt', output_dir=str(tmp_path), model_dir=['run'], **plain
+    )
+    monkeypatch.setattr(
+        draw_keypoints.prediction_flags,
+        'uncertainty',
+        lambda values, runs, options: (None, options),
     )
     with files.inputs_kept(), pytest.raises(UserError, match='a_keypoints.jpg is read by this'):
-        draw_keypoints.draw_files(list(map(str, paths)), values, None)
+        draw_keypoints.draw_files(list(map(str, paths)), values, PredictOptions())
     assert paths[1].read_bytes() == before
 
 

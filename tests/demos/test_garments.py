@@ -2,17 +2,27 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import types
 
 import cv2
 import numpy as np
 import pytest
 
 from demos import garments
-from demos.garments import bottoms, dataset, fabrics, occluders, scenes, tops
+from demos.garments import (
+    bottoms,
+    dataset,
+    fabrics,
+    occluders,
+    outlines,
+    scenes,
+    several,
+    tops,
+)
 from demos.garments.canvas import SUPERSAMPLE, Canvas, Placement
-from demos.garments.parts import Part, box, ellipse
+from demos.garments.parts import Part, box, ellipse, mirror
 from preprocessing import tables
+from preprocessing.datasets import DATASETS, Source
+from preprocessing.datasets.deepfashion2 import SCHEMA as DEEPFASHION2
 from preprocessing.datasets.fashionai import SCHEMA
 from tests.commands import ROOT
 
@@ -176,8 +186,11 @@ def test_all_visibilities_occur_among_many_pictures():
 
 
 def test_points_outside_the_picture_are_absent_and_hidden_ones_occluded():
-    painting = types.SimpleNamespace(
-        covered={'crotch'},
+    scene = scenes.Scene(
+        image=np.zeros((10, 20, 3), np.uint8),
+        category='trousers',
+        hidden=frozenset({'crotch', 'bottom_right_out'}),
+        box=np.array([0, 0, 20, 10]),
         points={
             'waistband_left': np.array([0.0, 0.0]),
             'waistband_right': np.array([19.99, 9.99]),
@@ -188,8 +201,7 @@ def test_points_outside_the_picture_are_absent_and_hidden_ones_occluded():
             'bottom_right_out': np.array([4.0, 4.0]),
         },
     )
-    garment = types.SimpleNamespace(hidden={'bottom_right_out'})
-    keypoints, visibility = scenes._answers(painting, garment, (10, 20))
+    keypoints, visibility = scene.answers(SCHEMA)
     expected = dict.fromkeys(SCHEMA.keypoints, -1)
     expected.update(waistband_left=1, waistband_right=1, crotch=0, bottom_right_out=0)
     assert dict(zip(SCHEMA.keypoints, visibility)) == expected
@@ -291,3 +303,71 @@ def test_script_asks_for_its_output_directory():
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 2
     assert done.stderr.startswith('error: --output_dir is missing')
+
+
+@pytest.mark.parametrize('category', CATEGORIES)
+def test_outlines_have_all_points_of_deepfashion2_and_are_mirrored(category):
+    """Partners in a mirror lie at mirrored places of a cut without a pose; the middle on x = 0."""
+    seen = set()
+    for seed in range(40):
+        name, garment = outlines.with_points(category, build(category, seed))
+        seen.add(name)
+        points = points_of(garment)
+        own = DEEPFASHION2.subset(name)
+        assert set(own.keypoints) <= points.keys()
+        arms = [mirror(getattr(garment.arms[1], end)) for end in ('bend', 'tip')]
+        is_symmetric = np.allclose(arms, [garment.arms[0].bend, garment.arms[0].tip])
+        for k, partner in enumerate(own.flip_permutation):
+            at, other = points[own.keypoints[k]], points[own.keypoints[partner]]
+            if is_symmetric or not (garment.sleeve_length or category == 'trousers'):
+                np.testing.assert_allclose(at, mirror(other), atol=0.03)
+    assert len(seen) >= {'skirt': 1, 'trousers': 2, 'outwear': 2}.get(category, 4)
+
+
+def test_points_are_in_the_order_of_the_figure():
+    """Left before the hem, right after it, on the side of the picture that the schema says."""
+    name, garment = outlines.with_points('trousers', build('trousers', 1))
+    points = points_of(garment)
+    x = {n: points[f'{name}_{n}'][0] for n in range(1, 15 if name == 'trousers' else 11)}
+    assert x[1] < x[2] < x[3] and x[4] < 0 < x[max(x)]
+
+
+def test_a_picture_of_several_garments_has_boxes_around_their_points_and_hides_what_it_covers():
+    counts, hidden = set(), 0
+    for index in range(20):
+        sample = several.draw_sample(SMALL, 'train_0', index)
+        counts.add(len(sample.garments))
+        height, width = sample.image.shape[:2]
+        for garment in sample.garments:
+            assert garment.image_size == (height, width)
+            there = garment.keypoints[garment.visibility >= 0]
+            assert (garment.box >= 0).all() and (garment.box <= [width, height] * 2).all()
+            assert (there >= garment.box[:2] - 2).all() and (there <= garment.box[2:] + 2).all()
+            own = DEEPFASHION2.indices(garment.category)
+            assert set(np.flatnonzero(garment.visibility >= 0)) <= set(own)
+            hidden += np.count_nonzero(garment.visibility == 0)
+    assert counts == {1, 2, 3} and hidden
+
+
+@pytest.mark.parametrize('layout', ['deepfashion2', 'coco'])
+def test_layouts_of_several_garments_are_read_as_they_were_drawn(tmp_path, layout):
+    small = dataset.GarmentSet(seed=3, size=48, counts={'train_0': 4, 'test_0': 2})
+    several.write_dataset(str(tmp_path), layout, small)
+    _, splits = DATASETS.get(layout).open(Source(str(tmp_path)))
+    assert [split.name for split in splits] == ['train', 'val']
+    for split, source in zip(splits, small.counts):
+        drawn = [several.draw_sample(small, source, i) for i in range(small.counts[source])]
+        garments = [garment for sample in drawn for garment in sample.garments]
+        found = list(split.annotations())
+        assert [one.category for one in found] == [one.category for one in garments]
+        for one, garment in zip(found, garments):
+            own = list(DEEPFASHION2.indices(garment.category))
+            names = DEEPFASHION2.categories[garment.category]
+            schema = DATASETS.get(layout).open(Source(str(tmp_path)))[0]
+            places = [schema.keypoints.index(name) for name in names]
+            np.testing.assert_array_equal(one.visibility[places], garment.visibility[own])
+            seen = garment.visibility[own] >= 0
+            tolerance = 0.51 if layout == 'deepfashion2' else 1e-3
+            difference = one.keypoints[places][seen] - garment.keypoints[own][seen]
+            assert np.abs(difference).max(initial=0) < tolerance
+            assert np.abs(one.box - garment.box).max() < 1.01

@@ -157,9 +157,15 @@ class Predictor(Protocol):
     tells_category: bool
 
     def points(
-        self, images: Sequence[np.ndarray], categories: Sequence[str | None]
+        self,
+        images: Sequence[np.ndarray],
+        categories: Sequence[str | None],
+        boxes: Sequence[np.ndarray | None],
     ) -> list[Answer]:
-        """Return what it says of each of some images; a category may be None if tells_category."""
+        """Return what it says of each of some images; a category may be None if tells_category.
+
+        An image is cropped to its box, float32 [4] px; None: it is looked at as it is.
+        """
 
     def calibrate(self, source: str) -> Calibration:
         """Learn how far off its points are; from now on tell what that asks for."""
@@ -257,7 +263,12 @@ class Model:
         """What it knows the points of."""
         return tuple(self._predictor.categories)
 
-    def predict(self, image: Image | Sequence[Image], category: str | Sequence[str] | None = None):
+    def predict(
+        self,
+        image: Image | Sequence[Image],
+        category: str | Sequence[str] | None = None,
+        box: Sequence[float] | Sequence[Sequence[float] | None] | None = None,
+    ):
         """Find the points of an image, or of several.
 
         Args:
@@ -265,38 +276,53 @@ class Model:
                 [H, W, 4] with alpha; a list of those; or a folder, of which each image is taken.
             category: What the images show, or what each of a list shows. Not needed where the
                 network knows one category only, or tells the category: then it is the likeliest.
+            box: Of the garment in the image, (x_min, y_min, x_max, y_max) px, to which it is
+                cropped; of a list, one for each image, or None. An image with several garments is
+                in the list several times.
 
         Returns:
             Keypoints; of a list or a folder, a list of them.
 
         Raises:
-            UserError: An image cannot be read, or the category is not known.
+            UserError: An image cannot be read, the category is not known, or a box is none.
         """
         if isinstance(image, (str, os.PathLike)) and os.path.isdir(image):
+            if box is not None:
+                raise UserError('box: a folder has none; give a list of its images')
             return list(self.predict_each(_images_in(os.fspath(image)), category))
         if isinstance(image, (list, tuple)):
-            return list(self.predict_each(image, category))
-        (result,) = self.predict_each([image], category)
+            return list(self.predict_each(image, category, box))
+        (result,) = self.predict_each([image], category, None if box is None else [box])
         return result
 
     def predict_each(
-        self, images: Iterable[Image], category: str | Sequence[str] | None = None
+        self,
+        images: Iterable[Image],
+        category: str | Sequence[str] | None = None,
+        boxes: Iterable[Sequence[float] | None] | None = None,
     ) -> Iterator[Keypoints]:
         """Predict one result after the other; of any number of images it holds a batch."""
         many = category is not None and not isinstance(category, str)
         if many and isinstance(images, Sequence) and len(category) != len(images):
             raise UserError(f'{len(images)} images, but {len(category)} categories')
         names = iter(category) if many else itertools.repeat(category)
-        pairs = zip(images, map(self._known, names))
-        while batch := list(itertools.islice(pairs, self._predictor.batch_size)):
+        counted = hasattr(images, '__len__') and hasattr(boxes, '__len__')
+        if counted and len(boxes) != len(images):
+            raise UserError(f'{len(images)} images, but {len(boxes)} boxes')
+        corners = itertools.repeat(None) if boxes is None else map(_checked_box, boxes)
+        rows = zip(images, map(self._known, names), corners)
+        while batch := list(itertools.islice(rows, self._predictor.batch_size)):
             yield from self._batch(*zip(*batch))
 
     def _batch(
-        self, images: Sequence[Image], categories: Sequence[str | None]
+        self,
+        images: Sequence[Image],
+        categories: Sequence[str | None],
+        boxes: Sequence[np.ndarray | None],
     ) -> Iterator[Keypoints]:
         self._check_open()
         pixels = [_pixels(image) for image in images]
-        answers = self._predictor.points(pixels, categories)
+        answers = self._predictor.points(pixels, categories, boxes)
         for image, own, category, answer in zip(images, pixels, categories, answers):
             yield self._keypoints(image, own.shape[:2], category, answer)
 
@@ -371,6 +397,23 @@ def _images_in(folder: str) -> list[str]:
     return [os.path.join(folder, name) for name in names]
 
 
+def _checked_box(box) -> np.ndarray | None:
+    if box is None:
+        return None
+    try:
+        corners = np.asarray(box, np.float32)
+    except (TypeError, ValueError):
+        corners = np.zeros(0)
+    if (
+        corners.shape != (4,)
+        or not np.isfinite(corners).all()
+        or (corners[2:] <= corners[:2]).any()
+    ):
+        allowed = '(x_min, y_min, x_max, y_max) px, of some area'
+        raise UserError(f'box={box!r:.80}: must be {allowed}')
+    return corners
+
+
 def _pixels(image: Image) -> np.ndarray:
     """Return uint8 [H, W, 3] of an image."""
     if isinstance(image, str) and '://' in image:
@@ -402,17 +445,22 @@ class _Runs:
         self._warm: dict[tuple, WarmNetwork] = {}
         self._lock = threading.Lock()
 
-    def points(self, images, categories):
+    def points(self, images, categories, boxes):
         """Return points and scores of each image; see Predictor."""
         answers: dict[int, Answer] = {}
         groups = [self._groups[name or self.categories[0]] for name in categories]
         for group in {id(group): group for group in groups}.values():
             rows = [row for row, own in enumerate(groups) if own is group]
             own = [images[row] for row in rows]
-            part = self._pass(group, own, None)
+            given = [boxes[row] for row in rows]
+            if all(box is None for box in given):
+                given = None
+            else:  # one without an area keeps the whole image
+                given = [np.zeros(4, np.float32) if box is None else box for box in given]
+            part = self._pass(group, own, given)
             if self._options.passes == 2:
-                boxes = [self._box(answer, categories[row]) for row, answer in zip(rows, part)]
-                part = self._pass(group, own, boxes)
+                around = [self._box(answer, categories[row]) for row, answer in zip(rows, part)]
+                part = self._pass(group, own, around)
             answers.update(zip(rows, part))
         return [answers[row] for row in range(len(images))]
 
@@ -493,8 +541,10 @@ class _Export:
             self.calibration = uncertainty.of_node(Node(description['uncertainty'], place))
             self._check_calibration(self.calibration)
 
-    def points(self, images, categories):
+    def points(self, images, categories, boxes):
         """Return points and scores of each image; see Predictor."""
+        if any(box is not None for box in boxes):
+            raise UserError('box: an exported network looks at whole images; give it the crop')
         return [self._checked(*pair) for pair in zip(images, categories)]
 
     def _checked(self, image, category) -> Answer:

@@ -6,7 +6,8 @@ import dataclasses
 import functools
 import os
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -24,6 +25,7 @@ from utility.checkpoints import bundles, choice, runs, trained_records, variable
 from utility.command_line import environment
 from utility.command_line.progress import track
 from utility.predict import fusion
+from utility.predict.boxes import Box, RecordBoxes, of_records
 from utility.predict.model_fn import PredictTask, make_predict_fn
 from utility.predict.views_to_points import PredictOptions
 
@@ -60,6 +62,7 @@ class Predictions:
             given that the picture shows its category, 0 for points that the network does not know;
             None where the networks do not tell them.
         map_features: float32 [N, K, 3], as of map_features.of_maps; None where not asked for.
+        boxes: float32 [N, 4] of the garments, px, zeros where there is none; None: not read.
     """
 
     image_ids: np.ndarray
@@ -71,6 +74,7 @@ class Predictions:
     category_probabilities: np.ndarray | None = None
     presence: np.ndarray | None = None
     map_features: np.ndarray | None = None
+    boxes: np.ndarray | None = None
 
     def predicted_categories(self, schema: KeypointSchema) -> np.ndarray:
         """Return the most likely category of each picture, str [N].
@@ -127,12 +131,13 @@ def predict_split(
     split_dir: str,
     options: PredictOptions,
     on_row: Callable[[int], None] | None = None,
+    given_boxes: Mapping[str, Sequence[Box]] | None = None,
 ) -> Predictions:
     """Predict every picture of a split of the records with the networks of one run or several.
 
     Arguments and errors are those of predict_passes, whose last it is.
     """
-    return predict_passes(run_dirs, split_dir, options, on_row)[-1]
+    return predict_passes(run_dirs, split_dir, options, on_row, given_boxes)[-1]
 
 
 def predict_passes(
@@ -140,6 +145,7 @@ def predict_passes(
     split_dir: str,
     options: PredictOptions,
     on_row: Callable[[int], None] | None = None,
+    given_boxes: Mapping[str, Sequence[Box]] | None = None,
 ) -> list[Predictions]:
     """Predict every picture of a split in one pass or, by options.passes, in two.
 
@@ -150,13 +156,16 @@ def predict_passes(
         split_dir: RECORDS/<split>.
         options: How to predict.
         on_row: Called whenever a picture is done, with its number in its pass and network.
+        given_boxes: image_id -> boxes, to which it is cropped in place of the record's own: one
+            prediction for each. Of other records the own box is read. None: no box is read.
 
     Returns:
         What each pass has predicted, of the same pictures in the same order.
 
     Raises:
         UserError: A path holds no run or not the records that dataset.json tells of, a network
-            has no checkpoint yet or that of another, or heat maps cannot be averaged.
+            has no checkpoint yet or that of another, heat maps cannot be averaged, or a box is of
+            no record or of another category.
     """
     counts = categories_of(split_dir)
     parts = []
@@ -164,14 +173,40 @@ def predict_passes(
         chosen = fusion.trained_networks(run_dirs, counts, options, scratch)
         records.check_schema(split_dir, chosen[0][0][0].full_schema)
         _warn_of_selection(split_dir, chosen, options)
-        for networks, categories in chosen:
-            files = records.split_patterns(split_dir, ','.join(categories))
+        files = [_files_of(split_dir, ','.join(categories)) for _, categories in chosen]
+        boxes = _record_boxes(files, chosen[0][0][0].full_schema, given_boxes)
+        for (networks, categories), paths, own in zip(chosen, files, boxes):
             count = sum(counts[c] for c in categories)
-            integrity.check_split(split_dir, ','.join(categories))
-            paths = records.record_files(files)
             with faults.explained(paths, networks[0].full_schema):
-                parts.append(_predict(networks, paths, count, options, on_row))
+                parts.append(_predict(networks, paths, count, options, on_row, own))
     return [_sorted(of_networks) for of_networks in zip(*parts)]
+
+
+def _files_of(split_dir: str, category: str) -> list[str]:
+    patterns = records.split_patterns(split_dir, category)
+    integrity.check_split(split_dir, category)
+    return records.record_files(patterns)
+
+
+def _record_boxes(
+    files: Sequence[Sequence[str]],
+    schema: KeypointSchema,
+    given: Mapping[str, Sequence[Box]] | None,
+) -> list[RecordBoxes | None]:
+    """Return boxes.of_records of the records of some lists of files; None where none is asked for.
+
+    Raises:
+        UserError: A box is of no record.
+    """
+    if given is None:
+        return [None] * len(files)
+    found = [of_records(paths, schema, given) for paths in files]
+    unknown = given.keys() - set().union(*(met for _, met in found))
+    if unknown:
+        first = given[min(unknown)][0]
+        problem = f'no picture {min(unknown)!r} in the records'
+        raise UserError(f'{first.place}: {problem}, nor {len(unknown) - 1} others of the file')
+    return [own for own, _ in found]
 
 
 def _sorted(parts: Sequence[Predictions]) -> Predictions:
@@ -214,7 +249,7 @@ def predict_images(
     pictures: Sequence[DecodedImage],
     categories: Sequence[str],
     options: PredictOptions,
-    boxes: Sequence[np.ndarray | None] | None = None,
+    boxes: RecordBoxes | None = None,
 ) -> Predictions:
     """Predict pictures that are in no split; they become records for as long as it takes.
 
@@ -224,8 +259,8 @@ def predict_images(
         pictures: As preprocessing.conversion.images gives them.
         categories: What each shows.
         options: How to predict.
-        boxes: Of each the box of the garment, [4] px, or None; to this networks crop that were
-            trained on boxes. None: of none.
+        boxes: Of each picture one, zeros where it has none; networks crop to them that were trained
+            on boxes, and all networks if they are given. None: of none.
 
     Returns:
         Predictions in the order given.
@@ -243,11 +278,12 @@ def predict_images(
             with records.shard_writer(path) as write:
                 for row in chosen:
                     name, category = image_ids[row], categories[row]
-                    box = boxes[row] if boxes is not None else None
+                    box = boxes.boxes[row] if boxes is not None else None
                     annotation = Annotation(name, name, category, nowhere, absent, box)
                     jpeg, size = pictures[row][:2]
                     write(records.encode_example(jpeg, annotation, size))
-            parts.append(_predict(networks, [path], len(chosen), options)[-1])
+            looked_at = boxes and boxes.of(chosen)
+            parts.append(_predict(networks, [path], len(chosen), options, own=looked_at)[-1])
             rows.append(chosen)
     return _rows_of(_joined(parts), np.argsort(np.concatenate(rows)))
 
@@ -256,35 +292,48 @@ def _arrays(predictions: Predictions) -> list[np.ndarray | None]:
     return [getattr(predictions, field.name) for field in dataclasses.fields(predictions)]
 
 
+class _Look(NamedTuple):
+    """What a pass looks at: `count` pictures; or N boxes [N, 4], of which a record has `counts`."""
+
+    count: int
+    boxes: np.ndarray | None = None
+    counts: np.ndarray | None = None
+
+
 def _predict(
     networks: Sequence[fusion.TrainedNetwork],
     files: list[str],
     count: int,
     options: PredictOptions,
     on_row=None,
+    own: RecordBoxes | None = None,
 ) -> list[Predictions]:
     """Predict the `count` records of `files` in one or two passes; what each has given."""
     for network in networks:
         logging.info('predicting %d pictures with %s', count, network.checkpoint)
-    first = _predict_pass(networks, files, count, options, on_row=on_row)
-    if options.passes == 1:
-        return [first]
-    boxes = confident_boxes(first)
-    return [first, _predict_pass(networks, files, count, options, boxes, on_row)]
+    look = _Look(count)
+    if own is not None and own.are_given:
+        look = _Look(len(own.boxes), own.boxes, own.counts)
+    passes = [_predict_pass(networks, files, look, options, on_row)]
+    if options.passes == 2:
+        second = look._replace(boxes=confident_boxes(passes[0]))
+        passes.append(_predict_pass(networks, files, second, options, on_row))
+    if own is None:
+        return passes
+    ids = own.numbered(passes[0].image_ids)
+    return [dataclasses.replace(one, image_ids=ids, boxes=own.boxes) for one in passes]
 
 
-def _predict_pass(
-    networks, files: list[str], count: int, options, boxes=None, on_row=None
-) -> Predictions:
+def _predict_pass(networks, files: list[str], look: _Look, options, on_row=None) -> Predictions:
     averages_maps = len(networks) > 1 and options.fuse == 'heatmaps'
     heatmap_size = fusion.common_heatmap_size(networks) if averages_maps else None
-    sources = [_rows(network, files, options, heatmap_size, boxes) for network in networks]
+    sources = [_rows(network, files, options, heatmap_size, look) for network in networks]
     name = ' + '.join(os.path.basename(network.folder) for network in networks)
-    rows = track(fusion.together(sources, networks, options), count, name)
-    collected, number = _collect(rows, count, networks[0].full_schema, on_row)
-    if number != count:
+    rows = track(fusion.together(sources, networks, options), look.count, name)
+    collected, number = _collect(rows, look.count, networks[0].full_schema, on_row)
+    if number != look.count:
         raise UserError(
-            f'{", ".join(files)}: {number} records, but {count} by {records.DATASET_FILE}; '
+            f'{", ".join(files)}: {number} records, but {look.count} by {records.DATASET_FILE}; '
             'run convert_tfrecords.py again'
         )
     shown = collected.categories
@@ -305,14 +354,15 @@ def _visibility_of(categories: np.ndarray, schema: KeypointSchema) -> np.ndarray
 def pass_ops(experiment: Experiment, is_second: bool) -> str:
     """Return the op string of the first or the second pass: the second crops to a box.
 
-    Where the first one crops, too, because the records have boxes, the second has other boxes.
+    Where the first one crops, too, because the records have boxes, the second has other boxes. A
+    first pass that is given boxes is as a second one.
     """
     ops = experiment.data.eval_ops
     crops = is_second and 'crop_box' not in ops
     return experiment.resolved_ops(f'crop_box|{ops}' if crops else ops)
 
 
-def _rows(network: fusion.TrainedNetwork, files, options, heatmap_size, boxes):
+def _rows(network: fusion.TrainedNetwork, files, options, heatmap_size, look: _Look):
     """Return what starts the rows of Estimator.predict of a network."""
     experiment = network.experiment
     task = PredictTask(
@@ -328,14 +378,15 @@ def _rows(network: fusion.TrainedNetwork, files, options, heatmap_size, boxes):
         settings = tf.estimator.RunConfig(log_step_count_steps=None)
     estimator = tf.estimator.Estimator(make_predict_fn(task), network.folder, settings)
     precision.apply(options.compute, estimator.config.session_config)
-    ops = pass_ops(experiment, is_second=boxes is not None)
+    ops = pass_ops(experiment, is_second=look.boxes is not None)
     input_fn = make_input_fn(
         files,
         network.schema,
         options.views.op_strings(ops),
         options.batch_size,
         training=False,
-        boxes=boxes,
+        boxes=look.boxes,
+        box_counts=look.counts,
     )
     hooks = [_SameNetwork(network.checkpoint)]
     return functools.partial(

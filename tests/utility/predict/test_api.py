@@ -18,6 +18,7 @@ from tests.tiny_checkpoints import write_checkpoint
 from tests.tiny_runs import random_weights, smooth_image, write_run
 from utility.checkpoints.runs import load_experiment
 from utility.predict import load, predictor
+from utility.predict.boxes import RecordBoxes
 from utility.predict.test_time_augmentation import ViewOptions
 from utility.predict.views_to_points import PredictOptions
 
@@ -211,3 +212,41 @@ def test_the_graph_is_made_once_and_the_model_closes(runs, jpegs):
 def test_the_door_imports_no_tensorflow():
     code = 'import sys; from utility.predict import load; assert "tensorflow" not in sys.modules'
     subprocess.run([sys.executable, '-c', code], cwd=ROOT, check=True)
+
+
+def test_a_box_is_looked_at_as_a_second_pass_looks(model, runs, jpegs):
+    """The points of a box are those of predictor.predict_images, and others than of the image."""
+    boxes = [np.array([10, 20, 70, 100], np.float32), None, np.array([50, 80, 190, 260.5])]
+    images = [DecodedImage(jpeg, size, ()) for jpeg, size in zip(jpegs, SIZES)]
+    given = RecordBoxes.one_each(boxes, are_given=True)
+    expected = predictor.predict_images(
+        runs[:1], ['a', 'b', 'c'], images, CATEGORIES, PredictOptions(), given
+    )
+    whole = model.predict(jpegs, CATEGORIES)
+    for row, result in enumerate(model.predict(jpegs, CATEGORIES, box=boxes)):
+        own = list(SCHEMA.indices(CATEGORIES[row]))
+        np.testing.assert_allclose(result.points, expected.keypoints[row, own], atol=0.02)
+        is_same = np.allclose(result.points, whole[row].points, atol=0.02)
+        assert is_same == (boxes[row] is None)
+    alone = model.predict(jpegs[0], 'blouse', box=[10, 20, 70, 100])
+    own = list(SCHEMA.indices('blouse'))
+    np.testing.assert_allclose(alone.points, expected.keypoints[0, own], atol=0.02)
+
+
+@pytest.mark.parametrize(
+    ('box', 'message'),
+    [
+        ([1, 2, 3], r'box=\[1, 2, 3\]: must be'),
+        ([5, 5, 5, 9], 'of some area'),
+        ([0, 0, float('nan'), 5], 'of some area'),
+        ('ab', "box='ab': must be"),
+        ({}, 'must be'),
+    ],
+)
+def test_a_box_that_is_none_is_refused(model, jpegs, tmp_path, box, message):
+    with pytest.raises(ValueError, match=message):
+        model.predict(jpegs[0], 'blouse', box=box)
+    with pytest.raises(ValueError, match='2 images, but 1 boxes'):
+        model.predict(jpegs[:2], 'blouse', box=[box])
+    with pytest.raises(ValueError, match='box: a folder has none'):
+        model.predict(tmp_path, 'blouse', box=box)
