@@ -1,6 +1,7 @@
 """Exports of four recipes in every format: size, points, NE and speed of each file.
 
     python -m benchmarks.exports --data_dir=RECORDS/val [--runs=resnet18_cpn=logs/resnet18_cpn,...]
+                                 [--splits=resnet18_cpn=OTHER/val,...]
                                  [--output=docs/export_measured.md] [--json=exports.json]
 
 A recipe without a run is exported with its initial weights: then distances and speed mean
@@ -12,16 +13,17 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 from absl import flags, logging
 
 from benchmarks import isolated, ledger, recipes, synthetic_runs
 from config import UserError
+from utility.checkpoints import runs as runs_of
 from utility.command_line import scripts
 
-RECIPES = ('efficientnet_lite0_dhn', 'resnet18_cpn', 'resnet50_cpn', 'seresnext50_cpn')
+RECIPES = ('efficientnet_lite0_cpn', 'resnet18_dhn', 'resnet50_cpn', 'seresnext50_cpn')
 FILES = (
     ('saved_model', 'float32'),
     ('onnx', 'float32'),
@@ -37,24 +39,48 @@ _HEADER = (
 )  # fmt: skip
 _ABOUT = """# Exports, measured
 
-Made by `{command}`: `utility.export`, and `--check` of what it wrote, over {split}.
+Made by
 
-NE is of the split's images, distances are between the points of a file and those of the same
-network in TensorFlow, in px of the images. A file predicts one image a call, TensorFlow 16 a
-batch; the time of a call is that of reading, decoding and predicting. Trained: {trained}. The other
-recipes have their initial weights, so that their NE says nothing; distances between the points of
-maps without a peak are larger than those of a trained network.
+```
+{command}
+```
+
+Each row is `python -m utility.export`, and `--check` of what it wrote over images of the split. NE
+is of those images; distances are between the points of the file and those of the same network in
+TensorFlow, in px of the images. A file predicts one image a call, TensorFlow 16 a batch; a call
+reads, decodes and predicts. What is untrained has its initial weights: its NE says nothing, and
+neither do its points in int8, because its maps have no peaks; {untrained} images are enough for it.
 
 """
+_CALIBRATION_IMAGES = 32
+_UNTRAINED_IMAGES = 16  # of which time alone means something
 
 
 def _define_flags() -> None:
     ledger.define_output('Markdown file for the table.')
     flags.DEFINE_string('data_dir', None, 'A labelled split of the records.')
-    flags.DEFINE_list('runs', [], 'recipe=RUN of each recipe that was trained.')
+    flags.DEFINE_list('splits', [], 'recipe=SPLIT of each recipe that has another one.')
+    flags.DEFINE_list(
+        'runs', [], 'recipe=RUN of each recipe that was trained: of one network each.'
+    )
     flags.DEFINE_list('recipes', list(RECIPES), 'Which.')
-    flags.DEFINE_string('calibrate', None, 'Split for int8; default: --data_dir.')
+    flags.DEFINE_list('files', [' '.join(file) for file in FILES], 'Which, "onnx int8".')
+    flags.DEFINE_integer('images', 200, 'Of a split, to predict.', lower_bound=2)
     flags.DEFINE_string('json', None, 'Where the rows are kept.')
+
+
+class _Case(NamedTuple):
+    """A recipe to export.
+
+    Attributes:
+        run: Its run; None: it was not trained.
+        split: To predict, which calibrates int8, too, by its sibling `train` if there is one.
+        images: Of the split.
+    """
+
+    run: str | None
+    split: str
+    images: int
 
 
 def main(positional: list[str]) -> None:
@@ -62,36 +88,59 @@ def main(positional: list[str]) -> None:
     values = flags.FLAGS
     if not values.data_dir:
         raise UserError('--data_dir is missing: a labelled split of the records')
-    runs = dict(pair.split('=', 1) for pair in values.runs if '=' in pair)
-    calibrate = values.calibrate or values.data_dir
-    settings = {'data_dir': values.data_dir, 'calibrate': calibrate, 'runs': runs}
-    book = ledger.Ledger(values.json, settings)
+    runs, splits = _pairs('runs', values.runs), _pairs('splits', values.splits)
+    book = ledger.Ledger(values.json, {'images': values.images})
     for recipe in values.recipes:
-        experiment = recipes.load(recipe)
-        missing = [f for f in FILES if book.is_missing(' '.join((recipe, *f)), experiment)]
-        with tempfile.TemporaryDirectory() as folder:
-            run = runs.get(recipe)
-            if missing and not run:
-                run = os.path.join(folder, recipe)
-                isolated.call(synthetic_runs.write_run, run, experiment)
-            for file in missing:
-                name = ' '.join((recipe, *file))
-                book.add(name, experiment, _row(run, file, values.data_dir, calibrate))
-                logging.info('%s: %s', name, book.rows[name])
-    listed = ('data_dir', 'runs', 'calibrate', 'output')
+        split = splits.get(recipe, values.data_dir)
+        images = values.images if recipe in runs else _UNTRAINED_IMAGES
+        case = _Case(runs.get(recipe), split, images)
+        _measure_recipe(book, recipe, case, [tuple(file.split(' ')) for file in values.files])
+    listed = ('data_dir', 'splits', 'runs', 'images', 'output')
     command = ledger.command('python -m benchmarks.exports', listed, values)
-    ledger.publish(page(book.rows, command, values.data_dir, runs), values.output)
+    ledger.publish(page(book.rows, command), values.output)
 
 
-def _row(run: str, file: tuple[str, str], split_dir: str, calibrate: str) -> dict[str, Any]:
+def _pairs(flag: str, texts: Sequence[str]) -> dict[str, str]:
+    for text in texts:
+        if '=' not in text:
+            raise UserError(f'--{flag}={text}: must be recipe=PATH')
+    return dict(text.split('=', 1) for text in texts)
+
+
+def _measure_recipe(
+    book: ledger.Ledger, recipe: str, case: _Case, files: Sequence[tuple[str, str]]
+) -> None:
+    """Add the rows of a recipe that are missing."""
+    experiment = runs_of.load_experiment(_network(case.run)) if case.run else recipes.load(recipe)
+    missing = [file for file in files if book.is_missing(' '.join((recipe, *file)), experiment)]
+    with tempfile.TemporaryDirectory() as folder:
+        run = case.run
+        if missing and not run:
+            run = os.path.join(folder, recipe)
+            isolated.call(synthetic_runs.write_run, run, experiment)
+        for file in missing:
+            name = ' '.join((recipe, *file))
+            told = {'size': experiment.network.image_size[0], 'is_trained': bool(case.run)}
+            row = _row(_network(run), file, case)
+            book.add(name, experiment, row if ledger.FAILURE in row else {**told, **row})
+            logging.info('%s: %s', name, book.rows[name])
+
+
+def _network(run: str) -> str:
+    """Return the folder of the only network of a run."""
+    (folder,) = runs_of.networks(run).values()
+    return folder
+
+
+def _row(run: str, file: tuple[str, str], case: _Case) -> dict[str, Any]:
     """Return the row of a file, or why there is none."""
     try:
-        return isolated.call(measure, run, *file, split_dir, calibrate)
+        return isolated.call(measure, run, *file, case)
     except isolated.FailedError as error:
         return {ledger.FAILURE: ' '.join(str(error).split())[-160:]}
 
 
-def measure(run: str, name: str, precision: str, split_dir: str, calibrate: str) -> dict[str, Any]:
+def measure(run: str, name: str, precision: str, case: _Case) -> dict[str, Any]:
     """Export the network of a run and check the folder; a row of the table."""
     from utility.export import calibration, check, folder
     from utility.export.formats import Settings
@@ -101,12 +150,14 @@ def measure(run: str, name: str, precision: str, split_dir: str, calibrate: str)
 
     options = PredictOptions()
     graph = ExportGraph(fusion.load_network(run, options), options)
-    images = calibration.images_of(calibrate, graph.schema, 32)
+    train = os.path.join(os.path.dirname(case.split.rstrip('/')), 'train')
+    calibrate = train if os.path.isdir(train) else case.split
+    images = calibration.images_of(calibrate, graph.schema, _CALIBRATION_IMAGES)
     crops = [graph.crop(image)[0].numpy() for image in images]
     with tempfile.TemporaryDirectory() as directory:
         output = os.path.join(directory, 'out')
         folder.export(graph, name, output, Settings(precision, crops), images)
-        report = check.check(output, split_dir, run)
+        report = check.check(output, case.split, run, case.images)
     return {
         'machine': isolated.describe_machine(),
         'bytes': report.size,
@@ -116,23 +167,26 @@ def measure(run: str, name: str, precision: str, split_dir: str, calibrate: str)
     }
 
 
-def page(rows: Mapping[str, Mapping[str, Any]], command: str, split: str, runs) -> str:
+def page(rows: Mapping[str, Mapping[str, Any]], command: str) -> str:
     """Return the whole page, of the rows that there are."""
-    about = _ABOUT.format(command=command, split=split, trained=', '.join(sorted(runs)) or 'none')
     table = ledger.markdown_table(_HEADER, (_cells(name, row) for name, row in rows.items()))
-    return about + ledger.machines(rows) + table
+    return (
+        _ABOUT.format(command=command, untrained=_UNTRAINED_IMAGES) + ledger.machines(rows) + table
+    )
 
 
 def _cells(name: str, row: Mapping[str, Any]) -> list[str]:
     if ledger.FAILURE in row:
         return [*name.split(' '), row[ledger.FAILURE].replace('|', '/'), *[''] * (len(_HEADER) - 4)]
+    recipe, *file = name.split(' ')
     numbers = (
-        row['bytes'] / 1e6,
-        100 * row['file_normalized_error'], 100 * row['network_normalized_error'],
-        row['median'], row['p90'], row['largest'], row['file_rate'], row['network_rate'],
-        row['file_start'],
+        row['bytes'] / 1e6, *(row[key] for key in ('median', 'p90', 'largest')),
+        row['file_rate'], row['network_rate'], row['file_start'],
     )  # fmt: skip
-    return [*name.split(' '), *(f'{number:.4g}' for number in numbers)]
+    errors = [f'{100 * row[f"{key}_normalized_error"]:.3f}' for key in ('file', 'network')]
+    is_trained = '' if row['is_trained'] else ', untrained'
+    size, *rest = (f'{number:.4g}' for number in numbers)
+    return [f'{recipe}, {row["size"]} px{is_trained}', *file, size, *errors, *rest]
 
 
 if __name__ == '__main__':

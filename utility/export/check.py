@@ -73,13 +73,16 @@ class Report(NamedTuple):
         )
 
 
-def check(folder: str, split_dir: str, run_dir: str | None = None) -> Report:
+def check(
+    folder: str, split_dir: str, run_dir: str | None = None, most: int | None = None
+) -> Report:
     """Run a folder by its own script, in a process of its own, over a labelled split.
 
     Args:
         folder: That was exported.
         split_dir: A labelled split of the records.
         run_dir: The run that it was made of; None: it is looked for beside the folder.
+        most: Images to take, spread over the split; None: all.
 
     Raises:
         UserError: The folder is damaged, its network is gone, or the split holds nothing that it
@@ -97,6 +100,7 @@ def check(folder: str, split_dir: str, run_dir: str | None = None) -> Report:
     options.update(checkpoint=checkpoint, batch_size=_BATCH_SIZE)
     with tempfile.TemporaryDirectory() as directory:
         rows = np.flatnonzero(known)
+        rows = rows[np.linspace(0, len(rows) - 1, min(most or len(rows), len(rows)), dtype=int)]
         paths = _write_images(split_dir, schema, directory, rows)
         scales = [_scale(path, sizes[row]) for path, row in zip(paths, rows)]
         categories = answers.categories[rows]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -24,6 +25,7 @@ IMAGE = tf.TensorSpec([None, None, 3], tf.uint8, name='image')
 # Where the network tells the category, -1 asks it to; so does the name ''.
 CATEGORY = tf.TensorSpec([], tf.int32, name='category')
 IMAGE_BYTES = tf.TensorSpec([None], tf.string, name='image_bytes')
+_NO_MEAN, _NO_STD = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)  # of a network that gets what is so already
 CATEGORY_NAMES = tf.TensorSpec([None], tf.string, name='category')
 
 
@@ -75,7 +77,10 @@ class ExportGraph:
         self.schema = network.schema
         self.categories = tuple(self.schema.categories)
         self._codec = codec_of(experiment, options.smoothing)
-        self._network = attributes.network_of(experiment, self.schema)
+        standardised = dataclasses.replace(experiment.network, mean=_NO_MEAN, std=_NO_STD)
+        self._network = attributes.network_of(
+            dataclasses.replace(experiment, network=standardised), self.schema
+        )
         self._network(tf.zeros([1, *self.size, 3]), False)
         variables.check_fit(network.checkpoint, self._network.variables)
         weights = snapshots.read_weights(network.checkpoint)
@@ -112,7 +117,11 @@ class ExportGraph:
         experiment = self.trained.experiment
         permutation = self.schema.flip_permutation
         maps, told = views_to_points.look(
-            self._network.outputs, crops[:, tf.newaxis], permutation, experiment.loss, self.options
+            self._network.outputs,
+            self._standardised(crops)[:, tf.newaxis],
+            permutation,
+            experiment.loss,
+            self.options,
         )
         whole = tf.eye(3)[tf.newaxis, tf.newaxis]  # of one view, where it lies does not matter
         told = {name: scaled(own, self.trained.scalings.get(name)) for name, own in told.items()}
@@ -121,6 +130,18 @@ class ExportGraph:
     def heatmaps(self, crops: tf.Tensor) -> tf.Tensor:
         """Return float32 [B, h, w, 3] -> [B, rows, columns, K]."""
         return self.look(crops)[0]
+
+    def _standardised(self, crops: tf.Tensor) -> tf.Tensor:
+        """Return what the network does to its images, over columns and channels as one axis: see
+        letterbox.
+        """
+        network = self.trained.experiment.network
+        mean, std = (
+            tf.constant(np.tile(values, self.size[1]), tf.float32)
+            for values in (network.mean, network.std)
+        )
+        rows = tf.reshape(crops, [-1, self.size[0], 3 * self.size[1]])
+        return tf.reshape((rows - mean) / std, [-1, *self.size, 3])
 
     def points(self, heatmaps: tf.Tensor, placing: tf.Tensor, category: tf.Tensor) -> Points:
         """Return [B, rows, columns, K], places [B, 3] and int32 [B] -> the Points of B images."""

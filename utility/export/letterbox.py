@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import tensorflow as tf
 
 _TO_ONE = 1e-3  # of preprocessing.geometry.reduction
@@ -39,15 +40,21 @@ def letterbox(
         _Taps(side, tf.shape(reduced)[axis], inverse / factor, -margins[axis] * inverse / factor)
         for axis, side in enumerate(size)
     )
-    total, covered = 0.0, rows.covered[:, tf.newaxis] * columns.covered
+    # Columns and channels are one axis: a product that repeats a weight over the three channels of
+    # each pixel takes a runtime ten times as long.
+    columns_of = [(column, _thrice(weight)) for column, weight in columns.pairs]
+    covered = rows.covered[:, tf.newaxis] * _thrice(columns.covered)
+    total = 0.0
     for row, row_weight in rows.pairs:
         band = tf.gather(reduced, row, axis=0)
-        for column, column_weight in columns.pairs:
-            weight = tf.floor(row_weight[:, tf.newaxis] * column_weight * _WEIGHT_STEPS + 0.5)
-            total += tf.gather(band, column, axis=1) * weight[..., tf.newaxis]
-    around = (1 - covered)[..., tf.newaxis] * tf.constant(fill, tf.float32)
+        steps = row_weight[:, tf.newaxis] * _WEIGHT_STEPS
+        for column, column_weight in columns_of:
+            weight = tf.floor(steps * column_weight + 0.5)
+            total += tf.reshape(tf.gather(band, column, axis=1), [size[0], 3 * size[1]]) * weight
+    around = (1 - covered) * tf.constant(np.tile(fill, size[1]), tf.float32)
     crop = tf.clip_by_value(tf.round(total / _WEIGHT_STEPS + around), 0.0, 255.0)
-    return tf.ensure_shape(crop, [*size, 3]), tf.stack([scale, margins[1], margins[0]])
+    crop = tf.reshape(crop, [*size, 3])
+    return crop, tf.stack([scale, margins[1], margins[0]])
 
 
 def to_original(points: tf.Tensor, placing: tf.Tensor) -> tf.Tensor:
@@ -55,6 +62,11 @@ def to_original(points: tf.Tensor, placing: tf.Tensor) -> tf.Tensor:
     placed so, px.
     """
     return (points - placing[..., tf.newaxis, 1:]) / placing[..., tf.newaxis, :1]
+
+
+def _thrice(weights: tf.Tensor) -> tf.Tensor:
+    """Return weights of pixels [n] as those of their channels [3n]."""
+    return tf.reshape(tf.tile(weights[:, tf.newaxis], [1, 3]), [-1])
 
 
 def _averaged(image: tf.Tensor, shrinks: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
