@@ -1,14 +1,18 @@
-"""Draws the points that a network finds, on picture files or on a split of the records.
+"""Draws the points that a network finds, on pictures, on videos or on a split of the records.
 
     python demos/draw_keypoints.py --model_dir=RUN --category=blouse IMAGE... --output_dir=OUT
     python demos/draw_keypoints.py --model_dir=RUN,RUN2 --category=blouse FOLDER --output_dir=OUT
+    python demos/draw_keypoints.py --model_dir=RUN --category=blouse - --output_dir=OUT <IMAGE
+    python demos/draw_keypoints.py --model_dir=RUN --category=blouse VIDEO.mp4 --output_dir=OUT
     python demos/draw_keypoints.py --model_dir=RUN --data_dir=RECORDS/val --output_dir=OUT
 
-The first two write each picture with its points as NAME_keypoints.jpg, the points as keypoints.csv,
-in the format of submissions, and how sure the network is of each as scores.csv: the peak of its
-heat map, about 1 at best. The third writes one sheet, keypoints.jpg, with lines to the annotated
-points where the split has any. Several runs with commas are one predictor. With --uncertainty
-circles say how far off points may be, and uncertainty.csv does.
+The first three write each picture with its points as NAME_keypoints.jpg, the points as
+keypoints.csv, in the format of submissions, and how sure the network is of each as scores.csv: the
+peak of its heat map, about 1 at best. Of a video NAME_keypoints.mp4 is written, without sound, and
+NAME_keypoints.csv with a row for each point of each frame; --smooth steadies the points. The last
+writes one sheet, keypoints.jpg, with lines to the annotated points where the split has any. Several
+runs with commas are one predictor. With --uncertainty circles on pictures say how far off points
+may be, and uncertainty.csv does.
 
 A network that tells the category needs no --category; with --use_predicted_category those of a
 split are not looked at either. Of one that tells the presence of points, absent ones are not drawn,
@@ -38,13 +42,14 @@ from utility.predict import output_flags  # noqa: E402
 _COLUMNS = 8
 _CELL_SIZE = 256  # px
 _SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp')  # of the pictures of a folder
+STDIN, STDIN_NAME = '-', 'stdin'
 TABLE_FILE, SCORES_FILE, PROBABILITIES_FILE = 'keypoints.csv', 'scores.csv', 'probabilities.csv'
 UNCERTAINTY_FILE = 'uncertainty.csv'
 
 
 def _define_flags() -> None:
     flags.DEFINE_list('model_dir', None, 'A run, or several with commas as one.')
-    flags.DEFINE_string('category', None, 'What the picture files show.')
+    flags.DEFINE_string('category', None, 'What the pictures or videos show.')
     flags.DEFINE_string('data_dir', None, 'A split of the records, in place of picture files.')
     flags.DEFINE_string('output_dir', None, 'Where the drawn pictures go.')
     flags.DEFINE_integer('count', 40, 'Pictures of the split to draw.', lower_bound=1)
@@ -52,6 +57,9 @@ def _define_flags() -> None:
         'outside', False, 'Keep points outside the picture, which are moved to its edge otherwise.'
     )
     output_flags.define()
+    flags.DEFINE_boolean(
+        'smooth', False, 'Of videos: smooth the points over time (one-euro filter).'
+    )
     prediction_flags.define(flip_test=True)
     prediction_flags.define_uncertainty()
     prediction_flags.define_predicted_category()
@@ -67,6 +75,9 @@ def read_images(paths: list) -> dict:
     """
     found = {}
     for path in paths:
+        if path == STDIN:
+            found[STDIN_NAME] = _checked_image(path)
+            continue
         if not os.path.isdir(path):
             found[path] = _checked_image(path)
             continue
@@ -86,20 +97,29 @@ def _checked_image(path: str):
     from preprocessing.conversion import images
 
     try:
-        return images.check_image(images.read_image(path))
+        data = sys.stdin.buffer.read() if path == STDIN else images.read_image(path)
+        return images.check_image(data)
     except ValueError as error:
-        raise UserError(f'{path}: {error}') from error
+        name = 'standard input' if path == STDIN else path
+        raise UserError(f'{name}: {error}') from error
 
 
 def within(predictions):
     """Return the predictions with points outside a picture moved to its nearest pixel."""
+    keypoints = nearest_inside(predictions.keypoints, predictions.image_sizes[:, None])
+    return dataclasses.replace(predictions, keypoints=keypoints)
+
+
+def nearest_inside(points, sizes):
+    """Return points [.., K, 2] px, those outside a picture of (height, width) moved to its nearest
+    pixel.
+    """
     import numpy as np
 
-    last = predictions.image_sizes[:, np.newaxis, ::-1] - 1
-    inside = np.clip(np.floor(predictions.keypoints), 0, last) + 0.5
-    is_outside = (np.floor(predictions.keypoints) + 0.5 != inside).any(-1, keepdims=True)
-    keypoints = np.where(is_outside, inside, predictions.keypoints).astype(np.float32)
-    return dataclasses.replace(predictions, keypoints=keypoints)
+    last = np.asarray(sizes)[..., ::-1] - 1
+    inside = np.clip(np.floor(points), 0, last) + 0.5
+    is_outside = (np.floor(points) + 0.5 != inside).any(-1, keepdims=True)
+    return np.where(is_outside, inside, points).astype(np.float32)
 
 
 def scores_text(predictions, schema) -> str:
@@ -257,6 +277,45 @@ def circles(calibration, predictions, values):
     return visibility, radii
 
 
+def draw_videos(videos: list, values, options) -> None:
+    """Draw videos frame by frame, and write the points of all frames of each."""
+    from preprocessing import files
+    from utility.predict import api
+
+    files.keep([source.path for source in videos])
+    stems = [pathlib.PurePath(source.path).stem for source in videos]
+    with api.of_runs(values.model_dir, options) as model:
+        for row, (source, stem) in enumerate(zip(videos, stems)):
+            name = stem if stems.count(stem) == 1 else f'{stem}_{row}'
+            draw_video(source, os.path.join(values.output_dir, f'{name}_keypoints'), model, values)
+
+
+def draw_video(source, output: str, model, values) -> None:
+    """Write a video with its points, and their table, as OUTPUT.mp4 and OUTPUT.csv."""
+    from preprocessing import files
+    from utility.predict.temporal_filter import OneEuroFilter
+    from utility.visualization import draw, video
+
+    rows = [('frame', 'seconds', 'category', 'keypoint', 'x', 'y', 'score')]
+
+    def drawn():
+        category = smooth = None
+        for number, result in enumerate(model.predict_each(source.frames(), values.category)):
+            if result.category != category:
+                category, smooth = result.category, OneEuroFilter(source.rate, max(source.size))
+            points = smooth(result.points) if values.smooth else result.points
+            if not values.outside:
+                points = nearest_inside(points, result.image_size)
+            for name, (x, y), score in zip(result.names, points, result.scores):
+                cells = (number, f'{number / source.rate:.4f}', category, name)
+                rows.append((*cells, f'{x:.2f}', f'{y:.2f}', f'{score:.4f}'))
+            yield draw.draw_keypoints(result.image, points, result.visibility, result.schema)
+
+    video.write_video(f'{output}{video.OUTPUT_SUFFIX}', drawn(), source.rate)
+    files.write_bytes(f'{output}.csv', files.csv_bytes(rows))
+    print(f'{source.path} -> {output}{video.OUTPUT_SUFFIX}\n{output}.csv')
+
+
 def draw_split(values, options) -> None:
     """Draw pictures of a split on one sheet, as many of each category."""
     from preprocessing import records
@@ -301,15 +360,26 @@ def main(positional: list) -> None:
     if not values.model_dir or not values.output_dir:
         raise UserError('--model_dir and --output_dir are needed')
     if bool(positional) == bool(values.data_dir):
-        raise UserError('give either picture files, or a folder of them, or --data_dir')
+        raise UserError('give either pictures or videos, or a folder of pictures, or --data_dir')
     output_flags.check(values)
     if values.data_dir and (values.boxes or values.output_format != output_flags.CSV):
         raise UserError('--boxes and --output_format are for picture files; see eval_submission.py')
     options = prediction_flags.options(values)
-    if positional:
-        draw_files(positional, values, options)
-    else:
+    if not positional:
         draw_split(values, options)
+        return
+    from utility.visualization import video
+
+    pictures = [path for path in positional if not path.lower().endswith(video.SUFFIXES)]
+    videos = [video.open_video(path) for path in positional if path not in pictures]
+    if values.smooth and not videos:
+        raise UserError('--smooth is for videos; there is none')
+    if values.uncertainty and videos:
+        raise UserError('--uncertainty is not for videos')
+    if pictures:
+        draw_files(pictures, values, options)
+    if videos:
+        draw_videos(videos, values, options)
 
 
 if __name__ == '__main__':

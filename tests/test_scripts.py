@@ -544,7 +544,7 @@ TRAIN_ALL = (TRAIN, '--data_dir={records}', '--model_dir={broken}/new', '--categ
         ((DRAW,), '--model_dir and --output_dir are needed'),
         (
             (DRAW, RUN, '--output_dir={broken}'),
-            'either picture files, or a folder of them, or --data_dir',
+            'either pictures or videos, or a folder of pictures, or --data_dir',
         ),
         ((DRAW, RUN, '--output_dir={broken}', 'x.jpg'), '--category is missing'),
         (

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
+import subprocess
+import sys
 import types
 
 import cv2
 import numpy as np
+import pandas as pd
 import pytest
 
 from config import UserError
@@ -15,12 +18,16 @@ from demos import draw_keypoints
 from preprocessing import files
 from preprocessing.datasets.fashionai import SCHEMA
 from preprocessing.records import count_by_category
+from tests.commands import ROOT
 from tests.tiny_records import write_records
+from tests.tiny_runs import smooth_image, write_run
 from utility.checkpoints import runs
 from utility.metrics.annotations import annotations_of
-from utility.predict import predictor
+from utility.predict import load, predictor
 from utility.predict.predictor import Predictions
+from utility.predict.temporal_filter import OneEuroFilter
 from utility.predict.views_to_points import PredictOptions
+from utility.visualization import video
 
 OWN = list(SCHEMA.indices('skirt'))
 SIZES = np.array([[40, 60], [40, 60]])  # (height, width)
@@ -89,6 +96,78 @@ def test_a_picture_that_is_read_is_not_drawn_over(predictions, tmp_path, monkeyp
     with files.inputs_kept(), pytest.raises(UserError, match='a_keypoints.jpg is read by this'):
         draw_keypoints.draw_files(list(map(str, paths)), values, PredictOptions())
     assert paths[1].read_bytes() == before
+
+
+@pytest.fixture(scope='module')
+def run_dir(tmp_path_factory):
+    return write_run(tmp_path_factory.mktemp('runs') / 'all')
+
+
+def _draw(run_dir, *arguments, **options):
+    command = [sys.executable, 'demos/draw_keypoints.py', f'--model_dir={run_dir}', *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, check=False, **options)
+
+
+@pytest.mark.slow
+def test_a_video_gets_points_in_every_frame(run_dir, tmp_path):
+    frames = [smooth_image(48, 64, seed) for seed in range(5)]
+    video.write_video(str(tmp_path / 'a.mp4'), frames, 10)
+    seen = list(video.open_video(str(tmp_path / 'a.mp4')).frames())
+    arguments = ('--category=skirt', '--noflip_test', str(tmp_path / 'a.mp4'))
+    for smooth in ('--nosmooth', '--smooth'):
+        output = tmp_path / smooth
+        done = _draw(run_dir, *arguments, smooth, f'--output_dir={output}')
+        assert done.returncode == 0, done.stderr
+        assert sorted(path.name for path in output.iterdir()) == [
+            'a_keypoints.csv', 'a_keypoints.mp4',
+        ]  # fmt: skip
+        drawn = video.open_video(str(output / 'a_keypoints.mp4'))
+        assert (drawn.rate, drawn.size, drawn.num_frames) == (10, (48, 64), 5)
+    tables = [
+        pd.read_csv(tmp_path / smooth / 'a_keypoints.csv') for smooth in ('--nosmooth', '--smooth')
+    ]
+    columns = ['frame', 'seconds', 'category', 'keypoint', 'x', 'y', 'score']
+    assert tables[0].columns.tolist() == columns
+    assert set(tables[0].category) == {'skirt'}
+    assert tables[0].keypoint.tolist() == list(SCHEMA.categories['skirt']) * 5
+    assert tables[0].seconds.iloc[-1] == 0.4
+    with load(run_dir) as model:
+        expected = np.concatenate([one.points for one in model.predict(seen, 'skirt')])
+    expected = draw_keypoints.nearest_inside(expected, (48, 64))
+    np.testing.assert_allclose(tables[0][['x', 'y']], expected, atol=0.02)
+    smoothed = OneEuroFilter(10, 64)
+    expected = np.concatenate([smoothed(frame) for frame in expected.reshape(5, 4, 2)])
+    np.testing.assert_allclose(tables[1][['x', 'y']], expected, atol=0.5)
+
+
+@pytest.mark.slow
+def test_a_picture_comes_by_standard_input(run_dir, tmp_path):
+    jpeg = cv2.imencode('.jpg', smooth_image(60, 50))[1].tobytes()
+    arguments = ('--category=skirt', '-', f'--output_dir={tmp_path}')
+    done = _draw(run_dir, *arguments, input=jpeg)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / 'stdin_keypoints.jpg').is_file()
+    assert 'stdin,skirt' in (tmp_path / 'keypoints.csv').read_text()
+
+
+@pytest.mark.parametrize(
+    ('name', 'given', 'message'),
+    [
+        ('-', b'', b'error: standard input: the file is empty\n'),
+        ('-', b'no picture', b'error: standard input: not a picture in one of the formats'),
+        ('a.mp4', b'', b'a.mp4: the file is empty\n'),
+        ('a.MOV', b'no video', b'a.MOV: no frame of it can be read; it is damaged, or no video\n'),
+    ],
+)
+def test_what_cannot_be_read_is_told_in_one_line(run_dir, tmp_path, name, given, message):
+    path = name if name == '-' else str(tmp_path / name)
+    if path != '-':
+        (tmp_path / name).write_bytes(given)
+    output = tmp_path / 'out'
+    done = _draw(run_dir, '--category=skirt', path, f'--output_dir={output}', input=given)
+    assert done.returncode == 2 and message in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert not output.exists()
 
 
 def test_all_records_where_a_split_is_meant_are_refused(tmp_path):

@@ -193,13 +193,18 @@ def load(source: str | os.PathLike | Sequence[str], **options) -> Model:
         raise UserError('no run to load')
     exported = [folder for folder in folders if _is_export(folder)]
     if not exported:
-        return Model(_Runs(folders, _options(options)))
+        return of_runs(folders, _options(options))
     if len(folders) > 1:
         raise UserError(f'{exported[0]!r} is an exported network: it is loaded alone')
     if options:
         raise UserError(f'{next(iter(options))}: is inside of {exported[0]!r} already')
     export = _Export(exported[0])
     return Model(export, export.calibration)
+
+
+def of_runs(run_dirs: Sequence[str], options: PredictOptions) -> Model:
+    """Open trained networks as `load` does, by options that are made already."""
+    return Model(_Runs(run_dirs, options))
 
 
 def _is_export(folder: str) -> bool:
