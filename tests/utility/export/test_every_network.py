@@ -8,7 +8,8 @@ import pytest
 
 import nets
 from config import LossConfig, NetworkConfig
-from tests.tiny_runs import write_run
+from tests.tiny_runs import random_weights, write_run
+from utility.checkpoints import runs, snapshots
 from utility.export import folder
 from utility.export.formats import Settings
 from utility.export.graph import ExportGraph
@@ -33,6 +34,19 @@ def _thin(factory, **sizes):
     return {name: n for name, n in sizes.items() if name in inspect.signature(factory).parameters}
 
 
+def _halve_scales(run_dir: str) -> None:
+    """Halve the scales of all norms of a run.
+
+    A deep network is chaotic as it is initialised: it makes another map of a change by 1e-6, and
+    the roundings of two runtimes are such changes. With weaker branches it is not.
+    """
+    experiment = runs.load_experiment(run_dir)
+    weights = random_weights(experiment)
+    halved = {name: v / 2 if name.endswith('/gamma') else v for name, v in weights.items()}
+    assert any(name.endswith('/gamma') for name in weights)
+    snapshots.replace(f'{run_dir}/{snapshots.BEST}', 1, halved)
+
+
 def _marked(pair):
     return pytest.param(*pair, marks=() if pair in _QUICK else pytest.mark.slow)
 
@@ -52,8 +66,9 @@ def test_points_are_those_of_the_network(backbone, head, name, tmp_path):
     )
     loss = LossConfig(kind='cross_entropy' if head == 'simcc' else 'mse')
     run_dir = write_run(tmp_path / 'run', 'skirt', network=network, loss=loss)
+    _halve_scales(run_dir)
     options = PredictOptions(flip_test=True)
     graph = ExportGraph(fusion.load_network(run_dir, options), options)
     compared = folder.export(graph, name, str(tmp_path / 'out'), Settings())
-    # Of maps of random weights two cells may be almost equal: then either is the largest.
+    # Two cells of a map without a peak may be almost equal: then either is the largest.
     assert compared.median < 1e-2 and compared.p90 < 0.1
