@@ -20,7 +20,6 @@ from absl import flags, logging
 
 from benchmarks import isolated, ledger, recipes, synthetic_runs
 from config import UserError
-from utility.checkpoints import runs as runs_of
 from utility.command_line import scripts
 
 RECIPES = ('efficientnet_lite0_cpn', 'resnet18_dhn', 'resnet50_cpn', 'seresnext50_cpn')
@@ -111,6 +110,8 @@ def _measure_recipe(
     book: ledger.Ledger, recipe: str, case: _Case, files: Sequence[tuple[str, str]]
 ) -> None:
     """Add the rows of a recipe that are missing."""
+    from utility.checkpoints import runs as runs_of
+
     experiment = runs_of.load_experiment(_network(case.run)) if case.run else recipes.load(recipe)
     missing = [file for file in files if book.is_missing(' '.join((recipe, *file)), experiment)]
     with tempfile.TemporaryDirectory() as folder:
@@ -128,6 +129,8 @@ def _measure_recipe(
 
 def _network(run: str) -> str:
     """Return the folder of the only network of a run."""
+    from utility.checkpoints import runs as runs_of
+
     (folder,) = runs_of.networks(run).values()
     return folder
 

@@ -62,3 +62,10 @@ def describe_processor() -> str:
     models = [line.split(':', 1)[1].strip() for line in lines if line.startswith('model name')]
     cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
     return f'{models[0] if models else "unknown processor"}, {cores} cores'
+
+
+def quiet_ffmpeg() -> None:
+    """Keep FFmpeg from writing to standard error; OpenCV looks at this once, when it first needs
+    it.
+    """
+    os.environ.setdefault('OPENCV_FFMPEG_LOGLEVEL', '-8')

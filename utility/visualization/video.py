@@ -14,10 +14,9 @@ from absl import logging
 from config import UserError
 from preprocessing.conversion import decoding
 from preprocessing.files import read_bytes, write_bytes
+from utility.command_line import environment
 
-# FFmpeg writes what it stumbles over to standard error, beside our one sentence. OpenCV looks at
-# this once, when it first needs FFmpeg.
-os.environ.setdefault('OPENCV_FFMPEG_LOGLEVEL', '-8')
+environment.quiet_ffmpeg()  # which says what it stumbles over beside our one sentence
 
 SUFFIXES = ('.mp4', '.m4v', '.mov', '.avi', '.mkv', '.webm')
 OUTPUT_SUFFIX = '.mp4'
