@@ -374,8 +374,9 @@ def main(positional: list) -> None:
     videos = [video.open_video(path) for path in positional if path not in pictures]
     if values.smooth and not videos:
         raise UserError('--smooth is for videos; there is none')
-    if values.uncertainty and videos:
-        raise UserError('--uncertainty is not for videos')
+    is_csv = values.output_format == output_flags.CSV
+    if videos and (values.uncertainty or values.boxes or not is_csv):
+        raise UserError('--uncertainty, --boxes and --output_format are for pictures alone')
     if pictures:
         draw_files(pictures, values, options)
     if videos:
