@@ -39,7 +39,7 @@ _CONFIDENT = 0.5
 _FAR = 0.75
 NO_CATEGORY = (
     'the network does not tell the category: it must be given, or trained, with '
-    '--set loss.category_weight=0.1 and --category=all'
+    '--set loss.category_weight=0.001 and --category=all'
 )
 _FEWEST_POINTS = 4  # to tell which of them is far from the others
 
@@ -168,6 +168,7 @@ def predict_passes(
             no record or of another category.
     """
     counts = categories_of(split_dir)
+    _check_category(run_dirs, options)
     parts = []
     with tempfile.TemporaryDirectory() as scratch:
         chosen = fusion.trained_networks(run_dirs, counts, options, scratch)
@@ -207,6 +208,12 @@ def _record_boxes(
         problem = f'no picture {min(unknown)!r} in the records'
         raise UserError(f'{first.place}: {problem}, nor {len(unknown) - 1} others of the file')
     return [own for own, _ in found]
+
+
+def _check_category(run_dirs: Sequence[str], options: PredictOptions) -> None:
+    """Refuse, before anything is predicted, to ask for what the networks do not tell."""
+    if options.use_predicted_category and not fusion.tells_category(run_dirs):
+        raise UserError(NO_CATEGORY)
 
 
 def _sorted(parts: Sequence[Predictions]) -> Predictions:
@@ -265,6 +272,7 @@ def predict_images(
     Returns:
         Predictions in the order given.
     """
+    _check_category(run_dirs, options)
     categories = np.asarray(categories, str)
     schema = runs.schema_of(run_dirs[0])
     absent = np.full(schema.num_keypoints, -1, np.int32)
