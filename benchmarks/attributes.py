@@ -191,7 +191,8 @@ def _points_table(cells: Mapping[str, Mapping[str, Any]]) -> str:
 
     texts = {'given': 'given', 'predicted': 'predicted', 'strict': 'predicted, wrong ones in full'}
     lines = []
-    for arm, row in cells.items():
+    for arm in (WITHOUT, WITH):
+        row = cells[arm]
         for name, text in texts.items():
             if name in row:
                 ends = bootstrap.ne_interval(_distances(row, name))
@@ -314,7 +315,7 @@ def main(positional: list[str]) -> None:
     records_dir = os.path.join(values.work_dir, 'records')
     real_pictures.records_of(records_dir, values.data_dir)
     cells = {}
-    for arm in (WITHOUT, WITH):
+    for arm in (WITH, WITHOUT):
         key = f'{setting.prefix}{arm}/{values.seed}/{losses if arm == WITH else ""}'
         if key not in real_pictures.load(path):
             logging.info('training: %s', key)
