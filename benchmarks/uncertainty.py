@@ -63,13 +63,13 @@ hold their point. The share is over all points of pictures like those that calib
 promised for a single picture: where a network takes the left cuff for the right one, it is often
 wrong by several points at once.
 
-How it is made: a split of pictures is halved. One half teaches how the error grows with what the
-heat map tells, which costs nothing: its peak, its spread, its second highest place, how far the
-mirrored picture and other views or networks disagree, and the extent of the garment (the
-regression is linear in logarithms). The other half says by how much these sizes must be
-multiplied: the factor is the score of rank ceil((n + 1) level), which is split conformal
-prediction. A keypoint of a category has a factor of its own from 10 / (1 - level) scores on, 100
-at 90 %; below that the category has one, and below that all points have.
+How it is made: one picture in three teaches how the error grows with what the heat map tells, which
+costs nothing: its peak, its spread, its second highest place, how far the mirrored picture and
+other views or networks disagree, and the extent of the garment (the regression is linear in
+logarithms). The others say by how much these sizes must be multiplied: the factor is the score of
+rank ceil((n + 1) level), which is split conformal prediction. A keypoint of a category has a factor
+of its own from 10 / (1 - level) scores on, 100 at 90 %; below that the category has one, and below
+that all points have.
 
 Do not believe a circle
 
@@ -144,7 +144,7 @@ class Pictures:
 
         key = number, tuple(features or uncertainty.FEATURES)
         if key not in self.calibrations:
-            calibrates = uncertainty.halves(self.predictions.categories, 1000 + number)
+            calibrates = uncertainty.chosen_share(self.predictions.categories, 1000 + number)
             known = self.rows(calibrates)
             self.calibrations[key] = (
                 calibrates,
@@ -306,7 +306,7 @@ def curve_table(pictures: Pictures, divisions: int) -> str:
 
     curves = []
     for number in range(divisions):
-        calibrates = uncertainty.halves(pictures.predictions.categories, 1000 + number)
+        calibrates = uncertainty.chosen_share(pictures.predictions.categories, 1000 + number)
         asked = pictures.rows(~calibrates)
         radii = divide(pictures, 0.9, number).radii[~calibrates]
         curves.append(

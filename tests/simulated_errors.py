@@ -27,8 +27,8 @@ SCHEMA = KeypointSchema(
 def simulate(count: int, seed: int, cones: float = 0.3) -> tuple[Predictions, KeypointTable]:
     """Draw so many pictures; about one point in ten is occluded, one in ten absent.
 
-    The error of a point is that of a normal distribution in the plane, of a scale of 16 px where
-    its score is 0, 1 px where it is 1, and twice that for points of a cone.
+    The error of a point is that of a normal distribution in the plane, of a scale of 30 px where
+    its score is 0, 3 px where it is 1, and twice that for points of a cone.
     """
     rng = np.random.default_rng(seed)
     is_cone = rng.random(count) < cones
@@ -36,7 +36,7 @@ def simulate(count: int, seed: int, cones: float = 0.3) -> tuple[Predictions, Ke
     own = np.array([[name in SCHEMA.categories[c] for name in SCHEMA.keypoints]
                     for c in categories]).reshape(count, 4)  # fmt: skip
     scores = rng.uniform(0, 1, (count, 4))
-    scale = 16 ** (1 - scores) * np.where(is_cone, 2, 1)[:, np.newaxis]
+    scale = 3 * 10 ** (1 - scores) * np.where(is_cone, 2, 1)[:, np.newaxis]
     places = np.array([[40, 160], [160, 160], [100, 40], [100, 20]]) + rng.normal(
         0, 6, (count, 4, 2)
     )

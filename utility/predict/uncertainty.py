@@ -3,11 +3,11 @@
     calibration = uncertainty.calibrate(predictions, annotations, schema, options)
     radii = calibration.radii(other_predictions, level=0.9)
 
-Half of the pictures teach how errors grow with what heat maps tell (statistics.conformal.ErrorModel
-on the peak of the map, its spread, its second peak, how far mirrored and other views disagree, and
-the extent of the garment); the scores of the other half give the radii, by keypoint and category
-where there are enough of them. A radius holds the annotated point in a share `level` of the
-pictures, if pictures are like those that calibrated: `shifts` says where they are not. Pictures
+A third of the pictures teaches how errors grow with what heat maps tell (conformal.ErrorModel of
+utility.statistics, on the peak of the map, its spread, its second peak, how far mirrored and other
+views disagree, and the extent of the garment); the scores of the others give the radii, by keypoint
+and category where there are enough of them. A radius holds the annotated point in a share `level`
+of the cases, if pictures are like those that calibrated: `shifts` says where they are not. Pictures
 are what is exchangeable, not points: of the points of a picture one is often wrong where another
 is, so that of few pictures the share varies more than the number of points lets one think.
 """
@@ -45,6 +45,8 @@ POINT_FEATURES = ('peak', 'log_peak', 'extent')
 FEATURES = (*POINT_FEATURES, 'spread', 'second_peak', 'disagreement')
 # What of an experiment's prediction changes the features or the errors.
 _OPTIONS = ('flip_test', 'passes', 'refine', 'fuse', 'outputs', 'smoothing', 'views')
+# One picture in so many teaches the sizes of errors, which are few numbers; the others calibrate.
+_LEARNS = 3
 _FLOOR = 1.0  # px; of errors below it the logarithm would tell nothing but noise
 _LEAST_PEAK, _LARGEST_PEAK = 1e-3, 1.5
 _LEAST_LENGTH = 0.1  # px
@@ -250,14 +252,14 @@ def calibrate(
         schema: Of both, the whole one.
         options: How was predicted; None where there is one way only.
         features: Names in FEATURES.
-        seed: Which half learns and which calibrates.
+        seed: Which pictures learn and which calibrate.
 
     Raises:
         UserError: There are too few pictures for any radius at the usual level.
     """
     known = _pictures(predictions, features)
     kept = {name: tuple(map(tuple, rows[:_MOST_KNOWN].tolist())) for name, rows in known.items()}
-    learns = halves(predictions.categories, seed)
+    learns = chosen_share(predictions.categories, seed, _LEARNS)
     annotated = (predictions.visibility >= 0) & (annotations.visibility >= 0)
     offsets = predictions.keypoints.astype(np.float64) - annotations.keypoints
     errors = np.linalg.norm(offsets, axis=-1)
@@ -291,14 +293,14 @@ def calibrate(
     return dataclasses.replace(calibration, lengths=lengths)
 
 
-def halves(categories: Sequence[str], seed: int) -> np.ndarray:
-    """Return which pictures are of a random half, bool [N]; of each category half are."""
+def chosen_share(categories: Sequence[str], seed: int, one_in: int = 2) -> np.ndarray:
+    """Return random pictures, bool [N]: of each category one in so many, to one picture."""
     generator = np.random.default_rng(seed)
     categories = np.asarray(categories, str)
     chosen = np.zeros(len(categories), bool)
     for place, name in enumerate(np.unique(categories)):
         rows = generator.permutation(np.flatnonzero(categories == name))
-        chosen[rows[place % 2 :: 2]] = True
+        chosen[rows[place % one_in :: one_in]] = True
     return chosen
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 import config
-from config import Experiment, UserError, flatten
+from config import Experiment, UserError
 from preprocessing import records
 from preprocessing.schema import KeypointSchema
 from preprocessing.tables import KeypointTable
@@ -253,7 +253,7 @@ def _radii(
 
 def _by_halves(predictions, annotations, schema, options, levels) -> dict[float, np.ndarray]:
     """Return level -> radii [N, K] of all pictures, each half calibrated by the other."""
-    first = uncertainty.halves(predictions.categories, seed=1)
+    first = uncertainty.chosen_share(predictions.categories, seed=1)
     by_level = {level: np.full(predictions.visibility.shape, np.nan) for level in levels}
     for asked in (first, ~first):
         known = uncertainty.rows_of(predictions, ~asked)
@@ -337,28 +337,38 @@ def command_of(folder: str, experiment: Experiment) -> str:
     """Return the command that trains a network again: the recipe of its backbone and head, or the
     one that most fields agree with, and a --set for each field that differs.
     """
-    wanted = flatten(dataclasses.asdict(experiment))
+    wanted = _fields(experiment)
     backbone, head = experiment.network.backbone, experiment.network.head
     root = pathlib.Path(config.__file__).parent
     recipes = {
-        path.name: flatten(dataclasses.asdict(sweep.load_experiment(str(path))))
+        path.name: _fields(sweep.load_experiment(str(path)))
         for path in sorted(root.glob('train_*.py'))
     }
-    named = [path for path in recipes if path == f'train_{backbone}_{head}.py']
-    script = min(named or recipes, key=lambda path: _num_differences(recipes[path], wanted))
+    named = [name for name in recipes if name == f'train_{backbone}_{head}.py']
+    script = min(named or recipes, key=lambda name: len(_differing(recipes[name], wanted)))
     category = experiment.data.category
     words = ['python', script, '--data_dir=RECORDS', f'--category={category}']
     start = runs.init_checkpoint(folder)
     if start:
         words.append(f'--init_checkpoint={start}')
-    for key, value in wanted.items():
-        if recipes[script].get(key, value) != value and key != 'data.category':
-            words.append(f'--set={key}={_literal(value)}')
+    for key in _differing(recipes[script], wanted):
+        if key != 'data.category':
+            words.append(f'--set={key}={_literal(wanted[key])}')
     return shlex.join(words)
 
 
-def _num_differences(recipe: Mapping[str, Any], wanted: Mapping[str, Any]) -> int:
-    return sum(recipe.get(key) != value for key, value in wanted.items())
+def _fields(experiment: Experiment) -> dict[str, Any]:
+    """Return the fields of an experiment, of its sections with dotted names."""
+    fields = {}
+    for name, value in dataclasses.asdict(experiment).items():
+        is_section = dataclasses.is_dataclass(getattr(experiment, name))
+        own = {f'{name}.{inner}': part for inner, part in value.items()} if is_section else {}
+        fields.update(own or {name: value})
+    return fields
+
+
+def _differing(recipe: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
+    return [key for key, value in wanted.items() if recipe[key] != value]
 
 
 def _literal(value: Any) -> str:

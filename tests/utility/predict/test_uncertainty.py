@@ -45,7 +45,7 @@ def test_radii_hold_the_share_that_is_said_and_are_small_where_errors_are(featur
     assert [np.mean(s) for s in categories.values()] == pytest.approx([0.9, 0.9], abs=0.02)
     np.testing.assert_allclose(np.mean(thirds, 0), 0.9, atol=0.06)
     small, large = np.mean(sizes, 0)
-    assert large / small > 4  # of the scales it is 6.3
+    assert large / small > 3.5  # of the scales it is 4.6
 
 
 def test_the_expected_error_is_the_mean_error():
@@ -161,13 +161,13 @@ def test_pictures_of_another_kind_are_warned_of():
 def test_an_assessment_counts_by_hand():
     predictions, annotations = simulate(40, 9)
     errors = np.linalg.norm(predictions.keypoints - annotations.keypoints, axis=-1)
-    radii = np.full(errors.shape, 8.0)
+    radii = np.full(errors.shape, 20.0)
     annotated = annotations.visibility >= 0
     found = uncertainty.assess(radii, predictions, annotations, SCHEMA)
     assert found.points == annotated.sum()
-    assert found.coverage == pytest.approx(np.mean(errors[annotated] <= 8))
+    assert found.coverage == pytest.approx(np.mean(errors[annotated] <= 20))
     assert found.interval[0] < found.coverage < found.interval[1]
-    assert found.mean_radius == 8
+    assert found.mean_radius == 20
     assert sum(row[3] for row in found.per_category.values()) == found.points
     assert json.loads(json.dumps(found.to_dict()))['level'] == 0.9
 
@@ -175,9 +175,9 @@ def test_an_assessment_counts_by_hand():
 def test_the_table_has_a_row_for_each_point():
     calibration = _calibrated()
     predictions, _ = simulate(10, 1)
-    text = uncertainty.table_of(calibration, predictions, reject_above=20).decode()
+    text = uncertainty.table_of(calibration, predictions, reject_above=50).decode()
     rows = list(csv.DictReader(io.StringIO(text)))
     assert len(rows) == (predictions.visibility >= 0).sum()
     assert all(float(row['radius']) > float(row['expected_error']) > 0 for row in rows)
-    assert [row['rejected'] == '1' for row in rows] == [float(r['radius']) > 20 for r in rows]
+    assert [row['rejected'] == '1' for row in rows] == [float(r['radius']) > 50 for r in rows]
     assert 0 < sum(int(row['rejected']) for row in rows) < len(rows)
