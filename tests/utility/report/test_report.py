@@ -72,7 +72,7 @@ def test_the_page_and_the_card_of_a_run_are_whole(tmp_path):
     for words in ('28 pictures', 'How far off', 'Points in circles of 90 %', 'Miss', 'Size'):
         assert words in found.text
     card = (tmp_path / 'out' / 'report.md').read_text()
-    assert card.startswith('# Model card: run') and 'NE' in card and '{' not in card
+    assert card.startswith('# Model card: run') and '95 % interval' in card
     command = card.split('```')[1].strip()
     assert command in found.text
 
