@@ -46,5 +46,5 @@ class BestCheckpoint:
         if snapshots.holds(best, step, weights):  # of an earlier start; its path stays
             return
         path = snapshots.replace(best, step, weights)
-        told = evaluations.describe_metric(metrics, self.metric)
-        logging.info('%s: the best up to now, %s', path, told)
+        score = evaluations.describe_metric(metrics, self.metric)
+        logging.info('%s: the best up to now, %s', path, score)

@@ -128,26 +128,26 @@ def _check_entry(name: str, entry, shards: list[str], sizes: list[int]) -> None:
     import tensorflow as tf
 
     shape = [dimension.size for dimension in entry.shape.dim]
-    told = f'its tensor {name!r} of shape {shape}'
+    described = f'its tensor {name!r} of shape {shape}'
     if entry.shape.unknown_rank or any(side < 0 for side in shape):
-        raise ValueError(f'{told} cannot be')
+        raise ValueError(f'{described} cannot be')
     is_inside = 0 <= entry.shard_id < len(shards) and entry.offset >= 0 and entry.size >= 0
     if not is_inside or entry.offset + entry.size > sizes[entry.shard_id]:
-        raise ValueError(f'{told} lies outside of its files')
+        raise ValueError(f'{described} lies outside of its files')
     try:
         dtype = tf.dtypes.as_dtype(entry.dtype)
         item_size = 1 if dtype == tf.string else dtype.size
     except (TypeError, KeyError) as error:
-        raise ValueError(f'{told} is of the unknown type {entry.dtype}') from error
+        raise ValueError(f'{described} is of the unknown type {entry.dtype}') from error
     needed = math.prod(shape) * item_size
     if entry.slices:  # stands in parts, each of which has an entry of its own
         if needed > sum(sizes):
-            raise ValueError(f'{told} takes {needed} bytes, its files have {sum(sizes)}')
+            raise ValueError(f'{described} takes {needed} bytes, its files have {sum(sizes)}')
     elif dtype == tf.string:
         if not _fits(shards[entry.shard_id], entry, math.prod(shape)):
-            raise ValueError(f'{told} has strings that are longer than its {entry.size} bytes')
+            raise ValueError(f'{described} has strings that are longer than its {entry.size} bytes')
     elif needed != entry.size:
-        raise ValueError(f'{told} takes {needed} bytes, but {entry.size} are there')
+        raise ValueError(f'{described} takes {needed} bytes, but {entry.size} are there')
 
 
 def _fits(shard: str, entry, count: int) -> bool:
@@ -215,9 +215,9 @@ def _block(table: bytes, offset: int, size: int) -> Iterator[tuple[bytes, bytes]
 
 def path_problem(path: str) -> str | None:
     """Return why nothing can be trained in a directory of this path; None where it can."""
-    found = re.search(r'[*?\[\\]', path)
-    if found:
-        return f'TensorFlow takes {found.group()!r} in a path for a pattern of names'
+    wildcard = re.search(r'[*?\[\\]', path)
+    if wildcard:
+        return f'TensorFlow takes {wildcard.group()!r} in a path for a pattern of names'
     if ',' in path:
         return 'the eval scripts take a comma for the end of a path'
     return None

@@ -50,24 +50,24 @@ def read(folder: str, up_to: int | None = None) -> dict[int, dict[str, float]]:
 
 def keep(folder: str, step: int, metrics: Metrics) -> None:
     """Add the line of a step, in the place of an earlier one of the same step if there is any."""
-    own = {n: float(value) for n, value in metrics.items() if n != 'global_step'}
-    step_tables.write(os.path.join(folder, FILE), {**read(folder), step: own})
+    values = {n: float(value) for n, value in metrics.items() if n != 'global_step'}
+    step_tables.write(os.path.join(folder, FILE), {**read(folder), step: values})
 
 
 def forget_after(folder: str, step: int) -> None:
     """Drop the lines of later steps: of a training that goes on from an earlier checkpoint."""
     dropped = step_tables.forget_after(os.path.join(folder, FILE), step)
     if dropped:
-        again = ', '.join(map(str, dropped))
-        logging.warning('%s: the evaluations at step %s are made again', folder, again)
+        steps = ', '.join(map(str, dropped))
+        logging.warning('%s: the evaluations at step %s are made again', folder, steps)
 
 
 def run_callbacks(
     callbacks: Iterable[EvaluationCallback], step: int, metrics: Metrics
 ) -> list[str]:
     """Tell all reactions of a result; the reasons of those that ask to end the training."""
-    answers = [callback(step, metrics) for callback in callbacks]
-    return [answer for answer in answers if answer is not None]
+    reasons = [callback(step, metrics) for callback in callbacks]
+    return [reason for reason in reasons if reason is not None]
 
 
 def once(folder: str, step: int, evaluate: Callable[[], Metrics]) -> Metrics:

@@ -28,11 +28,11 @@ def candidates(folder: str) -> list[str]:
         return []
     steps = {}
     for name in tf.io.gfile.listdir(folder):
-        found = re.fullmatch(r'(.*ckpt-(\d+))\.index', name)
-        if found:
-            steps[os.path.join(folder, found.group(1))] = int(found.group(2))
-    others = sorted(steps, key=lambda prefix: (steps[prefix], prefix), reverse=True)
-    return list(dict.fromkeys([*_listed(folder), *others]))
+        match = re.fullmatch(r'(.*ckpt-(\d+))\.index', name)
+        if match:
+            steps[os.path.join(folder, match.group(1))] = int(match.group(2))
+    by_step = sorted(steps, key=lambda prefix: (steps[prefix], prefix), reverse=True)
+    return list(dict.fromkeys([*_listed(folder), *by_step]))
 
 
 def _listed(folder: str) -> list[str]:

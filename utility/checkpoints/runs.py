@@ -63,13 +63,13 @@ def precision_of(folder: str) -> str | None:
 
 def _load_provenance(path: str) -> dict:
     try:
-        told = dict(json.loads(read_bytes(path)))
+        provenance = dict(json.loads(read_bytes(path)))
     except (ValueError, TypeError, RecursionError) as error:
         raise UserError(f'{path} is broken ({type(error).__name__}: {error})') from error
-    for name, value in told.items():
+    for name, value in provenance.items():
         if not isinstance(value, (str, type(None))):
             raise UserError(f'{path} is broken: {name!r} is no text')
-    return told
+    return provenance
 
 
 def _whole_path(path: str | None) -> str | None:
@@ -88,11 +88,11 @@ def check_folder(folder: str, experiment: Experiment, init_checkpoint: str | Non
     """
     if not variables.has_checkpoint(folder):
         return
-    there = load_experiment(folder)
+    saved = load_experiment(folder)
     if not experiment.starts_from:
         # Says nothing of this network, and its defaults may have been others.
-        there = dataclasses.replace(there, finetune=experiment.finetune)
-    differences = with_length_of(experiment, there).differences(there)
+        saved = dataclasses.replace(saved, finetune=experiment.finetune)
+    differences = with_length_of(experiment, saved).differences(saved)
     if differences:
         raise UserError(
             f'{folder} holds another experiment (now / there): {"; ".join(differences)}; '
@@ -116,10 +116,10 @@ def init_checkpoint(folder: str) -> str | None:
     if not _has_provenance(folder):
         return None
     path = os.path.join(folder, PROVENANCE_FILE)
-    told = _load_provenance(path)
-    if 'init_checkpoint' not in told:
+    provenance = _load_provenance(path)
+    if 'init_checkpoint' not in provenance:
         raise UserError(f"{path} is broken: no 'init_checkpoint' in it")
-    return told['init_checkpoint']
+    return provenance['init_checkpoint']
 
 
 def with_length_of(experiment: Experiment, other: Experiment) -> Experiment:
@@ -152,19 +152,19 @@ def networks(run_dir: str) -> dict[str, str]:
     """
     if tf.io.gfile.exists(os.path.join(run_dir, EXPERIMENT_FILE)):
         return {load_experiment(run_dir).data.category: run_dir}
-    found: dict[str, str] = {}
+    folders: dict[str, str] = {}
     for folder in folders_in(run_dir):
         if not tf.io.gfile.exists(os.path.join(folder, EXPERIMENT_FILE)):
             continue
         category = load_experiment(folder).data.category
-        if category in found:
+        if category in folders:
             raise UserError(
-                f'{found[category]!r} and {folder!r} are both networks for {category}; give one'
+                f'{folders[category]!r} and {folder!r} are both networks for {category}; give one'
             )
-        found[category] = folder
-    if not found:
+        folders[category] = folder
+    if not folders:
         raise UserError(f'{run_dir!r} holds no trained network (no {EXPERIMENT_FILE} in it)')
-    return found
+    return folders
 
 
 def networks_for(run_dir: str, categories: Iterable[str]) -> dict[str, list[str]]:
@@ -176,10 +176,10 @@ def networks_for(run_dir: str, categories: Iterable[str]) -> dict[str, list[str]
         UserError: run_dir holds no network, none for one of the categories, or one that has no
             checkpoint yet.
     """
-    found = networks(run_dir)
+    folders = networks(run_dir)
     chosen: dict[str, list[str]] = {}
     for category in categories:
-        folder = found.get(category, found.get('all'))
+        folder = folders.get(category, folders.get('all'))
         if folder is None:
             raise UserError(f'{run_dir!r} has no network for {category}, nor one for all')
         if not snapshots.has_any(folder):

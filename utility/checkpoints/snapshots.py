@@ -35,10 +35,10 @@ def step_of(prefix: str) -> int:
     Raises:
         UserError: It tells none.
     """
-    found = re.search(r'-(\d+)$', prefix)
-    if not found:
+    match = re.search(r'-(\d+)$', prefix)
+    if not match:
         raise UserError(f'{prefix!r} is not named after a step, as in model.ckpt-1000')
-    return int(found.group(1))
+    return int(match.group(1))
 
 
 def newest_step(folder: str) -> int:
@@ -95,11 +95,11 @@ def holds(folder: str, step: int, weights: Mapping[str, np.ndarray]) -> bool:
     if not current or step_of(current) != step:
         return False
     try:
-        there = read_weights(current)
+        stored = read_weights(current)
     except UserError:  # damaged
         return False
-    return there.keys() == weights.keys() and all(
-        np.array_equal(there[name], weights[name], equal_nan=True) for name in weights
+    return stored.keys() == weights.keys() and all(
+        np.array_equal(stored[name], weights[name], equal_nan=True) for name in weights
     )
 
 

@@ -50,8 +50,8 @@ def read(path: str, up_to: int | None = None, skips: bool = False) -> dict[int, 
         else:
             rows[step] = row
     if damaged:
-        told = ', '.join(map(str, damaged[:_SHOWN])) + (', ...' if len(damaged) > _SHOWN else '')
-        logging.warning('%s: %d damaged lines left out: %s', path, len(damaged), told)
+        numbers = ', '.join(map(str, damaged[:_SHOWN])) + (', ...' if len(damaged) > _SHOWN else '')
+        logging.warning('%s: %d damaged lines left out: %s', path, len(damaged), numbers)
     return {step: rows[step] for step in sorted(rows) if up_to is None or step <= up_to}
 
 
@@ -93,9 +93,9 @@ def write(path: str, rows: Mapping[int, Row], names: Iterable[str] = ()) -> None
 def forget_after(path: str, step: int) -> list[int]:
     """Drop the rows of later steps; return these steps."""
     rows = read(path)
-    dropped = [one for one in rows if one > step]
+    dropped = [row_step for row_step in rows if row_step > step]
     if dropped:
-        write(path, {one: rows[one] for one in rows if one <= step})
+        write(path, {row_step: rows[row_step] for row_step in rows if row_step <= step})
     return dropped
 
 

@@ -35,11 +35,11 @@ def identity(data_dir: str, categories: Iterable[str]) -> dict[str, Any]:
     """
     info = records.load_dataset_info(data_dir)
     parts = {split: _parts(info['splits'].get(split, {})) for split in _SPLITS}
-    own = set(categories)
+    wanted = set(categories)
     return {
         'dataset': info['dataset'],
         'keypoints': list(info['schema']['keypoints']),
-        **{split: {c: part for c, part in of.items() if c in own} for split, of in parts.items()},
+        **{split: {c: part for c, part in of.items() if c in wanted} for split, of in parts.items()},
     }
 
 
@@ -56,22 +56,22 @@ def _parts(split: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     }
 
 
-def differences(now: Mapping[str, Any], there: Mapping[str, Any]) -> list[str]:
+def differences(now: Mapping[str, Any], saved: Mapping[str, Any]) -> list[str]:
     """Return how two identities differ, in words; the first is the new one."""
-    found = []
-    if now['dataset'] != there['dataset']:
-        found.append(f'data set {now["dataset"]} / {there["dataset"]}')
-    elif now['keypoints'] != there['keypoints']:
-        found.append(f'{len(now["keypoints"])} / {len(there["keypoints"])} keypoints, others')
+    changes = []
+    if now['dataset'] != saved['dataset']:
+        changes.append(f'data set {now["dataset"]} / {saved["dataset"]}')
+    elif now['keypoints'] != saved['keypoints']:
+        changes.append(f'{len(now["keypoints"])} / {len(saved["keypoints"])} keypoints, others')
     for split in _SPLITS:
-        for category in dict.fromkeys([*there[split], *now[split]]):
-            parts = [one[split].get(category, {'records': 0}) for one in (now, there)]
+        for category in dict.fromkeys([*saved[split], *now[split]]):
+            parts = [one[split].get(category, {'records': 0}) for one in (now, saved)]
             numbers = [part['records'] for part in parts]
             if numbers[0] != numbers[1]:
-                found.append(f'{split}/{category}: {numbers[0]} / {numbers[1]} pictures')
+                changes.append(f'{split}/{category}: {numbers[0]} / {numbers[1]} pictures')
             elif parts[0] != parts[1]:
-                found.append(f'{split}/{category}: {numbers[0]} other pictures or annotations')
-    return found
+                changes.append(f'{split}/{category}: {numbers[0]} other pictures or annotations')
+    return changes
 
 
 def check(folder: str, now: Mapping[str, Any], accepts: bool) -> None:
@@ -85,11 +85,11 @@ def check(folder: str, now: Mapping[str, Any], accepts: bool) -> None:
     Raises:
         UserError: They differ, and that is not accepted; names what differs.
     """
-    there = _kept(folder).get(_NOW) if variables.has_checkpoint(folder) else None
-    found = differences(now, there) if there else []
-    if not found:
+    saved = _kept(folder).get(_NOW) if variables.has_checkpoint(folder) else None
+    changes = differences(now, saved) if saved else []
+    if not changes:
         return
-    text = f'{folder} was trained on other records (now / there): {"; ".join(found)}'
+    text = f'{folder} was trained on other records (now / there): {"; ".join(changes)}'
     if not accepts:
         raise UserError(
             f'{text}; give those, or another --model_dir with --init_checkpoint={folder}, or '
@@ -111,12 +111,12 @@ def keep(folder: str, now: Mapping[str, Any], step: int) -> None:
         step: That is trained already; 0: none.
     """
     kept = _kept(folder) if step else {}
-    there, before = kept.get(_NOW), kept.get(_BEFORE, [])
-    if there == now:
+    saved, before = kept.get(_NOW), kept.get(_BEFORE, [])
+    if saved == now:
         return
-    if there:
-        before = [*before, {'up_to_step': step, **there}]
-        if there['val'] != now['val']:
+    if saved:
+        before = [*before, {'up_to_step': step, **saved}]
+        if saved['val'] != now['val']:
             _put_aside(folder, step)
     text = json.dumps({_NOW: now, _BEFORE: before}, indent=2) + '\n'
     write_bytes(os.path.join(folder, FILE), text.encode(), rewrites=True)

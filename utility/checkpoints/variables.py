@@ -229,16 +229,16 @@ def check_fit(path: str, variables: Sequence) -> None:
     """
     weights = own_weights(path) or Weights(path, 'nobody', {})
     check_finite(path)
-    own = {variable_name(v): v for v in network_variables(variables)}
-    report = compare(weights, list(own.values()))
+    by_name = {variable_name(v): v for v in network_variables(variables)}
+    report = compare(weights, list(by_name.values()))
     differing = sorted(report.mismatched + report.missing)
     if differing:
         name, stored = differing[0], weights.shapes.get(differing[0])
         raise UserError(
             f'{path!r} holds the weights of another network: {name} is '
-            f'{own[name].shape.as_list()} in this one, but '
+            f'{by_name[name].shape.as_list()} in this one, but '
             f'{"missing" if stored is None else list(stored)} in the checkpoint; of '
-            f'{len(own)} variables {len(report.mismatched)} have another shape and '
+            f'{len(by_name)} variables {len(report.mismatched)} have another shape and '
             f'{len(report.missing)} are missing. Was {EXPERIMENT_FILE} edited after the training?'
         )
 

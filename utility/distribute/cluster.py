@@ -104,8 +104,8 @@ def _jobs(values: Any) -> dict[str, tuple[str, ...]]:
         if not isinstance(addresses, list) or not addresses:
             raise _wrong(f'cluster.{job}', addresses, "a list of 'host:port'")
         for address in addresses:
-            found = _ADDRESS.fullmatch(address) if isinstance(address, str) else None
-            if not found or not 0 < int(found.group(2)) <= _MAX_PORT:
+            match = _ADDRESS.fullmatch(address) if isinstance(address, str) else None
+            if not match or not 0 < int(match.group(2)) <= _MAX_PORT:
                 raise _wrong(f'cluster.{job}', address, "'host:port'")
     everywhere = [address for addresses in values.values() for address in addresses]
     for address in everywhere:

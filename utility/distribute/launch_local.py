@@ -43,14 +43,14 @@ def make_jobs(workers: int, servers: int) -> dict[str, tuple[str, ...]]:
     sizes = {CHIEF: 1, WORKER: workers - 1, SERVER: servers}
     sockets = [socket.socket() for _ in range(sum(sizes.values()))]
     try:
-        for one in sockets:  # all are held at once, so that each has a port of its own
-            one.bind((_HOST, 0))
-        addresses = [f'{_HOST}:{one.getsockname()[1]}' for one in sockets]
+        for listener in sockets:  # all are held at once, so that each has a port of its own
+            listener.bind((_HOST, 0))
+        addresses = [f'{_HOST}:{listener.getsockname()[1]}' for listener in sockets]
     finally:
-        for one in sockets:
-            one.close()
+        for listener in sockets:
+            listener.close()
     jobs = {job: tuple(addresses.pop() for _ in range(size)) for job, size in sizes.items()}
-    return {job: own for job, own in jobs.items() if own}
+    return {job: job_addresses for job, job_addresses in jobs.items() if job_addresses}
 
 
 def _die_with_parent() -> None:

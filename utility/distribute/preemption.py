@@ -72,17 +72,17 @@ def _handling(handle: Callable[[int], None]) -> Iterator[None]:
         yield  # Python handles signals in the main thread only
         return
     unraisable_hook, sys.unraisablehook = sys.unraisablehook, _send_again
-    before = {one: signal.getsignal(one) for one in _SIGNALS}
+    before = {signum: signal.getsignal(signum) for signum in _SIGNALS}
     # What a shell starts in the background is to ignore Ctrl-C.
-    handled = [one for one, handler in before.items() if handler != signal.SIG_IGN]
-    for one in handled:
-        signal.signal(one, lambda number, frame: handle(number))
+    handled = [signum for signum, handler in before.items() if handler != signal.SIG_IGN]
+    for signum in handled:
+        signal.signal(signum, lambda number, frame: handle(number))
     try:
         yield
     finally:
         sys.unraisablehook = unraisable_hook
-        for one in handled:
-            signal.signal(one, before[one])
+        for signum in handled:
+            signal.signal(signum, before[signum])
 
 
 def _send_again(unraisable) -> None:

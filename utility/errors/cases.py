@@ -87,7 +87,7 @@ def case_of_runs(data_dir: str, run_dirs: Sequence[str], options: PredictOptions
     by_place = annotated._replace(image_ids=annotated.lines)
 
     passes = predictor.predict_passes(run_dirs, data_dir, options)
-    tables = [one.table()._replace(image_ids=annotated.lines) for one in passes]
+    tables = [predictions.table()._replace(image_ids=annotated.lines) for predictions in passes]
     predicted, boxes, first = tables[-1], None, None
     if len(passes) == 2:
         boxes, first = predictor.confident_boxes(passes[0]), tables[0]

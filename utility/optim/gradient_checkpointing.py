@@ -29,9 +29,9 @@ def recomputing(gradients_of: Callable) -> Callable:
     def gradients(loss, variables, **options):
         graph = v1.get_default_graph()
         forward = graph.get_operations()
-        found = gradients_of(loss, variables, **options)
+        result = gradients_of(loss, variables, **options)
         compute_again(forward, graph.get_operations()[len(forward) :])
-        return found
+        return result
 
     return gradients
 
@@ -48,7 +48,7 @@ def compute_again(forward: Sequence[tf.Operation], backward: Sequence[tf.Operati
     blocks: dict[str, _Block] = {}
     for operation in backward:
         waits_for = [*(tensor.op for tensor in operation.inputs), *operation.control_inputs]
-        arrived = [one for one in waits_for if one not in order and _is_gradient(one)]
+        arrived = [source for source in waits_for if source not in order and _is_gradient(source)]
         if not arrived:
             continue
         for index, tensor in enumerate(operation.inputs):
@@ -101,13 +101,13 @@ class _Block:
 
     def _missing(self, operation: tf.Operation) -> set[tf.Operation]:
         """Return what must be copied for an operation, itself included, and is not copied yet."""
-        waiting, found = [operation], set()
+        waiting, uncopied = [operation], set()
         while waiting:
-            one = waiting.pop()
-            if one not in found and one not in self._copies:
-                found.add(one)
-                waiting += [t.op for t in one.inputs if not _is_kept(t, self._order)]
-        return found
+            candidate = waiting.pop()
+            if candidate not in uncopied and candidate not in self._copies:
+                uncopied.add(candidate)
+                waiting += [t.op for t in candidate.inputs if not _is_kept(t, self._order)]
+        return uncopied
 
     def _copy(self, operation: tf.Operation) -> tf.Operation:
         graph = operation.graph

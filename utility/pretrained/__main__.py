@@ -54,16 +54,16 @@ def _show(path: str, backbone: str, allow_partial: bool) -> None:
     network = match_pretrained_settings(NetworkConfig(backbone), path, allow_partial)
     report = plan(weights, backbone_variables(network), allow_partial, backbone)
     print(report)
-    for what, names in (('not used', report.unexpected), ('missing', report.missing)):
+    for state, names in (('not used', report.unexpected), ('missing', report.missing)):
         for name in names:
-            print(f'{what}: {name}')
+            print(f'{state}: {name}')
     print(f'mean {network.mean}, std {network.std}, options {dict(network.backbone_options)}')
 
 
 def _main(positional: list[str]) -> None:
     values = flags.FLAGS
-    asked = [values.list, bool(values.get), bool(positional)]
-    if sum(asked) != 1 or len(positional) > 1:
+    actions = [values.list, bool(values.get), bool(positional)]
+    if sum(actions) != 1 or len(positional) > 1:
         raise UserError('give one of --list, --get=NAME and a file of weights')
     if values.backbone and not positional:
         raise UserError('--backbone is for a file of weights; --list tells of all backbones')

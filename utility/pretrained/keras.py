@@ -92,11 +92,11 @@ def _ranked(names: Iterable[str]) -> dict[tuple[str, int, str], str]:
     Layers without a name of their own are called conv2d_5, batch_normalization_5 and so on.
     """
     pattern = re.compile(r'(conv2d|batch_normalization|layer_normalization)(?:_(\d+))?/(.+)')
-    found = [(name, pattern.fullmatch(name)) for name in names]
-    parts = [(n, m.group(1), int(m.group(2) or 0), m.group(3)) for n, m in found if m]
+    matches = [(name, pattern.fullmatch(name)) for name in names]
+    parts = [(n, m.group(1), int(m.group(2) or 0), m.group(3)) for n, m in matches if m]
     numbers = {kind: sorted({p[2] for p in parts if p[1] == kind}) for _, kind, _, _ in parts}
-    ranked = {(n, 0, ''): n for n, m in found if not m}
-    ranked.update({(kind, numbers[kind].index(k), rest): n for n, kind, k, rest in parts})
+    ranked = {(n, 0, ''): n for n, m in matches if not m}
+    ranked.update({(kind, numbers[kind].index(k), weight): n for n, kind, k, weight in parts})
     return ranked
 
 
@@ -125,11 +125,11 @@ def by_name(backbone: str) -> Origin:
 
     def translate(shapes: Shapes) -> dict[str, Source]:
         prefix = 'backbone/'
-        own = _ranked(n[len(prefix) :] for n in keras_applications.weight_names(backbone))
+        ranked_names = _ranked(n[len(prefix) :] for n in keras_applications.weight_names(backbone))
         paths = {_weight_name(path): path for path in shapes}
         stored = _ranked(paths)
         return {
-            prefix + own[key]: Source((paths[name],)) for key, name in stored.items() if key in own
+            prefix + ranked_names[key]: Source((paths[name],)) for key, name in stored.items() if key in ranked_names
         }
 
     return Origin(

@@ -73,10 +73,10 @@ def match_pretrained_settings(
     different = [s for s in _settings(network, demands) if s.here != s.needed]
     conflicts = [f'{s.full_key}: {s.here} / {s.needed}' for s in different if s.is_set]
     if conflicts:
-        said = f'{path} needs other settings (set / needed): {"; ".join(conflicts)}'
+        problem = f'{path} needs other settings (set / needed): {"; ".join(conflicts)}'
         if not allow_partial:
-            raise UserError(f'{said}. Leave them to the weights. {PARTIAL} to keep them')
-        logging.warning('%s; kept', said)
+            raise UserError(f'{problem}. Leave them to the weights. {PARTIAL} to keep them')
+        logging.warning('%s; kept', problem)
     return _changed(network, [s for s in different if not s.is_set], path)
 
 
@@ -151,7 +151,7 @@ def _hub_statistics(config: Mapping[str, Any]) -> dict[str, tuple[float, ...]]:
     """Return the mean and std, in 0..255, of a config.json of timm that states them."""
     values = config.get('pretrained_cfg', config)
     values = values if isinstance(values, dict) else {}
-    found = {key: values.get(key) for key in ('mean', 'std')}
-    if not all(isinstance(value, list) and len(value) == 3 for value in found.values()):
+    statistics = {key: values.get(key) for key in ('mean', 'std')}
+    if not all(isinstance(value, list) and len(value) == 3 for value in statistics.values()):
         return {}  # of something else
-    return {key: tuple(round(255.0 * part, 3) for part in value) for key, value in found.items()}
+    return {key: tuple(round(255.0 * part, 3) for part in value) for key, value in statistics.items()}

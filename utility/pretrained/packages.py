@@ -123,10 +123,10 @@ def _download(package: Package, folder: str) -> str:
     options = ['--quiet', '--disable-pip-version-check', '--no-deps', '--only-binary=:all:']
     command = [sys.executable, '-m', 'pip', 'download', *options, '--dest', folder]
     requirement = f'{package.name}=={package.version}'
-    done = subprocess.run([*command, requirement], capture_output=True, text=True, check=False)
-    if not done.returncode:
+    download = subprocess.run([*command, requirement], capture_output=True, text=True, check=False)
+    if not download.returncode:
         return ''
-    lines = done.stderr.strip().splitlines() or [f'exit code {done.returncode}']
+    lines = download.stderr.strip().splitlines() or [f'exit code {download.returncode}']
     return next((line for line in reversed(lines) if line.startswith('ERROR')), lines[-1])
 
 

@@ -22,8 +22,8 @@ def _scope(shapes: Shapes, tensor: str) -> str | None:
     """Return what stands before this name in the file, such as 'resnet_model/'; the shortest that
     does.
     """
-    found = [n[: -len(tensor)] for n in shapes if n == tensor or n.endswith('/' + tensor)]
-    return min(found, key=len, default=None)
+    candidates = [n[: -len(tensor)] for n in shapes if n == tensor or n.endswith('/' + tensor)]
+    return min(candidates, key=len, default=None)
 
 
 def _numbered(shapes: Shapes, scope: str, layer: str, tensor: str) -> list[str]:
@@ -44,19 +44,19 @@ def _bottleneck_layers(kernels: Sequence[tuple[int, ...]]) -> list[str]:
         UserError: The kernels are not those of such a network.
     """
     stage, block = 0, 0
-    layers, rest = ['backbone/conv1'], list(kernels[1:])
-    while rest:
-        projects = len(rest) > 1 and rest[0][:3] == rest[1][:3]
+    layers, remaining = ['backbone/conv1'], list(kernels[1:])
+    while remaining:
+        projects = len(remaining) > 1 and remaining[0][:3] == remaining[1][:3]
         stage, block = (stage + 1, 1) if projects else (stage, block + 1)
         parts = ['shortcut'] * projects + ['conv1', 'conv2', 'conv3']
-        sizes = [kernel[0] for kernel in rest[: len(parts)]]
+        sizes = [kernel[0] for kernel in remaining[: len(parts)]]
         if stage == 0 or sizes != [1] * projects + [1, 3, 1]:
             raise UserError(
                 'not a ResNet of bottlenecks: those of 18 and 34 layers of TensorFlow project in '
                 'the first stage too, and fit no network here'
             )
         layers += [f'backbone/stage{stage}/block{block}/{part}' for part in parts]
-        rest = rest[len(parts) :]
+        remaining = remaining[len(parts) :]
     return layers
 
 
@@ -121,8 +121,8 @@ def _se_variable_name(name: str) -> str | None:
 
 def _se_resnet(shapes: Shapes) -> dict[str, Source]:
     scope = _scope(shapes, f'{_STEM}/kernel')
-    own = (name for name in shapes if name.startswith(scope))
-    named = {_se_variable_name(name[len(scope) :]): Source((name,)) for name in own}
+    in_scope = (name for name in shapes if name.startswith(scope))
+    named = {_se_variable_name(name[len(scope) :]): Source((name,)) for name in in_scope}
     return {
         variable: source
         for variable, source in named.items()

@@ -37,11 +37,11 @@ def adopt_for_runs(
     if path is None:
         return dict.fromkeys(folders, network)
     start = {f: f if checkpoints.has_checkpoint(f) else path for f in folders}
-    found = {
+    settings = {
         p: match_pretrained_settings(network, p, allow_partial)
         for p in dict.fromkeys(start.values())
     }
-    return {folder: found[own] for folder, own in start.items()}
+    return {folder: settings[source] for folder, source in start.items()}
 
 
 @contextlib.contextmanager
@@ -86,9 +86,9 @@ def _other_norm(report: WarmStart) -> str:
     """Return what to do where weights and network are normalised in different ways; '' if they are
     not.
     """
-    own = report.restored + report.missing + report.mismatched
+    network_names = report.restored + report.missing + report.mismatched
     own_statistics, foreign_statistics = (
-        any(is_of_backbone(n) and is_statistic(n) for n in names) for names in (own, report.foreign)
+        any(is_of_backbone(n) and is_statistic(n) for n in names) for names in (network_names, report.foreign)
     )
     if foreign_statistics and not own_statistics:
         return (
@@ -128,14 +128,14 @@ def check_frozen(network: NetworkConfig, variables: Sequence, restored: Collecti
 
 
 def _examples(report: WarmStart) -> str:
-    def some(what: str, names: Sequence[str]) -> str:
-        rest = len(names) - _SHOWN
-        return f'{what}: {", ".join(names[:_SHOWN])}' + (f' and {rest} more' if rest > 0 else '')
+    def listed(state: str, names: Sequence[str]) -> str:
+        num_more = len(names) - _SHOWN
+        return f'{state}: {", ".join(names[:_SHOWN])}' + (f' and {num_more} more' if num_more > 0 else '')
 
     lacking = [name for name in report.missing if is_of_backbone(name)]
     wrong = [name for name in report.mismatched if is_of_backbone(name)]
     kinds = (('missing', lacking), ('of another shape', wrong), ('no place for', report.foreign))
-    return '; '.join(some(what, names) for what, names in kinds if names)
+    return '; '.join(listed(state, names) for state, names in kinds if names)
 
 
 def _suggestion(weights: Weights, backbone: str) -> str:
@@ -160,7 +160,7 @@ def fitting_backbones(weights: Weights, like: str = '') -> Iterator[str]:
         # The first level alone, which is soon built, is enough to tell that most do not fit.
         parts = ({'levels': levels[:1]} if levels else {}, {})
         variables = (backbone_variables(NetworkConfig(name, backbone_options=p)) for p in parts)
-        if all(checkpoints.compare(weights, own).fills_backbone for own in variables):
+        if all(checkpoints.compare(weights, group).fills_backbone for group in variables):
             yield name
 
 
