@@ -129,7 +129,7 @@ def recover(folder: str, is_alone: bool = True) -> None:
         return
     known = candidates(folder)
     # Relative, so that the folder may be moved.
-    names = [os.path.basename(one) for one in known[known.index(prefix) :]]
+    names = [os.path.basename(other) for other in known[known.index(prefix) :]]
     tf.compat.v1.train.update_checkpoint_state(folder, names[0], names[::-1])
     logging.warning('%s goes on from %s', folder, prefix)
 

@@ -39,7 +39,9 @@ def identity(data_dir: str, categories: Iterable[str]) -> dict[str, Any]:
     return {
         'dataset': info['dataset'],
         'keypoints': list(info['schema']['keypoints']),
-        **{split: {c: part for c, part in of.items() if c in wanted} for split, of in parts.items()},
+        **{
+            split: {c: part for c, part in of.items() if c in wanted} for split, of in parts.items()
+        },
     }
 
 
@@ -65,7 +67,7 @@ def differences(now: Mapping[str, Any], saved: Mapping[str, Any]) -> list[str]:
         changes.append(f'{len(now["keypoints"])} / {len(saved["keypoints"])} keypoints, others')
     for split in _SPLITS:
         for category in dict.fromkeys([*saved[split], *now[split]]):
-            parts = [one[split].get(category, {'records': 0}) for one in (now, saved)]
+            parts = [side[split].get(category, {'records': 0}) for side in (now, saved)]
             numbers = [part['records'] for part in parts]
             if numbers[0] != numbers[1]:
                 changes.append(f'{split}/{category}: {numbers[0]} / {numbers[1]} pictures')

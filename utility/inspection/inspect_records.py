@@ -114,21 +114,23 @@ def inspect(settings: Settings, track: Track) -> dict[str, Any]:
 
 def _all_files(records_dir: str) -> list[str]:
     """Return the files of all splits that there are, whether dataset.json knows them or not."""
-    found = []
+    paths = []
     for folder in folders_in(records_dir):
         with contextlib.suppress(UserError):  # there are none
-            found += records.record_files(records.split_patterns(folder, 'all'))
-    return found
+            paths += records.record_files(records.split_patterns(folder, 'all'))
+    return paths
 
 
-def differences(found: Counts, expected: Counts) -> list[str]:
+def differences(counted: Counts, expected: Counts) -> list[str]:
     """Return how two numbers of records by split and category differ, in words."""
-    keys = dict.fromkeys((s, c) for counts in (expected, found) for s in counts for c in counts[s])
+    keys = dict.fromkeys(
+        (s, c) for counts in (expected, counted) for s in counts for c in counts[s]
+    )
     differences = []
     for split, category in keys:
-        here, there = (counts.get(split, {}).get(category, 0) for counts in (found, expected))
-        if here != there:
-            differences.append(f'{split}, {category}: {here} instead of {there}')
+        number, wanted = (counts.get(split, {}).get(category, 0) for counts in (counted, expected))
+        if number != wanted:
+            differences.append(f'{split}, {category}: {number} instead of {wanted}')
     return differences
 
 

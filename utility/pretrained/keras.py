@@ -129,7 +129,9 @@ def by_name(backbone: str) -> Origin:
         paths = {_weight_name(path): path for path in shapes}
         stored = _ranked(paths)
         return {
-            prefix + ranked_names[key]: Source((paths[name],)) for key, name in stored.items() if key in ranked_names
+            prefix + ranked_names[key]: Source((paths[name],))
+            for key, name in stored.items()
+            if key in ranked_names
         }
 
     return Origin(

@@ -72,9 +72,9 @@ def describe(path: str, backbone: str = '', save_as: str = '') -> Weights:
     Raises:
         UserError: There is nothing, it is damaged, or of unknown origin.
     """
-    own = own_weights(path)
-    if own:
-        return own
+    weights = own_weights(path)
+    if weights:
+        return weights
     with opened(path, backbone) as (file, origin, sources):
         shapes = {name: source.shape(file.shapes) for name, source in sources.items()}
         usable = {name: source for name, source in sources.items() if shapes[name] is not None}

@@ -154,4 +154,6 @@ def _hub_statistics(config: Mapping[str, Any]) -> dict[str, tuple[float, ...]]:
     statistics = {key: values.get(key) for key in ('mean', 'std')}
     if not all(isinstance(value, list) and len(value) == 3 for value in statistics.values()):
         return {}  # of something else
-    return {key: tuple(round(255.0 * part, 3) for part in value) for key, value in statistics.items()}
+    return {
+        key: tuple(round(255.0 * part, 3) for part in value) for key, value in statistics.items()
+    }

@@ -146,5 +146,5 @@ def _flaw(package: Package, content: bytes) -> str:
     """Return what tells that this is not the package's file of weights; '' if nothing does."""
     if len(content) != package.size:
         return f'it has {len(content)} bytes instead of {package.size}'
-    found = hashlib.sha256(content).hexdigest()
-    return '' if found == package.sha256 else f'its SHA-256 is {found}, not {package.sha256}'
+    digest = hashlib.sha256(content).hexdigest()
+    return '' if digest == package.sha256 else f'its SHA-256 is {digest}, not {package.sha256}'

@@ -88,7 +88,8 @@ def _other_norm(report: WarmStart) -> str:
     """
     network_names = report.restored + report.missing + report.mismatched
     own_statistics, foreign_statistics = (
-        any(is_of_backbone(n) and is_statistic(n) for n in names) for names in (network_names, report.foreign)
+        any(is_of_backbone(n) and is_statistic(n) for n in names)
+        for names in (network_names, report.foreign)
     )
     if foreign_statistics and not own_statistics:
         return (
@@ -130,7 +131,8 @@ def check_frozen(network: NetworkConfig, variables: Sequence, restored: Collecti
 def _examples(report: WarmStart) -> str:
     def listed(state: str, names: Sequence[str]) -> str:
         num_more = len(names) - _SHOWN
-        return f'{state}: {", ".join(names[:_SHOWN])}' + (f' and {num_more} more' if num_more > 0 else '')
+        more = f' and {num_more} more' if num_more > 0 else ''
+        return f'{state}: {", ".join(names[:_SHOWN])}{more}'
 
     lacking = [name for name in report.missing if is_of_backbone(name)]
     wrong = [name for name in report.mismatched if is_of_backbone(name)]

@@ -27,21 +27,21 @@ def check(folder: str, experiment: Experiment, plan: Plan, data_dir: str) -> Non
         data_dir: The records.
 
     Raises:
-        UserError: So it is; tells what would have been another.
+        UserError: A step would have been another; tells which.
     """
     if not variables.has_checkpoint(folder):
         return
-    there = runs.load_experiment(folder)
+    saved = runs.load_experiment(folder)
     taken = snapshots.newest_step(folder)
-    if there.schedule.stop_patience != experiment.schedule.stop_patience:
+    if saved.schedule.stop_patience != experiment.schedule.stop_patience:
         _check_patience(folder, experiment, taken)
-    if there.epochs == experiment.epochs:
+    if saved.epochs == experiment.epochs:
         return
-    planned = make_plan(there, data_dir, plan.replicas)
+    planned = make_plan(saved, data_dir, plan.replicas)
     difference = _difference(experiment, planned, plan, taken)
     if difference:
         raise UserError(
-            f'epochs={experiment.epochs:g}: {folder} was planned for epochs={there.epochs:g} and '
+            f'epochs={experiment.epochs:g}: {folder} was planned for epochs={saved.epochs:g} and '
             f'stands at step {taken}; with the new length {difference}. Give another --model_dir, '
             f'and --init_checkpoint={folder} to start from its weights'
         )
@@ -68,21 +68,24 @@ def _difference(experiment: Experiment, planned: Plan, plan: Plan, taken: int) -
     steps = np.arange(taken)
     rates = [
         schedules.learning_rate(
-            experiment.optimizer, experiment.schedule, tf.constant(steps), one.length
+            experiment.optimizer, experiment.schedule, tf.constant(steps), training.length
         ).numpy()
-        for one in (planned, plan)
+        for training in (planned, plan)
     ]
-    other = steps[rates[0] != rates[1]]
-    if other.size:
-        before, now = (values[other[0]] for values in rates)
+    differing = steps[rates[0] != rates[1]]
+    if differing.size:
+        before, now = (values[differing[0]] for values in rates)
         return (
             f'the learning rate of schedule.name={experiment.schedule.name!r} after step '
-            f'{other[0]} would have been {now:g}, not {before:g}'
+            f'{differing[0]} would have been {now:g}, not {before:g}'
         )
-    late = [round(experiment.data.late_from * one.length.total_steps) for one in (planned, plan)]
+    late = [
+        round(experiment.data.late_from * training.length.total_steps)
+        for training in (planned, plan)
+    ]
     if experiment.data.late_ops and min(late) < taken and late[0] != late[1]:
         return f'data.late_ops would have come after step {late[1]}, not {late[0]}'
-    stops = [{stop for stop in one.stops if stop <= taken} for one in (planned, plan)]
+    stops = [{stop for stop in training.stops if stop <= taken} for training in (planned, plan)]
     goes_by_evaluations = experiment.schedule.name == 'plateau' or experiment.schedule.stop_patience
     if goes_by_evaluations and stops[0] != stops[1]:
         return f'step {min(stops[0] ^ stops[1])} would not be evaluated in both'
