@@ -81,6 +81,7 @@ MAX_SEED = 2**53  # what JSON keeps exactly
 # What a value must be, in words, and the test of it: arguments of `check` and `require`.
 POSITIVE = ('positive', lambda value: value > 0)
 NOT_NEGATIVE = ('not negative', lambda value: value >= 0)
+BELOW_ONE = ('in [0, 1)', lambda value: 0 <= value < 1)
 
 
 def unknown(kind: str, key: str, name: str, known: Iterable[str]) -> UserError:
@@ -239,7 +240,6 @@ IMAGENET_STD = (58.395, 57.12, 57.375)
 # Of what weight decay can be asked for: kernels; biases; scale and shift of normalisations.
 VARIABLE_KINDS = ('kernel', 'bias', 'norm')
 _SHARE = ('in (0, 1]', lambda value: 0 < value <= 1)
-_BELOW_ONE = ('in [0, 1)', lambda value: 0 <= value < 1)
 
 NORMS = ('batch', 'frozen', 'group')
 _NO_SYNCHRONISED_NORM = (
@@ -456,7 +456,7 @@ class OptimizerConfig:
         require(self, section, *POSITIVE, 'learning_rate', 'epsilon')
         require(self, section, *within(1, MAX_BATCH), 'accumulate')
         require(self, section, *NOT_NEGATIVE, 'weight_decay', 'clip_norm', 'lookahead_steps')
-        require(self, section, *_BELOW_ONE, 'momentum', 'beta_2')
+        require(self, section, *BELOW_ONE, 'momentum', 'beta_2')
         require(self, section, *_SHARE, 'lookahead_alpha')
         require(self, section, *one_of(VARIABLE_KINDS), 'decay_kinds')
 
@@ -553,7 +553,7 @@ class ScheduleConfig:
         rates = ('warmup_steps', 'warmup_learning_rate', 'end_learning_rate', 'stop_patience')
         require(self, section, *NOT_NEGATIVE, *rates)
         require(self, section, *_SHARE, 'cycle')
-        require(self, section, *_BELOW_ONE, 'flat', 'warmup', 'decay_at')
+        require(self, section, *BELOW_ONE, 'flat', 'warmup', 'decay_at')
         require(self, section, 'in (0, 1)', lambda value: 0 < value < 1, 'plateau_factor')
         name = 'decay_at' if self.decay_epochs is None else 'decay_epochs'
         decays, factors = getattr(self, name), self.decay_factors
@@ -594,7 +594,7 @@ class AveragingConfig:
         require(self, 'averaging.', *one_of(('none', 'ema', 'swa')), 'kind')
         require(self, 'averaging.', 'in (0, 1)', lambda value: 0 < value < 1, 'decay')
         numbers = ('start_epoch', 'period_epochs', 'statistics_batches')
-        require(self, 'averaging.', *_BELOW_ONE, 'start', 'period')
+        require(self, 'averaging.', *BELOW_ONE, 'start', 'period')
         require(self, 'averaging.', *NOT_NEGATIVE, *numbers)
 
 

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 from absl import flags, logging
 
-from benchmarks import ledger
+from benchmarks import ledger, real_pictures
 from benchmarks.isolated import describe_machine
 from config import UserError
 from utility.command_line import scripts
@@ -126,16 +126,10 @@ def command(arm: Arm, values) -> list[str]:
     ]
 
 
-def score(arm: Arm, values, annotations, schema) -> dict[str, Any]:
+def score(arm: Arm, values) -> dict[str, Any]:
     """Return a row: the arm, what it adds, and its scored distances [N, K]."""
-    from utility.metrics import normalized_error
-    from utility.predict import predictor
-    from utility.predict.views_to_points import PredictOptions
-
-    split = os.path.join(values.data_dir, 'val')
-    predictions = predictor.predict_split([run_dir(values.work_dir, arm)], split, PredictOptions())
-    predicted = annotations._replace(keypoints=predictions.keypoints)
-    distances = normalized_error.distances_to(annotations, predicted, schema, 'error')[0]
+    run_dirs = [run_dir(values.work_dir, arm)]
+    distances = real_pictures.distances(run_dirs, os.path.join(values.data_dir, 'val'))
     settings = added_by(arm, values.epochs)
     settings += [f'--category={arm.category}'] if arm.category != 'all' else []
     return {'arm': arm, 'settings': settings, 'distances': distances}
@@ -187,16 +181,8 @@ def main(positional: list[str]) -> None:
 
     import tensorflow as tf
 
-    from utility.checkpoints import runs
-    from utility.metrics.annotations import annotations_of
-
+    rows = [score(arm, values) for arm in arms]
     base_dir = run_dir(values.work_dir, BASE)
-    schema = runs.schema_of(base_dir)
-    annotations, _ = annotations_of(os.path.join(values.data_dir, 'val'), schema)
-    annotations = annotations._replace(
-        image_ids=annotations.lines
-    )  # one picture may lie in two splits
-    rows = [score(arm, values, annotations, schema) for arm in arms]
     newest = tf.train.latest_checkpoint(os.path.join(base_dir, 'all'))
     command_text = 'python -m benchmarks.ingredients ' + ' '.join(sys.argv[1:])
     steps = int(newest.rsplit('-', 1)[1])

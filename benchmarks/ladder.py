@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from absl import flags, logging
 
-from benchmarks import ledger
+from benchmarks import ledger, real_pictures
 from benchmarks.isolated import describe_machine
 from config import UserError
 from utility.command_line import scripts
@@ -115,23 +115,12 @@ def predict_options(rung: Rung, batch_size: int):
 
 def climb(data_dir: str, run_dirs: Sequence[str], batch_size: int) -> list[dict[str, Any]]:
     """Return a row for each rung: its name, scored distances [N, K], and pictures per second."""
-    from utility.checkpoints import runs
-    from utility.metrics import normalized_error
-    from utility.metrics.annotations import annotations_of
-    from utility.predict import predictor
-
-    schema = runs.schema_of(run_dirs[0])
-    annotations, _ = annotations_of(data_dir, schema)
-    annotations = annotations._replace(
-        image_ids=annotations.lines
-    )  # one picture may lie in two splits
     rows = []
     for rung in rungs(len(run_dirs)):
         watch = Stopwatch(batch_size)
         options = predict_options(rung, batch_size)
-        predictions = predictor.predict_split(run_dirs[: rung.num_runs], data_dir, options, watch)
-        predicted = annotations._replace(keypoints=predictions.keypoints)
-        distances = normalized_error.distances_to(annotations, predicted, schema, 'error')[0]
+        chosen = run_dirs[: rung.num_runs]
+        distances = real_pictures.distances(chosen, data_dir, options, watch)
         rows.append({'rung': rung, 'distances': distances, 'rate': watch.rate()})
         logging.info('%s: done', rung.name)
     return rows

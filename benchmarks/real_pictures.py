@@ -120,23 +120,28 @@ def number_of(records_dir: str, split: str) -> int:
     return sum(splits[split]['records'].values())
 
 
-def distances(run_dir: str, split_dir: str, flip_test: bool):
-    """Return normalised distances [N, K] of a run on a split, NaN where not scored."""
+def distances(run_dirs: Sequence[str], split_dir: str, options=None, watch=None):
+    """Return normalised distances [N, K] of runs on a labelled split, NaN where not scored.
+
+    Args:
+        run_dirs: Predict as one.
+        split_dir: Of the records.
+        options: A utility.predict.views_to_points.PredictOptions; None: the defaults.
+        watch: The on_row of utility.predict.predictor.predict_split.
+    """
     from utility.checkpoints import runs
     from utility.metrics import normalized_error
     from utility.metrics.annotations import annotations_of
     from utility.predict import predictor
     from utility.predict.views_to_points import PredictOptions
 
-    schema = runs.schema_of(run_dir)
+    schema = runs.schema_of(run_dirs[0])
     annotations, _ = annotations_of(split_dir, schema)
-    annotations = annotations._replace(
-        image_ids=annotations.lines
-    )  # one picture may lie in two splits
-    predictions = predictor.predict_split([run_dir], split_dir, PredictOptions(flip_test=flip_test))
-    return normalized_error.distances_to(
-        annotations, annotations._replace(keypoints=predictions.keypoints), schema, 'error'
-    )[0]
+    annotations = annotations._replace(image_ids=annotations.lines)  # an id may be in two splits
+    options = options or PredictOptions()
+    predictions = predictor.predict_split(run_dirs, split_dir, options, watch)
+    predicted = annotations._replace(keypoints=predictions.keypoints)
+    return normalized_error.distances_to(annotations, predicted, schema, 'error')[0]
 
 
 def scores(run_dir: str, split_dir: str) -> dict[str, Any]:
@@ -146,9 +151,11 @@ def scores(run_dir: str, split_dir: str) -> dict[str, Any]:
     """
     import numpy as np
 
+    from utility.predict.views_to_points import PredictOptions
+
     row: dict[str, Any] = {'machine': describe_machine()}
     for name, flip_test in (('plain', False), ('flip', True)):
-        values = distances(run_dir, split_dir, flip_test)
+        values = distances([run_dir], split_dir, PredictOptions(flip_test=flip_test))
         row[f'{name}_sums'] = np.nansum(values, axis=1).tolist()
         row[f'{name}_counts'] = np.isfinite(values).sum(axis=1).tolist()
     return row

@@ -19,8 +19,7 @@ from nets.heads.attributes import (
     AttributeSizes,
 )
 from nets.norms import Mode, Normalization
-
-COMPUTE_DTYPES = ('float32', 'bfloat16', 'float16')
+from nets.precision import PRECISIONS
 
 
 class Outputs(NamedTuple):
@@ -124,7 +123,7 @@ def build_network(
     Args:
         config: Names, sizes, options and standardisation.
         num_keypoints: K; of a loss that needs several maps a point, that many times as many.
-        dtype: What the network computes in, one of COMPUTE_DTYPES; weights and heat maps are
+        dtype: What the network computes in, one of PRECISIONS; weights and heat maps are
             float32 in any case.
         attributes: What else it tells of a picture; by default nothing.
 
@@ -132,7 +131,7 @@ def build_network(
         UserError: A name, an option or its type, or the dtype is not known.
     """
     dtype = tf.as_dtype(dtype)
-    check('', 'dtype', dtype.name, *one_of(COMPUTE_DTYPES))
+    check('', 'dtype', dtype.name, *one_of(PRECISIONS))
     return Network(config, num_keypoints, dtype, attributes)
 
 

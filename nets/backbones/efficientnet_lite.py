@@ -35,7 +35,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from config import check
+from config import BELOW_ONE, check
 from nets.backbones.registry import BACKBONES, SECTION, check_levels
 from nets.layers import POINTWISE, ConvNorm, ConvSpec, DepthwiseConvNorm, Layer
 
@@ -44,7 +44,6 @@ EPSILON = 1e-3
 MOMENTUM = 0.99
 # The number of channels is a multiple of it.
 _DIVISOR = 8
-_BELOW_ONE = ('in [0, 1)', lambda value: 0 <= value < 1)
 
 
 class Stage(NamedTuple):
@@ -188,8 +187,8 @@ def _make(
     zero_init_residual=True,
     batch_norm_momentum=MOMENTUM,
 ):
-    check(SECTION, 'drop_connect', drop_connect, *_BELOW_ONE)
-    check(SECTION, 'batch_norm_momentum', batch_norm_momentum, *_BELOW_ONE)
+    check(SECTION, 'drop_connect', drop_connect, *BELOW_ONE)
+    check(SECTION, 'batch_norm_momentum', batch_norm_momentum, *BELOW_ONE)
     scaled = scaled_stages(width, depth)
     num_blocks = sum(stage.depth for stage in scaled)
     stages = []
