@@ -11,11 +11,16 @@ that was interrupted is completed by the next.
 
 from __future__ import annotations
 
+import collections
+import functools
 import os
+import statistics
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 from absl import flags, logging
 
 from benchmarks import isolated, ledger, recipes, synthetic_runs
@@ -34,7 +39,7 @@ FILES = (
 )
 _HEADER = (
     'recipe', 'format', 'precision', 'MB', 'NE, %', "checkpoint's NE, %", 'median, px', 'p90, px',
-    'largest, px', 'images/s', "TensorFlow's images/s", 'start-up, s',
+    'largest, px', 'images/s', "TensorFlow's images/s", 'rate by rounds', 'start-up, s',
 )  # fmt: skip
 _ABOUT = """# Exports, measured
 
@@ -47,11 +52,13 @@ Made by
 Each row is `python -m utility.export`, and `--check` of what it wrote over images of the split. NE
 is of those images; distances are between the points of the file and those of the same network in
 TensorFlow, in px of the images. A file predicts one image a call, TensorFlow 16 a batch; a call
-reads, decodes and predicts. What is untrained has its initial weights: its NE says nothing, and
+reads, decodes and predicts. By rounds: how many times TensorFlow's rate the file's is where both go
+from pixels to points in turn, {round_images} images a round, the median of {rounds}. What is untrained has its initial weights: its NE says nothing, and
 neither do its points in int8, because its maps have no peaks; {untrained} images are enough for it.
 
 """
 _CALIBRATION_IMAGES = 32
+_ROUNDS, _ROUND_IMAGES, _BATCH_SIZE = 7, 16, 16
 _UNTRAINED_IMAGES = 16  # of which time alone means something
 
 
@@ -161,20 +168,47 @@ def measure(run: str, name: str, precision: str, case: _Case) -> dict[str, Any]:
         output = os.path.join(directory, 'out')
         folder.export(graph, name, output, Settings(precision, crops), images)
         report = check.check(output, case.split, run, case.images)
+        times = _times_faster(run, output, images[:_ROUND_IMAGES])
     return {
         'machine': isolated.describe_machine(),
         'bytes': report.size,
+        'times': times,
         **{f'file_{key}': value for key, value in report.file._asdict().items()},
         **{f'network_{key}': value for key, value in report.network._asdict().items()},
         **report.distances._asdict(),
     }
 
 
+def _times_faster(run: str, output: str, images: Sequence[np.ndarray]) -> float:
+    """Return how many times the rate of a run that of its file is: the median over rounds, in which
+    both predict the same images, from pixels to points, one after the other.
+    """
+    from utility.predict import load
+
+    with load(run, batch_size=_BATCH_SIZE) as network, load(output) as file:
+        work = [
+            functools.partial(_seconds, model, images, network.categories[0])
+            for model in (network, file)
+        ]
+        rounds = [[seconds() for seconds in work] for _ in range(1 + _ROUNDS)]
+    return statistics.median(ours / theirs for ours, theirs in rounds[1:])  # the first: start-up
+
+
+def _seconds(model, images: Sequence[np.ndarray], category: str) -> float:
+    begin = time.perf_counter()
+    collections.deque(model.predict_each(images, category), maxlen=0)
+    return time.perf_counter() - begin
+
+
 def page(rows: Mapping[str, Mapping[str, Any]], command: str) -> str:
     """Return the whole page, of the rows that there are."""
     table = ledger.markdown_table(_HEADER, (_cells(name, row) for name, row in rows.items()))
     return (
-        _ABOUT.format(command=command, untrained=_UNTRAINED_IMAGES) + ledger.machines(rows) + table
+        _ABOUT.format(
+            command=command, untrained=_UNTRAINED_IMAGES, round_images=_ROUND_IMAGES, rounds=_ROUNDS
+        )
+        + ledger.machines(rows)
+        + table
     )
 
 
@@ -184,7 +218,7 @@ def _cells(name: str, row: Mapping[str, Any]) -> list[str]:
     recipe, *file = name.split(' ')
     numbers = (
         row['bytes'] / 1e6, *(row[key] for key in ('median', 'p90', 'largest')),
-        row['file_rate'], row['network_rate'], row['file_start'],
+        row['file_rate'], row['network_rate'], row['times'], row['file_start'],
     )  # fmt: skip
     errors = [f'{100 * row[f"{key}_normalized_error"]:.3f}' for key in ('file', 'network')]
     is_trained = '' if row['is_trained'] else ', untrained'
