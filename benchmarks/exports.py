@@ -53,8 +53,9 @@ Each row is `python -m utility.export`, and `--check` of what it wrote over imag
 is of those images; distances are between the points of the file and those of the same network in
 TensorFlow, in px of the images. A file predicts one image a call, TensorFlow 16 a batch; a call
 reads, decodes and predicts. By rounds: how many times TensorFlow's rate the file's is where both go
-from pixels to points in turn, {round_images} images a round, the median of {rounds}. What is untrained has its initial weights: its NE says nothing, and
-neither do its points in int8, because its maps have no peaks; {untrained} images are enough for it.
+from pixels to points in turn, {round_images} images a round, the median of {rounds}. What is
+untrained has its initial weights: its NE says nothing, and neither do its points in int8, because
+its maps have no peaks; {untrained} images are enough for it.
 
 """
 _CALIBRATION_IMAGES = 32

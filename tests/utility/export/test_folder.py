@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib.util
 import json
 import os
 import pathlib
@@ -303,3 +304,72 @@ def test_points_of_another_number_than_told_are_refused(whole, tmp_path):
     (output / 'model.json').write_text(json.dumps(description))
     with load(str(output)) as model, pytest.raises(UserError, match='gives points of shape'):
         model.predict(np.zeros([64, 64, 3], np.uint8), model.categories[0])
+
+
+@pytest.fixture(scope='module')
+def script(whole):
+    """The folder's own predict.py, as a program of one's own would import it."""
+    spec = importlib.util.spec_from_file_location('exported_predict', whole / 'predict.py')
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope='module')
+def both(whole, script):
+    """`predict` of utility.predict.load and of predict.py, of one folder."""
+    with load(str(whole)) as model:
+        yield model.predict, script.load().predict
+
+
+@pytest.mark.parametrize(
+    ('image', 'category', 'message'),
+    [
+        (IMAGE, 'hat', "unknown category 'hat'; there are: blouse"),
+        (IMAGE, None, 'category is missing; there are: blouse'),
+        (IMAGE.astype(np.float32), 'skirt', 'of dtype float32: must be uint8'),
+        (IMAGE[:, :, :2], 'skirt', r'of shape \[120, 90, 2\]: must be'),
+        (IMAGE[:1, :1], 'skirt', '1x1 px; a side must be at least 8'),
+        (np.broadcast_to(np.uint8(0), [20_000, 20_000, 3]), 'skirt', 'the area at most 50000000'),
+        (b'', 'skirt', 'the file is empty'),
+        (b'no image', 'skirt', 'not a picture in one of the formats'),
+        ('/nowhere/a.jpg', 'skirt', '/nowhere/a.jpg: No such file'),
+        (3, 'skirt', 'of type int: must be a path, bytes or a NumPy array'),
+    ],
+)
+def test_mistakes_are_told_alike(both, image, category, message):
+    said = []
+    for predict in both:
+        with pytest.raises(ValueError, match=message) as caught:
+            predict(image, category)
+        said.append(str(caught.value))
+    assert said[0] == said[1]
+
+
+def test_grey_and_alpha_are_seen_alike(both):
+    ours, theirs = both
+    alpha = smooth_image(*IMAGE.shape[:2], seed=1)[:, :, :1]
+    for image in (IMAGE[:, :, 0], np.concatenate([IMAGE, alpha], axis=-1)):
+        found = np.array(list(theirs(image, 'skirt').values()))
+        np.testing.assert_allclose(found[:, :2], ours(image, 'skirt').points, atol=1e-3)
+
+
+def test_damaged_folders_are_told_alike(script, whole, tmp_path):
+    output = shutil.copytree(whole, tmp_path / 'out')
+    (output / 'saved_model/1/saved_model.pb').unlink()
+    said = []
+    for open_folder in (load, script.load):
+        with pytest.raises(ValueError, match='cannot be opened, it is damaged') as caught:
+            open_folder(str(output))
+        said.append(str(caught.value))
+    assert said[0] == said[1]
+    with pytest.raises(ValueError, match='is no exported network: no model.json in it'):
+        script.load(str(tmp_path))
+
+
+def test_the_command_of_a_folder_ends_with_one_line(script, monkeypatch, capsys):
+    monkeypatch.setattr(sys, 'argv', ['predict.py', '--category=skirt', '/nowhere/a.jpg'])
+    with pytest.raises(SystemExit) as caught:
+        script.main()
+    assert caught.value.code == 2
+    assert capsys.readouterr().err == 'error: /nowhere/a.jpg: No such file or directory\n'
