@@ -1,12 +1,20 @@
-"""Runs the project's commands as their users do, each in a process of its own."""
+"""Runs the project's commands as their users do: each in a process of its own, or in this one."""
 
 from __future__ import annotations
 
+import contextlib
+import io
+import logging
 import os
 import pathlib
+import runpy
 import signal
 import subprocess
 import sys
+from unittest import mock
+
+from absl import flags
+from absl import logging as absl_logging
 
 _SIGNALLED = """
 import importlib, os, runpy, sys
@@ -59,6 +67,41 @@ def signalled(place: str, number: int, how: signal.Signals = signal.SIGKILL) -> 
     n-th call of the function at a place, before that does anything.
     """
     return ['-c', _SIGNALLED, place, str(number), str(int(how))]
+
+
+def call(script: str, *arguments, folder=ROOT) -> subprocess.CompletedProcess:
+    """Do what `run` does in this process: TensorFlow takes longer to import than most commands
+    take. What TensorFlow itself prints, and what is printed at exit, needs `run`.
+    """
+    known, streams = set(flags.FLAGS), (io.StringIO(), io.StringIO())
+    handler, argv, code = absl_logging.get_absl_handler(), [*map(str, arguments)], 0
+    argv = argv if script == '-m' else [str(ROOT / script), *argv]
+    folder_before, on_interrupt = pathlib.Path.cwd(), signal.getsignal(signal.SIGINT)
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(mock.patch.object(sys, 'argv', argv))
+        stack.enter_context(mock.patch.object(sys, 'path', [*sys.path]))
+        stack.enter_context(mock.patch.dict(os.environ))
+        stack.enter_context(mock.patch.object(handler.python_handler, 'stream', streams[1]))
+        stack.enter_context(contextlib.redirect_stdout(streams[0]))
+        stack.enter_context(contextlib.redirect_stderr(streams[1]))
+        stack.callback(signal.signal, signal.SIGINT, on_interrupt)
+        stack.callback(logging.root.removeHandler, handler)
+        stack.callback(os.chdir, folder_before)
+        os.chdir(folder)
+        try:
+            if script == '-m':
+                runpy.run_module(argv[0], run_name='__main__', alter_sys=True)
+            else:
+                runpy.run_path(argv[0], run_name='__main__')
+        except SystemExit as exit:
+            code = exit.code or 0
+            if isinstance(code, str):  # which Python prints
+                print(code, file=sys.stderr)
+                code = 1
+        finally:
+            for flag in set(flags.FLAGS) - known:
+                delattr(flags.FLAGS, flag)
+    return subprocess.CompletedProcess(argv, code, *(stream.getvalue() for stream in streams))
 
 
 def rerun_test(file: str, *arguments) -> str:

@@ -532,12 +532,12 @@ def test_of_two_conversions_at_once_one_is_told_and_the_other_is_undisturbed(dat
     ],
 )
 def test_mistakes_of_the_user_are_one_line(data, flag, message):
-    done = run_script(f'--data_dir={data.write_tables()}', flag)
+    done = commands.call('convert_tfrecords.py', f'--data_dir={data.write_tables()}', flag)
     commands.check_mistake(done, message)
 
 
 def test_folds_and_a_share_for_validation_exclude_each_other(data):
     flags = ('--folds=5', '--fold=0', '--val_fraction=0.1')
-    done = run_script(f'--data_dir={data.write_tables()}', *flags)
+    done = commands.call('convert_tfrecords.py', f'--data_dir={data.write_tables()}', *flags)
     assert done.returncode == 2
     assert done.stderr == 'error: give either --val_fraction or --folds and --fold\n'

@@ -85,7 +85,7 @@ def test_mistakes_are_told_in_one_line(folder, arguments, message):
     text = (folder / 'short.csv').read_text()
     (folder / 'broken.csv').write_text(text.replace('1_1_1', '1_1', 1))
     before = {path.name: path.read_text() for path in folder.iterdir()}
-    result = run(folder, *arguments)
+    result = commands.call('ensemble_from_csv.py', *arguments, folder=folder)
     commands.check_mistake(result, message)
     assert {path.name: path.read_text() for path in folder.iterdir()} == before
 
@@ -200,6 +200,6 @@ def test_mistakes_in_learning_are_told_in_one_line(runs, arguments, message):
     hidden = ''.join(lines).replace('_1,', '_0,').replace('_1\n', '_0\n')
     (runs / 'val_test.csv').write_text(hidden)
     before = {path.name: path.read_bytes() for path in runs.iterdir()}
-    result = run(runs, *arguments)
+    result = commands.call('ensemble_from_csv.py', *arguments, folder=runs)
     commands.check_mistake(result, message)
     assert {path.name: path.read_bytes() for path in runs.iterdir()} == before

@@ -141,7 +141,7 @@ def test_mistakes_are_told_in_one_line(tmp_path, arguments, message):
     answers = tmp_path / 'answers.csv'
     write_table(answers, _table(), SCHEMA)
     arguments = [argument.format(answers=answers) for argument in arguments]
-    result = commands.run('eval_codec.py', *arguments)
+    result = commands.call('eval_codec.py', *arguments)
     commands.check_mistake(result, message)
 
 

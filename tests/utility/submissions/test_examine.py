@@ -577,5 +577,5 @@ def test_command_line(tmp_path):
 )
 def test_mistakes_are_told_in_one_line(tmp_path, arguments, message):
     (tmp_path / 'a.csv').write_text(text_of(GOOD))
-    result = run(tmp_path, *arguments)
+    result = commands.call('ensemble_from_csv.py', *arguments, folder=tmp_path)
     commands.check_mistake(result, message)
