@@ -21,7 +21,7 @@ class FilterOptions:
     """
 
     cutoff: float = 1.5
-    speed_gain: float = 20.0
+    speed_gain: float = 80.0
     speed_cutoff: float = 1.0
 
 

@@ -8,7 +8,7 @@ import pytest
 from utility.predict.temporal_filter import FilterOptions, OneEuroFilter
 
 RATE, SIDE = 25.0, 400.0
-NOISE = 1.5  # px
+NOISE = 1.0  # px
 
 
 def _filtered(points, **options):
