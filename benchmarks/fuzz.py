@@ -370,6 +370,8 @@ def _exported() -> Target:
 
 def _data_set(name: str, file: str) -> Target:
     """Return the reader of a format of data sets; `file` of a sound one is what is changed."""
+    import tensorflow  # noqa: F401  now, and not while the first input is read
+
     from benchmarks import tiny_formats
     from preprocessing.datasets import DATASETS, Source
 

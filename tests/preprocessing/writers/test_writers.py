@@ -12,11 +12,13 @@ import numpy as np
 import pytest
 
 from config import UserError
+from preprocessing import records
 from preprocessing.datasets import DATASETS, Source
 from preprocessing.datasets.deepfashion2 import SCHEMA as DEEPFASHION2
 from preprocessing.schema import KeypointSchema
 from preprocessing.writers import WRITERS, Garment, WriteOptions, coco, garments_of, write
 from tests import tiny_pictures
+from tests.tiny_records import write_records
 
 NAMES = ('brim_left', 'brim_right', 'top', 'sole')
 SCHEMA = KeypointSchema(
@@ -263,3 +265,18 @@ def test_points_outside_are_moved_into_the_picture_for_yolo_only(tmp_path):
         write(name, str(folder), [far], SCHEMA)
         (one,) = read_back(folder, name)
         assert one.keypoints.max() == pytest.approx(largest)
+
+
+def test_records_tell_what_was_added_to_points(tmp_path):
+    """Data sets of whole pixels of a time before it was kept have half a pixel."""
+    root = write_records(tmp_path / 'records', {'val': {'skirt': 1}}, 40)
+    assert records.point_offset(f'{root}/val') == 0.5
+    path = tmp_path / 'records' / records.DATASET_FILE
+    content = json.loads(path.read_text())
+    for value in (0, 0.25, 'x', None, True, 1e300):
+        path.write_text(json.dumps({**content, 'point_offset': value}))
+        if type(value) in (int, float) and value < 1e6:
+            assert records.point_offset(f'{root}/val') == value
+        else:
+            with pytest.raises(UserError, match='is broken: point_offset'):
+                records.point_offset(f'{root}/val')
