@@ -11,6 +11,9 @@ import sys
 from tests.commands import ROOT
 
 CHECK = """
+import runpy
+import sys
+
 import tensorflow as tf
 
 import nets
@@ -29,7 +32,26 @@ with tf.Graph().as_default():
     assert all(g is not None for g in tf.gradients(heatmaps, variables))
     assert {v.name.split('/')[0] for v in variables} == {'backbone', 'head'}
 print(sorted(set(nets.BACKBONES.names()) & {'plain11', 'seresnext101_64x4d'}))
+# The recipe is a script like the project's own.
+sys.argv = ['train_plain11_sum.py', '--data_dir=nowhere']
+runpy.run_path('train_plain11_sum.py', run_name='__main__')
 """
+
+
+def _check(folder, path):
+    """Check that a folder with the networks of the page works, with this PYTHONPATH."""
+    (folder / 'check.py').write_text(CHECK)
+    done = subprocess.run(
+        [sys.executable, 'check.py'],
+        cwd=folder,
+        env={**os.environ, 'PYTHONPATH': path, 'TF_CPP_MIN_LOG_LEVEL': '2'},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 2, done.stderr[-2000:]
+    assert done.stdout == "['plain11', 'seresnext101_64x4d']\n"
+    assert 'nowhere' in done.stderr.splitlines()[-1]
 
 
 def test_the_networks_of_the_page_work_from_outside_the_project(tmp_path):
@@ -38,18 +60,7 @@ def test_the_networks_of_the_page_work_from_outside_the_project(tmp_path):
     *components, recipe = blocks
     (tmp_path / 'own_networks.py').write_text('\n\n'.join(components))
     (tmp_path / 'train_plain11_sum.py').write_text('import own_networks\n' + recipe)
-    (tmp_path / 'check.py').write_text(CHECK)
-    path = os.pathsep.join([str(tmp_path), str(ROOT)])
-    run = {'capture_output': True, 'text': True, 'timeout': 120, 'cwd': tmp_path}
-    environment = {**os.environ, 'PYTHONPATH': path, 'TF_CPP_MIN_LOG_LEVEL': '2'}
-    done = subprocess.run([sys.executable, 'check.py'], env=environment, **run)
-    assert done.returncode == 0, done.stderr[-2000:]
-    assert done.stdout == "['plain11', 'seresnext101_64x4d']\n"
-    # The recipe is a script like the project's own.
-    script = [sys.executable, 'train_plain11_sum.py', '--data_dir=nowhere']
-    done = subprocess.run(script, env=environment, **run)
-    assert done.returncode == 2
-    assert 'nowhere' in done.stderr
+    _check(tmp_path, os.pathsep.join([str(tmp_path), str(ROOT)]))
 
 
 def test_the_networks_of_the_page_work_inside_the_project(tmp_path):
@@ -67,14 +78,4 @@ def test_the_networks_of_the_page_work_inside_the_project(tmp_path):
         with (folder / '__init__.py').open('a') as init:
             init.write(f'from nets.{package} import {file}\n')
     (tmp_path / 'train_plain11_sum.py').write_text(recipe)
-    (tmp_path / 'check.py').write_text(CHECK)
-    done = subprocess.run(
-        [sys.executable, 'check.py'],
-        cwd=tmp_path,
-        env={**os.environ, 'PYTHONPATH': str(tmp_path), 'TF_CPP_MIN_LOG_LEVEL': '2'},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    assert done.stdout == "['plain11', 'seresnext101_64x4d']\n"
+    _check(tmp_path, str(tmp_path))

@@ -12,7 +12,7 @@ import sys
 
 import pytest
 
-from tests.commands import ROOT
+from tests.commands import ROOT, call
 
 PACKAGES = ('nets', 'preprocessing', 'utility', 'demos', 'benchmarks')
 # Rooms from the ground up: a room may import those of lower floors, and itself.
@@ -181,12 +181,12 @@ def test_functions_and_train_scripts_are_short():
     assert long == []
 
 
-def _run(script: str, flag: str, *options: str) -> subprocess.CompletedProcess:
+def _help(script: str) -> subprocess.CompletedProcess:
     """Run a script as its users do: by its path, or with -m where it is a module of a package."""
     module = ['-m', _module(script).removesuffix('.__main__')]
     in_package = script.startswith(('utility/', 'benchmarks/'))
     return subprocess.run(
-        [sys.executable, *options, *(module if in_package else [script]), flag],
+        [sys.executable, '-X', 'importtime', *(module if in_package else [script]), '--help'],
         cwd=ROOT,
         env={**os.environ, 'COLUMNS': '100'},
         capture_output=True,
@@ -197,7 +197,7 @@ def _run(script: str, flag: str, *options: str) -> subprocess.CompletedProcess:
 
 @pytest.mark.parametrize('script', SCRIPTS)
 def test_help_needs_no_tensorflow(script):
-    done = _run(script, '--help', '-X', 'importtime')
+    done = _help(script)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(ast.get_docstring(_tree(script)).splitlines()[0])
     assert 'Flags:' in done.stdout
@@ -208,6 +208,6 @@ def test_help_needs_no_tensorflow(script):
 
 @pytest.mark.parametrize('script', SCRIPTS)
 def test_unknown_flag_is_one_line(script):
-    done = _run(script, '--no_such_flag_at_all')
+    done = call(script, '--no_such_flag_at_all')
     assert (done.returncode, done.stdout) == (2, '')
     assert done.stderr == 'error: unknown flag --no_such_flag_at_all; --help lists the flags\n'
