@@ -15,11 +15,15 @@ learned. To have them of all pictures, convert to one RECORDS a fold, train on e
 Then look at audit/index.html, delete what you do not agree with from audit/corrections.csv, and
 
     python convert_tfrecords.py --data_dir=DATA --corrections=audit/corrections.csv
+
+Or correct them in an annotation tool: --output_format=label_studio writes the suspect pictures, as
+they are annotated, to audit/annotations; docs/labelling.md shows the way back.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import posixpath
 
 import utility  # noqa: F401, before all that may not be installed
@@ -32,7 +36,8 @@ from utility.command_line import scripts
 from utility.command_line.text_table import text_table
 from utility.predict import flags as prediction_flags
 
-PAGE_FILE, CORRECTIONS_FILE = 'index.html', 'corrections.csv'
+PAGE_FILE, CORRECTIONS_FILE, ANNOTATIONS_DIR = 'index.html', 'corrections.csv', 'annotations'
+OUTPUT_FORMATS = ('label_studio', 'cvat', 'labelme', 'coco', 'yolo')
 
 
 def _define_flags() -> None:
@@ -49,6 +54,9 @@ def _define_flags() -> None:
         'Write corrections of points that no network has predicted, by the shape alone, too.',
     )
     flags.DEFINE_string('output_json', None, 'Where to write all suspicions too.')
+    flags.DEFINE_enum(
+        'output_format', None, OUTPUT_FORMATS, 'Also write the suspect pictures for a tool.'
+    )
     prediction_flags.define()
 
 
@@ -146,6 +154,31 @@ def corrections_of(suspicions, table, schema, predictions):
     return rows, lines
 
 
+def write_suspects(output_dir: str, output_format: str, suspicions, table, schema) -> str:
+    """Write the annotations of the suspect pictures for an annotation tool; returns what to tell.
+
+    Args:
+        output_dir: A new directory.
+        output_format: One of OUTPUT_FORMATS.
+        suspicions: In their order, the first picture first.
+        table: The annotations.
+        schema: Of these.
+    """
+    from preprocessing import writers
+
+    suspect = table.rows([*dict.fromkeys(one.row for one in suspicions)])
+    garments = writers.garments_of(
+        suspect.image_ids,
+        suspect.categories,
+        suspect.keypoints,
+        suspect.visibility,
+        suspect.image_sizes,
+        boxes=suspect.boxes,
+    )
+    writers.write(output_format, output_dir, garments, schema)
+    return f'{output_dir}: {len(garments)} suspect annotations, as {output_format}'
+
+
 def format_counts(suspicions, table, schema) -> str:
     """Return how many suspicions of each kind there are in each category, as a table for people."""
     from utility.labels.suspicions import KINDS
@@ -197,6 +230,9 @@ def main(positional: list[str]) -> None:
     from utility.labels import audit as label_audit
     from utility.labels import page as audit_page
 
+    suspects_dir = posixpath.join(values.output_dir, ANNOTATIONS_DIR)
+    if values.output_format and os.path.lexists(suspects_dir):
+        raise UserError(f'{suspects_dir} is there already; give a new --output_dir')
     table, sizes, schema = read_annotations(values.data_dir)
     predictions = read_predictions(values, table, schema)
     found = label_audit.audit(table, sizes, schema, predictions, values.min_evidence)
@@ -219,6 +255,8 @@ def main(positional: list[str]) -> None:
     print(format_counts(found, table, schema))
     print(f'{len(found)} suspicions in {len(table.image_ids)} pictures, {len(shown)} written')
     print(f'{path}: {len(rows)} points\n{page}')
+    if values.output_format and shown:
+        print(write_suspects(suspects_dir, values.output_format, shown, table, schema))
     if withheld:
         print(
             f'{withheld} corrections are not in the file: no network has predicted the points, and '

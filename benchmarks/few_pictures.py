@@ -184,10 +184,17 @@ def measure(
     weights = weights_of(start, setting, work_dir, seed)
     key = f'{setting.prefix}{start}/{number}/{seed}'.replace('/', '_').replace('.py', '')
     run_dir = os.path.join(work_dir, 'runs', key)
+    return measure_part(setting, part, run_dir, seed, weights)
+
+
+def measure_part(
+    setting: Setting, part: str, run_dir: str, seed: int, weights: str | None
+) -> dict[str, Any]:
+    """Train on a part of the records and score on its validation split; as of `measure`."""
     words = command(setting, part, run_dir, setting.steps, seed, weights)
-    seconds = real_pictures.run(words, f'the training of {key}')
+    seconds = real_pictures.run(words, f'the training of {os.path.basename(run_dir)}')
     row = {'seconds': round(seconds), 'num_train': real_pictures.number_of(part, 'train')}
-    return {**row, **real_pictures.scores(run_dir, os.path.join(data, 'val'))}
+    return {**row, **real_pictures.scores(run_dir, os.path.join(part, 'val'))}
 
 
 def grouped(cells: dict[str, Any], setting: Setting) -> dict[tuple[str, int], list[dict]]:

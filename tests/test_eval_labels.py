@@ -220,12 +220,18 @@ def test_predictions_of_folds_are_used_and_count_limits_what_is_written(made, tm
         f'--predictions={tmp_path}/0.csv,{tmp_path}/1.csv',
         f'--output_dir={tmp_path}/audit',
         '--count=1',
+        '--output_format=labelme',
     )
     assert done.returncode == 0, done.stderr
     assert 'predictions of 90 of 100 pictures' in done.stdout
     assert '3 suspicions in 100 pictures, 1 written' in done.stdout
     assert 'the\n1 worst of them are shown' in (tmp_path / 'audit' / 'index.html').read_text()
     assert len((tmp_path / 'audit' / 'corrections.csv').read_text().splitlines()) == 3
+    # The suspect picture, as it is annotated, for a tool.
+    [path] = (tmp_path / 'audit' / 'annotations').rglob('*.json')
+    points = [s for s in json.loads(path.read_text())['shapes'] if s['shape_type'] == 'point']
+    assert {point['label'] for point in points} == set(SCHEMA.categories['skirt'])
+    assert '1 suspect annotations, as labelme' in done.stdout
 
 
 @pytest.mark.parametrize(

@@ -70,6 +70,12 @@ class WriteOptions(NamedTuple):
     coco_ids: str | None = None
 
 
+def picture_of(image_id: str) -> tuple[str, str]:
+    """Return the name of the picture and the key of the garment that an image_id tells, or ''."""
+    found = _ITEM_ID.fullmatch(image_id)
+    return found.groups() if found else (image_id, '')
+
+
 def garments_of(
     image_ids: Sequence[str],
     categories: Sequence[str],
@@ -92,8 +98,7 @@ def garments_of(
     """
     made = []
     for row, image_id in enumerate(image_ids):
-        found = _ITEM_ID.fullmatch(str(image_id))
-        name, key = found.groups() if found else (str(image_id), '')
+        name, key = picture_of(str(image_id))
         box = None if boxes is None or not (boxes[row, 2:] > boxes[row, :2]).all() else boxes[row]
         height, width = map(int, image_sizes[row])
         points = keypoints[row], visibility[row], (height, width)

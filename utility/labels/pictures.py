@@ -18,6 +18,25 @@ from utility.predict.api import SUFFIXES
 _NO_BOX = np.zeros(4, np.float32)
 
 
+def of_folder_or_split(
+    path: str,
+    schema: KeypointSchema,
+    category: str | None = None,
+    left_out: Collection[str] = (),
+) -> Iterator[Picture]:
+    """Return of_folder or, where dataset.json lies beside the folder, of_split.
+
+    Raises:
+        UserError: A category is given for a split, whose records have theirs; or as these.
+    """
+    parent = os.path.dirname(os.path.abspath(path))
+    if not tf.io.gfile.exists(os.path.join(parent, records.DATASET_FILE)):
+        return of_folder(path, schema, category, left_out)
+    if category is not None:
+        raise UserError(f'--category={category}: the records of {path} have their categories')
+    return of_split(path, schema, left_out)
+
+
 def of_split(
     split_dir: str, schema: KeypointSchema, left_out: Collection[str] = ()
 ) -> Iterator[Picture]:

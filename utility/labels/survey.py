@@ -16,6 +16,7 @@ import tensorflow as tf
 
 from config import UserError
 from preprocessing.schema import KeypointSchema
+from preprocessing.tables import category_points
 from utility.predict import fusion, views_to_points
 from utility.predict.views_to_points import PredictOptions
 from utility.predict.warm import WarmNetwork
@@ -66,6 +67,10 @@ class Survey:
         """Return the survey of some of the pictures: indices, or bool [N]."""
         fields = dataclasses.fields(self)
         return Survey(*(getattr(self, field.name)[chosen] for field in fields))
+
+    def visibility(self, schema: KeypointSchema) -> np.ndarray:
+        """Return int32 [N, K]: 1 for the points of each picture's category, else -1."""
+        return np.where(category_points(self.categories, schema), 1, -1).astype(np.int32)
 
     def uncertainty(self, schema: KeypointSchema) -> np.ndarray:
         """Return how little the network knows of each picture: float64 [N], in [0, 1].
@@ -185,8 +190,8 @@ def _looked_at(task, network, images: tf.Tensor, to_view: tf.Tensor) -> dict[str
         'keypoints' [B, K, 2], original px; 'scores' [B, K]; 'disagreement' [B, K], px; 'features'
         [B, D].
     """
-    maps = views_to_points.heatmaps_of_views(
-        network, images, task.schema.flip_permutation, task.experiment.loss, task.options
+    maps, _ = views_to_points.look(
+        network.outputs, images, task.schema.flip_permutation, task.experiment.loss, task.options
     )
     points, scores = views_to_points.points_of_views(maps, to_view, task.codec, task.options.fuse)
     num_views = images.shape[1]

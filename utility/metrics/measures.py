@@ -19,6 +19,7 @@ import numpy as np
 
 from preprocessing.schema import KeypointSchema
 from preprocessing.tables import ABSENT_INDEX, KeypointTable
+from preprocessing.writers.registry import picture_of
 from utility.metrics import oks
 from utility.metrics.normalized_error import (
     PCK_THRESHOLDS,
@@ -32,7 +33,6 @@ LENGTHS = ('normalizer', 'box_diagonal', 'box_side')  # that PCK may be a share 
 # Which points are scored -> the least visibility of these.
 SCOPES = {'visible': 1, 'with_occluded': 0}
 AUC_LIMIT = PCK_THRESHOLDS[-1]
-ITEM_SIGN = '#'  # stands between a picture's name and a garment's key in an image_id
 
 
 class _Errors(NamedTuple):
@@ -68,8 +68,8 @@ def measure(
     Args:
         predicted: The predictions, of the same garments in whatever order. A scored point that is
             predicted as absent counts as predicted at pixel (-1, -1).
-        annotations: The annotations. Garments are in one picture whose image_ids differ behind
-            ITEM_SIGN only.
+        annotations: The annotations. Garments are in one picture whose image_ids name the same
+            one, as of writers.registry.picture_of.
         schema: Of both.
         scores: [N], how sure each prediction is, in the order of `predicted`; AP ranks them so.
             None: as in a CSV, none is surer than another.
@@ -142,7 +142,7 @@ def _errors(points: np.ndarray, annotations: KeypointTable, scored: np.ndarray, 
 
 def _garments(annotations: KeypointTable, scored: np.ndarray) -> oks.Garments:
     boxes = boxes_of(annotations)
-    names = [str(image_id).split(ITEM_SIGN)[0] for image_id in annotations.image_ids]
+    names = [picture_of(str(image_id))[0] for image_id in annotations.image_ids]
     return oks.Garments(
         images=np.array(names),
         categories=annotations.categories,

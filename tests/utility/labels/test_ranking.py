@@ -1,0 +1,110 @@
+"""The choice of pictures: uncertain, unlike what is known, diverse, the same each time."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from utility.labels import ranking
+from utility.labels.ranking import Pictures, choose
+
+NOTHING = Pictures(np.zeros(0, str), np.zeros([0, 8]), np.zeros(0))
+
+
+def _groups(num_groups, each, seed=0, category='hat', doubts=1.0):
+    """Pictures of so many looks, `each` alike; their groups."""
+    rng = np.random.default_rng(seed)
+    centers = rng.normal(0, 1, [num_groups, 8])
+    groups = np.repeat(np.arange(num_groups), each)
+    features = centers[groups] + rng.normal(0, 0.02, [len(groups), 8])
+    pictures = Pictures(np.full(len(groups), category), features, np.full(len(groups), doubts))
+    return pictures, groups
+
+
+def _rows(choices):
+    return [choice.row for choice in choices]
+
+
+def _known(pictures, rows):
+    return Pictures(*(values[rows] for values in pictures))
+
+
+def test_each_look_is_chosen_once_before_any_is_chosen_twice():
+    pictures, groups = _groups(6, 10)
+    chosen = groups[_rows(choose(pictures, NOTHING, 12))]
+    assert sorted(chosen[:6]) == list(range(6))
+
+
+def test_duplicates_are_not_chosen_twice():
+    pictures, _ = _groups(5, 1)
+    twice = Pictures(*(np.concatenate([values, values]) for values in pictures))
+    rows = _rows(choose(twice, NOTHING, 5))
+    assert sorted(row % 5 for row in rows) == list(range(5))
+
+
+def test_what_is_like_the_known_comes_last():
+    pictures, groups = _groups(4, 5)
+    known = _known(pictures, [0, 5, 10])  # of three looks
+    choices = choose(pictures, known, 4)
+    assert groups[choices[0].row] == 3
+    assert choices[0].novelty > 10 * choices[1].novelty
+    assert choices[0].gain > 10 * choices[1].gain
+
+
+def test_what_the_network_doubts_comes_first():
+    pictures, groups = _groups(4, 5)
+    doubts = np.where(groups == 2, 1.0, 0.1)
+    assert groups[choose(pictures._replace(doubts=doubts), NOTHING, 1)[0].row] == 2
+    # No odd picture, although it is doubted most: it tells of no other.
+    odd = np.concatenate([np.full(20, 0.5), [1.0]])
+    strange = np.random.default_rng(9).normal(0, 1, [1, 8]) * 3
+    more = Pictures(np.full(21, 'hat'), np.concatenate([pictures.features, strange]), odd)
+    assert choose(more, NOTHING, 1)[0].row != 20
+
+
+def test_categories_get_pictures_by_their_doubts():
+    hats, _ = _groups(10, 10, doubts=3.0)
+    caps, _ = _groups(10, 10, seed=1, category='cap', doubts=1.0)
+    both = Pictures(*(np.concatenate(pair) for pair in zip(hats, caps)))
+    rows = np.array(_rows(choose(both, NOTHING, 40)))
+    assert np.count_nonzero(rows < 100) == 30
+    # 30 labelled hats are the share of hats in 40 pictures: the next ten are caps.
+    known = _known(both, np.arange(30))
+    assert min(_rows(choose(both, known, 10))) >= 100
+
+
+def test_fewer_are_the_beginning_of_more_and_all_is_each_once():
+    pictures, _ = _groups(7, 6, seed=4)
+    everything = _rows(choose(pictures, NOTHING, 1000))
+    assert sorted(everything) == list(range(42))
+    assert _rows(choose(pictures, NOTHING, 9)) == everything[:9]
+    assert _rows(choose(pictures, NOTHING, 1000)) == everything
+
+
+def test_it_is_the_greedy_sum_of_its_definition():
+    rng = np.random.default_rng(2)
+    pictures = Pictures(np.full(15, 'hat'), rng.normal(0, 1, [15, 3]), rng.uniform(0, 1, 15))
+    scaled = (pictures.features - pictures.features.mean(0)) / pictures.features.std(0)
+    unit = scaled / np.linalg.norm(scaled, axis=1, keepdims=True)
+    similarity = unit @ unit.T
+
+    def total(rows):
+        return pictures.doubts @ similarity[:, rows].max(axis=1)
+
+    expected = []
+    for _ in range(6):
+        left = [row for row in range(15) if row not in expected]
+        expected.append(max(left, key=lambda row: total([*expected, row])))
+    choices = choose(pictures, NOTHING._replace(features=np.zeros([0, 3])), 6)
+    assert _rows(choices) == expected
+    gains = [choice.gain for choice in choices[1:]]
+    steps = np.diff([total(expected[:n]) for n in range(1, 7)])
+    assert gains == pytest.approx(steps, rel=1e-5)
+
+
+def test_a_category_of_very_many_is_a_part_of_itself(monkeypatch):
+    monkeypatch.setattr(ranking, '_MOST_COVERED', 20)
+    pictures, _ = _groups(10, 10)
+    first = _rows(choose(pictures, NOTHING, 5))
+    assert len(set(first)) == 5
+    assert _rows(choose(pictures, NOTHING, 5)) == first
