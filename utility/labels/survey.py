@@ -194,15 +194,11 @@ def _looked_at(task, network, images: tf.Tensor, to_view: tf.Tensor) -> dict[str
         network.outputs, images, task.schema.flip_permutation, task.experiment.loss, task.options
     )
     points, scores = views_to_points.points_of_views(maps, to_view, task.codec, task.options.fuse)
-    num_views = images.shape[1]
-    looks = [
-        views_to_points.to_original(task.codec.decode(maps[:, number])[0], to_view[:, 0])
-        for number in (0, num_views)
-    ]
+    each, _ = views_to_points.each_decoded(maps, to_view, task.codec)
     *_, deepest = network.features(images[:, 0], False).values()
     return {
         'keypoints': points,
         'scores': scores,
-        'disagreement': tf.norm(looks[0] - looks[1], axis=-1),
+        'disagreement': tf.norm(each[:, 0] - each[:, images.shape[1]], axis=-1),
         'features': tf.cast(tf.reduce_mean(deepest, axis=[1, 2]), tf.float32),
     }
