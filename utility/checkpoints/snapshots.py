@@ -33,7 +33,7 @@ def step_of(prefix: str) -> int:
     """Return the global step that the name of a checkpoint tells.
 
     Raises:
-        UserError: It tells none.
+        UserError: The name does not end with a step.
     """
     match = re.search(r'-(\d+)$', prefix)
     if not match:

@@ -154,7 +154,7 @@ def _kept(folder: str) -> dict[str, Any]:
     """Return the content of the file; nothing where there is none.
 
     Raises:
-        UserError: It is broken.
+        UserError: The file is not what `keep` writes.
     """
     path = os.path.join(folder, FILE)
     if not tf.io.gfile.exists(path):

@@ -56,7 +56,7 @@ class Distribution:
         """Refuse averaging.kind where the weights never are those after a certain step.
 
         Raises:
-            UserError: As said.
+            UserError: With --strategy=parameter_server, for any kind but 'none'.
         """
         if kind != 'none' and not self.is_in_step:
             raise UserError(
@@ -69,7 +69,7 @@ class Distribution:
         """Refuse what counts updates where workers make them each at its own pace.
 
         Raises:
-            UserError: As said.
+            UserError: With --strategy=parameter_server; names the setting.
         """
         for name, off in (('accumulate', 1), ('lookahead_steps', 0)):
             value = getattr(optimizer, name)
@@ -90,7 +90,7 @@ class Distribution:
         """Refuse several networks where the weights are with parameter servers.
 
         Raises:
-            UserError: As said.
+            UserError: With --strategy=parameter_server, for more than one name.
         """
         if len(names) > 1 and not self.is_in_step:
             raise UserError(
@@ -132,7 +132,7 @@ def check_rehearsal(name: str) -> None:
     """Refuse to rehearse in a cluster, where a process would wait for all others first.
 
     Raises:
-        UserError: As said, or as find_cluster.
+        UserError: TF_CONFIG names a cluster, or is wrong as find_cluster tells.
     """
     cluster = find_cluster(name)
     if cluster is not None:

@@ -204,7 +204,7 @@ def checked_weights(weights: Sequence[float] | None, count: int) -> np.ndarray:
     """Return one positive number for each of `count` models: float64 [count].
 
     Raises:
-        UserError: They are not.
+        UserError: There are more or fewer weights, or one is not positive.
     """
     values = np.asarray([1.0] * count if weights is None else weights, dtype=np.float64)
     if values.shape != (count,):

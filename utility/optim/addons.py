@@ -57,7 +57,7 @@ def check_addon(config: OptimizerConfig) -> None:
     """Refuse an optimiser that does not train here, and options that it does not have.
 
     Raises:
-        UserError: As said; names the option and what there is.
+        UserError: Its name or an option is refused; lists the options that there are.
     """
     name = config.name[len(PREFIX) :]
     if name in REFUSED:

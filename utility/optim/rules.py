@@ -110,7 +110,7 @@ def check_optimizer(config: OptimizerConfig) -> None:
     """Refuse an optimiser that is not known, and settings that it does not use.
 
     Raises:
-        UserError: So it is; names the setting.
+        UserError: The name or a setting of the section `optimizer` is one of these; names it.
     """
     is_addon = config.name.startswith(addons.PREFIX)
     if is_addon:

@@ -163,7 +163,7 @@ def check_rates(optimizer: OptimizerConfig, schedule: ScheduleConfig) -> None:
     """Refuse a schedule that is not known, or that would go above the base rate.
 
     Raises:
-        UserError: So it is; names the setting.
+        UserError: The name or a rate of the section `schedule` is wrong; names it.
     """
     SCHEDULES.get(schedule.name)
     base = optimizer.learning_rate

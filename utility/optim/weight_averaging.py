@@ -31,7 +31,7 @@ def check_averaging(experiment: Experiment, length: Length) -> None:
     """Refuse settings that would average nothing, or that have no effect.
 
     Raises:
-        UserError: So it is; names the setting.
+        UserError: A setting of the section `averaging` is one of these; names it.
     """
     config = experiment.averaging
     of_swa = ('period', 'period_epochs')

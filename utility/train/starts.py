@@ -35,7 +35,7 @@ def read(path: str) -> list[dict[str, Any]]:
     """Return the starts in a file, in their order; none where there is no file.
 
     Raises:
-        UserError: It is broken.
+        UserError: The file is not a list of starts.
     """
     import tensorflow as tf
 
