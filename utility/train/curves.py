@@ -44,14 +44,14 @@ def write_page(folder: str, step: int) -> None:
         OSError: It cannot be written.
         UserError: A table is broken.
     """
-    found = evaluations.read(folder, up_to=step)
+    evaluated = evaluations.read(folder, up_to=step)
     template = html_page.template(__file__, 'curves.html')
     path = os.path.abspath(folder) if '://' not in folder else folder
     values = {
         'title': 'Training of ' + '/'.join(path.rstrip('/').split('/')[-2:]),
-        'summary': _summary(found),
+        'summary': _summary(evaluated),
         'charts': charts_of(folder, step),
-        'table': _table(found),
+        'table': _table(evaluated),
     }
     html_page.write_page(os.path.join(folder, FILE), template, values)
 
@@ -67,34 +67,36 @@ def charts_of(folder: str, step: int, prefix: str = '') -> dict[str, charts.Char
     Raises:
         UserError: A table is broken.
     """
-    taken = step_tables.read(os.path.join(folder, log.FILE), up_to=step)
-    lines = _lines(taken, evaluations.read(folder, up_to=step))
-    drawn = {title: charts.draw(prefix + title, own, step) for title, own in lines.items()}
+    trained = step_tables.read(os.path.join(folder, log.FILE), up_to=step)
+    lines = _lines(trained, evaluations.read(folder, up_to=step))
+    drawn = {title: charts.draw(prefix + title, series, step) for title, series in lines.items()}
     return {title: chart for title, chart in drawn.items() if chart}
 
 
 _Rows = Mapping[int, Mapping[str, float]]
 
 
-def _lines(taken: _Rows, found: _Rows) -> dict[str, list[Line]]:
+def _lines(trained: _Rows, evaluated: _Rows) -> dict[str, list[Line]]:
     """Return the title of a chart -> its lines."""
-    outputs = sorted({n for row in taken.values() for n in row if _is_output(n)})
-    losses = [_line(taken, log.LOSS, 'of batches')]
+    outputs = sorted({n for row in trained.values() for n in row if _is_output(n)})
+    losses = [_line(trained, log.LOSS, 'of batches')]
     if len(outputs) > 1:
-        losses += [_line(taken, n, 'output ' + n.rpartition('_')[2]) for n in outputs]
-    categories = sorted({n for row in found.values() for n in row if n.startswith(f'{_ERROR}/')})
-    by_category = [_line(found, n, n.partition('/')[2], 100) for n in categories]
+        losses += [_line(trained, n, 'output ' + n.rpartition('_')[2]) for n in outputs]
+    categories = sorted(
+        {n for row in evaluated.values() for n in row if n.startswith(f'{_ERROR}/')}
+    )
+    by_category = [_line(evaluated, n, n.partition('/')[2], 100) for n in categories]
     error, validation = 'NE, %', 'validation'
     return {
-        'Loss': [*losses, _line(found, log.LOSS, validation)],
+        'Loss': [*losses, _line(evaluated, log.LOSS, validation)],
         error: [
-            _line(taken, _ERROR, 'of training batches', 100),
-            _line(found, _ERROR, validation, 100),
+            _line(trained, _ERROR, 'of training batches', 100),
+            _line(evaluated, _ERROR, validation, 100),
         ],
         f'Validation {error}, by category': by_category if len(by_category) > 1 else [],
-        'Learning rate': [_line(taken, log.LEARNING_RATE, 'learning rate')],
-        'Images per second': [_line(taken, log.RATE, 'images per second')],
-        'Time that steps wait for input, %': [_line(taken, log.WAITING, 'waiting', 100)],
+        'Learning rate': [_line(trained, log.LEARNING_RATE, 'learning rate')],
+        'Images per second': [_line(trained, log.RATE, 'images per second')],
+        'Time that steps wait for input, %': [_line(trained, log.WAITING, 'waiting', 100)],
     }
 
 
@@ -107,31 +109,33 @@ def _line(rows: _Rows, column: str, name: str, factor: float = 1.0) -> Line:
     return Line(name, list(values), list(values.values()))
 
 
-def _best(found: _Rows) -> Optional[int]:  # noqa: UP045
+def _best(evaluated: _Rows) -> Optional[int]:  # noqa: UP045
     """Return the step of least NE; None where no evaluation has one."""
-    errors = {step: row[_ERROR] for step, row in found.items() if row.get(_ERROR, -1) >= 0}
+    errors = {step: row[_ERROR] for step, row in evaluated.items() if row.get(_ERROR, -1) >= 0}
     return min(errors, key=errors.get) if errors else None
 
 
-def _summary(found: _Rows) -> str:
-    best = _best(found)
+def _summary(evaluated: _Rows) -> str:
+    best = _best(evaluated)
     if best is None:
         return 'No evaluation has an NE yet.'
-    last = max(found)
+    last = max(evaluated)
     return (
-        f'Least validation NE: {100 * found[best][_ERROR]:.2f} % at step {best}; the last of '
-        f'{len(found)} evaluations, at step {last}, has {100 * found[last][_ERROR]:.2f} %.'
+        f'Least validation NE: {100 * evaluated[best][_ERROR]:.2f} % at step {best}; the last of '
+        f'{len(evaluated)} evaluations, at step {last}, has {100 * evaluated[last][_ERROR]:.2f} %.'
     )
 
 
-def _table(found: _Rows) -> html_page.Table:
-    names: dict[str, Any] = {n: None for row in found.values() for n in row if n.startswith(_ERROR)}
-    best = _best(found)
-    steps = sorted({*list(found)[-_MOST_ROWS:], *([best] if best is not None else [])})
+def _table(evaluated: _Rows) -> html_page.Table:
+    names: dict[str, Any] = {
+        n: None for row in evaluated.values() for n in row if n.startswith(_ERROR)
+    }
+    best = _best(evaluated)
+    steps = sorted({*list(evaluated)[-_MOST_ROWS:], *([best] if best is not None else [])})
     rows = [
         [
             f'{step} (best)' if step == best else str(step),
-            *(f'{100 * found[step][n]:.2f}' if n in found[step] else '' for n in names),
+            *(f'{100 * evaluated[step][n]:.2f}' if n in evaluated[step] else '' for n in names),
         ]
         for step in steps
     ]

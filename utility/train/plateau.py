@@ -33,16 +33,16 @@ def drops(config: ScheduleConfig, errors: Mapping[int, float]) -> tuple[int, ...
         config: The schedule.
         errors: Step -> NE of all evaluations so far. NaN is never the best.
     """
-    found, best, waited = [], math.inf, 0
+    steps, best, waited = [], math.inf, 0
     for step in sorted(errors):
         if errors[step] < best:
             best, waited = errors[step], 0
         else:
             waited += 1
         if waited == config.plateau_patience:
-            found.append(step)
+            steps.append(step)
             waited = 0
-    return tuple(found) if config.name == 'plateau' else ()
+    return tuple(steps) if config.name == 'plateau' else ()
 
 
 def why_stop(

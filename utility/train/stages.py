@@ -61,14 +61,18 @@ def trainings(
     adopted = warm_start.adopt_for_runs(
         experiment.network, first, options.init_checkpoint, options.allow_partial_init
     )
-    found = []
+    planned = []
     for category, folder in folders.items():
         goes_on = finetunes and category != 'all'
-        own = finetuned(experiment) if goes_on else _from_scratch(experiment)
+        category_experiment = finetuned(experiment) if goes_on else _from_scratch(experiment)
         source = folders['all'] if goes_on else ''
-        own = dataclasses.replace(own, network=adopted[source or folder])
-        found.append(Training(folder, own.override(f'data.category={category}'), source))
-    return found
+        category_experiment = dataclasses.replace(
+            category_experiment, network=adopted[source or folder]
+        )
+        planned.append(
+            Training(folder, category_experiment.override(f'data.category={category}'), source)
+        )
+    return planned
 
 
 def _from_scratch(experiment: Experiment) -> Experiment:
@@ -126,9 +130,9 @@ def transfer_head_channels(
         experiment: Of the network for a category.
     """
     full = schema_of(experiment.data)
-    own = full.subset(experiment.data.category).record_positions
+    positions = full.subset(experiment.data.category).record_positions
     maps = range(heatmap_loss.maps_per_point(experiment.loss))
-    channels = [number * full.num_keypoints + keypoint for number in maps for keypoint in own]
+    channels = [number * full.num_keypoints + keypoint for number in maps for keypoint in positions]
     size = full.num_keypoints * len(maps)
     dependent = [name for name in tensors if is_of_heatmaps(name)]
     if experiment.finetune.heatmap_layers == 'fresh':

@@ -42,12 +42,12 @@ def read(path: str) -> list[dict[str, Any]]:
     if not tf.io.gfile.exists(path):
         return []
     try:
-        found = json.loads(files.read_bytes(path))
+        starts = json.loads(files.read_bytes(path))
     except (ValueError, RecursionError) as error:
         raise UserError(f'{path} is broken: {error}; remove it') from error
-    if not isinstance(found, list):
+    if not isinstance(starts, list):
         raise UserError(f'{path} is broken: no list; remove it')
-    return found
+    return starts
 
 
 def describe() -> dict[str, Any]:

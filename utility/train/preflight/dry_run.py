@@ -62,7 +62,7 @@ def describe(task: Task, plan: Plan, data_dir: str, folder: str = '') -> Iterato
 
 
 def _lines(experiment: Experiment, plan: Plan, graph: tf.Graph) -> Iterator[str]:
-    yield json.dumps(_told(experiment), indent=2)
+    yield json.dumps(_shown_fields(experiment), indent=2)
     yield ''
     yield from _lengths(plan)
     yield ''
@@ -75,7 +75,7 @@ def _lines(experiment: Experiment, plan: Plan, graph: tf.Graph) -> Iterator[str]
     yield from _memory(estimate_memory(graph), experiment.data.batch_size)
 
 
-def _told(experiment: Experiment) -> dict[str, Any]:
+def _shown_fields(experiment: Experiment) -> dict[str, Any]:
     """Return the experiment without the section finetune, which says nothing of the network itself.
 
     A network that goes on from another is trained by it: its epochs, schedule and rate are in their
@@ -184,8 +184,10 @@ def estimate_memory(graph: tf.Graph) -> Memory:
     at once; other tensors of the forward pass come and go.
     """
     backward = [op for op in graph.get_operations() if op.name.startswith(_GRADIENTS)]
-    own = set(backward)
-    kept = {_source(tensor) for op in backward for tensor in op.inputs if tensor.op not in own}
+    backward_set = set(backward)
+    kept = {
+        _source(tensor) for op in backward for tensor in op.inputs if tensor.op not in backward_set
+    }
     kept = {t.ref() for t in kept if t.op.type not in _NOT_ACTIVATIONS}
     trainable = graph.get_collection(v1.GraphKeys.TRAINABLE_VARIABLES)
     variables = graph.get_collection(v1.GraphKeys.GLOBAL_VARIABLES)

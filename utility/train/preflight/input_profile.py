@@ -170,18 +170,18 @@ def describe(
     whole = list(parts.values())[-1]
     measured = measure({**parts, _BATCH: batching(whole, batch_size)}, batch_size)
     rates = {name: summarise(values) for name, values in measured.items()}
-    own = {_BATCH: rates.pop(_BATCH)}
-    own[_STEP] = measure_step(experiment, plan, data_dir, compute, augment_on)
+    network_rates = {_BATCH: rates.pop(_BATCH)}
+    network_rates[_STEP] = measure_step(experiment, plan, data_dir, compute, augment_on)
     prefixes = ['', *['+ '] * (len(rates) - 1)]
-    costs = [*_costs(rates).values(), *(1 / rate.median for rate in own.values())]
-    names = [*map(str.__add__, prefixes, rates), *own]
+    costs = [*_costs(rates).values(), *(1 / rate.median for rate in network_rates.values())]
+    names = [*map(str.__add__, prefixes, rates), *network_rates]
     rows = [
         (name, f'{rate.median:,.0f}', f'{rate.spread:,.0f}', f'{1000 * cost:.2f}')
-        for name, rate, cost in zip(names, [*rates.values(), *own.values()], costs)
+        for name, rate, cost in zip(names, [*rates.values(), *network_rates.values()], costs)
     ]
     caption = f'input of {plan.num_train} pictures, batches of {batch_size}'
     yield Table(caption, ('up to', 'pictures/s', '+-', 'ms a picture'), rows).text()
-    yield verdict(rates, own[_STEP])
+    yield verdict(rates, network_rates[_STEP])
 
 
 def _costs(rates: Mapping[str, Summary]) -> dict[str, float]:

@@ -76,8 +76,8 @@ def _find_rate(
 ) -> None:
     experiment, folder = network.experiment, network.folder
     with stages.starting_weights(network, given) as weights:
-        found = learning_rate_finder.run(
+        finding = learning_rate_finder.run(
             experiment, plan, options.data_dir, folder, weights, options.compute
         )
-    print(f'{folder}: {found}')
+    print(f'{folder}: {finding}')
     logging.info('%s/%s shows the losses', folder, learning_rate_finder.PAGE)
