@@ -71,6 +71,7 @@ class Registry:
 # The largest that make sense, far above what is used. Beyond, a process hangs or takes all memory.
 MAX_SIDE = 4096  # px of pictures, cells of heat maps
 MAX_BATCH = 4096  # pictures a step and replica
+MAX_PROCESSES = 1024  # of one machine
 MAX_BUFFER = 1_000_000  # records to shuffle from: some 100 GB
 MAX_EPOCHS = 100_000
 MAX_STEPS = 10**9

@@ -87,8 +87,12 @@ def size_from_text(text: str, flag: str) -> tuple[int, int]:
         UserError: It is neither, or not positive.
     """
     parts = [part.strip() for part in text.split(',')]
-    if len(parts) > 2 or not all(part.isdecimal() and int(part) for part in parts):
-        raise UserError(f'--{flag}={text}: must be one positive number, or HEIGHT,WIDTH')
+    most = len(str(config.MAX_SIDE))
+    right = (part.isdecimal() and len(part) <= most for part in parts)
+    if len(parts) > 2 or not all(right) or not all(0 < int(p) <= config.MAX_SIDE for p in parts):
+        raise UserError(
+            f'--{flag}={text[:40]}: must be one number from 1 to {config.MAX_SIDE}, or HEIGHT,WIDTH'
+        )
     return int(parts[0]), int(parts[-1])
 
 

@@ -21,7 +21,7 @@ import utility  # noqa: E402, F401, before all that may not be installed
 # isort: split
 from absl import flags  # noqa: E402
 
-from config import UserError
+from config import MAX_PROCESSES, MAX_SIDE, UserError
 from utility.command_line import scripts  # noqa: E402
 
 _PLAIN_LINES = 10  # of progress where there is no terminal
@@ -34,9 +34,11 @@ def _define_flags() -> None:
     )
     flags.DEFINE_integer('count', 300, 'Training pictures, all categories.', lower_bound=1)
     flags.DEFINE_integer('test_count', 60, 'Test pictures, all categories.', lower_bound=0)
-    flags.DEFINE_integer('size', 256, 'Longest side of a picture, px.')
+    flags.DEFINE_integer('size', 256, 'Longest side of a picture, px.', upper_bound=MAX_SIDE)
     flags.DEFINE_integer('seed', 0, 'Another seed, another data set.', lower_bound=0)
-    flags.DEFINE_integer('num_workers', os.cpu_count() or 1, 'Processes that draw.', lower_bound=1)
+    flags.DEFINE_integer(
+        'num_workers', os.cpu_count() or 1, 'Processes that draw.', 1, MAX_PROCESSES
+    )
     flags.DEFINE_string('contact_sheet', None, 'Also draw the first 40 with points, to this file.')
 
 

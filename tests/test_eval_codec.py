@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import eval_codec
+from config import UserError
 from preprocessing.datasets import DATASETS
 from preprocessing.tables import KeypointTable, category_points, write_table
 from tests import commands
@@ -114,9 +115,13 @@ def test_size_from_text(text, size):
     assert eval_codec.size_from_text(text, 'image_size') == size
 
 
-@pytest.mark.parametrize('text', ['', '0', '384,', '-4', '3.5', '1,2,3', '384x288', '384,0'])
+@pytest.mark.parametrize(
+    'text', ['', '0', '384,', '-4', '3.5', '1,2,3', '384x288', '384,0', '5000', '9' * 5000]
+)
 def test_size_that_is_none_is_refused(text):
-    with pytest.raises(ValueError, match=f'--image_size={text}: must be one positive number'):
+    with pytest.raises(
+        UserError, match=f'--image_size={text[:40]}: must be one number from 1 to 4096'
+    ):
         eval_codec.size_from_text(text, 'image_size')
 
 
@@ -131,7 +136,7 @@ def test_size_that_is_none_is_refused(text):
         ),
         (['--sigma=0'], '--sigma=0.0: must be positive'),
         (['--source_size=-1'], '--source_size=-1.0: must be positive'),
-        (['--answers=a.csv', '--heatmap_size=9x6'], '--heatmap_size=9x6: must be one positive'),
+        (['--answers=a.csv', '--heatmap_size=9x6'], '--heatmap_size=9x6: must be one number'),
         (['--answers={answers}', '--smoothing=-1'], 'smoothing=-1.0: must be not negative'),
         (['--answer=a.csv'], '--answer'),
         (['a.csv'], "unexpected argument 'a.csv'"),

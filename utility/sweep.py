@@ -485,7 +485,7 @@ if __name__ == '__main__':
     tpe = 'The same, drawn where earlier runs were good (TPE), after 10 runs at random.'
     flags.DEFINE_multi_string('tpe', [], tpe)
     flags.DEFINE_integer('trials', 1, 'Draws; the grid is tried with each.', lower_bound=1)
-    flags.DEFINE_integer('seed', 0, 'Of the draws.', lower_bound=0)
+    flags.DEFINE_integer('seed', 0, 'Of the draws.', 0, 2**32 - 1)  # what NumPy takes
     prune = 'Evaluate a run so many times, and end it where its NE is above the median of those '
     prune += f'before it, of which {_RUNS_BEFORE_PRUNING} go to their end; 0: evaluate at the end.'
     flags.DEFINE_integer('prune', 0, prune, lower_bound=0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from config import UserError
+from config import MAX_PROCESSES, UserError
 
 SMALLEST_SIDE = 8  # px, of a picture that is accepted (decoding.MIN_SIDE)
 
@@ -62,8 +62,8 @@ class Settings:
             raise UserError(f'num_shards={self.num_shards}: must be in 1 .. 99999')
         if self.max_side is not None and self.max_side < SMALLEST_SIDE:
             raise UserError(f'max_side={self.max_side}: must be at least {SMALLEST_SIDE}')
-        if not 1 <= self.num_workers <= 1024:
-            raise UserError(f'num_workers={self.num_workers}: must be in 1 .. 1024')
+        if not 1 <= self.num_workers <= MAX_PROCESSES:
+            raise UserError(f'num_workers={self.num_workers}: must be in 1 .. {MAX_PROCESSES}')
         if (self.folds is None) != (self.fold is None):
             raise UserError(f'folds={self.folds}, fold={self.fold}: must be given together')
         if self.folds is not None and not 2 <= self.folds <= 100:

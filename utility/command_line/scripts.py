@@ -23,13 +23,15 @@ from collections.abc import Callable
 from absl import flags
 from absl import logging as absl_logging
 
-from config import UserError
+from config import MAX_SEED, UserError
 from preprocessing import files, graph_messages
 from utility.command_line import environment
 
 _HELP_WORDS = ('-h', '-help', '--help', '--helpshort', '--helpfull')
 # Set to anything: the traceback of a mistake is printed as well.
 _TRACEBACK_VARIABLE = 'KEYPOINTS_TRACEBACK'
+# Of the value of a flag that is no number that makes sense, in a message.
+_SHOWN_DIGITS = 20
 # A path that is wrong, as opposed to a full disk or a lost connection.
 _WRONG_PATH = (
     FileExistsError,
@@ -186,6 +188,12 @@ def _parse(argv: list[str], doc: str) -> list[str]:
         # What a variable of the shell that is not set leaves; not the same as no flag.
         if flag.present and flag.value in ('', []):
             _fail(f'--{flag.name}= is empty; give it a value or leave it out')
+        # No number is larger than that of a seed may be, or is none; what takes memory, or
+        # processes, has limits of its own.
+        is_number = flag.present and isinstance(flag.value, (int, float))
+        if is_number and not abs(flag.value) <= MAX_SEED:
+            most = f'must be a number of at most {MAX_SEED}'
+            _fail(f'--{flag.name}={str(flag.value)[:_SHOWN_DIGITS]}: {most}')
     return positional
 
 

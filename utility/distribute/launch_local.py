@@ -23,7 +23,7 @@ from collections.abc import Sequence
 
 from absl import flags, logging
 
-from config import UserError
+from config import MAX_PROCESSES, UserError
 from utility.command_line import scripts
 from utility.distribute import cluster as clusters
 from utility.distribute.cluster import CHIEF, SERVER, WORKER, Cluster
@@ -157,7 +157,8 @@ def with_dashes(words: Sequence[str]) -> list[str]:
 
 if __name__ == '__main__':
     sys.argv = with_dashes(sys.argv)
-    flags.DEFINE_integer('workers', 2, 'Processes that train, the chief included.', lower_bound=1)
-    flags.DEFINE_integer('servers', 0, 'Parameter servers.', lower_bound=0)
+    trained = 'Processes that train, the chief included.'
+    flags.DEFINE_integer('workers', 2, trained, 1, MAX_PROCESSES)
+    flags.DEFINE_integer('servers', 0, 'Parameter servers.', 0, MAX_PROCESSES)
     flags.DEFINE_integer('restarts', 3, 'How often to start again after a death.', lower_bound=0)
     scripts.run(_main, __doc__)

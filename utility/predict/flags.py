@@ -6,7 +6,7 @@ import os
 
 from absl import flags
 
-from config import UserError
+from config import MAX_BATCH, UserError
 from nets.precision import PRECISION_HELP, PRECISIONS, XLA_HELP, Compute
 
 _FUSIONS = ('heatmaps', 'keypoints')
@@ -22,7 +22,7 @@ def define(flip_test: bool = False, flag_values: flags.FlagValues = flags.FLAGS)
     into = {'flag_values': flag_values}
     _define_views(flip_test, into)
     _define_weights(into)
-    flags.DEFINE_integer('batch_size', 16, 'Pictures at a time.', lower_bound=1, **into)
+    flags.DEFINE_integer('batch_size', 16, 'Pictures at a time.', 1, MAX_BATCH, **into)
     flags.DEFINE_enum('precision', 'float32', PRECISIONS, PRECISION_HELP, **into)
     flags.DEFINE_boolean('xla', False, XLA_HELP, **into)
 

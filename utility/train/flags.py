@@ -8,7 +8,7 @@ import os
 from absl import flags
 
 import config
-from config import ALL_THEN_EACH, UserError
+from config import ALL_THEN_EACH, MAX_PROCESSES, UserError
 from nets.precision import AUTO, PRECISION_HELP, PRECISIONS, RECOMPUTE_HELP, XLA_HELP, Compute
 from utility.distribute.strategies import STRATEGIES
 from utility.pretrained import packages
@@ -128,10 +128,10 @@ def define(default_model_dir: str) -> None:
     where = 'device: the host only decodes; the step warps and colours (docs/speed.md).'
     flags.DEFINE_enum('augment_on', 'host', ['host', 'device'], where)
     cpus = 'Devices to make of the CPU, to try --strategy=mirrored without GPUs.'
-    flags.DEFINE_integer('logical_cpus', 0, cpus, lower_bound=0)
+    flags.DEFINE_integer('logical_cpus', 0, cpus, 0, MAX_PROCESSES)
     stall = 'Minutes after which a process of a cluster ends that has completed no step; longer '
     stall += 'than an evaluation takes.'
-    flags.DEFINE_float('stall_minutes', 30.0, stall, lower_bound=0.01)
+    flags.DEFINE_float('stall_minutes', 30.0, stall, 0.01, 100_000)
     flags.DEFINE_integer('log_every', 20, 'Steps between two lines of the log.', lower_bound=1)
     flags.DEFINE_integer('summary_every', 100, 'Steps between two summaries for TensorBoard.', 1)
     flags.DEFINE_boolean('histograms', False, 'Histograms of the weights in TensorBoard.')

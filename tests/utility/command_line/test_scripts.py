@@ -22,6 +22,7 @@ from utility.command_line import scripts
 
 flags.DEFINE_string('model_dir', 'logs', 'Where the run is.')
 flags.DEFINE_integer('num_workers', 0, 'How many processes.')
+flags.DEFINE_float('share', None, 'How much.')
 flags.DEFINE_boolean('flip_test', False, 'Average with the mirrored picture.')
 flags.DEFINE_boolean('resume', True, 'Go on.')
 flags.DEFINE_enum('refine', 'dark', ['argmax', 'dark'], 'How to decode.')
@@ -78,6 +79,9 @@ def test_flags_and_positional_arguments_in_any_order(run_script):
         ('--noflip_tests', 'unknown flag --noflip_tests; did you mean --flip_test?'),
         ('--zzz', 'unknown flag --zzz; --help lists the flags'),
         ('--num_workers=two', 'num_workers'),
+        ('--num_workers=' + '9' * 400, f'--num_workers={"9" * 20}: must be a number of at most'),
+        ('--share=nan', '--share=nan: must be a number of at most'),
+        ('--share=-1e400', '--share=-inf: must be a number of at most'),
         ('--refine=best', '<argmax|dark>'),
         ('--model_dir', 'Missing value for flag --model_dir'),
         ('--model_dir=', '--model_dir= is empty; give it a value or leave it out'),
