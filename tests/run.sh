@@ -24,7 +24,8 @@ if [ "${1:-}" = --export ]; then
   exec "$export_venv/bin/python" -m pytest tests/utility/export "$@"
 fi
 if [ "${1:-}" != --parity ]; then
-  exec python -m pytest -n 2 --dist worksteal -m 'not slow' --durations=10 "$@"
+  # Tests of a file share trainings and networks, so a file is run by one process.
+  exec python -m pytest -n 2 --dist loadfile -m 'not slow' --durations=10 "$@"
 fi
 shift
 parity=$VIRTUAL_ENV/parity
