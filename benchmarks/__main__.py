@@ -2,8 +2,9 @@
 
 python -m benchmarks [--only=submissions,startup] [--repeats=5] [--output=PAGE.md]
 
-Beside --output its numbers are written as JSON. A part that fails is told on the page, and the
-command exits with 1.
+Beside --output its numbers are written as JSON. With --only, parts that are there already are kept,
+each with its date and revision. A part that fails is told on the page, and the command exits
+with 1.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from utility.command_line import scripts
 
 # Modules of this package, each a part as benchmarks.report describes it; in the order of the page.
 PARTS = (
-    'input_pipeline', 'step', 'every_network', 'prediction', 'submissions', 'conversion',
+    'input_pipeline', 'step', 'peers', 'every_network', 'prediction', 'submissions', 'conversion',
     'startup', 'scale',
 )  # fmt: skip
 
@@ -36,7 +37,9 @@ def main(positional: list[str]) -> None:
         name: report.measure(f'benchmarks.{name}', values.repeats) for name in _select(values.only)
     }
     message = ledger.command('python -m benchmarks', ('only', 'repeats'), values)
-    report.publish(message, results, values.output)
+    before = report.measured_before(values.output) if values.only else {}
+    together = {**before, **results}
+    report.publish(message, {n: together[n] for n in PARTS if n in together}, values.output)
     failed = [result.title for result in results.values() if result.failure]
     if failed:
         raise scripts.RunError(f'not measured: {", ".join(failed)}')

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent import futures
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -21,6 +21,7 @@ from absl import flags, logging
 from benchmarks import interleaved, isolated, ledger, recipes
 from benchmarks.interleaved import Run
 from config import Experiment
+from nets.precision import FLOAT32, Compute
 from utility.command_line import scripts
 from utility.statistics.medians import Summary, summarise
 
@@ -194,9 +195,9 @@ def step(
     experiment: Experiment,
     mode: str,
     batch_size: int,
-    precision: str = 'float32',
+    compute: Compute = FLOAT32,
     settings=None,
-    recompute: bool = False,
+    weights: Mapping[str, Any] | None = None,
 ) -> tuple[Callable[[], Any], int, int]:
     """Return a step of the model function on pictures of noise, with the arguments options and
     run_metadata of Session.run; its FLOPs; the network's parameters.
@@ -205,44 +206,46 @@ def step(
         experiment: What is trained.
         mode: 'train' or 'infer'.
         batch_size: Pictures of the step.
-        precision: As in Compute.
+        compute: How the network is computed.
         settings: Of the session, a ConfigProto, or None.
-        recompute: As in Compute.
+        weights: Values to start from, by name; None, or left out: initial ones.
     """
     import tensorflow as tf
 
     from benchmarks.multiplications import count_flops
-    from nets.precision import Compute
     from preprocessing.datasets import schema_of
     from utility.predict.model_fn import PredictTask, make_predict_fn
     from utility.train.model_fn import Task, make_model_fn
 
     v1 = tf.compat.v1
-    computed = Compute(precision, recompute=recompute)
     experiment = dataclasses.replace(experiment, refine=_DECODER)
     schema = schema_of(experiment.data)
     with tf.Graph().as_default():
         tf.random.set_seed(experiment.seed)
-        features, labels = _noise(experiment, batch_size, schema.num_keypoints)
+        drawn = noise(experiment, batch_size, schema.num_keypoints)
+        features, labels = tf.nest.map_structure(as_placeholder, drawn)
         if mode == _TRAIN:
-            model_fn = make_model_fn(Task(experiment, schema, compute=computed))
+            model_fn = make_model_fn(Task(experiment, schema, compute=compute))
             spec = model_fn(features, labels, mode, SimpleNamespace(model_dir=''))
         else:
-            predict_fn = make_predict_fn(PredictTask(experiment, schema, compute=computed))
+            predict_fn = make_predict_fn(PredictTask(experiment, schema, compute=compute))
             spec = predict_fn(features, None, mode)
         points = (spec.predictions or {}).get('keypoints')
         session = v1.Session(config=settings)
         session.run(v1.global_variables_initializer())
+        for variable in v1.global_variables():
+            name = variable.name.split(':')[0]
+            if name in (weights or {}):
+                variable.load(weights[name], session)
         parameters = sum(v.shape.num_elements() for v in v1.trainable_variables())
         fetched = [spec.train_op, spec.loss] if mode == _TRAIN else [points]
         action = session.make_callable(fetched, accept_options=True)
         return action, sum(count_flops(*fetched).values()), parameters
 
 
-def _noise(experiment: Experiment, batch_size: int, num_keypoints: int):
+def noise(experiment: Experiment, batch_size: int, num_keypoints: int):
     """Return features and labels as input_fn gives them, of random pictures with random points."""
     import numpy as np
-    import tensorflow as tf
 
     rng = np.random.default_rng(experiment.seed)
     size = experiment.network.image_size
@@ -259,7 +262,7 @@ def _noise(experiment: Experiment, batch_size: int, num_keypoints: int):
         'visibility': np.ones(shape, np.int32),
         'normalizer': np.full(batch_size, float(min(size)), np.float32),
     }
-    return tf.nest.map_structure(as_placeholder, (features, labels))
+    return features, labels
 
 
 def as_placeholder(value):

@@ -15,6 +15,7 @@ from absl import flags, logging
 
 from benchmarks import interleaved, isolated, ledger, networks, recipes
 from config import UserError
+from nets.precision import Compute
 from utility.command_line import environment, scripts
 from utility.statistics.medians import summarise
 
@@ -70,7 +71,7 @@ def measurements(name: str, way: Way, size: int, batch_size: int) -> Iterator[An
     experiment = recipes.resized(recipes.load(name), size)
     actions = {}
     for mode in ('train', 'infer'):
-        arguments = (experiment, mode, batch_size, way.precision, settings)
+        arguments = (experiment, mode, batch_size, Compute(way.precision), settings)
         actions[mode] = networks.step(*arguments)[0]
         actions[mode]()
     yield isolated.describe_machine()

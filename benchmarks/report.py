@@ -77,12 +77,16 @@ class Result(NamedTuple):
         tables: Empty if it failed.
         failure: Why it failed, or None.
         seconds: It took.
+        revision: Of this tree, where it was measured before this run.
+        machine: Likewise.
     """
 
     title: str
     tables: Sequence[Table] = ()
     failure: str | None = None
     seconds: float = 0.0
+    revision: str = ''
+    machine: str = ''
 
 
 def measurements(module: str, repeats: int) -> Iterator[Any]:
@@ -108,6 +112,20 @@ def measure(module: str, repeats: int) -> Result:
     return result._replace(seconds=seconds)
 
 
+def measured_before(output: str | None) -> dict[str, Result]:
+    """Return the name -> part of the JSON beside a page; nothing where there is none."""
+    path = output and Path(output).with_suffix('.json')
+    if not path or not path.exists():
+        return {}
+    saved = json.loads(path.read_text())
+    results = {}
+    for name, part in saved['parts'].items():
+        tables = [Table(**table) for table in part['tables']]
+        where = {key: part.get(key) or saved[key] for key in ('revision', 'machine')}
+        results[name] = Result(**{**part, 'tables': tables, **where})
+    return results
+
+
 def surroundings() -> dict[str, str]:
     """Return where and with what is measured: machine (with the date), versions, revision."""
     versions = [f'Python {platform.python_version()}']
@@ -125,11 +143,14 @@ def _revision() -> str:
 
 def page(command: str, where: Mapping[str, str], results: Mapping[str, Result]) -> str:
     """Return the page, Markdown."""
-    seconds = sum(result.seconds for result in results.values())
+    seconds = sum(result.seconds for result in results.values() if not result.revision)
+    earlier = [result for result in results.values() if result.revision]
+    before = ', '.join(result.title for result in earlier)
     lines = [
         '# Speed, measured\n',
         f'Made by `{command}` in {seconds / 60:.1f} minutes.\n',
         f'{where["machine"]}, {where["versions"]}; revision {where["revision"]}.\n',
+        *([f'Kept from earlier runs, see the end: {before}.\n'] if earlier else []),
         'Numbers are medians ± half the distance between the quartiles. What is compared was run in'
         ' turn, round by round, so that a slow minute slows all of it alike.\n',
         f'{targets_in_words(results)}\n',
@@ -143,7 +164,7 @@ def page(command: str, where: Mapping[str, str], results: Mapping[str, Result]) 
         if result.failure:
             lines.append(f'Failed: {result.failure}\n')
         lines += [_section(table, result.title) for table in result.tables]
-    lines += ['## What this took\n', _costs(results)]
+    lines += ['## What this took\n', _costs(results, where)]
     return '\n'.join(lines)
 
 
@@ -170,9 +191,17 @@ def _section(table: Table, title: str) -> str:
     return heading + ledger.markdown_table(table.header, table.rows) + (notes and f'\n{notes}')
 
 
-def _costs(results: Mapping[str, Result]) -> str:
-    rows = [(result.title, f'{result.seconds:.0f}') for result in results.values()]
-    return ledger.markdown_table(('part', 's'), rows)
+def _costs(results: Mapping[str, Result], where: Mapping[str, str]) -> str:
+    rows = [
+        (
+            result.title,
+            f'{result.seconds:.0f}',
+            result.revision or where['revision'],
+            (result.machine or where['machine']).rpartition(', ')[2],
+        )
+        for result in results.values()
+    ]
+    return ledger.markdown_table(('part', 's', 'revision', 'date'), rows)
 
 
 def publish(command: str, results: Mapping[str, Result], output: str | None) -> None:

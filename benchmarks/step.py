@@ -12,6 +12,7 @@ from typing import Any
 
 from benchmarks import interleaved, isolated, networks, recipes, step_trace
 from benchmarks.report import MET, NO_TARGET, TARGET, Table, Target
+from nets.precision import Compute
 from utility.statistics.medians import Summary, summarise
 
 NAME = 'The training step'
@@ -128,7 +129,7 @@ def recomputing(recipe: str, recompute: bool) -> Iterator[tuple[float, float]]:
     The memory is what the first step and those after it add to what is held before them.
     """
     experiment = recipes.resized(recipes.load(recipe), IMAGE_SIZE)
-    action = networks.step(experiment, 'train', _MANY, recompute=recompute)[0]
+    action = networks.step(experiment, 'train', _MANY, Compute(recompute=recompute))[0]
     before = isolated.peak_memory()
     action()
     while True:

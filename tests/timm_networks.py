@@ -11,13 +11,8 @@ order; of each FOLDER/NAME.npz, with 'last_conv' and 'logits' besides, and FOLDE
 
 from __future__ import annotations
 
-import importlib.abc
-import importlib.machinery
-import importlib.util
 import pathlib
-import runpy
 import sys
-import types
 
 # Height and width in px; not equal, so that they cannot be confused.
 SIZE = (96, 64)
@@ -40,43 +35,12 @@ NETWORKS = {
 _LITE_MEAN, _LITE_STD = 127.0, 128.0
 
 
-class _Absent(types.ModuleType):
-    """A module in which every name is a class that does nothing."""
+def _timm_models():
+    """Return timm.models, as the benchmark beside PyTorch has them."""
+    sys.path.append(str(pathlib.Path(__file__).resolve().parent.parent / 'benchmarks'))
+    import pytorch_networks
 
-    def __getattr__(self, name: str):
-        if name.startswith('__'):
-            raise AttributeError(name)
-        return type(name, (), {})
-
-
-class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Stands in for torchvision, which timm imports for what these networks do not need."""
-
-    def find_spec(self, name, path, target=None):
-        if name.split('.')[0] == 'torchvision':
-            return importlib.machinery.ModuleSpec(name, self, is_package=True)
-        return None
-
-    def create_module(self, spec):
-        return _Absent(spec.name)
-
-    def exec_module(self, module):
-        pass
-
-
-def _import_timm_models():
-    """Return timm.models without torchvision and without timm.data, which reads
-    pictures with it.
-    """
-    sys.meta_path.insert(0, _Finder())
-    folder = pathlib.Path(importlib.util.find_spec('timm').origin).parent / 'data'
-    data = types.ModuleType('timm.data')
-    data.__path__ = [str(folder)]
-    vars(data).update(runpy.run_path(str(folder / 'constants.py')))
-    sys.modules['timm.data'] = data
-    import timm.models
-
-    return timm.models
+    return pytorch_networks.import_timm_models()
 
 
 def _randomise(model, generator) -> None:
@@ -143,7 +107,7 @@ def _write(folder: str, name: str, model, levels: dict[str, str], picture) -> No
 def write_random(folder: str) -> None:
     import torch
 
-    models = _import_timm_models()
+    models = _timm_models()
     generator = torch.Generator().manual_seed(1)
     for name, levels in NETWORKS.items():
         torch.manual_seed(1)
@@ -157,7 +121,7 @@ def write_random(folder: str) -> None:
 def write_published(folder: str, name: str, file: str) -> None:
     import torch
 
-    model = getattr(_import_timm_models(), f'tf_{name}')().eval()
+    model = getattr(_timm_models(), f'tf_{name}')().eval()
     own, stored = model.state_dict(), torch.load(file, weights_only=True)
     if [t.shape for t in own.values()] != [t.shape for t in stored.values()]:
         raise ValueError(f'{file}: its tensors are not those of {name}, in this order')

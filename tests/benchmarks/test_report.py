@@ -78,11 +78,28 @@ def test_the_page_and_its_numbers(tmp_path, monkeypatch, capsys):
     assert '## Fast\n\n### Few\n\n| what | s | target | met |\n' in page
     assert '| a | 2 | at most 4 s | yes |\n\n- a note\n\n| b |\n' in page  # no title is said twice
     assert '## Broken\n\nFailed: ValueError: no\n' in page
-    assert '| Fast | 60 |\n| Broken | 30 |\n' in page
+    assert '| Fast | 60 | abc | a machine |\n| Broken | 30 | abc | a machine |\n' in page
     numbers = json.loads(path.with_suffix('.json').read_text())
     assert numbers['revision'] == 'abc'
     assert numbers['parts']['f']['tables'][0]['numbers'] == {'a': 2}
     assert numbers['parts']['b']['failure'] == 'ValueError: no'
+
+
+def test_parts_measured_before_are_kept_with_their_date(tmp_path, monkeypatch):
+    where = {'machine': 'cores, 2026-01-01', 'versions': 'numpy 1', 'revision': 'abc'}
+    monkeypatch.setattr(report, 'surroundings', lambda: where)
+    path = str(tmp_path / 'page.md')
+    assert report.measured_before(path) == {}
+    report.publish('x', {'f': FAST, 'b': BROKEN}, path)
+    where.update(machine='cores, 2026-02-02', revision='def')
+    report.publish('x', {**report.measured_before(path), 'b': SLOW}, path)
+    page = (tmp_path / 'page.md').read_text()
+    assert 'Kept from earlier runs, see the end: Fast.' in page
+    assert '; revision def.' in page and '## Slow' in page and '## Broken' not in page
+    assert '| Fast | 60 | abc | 2026-01-01 |\n| Slow | 0 | def | 2026-02-02 |\n' in page
+    kept = report.measured_before(path)
+    assert (kept['f'].revision, kept['b'].revision) == ('abc', 'def')
+    assert kept['f'].tables[0].rows == [list(FAST.tables[0].rows[0])]
 
 
 def test_what_json_cannot_hold_leaves_no_file(tmp_path, monkeypatch):
