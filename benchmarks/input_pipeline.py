@@ -28,6 +28,9 @@ HEATMAPS = f'{HOST}, with heat maps'
 # Batches after which memory is read.
 EARLY, LATE = 60, 180
 
+# Stages of which each needs what is before it, and nothing more: what a picture takes up to there.
+READING, MATRICES = 'reading, shuffling, parsing', 'matrices and points, no pixels'
+
 _RATE = Target(at_least=400, unit='pictures/s')
 _SHARE = Target(at_least=0.8, unit='of decoding')
 _HEADER = (
@@ -42,6 +45,12 @@ _NOTES = (
     f'{HOST}: what a training reads by default, pictures in uint8. With heat maps: those that a '
     'step makes for itself are made on the host too, so that the work is that of the 2018 system.',
     f'{DEVICE}: what the host is left with; the step warps and colours.',
+)
+_STAGES_NOTES = (
+    'By all cores together. The last two rows are what is left of a way when the first three are '
+    'taken off; a way that decodes only what is seen can have less.',
+    f'{DEVICE} reaches its target if the second row and its own are together a quarter of '
+    f'{DECODING}.',
 )
 _MEMORY_HEADER = ('input', f'MiB after {EARLY} batches', f'MiB after {LATE} batches')
 _MEMORY_NOTES = (
@@ -138,6 +147,19 @@ class _Input:
                 framed = op(framed, seed)
         return to_uint8(framed['image'])
 
+    def framed(self, index, example):
+        import tensorflow as tf
+
+        from preprocessing.ops import op_string
+
+        seed = tf.stack([tf.constant(self.experiment.seed, tf.int64), index])
+        framed = op_string.framed(self.ops, self.schema, example, seed)
+        return (
+            framed['to_crop'],
+            framed['keypoints'],
+            framed['visibility'],
+        )  # pixels are not asked for
+
     def as_in_2018(self, _, example):
         from benchmarks import seed_input
 
@@ -155,6 +177,8 @@ def ways(data_dir: str) -> dict[str, Callable]:
     """Return the name -> what makes the dataset."""
     files = _Input(data_dir)
     return {
+        READING: lambda: files.mapped(lambda _, example: example['keypoints']),
+        MATRICES: lambda: files.mapped(files.framed),
         DECODING: lambda: files.mapped(lambda _, example: _decoded(example)[0, 0]),
         SEED: lambda: files.mapped(files.as_in_2018),
         BEFORE: lambda: files.mapped(files.warped_whole),
@@ -180,8 +204,10 @@ def first_batches(makers: Mapping[str, Callable]) -> tuple[dict, dict[str, float
 def rows(
     rates: Mapping[str, Sequence[float]], first_seconds: Mapping[str, float]
 ) -> Iterator[tuple]:
-    """Yield a line of the table for each way."""
+    """Yield a line of the table for each way; its stages have a table of their own."""
     for name, values in rates.items():
+        if name in (READING, MATRICES):
+            continue
         rate = summarise(list(values))
         of_decoding, of_seed = (
             summarise([value / base for value, base in zip(values, rates[reference])]).median
@@ -191,6 +217,24 @@ def rows(
         ratios = f'{of_decoding:.2f}', f'{of_seed:.1f}'
         target = judged.get(name, NO_TARGET)
         yield (name, interleaved.text(rate), *ratios, f'{first_seconds[name]:.1f}', *target)
+
+
+def stages_table(rates: Mapping[str, Sequence[float]]) -> Table:
+    """Return where the time of a picture goes: differences of ways that contain each other."""
+    columns = {name: summarise([1000 / rate for rate in values]) for name, values in rates.items()}
+    reading, matrices, decoding, device, host = (
+        columns[name].median for name in (READING, MATRICES, DECODING, DEVICE, HOST)
+    )
+    parts = {
+        READING: reading,
+        MATRICES: matrices - reading,
+        'decoding the JPEG whole': decoding - reading,
+        f'{DEVICE}: all else, batches above all': device - matrices - (decoding - reading),
+        f'{HOST}: all else, sampling and colours above all': host - matrices - (decoding - reading),
+    }
+    rows = [(name, f'{value:.2f}', f'{value / decoding:.2f}') for name, value in parts.items()]
+    header = ('stage', 'ms a picture', 'of decoding alone')
+    return Table('Where the time of a picture goes', header, rows, _STAGES_NOTES, parts)
 
 
 def _memory(data_dir: str, augment_on: str) -> Iterator[float]:
@@ -226,4 +270,8 @@ def measure(repeats: int) -> list[Table]:
         rates = input_profile.measure(datasets, BATCH_SIZE, repeats)
         memory = _memory_table(data_dir)
     numbers = {name: {'rates': rates[name], 'first': first_seconds[name]} for name in rates}
-    return [Table(NAME, _HEADER, list(rows(rates, first_seconds)), _NOTES, numbers), memory]
+    return [
+        Table(NAME, _HEADER, list(rows(rates, first_seconds)), _NOTES, numbers),
+        stages_table(rates),
+        memory,
+    ]

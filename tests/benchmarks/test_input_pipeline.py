@@ -3,7 +3,7 @@
 import pytest
 
 from benchmarks import input_pipeline
-from benchmarks.input_pipeline import DECODING, DEVICE, HEATMAPS, HOST, SEED
+from benchmarks.input_pipeline import DECODING, DEVICE, HEATMAPS, HOST, MATRICES, READING, SEED
 
 
 def test_ratios_are_medians_over_rounds_in_which_all_took_turns():
@@ -20,6 +20,14 @@ def test_ratios_are_medians_over_rounds_in_which_all_took_turns():
         (HEATMAPS, '500 ± 110', '0.50', '5.0', '3.0', 'at least 400 pictures/s', 'yes'),
         (DEVICE, '630 ± 98', '0.79', '6.3', '4.0', 'at least 0.8 of decoding', '**no**'),
     ]
+
+
+def test_stages_are_what_one_way_takes_more_than_another():
+    milliseconds = {READING: 0.1, MATRICES: 0.2, DECODING: 0.5, DEVICE: 0.7, HOST: 1.6}
+    rates = {name: [1000 / value] * 3 for name, value in milliseconds.items()}
+    table = input_pipeline.stages_table(rates)
+    assert [row[1] for row in table.rows] == ['0.10', '0.10', '0.40', '0.10', '1.00']
+    assert [row[2] for row in table.rows] == ['0.20', '0.20', '0.80', '0.20', '2.00']
 
 
 @pytest.mark.slow

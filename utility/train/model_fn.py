@@ -123,7 +123,9 @@ def _spec(task: Task, features, labels, mode: str, model_dir: str):
     if task.save_every is None:
         return spec
     hooks = [*spec.training_hooks, saving.Saver(model_dir, task.save_every)]
-    return spec._replace(training_hooks=hooks)
+    if tf.distribute.has_strategy():
+        return spec._replace(training_hooks=hooks)
+    return spec._replace(training_hooks=hooks, scaffold=saving.starting_at_once())
 
 
 def _with_pictures(task: Task, features, labels):

@@ -31,3 +31,14 @@ class Saver(v1.train.CheckpointSaverHook):
         step = session.run(self._global_step_tensor)
         self._save(session, step)
         self._timer.update_last_triggered_step(step)
+
+
+def starting_at_once() -> v1.train.Scaffold:
+    """Return the Scaffold of a training that no other process waits for.
+
+    By default a session asks twice whether all variables have values. Here they are all restored or
+    all initialised, in this process; of a large graph each question is built and planned, which
+    delays the first step.
+    """
+    nothing = tf.constant([], tf.string)
+    return v1.train.Scaffold(ready_op=nothing, ready_for_local_init_op=nothing)

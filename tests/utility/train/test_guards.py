@@ -102,7 +102,8 @@ def test_weights_that_are_not_finite_are_named(training):
 def test_of_many_names_the_first_few_are_told():
     with tf.Graph().as_default(), v1.Session() as session:
         tensors = [tf.constant([1.0, np.nan])] * 7 + [tf.constant([1.0, 2.0])]
-        text = session.run(guards._not_finite(tensors, [f'w{i}' for i in range(8)])).decode()
+        are_finite, names = guards._finite(tensors), [f'w{i}' for i in range(8)]
+        text = session.run(guards._not_finite(are_finite, names)).decode()
     assert text == '7 of 8 (w0, w1, w2, w3, w4, ...)'
 
 
