@@ -437,9 +437,10 @@ def saved_model_calls(folder: str) -> Iterator[float | None]:
     """
     import numpy as np
 
-    from utility.predict.exported import run_saved_model
+    from utility.predict.exported import run_saved_model, standalone
 
-    description = json.loads(pathlib.Path(folder, 'model.json').read_text())
+    path = pathlib.Path(folder, standalone.DESCRIPTION_FILE)
+    description = json.loads(path.read_text())
     predict = run_saved_model.start(folder, description)
     image = np.zeros([IMAGE_SIZE, IMAGE_SIZE, 3], np.uint8)
     predict(image, 0)
@@ -460,12 +461,20 @@ def _write_run(folder: str, weights_folder: str) -> None:
     snapshots.replace(folder, 1, weights_of(weights_folder, experiment))
 
 
-def _export(python: str | None, run: str, name: str) -> str | None:
-    """Export a run; the folder, or None if it cannot be."""
+def _export(python: str | None, run: str, name: str) -> str:
+    """Export a run; the folder.
+
+    Raises:
+        FailedError: It cannot be.
+    """
+    if python is None:
+        raise FailedError('needs `bash tests/run.sh --export` once, or EXPORT_PYTHON')
     output = f'{run}.{name}'
     command = [python, '-m', 'utility.export', run, f'--format={name}', f'--output={output}']
-    done = python and subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    return output if done and done.returncode == 0 else None
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise FailedError((done.stderr.strip() or '-').splitlines()[-1])
+    return output
 
 
 def exported_files(peer: Peer, folder: str, repeats: int) -> list[Table]:
@@ -473,10 +482,12 @@ def exported_files(peer: Peer, folder: str, repeats: int) -> list[Table]:
     run = f'{folder}/run'
     isolated.call(_write_run, run, folder)
     saved_model = _export(sys.executable, run, 'saved_model')
-    onnx = _export(python_of('EXPORT_PYTHON', 'export'), run, 'onnx')
-    if saved_model is None:
-        raise FailedError('the SavedModel could not be exported')
-    path = onnx and f'{onnx}/model.onnx'
+    failures: dict[_File, str] = {}
+    path, reason = None, ''
+    try:
+        path = f'{_export(python_of("EXPORT_PYTHON", "export"), run, "onnx")}/model.onnx'
+    except FailedError as error:
+        reason = f'no ONNX file: {error}'
     files = [
         _File('ONNX file, ONNX Runtime', 'onnxruntime', FLOAT32, path),
         _File('ONNX file, OpenVINO', 'openvino', FLOAT32, path),
@@ -485,13 +496,12 @@ def exported_files(peer: Peer, folder: str, repeats: int) -> list[Table]:
         _File("PyTorch's network, OpenVINO", 'openvino', BFLOAT16),
     ]
     ours_key = _File('SavedModel, TensorFlow', 'tensorflow')
-    failures: dict[_File, str] = {}
     with contextlib.closing(isolated.Remote(saved_model_calls, saved_model)) as remote:
         next(remote)
         members: dict[_File, Iterator] = {ours_key: remote}
         for file in files:
             try:
-                members[file] = _calls(peer, file)
+                members[file] = _calls(peer, file, reason)
                 next(members[file])
             except FailedError as error:
                 failures[file] = str(error)
@@ -500,10 +510,10 @@ def exported_files(peer: Peer, folder: str, repeats: int) -> list[Table]:
     return [files_table(seconds, {**failures, **failed}, ours_key)]
 
 
-def _calls(peer: Peer, file: _File) -> Iterator[float]:
-    """Yield the seconds of a call, again and again."""
+def _calls(peer: Peer, file: _File, reason: str) -> Iterator[float]:
+    """Yield the seconds of a call, again and again. `reason`: Why a file is not there."""
     if file.path is None:
-        raise FailedError('no ONNX file: EXPORT_PYTHON, or bash tests/run.sh --export')
+        raise FailedError(reason)
     where = {'runtime': file.runtime, 'precision': file.precision, 'path': file.path}
     peer.ask('open_file', size=IMAGE_SIZE, **where)
     while True:
