@@ -39,7 +39,7 @@ FILES = (
 )
 _HEADER = (
     'recipe', 'format', 'precision', 'MB', 'NE, %', "checkpoint's NE, %", 'median, px', 'p90, px',
-    'largest, px', 'images/s', "TensorFlow's images/s", 'rate by rounds', 'start-up, s',
+    'largest, px', 'images/s', "TensorFlow's images/s", 'rate by rounds', 'start-up, s', 'load',
 )  # fmt: skip
 _ABOUT = """# Exports, measured
 
@@ -53,7 +53,8 @@ Each row is `python -m utility.export`, and `--check` of what it wrote over imag
 is of those images; distances are between the points of the file and those of the same network in
 TensorFlow, in px of the images. A file predicts one image a call, TensorFlow 16 a batch; a call
 reads, decodes and predicts. By rounds: how many times TensorFlow's rate the file's is where both go
-from pixels to points in turn, {round_images} images a round, the median of {rounds}. What is
+from pixels to points in turn, {round_images} images a round, the median of {rounds}. The load
+is that of the machine (processes that wanted to run): above its cores, rates say little. What is
 untrained has its initial weights: its NE says nothing, and neither do its points in int8, because
 its maps have no peaks; {untrained} images are enough for it.
 
@@ -174,6 +175,7 @@ def measure(run: str, name: str, precision: str, case: _Case) -> dict[str, Any]:
         'machine': isolated.describe_machine(),
         'bytes': report.size,
         'times': times,
+        'load': os.getloadavg()[0],
         **{f'file_{key}': value for key, value in report.file._asdict().items()},
         **{f'network_{key}': value for key, value in report.network._asdict().items()},
         **report.distances._asdict(),
@@ -220,6 +222,7 @@ def _cells(name: str, row: Mapping[str, Any]) -> list[str]:
     numbers = (
         row['bytes'] / 1e6, *(row[key] for key in ('median', 'p90', 'largest')),
         row['file_rate'], row['network_rate'], row['times'], row['file_start'],
+        row['load'],
     )  # fmt: skip
     errors = [f'{100 * row[f"{key}_normalized_error"]:.3f}' for key in ('file', 'network')]
     is_trained = '' if row['is_trained'] else ', untrained'
