@@ -25,7 +25,7 @@ import os
 import utility  # noqa: F401, before all that may not be installed
 
 # isort: split
-from absl import flags
+from absl import flags, logging
 
 from config import UserError
 from utility.command_line import scripts
@@ -317,6 +317,12 @@ def _of_runs(values):
                 )
                 print(f'{values.save_uncertainty}: how far off points are, for --uncertainty')
             if calibration:
+                if os.path.abspath(values.uncertainty) == os.path.abspath(values.data_dir):
+                    logging.warning(
+                        'the radii were learned from %s itself: on other pictures they hold fewer '
+                        'points',
+                        values.data_dir,
+                    )
                 told = values.uncertainty_level, values.reject_above
                 radii = calibration.radii(predictions, values.uncertainty_level)
                 uncertainty.warn_of_shift(calibration, predictions)

@@ -312,8 +312,10 @@ def rows_of(predictions: Predictions, chosen: np.ndarray) -> Predictions:
 
 
 def _sorted_groups(groups: np.ndarray, values: np.ndarray) -> dict[str, tuple[float, ...]]:
+    # Five digits: a file of them stays small, and no radius is known better.
+    rounded = np.array([float(f'{value:.5g}') for value in values])
     return {
-        str(name): tuple(np.sort(values[groups == name]).tolist()) for name in np.unique(groups)
+        str(name): tuple(np.sort(rounded[groups == name]).tolist()) for name in np.unique(groups)
     }
 
 
