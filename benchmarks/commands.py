@@ -23,11 +23,13 @@ class Cost(NamedTuple):
         memory: GiB, the most that it or one of its processes had. Linux counts what the caller had
             when it started the command, so that a caller should be small.
         out: What it printed.
+        cpu_seconds: Of all cores, of it and its processes: what else the machine does is not in it.
     """
 
     seconds: float
     memory: float
     out: str
+    cpu_seconds: float = 0.0
 
 
 def run(*words: str) -> Cost:
@@ -54,7 +56,8 @@ def run(*words: str) -> Cost:
     if process.returncode:
         last = (texts[1].strip() or '-').splitlines()[-1]
         raise FailedError(f'{" ".join(words)}: exit code {process.returncode}: {last}')
-    return Cost(seconds, usage.ru_maxrss / 2**20, texts[0])
+    cpu_seconds = usage.ru_utime + usage.ru_stime
+    return Cost(seconds, usage.ru_maxrss / 2**20, texts[0], cpu_seconds)
 
 
 def seconds_until(text: str, *words: str) -> float:

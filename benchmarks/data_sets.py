@@ -1,11 +1,11 @@
 """What other data sets cost: items of COCO beside pictures of FashionAI in a conversion, and 294
 points, those of DeepFashion2, beside 24 in a training.
 
-    python -m benchmarks.data_sets [--items=10000,100000] [--steps=12] [--output=docs/data_sets.md]
+    python -m benchmarks.data_sets [--items=10000,100000] [--steps=5] [--output=docs/data_sets.md]
     python -m benchmarks.data_sets --only=conversion
 
 Pictures of a conversion have few pixels, so that what is done for each item shows beside them. A
-training is the recipe of resnet50_cpn at 256 px, for a few steps.
+training is some steps of a recipe at 256 px.
 """
 
 from __future__ import annotations
@@ -13,15 +13,17 @@ from __future__ import annotations
 import json
 import statistics
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from absl import flags
 
-from benchmarks import commands, isolated, ledger, report, synthetic_data
+from benchmarks import commands, isolated, ledger, networks, recipes, report, synthetic_data
 from benchmarks.commands import Cost
 from benchmarks.report import MET, TARGET, Target
 from config import UserError
+from preprocessing.datasets import named_schema
 from preprocessing.datasets.fashionai import SCHEMA
 from utility.command_line import scripts
 
@@ -84,12 +86,18 @@ def conversion_table(by_size: Mapping[int, Mapping[str, Cost]]) -> str:
     for name in by_size[last]:
         few, many = by_size[before][name], by_size[last][name]
         growth[name] = (many.memory - few.memory) * 2**30 / 1e3 / (last - before)
-        rates[name] = (last - before) / max(1e-9, many.seconds - few.seconds)
+        rates[name] = (last - before) / max(1e-9, many.cpu_seconds - few.cpu_seconds)
         cells = [
-            f'{costs[name].seconds:.1f} / {costs[name].memory:.2f}' for costs in by_size.values()
+            f'{costs[name].cpu_seconds:.1f} / {costs[name].memory:.2f}'
+            for costs in by_size.values()
         ]
         rows.append([name, *cells, f'{rates[name]:,.0f}', f'{growth[name]:.1f}'])
-    header = ('', *(f'{size:,}: s / GiB' for size in by_size), 'further ones/s', 'kB a further one')
+    header = (
+        '',
+        *(f'{size:,}: CPU s / GiB' for size in by_size),
+        'further ones a CPU s',
+        'kB a further one',
+    )
     ratio = rates[_COCO] / rates[_FASHIONAI]
     targets = [
         ['COCO, times the rate of FashionAI', f'{ratio:.2f}', *_RATIO.cells(ratio)],
@@ -98,63 +106,38 @@ def conversion_table(by_size: Mapping[int, Mapping[str, Cost]]) -> str:
     return (
         '## Conversion\n\n'
         f'Pictures of {SIDE} px, two items in each of COCO, by one process. Whole commands, run '
-        'once; memory is that of the largest process.\n\n'
+        'once: CPU seconds of all cores, and the memory of the largest process.\n\n'
         f'{ledger.markdown_table(header, rows)}\n'
         f'{ledger.markdown_table(("", "measured", TARGET, MET), targets)}\n'
     )
 
 
-def training_cost(layout: str, num_steps: int) -> tuple[float, float]:
-    """Train on garments of a layout of demos/make_garments.py; the median of the seconds of a step,
-    without the first ones, and GiB of memory.
+def training_steps(recipe: str, dataset: str, num_steps: int) -> tuple[float, float]:
+    """Train a recipe on noise with the points of a data set; the median of the CPU seconds of a
+    step, without the first, and GiB of memory. In a process of its own.
     """
-    count = 2 * BATCH_SIZE
-    with tempfile.TemporaryDirectory() as folder:
-        data, records, run = (f'{folder}/{name}' for name in ('data', 'records', 'run'))
-        size = f'--size={IMAGE_SIZE}'
-        commands.run(
-            'demos/make_garments.py', f'--layout={layout}', f'--output_dir={data}', size,
-            f'--count={count}', '--test_count=4', '--num_workers=1',
-        )  # fmt: skip
-        commands.run(
-            'convert_tfrecords.py', f'--dataset={layout}', f'--data_dir={data}',
-            f'--records_dir={records}', '--val_fraction=0', '--num_workers=1',
-        )  # fmt: skip
-        settings = (
-            f'network.image_size={IMAGE_SIZE},{IMAGE_SIZE}', f'data.batch_size={BATCH_SIZE}',
-            f'epochs={num_steps * BATCH_SIZE / _num_records(records)}', 'evaluations=1',
-        )  # fmt: skip
-        cost = commands.run(
-            'train_resnet50_cpn.py', f'--data_dir={records}', f'--model_dir={run}',
-            '--category=all', '--log_every=1',
-            *(word for setting in settings for word in ('--set', setting)),
-        )  # fmt: skip
-        rates = _rates(Path(run, 'all', 'metrics.csv'))
-    return BATCH_SIZE / statistics.median(rates[len(rates) // 3 :]), cost.memory
+    experiment = recipes.resized(recipes.load(recipe), IMAGE_SIZE)
+    experiment = experiment.override(f'data.dataset={dataset}')
+    action = networks.step(experiment, 'train', BATCH_SIZE)[0]
+    action()
+    seconds = []
+    for _ in range(num_steps):
+        start = time.process_time()
+        action()
+        seconds.append(time.process_time() - start)
+    return statistics.median(seconds), isolated.peak_memory()
 
 
-def _num_records(records_dir: str) -> int:
-    info = json.loads(Path(records_dir, 'dataset.json').read_text())
-    return sum(info['splits']['train']['records'].values())
-
-
-def _rates(path: Path) -> list[float]:
-    from utility.checkpoints import step_tables
-    from utility.train.log import RATE
-
-    return [float(row[RATE]) for row in step_tables.read(str(path))]
-
-
-def training_table(costs: Mapping[int, tuple[float, float]]) -> str:
+def training_table(recipe: str, costs: Mapping[int, tuple[float, float]]) -> str:
     """Return a page's part from number of points -> seconds of a step and GiB."""
     rows = [[f'{n} points', f'{s:.2f}', f'{m:.2f}'] for n, (s, m) in costs.items()]
     seconds, memory = (max(part) / min(part) for part in zip(*(costs[n] for n in sorted(costs))))
-    header = ('', 's a step', 'memory, GiB')
+    header = ('', 'CPU s a step', 'memory, GiB')
     return (
         '## Training\n\n'
-        f'`train_resnet50_cpn.py` at {IMAGE_SIZE} px in batches of {BATCH_SIZE}, on synthetic '
-        'garments, those of DeepFashion2 on their boxes. The median step, without the first third; '
-        'memory is that of the whole command.\n\n'
+        f'The step of `train_{recipe}.py` at {IMAGE_SIZE} px in batches of {BATCH_SIZE}, on noise, '
+        'heat maps, loss, gradients and update in it: the median of the CPU seconds of all cores, '
+        'without the first step; memory is that of the whole process.\n\n'
         f'{ledger.markdown_table(header, rows)}\n'
         f'{max(costs)} points take {seconds:.2f} times the time and {memory:.2f} times the memory '
         f'of {min(costs)}.\n'
@@ -164,7 +147,7 @@ def training_table(costs: Mapping[int, tuple[float, float]]) -> str:
 def page(values: flags.FlagValues, parts: Sequence[str]) -> str:
     """Return the parts below a heading that tells how they were measured."""
     where = report.surroundings()
-    made = ledger.command(_COMMAND, ('only', 'items', 'steps'), values)
+    made = ledger.command(_COMMAND, ('only', 'items', 'recipe', 'steps'), values)
     return (
         f'# What other data sets cost\n\nMade by `{made}`.\n'
         f'{where["machine"]}, {where["versions"]}; revision {where["revision"]}.\n\n'
@@ -188,15 +171,20 @@ def main(positional: list[str]) -> None:
     if 'conversion' in (values.only or _PARTS):
         parts.append(conversion_table({size: conversion_costs(size) for size in sizes}))
     if 'training' in (values.only or _PARTS):
-        layouts = {24: 'fashionai', 294: 'deepfashion2'}
-        costs = {n: training_cost(layout, values.steps) for n, layout in layouts.items()}
-        parts.append(training_table(costs))
+        costs = {
+            named_schema(name).num_keypoints: isolated.call(
+                training_steps, values.recipe, name, values.steps
+            )
+            for name in ('fashionai', 'deepfashion2')
+        }
+        parts.append(training_table(values.recipe, costs))
     ledger.publish(page(values, parts), values.output)
 
 
 if __name__ == '__main__':
     flags.DEFINE_list('only', [], f'Parts to measure, of {", ".join(_PARTS)}; none: all.')
     flags.DEFINE_list('items', ['10000', '100000'], 'Numbers of items to convert.')
-    flags.DEFINE_integer('steps', 12, 'Of a training.', lower_bound=3)
+    flags.DEFINE_string('recipe', 'resnet50_cpn', 'That is trained.')
+    flags.DEFINE_integer('steps', 5, 'Of a training.', lower_bound=1)
     ledger.define_output('Markdown file for the page.')
     scripts.run(main, __doc__)

@@ -142,8 +142,7 @@ def _write_picture(
 def _write_coco(output_dir: str, split: str, samples: Sequence[Sample]) -> None:
     garments = [garment for sample in samples for garment in sample.garments]
     ids = coco.usual_ids([garment.image_name for garment in garments], SCHEMA)
-    own = ids._replace(keypoints={name: SCHEMA.subset(name).keypoints for name in _NUMBERS})
-    text = json.dumps(coco.annotations(garments, SCHEMA, own)) + '\n'
+    text = json.dumps(coco.annotations(garments, SCHEMA, ids)) + '\n'
     files.write_bytes(f'{output_dir}/annotations/{split}.json', text.encode())
 
 

@@ -46,12 +46,15 @@ class CocoIds(NamedTuple):
     keypoints: Mapping[str, Sequence[str]]
 
 
-def usual_ids(names: Iterable[str], schema: KeypointSchema) -> CocoIds:
+def usual_ids(
+    names: Iterable[str], schema: KeypointSchema, has_all_points: bool = False
+) -> CocoIds:
     """Return numbers for pictures and categories, without a file that has some.
 
     Pictures named by numbers, as those of COCO and DeepFashion2 are ('000123.jpg'), have these;
     if only one is not, or two have the same, all are numbered from 1 in the order of their names.
-    Categories are numbered from 1 in the order of the schema.
+    Categories are numbered from 1 in the order of the schema. Their lists have their own keypoints,
+    or all of the schema.
     """
     names = sorted(set(names))
     stems = [posixpath.basename(name).rsplit('.', 1)[0] for name in names]
@@ -59,9 +62,8 @@ def usual_ids(names: Iterable[str], schema: KeypointSchema) -> CocoIds:
     if all(stem.isascii() and stem.isdigit() and len(stem) <= 15 for stem in stems):
         own = [int(stem) for stem in stems]
         images = dict(zip(names, own)) if len(set(own)) == len(own) else images
-    every = schema.name in _ALL_POINTS
     keypoints = {
-        category: schema.keypoints if every else schema.subset(category).keypoints
+        category: schema.keypoints if has_all_points else schema.subset(category).keypoints
         for category in schema.categories
     }
     return CocoIds(images, {name: n for n, name in enumerate(schema.categories, 1)}, keypoints)
@@ -97,9 +99,14 @@ def read_ids(path: str, schema: KeypointSchema) -> CocoIds:
     return CocoIds(images, numbers, keypoints)
 
 
-def _ids(garments: Sequence[Garment], schema: KeypointSchema, options: WriteOptions) -> CocoIds:
+def _ids(
+    garments: Sequence[Garment],
+    schema: KeypointSchema,
+    options: WriteOptions,
+    has_all_points: bool = False,
+) -> CocoIds:
     if options.coco_ids is None:
-        return usual_ids((garment.image_name for garment in garments), schema)
+        return usual_ids((one.image_name for one in garments), schema, has_all_points)
     ids, node = read_ids(options.coco_ids, schema), read_json(options.coco_ids)
     for garment in garments:
         if garment.image_name not in ids.images:
@@ -214,5 +221,5 @@ def _write(garments, schema, options) -> dict[str, str]:
 
 @WRITERS.register('coco_results')
 def _write_results(garments, schema, options) -> dict[str, str]:
-    ids = _ids(garments, schema, options)
+    ids = _ids(garments, schema, options, schema.name in _ALL_POINTS)
     return {RESULTS_FILE: json.dumps(results(garments, schema, ids, options.point_offset)) + '\n'}

@@ -20,13 +20,13 @@ def test_generated_items_are_read(tmp_path):
 
 
 def test_rates_and_growth_are_of_the_further_items():
-    few = {'COCO items': Cost(3.0, 0.5, ''), 'FashionAI pictures': Cost(4.0, 0.5, '')}
-    many = {'COCO items': Cost(12.0, 0.6, ''), 'FashionAI pictures': Cost(14.0, 0.5, '')}
+    few = {'COCO items': Cost(9.0, 0.5, '', 3.0), 'FashionAI pictures': Cost(9.0, 0.5, '', 4.0)}
+    many = {'COCO items': Cost(9.0, 0.6, '', 12.0), 'FashionAI pictures': Cost(9.0, 0.5, '', 14.0)}
     page = data_sets.conversion_table({1000: few, 10_000: many})
     assert '| COCO items | 3.0 / 0.50 | 12.0 / 0.60 | 1,000 | 11.9 |' in page
     assert '| COCO, times the rate of FashionAI | 1.11 | at least 1 | yes |' in page
     assert '| COCO, kB a further item | 11.9 | at most 10 kB | **no** |' in page
-    page = data_sets.training_table({24: (2.0, 4.0), 294: (3.0, 5.0)})
+    page = data_sets.training_table('resnet50_cpn', {24: (2.0, 4.0), 294: (3.0, 5.0)})
     assert '294 points take 1.50 times the time and 1.25 times the memory of 24.' in page
 
 

@@ -151,12 +151,25 @@ def test_deepfashion2_has_294_points_in_every_category():
     visibility[own] = 1
     points = np.arange(588.0).reshape(294, 2) + 0.5
     garment = Garment('validation/image/000012.jpg', '', 'skirt', points, visibility, (900, 900))
-    ids = coco.usual_ids([garment.image_name], DEEPFASHION2)
-    (result,) = coco.results([garment], DEEPFASHION2, ids, 0.5)
+    files = WRITERS.get('coco_results')([garment], DEEPFASHION2, WriteOptions(0.5))
+    (result,) = json.loads(files['results.json'])
     rows = np.reshape(result['keypoints'], [294, 3])
     assert (result['image_id'], result['category_id']) == (12, 9)
     np.testing.assert_array_equal(np.flatnonzero(rows.any(1)), range(182, 190))
     np.testing.assert_array_equal(rows[own, :2], points[own] - 0.5)
+
+
+def test_deepfashion2_is_read_back_by_its_schema(tmp_path):
+    """In annotations, as opposed to results, a category has its own points only."""
+    visibility = np.where(np.isin(np.arange(294), DEEPFASHION2.indices('vest')), 1, -1)
+    points = np.linspace(1, 59, 588).reshape(294, 2)
+    garment = Garment('000012.jpg', '', 'vest', points, visibility, (60, 60))
+    write('coco', str(tmp_path), [garment], DEEPFASHION2)
+    _, (split,) = DATASETS.get('coco').open(Source(str(tmp_path), DEEPFASHION2))
+    (one,) = split.annotations()
+    own = list(DEEPFASHION2.indices('vest'))
+    np.testing.assert_array_equal(one.visibility, visibility)
+    np.testing.assert_allclose(one.keypoints[own], points[own], atol=1e-3)
 
 
 def test_ids_of_a_file_are_checked(tmp_path):
