@@ -417,7 +417,7 @@ TARGETS: dict[str, Callable[[], Target]] = {
     'label_studio': functools.partial(_data_set, 'label_studio', 'tasks.json'),
     'labelme': functools.partial(_data_set, 'labelme', 'a.json'),
     'yolo': functools.partial(_data_set, 'yolo', 'labels/a.txt'),
-    'yolo, data.yaml': functools.partial(_data_set, 'yolo', 'data.yaml'),
+    'yolo data.yaml': functools.partial(_data_set, 'yolo', 'data.yaml'),
     'deeplabcut': functools.partial(_data_set, 'deeplabcut', 'a.csv'),
     'deepfashion2': functools.partial(_data_set, 'deepfashion2', 'train/annos/a.json'),
     'fld': functools.partial(_data_set, 'fld', 'Anno/list_landmarks.txt'),

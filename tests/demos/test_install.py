@@ -86,13 +86,14 @@ def _bash(*words, **environment) -> subprocess.CompletedProcess:
     )
 
 
-def test_the_quick_start_has_help_and_refuses_what_it_does_not_know(tmp_path):
+@pytest.mark.parametrize('script', ['demos/quickstart.sh', 'demos/deepfashion2.sh'])
+def test_demonstrations_have_help_and_refuse_what_they_do_not_know(tmp_path, script):
     before = set(ROOT.iterdir())
-    shown = _bash('demos/quickstart.sh', '--help')
-    assert shown.returncode == 0 and 'bash demos/quickstart.sh [OUT]' in shown.stdout
+    shown = _bash(script, '--help')
+    assert shown.returncode == 0 and f'bash {script} [OUT]' in shown.stdout
     assert 'set -e' not in shown.stdout and '#' not in shown.stdout.splitlines()[0]
     for words in (['--hlep'], [str(tmp_path), 'two']):
-        check_mistake(_bash('demos/quickstart.sh', *words), 'bash demos/quickstart.sh [OUT]')
+        check_mistake(_bash(script, *words), f'bash {script} [OUT]')
     assert set(ROOT.iterdir()) == before
 
 

@@ -191,3 +191,22 @@ def test_pictures_above_the_data_are_no_pictures_of_them(tmp_path):
     tiny_pictures.write(tmp_path, ['a.png'])
     (one,) = opened(data, 'deeplabcut')
     assert one.image_path == str(data / 'a.png')
+
+
+@pytest.mark.parametrize('name', sorted({*WRITTEN, 'fld', 'deepfashion2'}))
+def test_a_file_of_two_gigabytes_is_not_read(tmp_path, name):
+    """Told by its size: a file with a hole takes no space on disk, but 2 GB of memory."""
+    for path in make(tmp_path, name):
+        content = path.read_bytes()
+        os.truncate(path, 2 << 30)
+        with pytest.raises(UserError, match=rf'{path.name}: 2147483648 bytes; at most \d+ are'):
+            opened(tmp_path, name)
+        path.write_bytes(content)
+
+
+@pytest.mark.parametrize('name', ['coco', 'label_studio', 'labelme', 'deepfashion2'])
+def test_lists_in_lists_without_end_are_told(tmp_path, name):
+    for path in make(tmp_path, name):
+        path.write_text('{"a": ' + '[' * 100_000)
+        with pytest.raises(UserError, match='nested too deeply|no JSON'):
+            opened(tmp_path, name)
