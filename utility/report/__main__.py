@@ -29,7 +29,7 @@ TRACKERS = ('mlflow', 'wandb')
 def _define_flags() -> None:
     flags.DEFINE_string('data_dir', None, 'A labelled split that the run was not trained on.')
     flags.DEFINE_string('output', 'report.html', 'The page; the card is written beside it, as .md.')
-    flags.DEFINE_integer('pictures', 8, 'How many of the best and worst to draw.', lower_bound=0)
+    flags.DEFINE_integer('pictures', 8, 'How many of the best and worst to draw.', 0, 1000)
     flags.DEFINE_enum(
         'track', None, TRACKERS, 'Also give the numbers and the page to an experiment tracker.'
     )

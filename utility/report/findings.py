@@ -353,8 +353,16 @@ def command_of(folder: str, experiment: Experiment) -> str:
         words.append(f'--init_checkpoint={start}')
     for key in _differing(recipes[script], wanted):
         if key != 'data.category':
-            words.append(f'--set={key}={_literal(wanted[key])}')
+            words += _settings(key, recipes[script][key], wanted[key])
     return shlex.join(words)
+
+
+def _settings(key: str, there: Any, wanted: Any) -> list[str]:
+    """Return the --set of a field: of options one for each that differs, if none is dropped."""
+    if isinstance(wanted, Mapping) and there.keys() <= wanted.keys():
+        changed = {name: value for name, value in wanted.items() if there.get(name) != value}
+        return [f'--set={key}.{name}={_literal(value)}' for name, value in changed.items()]
+    return [f'--set={key}={_literal(wanted)}']
 
 
 def _fields(experiment: Experiment) -> dict[str, Any]:
