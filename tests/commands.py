@@ -75,7 +75,10 @@ def call(script: str, *arguments, folder=ROOT) -> subprocess.CompletedProcess:
     """
     known, streams = set(flags.FLAGS), (io.StringIO(), io.StringIO())
     handler, argv, code = absl_logging.get_absl_handler(), [*map(str, arguments)], 0
-    argv = argv if script == '-m' else [str(ROOT / script), *argv]
+    if script == '-m':
+        argv[0] = str(_module_file(argv[0]))
+    else:
+        argv = [str(ROOT / script), *argv]
     folder_before, on_interrupt = pathlib.Path.cwd(), signal.getsignal(signal.SIGINT)
     with contextlib.ExitStack() as stack:
         stack.enter_context(mock.patch.object(sys, 'argv', argv))
@@ -89,10 +92,7 @@ def call(script: str, *arguments, folder=ROOT) -> subprocess.CompletedProcess:
         stack.callback(os.chdir, folder_before)
         os.chdir(folder)
         try:
-            if script == '-m':
-                runpy.run_module(argv[0], run_name='__main__', alter_sys=True)
-            else:
-                runpy.run_path(argv[0], run_name='__main__')
+            runpy.run_path(argv[0], run_name='__main__')
         except SystemExit as exit:
             code = exit.code or 0
             if isinstance(code, str):  # which Python prints
@@ -102,6 +102,14 @@ def call(script: str, *arguments, folder=ROOT) -> subprocess.CompletedProcess:
             for flag in set(flags.FLAGS) - known:
                 delattr(flags.FLAGS, flag)
     return subprocess.CompletedProcess(argv, code, *(stream.getvalue() for stream in streams))
+
+
+def _module_file(module: str) -> pathlib.Path:
+    """Return what `python -m module` runs. By its path it can be run in a process that has imported
+    it, too.
+    """
+    path = ROOT / module.replace('.', '/')
+    return path / '__main__.py' if path.is_dir() else path.with_suffix('.py')
 
 
 def rerun_test(file: str, *arguments) -> str:
