@@ -1,48 +1,35 @@
-"""What each ingredient of a training brings at equal steps: averages, schedules, losses, regimes.
+"""What each ingredient of a training brings, as many pictures seen: targets, loss, augmentation,
+rates, averages, regimes.
 
     python -m benchmarks.ingredients --data_dir=RECORDS --work_dir=WORK [--output=ingredients.md]
-                                     [--epochs=12] [--set key=value]... [--init_checkpoint=PRE/all]
-                                     [--only=EMA,cosine] [--script=train_resnet18_cpn.py]
+                                     [--script=train_resnet18_cpn.py] [--size=128]
+                                     [--pictures=7600] [--init_checkpoint=PRE/all]
+                                     [--precision=bfloat16] [--set key=value]... [--only=EMA,OHKM]
 
-Trains a small network once for each ingredient and scores it on RECORDS/val. A run that was stopped
-goes on where it was; what is trained is not trained again.
+Trains the network of a recipe once as it is and once for each ingredient, and scores it on
+RECORDS/val. A run that was stopped goes on where it was; what is trained is not trained again.
 """
 
 from __future__ import annotations
 
 import os
 import re
-import subprocess
-import sys
 from typing import Any, NamedTuple
 
 from absl import flags, logging
 
-from benchmarks import ledger, real_pictures
+from benchmarks import ledger, real_pictures, recipes
 from benchmarks.isolated import describe_machine
-from config import UserError
+from config import Experiment, UserError
 from utility.command_line import scripts
 
-# The networks, with settings of their own.
-SCRIPTS = {
-    'train_resnet18_dhn.py': ('loss.sigmas=1.25',),
-    'train_resnet18_cpn.py': ('loss.sigmas=2,1.5,1.25,1.25,1.25',),
-}
-_BASE = (
-    'network.image_size=128,128',
-    'network.backbone_options.width=32',
-    'network.head_options.channels=48',
-    'loss.points=annotated',
-    'loss.ohkm=1',
-    'optimizer.learning_rate=3e-3',
-)
 _HEADER = ('training', 'settings', 'NE %', '95 % interval', 'difference to base', 'p')
 _ABOUT = """# What each ingredient of a training brings
 
 Made by `{command}`.
-`{script}` at 128 px, of width 32; every training takes {steps} steps of 16
-pictures (those of one network a category: together). {images} validation pictures, {points} points,
-no test-time augmentation. {machine}.
+The base is `{script}` at {size} px with its own values; every training sees {pictures:,} pictures
+(those of one network a category: together), of {train:,}. {images} validation pictures, {points}
+points, no test-time augmentation. {machine}.
 
 - The **interval** is that of a bootstrap over pictures; **difference** and **p** compare with the
   base on the same pictures (sign flips): negative is better. None of it knows how much another
@@ -76,90 +63,103 @@ _SWA_OF_STEPS = (
     'averaging.start=0.65',
     'averaging.period=0.0833',
 )
-# As many steps as all others: half of them for the network of all.
+_GEOMETRY = 'flip|rotate(30)|crop_keep(min_area=0.45)|letterbox({{height}},{{width}})|warp'
+_STRONG = f'{_GEOMETRY}|color(brightness=0.125,contrast=0.5,saturation=0.5,hue=0.2)'
+# As many pictures as all others: half of them for the network of all.
 _HALF_AND_HALF = ('epochs={half}', 'finetune.epochs={half}')
 ARMS = (
     BASE,
     Arm('base, seed 1', ('seed=1',)),
     Arm('base, seed 2', ('seed=2',)),
+    Arm('targets of 1 cell', ('loss.sigmas=1',)),
+    Arm('targets of 2.5 cells', ('loss.sigmas=2.5',)),
+    Arm('annotated points, hidden ones too', ('loss.points=annotated',)),
+    Arm('OHKM', ('loss.ohkm=0.5',)),
+    Arm('balanced L1', ('loss.kind=balanced_l1',)),
+    Arm('AdaptiveWing', ('loss.kind=adaptive_wing',)),
+    Arm('the flip alone', ('data.train_ops=flip|letterbox({{height}},{{width}})|warp',)),
+    Arm('strong augmentation', (f'data.train_ops={_STRONG}',)),
+    Arm('strong augmentation, later', (f'data.late_ops={_STRONG}',)),
+    Arm('last scales of blocks from 0', ('network.backbone_options.zero_init_residual=true',)),
+    Arm('twice the batch', ('data.batch_size={double_batch}',)),
+    Arm('a third of the rate', ('optimizer.learning_rate={third_of_rate}',)),
+    Arm('three times the rate', ('optimizer.learning_rate={triple_rate}',)),
+    Arm('gradients clipped', ('optimizer.clip_norm=0.01',)),
+    Arm('SGD with momentum', ('optimizer.name=momentum', 'optimizer.learning_rate=0.05')),
+    Arm('AdamW', ('optimizer.name=adamw', 'optimizer.weight_decay=0.05')),
+    Arm('steps', _STEP),
     Arm('EMA', ('averaging.kind=ema', 'averaging.decay=0.99')),
     Arm('SWA', _LATE_SWA),
     Arm('SWA without the batch-norm pass', (*_LATE_SWA, 'averaging.statistics_batches=0')),
     Arm('SWA of the last third', _SWA_OF_STEPS),
-    Arm('steps', _STEP),
-    Arm('steps, EMA', (*_STEP, 'averaging.kind=ema', 'averaging.decay=0.99')),
-    Arm('AdamW', ('optimizer.name=adamw', 'optimizer.weight_decay=0.05')),
-    Arm('OHKM', ('loss.ohkm=0.5',)),
-    Arm('AdaptiveWing', ('loss.kind=adaptive_wing',)),
     Arm('each category', (), 'each'),
     Arm('all, then each', _HALF_AND_HALF, 'all_then_each'),
 )
 
 
-def settings_of(arm: Arm, epochs: float) -> list[str]:
-    """Return the values for --set of an arm, the base's first."""
-    return [*_BASE, f'epochs={epochs:g}', 'evaluations=1', *added_by(arm, epochs)]
+def settings_of(arm: Arm, recipe: Experiment, size: int, epochs: float) -> list[str]:
+    """Return the values for --set of an arm, those of all arms first."""
+    shared = [f'network.image_size={size},{size}', f'epochs={epochs:.6g}', 'evaluations=1']
+    return [*shared, *added_by(arm, recipe, epochs)]
 
 
-def added_by(arm: Arm, epochs: float) -> list[str]:
+def added_by(arm: Arm, recipe: Experiment, epochs: float) -> list[str]:
     """Return the values for --set of an arm in which it differs from the base."""
-    return [text.format(half=f'{epochs / 2:g}') for text in arm.settings]
+    values = {
+        'half': f'{epochs / 2:.6g}',
+        'double_batch': 2 * recipe.data.batch_size,
+        'third_of_rate': f'{recipe.optimizer.learning_rate / 3:.3g}',
+        'triple_rate': f'{recipe.optimizer.learning_rate * 3:.3g}',
+    }
+    return [text.format(**values) for text in arm.settings]
 
 
 def run_dir(work_dir: str, arm: Arm) -> str:
     return os.path.join(work_dir, re.sub(r'\W+', '_', arm.name))
 
 
-def command(arm: Arm, values) -> list[str]:
+def command(arm: Arm, recipe: Experiment, epochs: float, values) -> list[str]:
     """Return the command that trains an arm; `values` are the flags."""
-    settings = [*settings_of(arm, values.epochs), *SCRIPTS[values.script], *values.set]
+    settings = [*settings_of(arm, recipe, values.size, epochs), *values.set]
     start = values.init_checkpoint
     return [
-        sys.executable,
         values.script,
         f'--data_dir={values.data_dir}',
         f'--model_dir={run_dir(values.work_dir, arm)}',
         f'--category={arm.category}',
+        f'--precision={values.precision}',
         '--log_every=200',
         *(f'--set={setting}' for setting in settings),
         *([f'--init_checkpoint={start}'] if start else []),
     ]
 
 
-def score(arm: Arm, values) -> dict[str, Any]:
-    """Return a row: the arm, what it adds, and its scored distances [N, K]."""
-    run_dirs = [run_dir(values.work_dir, arm)]
-    distances = real_pictures.distances(run_dirs, os.path.join(values.data_dir, 'val'))
-    settings = added_by(arm, values.epochs)
-    settings += [f'--category={arm.category}'] if arm.category != 'all' else []
-    return {'arm': arm, 'settings': settings, 'distances': distances}
-
-
 def cells(row: dict[str, Any], base: dict[str, Any]) -> tuple[str, ...]:
-    """Return a line of the table."""
+    """Return a line of the table of rows with the keys arm, settings and distances [N, K]."""
     from utility.statistics import bootstrap
 
     arm, settings = row['arm'], row['settings']
     value, low, high = (100 * end for end in bootstrap.ne_interval(row['distances']))
-    line = [arm.name, '<br>'.join(settings), f'{value:.2f}', f'[{low:.2f}, {high:.2f}]']
+    # A pipe would end the cell.
+    line = [arm.name, '<br>'.join(settings).replace('|', r'\|')]
+    line += [f'{value:.2f}', f'[{low:.2f}, {high:.2f}]']
     if row is base:
         return (*line, '', '')
     comparison = bootstrap.compare(row['distances'], base['distances'])
     return (*line, f'{100 * comparison.difference.value:+.2f}', f'{comparison.p_value:.4f}')
 
 
-def page(rows: list[dict[str, Any]], script: str, steps: int, command_text: str) -> str:
-    """Return the Markdown page; the first row is the base."""
+def page(rows: list[dict[str, Any]], command_text: str, **facts: Any) -> str:
+    """Return the Markdown page; the first row is the base, `facts` are those of `_ABOUT`."""
     import numpy as np
 
     scored = np.isfinite(rows[0]['distances'])
     about = _ABOUT.format(
         command=command_text,
-        script=script,
-        steps=steps,
         images=int(scored.any(axis=1).sum()),
         points=int(scored.sum()),
         machine=describe_machine(),
+        **facts,
     )
     return about + ledger.markdown_table(_HEADER, [cells(row, rows[0]) for row in rows])
 
@@ -174,26 +174,42 @@ def main(positional: list[str]) -> None:
         if name not in arms_by_name:
             raise UserError(f'--only={name}: there are {", ".join(arms_by_name)}')
     arms = [arm for arm in ARMS if not values.only or arm is BASE or arm.name in values.only]
+    recipe = recipes.load(recipes.select([values.script])[0])
+    num_train = real_pictures.number_of(values.data_dir, 'train')
+    epochs = values.pictures / num_train
+    rows = []
     for arm in arms:
         logging.info('training: %s', arm.name)
-        if subprocess.run(command(arm, values), check=False).returncode:
-            raise RuntimeError(f'the training of {arm.name!r} failed; see above')
-
-    import tensorflow as tf
-
-    rows = [score(arm, values) for arm in arms]
-    base_dir = run_dir(values.work_dir, BASE)
-    newest = tf.train.latest_checkpoint(os.path.join(base_dir, 'all'))
-    command_text = 'python -m benchmarks.ingredients ' + ' '.join(sys.argv[1:])
-    steps = int(newest.rsplit('-', 1)[1])
-    ledger.publish(page(rows, values.script, steps, command_text), values.output)
+        real_pictures.run(command(arm, recipe, epochs, values), f'the training of {arm.name!r}')
+        settings = added_by(arm, recipe, epochs)
+        settings += [f'--category={arm.category}'] if arm.category != 'all' else []
+        run = run_dir(values.work_dir, arm)
+        distances = real_pictures.distances([run], os.path.join(values.data_dir, 'val'))
+        rows.append({'arm': arm, 'settings': settings, 'distances': distances})
+        facts = {
+            'script': values.script,
+            'size': values.size,
+            'pictures': values.pictures,
+            'train': num_train,
+        }
+        words = 'python -m benchmarks.ingredients --data_dir=RECORDS --work_dir=WORK'
+        names = ('script', 'size', 'pictures', 'precision', 'set', 'only')
+        text = ledger.command(words, names, values)
+        ledger.publish(page(rows, text, **facts), values.output)
 
 
 if __name__ == '__main__':
     flags.DEFINE_string('data_dir', None, 'Records with the splits train and val.')
     flags.DEFINE_string('work_dir', None, 'Where the runs are kept.')
-    flags.DEFINE_enum('script', next(iter(SCRIPTS)), list(SCRIPTS), 'What is trained.')
-    flags.DEFINE_float('epochs', 12.0, 'Of every training.', 1.0)
+    flags.DEFINE_enum(
+        'script',
+        'train_resnet18_cpn.py',
+        [f'train_{name}.py' for name in recipes.scripts()],
+        'The recipe that is the base.',
+    )
+    flags.DEFINE_integer('size', 128, 'Side of the pictures, px.', 32)
+    flags.DEFINE_integer('pictures', 7600, 'Seen by every training.', 1)
+    flags.DEFINE_enum('precision', 'float32', ['float32', 'bfloat16'], 'Of the networks.')
     flags.DEFINE_multi_string('set', [], 'key=value for all of them, repeatable.')
     flags.DEFINE_string('init_checkpoint', None, 'Weights that all of them start from.')
     flags.DEFINE_list('only', [], 'Ingredients to try; none: all.')

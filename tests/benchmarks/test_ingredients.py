@@ -12,26 +12,32 @@ from benchmarks import ingredients, recipes
 from config import Experiment
 
 EPOCHS = 8.0
+SIZE = 128
+RECIPE = recipes.load('resnet18_cpn')
 
 
-def _experiment(arm: ingredients.Arm, script: str) -> Experiment:
-    settings = [*ingredients.settings_of(arm, EPOCHS), *ingredients.SCRIPTS[script]]
-    return recipes.load(script[len('train_') : -len('.py')]).override(*settings)
+def _experiment(arm: ingredients.Arm) -> Experiment:
+    return RECIPE.override(*ingredients.settings_of(arm, RECIPE, SIZE, EPOCHS))
 
 
-@pytest.mark.parametrize('script', ingredients.SCRIPTS)
 @pytest.mark.parametrize('arm', ingredients.ARMS, ids=lambda arm: arm.name)
-def test_every_arm_takes_the_steps_of_the_base_and_differs_from_it(arm, script):
-    own, base = _experiment(arm, script), _experiment(ingredients.BASE, script)
+def test_every_arm_is_as_long_as_the_base_and_differs_from_it(arm):
+    changed, base = _experiment(arm), _experiment(ingredients.BASE)
     goes_on = arm.category == 'all_then_each'
-    assert own.epochs + (own.finetune.epochs if goes_on else 0) == base.epochs == EPOCHS
-    assert own.data.batch_size == base.data.batch_size
-    assert arm is ingredients.BASE or own != base or arm.category != ingredients.BASE.category
+    assert changed.epochs + (changed.finetune.epochs if goes_on else 0) == base.epochs == EPOCHS
+    assert changed.network.image_size == base.network.image_size == (SIZE, SIZE)
+    assert arm is ingredients.BASE or changed != base or arm.category != ingredients.BASE.category
 
 
-def test_lengths_are_shares_of_that_of_the_training():
-    arm = ingredients.Arm('any', ('a=0.1', 'b={half}'))
-    assert ingredients.added_by(arm, 10) == ['a=0.1', 'b=5']
+def test_values_follow_the_recipe_and_the_length():
+    arm = ingredients.Arm('any', ('a=0.1', 'b={half}', 'c={double_batch}', 'd={triple_rate}'))
+    added = ingredients.added_by(arm, RECIPE, 10)
+    assert added == ['a=0.1', 'b=5', f'c={2 * RECIPE.data.batch_size}', 'd=0.003']
+
+
+def test_augmentation_keeps_its_place_holders():
+    [arm] = [arm for arm in ingredients.ARMS if arm.name == 'strong augmentation']
+    assert '{height},{width}' in _experiment(arm).data.train_ops
 
 
 def test_every_arm_has_a_folder_of_its_own():
@@ -51,11 +57,12 @@ def test_a_line_tells_the_difference_to_the_base():
             'distances': worse - 0.05,
         },
     ]
-    text = ingredients.page(rows, 'train_resnet18_dhn.py', 900, 'python -m benchmarks.ingredients')
+    facts = {'script': 'train_resnet18_cpn.py', 'size': 128, 'pictures': 7600, 'train': 1897}
+    text = ingredients.page(rows, 'python -m benchmarks.ingredients', **facts)
     line = text.strip().splitlines()[-1]
     assert line.startswith('| better | loss.ohkm=0.5<br>--category=each |')
     assert '| -5.00 |' in line
-    assert '900 steps' in text and '40 validation pictures, 160 points' in text
+    assert '7,600 pictures' in text and '40 validation pictures, 160\npoints' in text
 
 
 def test_an_unknown_ingredient_is_told_in_one_line():
