@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import inspect
 import os
 
@@ -165,10 +164,29 @@ def _built(dtype='float32', seed=1, **config):
     return network
 
 
-@functools.cache
-def _shared(backbone, head):
-    """Return a network that tests may read but not change."""
+@pytest.fixture(scope='module', params=PAIRS, ids='-'.join)
+def built(request):
+    """A network that tests may read; those that change its variables use `changed`. Building one
+    takes longer than all that the tests do with it.
+    """
+    backbone, head = request.param
     return _built(backbone=backbone, head=head)
+
+
+@pytest.fixture
+def changed(built):
+    """The same, with its variables put back afterwards."""
+    before = [variable.numpy() for variable in built.variables]
+    yield built
+    for variable, value in zip(built.variables, before):
+        variable.assign(value)
+
+
+def _session():
+    """Return a session that runs a graph as it is: optimizing it takes most of the time."""
+    options = v1.ConfigProto()
+    options.graph_options.rewrite_options.disable_meta_optimizer = True
+    return v1.Session(config=options)
 
 
 def _strides(backbone):
@@ -189,14 +207,21 @@ def test_backbone_has_the_published_parameters_and_strides(name):
     assert list(features) == sorted(features)
 
 
+@pytest.fixture(scope='module')
+def resnet50_shapes():
+    """Level -> shape of what the backbone gives, which the test above counts the parameters of."""
+    with tf.Graph().as_default():
+        features = nets.BACKBONES.get('resnet50')()(tf.zeros([1, 64, 64, 3]), False)
+    return {level: feature.shape for level, feature in features.items()}
+
+
 @pytest.mark.parametrize('name', HEADS)
 @pytest.mark.parametrize('which', [0, 1])
-def test_head_on_resnet50_has_its_exact_parameters(name, which):
+def test_head_on_resnet50_has_its_exact_parameters(resnet50_shapes, name, which):
     with tf.Graph().as_default():
-        config = NetworkConfig(head=name, image_size=(64, 64), heatmap_size=(16, 16))
-        network = nets.build_network(config, (13, 24)[which])
-        network(tf.zeros([1, 64, 64, 3]), False)
-        assert nets.num_parameters(network) == HEAD_PARAMETERS[name][which]
+        head = nets.HEADS.get(name)((13, 24)[which], (16, 16))
+        head({level: tf.zeros(shape) for level, shape in resnet50_shapes.items()}, False)
+        assert nets.num_parameters(head) == HEAD_PARAMETERS[name][which] - _RESNET50
 
 
 @pytest.mark.parametrize('head', HEADS)
@@ -207,9 +232,8 @@ def test_heat_maps_have_the_size_asked_for_also_when_not_square(head):
     assert {output.dtype for output in outputs} == {tf.float32}
 
 
-@pytest.mark.parametrize(('backbone', 'head'), PAIRS)
-def test_names_are_unique_and_below_backbone_or_head(backbone, head):
-    network = _shared(backbone, head)
+def test_names_are_unique_and_below_backbone_or_head(built):
+    network = built
     names = [variable.name for variable in network.variables]
     assert len(set(names)) == len(names)
     assert all(v.name.startswith('backbone/') for v in network.backbone.variables)
@@ -234,50 +258,44 @@ def test_layers_that_depend_on_the_keypoints_and_no_others_are_named_heatmaps(he
     assert dependent == {layer for layer in layers.values() if layer.startswith('head/heatmaps')}
 
 
-@pytest.mark.parametrize(('backbone', 'head'), PAIRS)
-def test_every_trainable_variable_has_a_gradient(backbone, head):
-    network = _built(backbone=backbone, head=head)
-    for variable in network.trainable_variables:
+def test_every_trainable_variable_has_a_gradient(changed):
+    for variable in changed.trainable_variables:
         # A scale of zero holds back the gradient of all that is before it.
         if not np.any(variable.numpy()) and variable.name.endswith('gamma:0'):
             variable.assign(tf.ones_like(variable))
-    check_gradients(network, lambda: network(_images(), True))
+    check_gradients(changed, lambda: changed(_images(), True))
 
 
-@pytest.mark.parametrize(('backbone', 'head'), PAIRS)
-def test_bfloat16_is_near_float32_and_has_the_same_float32_variables(backbone, head):
+def test_bfloat16_is_near_float32_and_has_the_same_float32_variables(built):
     # Faint pictures: without statistics of its own an untrained network normalises nothing,
     # features grow from block to block, and gates of squeeze-and-excitation would jump between 0
     # and 1.
-    config = {'backbone': backbone, 'head': head, 'std': (1e5, 1e5, 1e5)}
-    exact, rough = _built(**config), _built('bfloat16', **config)
+    config = built.config
+    faint = np.float32(config.mean) + (_images() - np.float32(config.mean)) / np.float32(1e3)
+    rough = _built('bfloat16', backbone=config.backbone, head=config.head)
     assert {variable.dtype for variable in rough.variables} == {tf.float32}
-    for one, other in zip(exact(_images(), False), rough(_images(), False)):
-        assert other.dtype == tf.float32
-        assert 0 < np.abs(one - other).max() < 0.1 * np.abs(one).max()
+    for expected, output in zip(built(faint, False), rough(faint, False)):
+        assert output.dtype == tf.float32
+        assert 0 < np.abs(output - expected).max() < 0.1 * np.abs(expected).max()
 
 
-@pytest.mark.parametrize(('backbone', 'head'), PAIRS)
-def test_graph_equals_eager_in_weights_and_heat_maps(backbone, head):
-    eager = _shared(backbone, head)
-    options = v1.ConfigProto()
-    options.graph_options.rewrite_options.disable_meta_optimizer = True  # takes most of the time
-    with tf.Graph().as_default(), v1.Session(config=options) as session:
+def test_graph_equals_eager_in_weights_and_heat_maps(built):
+    with tf.Graph().as_default(), _session() as session:
         tf.random.set_seed(1)
-        network = nets.build_network(_config(backbone, head), K)
+        network = nets.build_network(_config(built.config.backbone, built.config.head), K)
         outputs = network(v1.placeholder_with_default(_images(), [None, 64, 64, 3]), False)
         session.run(v1.global_variables_initializer())
         weights, outputs = session.run(({v.name: v for v in network.variables}, outputs))
-    assert weights.keys() == {v.name for v in eager.variables}
-    for variable in eager.variables:
+    assert weights.keys() == {v.name for v in built.variables}
+    for variable in built.variables:
         np.testing.assert_array_equal(weights[variable.name], variable, variable.name)
-    for one, other in zip(outputs, eager(_images(), False)):
-        np.testing.assert_allclose(one, other, atol=1e-5 * np.abs(other).max())
+    for output, expected in zip(outputs, built(_images(), False)):
+        np.testing.assert_allclose(output, expected, atol=1e-5 * np.abs(expected).max())
 
 
 def test_another_seed_gives_other_weights():
-    one, other = _shared('resnet18', 'dhn'), _built(seed=2)
-    kernels = [(a, b) for a, b in zip(one.variables, other.variables) if 'kernel' in a.name]
+    first, second = _built(), _built(seed=2)
+    kernels = [(a, b) for a, b in zip(first.variables, second.variables) if 'kernel' in a.name]
     assert all(a.name == b.name and np.all(a.numpy() != b.numpy()) for a, b in kernels)
 
 
@@ -285,14 +303,12 @@ def _statistics(network):
     return {v.name: v.numpy() for v in network.variables if '/moving_' in v.name}
 
 
-@pytest.mark.parametrize(('backbone', 'head'), PAIRS)
-def test_training_moves_all_statistics_in_eager_mode(backbone, head):
-    network = _built(backbone=backbone, head=head)
-    before = _statistics(network)
-    network(_images(), False)
-    assert all(np.array_equal(before[n], v) for n, v in _statistics(network).items())
-    network(_images(), True)
-    after = _statistics(network)
+def test_training_moves_all_statistics_in_eager_mode(changed):
+    before = _statistics(changed)
+    changed(_images(), False)
+    assert all(np.array_equal(before[n], v) for n, v in _statistics(changed).items())
+    changed(_images(), True)
+    after = _statistics(changed)
     assert before
     assert all(np.any(before[name] != after[name]) for name in before)
 
@@ -301,7 +317,7 @@ def test_training_moves_all_statistics_in_eager_mode(backbone, head):
 def test_update_ops_of_a_graph_move_all_statistics(head):
     eager = _built(head=head)
     eager(_images(), True)
-    with tf.Graph().as_default(), v1.Session() as session:
+    with tf.Graph().as_default(), _session() as session:
         tf.random.set_seed(1)
         network = nets.build_network(_config(head=head), K)
         network(tf.constant(_images()), True)
@@ -374,7 +390,7 @@ def test_bad_settings_are_refused(fields, message):
 
 def test_pictures_of_another_size_and_unknown_dtypes_are_refused():
     with pytest.raises(ValueError, match=r'image_size=\(64, 64\)'):
-        _shared('resnet18', 'dhn')(_images(size=(96, 64)), False)
+        nets.build_network(_config(), K)(_images(size=(96, 64)), False)
     with pytest.raises(ValueError, match="dtype='float64': must be one of float32, bfloat16"):
         nets.build_network(_config(), K, 'float64')
     with pytest.raises(ValueError, match='no variables before its first call'):
