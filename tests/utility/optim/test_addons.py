@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import inspect
 import json
-import os
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -15,7 +12,7 @@ import tensorflow_addons as tfa
 
 from config import Experiment, OptimizerConfig, UserError
 from tests import optimizer_runs
-from tests.commands import ROOT
+from tests.commands import run
 from tests.optimizer_runs import FEATURES, LABELS, RATES, START, load, train
 from utility.optim import addons, rules
 
@@ -163,14 +160,7 @@ def two_devices(tmp_path_factory):
         resumed['start'] = str(folder / f'{name}_single')
         half = {**whole, 'path': str(folder / f'{name}_half'), 'steps': 3}
         runs += [(_settings(name), arguments) for arguments in (whole, resumed, half)]
-    done = subprocess.run(
-        [sys.executable, '-m', 'tests.optimizer_runs', json.dumps(runs)],
-        cwd=ROOT,
-        env={**os.environ, 'TF_CPP_MIN_LOG_LEVEL': '2'},
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
+    done = run('-m', 'tests.optimizer_runs', json.dumps(runs), timeout=600)
     assert done.returncode == 0, done.stderr
     return folder
 

@@ -6,16 +6,13 @@ Every test of a formula takes several steps: errors in what is kept between them
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from config import OptimizerConfig
-from tests.commands import ROOT
+from tests.commands import run
 from tests.optimizer_runs import FEATURES, LABELS, RATES, START, Overflow, load, train
 from utility.optim import loss_scale, rules, training_step
 from utility.train import model_fn
@@ -188,14 +185,7 @@ def two_devices(tmp_path_factory):
     runs.append((everything, {'path': str(folder / 'half'), 'batch': 4, 'steps': 3}))
     overflown = {'path': str(folder / 'overflown'), 'batch': 4, 'overflow': 2}
     runs.append((CASES['adamw'], overflown))
-    done = subprocess.run(
-        [sys.executable, '-m', 'tests.optimizer_runs', json.dumps(runs)],
-        cwd=ROOT,
-        env={**os.environ, 'TF_CPP_MIN_LOG_LEVEL': '2'},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+    done = run('-m', 'tests.optimizer_runs', json.dumps(runs), timeout=600)
     assert done.returncode == 0, done.stderr
     return folder
 
