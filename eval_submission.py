@@ -52,7 +52,7 @@ def _runs_and_output(values) -> tuple[list[str], str]:
         raise UserError('--data_dir is missing: the records of a test split')
     if bool(values.backbone) == bool(values.model_dir):
         raise UserError('give either --model_dir or --backbone')
-    output_flags.check(values)
+    output_flags.check(values, values.output_dir)
     is_csv = values.output_format == output_flags.CSV
     if is_csv and values.output_dir:
         raise UserError('--output_dir is for another --output_format than csv')

@@ -361,7 +361,7 @@ def main(positional: list) -> None:
         raise UserError('--model_dir and --output_dir are needed')
     if bool(positional) == bool(values.data_dir):
         raise UserError('give either pictures or videos, or a folder of pictures, or --data_dir')
-    output_flags.check(values)
+    output_flags.check(values, os.path.join(values.output_dir, values.output_format))
     if values.data_dir and (values.boxes or values.output_format != output_flags.CSV):
         raise UserError('--boxes and --output_format are for picture files; see eval_submission.py')
     options = prediction_flags.options(values)

@@ -185,8 +185,7 @@ def write_folder(path: str, contents: Mapping[str, bytes]) -> list[str]:
         for target, content in zip(paths, contents.values()):
             write_bytes(target, content)
         return paths
-    if os.path.islink(local) or (os.path.lexists(local) and not _is_empty_directory(local)):
-        raise UserError(f'{path} is not an empty directory; give a new one')
+    check_new_folder(path)
     os.makedirs(os.path.dirname(os.path.abspath(local)), exist_ok=True)
     parent, base = os.path.split(local)
     partial = tempfile.mkdtemp(prefix=f'{base}.', suffix=PARTIAL_SUFFIX, dir=parent or '.')
@@ -200,8 +199,18 @@ def write_folder(path: str, contents: Mapping[str, bytes]) -> list[str]:
     return paths
 
 
-def _is_empty_directory(path: str) -> bool:
-    return os.path.isdir(path) and not os.listdir(path)
+def check_new_folder(path: str) -> None:
+    """Refuse a directory in which there is something, or what is none; remote ones are not looked
+    at.
+
+    Raises:
+        UserError: It is one.
+    """
+    local = local_path(path.rstrip('/') or path)
+    if local is not None and os.path.lexists(local):
+        is_empty = os.path.isdir(local) and not os.path.islink(local) and not os.listdir(local)
+        if not is_empty:
+            raise UserError(f'{path} is not an empty directory; give a new one')
 
 
 @contextlib.contextmanager

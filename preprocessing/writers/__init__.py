@@ -13,6 +13,13 @@ from preprocessing.writers import (  # noqa: F401  they register themselves
     labelme,
     yolo,
 )
-from preprocessing.writers.registry import WRITERS, Garment, WriteOptions, garments_of, write
+from preprocessing.writers.registry import (
+    FOLDER_FORMATS,
+    WRITERS,
+    Garment,
+    WriteOptions,
+    garments_of,
+    write,
+)
 
-__all__ = ['WRITERS', 'Garment', 'WriteOptions', 'garments_of', 'write']
+__all__ = ['FOLDER_FORMATS', 'WRITERS', 'Garment', 'WriteOptions', 'garments_of', 'write']

@@ -21,6 +21,8 @@ WRITERS = Registry(
     schema knows their categories. A name may come from an image_id and is not to be trusted.""",
 )
 
+# Those that write several files, into a directory that must be new or empty.
+FOLDER_FORMATS = ('label_studio', 'labelme', 'yolo')
 DECIMALS = 3  # of a coordinate in px
 # The image_id of one of several garments of a picture, as preprocessing.datasets.items makes it.
 _ITEM_ID = re.compile(r'(.+\.(?:jpe?g|png|bmp|webp|tiff?|gif))#(.+)', re.IGNORECASE | re.DOTALL)

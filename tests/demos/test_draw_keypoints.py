@@ -24,6 +24,7 @@ from tests.tiny_runs import smooth_image, write_run
 from utility.checkpoints import runs
 from utility.metrics.annotations import annotations_of
 from utility.predict import load, predictor
+from utility.predict.boxes import Box
 from utility.predict.predictor import Predictions
 from utility.predict.temporal_filter import OneEuroFilter
 from utility.predict.views_to_points import PredictOptions
@@ -176,3 +177,34 @@ def test_all_records_where_a_split_is_meant_are_refused(tmp_path):
     for read in (count_by_category, lambda path: annotations_of(path, SCHEMA)):
         with pytest.raises(ValueError, match='holds all records; give one .*val or .*/test_0'):
             read(path)
+
+
+def test_each_box_of_a_picture_is_looked_at():
+    box, other = (Box(np.arange(4.0) + n, name, 'x.csv') for n, name in ((0, 'skirt'), (1, None)))
+    given = {'b.jpg': [box, other], '/p/a.jpg': [other]}
+    found = draw_keypoints.garments_in(['/p/a.jpg', '/p/b.jpg', 'c.jpg'], 'dress', given)
+    assert [(path, category, corners is None) for path, category, corners in found] == [
+        ('/p/a.jpg', 'dress', False),
+        ('/p/b.jpg', 'skirt', False),
+        ('/p/b.jpg', 'dress', False),
+        ('c.jpg', 'dress', True),
+    ]
+    with pytest.raises(UserError, match='none of the pictures'):
+        draw_keypoints.garments_in(['c.jpg'], 'dress', given)
+    with pytest.raises(UserError, match='--category is missing: .* such as /p/a.jpg'):
+        draw_keypoints.garments_in(['/p/a.jpg'], None, given)
+
+
+def test_points_of_files_are_written_in_a_format_by_names_below_their_directory(
+    tmp_path, predictions
+):
+    values = types.SimpleNamespace(
+        output_dir=str(tmp_path / 'out'), output_format='labelme', coco_ids=None
+    )
+    paths = [f'{tmp_path}/a.jpg', f'{tmp_path}/shop/b.jpg']
+    written = draw_keypoints.write_files(
+        draw_keypoints.within(predictions), paths, values, SCHEMA, None
+    )
+    assert [path.removeprefix(f'{tmp_path}/out/') for path in written] == [
+        'keypoints.csv', 'scores.csv', 'labelme/a.json', 'labelme/shop/b.json',
+    ]  # fmt: skip

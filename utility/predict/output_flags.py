@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from absl import flags
 
 from config import UserError
-from preprocessing.writers import WRITERS, WriteOptions, garments_of, write
+from preprocessing.files import check_new_folder
+from preprocessing.writers import FOLDER_FORMATS, WRITERS, WriteOptions, garments_of, write
 
 if TYPE_CHECKING:
     from preprocessing.schema import KeypointSchema
@@ -41,12 +42,18 @@ def define() -> None:
     )
 
 
-def check(values) -> None:
-    """Refuse flags that do not go together.
+def check(values, output_dir: str | None) -> None:
+    """Refuse flags that do not go together, and a directory that cannot be written.
+
+    Args:
+        values: The flags.
+        output_dir: Where the files of another format than CSV will go; None: not known.
 
     Raises:
-        UserError: They do not.
+        UserError: They do not, or there is something in the directory.
     """
+    if output_dir and values.output_format in FOLDER_FORMATS:
+        check_new_folder(output_dir)  # and not when all is predicted
     if values.coco_ids and values.output_format not in _COCO:
         raise UserError(f'--coco_ids is for --output_format={" or ".join(_COCO)} only')
 

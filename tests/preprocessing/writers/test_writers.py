@@ -16,7 +16,15 @@ from preprocessing import records
 from preprocessing.datasets import DATASETS, Source
 from preprocessing.datasets.deepfashion2 import SCHEMA as DEEPFASHION2
 from preprocessing.schema import KeypointSchema
-from preprocessing.writers import WRITERS, Garment, WriteOptions, coco, garments_of, write
+from preprocessing.writers import (
+    FOLDER_FORMATS,
+    WRITERS,
+    Garment,
+    WriteOptions,
+    coco,
+    garments_of,
+    write,
+)
 from tests import tiny_pictures
 from tests.tiny_records import write_records
 
@@ -245,6 +253,12 @@ def test_faults_of_garments_are_named(tmp_path):
     ):
         with pytest.raises(UserError, match=message):
             write('cvat', str(tmp_path / 'out'), garments, SCHEMA)
+
+
+@pytest.mark.parametrize('name', WRITERS.names())
+def test_formats_of_several_files_are_called_so(tmp_path, name):
+    paths = write(name, str(tmp_path), drawn(0), SCHEMA)
+    assert (len(paths) > 1) == (name in FOLDER_FORMATS)
 
 
 def test_a_folder_with_something_in_it_is_left_alone(tmp_path):

@@ -113,11 +113,13 @@ def test_boxes_of_no_record_or_another_category_are_refused(split, run_dir, tmp_
             predictor.predict_split([run_dir], split, PredictOptions(), given_boxes=given)
 
 
-def test_flags_of_the_output_that_do_not_fit_are_refused():
+def test_flags_of_the_output_that_do_not_fit_are_refused(tmp_path):
+    (tmp_path / 'mine.txt').write_text('mine')
     script = [eval_submission.__file__, '--data_dir=x', '--model_dir=y']
     for given, message in (
         (['--output_format=coco'], '--output_dir is missing'),
         (['--output_format=coco', '--output_csv=a.csv'], '--output_csv is for --output_format=csv'),
+        (['--output_format=yolo', f'--output_dir={tmp_path}'], 'is not an empty directory'),
         (['--output_csv=a.csv', '--output_dir=b'], '--output_dir is for another'),
         (['--output_csv=a.csv', '--coco_ids=b'], '--coco_ids is for --output_format=coco'),
     ):
