@@ -18,7 +18,9 @@ def ranked(
 ) -> list[ranking.Choice]:
     """Choose pictures to label, the first one first; see utility.labels.ranking.
 
-    The doubt of a picture is its uncertainty times the number of its points: NE counts points.
+    The doubt of a picture is the root of its uncertainty times the number of its points: NE counts
+    points. The root keeps those few pictures that a network cannot make anything of from being
+    nearly all that is chosen.
 
     Args:
         candidates: Pictures without labels.
@@ -45,5 +47,5 @@ def table(
 
 def _of_survey(survey: Survey, schema: KeypointSchema) -> ranking.Pictures:
     numbers = [len(schema.indices(str(category))) for category in survey.categories]
-    doubts = survey.uncertainty(schema) * np.array(numbers, float)
+    doubts = np.sqrt(survey.uncertainty(schema)) * np.array(numbers, float)
     return ranking.Pictures(survey.categories, survey.features, doubts)
