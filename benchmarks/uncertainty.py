@@ -93,6 +93,18 @@ towards the camera, is longer than its straight line; a fold or a turn makes a g
 lens shows what is near larger. No interval knows of these: for a tailor's numbers the garment lies
 flat and smooth, seen from straight above, with the reference in the same plane.
 
+## The picture of the first page
+
+`OUT` is that of the quick start. New garments are drawn, which neither trained the network nor
+calibrated the radii; the picture is the left half of the sheet.
+
+```
+python demos/make_garments.py --output_dir=NEW --count=60 --test_count=5 --size=512 --seed=77
+python convert_tfrecords.py --data_dir=NEW --records_dir=NEW/records --val_fraction=0.5
+python demos/draw_keypoints.py --model_dir=OUT/resnet18_dhn --data_dir=NEW/records/val \\
+  --uncertainty=OUT/records/val --count=16 --output_dir=DIR
+```
+
 ## Measured
 
 {words}: {pictures} pictures with {points} annotated points, visible or occluded. Each table is a
