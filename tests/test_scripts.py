@@ -1,33 +1,25 @@
 """From pictures to an ensembled submission, through the command line.
 
-Trainings are processes, as users start them. Other commands run in this process, with flags and
-output of their own: TensorFlow takes longer to import than they take.
+A training that is killed, and the one that goes on from it, are processes. All else runs in this
+process, with flags and output of its own: TensorFlow takes longer to import than commands take.
 """
 
 from __future__ import annotations
 
 import collections
-import contextlib
 import csv
 import io
 import json
-import logging
-import os
 import pathlib
 import re
-import runpy
 import shutil
 import subprocess
 import sys
-from typing import NamedTuple
-from unittest import mock
 
 import cv2
 import numpy as np
 import pytest
 import tensorflow as tf
-from absl import flags
-from absl import logging as absl_logging
 
 from preprocessing.datasets.fashionai import SCHEMA
 from preprocessing.tables import read_table
@@ -55,41 +47,13 @@ EPOCHS = 1
 INTERRUPTED_EPOCHS = 8
 
 
-class Result(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
 def settings(*more: str) -> list[str]:
     return [word for setting in (*SETTINGS, *more) for word in ('--set', setting)]
 
 
-def call(script: str, *arguments) -> Result:
-    """Run a script in this process, as `python script arguments` would."""
-    known, streams = set(flags.FLAGS), (io.StringIO(), io.StringIO())
-    handler, path, code = absl_logging.get_absl_handler(), str(ROOT / script), 0
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(mock.patch.object(sys, 'argv', [path, *map(str, arguments)]))
-        stack.enter_context(mock.patch.object(sys, 'path', [*sys.path]))
-        stack.enter_context(mock.patch.dict(os.environ))
-        stack.enter_context(mock.patch.object(handler.python_handler, 'stream', streams[1]))
-        stack.enter_context(contextlib.redirect_stdout(streams[0]))
-        stack.enter_context(contextlib.redirect_stderr(streams[1]))
-        try:
-            runpy.run_path(path, run_name='__main__')
-        except SystemExit as exit:
-            code = exit.code
-        finally:
-            for flag in set(flags.FLAGS) - known:
-                delattr(flags.FLAGS, flag)
-            logging.root.removeHandler(handler)
-    return Result(code, *(stream.getvalue() for stream in streams))
-
-
-def succeed(script: str, *arguments) -> Result:
-    result = call(script, *arguments)
-    assert result.code == 0, result.err
+def succeed(script: str, *arguments) -> subprocess.CompletedProcess:
+    result = commands.call(script, *arguments)
+    assert result.returncode == 0, result.stderr
     return result
 
 
@@ -138,7 +102,7 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope='module')
 def trained(folder):
     """The log of a training for all categories, in folder/run/all."""
-    return wait(start(TRAIN, *plan(folder, 'run', '--category=all', '--log_every=1')))
+    return succeed(TRAIN, *plan(folder, 'run', '--category=all', '--log_every=1')).stderr
 
 
 @pytest.fixture(scope='module')
@@ -160,7 +124,7 @@ def interrupted(folder):
 def specialised(folder, trained):
     """The log of two trainings that start from the one for all categories."""
     arguments = plan(folder, 'few', '--category=skirt,trousers')
-    return succeed(TRAIN, *arguments, f'--init_checkpoint={folder}/run/all').err
+    return succeed(TRAIN, *arguments, f'--init_checkpoint={folder}/run/all').stderr
 
 
 def num_steps(folder, split='train', epochs=EPOCHS) -> int:
@@ -193,18 +157,17 @@ def test_training_ends_at_the_planned_step(folder, trained):
 def test_the_same_training_again_takes_no_step(folder, trained):
     before = {p.name: p.stat().st_mtime_ns for p in (folder / 'run' / 'all').glob('model.*')}
     again = succeed(TRAIN, *plan(folder, 'run', '--category=all'))
-    assert 'is trained already' in again.err
-    assert printed_errors(again.err) == printed_errors(trained)
+    assert 'is trained already' in again.stderr
+    assert printed_errors(again.stderr) == printed_errors(trained)
     after = {p.name: p.stat().st_mtime_ns for p in (folder / 'run' / 'all').glob('model.*')}
     assert after == before
 
 
 def test_other_settings_for_the_same_run_are_refused(folder, trained):
     arguments = plan(folder, 'run', '--category=all', '--set=seed=1', '--set=loss.ohkm=0.25')
-    process = start(TRAIN, *arguments)
-    _, err = process.communicate(timeout=100)
-    assert process.returncode == 2
-    [line] = err.splitlines()
+    result = commands.call(TRAIN, *arguments)
+    assert result.returncode == 2
+    [line] = result.stderr.splitlines()
     assert line.startswith('error: ')
     assert 'loss.ohkm: 0.25 / 1.0; seed: 1 / 20180417' in line
     assert 'batch_size' not in line
@@ -277,7 +240,7 @@ def test_the_printed_error_is_that_of_eval_metrics(folder, trained):
     assert printed.keys() == measured.keys()
     for name, error in measured.items():
         assert printed[name] == pytest.approx(error, abs=0.0051), name
-    assert f'{measured["all"]:.4f}' in result.out
+    assert f'{measured["all"]:.4f}' in result.stdout
 
 
 def test_runs_are_compared(folder, trained, interrupted):
@@ -290,7 +253,7 @@ def test_runs_are_compared(folder, trained, interrupted):
     measured = values['comparison']['difference']['value']
     assert 100 * measured == pytest.approx(difference, abs=0.0051)
     assert measured != 0
-    assert f'{folder}/second against {folder}/run: ' in result.out
+    assert f'{folder}/second against {folder}/run: ' in result.stdout
 
 
 def test_labels_are_audited_by_a_run(folder, trained):
@@ -300,7 +263,7 @@ def test_labels_are_audited_by_a_run(folder, trained):
         f'--model_dir={folder}/run',
         f'--output_dir={folder}/audit',
     )
-    assert f'{folder}/audit/index.html' in result.out
+    assert f'{folder}/audit/index.html' in result.stdout
     assert (folder / 'audit' / 'corrections.csv').exists()
 
 
@@ -314,7 +277,7 @@ def submission(folder, name, *arguments, run='run', split='records/test_0') -> p
         f'--output_csv={path}',
         *arguments,
     )
-    assert f'{path}: 10 pictures' in result.out
+    assert f'{path}: 10 pictures' in result.stdout
     check_format(path, folder / 'garments' / 'test_0')
     return path
 
@@ -426,7 +389,7 @@ def test_several_runs_are_averaged(folder, first, second):
         f'--prediction={folder}/ensemble.csv',
         f'--answers={folder}/garments/answers/test_0.csv',
     )
-    assert '10 images' in scored.out
+    assert '10 images' in scored.stdout
 
 
 def test_points_are_drawn_on_picture_files(folder, specialised):
@@ -435,7 +398,7 @@ def test_points_are_drawn_on_picture_files(folder, specialised):
     result = succeed('demos/draw_keypoints.py', *arguments, *images)
     names = {f'{path.stem}_keypoints.jpg' for path in images} | {'keypoints.csv', 'scores.csv'}
     assert {path.name for path in (folder / 'drawn').iterdir()} == names
-    assert f'{images[0]} -> {folder}/drawn/{images[0].stem}_keypoints.jpg' in result.out
+    assert f'{images[0]} -> {folder}/drawn/{images[0].stem}_keypoints.jpg' in result.stdout
     table = read_table(str(folder / 'drawn' / 'keypoints.csv'), SCHEMA)
     assert table.image_ids.tolist() == list(map(str, images))
     assert (table.visibility == 1).sum() == len(images) * 4
@@ -449,15 +412,15 @@ def test_points_are_drawn_on_a_split(folder, trained):
 
 def test_the_variables_of_a_checkpoint_are_listed(folder, trained):
     result = succeed(LIST_VARIABLES, folder / 'run' / 'all')
-    assert re.search(r'head/heatmaps\S*/kernel +float32 +\S*x24\n', result.out)
-    assert re.search(r'\d+ tensors; [\d,]+ numbers of the network', result.out)
+    assert re.search(r'head/heatmaps\S*/kernel +float32 +\S*x24\n', result.stdout)
+    assert re.search(r'\d+ tensors; [\d,]+ numbers of the network', result.stdout)
 
 
 def test_a_mistake_does_not_keep_the_folder(folder):
     records = 'answered_records'
     arguments = plan(folder, 'mended', '--category=skirt', epochs=0.01, records=records)
-    assert call(TRAIN, *arguments, '--set=network.backbone=resnet20').code == 2
-    assert 'no validation pictures, no NE' in succeed(TRAIN, *arguments).err
+    assert commands.call(TRAIN, *arguments, '--set=network.backbone=resnet20').returncode == 2
+    assert 'no validation pictures, no NE' in succeed(TRAIN, *arguments).stderr
 
 
 @pytest.fixture(scope='module')
@@ -574,11 +537,11 @@ def test_mistakes_are_told_in_one_line(folder, broken, specialised, command, mes
     places = {'records': folder / 'records', 'run': folder / 'run', 'few': folder / 'few'}
     script, *arguments = (word.format(broken=broken, **places) for word in command)
     small = settings() if command[:2] == TRAIN_ALL[:2] else []
-    result = call(script, *small, *arguments)
-    assert result.code == 2, result
-    [line] = [line for line in result.err.splitlines() if 'steps in all' not in line]
+    result = commands.call(script, *small, *arguments)
+    assert result.returncode == 2, result
+    [line] = [line for line in result.stderr.splitlines() if 'steps in all' not in line]
     assert line.startswith('error: ')
     assert message.format(broken=broken, **places) in line
-    assert result.out == ''
+    assert result.stdout == ''
     assert not (broken / 'x.csv').exists()
     assert not list((broken / 'new').glob('*/model.ckpt*'))
