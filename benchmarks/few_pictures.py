@@ -182,9 +182,14 @@ def measure(
     data = real_pictures.of_category(records_dir, setting.category)
     part = part_of(data, f'{data}_{number}_{seed}', number, seed)
     weights = weights_of(start, setting, work_dir, seed)
-    key = f'{setting.prefix}{start}/{number}/{seed}'.replace('/', '_').replace('.py', '')
-    run_dir = os.path.join(work_dir, 'runs', key)
+    run_dir = run_of(setting, work_dir, start, number, seed)
     return measure_part(setting, part, run_dir, seed, weights)
+
+
+def run_of(setting: Setting, work_dir: str, start: str, number: int, seed: int) -> str:
+    """Return the directory of the run of a cell."""
+    key = f'{setting.prefix}{start}/{number}/{seed}'.replace('/', '_').replace('.py', '')
+    return os.path.join(work_dir, 'runs', key)
 
 
 def measure_part(

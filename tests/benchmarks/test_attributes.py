@@ -47,6 +47,9 @@ def test_the_page_has_each_number_and_names_what_is_missed():
         assert f'| {arm} | {name} | {error:.2f} [' in page
     assert 'The heads change NE by +5.00 points' in page and 'worse beyond chance' in page
     assert '**97.5 %** of the categories are right' in page and '1 dress' in page
+    assert '| categories that are right | at least 97 % | 97.5 % | reached |' in page
+    assert '| NE by a predicted category | within 0.3 points | +5.00 points | **missed** |' in page
+    assert '| NE with heads | not worse beyond chance | +5.00 points | **missed** |' in page
     per_category = cells[benchmark.WITH]['report']['presence']['after_scaling']['per_category']
     errors = {
         f'{event} of {name} ({100 * own[event]["expected_calibration_error"]:.2f})':

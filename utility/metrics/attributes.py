@@ -30,7 +30,8 @@ def category_report(
         schema: Of both.
 
     Returns:
-        'accuracy'; 'images'; 'per_category', of each annotated category the images, the accuracy
+        'accuracy'; 'top_2_accuracy', how often it is one of the two likeliest; 'images';
+        'per_category', of each annotated category the images, the accuracy
         (recall) and, of those predicted as it, the share that is (precision; null if there are
         none); 'confusion', annotated -> predicted -> images; 'expected_calibration_error' of the
         most likely category, as told and as 'after_scaling' by what other pictures say.
@@ -38,6 +39,7 @@ def category_report(
     names = np.array(list(schema.categories))
     given = (names == np.asarray(categories)[:, np.newaxis]).argmax(axis=1)
     predicted = probabilities.argmax(axis=1)
+    best_two = np.argsort(-probabilities, axis=1)[:, :2]
     counts = np.zeros((len(names), len(names)), int)
     np.add.at(counts, (given, predicted), 1)
     per_category = {
@@ -52,6 +54,7 @@ def category_report(
     scaled = reliability.cross_scaled(probabilities, given, np.arange(len(given)))
     return {
         'accuracy': _share(np.trace(counts), counts.sum()),
+        'top_2_accuracy': _share(np.count_nonzero(best_two == given[:, np.newaxis]), len(given)),
         'images': len(given),
         'per_category': per_category,
         'confusion': {
@@ -196,9 +199,10 @@ def _category_text(report: Mapping[str, Any]) -> str:
         )
     errors = (report, report['after_scaling'])
     before, after = (_percent(one['expected_calibration_error']) for one in errors)
+    right, either = (_percent(report[name]) for name in ('accuracy', 'top_2_accuracy'))
     return (
-        f'{text_table(rows)}\n{_percent(report["accuracy"])} % of {report["images"]} categories '
-        f'are right; expected calibration error {before} points, {after} after scaling'
+        f'{text_table(rows)}\n{right} % of {report["images"]} categories are right, {either} % one '
+        f'of the two likeliest; expected calibration error {before} points, {after} after scaling'
     )
 
 

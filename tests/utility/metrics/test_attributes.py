@@ -25,6 +25,9 @@ def test_categories_are_counted():
     predicted = [NAMES.index(name) for name in ('blouse', 'dress', 'skirt', 'dress')]
     report = attributes.category_report(_sure(predicted, len(NAMES)), given, SCHEMA)
     assert report['accuracy'] == 0.75 and report['images'] == 4
+    told = np.array([[0.5, 0.3, 0.1, 0.1, 0.0], [0.5, 0.3, 0.2, 0.0, 0.0]])
+    pair = attributes.category_report(told, np.array([NAMES[1], NAMES[2]]), SCHEMA)
+    assert (pair['accuracy'], pair['top_2_accuracy']) == (0.0, 0.5)
     assert report['confusion']['blouse'] == {'blouse': 1, 'dress': 1}
     assert report['per_category']['blouse'] == {'images': 2, 'accuracy': 0.5, 'precision': 1.0}
     assert report['per_category']['dress']['precision'] == 0.5
