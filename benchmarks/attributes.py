@@ -65,7 +65,7 @@ NE in percent, lower is better; brackets hold the 95 % interval of a bootstrap o
 **{accuracy:.1f} %** of the categories are right (95 % interval {low:.1f} to {high:.1f});
 {top_2:.1f} % are one of the two likeliest.
 
-Give the category where it is known. The pictures are of shops: most show a person in several
+Give the category where it is known. The pictures are of shops: many show a person in several
 garments, and are annotated for one of them. Whether a picture of a blouse and a skirt was meant for
 the blouse cannot be seen in it. Cardigans, sweatshirts and long shirts are another border, between
 blouse, outwear and dress. That is what wrong pictures look like to the eye; it is not measured.
