@@ -11,6 +11,7 @@ cells but does not change the floor over many pictures. Points outside the squar
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -35,8 +36,9 @@ if TYPE_CHECKING:
 # From coarse to fine; the names of REFINEMENTS in utility/codecs, which imports TensorFlow.
 REFINE_MODES = ('argmax', 'quarter', 'centroid', 'gaussian', 'dark')
 ALL_MODES = 'all'
-# 19 MB of heat maps of 96 x 96 cells.
+# 19 MB of heat maps of 96 x 96 cells; of larger maps there are fewer.
 POINTS_PER_BATCH = 512
+_CELLS_PER_BATCH = POINTS_PER_BATCH * 96 * 96
 
 
 class Floor(NamedTuple):
@@ -155,9 +157,11 @@ def decoded_again(points: np.ndarray, codec: HeatmapCodec, source_size: float) -
         decoded, _ = codec.decode(codec.encode(in_crop[:, tf.newaxis]))
         return geometry.transform_points(decoded[:, 0], tf.linalg.inv(to_crop))
 
-    starts = range(0, len(points), POINTS_PER_BATCH)
-    batches = (points[start : start + POINTS_PER_BATCH] for start in starts)
-    label = f'{codec.refine}, batches of {POINTS_PER_BATCH} points'
+    fitting = max(1, _CELLS_PER_BATCH // math.prod(codec.heatmap_size))
+    at_once = min(POINTS_PER_BATCH, fitting)
+    starts = range(0, len(points), at_once)
+    batches = (points[start : start + at_once] for start in starts)
+    label = f'{codec.refine}, batches of {at_once} points'
     decoded = [round_trip(b).numpy() for b in progress.track(batches, len(starts), label)]
     return np.concatenate(decoded) if decoded else points
 

@@ -306,8 +306,12 @@ def _written_into(path: str) -> Iterator[str]:
             descriptor = os.dup(descriptor)
         else:
             descriptor = os.open(path, os.O_WRONLY)
-        with Path(partial).open('rb') as file, os.fdopen(descriptor, 'wb') as output:
-            shutil.copyfileobj(file, output)
+        try:
+            with Path(partial).open('rb') as file, os.fdopen(descriptor, 'wb') as output:
+                shutil.copyfileobj(file, output)
+        except OSError as error:  # does not say which
+            error.filename = error.filename or path
+            raise
 
 
 def _check_output(path: str, rewrites: bool = False) -> bool:

@@ -108,6 +108,18 @@ def test_the_command_offers_every_refine_mode():
     assert sorted(eval_codec.REFINE_MODES) == REFINEMENTS.names()
 
 
+def test_large_maps_are_drawn_a_few_at_a_time(monkeypatch):
+    drawn = []
+    encode = HeatmapCodec.encode
+    monkeypatch.setattr(
+        HeatmapCodec, 'encode', lambda self, p: drawn.append(len(p)) or encode(self, p)
+    )
+    codec = HeatmapCodec((2048, 2048), (2048, 2048), refine='argmax')
+    points = np.full([3, 2], 100.5, np.float32)
+    np.testing.assert_allclose(eval_codec.decoded_again(points, codec, 2048.0), points, atol=1e-3)
+    assert drawn == [1, 1, 1]
+
+
 @pytest.mark.parametrize(
     ('text', 'size'), [('384', (384, 384)), ('384,288', (384, 288)), ('384, 288', (384, 288))]
 )

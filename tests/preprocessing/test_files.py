@@ -63,6 +63,11 @@ def test_a_pipe_is_written_to(tmp_path):
     assert (tmp_path / 'link').is_symlink()
 
 
+def test_a_device_that_is_full_is_named():
+    with pytest.raises(OSError, match="No space left on device: '/dev/full'"):
+        _write('/dev/full')
+
+
 def test_a_socket_is_no_file_to_replace(tmp_path):
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(tmp_path / 'socket'))

@@ -11,9 +11,10 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
-from config import NOT_NEGATIVE, POSITIVE, Experiment, check, require
+from config import POSITIVE, Experiment, check, require, within
 from utility.codecs.refinements import REFINEMENTS, windows
 
+MAX_SMOOTHING = 100  # cells
 _SMALLEST_MAP = 3
 
 
@@ -40,7 +41,7 @@ class HeatmapCodec:
         require(self, '', *POSITIVE, 'image_size', 'sigma')
         large_enough = 'at least 3 x 3 cells', lambda side: side >= _SMALLEST_MAP
         require(self, '', *large_enough, 'heatmap_size')
-        require(self, '', *NOT_NEGATIVE, 'smoothing')
+        require(self, '', *within(0, MAX_SMOOTHING), 'smoothing')
         REFINEMENTS.get(self.refine)
 
     @property

@@ -12,7 +12,7 @@ from nets.network import Outputs
 from nets.precision import Compute
 from preprocessing import geometry
 from utility.checkpoints.choice import CheckpointChoice
-from utility.codecs.heatmaps import HeatmapCodec, flip_heatmaps
+from utility.codecs.heatmaps import MAX_SMOOTHING, HeatmapCodec, flip_heatmaps
 from utility.codecs.refinements import REFINEMENTS
 from utility.losses import attributes, heatmap_loss
 from utility.predict import test_time_augmentation as views
@@ -60,7 +60,7 @@ class PredictOptions:
     def __post_init__(self):
         require(self, '', '1 or 2', (1, 2).__contains__, 'passes')
         require(self, '', *one_of(FUSIONS), 'fuse')
-        require(self, '', *within(0, 100), 'smoothing')
+        require(self, '', *within(0, MAX_SMOOTHING), 'smoothing')
         if self.outputs:
             check('', 'outputs', self.outputs, 'weights, not negative, not all 0', _are_weights)
         if self.refine is not None:

@@ -316,6 +316,7 @@ def test_graph_of_unknown_batch_and_half_precision(refine):
         ({'sigma': float('nan')}, 'sigma=nan: must be positive'),
         ({'heatmap_size': (2, 16)}, r'heatmap_size=\(2, 16\): must be at least 3 x 3'),
         ({'image_size': (64, 0)}, r'image_size=\(64, 0\): must be positive'),
+        ({'smoothing': 1e9}, 'smoothing=1000000000.0: must be'),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(arguments, message):
