@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # From synthetic pictures in the layout of DeepFashion2, with several garments each, to predictions in
-# the format of COCO: all 294 points, in some three minutes on two cores. The network is tiny and is
-# trained for a few steps only: the demonstration shows the way, not points worth having.
+# the format of COCO: all 294 points. The network is tiny and is trained for a few steps only: the
+# demonstration shows the way, not points worth having.
 #
 #   bash demos/deepfashion2.sh [OUT]          # OUT is where all of it goes, out/deepfashion2 by default
 #
