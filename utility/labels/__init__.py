@@ -1,1 +1,1 @@
-"""Audit of annotations: which of them are suspect, and why."""
+"""Audit of annotations: which are suspect, and why; and the loop: which pictures to label next."""

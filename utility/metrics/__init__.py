@@ -1,1 +1,1 @@
-"""NE and PCK, the baseline of mean positions, and annotations to score against."""
+"""NE and what is measured beside it, OKS among it; the baseline; annotations to score against."""
