@@ -3,11 +3,10 @@
     python -m benchmarks.attributes --data_dir=DATA --work_dir=WORK [--output=docs/presence.md]
                 [--steps=600] [--size=128] [--category_weight=0.001] [--presence_weight=0.001]
 
-Trains the script's network for all categories with the heads for category and presence. The network
-without is the one that benchmarks.few_pictures makes of as many pictures, steps and the same seed;
-it is trained if WORK, which may be shared, does not have it. Both start as its `ImageNet+garments`.
-A fifth of DATA, annotated pictures in the layout of the challenge, is held out. Run again, the
-command goes on where it stopped.
+Trains the script's network for all categories twice, with the same seed: without and with the heads
+for category and presence; both start as `ImageNet+garments` of benchmarks.few_pictures, whose WORK
+may be shared. A fifth of DATA, annotated pictures in the layout of the challenge, is held out. Run
+again, the command goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -27,7 +26,6 @@ _COMMAND = 'python -m benchmarks.attributes --data_dir=SAMPLE --work_dir=WORK'
 _CELLS_FILE = 'attributes.json'
 _START = f'{few_pictures.IMAGENET}+{few_pictures.GARMENTS}'
 WITHOUT, WITH = 'without heads', 'with heads'
-_PICTURES = 1900  # to train without heads with, at most: the largest cell of few_pictures
 _WANTED = 3.0  # points of expected calibration error, at most; see the page
 _ABOUT = """# Category and presence
 
@@ -43,8 +41,8 @@ it is absent (the garment has no such point, or the picture cuts it off), occlud
 `{script}` at {size} px, all categories, {steps} steps of {batch} pictures from weights of
 {start}, seed {seed}, {num_train:,} pictures to train with. All scores are of {images}
 held-out real pictures of FashionAI's challenge, one look at each. {machine}.
-The network without heads is the one of [few_pictures.md](few_pictures.md): the same pictures in
-another order, the same steps and seed.
+Both networks see the same pictures in the same order; [few_pictures.md](few_pictures.md) has the
+same recipe and seed in another order.
 
 ## What was wanted
 
@@ -112,33 +110,22 @@ def measure(setting, records_dir: str, work_dir: str, arm: str, seed: int, losse
         seed: Of the training.
         losses: Weights of category and presence.
     """
-    train = _train_with_heads if arm == WITH else _train_without
-    run_dir = train(setting, records_dir, work_dir, seed, losses)
+    run_dir = _train(setting, records_dir, work_dir, arm, seed, losses)
     row = {'machine': describe_machine()}
     row['num_train'] = real_pictures.number_of(records_dir, 'train')
     return {**row, **scores(run_dir, os.path.join(records_dir, 'val'))}
 
 
-def _train_without(setting, records_dir: str, work_dir: str, seed: int, losses) -> str:
-    del losses
-    part = few_pictures.part_of(records_dir, f'{records_dir}_{_PICTURES}_{seed}', _PICTURES, seed)
-    run_dir = few_pictures.run_of(setting, work_dir, _START, _PICTURES, seed)
-    return _train(setting, part, work_dir, seed, run_dir, ())
-
-
-def _train_with_heads(setting, records_dir: str, work_dir: str, seed: int, losses) -> str:
-    key = f'{setting.prefix}{WITH}/{seed}/{losses}'
+def _train(setting, records_dir: str, work_dir: str, arm: str, seed: int, losses) -> str:
+    """Train one of the networks, both from the same start, if it is not there; return its run."""
+    key = f'{setting.prefix}{arm}/{seed}/{losses if arm == WITH else ""}'
     name = ''.join(letter if letter.isalnum() else '_' for letter in key)
     run_dir = os.path.join(work_dir, 'runs', f'attributes_{name}')
     names = ('category_weight', 'presence_weight')
-    sets = [f'--set=loss.{name}={value:g}' for name, value in zip(names, losses)]
-    return _train(setting, records_dir, work_dir, seed, run_dir, sets)
-
-
-def _train(setting, data: str, work_dir: str, seed: int, run_dir: str, sets) -> str:
-    """Train a network from the common start, if it is not there; return its run."""
+    pairs = zip(names, losses) if arm == WITH else ()
+    sets = [f'--set=loss.{name}={value:g}' for name, value in pairs]
     weights = few_pictures.weights_of(_START, setting, work_dir, seed)
-    words = few_pictures.command(setting, data, run_dir, setting.steps, seed, weights)
+    words = few_pictures.command(setting, records_dir, run_dir, setting.steps, seed, weights)
     real_pictures.run([*words, *sets], f'the training of {os.path.basename(run_dir)}')
     return run_dir
 
