@@ -12,10 +12,10 @@ from __future__ import annotations
 from absl import flags
 
 import config
-from benchmarks import ledger, report
+from benchmarks.common import ledger, report
 from utility.command_line import scripts
 
-# Modules of this package, each a part as benchmarks.report describes it; in the order of the page.
+# Modules of benchmarks.speed, each a part as report describes it; in the order of the page.
 PARTS = (
     'input_pipeline', 'step', 'peers', 'every_network', 'prediction', 'submissions', 'conversion',
     'startup', 'scale',
@@ -34,7 +34,8 @@ def main(positional: list[str]) -> None:
     scripts.no_positional(positional)
     values = flags.FLAGS
     results = {
-        name: report.measure(f'benchmarks.{name}', values.repeats) for name in _select(values.only)
+        name: report.measure(f'benchmarks.speed.{name}', values.repeats)
+        for name in _select(values.only)
     }
     message = ledger.command('python -m benchmarks', ('only', 'repeats'), values)
     before = report.measured_before(values.output) if values.only else {}

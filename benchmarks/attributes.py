@@ -17,8 +17,9 @@ from typing import Any
 
 from absl import flags, logging
 
-from benchmarks import few_pictures, ledger, real_pictures
-from benchmarks.isolated import describe_machine
+from benchmarks import few_pictures
+from benchmarks.common import ledger, real_pictures
+from benchmarks.common.isolated import describe_machine
 from config import UserError
 from utility.command_line import scripts
 

@@ -19,9 +19,10 @@ from pathlib import Path
 
 from absl import flags
 
-from benchmarks import commands, isolated, ledger, networks, recipes, report, synthetic_data
-from benchmarks.commands import Cost
-from benchmarks.report import MET, TARGET, Target
+from benchmarks import networks
+from benchmarks.common import commands, isolated, ledger, recipes, report, synthetic_data
+from benchmarks.common.commands import Cost
+from benchmarks.common.report import MET, TARGET, Target
 from config import UserError
 from preprocessing.datasets import named_schema
 from preprocessing.datasets.fashionai import SCHEMA
@@ -41,7 +42,7 @@ def write_coco(folder: str, num_items: int) -> None:
     """Write a COCO keypoint file of garments with the points and categories of FashionAI, two a
     picture, each with its box.
     """
-    from benchmarks import simulated_models
+    from benchmarks.common import simulated_models
     from preprocessing import writers
     from preprocessing.writers import coco
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from absl import flags
 
-from benchmarks import ledger
+from benchmarks.common import ledger
 from config import UserError
 from preprocessing.datasets import named_schema
 from preprocessing.schema import KeypointSchema

@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from absl import flags, logging
 
-from benchmarks import isolated, ledger, recipes, synthetic_runs
+from benchmarks.common import isolated, ledger, recipes, synthetic_runs
 from config import UserError
 from utility.command_line import scripts
 

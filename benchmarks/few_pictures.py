@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 
 from absl import flags, logging
 
-from benchmarks import ledger, real_pictures, recipes
+from benchmarks.common import ledger, real_pictures, recipes
 from config import UserError
 from utility.command_line import scripts
 

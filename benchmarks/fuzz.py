@@ -28,7 +28,7 @@ from typing import Any, NamedTuple
 
 from absl import flags
 
-from benchmarks import ledger, report
+from benchmarks.common import ledger, report
 from config import Experiment, UserError
 from preprocessing.files import write_bytes
 from utility.command_line import environment, scripts
@@ -372,7 +372,7 @@ def _data_set(name: str, file: str) -> Target:
     """Return the reader of a format of data sets; `file` of a sound one is what is changed."""
     import tensorflow  # noqa: F401  now, and not while the first input is read
 
-    from benchmarks import tiny_formats
+    from benchmarks.common import tiny_formats
     from preprocessing.datasets import DATASETS, Source
 
     spec, content = DATASETS.get(name), tiny_formats.files(name)

@@ -22,7 +22,8 @@ from typing import Any, NamedTuple
 
 from absl import flags, logging
 
-from benchmarks import few_pictures, ledger, real_pictures
+from benchmarks import few_pictures
+from benchmarks.common import ledger, real_pictures
 from config import UserError
 from utility.command_line import scripts
 

@@ -22,8 +22,8 @@ from typing import Any, NamedTuple
 
 from absl import flags
 
-from benchmarks import ledger
-from benchmarks.isolated import describe_machine
+from benchmarks.common import ledger
+from benchmarks.common.isolated import describe_machine
 from benchmarks.labelling import RANDOM, SUGGESTED, as_many_random
 from config import UserError
 from utility.command_line import scripts

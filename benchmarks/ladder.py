@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 
 from absl import flags, logging
 
-from benchmarks import ledger, real_pictures
-from benchmarks.isolated import describe_machine
+from benchmarks.common import ledger, real_pictures
+from benchmarks.common.isolated import describe_machine
 from config import UserError
 from utility.command_line import scripts
 

@@ -18,8 +18,8 @@ from typing import Any, NamedTuple
 
 from absl import flags, logging
 
-from benchmarks import interleaved, isolated, ledger, recipes
-from benchmarks.interleaved import Run
+from benchmarks.common import interleaved, isolated, ledger, recipes
+from benchmarks.common.interleaved import Run
 from config import Experiment
 from nets.precision import FLOAT32, Compute
 from utility.command_line import scripts
@@ -212,7 +212,7 @@ def step(
     """
     import tensorflow as tf
 
-    from benchmarks.multiplications import count_flops
+    from benchmarks.common.multiplications import count_flops
     from preprocessing.datasets import schema_of
     from utility.predict.model_fn import PredictTask, make_predict_fn
     from utility.train.model_fn import Task, make_model_fn

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 from absl import flags, logging
 
-from benchmarks import isolated, ledger, recipes
+from benchmarks.common import isolated, ledger, recipes
 from config import Experiment, OptimizerConfig
 from utility.command_line import scripts
 

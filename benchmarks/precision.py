@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 
 from absl import flags, logging
 
-from benchmarks import interleaved, isolated, ledger, networks, recipes
+from benchmarks import networks
+from benchmarks.common import interleaved, isolated, ledger, recipes
 from config import UserError
 from nets.precision import Compute
 from utility.command_line import environment, scripts

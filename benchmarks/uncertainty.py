@@ -19,8 +19,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from absl import flags
 
-from benchmarks import ledger
-from benchmarks.isolated import describe_machine
+from benchmarks.common import ledger
+from benchmarks.common.isolated import describe_machine
 from config import UserError
 from utility.command_line import scripts
 from utility.predict import flags as prediction_flags

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from absl import flags
 
-from benchmarks import ledger
+from benchmarks.common import ledger
 from config import UserError
 from utility.command_line import scripts
 from utility.predict.temporal_filter import FilterOptions, OneEuroFilter

@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 from absl import flags
 
-from benchmarks import isolated, recipes, synthetic_data, synthetic_runs
+from benchmarks.common import isolated, recipes, synthetic_data, synthetic_runs
 from utility.command_line import scripts
 
 _IMAGE_SIZE = 512  # px

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from benchmarks import simulated_models
+from benchmarks.common import simulated_models
 from preprocessing.datasets.fashionai import SCHEMA
 from preprocessing.tables import read_table
 from tests import commands

@@ -7,7 +7,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from benchmarks import tiny_formats
+from benchmarks.common import tiny_formats
 from config import DataConfig, Experiment, NetworkConfig
 from preprocessing.datasets import DATASETS, Source
 from preprocessing.writers import WRITERS, garments_of, write

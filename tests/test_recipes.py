@@ -8,7 +8,8 @@ import pytest
 import tensorflow as tf
 
 import nets
-from benchmarks import networks, overfit, recipes
+from benchmarks import networks, overfit
+from benchmarks.common import recipes
 from config import Experiment
 from preprocessing.datasets import schema_of
 from preprocessing.ops.op_string import parse_ops

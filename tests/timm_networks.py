@@ -37,7 +37,7 @@ _LITE_MEAN, _LITE_STD = 127.0, 128.0
 
 def _timm_models():
     """Return timm.models, as the benchmark beside PyTorch has them."""
-    sys.path.append(str(pathlib.Path(__file__).resolve().parent.parent / 'benchmarks'))
+    sys.path.append(str(pathlib.Path(__file__).resolve().parent.parent / 'benchmarks' / 'speed'))
     import pytorch_networks
 
     return pytorch_networks.import_timm_models()

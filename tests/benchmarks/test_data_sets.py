@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks import data_sets, tiny_formats
-from benchmarks.commands import Cost
+from benchmarks import data_sets
+from benchmarks.common import tiny_formats
+from benchmarks.common.commands import Cost
 from preprocessing.datasets import DATASETS, Source
 from preprocessing.datasets.fashionai import SCHEMA
 

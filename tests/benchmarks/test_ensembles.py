@@ -8,7 +8,8 @@ import sys
 import numpy as np
 import pytest
 
-from benchmarks import ensembles, simulated_models
+from benchmarks import ensembles
+from benchmarks.common import simulated_models
 from preprocessing.datasets.fashionai import SCHEMA
 from tests.commands import ROOT
 from utility.ensembles.choice import distances_of

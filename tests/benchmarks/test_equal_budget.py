@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks import equal_budget, recipes
+from benchmarks import equal_budget
+from benchmarks.common import recipes
 from benchmarks.equal_budget import Cell
 
 

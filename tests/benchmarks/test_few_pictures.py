@@ -7,7 +7,8 @@ import os
 
 import pytest
 
-from benchmarks import few_pictures, real_pictures
+from benchmarks import few_pictures
+from benchmarks.common import real_pictures
 from benchmarks.few_pictures import Setting
 from preprocessing import records
 from preprocessing.datasets.fashionai import SCHEMA

@@ -8,7 +8,8 @@ import sys
 import numpy as np
 import pytest
 
-from benchmarks import ingredients, recipes
+from benchmarks import ingredients
+from benchmarks.common import recipes
 from config import Experiment
 
 EPOCHS = 8.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from benchmarks import ledger
+from benchmarks.common import ledger
 from tests.commands import ROOT
 
 

@@ -12,9 +12,10 @@ import pytest
 import tensorflow as tf
 
 import nets
-from benchmarks import interleaved, isolated, ledger, networks, overfit, recipes
-from benchmarks.interleaved import Run
-from benchmarks.multiplications import count_flops
+from benchmarks import networks, overfit
+from benchmarks.common import interleaved, isolated, ledger, recipes
+from benchmarks.common.interleaved import Run
+from benchmarks.common.multiplications import count_flops
 from config import Experiment, NetworkConfig
 from utility.statistics.medians import summarise
 

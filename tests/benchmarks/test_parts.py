@@ -10,16 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks import (
-    commands,
-    conversion,
-    isolated,
-    scale,
-    startup,
-    submissions,
-    synthetic_data,
-)
-from benchmarks.commands import Cost
+from benchmarks.common import commands, isolated, synthetic_data
+from benchmarks.common.commands import Cost
+from benchmarks.speed import conversion, scale, startup, submissions
 from preprocessing.datasets import DATASETS
 from preprocessing.datasets.fashionai import SCHEMA
 from preprocessing.tables import read_table

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks import ledger, precision
+from benchmarks import precision
+from benchmarks.common import ledger
 from benchmarks.precision import Way
 from config import Experiment, NetworkConfig
-from tests.test_scripts import call
+from tests.commands import call
 from utility.statistics.medians import Summary
 
 TINY = Experiment(
@@ -43,4 +44,4 @@ def test_ratios_are_to_float32():
 )
 def test_mistakes_are_told(ways, message):
     result = call('benchmarks/precision.py', f'--ways={ways}')
-    assert result.code == 2 and message in result.err
+    assert result.returncode == 2 and message in result.stderr

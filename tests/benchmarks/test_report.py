@@ -9,10 +9,11 @@ import json
 import pytest
 from absl import flags
 
-from benchmarks import __main__, ledger, report
-from benchmarks.interleaved import text
-from benchmarks.report import MET, NO_TARGET, TARGET, Result, Table, Target
-from tests.test_scripts import call
+from benchmarks import __main__
+from benchmarks.common import ledger, report
+from benchmarks.common.interleaved import text
+from benchmarks.common.report import MET, NO_TARGET, TARGET, Result, Table, Target
+from tests.commands import call
 from utility.statistics.medians import Summary
 
 NAME = 'A part'  # this module is one
@@ -50,7 +51,7 @@ def test_a_part_that_fails_is_told():
 
 @pytest.mark.parametrize('name', __main__.PARTS)
 def test_every_part_can_be_measured(name):
-    part = importlib.import_module(f'benchmarks.{name}')
+    part = importlib.import_module(f'benchmarks.speed.{name}')
     assert isinstance(part.NAME, str)
     assert list(inspect.signature(part.measure).parameters) == ['repeats']
 
@@ -123,7 +124,7 @@ def test_parts_are_chosen_by_name_and_come_in_the_order_of_the_page(monkeypatch)
     assert __main__._select([]) == ['a', 'b', 'c']
     assert __main__._select(['c', 'a']) == ['a', 'c']
     result = call('benchmarks/__main__.py', '--only=nothing')
-    assert result.code == 2 and "unknown part '--only=nothing'; there are: " in result.err
+    assert result.returncode == 2 and "unknown part '--only=nothing'; there are: " in result.stderr
 
 
 @pytest.mark.parametrize(
@@ -138,8 +139,8 @@ def test_what_cannot_be_written_is_not_measured(tmp_path, monkeypatch, output, m
     (tmp_path / 'file').touch()
     monkeypatch.setattr(report, 'measure', None)
     result = call('benchmarks/__main__.py', f'--output={output.format(folder=tmp_path)}')
-    assert result.code == 2 and result.err.count('\n') == 1
-    assert message in result.err and [path.name for path in tmp_path.iterdir()] == ['file']
+    assert result.returncode == 2 and result.stderr.count('\n') == 1
+    assert message in result.stderr and [path.name for path in tmp_path.iterdir()] == ['file']
 
 
 def test_a_page_may_be_written_to_a_folder_that_is_not_there(tmp_path):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import optimize
 
-from benchmarks.simulated_models import annotated, annotations, model, predictions
+from benchmarks.common.simulated_models import annotated, annotations, model, predictions
 from preprocessing.datasets.fashionai import SCHEMA
 from utility.ensembles import files, learning, mixture, report, systematic_errors
 from utility.ensembles.choice import (

@@ -20,8 +20,8 @@ from typing import Any, NamedTuple
 
 from absl import logging
 
-from benchmarks import isolated, ledger
-from benchmarks.recipes import ROOT
+from benchmarks.common import isolated, ledger
+from benchmarks.common.recipes import ROOT
 
 # The last two columns of a table whose rows have targets.
 TARGET, MET = 'target', 'met'

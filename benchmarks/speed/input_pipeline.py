@@ -12,8 +12,8 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from benchmarks import interleaved, isolated
-from benchmarks.report import MET, NO_TARGET, TARGET, Table, Target
+from benchmarks.common import interleaved, isolated
+from benchmarks.common.report import MET, NO_TARGET, TARGET, Table, Target
 from utility.statistics.medians import summarise
 
 NAME = 'Training input'
@@ -161,7 +161,7 @@ class _Input:
         )  # pixels are not asked for
 
     def as_in_2018(self, _, example):
-        from benchmarks import seed_input
+        from benchmarks.speed import seed_input
 
         network = self.experiment.network
         return seed_input.prepare(example, network.image_size[0], network.map_size[0])

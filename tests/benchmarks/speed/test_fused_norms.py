@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import tensorflow as tf
 
-from benchmarks import fused_norms
+from benchmarks.speed import fused_norms
 from config import NetworkConfig
 
 # Head -> paths of the batch norms that are left. All others follow a convolution at once.

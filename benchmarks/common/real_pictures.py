@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.isolated import describe_machine
+from benchmarks.common.isolated import describe_machine
 from utility.command_line import scripts
 
 VAL_FRACTION = 0.2

@@ -1,6 +1,6 @@
 """Prediction: pictures per second against the system this project starts from, and memory.
 
-python -m benchmarks.prediction [--pictures=50000]
+python -m benchmarks.speed.prediction [--pictures=50000]
 
 tells of the memory alone. What the networks see is noise: only time and memory matter here.
 """
@@ -19,9 +19,9 @@ from typing import Any, NamedTuple
 
 from absl import flags
 
-from benchmarks import interleaved, isolated, recipes, synthetic_runs
+from benchmarks.common import interleaved, isolated, recipes, synthetic_runs
+from benchmarks.common.report import MET, TARGET, Table, Target
 from benchmarks.ladder import Stopwatch
-from benchmarks.report import MET, TARGET, Table, Target
 from utility.command_line import scripts
 from utility.statistics.medians import summarise
 
@@ -108,7 +108,7 @@ def seed(folder: str, way: Way) -> Iterator[dict[str, float]]:
 
     Nothing in the first row: then the graph is built.
     """
-    from benchmarks import seed_prediction
+    from benchmarks.speed import seed_prediction
 
     measured = seed_prediction.seconds_per_image(*_paths(folder), *way, _TIMED_SEED)
     next(measured)
@@ -181,8 +181,8 @@ def speed_table(pairs: dict[str, tuple[list, list]], limit: list[dict[str, float
 _NOTES = (
     f'Pictures of {_IMAGE_SIZE} px, from records to points, in float32; the same network and '
     'weights for both.',
-    "The seed's way (benchmarks/seed_prediction.py): one picture at a time, maps decoded one after "
-    'the other, the network twice in the graph for two passes.',
+    "The seed's way (benchmarks/speed/seed_prediction.py): one picture at a time, maps decoded one "
+    'after the other, the network twice in the graph for two passes.',
     '**Ratio**: of times, round by round.',
     '**Of the network**: the share that looks per second have of those of the network alone, its '
     'decoding included: what reading, warping and all around it leave.',
@@ -208,7 +208,7 @@ def norms_table() -> Table:
 
 def count_norms(name: str) -> tuple[int, list[str]]:
     """Yield, in a process of its own, fused_norms.count of a recipe."""
-    from benchmarks import fused_norms
+    from benchmarks.speed import fused_norms
     from preprocessing.datasets.fashionai import SCHEMA
 
     network = recipes.resized(recipes.load(name), _SIZE_OF_NORMS).network
@@ -302,7 +302,7 @@ def memory_table(costs: dict[str, Any], num_images: int) -> Table:
 def main(positional: list[str]) -> None:
     scripts.no_positional(positional)
     table = remember(flags.FLAGS.pictures)
-    from benchmarks import ledger
+    from benchmarks.common import ledger
 
     ledger.publish(ledger.markdown_table(table.header, table.rows), None)
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import config
 from config import Experiment, UserError
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
+ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 _PREFIX = 'train_'
 _KERAS_RANGE = ('network.mean=127.5,127.5,127.5', 'network.std=127.5,127.5,127.5')  # -1 to 1
 # Networks of the published systems, and others, that differ from a script in a few values: the

@@ -11,7 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from benchmarks import simulated_models
+from benchmarks.common import simulated_models
 from preprocessing.datasets.fashionai import SCHEMA
 from preprocessing.tables import write_table
 

@@ -12,9 +12,10 @@ from typing import NamedTuple
 
 from absl import logging
 
-from benchmarks import commands, isolated, submissions, synthetic_data
-from benchmarks.commands import Cost
-from benchmarks.report import MET, TARGET, Table, Target
+from benchmarks.common import commands, isolated, synthetic_data
+from benchmarks.common.commands import Cost
+from benchmarks.common.report import MET, TARGET, Table, Target
+from benchmarks.speed import submissions
 
 NAME = 'Scale'
 SIZES = (100, 1_000, 10_000, 50_000)

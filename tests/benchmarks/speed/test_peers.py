@@ -8,8 +8,9 @@ import sys
 import numpy as np
 import pytest
 
-from benchmarks import isolated, peers
-from benchmarks.peers import BFLOAT16, COMPILED, EAGER, FLOAT32, OURS, STEP, Peer, Way
+from benchmarks.common import isolated
+from benchmarks.speed import peers
+from benchmarks.speed.peers import BFLOAT16, COMPILED, EAGER, FLOAT32, OURS, STEP, Peer, Way
 
 
 def _compared(ours: float, peer: float, bfloat16: float) -> dict:

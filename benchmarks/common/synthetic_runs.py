@@ -7,7 +7,7 @@ import os
 
 import numpy as np
 
-from benchmarks import synthetic_data
+from benchmarks.common import synthetic_data
 from config import Experiment
 
 SPLIT = 'val'

@@ -3,7 +3,7 @@
 Runs where PyTorch and timm are installed (requirements-parity.txt); imports nothing of TensorFlow.
 `main` reads requests from standard input and answers on standard output, a line of JSON each:
 {'do': name in REQUESTS, ...} -> {...} or {'error': ..}. It works only while it is asked.
-benchmarks/peers.py starts it, as a module on its own: the package asks for TensorFlow.
+benchmarks/speed/peers.py starts it, as a module on its own: the package asks for TensorFlow.
 
 The backbone is timm's. The heads are those of nets/heads/cpn.py and nets/heads/cpn_17th_place.py,
 written as one writes them in PyTorch, channels first in shape and last in memory; their modules

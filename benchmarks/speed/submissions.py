@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks import commands, interleaved, isolated
-from benchmarks.report import MET, NO_TARGET, TARGET, Table, Target
+from benchmarks.common import commands, interleaved, isolated
+from benchmarks.common.report import MET, NO_TARGET, TARGET, Table, Target
 
 NAME = 'Submissions: combining and scoring'
 NUM_IMAGES = 54_444
@@ -30,7 +30,7 @@ _TARGETS = {
 
 def write_csvs(folder: str, num_images: int, num_models: int, side: int = SIDE) -> None:
     """Write answers.csv of pictures of some side, px, and what models say: 0.csv and so on."""
-    from benchmarks import simulated_models
+    from benchmarks.common import simulated_models
     from preprocessing.datasets.fashionai import SCHEMA
 
     table = simulated_models.annotations(0, num_images, list(SCHEMA.categories))

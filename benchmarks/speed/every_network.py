@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from benchmarks import isolated, ledger, networks, recipes
-from benchmarks.report import Table
+from benchmarks import networks
+from benchmarks.common import isolated, ledger, recipes
+from benchmarks.common.report import Table
 
 NAME = 'Every network'
 # Most of the time that a network takes is that of its graph and its first step.

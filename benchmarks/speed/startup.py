@@ -9,8 +9,8 @@ import time
 from collections.abc import Iterator
 from types import SimpleNamespace
 
-from benchmarks import commands, interleaved, isolated, recipes, synthetic_data
-from benchmarks.report import MET, TARGET, Table, Target
+from benchmarks.common import commands, interleaved, isolated, recipes, synthetic_data
+from benchmarks.common.report import MET, TARGET, Table, Target
 from utility.statistics.medians import Summary, summarise
 
 NAME = 'Start-up'

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from benchmarks import seed_networks, step
+from benchmarks.speed import seed_networks, step
 
 v1 = tf.compat.v1
 # groups -> parameters, variables and elements of moving statistics that its description gives.

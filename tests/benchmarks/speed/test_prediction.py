@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from benchmarks import prediction, recipes, seed_prediction, synthetic_runs
+from benchmarks.common import recipes, synthetic_runs
+from benchmarks.speed import prediction, seed_prediction
 from preprocessing.datasets.fashionai import SCHEMA
 from utility.metrics.annotations import annotations_of
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks import every_network, isolated, ledger, networks, recipes
+from benchmarks import networks
+from benchmarks.common import isolated, ledger, recipes
+from benchmarks.speed import every_network
 
 TIMED = {'seconds': {'median': 0.5, 'spread': 0.0, 'count': 1}, 'share': {'median': 0.75}}
 ROW = {

@@ -2,8 +2,16 @@
 
 import pytest
 
-from benchmarks import input_pipeline
-from benchmarks.input_pipeline import DECODING, DEVICE, HEATMAPS, HOST, MATRICES, READING, SEED
+from benchmarks.speed import input_pipeline
+from benchmarks.speed.input_pipeline import (
+    DECODING,
+    DEVICE,
+    HEATMAPS,
+    HOST,
+    MATRICES,
+    READING,
+    SEED,
+)
 
 
 def test_ratios_are_medians_over_rounds_in_which_all_took_turns():

@@ -10,8 +10,10 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from benchmarks import interleaved, isolated, networks, recipes, step_trace
-from benchmarks.report import MET, NO_TARGET, TARGET, Table, Target
+from benchmarks import networks
+from benchmarks.common import interleaved, isolated, recipes
+from benchmarks.common.report import MET, NO_TARGET, TARGET, Table, Target
+from benchmarks.speed import step_trace
 from nets.precision import Compute
 from utility.statistics.medians import Summary, summarise
 
@@ -172,8 +174,8 @@ def seed_step(recipe: str, channels_first: bool) -> tuple[Callable[[], Any], int
     import numpy as np
     import tensorflow as tf
 
-    from benchmarks import seed_networks
-    from benchmarks.multiplications import count_flops
+    from benchmarks.common.multiplications import count_flops
+    from benchmarks.speed import seed_networks
     from preprocessing.datasets.fashionai import SCHEMA
 
     v1 = tf.compat.v1
@@ -224,8 +226,9 @@ def _rows(recipe: str, result: dict[str, Any]) -> list[tuple[str, ...]]:
 _NOTES = (
     f'Batches of {BATCH_SIZE}, {IMAGE_SIZE} px, 24 keypoints, float32: forward, loss, gradients, '
     'update by momentum with weight decay, and moving statistics.',
-    'tf.fashionAI: its graph, written anew from its description (benchmarks/seed_networks.py); 24 '
-    'maps a picture are drawn in Python. Channels come first unless its user asks for the other '
+    'tf.fashionAI: its graph, written anew from its description '
+    '(benchmarks/speed/seed_networks.py); 24 maps a picture are drawn in Python. Channels come '
+    'first unless its user asks for the other '
     'layout, which a CPU computes faster. Ours: the graph that the train script runs, with that '
     'optimiser.',
     'Share: achieved FLOP/s of convolutions, those of the gradients included, over that of a '

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import tensorflow as tf
 
-from benchmarks import step_trace
+from benchmarks.speed import step_trace
 
 v1 = tf.compat.v1
 

@@ -10,8 +10,8 @@ import time
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from benchmarks.isolated import FailedError
-from benchmarks.recipes import ROOT
+from benchmarks.common.isolated import FailedError
+from benchmarks.common.recipes import ROOT
 from utility.statistics.medians import Summary, summarise
 
 

@@ -20,10 +20,11 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from benchmarks import interleaved, isolated, networks, recipes
-from benchmarks.isolated import FailedError
-from benchmarks.recipes import ROOT
-from benchmarks.report import MET, NO_TARGET, TARGET, Table, Target
+from benchmarks import networks
+from benchmarks.common import interleaved, isolated, recipes
+from benchmarks.common.isolated import FailedError
+from benchmarks.common.recipes import ROOT
+from benchmarks.common.report import MET, NO_TARGET, TARGET, Table, Target
 from config import Experiment, OptimizerConfig
 from nets.precision import Compute
 from utility.statistics.medians import Summary, summarise
@@ -65,7 +66,7 @@ WAYS = [Way(by, precision) for precision in (FLOAT32, BFLOAT16) for by in (OURS,
 
 
 class Peer:
-    """The process that runs benchmarks/pytorch_networks.py. Works only while it is asked.
+    """The process that runs benchmarks/speed/pytorch_networks.py. Works only while it is asked.
 
     Args:
         python: Interpreter of the environment with PyTorch.
@@ -78,7 +79,7 @@ class Peer:
             n: v for n, v in os.environ.items() if n not in ('PYTHONPATH', 'VIRTUAL_ENV')
         }
         self._process = subprocess.Popen(
-            [python, '-I', '-c', _SERVE, str(ROOT / 'benchmarks')],
+            [python, '-I', '-c', _SERVE, str(ROOT / 'benchmarks' / 'speed')],
             env=environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -372,8 +373,9 @@ def steps_table(compared: Mapping[str, dict]) -> Table:
         f'Batches of {STEP_BATCH}, {IMAGE_SIZE} px, 24 keypoints: forward, loss, gradients, '
         'moving statistics, update by momentum with weight decay; the same pictures.',
         "PyTorch: timm's ResNet-50 and a head written as one writes it there "
-        '(benchmarks/pytorch_networks.py), channels last, fused SGD; bfloat16 by autocast. FLOPs '
-        "are those of convolutions and products, ours from the graph, theirs by PyTorch's counter.",
+        '(benchmarks/speed/pytorch_networks.py), channels last, fused SGD; bfloat16 by autocast. '
+        'FLOPs are those of convolutions and products, ours from the graph, theirs by '
+        "PyTorch's counter.",
         "**PyTorch's best**, **our float32**: how many times as many pictures ours does in the "
         'same time, round by round. The target of bfloat16 is to our float32.',
         *(_proof(name, of) for name, of in compared.items()),
@@ -453,7 +455,7 @@ def saved_model_calls(folder: str) -> Iterator[float | None]:
 
 def _write_run(folder: str, weights_folder: str) -> None:
     """Write a run of the exported network, with PyTorch's weights."""
-    from benchmarks import synthetic_runs
+    from benchmarks.common import synthetic_runs
     from utility.checkpoints import snapshots
 
     experiment = experiment_of(_EXPORTED)

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from benchmarks.isolated import FailedError
+from benchmarks.common.isolated import FailedError
 from utility.statistics.medians import Summary
 
 _REFERENCE_SIDE = 1024

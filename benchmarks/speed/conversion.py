@@ -9,9 +9,9 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from benchmarks import commands, interleaved, isolated, synthetic_data
-from benchmarks.commands import Cost
-from benchmarks.report import Table
+from benchmarks.common import commands, interleaved, isolated, synthetic_data
+from benchmarks.common.commands import Cost
+from benchmarks.common.report import Table
 
 NAME = 'Conversion'
 NUM_IMAGES = 8_000

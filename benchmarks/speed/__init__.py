@@ -1,0 +1,1 @@
+"""The parts of `python -m benchmarks`, what they compare with, and fair timing."""
