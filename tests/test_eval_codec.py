@@ -149,7 +149,7 @@ def test_size_that_is_none_is_refused(text):
         (['--sigma=0'], '--sigma=0.0: must be positive'),
         (['--source_size=-1'], '--source_size=-1.0: must be positive'),
         (['--answers=a.csv', '--heatmap_size=9x6'], '--heatmap_size=9x6: must be one number'),
-        (['--answers={answers}', '--smoothing=-1'], 'smoothing=-1.0: must be not negative'),
+        (['--answers={answers}', '--smoothing=-1'], 'smoothing=-1.0: must be from 0 to 100'),
         (['--answer=a.csv'], '--answer'),
         (['a.csv'], "unexpected argument 'a.csv'"),
     ],

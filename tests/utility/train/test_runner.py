@@ -83,7 +83,7 @@ def test_without_validation_callbacks_are_told_all_the_same(tmp_path):
     told = []
     _alternate(_Estimator(0, tmp_path), [lambda *one: told.append(one)], val=None)
     assert told == [(10, {}), (15, {})]
-    for callback in runner._evaluation_callbacks(EXPERIMENT, str(tmp_path)):
+    for callback in runner._evaluation_callbacks(EXPERIMENT, 'ne', str(tmp_path)):
         assert callback(10, {}) is None
     assert (tmp_path / 'curves.html').exists()
 
