@@ -146,14 +146,14 @@ class Cpn(nn.Module):
             blocks = [Bottleneck(channels, channels // 2, channels) for _ in range(n)]
             refine[key] = nn.ModuleDict({f'block{i + 1}': b for i, b in enumerate(blocks)})
         refine['join'] = Bottleneck(channels * len(channels_of), channels // 2, channels)
-        self.add_module('global', levels)
+        self.global_ = levels  # a keyword without the line, which torch.compile cannot read
         self.refine = refine
         self.heatmaps = _conv(channels, num_keypoints, 3, True)
 
     def forward(self, features, size):
         above, refined, outputs = None, [], []
         for key in reversed(list(features)):
-            parts = self.get_submodule(f'global.{key}')
+            parts = self.global_[key]
             level = parts['lateral'](features[key])
             if above is not None:
                 level = level + parts['merge'](_resize(above, level.shape[2:]))
@@ -189,7 +189,7 @@ class Cpn17thPlace(nn.Module):
                     channels, channels, 2 * 2**n, stride=2**n, padding=2**n // 2
                 )
         refine['join'] = Bottleneck(channels * len(channels_of), width, channels)
-        self.add_module('global', levels)
+        self.global_ = levels  # a keyword without the line, which torch.compile cannot read
         self.heatmaps_global = _conv(channels, num_keypoints, 3, True)
         self.heatmaps_refine1_input, self.refine1 = reader, refine
         self.heatmaps_refine1 = _conv(channels, num_keypoints, 1, True)
@@ -197,7 +197,7 @@ class Cpn17thPlace(nn.Module):
     def forward(self, features, size):
         levels, level = {}, None
         for key in reversed(list(features)):
-            parts = self.get_submodule(f'global.{key}')
+            parts = self.global_[key]
             lateral = parts['lateral'](features[key])
             level = lateral if level is None else lateral + _resize(level, lateral.shape[2:])
             level = parts['merge'](level) if 'merge' in parts else level
@@ -251,7 +251,7 @@ def head_name(name: str) -> str:
     *layers, tensor = name.split('.')
     kinds = _NORM if layers[-1] == 'norm' else _CONVOLUTION
     layers = layers[:-1] if layers[-1] == 'conv' else layers
-    return '/'.join([*layers, kinds[tensor]])
+    return '/'.join([*(layer.rstrip('_') for layer in layers), kinds[tensor]])
 
 
 def head_weights(network: Network) -> dict[str, np.ndarray]:
