@@ -76,6 +76,8 @@ def _columns(path: str, header: Mapping[str, Sequence[str]]) -> Columns:
     for name in ('bodyparts', 'coords'):
         if name not in header:
             raise UserError(f'{path}: the header lacks the row {name!r}')
+    if len({len(row) for row in header.values()}) > 1:
+        raise UserError(f'{path}: the rows of the header have not the same number of fields')
     parts, coords = header['bodyparts'], header['coords']
     individuals = header.get('individuals', [''] * len(parts))
     columns: Columns = {}

@@ -96,7 +96,7 @@ def _rows(path: str) -> Iterator[tuple[str, list[str]]]:
         lines = read_regular(path, MAX_FILE_SIZE).decode('utf-8-sig').splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f'{path} cannot be read: {error}') from error
-    if len(lines) < 2 or not lines[0].strip().isdecimal():
+    if len(lines) < 2 or not re.fullmatch(r'[0-9]{1,9}', lines[0].strip()):
         raise UserError(f'{path}: the first line must be the number of pictures')
     rows = [(f'{path}, line {n}', line.split()) for n, line in enumerate(lines[2:], 3)]
     rows = [row for row in rows if row[1]]

@@ -90,3 +90,19 @@ def test_odd_texts(tmp_path, dataset):
     path.write_text(text)
     assert not isinstance(read(dataset, tmp_path), UserError)
     assert refused > 50
+
+
+@pytest.mark.parametrize(
+    ('dataset', 'first_line', 'message'),
+    [
+        # Python itself refuses to make a number of so many digits.
+        pytest.param('fld', '9' * 5000, 'must be the number of pictures', id='fld'),
+        pytest.param('deeplabcut', 'scorer', 'not the same number of fields', id='deeplabcut'),
+    ],
+)
+def test_odd_first_lines(tmp_path, dataset, first_line, message):
+    test_annotation_tools.make(tmp_path, dataset)
+    path = tmp_path / TEXTS[dataset]
+    _, *others = path.read_text().splitlines(keepends=True)
+    path.write_text('\n'.join([first_line, ''.join(others)]))
+    assert message in str(read(dataset, tmp_path))
