@@ -319,12 +319,13 @@ def draw_video(source, output: str, model, values) -> None:
 def draw_split(values, options) -> None:
     """Draw pictures of a split on one sheet, as many of each category."""
     from preprocessing import records
-    from preprocessing.conversion import images
+    from preprocessing.conversion import images, integrity
     from utility.checkpoints import runs
     from utility.predict import predictor
     from utility.predict.boxes import RecordBoxes
     from utility.visualization import draw
 
+    integrity.check_split(values.data_dir, 'all')
     schema = runs.schema_of(values.model_dir[0])
     calibration, options = prediction_flags.uncertainty(values, values.model_dir, options)
     examples = records.first_examples(values.data_dir, schema, values.count)

@@ -208,3 +208,10 @@ def test_points_of_files_are_written_in_a_format_by_names_below_their_directory(
     assert [path.removeprefix(f'{tmp_path}/out/') for path in written] == [
         'keypoints.csv', 'scores.csv', 'labelme/a.json', 'labelme/shop/b.json',
     ]  # fmt: skip
+
+
+def test_a_split_in_pieces_is_not_drawn(tmp_path):
+    split = f'{write_records(tmp_path / "records", {"val": {"skirt": 2}}, 32)}/val'
+    (tmp_path / 'records/val/skirt-00001-of-00002.tfrecord').touch()
+    with pytest.raises(UserError, match='is missing; copy the records'):
+        draw_keypoints.draw_split(types.SimpleNamespace(data_dir=split), PredictOptions())

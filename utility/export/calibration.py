@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from preprocessing import records
-from preprocessing.conversion import decoding
+from preprocessing.conversion import decoding, integrity
 from preprocessing.schema import KeypointSchema
 
 
@@ -14,7 +14,8 @@ def images_of(split_dir: str, schema: KeypointSchema, count: int) -> list[np.nda
     each.
 
     Raises:
-        UserError: The split holds none of them.
+        UserError: The split holds none of them, or files of it are in pieces.
     """
+    integrity.check_split(split_dir, 'all')
     examples = records.first_examples(split_dir, schema, count)
     return [decoding.decode(example['encoded']) for example in examples]
