@@ -16,6 +16,7 @@ import shutil
 import signal
 import sys
 import textwrap
+import threading
 import traceback
 import warnings
 from collections.abc import Callable
@@ -75,6 +76,7 @@ def run(main: Callable[[list[str]], None], doc: str) -> None:
         doc: What `--help` says above the flags: the script's docstring.
     """
     interrupts = _raised_interrupts()
+    threading.excepthook = _tell_of_thread
     _open_streams()
     _quiet_tensorflow()
     absl_logging.use_absl_handler()
@@ -294,6 +296,20 @@ def _failure(error: Exception) -> str | None:
         f'{path.group() if path else "a file"}: {found.group(1)}; what was complete before is '
         'still there; make room and run the same command again'
     )
+
+
+def _tell_of_thread(arguments) -> None:
+    """Tell what ended a thread: a failure that is understood in one line, as in the main thread.
+
+    TensorFlow's writer of events fails in a thread first, and in the main one when that waits.
+    """
+    understood = None
+    if isinstance(arguments.exc_value, Exception) and not os.environ.get(_TRACEBACK_VARIABLE):
+        understood = _failure(arguments.exc_value)
+    if understood is None:
+        threading.__excepthook__(arguments)
+    else:
+        print('warning: ' + ' '.join(understood.split()), file=sys.stderr)
 
 
 def _fail(message: str, code: int = 2) -> None:

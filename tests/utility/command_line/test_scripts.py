@@ -358,6 +358,21 @@ def test_events_that_cannot_be_written_tell_of_the_full_disk(run_script):
     assert 'Traceback' in run_script("raise RuntimeError('of our own')").stderr
 
 
+def test_a_full_disk_in_a_thread_is_one_line_and_other_failures_keep_their_traceback(run_script):
+    body = (
+        'import threading\n'
+        'def work(text):\n'
+        '    raise RuntimeError(text)\n'
+        "for text in ('/x/e; No space left on device', 'of our own'):\n"
+        '    thread = threading.Thread(target=work, args=[text])\n'
+        '    thread.start()\n'
+        '    thread.join()'
+    )
+    first, *others = run_script(body).stderr.splitlines()
+    assert first.startswith('warning: /x/e: No space left on device; ')
+    assert others[0].startswith('Exception in thread') and others[-1].endswith('of our own')
+
+
 def test_an_output_over_an_input_is_refused_in_every_command(run_script, tmp_path):
     (tmp_path / 'a.csv').write_text('read')
     body = (
