@@ -91,6 +91,8 @@ def call(script: str, *arguments, folder=ROOT) -> subprocess.CompletedProcess:
         stack.callback(logging.root.removeHandler, handler)
         stack.callback(os.chdir, folder_before)
         os.chdir(folder)
+        flags.FLAGS['verbosity'].unparse()  # what an earlier test has set stays no longer
+        absl_logging.set_verbosity(absl_logging.INFO)
         try:
             runpy.run_path(argv[0], run_name='__main__')
         except SystemExit as exit:

@@ -119,7 +119,8 @@ def _parsed(path: str) -> ET.Element:
             raise UserError(f'{path}: holds {word.decode()}, which CVAT does not write')
     try:
         return ET.fromstring(data)
-    except (ET.ParseError, RecursionError, ValueError) as error:
+    # LookupError: of an encoding that there is not.
+    except (ET.ParseError, RecursionError, LookupError, ValueError) as error:
         raise UserError(f'{path}: no XML: {error}') from error
 
 

@@ -97,6 +97,7 @@ def test_odd_texts(tmp_path, dataset):
     [
         # Python itself refuses to make a number of so many digits.
         pytest.param('fld', '9' * 5000, 'must be the number of pictures', id='fld'),
+        pytest.param('cvat', '<?xml version="1.0" encoding="ud8"?>', 'unknown encoding', id='cvat'),
         pytest.param('deeplabcut', 'scorer', 'not the same number of fields', id='deeplabcut'),
     ],
 )
