@@ -84,7 +84,7 @@ def network_words(network: Network) -> str:
     start = f'the weights {network.start}' if network.start else 'random weights'
     step = 'a mean of checkpoints' if network.step is None else f'step {network.step:,}'
     told = network.validation.get('normalized_error')
-    validation = f'; its NE in training was {percent(told)} %' if told else ''
+    validation = f'; its NE on the validation split was {percent(told)} %' if told else ''
     return (
         f'{settings.backbone} with the head {settings.head} on pictures of '
         f'{height_width[1]} x {height_width[0]} px, {network.parameters:,} weights, for '
