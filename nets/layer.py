@@ -9,13 +9,17 @@ name alone: same seed, same weights, whatever was built before and wherever it r
 
 from __future__ import annotations
 
+import functools
 import zlib
 from collections.abc import Sequence
 
 import tensorflow as tf
 
+from nets import graph_variables
+
 v1 = tf.compat.v1
 
+_ANY_ALGORITHM = 3  # as tf.random.Algorithm.AUTO_SELECT
 _STATISTIC = {
     'trainable': False,
     'synchronization': tf.VariableSynchronization.ON_READ,  # each replica moves its own
@@ -53,16 +57,13 @@ class Layer(tf.Module):
             ValueError: The graph has a variable of that name already.
         """
         full_name = f'{self.path}/{name}'
-        seed = v1.get_seed(zlib.crc32(full_name.encode()))
-
-        def value():  # a constant is one operation of the graph, a random tensor a dozen
-            normal = tf.random.stateless_normal
-            return normal(shape, seed, mean, stddev) if stddev else tf.constant(mean, shape=shape)
-
+        initial = mean
+        if stddev:
+            seed = v1.get_seed(zlib.crc32(full_name.encode()))
+            initial = functools.partial(_normal, shape, seed, mean, stddev)
+        options = _STATISTIC if statistic else {'trainable': True}
         with tf.name_scope(self.path + '/'):
-            # Not tf.Variable, which leaves replicas in the checkpoint under MirroredStrategy.
-            options = _STATISTIC if statistic else {'trainable': True}
-            variable = v1.Variable(value, name=name, use_resource=True, **options)
+            variable = graph_variables.make(name, shape, initial, **options)
         if variable.name != full_name + ':0':
             raise ValueError(f'the graph has a variable {full_name!r} already')
         return variable
@@ -91,3 +92,13 @@ class Layer(tf.Module):
         for part in (step, replica):
             seed = tf.random.experimental.stateless_fold_in(seed, tf.cast(part, tf.int64))
         return tf.random.stateless_uniform(shape, seed)
+
+
+def _normal(shape: Sequence[int], seed, mean: float, stddev: float) -> tf.Tensor:
+    """Return tf.random.stateless_normal(shape, seed, mean, stddev), by fewer operations."""
+    key, counter = tf.raw_ops.StatelessRandomGetKeyCounter(seed=seed)
+    normal = tf.raw_ops.StatelessRandomNormalV2(
+        shape=shape, key=key, counter=counter, alg=_ANY_ALGORITHM, dtype=tf.float32
+    )
+    normal = normal * stddev
+    return normal + mean if mean else normal

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from nets import graph_variables
 from nets.layer import Layer
 
 v1 = tf.compat.v1
@@ -140,8 +141,9 @@ class BatchNorm(_ScaleShift):
         )
         if training:
             momentum = self.momentum if Mode.of(training).remembers else 0.0
+            share = graph_variables.constant(1 - momentum)
             for variable, value in zip(moving, batch):
-                update = variable.assign_sub((variable - value) * (1 - momentum))
+                update = variable.assign_sub((variable - value) * share, read_value=False)
                 if not v1.executing_eagerly_outside_functions():
                     v1.add_to_collection(v1.GraphKeys.UPDATE_OPS, update)
         return outputs

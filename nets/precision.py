@@ -53,7 +53,7 @@ def check(compute: Compute) -> None:
             '--recompute --xla: give one of them; what XLA compiles does not wait to be computed '
             'again, so that no memory is spared'
         )
-    if (compute.precision in ('float32', AUTO) and not compute.xla) or _has_gpu():
+    if (compute.precision in ('float32', AUTO) and not compute.xla) or has_gpu():
         return
     if compute.precision == 'float16':
         raise UserError(
@@ -79,7 +79,29 @@ def apply(compute: Compute, session_config) -> None:
         options.global_jit_level = options.ON_1
 
 
-def _has_gpu() -> bool:
+def session_config(compute: Compute, trains: bool = False):
+    """Return the settings of an Estimator's sessions, a ConfigProto.
+
+    By default TensorFlow rewrites a graph whenever something else is asked of it. On a CPU that
+    makes the first step of a training seconds later and no step faster, other than in predictions,
+    where the batch norms become part of the convolutions.
+
+    Args:
+        compute: How networks are computed.
+        trains: Whether they are trained.
+    """
+    import tensorflow as tf
+
+    settings = tf.compat.v1.ConfigProto(allow_soft_placement=True)
+    settings.graph_options.rewrite_options.meta_optimizer_iterations = 1  # Estimator's default
+    if trains and not has_gpu():
+        settings.graph_options.rewrite_options.disable_meta_optimizer = True
+    apply(compute, settings)
+    return settings
+
+
+def has_gpu() -> bool:
+    """Return whether TensorFlow has one; imports it."""
     import tensorflow as tf
 
     return bool(tf.config.list_physical_devices('GPU'))

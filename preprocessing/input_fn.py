@@ -239,6 +239,7 @@ def _seen(
 def _options(augment_on: str) -> tf.data.Options:
     options = tf.data.Options()
     options.deterministic = True
+    options.experimental_warm_start = True  # the first batch is made while a session begins
     if augment_on == 'host':
         options.threading.private_threadpool_size = THREADS_PER_CORE * (os.cpu_count() or 1)
     # input_fn shards by itself; sharded again, records would be lost.

@@ -36,7 +36,7 @@ EXPERIMENT = Experiment(
 @pytest.fixture
 def machine(monkeypatch):
     def make(has_gpu=False, computes_bfloat16=True):
-        monkeypatch.setattr(compute, '_has_gpu', lambda: has_gpu)
+        monkeypatch.setattr(compute, 'has_gpu', lambda: has_gpu)
         monkeypatch.setattr(compute, '_computes_bfloat16', lambda: computes_bfloat16)
 
     return make

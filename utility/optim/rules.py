@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 import tensorflow as tf
@@ -25,12 +26,14 @@ class Update(NamedTuple):
         count: Updates that were made before this one, float32 [].
         config: The optimiser.
         decay: config.weight_decay where the weight decays, else 0.
+        shared: What the rule has made once for all weights.
     """
 
     rate: tf.Tensor
     count: tf.Tensor
     config: OptimizerConfig
     decay: float = 0.0
+    shared: Mapping[str, tf.Tensor] = MappingProxyType({})
 
 
 class Rule(NamedTuple):
@@ -44,12 +47,15 @@ class Rule(NamedTuple):
         decay: What weight_decay is: the coefficient of an L2 'loss' (Loshchilov & Hutter 2019 tell
             why that is another thing); the share, times the rate, by which weights shrink before
             each 'step'; or a part of the 'rule'.
+        share: f(update) -> what moves of all weights have in common, as Update.shared. A network
+            has hundreds of weights, and each operation of the graph delays the first step.
     """
 
     slots: Callable[[OptimizerConfig], Mapping[str, Callable]]
     move: Callable[..., tf.Operation]
     options: tuple[str, ...]
     decay: str = 'loss'
+    share: Callable[[Update], Mapping[str, tf.Tensor]] = lambda update: {}
 
 
 def _momentum(weight, gradient, slots, update: Update) -> tf.Operation:
@@ -59,9 +65,13 @@ def _momentum(weight, gradient, slots, update: Update) -> tf.Operation:
         accum=slots[0].handle,
         lr=update.rate,
         grad=gradient,
-        momentum=update.config.momentum,
+        momentum=update.shared['momentum'],
         use_nesterov=update.config.nesterov,
     )
+
+
+def _share_momentum(update: Update) -> dict[str, tf.Tensor]:
+    return {'momentum': tf.constant(update.config.momentum)}
 
 
 def _adam(weight, gradient, slots, update: Update) -> tf.Operation:
@@ -70,27 +80,33 @@ def _adam(weight, gradient, slots, update: Update) -> tf.Operation:
 
     The powers that correct for the start follow from the count, and need no variables.
     """
-    beta_1, beta_2 = update.config.momentum, update.config.beta_2
     return tf.raw_ops.ResourceApplyAdam(
         var=weight.handle,
         m=slots[0].handle,
         v=slots[1].handle,
-        beta1_power=beta_1 ** (update.count + 1),
-        beta2_power=beta_2 ** (update.count + 1),
         lr=update.rate,
-        beta1=beta_1,
-        beta2=beta_2,
-        epsilon=update.config.epsilon,
         grad=gradient,
+        **update.shared,
     )
+
+
+def _share_adam(update: Update) -> dict[str, tf.Tensor]:
+    beta_1, beta_2 = update.config.momentum, update.config.beta_2
+    return {
+        'beta1_power': beta_1 ** (update.count + 1),
+        'beta2_power': beta_2 ** (update.count + 1),
+        'beta1': tf.constant(beta_1),
+        'beta2': tf.constant(beta_2),
+        'epsilon': tf.constant(update.config.epsilon),
+    }
 
 
 def _zeros(*names: str) -> Callable[[OptimizerConfig], Mapping[str, Callable]]:
     return lambda config: dict.fromkeys(names, tf.zeros)
 
 
-_SGD = Rule(_zeros('Momentum'), _momentum, ('momentum', 'nesterov'))
-_ADAM = Rule(_zeros('Adam', 'Adam_1'), _adam, ('momentum', 'beta_2', 'epsilon'))
+_SGD = Rule(_zeros('Momentum'), _momentum, ('momentum', 'nesterov'), share=_share_momentum)
+_ADAM = Rule(_zeros('Adam', 'Adam_1'), _adam, ('momentum', 'beta_2', 'epsilon'), share=_share_adam)
 OPTIMIZERS.register('momentum')(_SGD)
 OPTIMIZERS.register('adam')(_ADAM)
 OPTIMIZERS.register('sgdw')(_SGD._replace(decay='step'))

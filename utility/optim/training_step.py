@@ -15,6 +15,7 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from config import OptimizerConfig
+from nets import graph_variables
 from nets.names import kind_of
 from utility.optim import gradient_checkpointing
 from utility.optim.loss_scale import LossScale
@@ -86,7 +87,9 @@ def with_weight_decay(config: OptimizerConfig, pairs: Sequence, replicas: int) -
     """Return (gradient, variable) of a loss -> of that loss and an L2 loss, weight_decay / 2 times
     the sum of the squares of what decays, of which each replica has its share.
     """
-    share = config.weight_decay / replicas
+    if not config.weight_decay:
+        return list(pairs)
+    share = tf.constant(config.weight_decay / replicas)
     return [(g + share * v if decays(config, v) else g, v) for g, v in pairs]
 
 
@@ -169,19 +172,21 @@ class _Updater:
         """Return one update of the weights, and with Lookahead what comes before and after it."""
         config = self._config
         scale = self._scale(gradients)
-        count, shrinks = tf.cast(self._count, tf.float32), self._rule.decay == 'step'
+        update = Update(self._rate, tf.cast(self._count, tf.float32), config)
+        update = update._replace(shared=self._rule.share(update))
+        shrinks = self._rule.decay == 'step' and any(self._decays)
+        decay = self._rate * config.weight_decay if shrinks else None
 
         def move(weight, does_decay, gradient, *slots):
-            gradient = scale * gradient
-            update = Update(self._rate, count, config, config.weight_decay * does_decay)
+            gradient = gradient if scale is None else scale * gradient
+            own = update._replace(decay=config.weight_decay * does_decay)
             if not (shrinks and does_decay):
-                return self._rule.move(weight, gradient, slots, update)
+                return self._rule.move(weight, gradient, slots, own)
             # Once there is a gradient, all that it comes from has read the weight.
             with tf.control_dependencies([gradient]):
-                shrunk = update.rate * config.weight_decay * weight
-                shrink = weight.assign_sub(shrunk, read_value=False)
+                shrink = weight.assign_sub(decay * weight, read_value=False)
             with tf.control_dependencies([shrink]):
-                return self._rule.move(weight, gradient, slots, update)
+                return self._rule.move(weight, gradient, slots, own)
 
         def remember(weight, slow):
             return slow.assign(weight, read_value=False)
@@ -203,11 +208,11 @@ class _Updater:
 
     def _scale(self, gradients: Sequence):
         """Return what the gradients are multiplied by, so that they are no longer than
-        clip_norm.
+        clip_norm; None where that is not limited.
         """
         limit = self._config.clip_norm
         if not limit:
-            return 1.0
+            return None
         norm = tf.linalg.global_norm([tf.convert_to_tensor(self._local(g)) for g in gradients])
         return limit / tf.maximum(norm, limit)
 
@@ -230,12 +235,10 @@ class _Updater:
         """Return a variable 'weight/name' for each weight, initial(shape, dtype) of it at first."""
 
         def make(weight):
+            first = 0.0 if initial is tf.zeros else lambda: initial(weight.shape, weight.dtype)
             with tf.name_scope(weight.name.split(':')[0] + '/'):
-                return v1.Variable(
-                    lambda: initial(weight.shape, weight.dtype),
-                    name=name,
-                    trainable=False,
-                    use_resource=True,
+                return graph_variables.make(
+                    name, weight.shape, first, weight.dtype, trainable=False
                 )
 
         colocated = self._strategy.extended.colocate_vars_with

@@ -383,9 +383,10 @@ def _rows(network: fusion.TrainedNetwork, files, options, heatmap_size, look: _L
     )
     # What predicts is no member of the cluster that a training may have been started in.
     with environment.hidden('TF_CONFIG'):
-        settings = tf.estimator.RunConfig(log_step_count_steps=None)
+        settings = tf.estimator.RunConfig(
+            log_step_count_steps=None, session_config=precision.session_config(options.compute)
+        )
     estimator = tf.estimator.Estimator(make_predict_fn(task), network.folder, settings)
-    precision.apply(options.compute, estimator.config.session_config)
     ops = pass_ops(experiment, is_second=look.boxes is not None)
     input_fn = make_input_fn(
         files,

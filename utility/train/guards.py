@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import tensorflow as tf
 from absl import logging
 
@@ -87,16 +88,31 @@ class SaveOnlyFinite(v1.train.CheckpointSaverListener):
     """Refuses to save variables that are not finite, whatever has made them so."""
 
     def begin(self):
-        variables = [v for v in v1.global_variables() if v.dtype.is_floating]
-        names = [v.name.split(':')[0] for v in variables]
-        self._problems = _not_finite(_finite(variables), names)
+        self._variables = [v for v in v1.global_variables() if v.dtype.is_floating]
 
     def before_save(self, session, global_step_value):
-        problems = session.run(self._problems).decode()
-        if problems != 'none':
+        # Where the weights lie in this memory they are not copied. Operations that look at each of
+        # them would be as many as those of the network, and delay its first step.
+        problems = _not_finite_values(self._variables, session.run(self._variables))
+        if problems:
             raise NotFiniteError(
                 f'step {global_step_value}: variables that are not finite: {problems}'
             )
+
+
+def _not_finite_values(variables: Sequence[tf.Variable], values: Sequence[np.ndarray]) -> str:
+    """Return how many variables are not finite, and the names of the first few; '' if all are."""
+    wrong = [v.name.split(':')[0] for v, own in zip(variables, values) if not _is_finite(own)]
+    if not wrong:
+        return ''
+    more = ', ...' if len(wrong) > _SHOWN else ''
+    return f'{len(wrong)} of {len(variables)} ({", ".join(wrong[:_SHOWN])}{more})'
+
+
+def _is_finite(value: np.ndarray) -> bool:
+    # What is not finite makes the sum so: as a rule one pass over the values, not two.
+    with np.errstate(over='ignore', invalid='ignore'):
+        return bool(np.isfinite(np.sum(value)) or np.isfinite(value).all())
 
 
 class FlatMaps(v1.train.SessionRunHook):

@@ -18,6 +18,7 @@ from preprocessing.tables import category_points
 from utility.checkpoints import evaluations, files
 from utility.checkpoints import variables as checkpoints
 from utility.codecs.heatmaps import codec_of
+from utility.command_line.imports import uncollected
 from utility.losses import attributes, heatmap_loss
 from utility.metrics import measures, oks
 from utility.optim import loss_scale as loss_scaling
@@ -50,6 +51,7 @@ class Task:
         compute: How the network is computed.
         save_every: Steps between two checkpoints; None: the Estimator sees to it, as in a cluster,
             where it takes no listeners and the chief alone is to save.
+        keep_checkpoints: How many of the last ones are kept.
     """
 
     experiment: Experiment
@@ -63,6 +65,7 @@ class Task:
     watch: Watch = Watch()
     compute: Compute = Compute()
     save_every: int | None = None
+    keep_checkpoints: int = 5
 
     def __post_init__(self):
         head = self.experiment.network.head
@@ -77,7 +80,8 @@ def make_model_fn(task: Task) -> Callable:
     make_spec = tf.autograph.experimental.do_not_convert(_spec)
 
     def model_fn(features, labels, mode, config):
-        return make_spec(task, features, labels, mode, config.model_dir)
+        with uncollected():
+            return make_spec(task, features, labels, mode, config.model_dir)
 
     return model_fn
 
@@ -122,10 +126,13 @@ def _spec(task: Task, features, labels, mode: str, model_dir: str):
     spec = _train_spec(task, network, watched, features, outputs[-1], loss_scale)
     if task.save_every is None:
         return spec
-    hooks = [*spec.training_hooks, saving.Saver(model_dir, task.save_every)]
-    if tf.distribute.has_strategy():
-        return spec._replace(training_hooks=hooks)
-    return spec._replace(training_hooks=hooks, scaffold=saving.starting_at_once())
+    scaffold = None
+    if not tf.distribute.has_strategy():
+        scaffold = saving.starting_at_once(bool(files.newest(model_dir)), task.keep_checkpoints)
+    saver = saving.Saver(model_dir, task.save_every, scaffold)
+    return spec._replace(
+        training_hooks=[*spec.training_hooks, saver], scaffold=scaffold or spec.scaffold
+    )
 
 
 def _with_pictures(task: Task, features, labels):

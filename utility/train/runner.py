@@ -21,7 +21,7 @@ from config import ALL_THEN_EACH, Experiment, UserError
 from nets import precision
 from preprocessing.files import alone_in
 from utility.checkpoints import evaluations
-from utility.command_line import scripts
+from utility.command_line import imports, scripts
 from utility.distribute import cluster
 from utility.distribute.early_stop_signal import EarlyStopSignal
 from utility.train import flags as training_flags
@@ -85,6 +85,7 @@ def train(experiment: Experiment, options: RunOptions) -> None:
 
 def _train_all(experiment: Experiment, options: RunOptions, keep_log_in) -> None:
     """Train; call keep_log_in(model_dir) when nothing is wrong with what was asked for."""
+    imports.import_tensorflow()
     from preprocessing import training_data
     from utility.checkpoints import bundles, files
     from utility.distribute import strategies
@@ -213,6 +214,7 @@ def _train_one(
         watch=Watch(options.log_every, watched_in, options.histograms),
         compute=options.compute,
         save_every=None if distribution.cluster else options.save_every,
+        keep_checkpoints=options.keep_checkpoints,
     )
     # Given a step, of training; made for the evaluations at once, so that mistakes show at once.
     input_of = functools.partial(
@@ -247,26 +249,26 @@ def _estimator(task, stop_signal: EarlyStopSignal, options: RunOptions, strategy
     from utility.distribute.watchdog import Watchdog
     from utility.train.model_fn import make_model_fn
 
-    def make(strategy=None):
+    def make(strategy=None, trains=False):
         settings = tf.estimator.RunConfig(
             tf_random_seed=task.experiment.seed,
             save_summary_steps=options.summary_every,
             save_checkpoints_steps=options.save_every,
+            session_config=precision.session_config(task.compute, trains),
             keep_checkpoint_max=options.keep_checkpoints,
             log_step_count_steps=None,
             checkpoint_save_graph_def=not stop_signal.is_chief,  # a copy's folder is made with it
             train_distribute=strategy,
         )
-        estimator = tf.estimator.Estimator(make_model_fn(task), stop_signal.folder, settings)
-        precision.apply(task.compute, estimator.config.session_config)
-        return estimator
+        return tf.estimator.Estimator(make_model_fn(task), stop_signal.folder, settings)
 
-    together = make(strategy)
-    if stop_signal.cluster is None:
-        yield _Alone(together)
-        return
+    with imports.of_tensorflow():
+        together = make(strategy, trains=True)
     with cluster.hidden():
         alone = make()
+    if stop_signal.cluster is None:
+        yield _Alone(together, alone)
+        return
     watchdog = Watchdog(options.stall_minutes)
     try:
         yield _InCluster(together, alone, stop_signal, watchdog)
@@ -277,18 +279,21 @@ def _estimator(task, stop_signal: EarlyStopSignal, options: RunOptions, strategy
 class _Alone:
     """The Estimator of a network that this process trains alone."""
 
-    def __init__(self, estimator):
-        self._estimator = estimator
-        self.model_dir = estimator.model_dir
-        self.latest_checkpoint = estimator.latest_checkpoint
-        self.evaluate = estimator.evaluate
+    def __init__(self, trainer, evaluator):
+        self._trainer, self._has_strategy = trainer, trainer.config.train_distribute is not None
+        self.model_dir = trainer.model_dir
+        self.latest_checkpoint = trainer.latest_checkpoint
+        self.evaluate = evaluator.evaluate
 
     def train(self, input_fn, max_steps: int) -> None:
         from utility.distribute.preemption import after_saving
+        from utility.train import saving
 
+        if not self._has_strategy:
+            input_fn = saving.beside_the_variables(input_fn)
         # In a cluster the Estimator cannot stop in one process only.
         with after_saving() as hook:
-            self._estimator.train(input_fn, [hook], max_steps=max_steps)
+            self._trainer.train(input_fn, [hook], max_steps=max_steps)
 
 
 class _InCluster:

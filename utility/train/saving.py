@@ -1,44 +1,129 @@
-"""When a training saves: after the log has the step, and without its graph."""
+"""How a training begins and saves: with few operations, after the log has the step, without its
+graph.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import tensorflow as tf
+from tensorflow.python.training import saver as tensorflow_saver
 
 from utility.train.guards import SaveOnlyFinite
 
 v1 = tf.compat.v1
 
+_INPUT = 'start_of_input'  # collection of a graph
+
 
 class Saver(v1.train.CheckpointSaverHook):
-    """Saves variables that are finite: at the start, every few steps and at the end.
+    """Saves variables that are finite: once the first step is done, every few steps, at the end.
 
     An Estimator adds no hook of its own where this one is. Hooks are called in turn: behind that of
     the log, a step that is saved is in metrics.csv, whenever the process is killed. TensorFlow's
-    also writes the graph, twice to the events, for each stretch of a training: 50 MB and a second
-    for ResNet-50 CPN. The first writer of events has put it there already.
+    saves before the first step, too, of which a training that goes on has the checkpoint already,
+    and one that begins has nothing to lose; and it writes the graph, twice to the events, for each
+    stretch of a training. Here the first stretch writes it once, when its first step is done.
 
     Args:
         folder: Of the network.
         every: Steps between two checkpoints.
+        scaffold: Of the session, if it has a saver; None: it is in the graph's collection.
     """
 
-    def __init__(self, folder: str, every: int):
+    def __init__(self, folder: str, every: int, scaffold: v1.train.Scaffold | None = None):
         super().__init__(
-            folder, save_steps=every, listeners=[SaveOnlyFinite()], save_graph_def=False
+            folder,
+            save_steps=every,
+            listeners=[SaveOnlyFinite()],
+            save_graph_def=False,
+            scaffold=scaffold,
         )
+        # Before any hook begins, with which the graph would be written at once, and a copy of it.
+        self._is_graph_due = _open_events(folder)
 
     def after_create_session(self, session, coord):
         step = session.run(self._global_step_tensor)
-        self._save(session, step)
+        self._saved = step or None
         self._timer.update_last_triggered_step(step)
 
+    def after_run(self, run_context, run_values):
+        if self._is_graph_due:
+            self._summary_writer.add_graph(run_context.session.graph)
+            self._is_graph_due = False
+        super().after_run(run_context, run_values)
+        if self._saved is None:
+            self._save(run_context.session, run_context.session.run(self._global_step_tensor))
 
-def starting_at_once() -> v1.train.Scaffold:
+    def end(self, session):
+        step = session.run(self._global_step_tensor)
+        if step != self._saved:
+            self._save(session, step)
+        for listener in self._listeners:
+            listener.end(session, step)
+
+    def _save(self, session, step):
+        self._saved = step
+        return super()._save(session, step)
+
+
+def _open_events(folder: str) -> bool:
+    """Open the file for TensorBoard, without a graph; return whether it was not open."""
+    cache = v1.summary.FileWriterCache
+    with cache._lock:
+        if folder in cache._cache:
+            return False
+        cache._cache[folder] = v1.summary.FileWriter(folder)
+    return True
+
+
+def starting_at_once(restores: bool, keep: int = 5) -> v1.train.Scaffold:
     """Return the Scaffold of a training that no other process waits for.
 
     By default a session asks twice whether all variables have values. Here they are all restored or
-    all initialised, in this process; of a large graph each question is built and planned, which
-    delays the first step.
+    all initialised, in this process, and only what does the one or the other is built: of a large
+    graph each operation and each question delays the first step.
+
+    Args:
+        restores: Whether there is a checkpoint to go on from.
+        keep: How many of the last checkpoints are kept.
     """
     nothing = tf.constant([], tf.string)
-    return v1.train.Scaffold(ready_op=nothing, ready_for_local_init_op=nothing)
+    saver = v1.train.Saver(
+        builder=None if restores else _OnlySaves(),
+        sharded=True,
+        max_to_keep=keep,
+        defer_build=True,
+        save_relative_paths=True,
+    )
+    start_input = tf.group(*v1.get_collection(_INPUT))
+    local = v1.train.Scaffold.default_local_init_op()
+    return v1.train.Scaffold(
+        init_op=tf.no_op()
+        if restores
+        else tf.group(v1.global_variables_initializer(), start_input),
+        local_init_op=tf.group(local, start_input) if restores else local,
+        ready_op=nothing,
+        ready_for_local_init_op=nothing,
+        saver=saver,
+    )
+
+
+def beside_the_variables(input_fn: Callable[[], tf.data.Dataset]) -> Callable:
+    """Return an input_fn whose first batch is made while variables get their values, where the
+    Scaffold is that of starting_at_once; an Estimator would begin with it later.
+    """
+
+    def batch():
+        iterator = v1.data.make_initializable_iterator(input_fn())
+        v1.add_to_collection(_INPUT, iterator.initializer)
+        return iterator.get_next()
+
+    return batch
+
+
+class _OnlySaves(tensorflow_saver.BulkSaverBuilder):
+    """Builds a saver that restores nothing."""
+
+    def _AddRestoreOps(self, *arguments, **options):
+        return tf.no_op('restore_all')

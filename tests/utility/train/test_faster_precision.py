@@ -55,7 +55,7 @@ def test_bfloat16_is_taken_where_it_is_clearly_faster(monkeypatch, caplog, ratio
 
 
 def test_a_machine_without_bfloat16_is_not_measured(monkeypatch, caplog):
-    monkeypatch.setattr(precision, '_has_gpu', lambda: False)
+    monkeypatch.setattr(precision, 'has_gpu', lambda: False)
     monkeypatch.setattr(precision, '_computes_bfloat16', lambda: False)
     assert faster_precision.choose(NETWORK, 'no records', Compute('auto')) == 'float32'
     assert 'this machine has no bfloat16' in caplog.text

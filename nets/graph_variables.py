@@ -1,0 +1,155 @@
+"""Variables of a graph that is run by sessions, with as few operations as they need.
+
+A variable of TensorFlow's comes with operations that read it, ask whether it has a value and give
+it one, and with a tensor of its own for that value. A network has hundreds of variables, and each
+operation delays the first step or prediction. Here there is a handle; what else there is to a
+variable is made when it is asked for.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Sequence
+
+import tensorflow as tf
+from tensorflow.python.ops import resource_variable_ops
+
+v1 = tf.compat.v1
+
+# Graph -> (value, shape, dtype) -> the tensor, which all variables of that value at first share.
+_CONSTANTS: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
+
+
+def make(
+    name: str,
+    shape: Sequence[int],
+    initial: Callable[[], tf.Tensor] | float,
+    dtype: tf.DType = tf.float32,
+    **options,
+) -> tf.Variable:
+    """Make a variable in the current name scope.
+
+    Args:
+        name: Within the scope.
+        shape: Of it.
+        initial: The value at first: what makes the tensor, or a number that all elements have.
+        dtype: Of it.
+        options: trainable, synchronization and aggregation, as of tf.Variable.
+    """
+    if not _is_lean():
+        value = initial if callable(initial) else lambda: tf.constant(initial, dtype, shape)
+        # Not tf.Variable, which leaves replicas in the checkpoint under MirroredStrategy.
+        return v1.Variable(value, name=name, use_resource=True, **options)
+    with tf.init_scope():
+        return _GraphVariable(name, tf.TensorShape(shape), initial, dtype, **options)
+
+
+def constant(value: float, shape: Sequence[int] = (), dtype: tf.DType = tf.float32) -> tf.Tensor:
+    """Return a tensor of a value, of a graph of sessions always the same."""
+    if not _is_lean():
+        return tf.constant(value, dtype, shape)
+    with tf.init_scope():
+        constants = _CONSTANTS.setdefault(v1.get_default_graph(), {})
+        key = value, tuple(shape), dtype
+        if key not in constants:
+            with tf.device(None), tf.name_scope('constants/'):
+                number = tf.constant(value, dtype)
+                # Not a constant of the shape, which the graph would hold as long as it is there.
+                constants[key] = tf.fill(shape, number) if len(shape) else number
+        return constants[key]
+
+
+def _is_lean() -> bool:
+    """Return whether this is a graph of sessions, on one device."""
+    return not (v1.executing_eagerly_outside_functions() or tf.distribute.has_strategy())
+
+
+class _GraphVariable(resource_variable_ops.BaseResourceVariable):
+    """A variable whose operations are made when they are asked for. Arguments as of `make`."""
+
+    _variable_call = None  # there is no other class to choose
+
+    def __init__(self, name, shape, initial, dtype, *, trainable: bool, **options):
+        graph = v1.get_default_graph()
+        full_name = graph.unique_name(name)
+        handle = tf.raw_ops.VarHandleOp(
+            dtype=dtype, shape=shape, shared_name=full_name, name=full_name + '/'
+        )
+        handle._parent_trackable = weakref.ref(self)
+        handle._name, handle._unique_id = full_name + ':0', full_name
+        self._initial = initial
+        self._parts: dict[str, tf.Tensor | tf.Operation] = {}
+        super().__init__(
+            trainable=trainable,
+            shape=shape,
+            dtype=dtype,
+            handle=handle,
+            name=full_name,
+            unique_id=full_name,
+            handle_name=full_name,
+            in_graph_mode=True,
+            **options,
+        )
+        kept_in = [v1.GraphKeys.GLOBAL_VARIABLES]
+        kept_in += [v1.GraphKeys.TRAINABLE_VARIABLES] if trainable else []
+        graph.add_to_collections(kept_in, self)
+
+    def to_proto(self, export_scope: str | None = None) -> None:
+        """Return nothing: no variable is made from a graph that was written."""
+
+    def _part(self, name: str, make_part: Callable):
+        """Return an operation of the variable, which is made the first time."""
+        if name not in self._parts:
+            graph, scope = self.graph, f'{self._unique_id}/{name}/'
+            # As tf.init_scope, which takes longer: outside of what is being built.
+            with graph.as_default(), graph.control_dependencies(None), graph.name_scope(scope):
+                self._parts[name] = make_part()
+        return self._parts[name]
+
+    def _read(self) -> tf.Tensor:
+        return tf.raw_ops.ReadVariableOp(resource=self.handle, dtype=self.dtype)
+
+    def _make_initial(self) -> tf.Tensor:
+        if callable(self._initial):
+            return self._initial()
+        return constant(self._initial, self.shape, self.dtype)
+
+    def _assign_initial(self) -> tf.Operation:
+        return tf.raw_ops.AssignVariableOp(resource=self.handle, value=self._initial_value)
+
+    # What the base class sets to None, and a start from a checkpoint to what it restores.
+
+    @property
+    def _graph_element(self):
+        return self._part('Read', self._read)
+
+    @_graph_element.setter
+    def _graph_element(self, element):
+        assert element is None
+
+    @property
+    def _initial_value(self):
+        return self._part('Initializer', self._make_initial)
+
+    @_initial_value.setter
+    def _initial_value(self, value):
+        if value is not None:
+            self._parts['Initializer'] = value
+
+    @property
+    def _initializer_op(self):
+        return self._part('Assign', self._assign_initial)
+
+    @_initializer_op.setter
+    def _initializer_op(self, operation):
+        if operation is not None:
+            self._parts['Assign'] = operation
+
+    @property
+    def _is_initialized_op(self):
+        is_initialized = tf.raw_ops.VarIsInitializedOp
+        return self._part('IsInitialized', lambda: is_initialized(resource=self.handle))
+
+    @_is_initialized_op.setter
+    def _is_initialized_op(self, operation):
+        assert operation is None
