@@ -22,7 +22,7 @@ def import_tensorflow() -> None:
 
 @contextlib.contextmanager
 def of_tensorflow() -> Iterator[None]:
-    """Import what is of TensorFlow, in a command, without what else it takes for the types alone."""
+    """Import what is of TensorFlow, in a command, without what it takes for the types alone."""
     hidden = [name for name in _ACCEPTED if name not in sys.modules]
     with uncollected():
         try:

@@ -125,5 +125,5 @@ def beside_the_variables(input_fn: Callable[[], tf.data.Dataset]) -> Callable:
 class _OnlySaves(tensorflow_saver.BulkSaverBuilder):
     """Builds a saver that restores nothing."""
 
-    def _AddRestoreOps(self, *arguments, **options):
+    def _AddRestoreOps(self, *arguments, **options):  # noqa: N802  TensorFlow's name
         return tf.no_op('restore_all')

@@ -20,7 +20,8 @@ class _Before(v1.train.SessionRunHook):
         self.newest = []
 
     def after_run(self, run_context, run_values):
-        self.newest.append(tf.train.latest_checkpoint(self._folder).rsplit('-', 1)[1])
+        newest = tf.train.latest_checkpoint(self._folder) or '-none'
+        self.newest.append(newest.rsplit('-', 1)[1])
 
 
 def _train(folder, steps, change=1.0):
@@ -45,20 +46,38 @@ def _events(folder):
 
 
 def test_steps_are_saved_after_the_hooks_before_and_the_graph_is_kept_once(tmp_path):
-    assert _train(tmp_path, 5) == ['0', '0', '2', '2', '4']
+    assert _train(tmp_path, 5) == ['none', '1', '2', '2', '4']
     assert _train(tmp_path, 2) == ['5', '5']
     reader = tf.train.load_checkpoint(str(tmp_path))
     assert reader.get_tensor('variable') == reader.get_tensor('global_step') == 7
     names = [path.name for path in tmp_path.iterdir()]
     assert not [name for name in names if name.endswith(('.meta', '.pbtxt'))]
     assert sorted(n for n in names if n.endswith('.index')) == [
-        f'model.ckpt-{step}.index' for step in (0, 2, 4, 5, 7)
+        f'model.ckpt-{step}.index' for step in (1, 2, 4, 5, 7)
     ]
     v1.summary.FileWriterCache.clear()
     assert list(_events(tmp_path)).count('graph_def') == 1
 
 
 def test_what_is_not_finite_is_not_saved(tmp_path):
-    with pytest.raises(NotFiniteError, match='step 2: .*: 1 of 1 .variable.'):
+    with pytest.raises(NotFiniteError, match='step 1: .*: 1 of 1 .variable.'):
         _train(tmp_path, 3, change=np.inf)
-    assert tf.train.latest_checkpoint(str(tmp_path)).endswith('-0')
+    assert tf.train.latest_checkpoint(str(tmp_path)) is None
+    _train(tmp_path, 3)
+    with pytest.raises(NotFiniteError, match='step 5: .*: 1 of 1 .variable.'):
+        _train(tmp_path, 3, change=np.inf)
+    assert tf.train.latest_checkpoint(str(tmp_path)).endswith('-3')
+
+
+def test_a_training_of_one_step_is_saved_once(tmp_path, monkeypatch):
+    saved = []
+    save = v1.train.Saver.save
+    monkeypatch.setattr(
+        v1.train.Saver,
+        'save',
+        lambda *arguments, **options: (
+            saved.append(options['global_step']) or save(*arguments, **options)
+        ),
+    )
+    _train(tmp_path, 1)
+    assert saved == [1]
