@@ -124,8 +124,9 @@ def interrupted(folder):
 def specialised(folder, trained):
     """The log of two trainings that start from the one for all categories."""
     # That a step leaves the weights as they are.
-    still = ('--set=optimizer.learning_rate=1e-30', '--set=network.norm=frozen')
-    arguments = plan(folder, 'few', '--category=skirt,trousers', *still)
+    still = ('optimizer.learning_rate=1e-30', 'schedule.warmup_learning_rate=0')
+    settings = [f'--set={setting}' for setting in (*still, 'network.norm=frozen')]
+    arguments = plan(folder, 'few', '--category=skirt,trousers', *settings)
     return succeed(TRAIN, *arguments, f'--init_checkpoint={folder}/run/all').stderr
 
 

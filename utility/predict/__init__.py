@@ -9,6 +9,9 @@ def load(source, **options):
     with load('logs/resnet50_cpn') as model:
         result = model.predict('shirt.jpg', category='blouse')
     """
-    from utility.predict import api  # here, because it imports TensorFlow
+    from utility.command_line.imports import of_tensorflow
+
+    with of_tensorflow(hidden=()):
+        from utility.predict import api  # here, because it imports TensorFlow
 
     return api.load(source, **options)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import threading
 from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -11,6 +13,7 @@ import tensorflow as tf
 from nets import precision
 from preprocessing.ops import op_string
 from utility.checkpoints import variables
+from utility.command_line.imports import uncollected
 from utility.losses import attributes
 from utility.predict.fusion import TrainedNetwork
 from utility.predict.model_fn import PredictTask, predicted
@@ -18,6 +21,18 @@ from utility.predict.predictor import pass_ops
 from utility.predict.views_to_points import PredictOptions
 
 v1 = tf.compat.v1
+
+
+class _Look(NamedTuple):
+    """Views of an image and what makes them."""
+
+    session: v1.Session
+    image: tf.Tensor
+    box: tf.Tensor
+    views: tuple[tf.Tensor, tf.Tensor]
+
+    def of(self, image: np.ndarray, box: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return self.session.run(self.views, {self.image: image, self.box: box})
 
 
 class WarmNetwork:
@@ -46,43 +61,58 @@ class WarmNetwork:
         experiment = network.experiment
         own = (experiment, network.schema, options, heatmap_size, options.compute)
         task = PredictTask(*own, network.scalings)
-        config = v1.ConfigProto()
-        precision.apply(options.compute, config)
-        with tf.Graph().as_default() as graph:
-            self._image = v1.placeholder(tf.uint8, [None, None, 3])
-            self._box = v1.placeholder(tf.float32, [4])
-            self._looks = [self._views(is_second) for is_second in (False, True)]
+        self._config = v1.ConfigProto()
+        precision.apply(options.compute, self._config)
+        self._lock = threading.Lock()
+        self._looks: dict[bool, _Look] = {}
+        with uncollected(), tf.Graph().as_default() as graph:
             self._views_in = [
-                v1.placeholder(part.dtype, [None, *part.shape]) for part in self._looks[0]
+                v1.placeholder(part.dtype, [None, *part.shape]) for part in self._look(False).views
             ]
             built = attributes.network_of(experiment, network.schema, options.compute.precision)
             self._answers = answer(task, built, *self._views_in)
             weights = v1.global_variables()
             variables.check_fit(network.checkpoint, weights)
-            saver = v1.train.Saver(weights)
-            self._session = v1.Session(graph=graph, config=config)
+            restored = variables.restore(network.checkpoint, weights)
+            self._session = v1.Session(graph=graph, config=self._config)
             graph.finalize()
-            saver.restore(self._session, network.checkpoint)
+            self._session.run(restored)
 
-    def _views(self, is_second: bool) -> tuple[tf.Tensor, tf.Tensor]:
-        """Return the views of the image: uint8 [V, H, W, 3], and float32 [V, 3, 3],
+    def _look(self, is_second: bool) -> _Look:
+        """Return what makes views of an image; that of a second pass is seldom needed."""
+        with self._lock:
+            if is_second not in self._looks:
+                # A graph of its own: what is run of a graph waits for all of it to be gone through.
+                with uncollected(), tf.Graph().as_default() as graph:
+                    image, box = (
+                        v1.placeholder(tf.uint8, [None, None, 3]),
+                        v1.placeholder(tf.float32, [4]),
+                    )
+                    views = self._views(is_second, image, box)
+                    session = v1.Session(graph=graph, config=self._config)
+                    graph.finalize()
+                self._looks[is_second] = _Look(session, image, box, views)
+            return self._looks[is_second]
+
+    def _views(self, is_second: bool, image, box) -> tuple[tf.Tensor, tf.Tensor]:
+        """Return the views of an image: uint8 [V, H, W, 3], and float32 [V, 3, 3],
         image -> view.
         """
         schema = self._network.schema
         example = {
-            'encoded': self._image,
-            'image_size': tf.shape(self._image)[:2],
+            'encoded': image,
+            'image_size': tf.shape(image)[:2],
             'keypoints': tf.zeros([schema.num_keypoints, 2]),
             'visibility': tf.fill([schema.num_keypoints], -1),
-            'box': self._box,
+            'box': box,
         }
         ops = pass_ops(self._network.experiment, is_second)
         parts = []
         for number, view in enumerate(self._options.views.op_strings(ops)):
             seed = tf.constant([number, 0])
             framed = op_string.framed(view, schema, example, seed)
-            image = op_string.sample_crop(op_string.make_painter(view), framed, seed)
-            parts.append((image, framed['to_crop']))
+            picture = op_string.sample_crop(op_string.make_painter(view), framed, seed)
+            parts.append((picture, framed['to_crop']))
         return tuple(tf.stack(part) for part in zip(*parts))
 
     def rows(
@@ -94,13 +124,10 @@ class WarmNetwork:
             images: uint8 [H, W, 3] each.
             boxes: float32 [4] px each, to crop them to in the second pass; None: the first pass.
         """
-        looks = self._looks[boxes is not None]
+        look = self._look(boxes is not None)
         pairs = zip(images, itertools.repeat(np.zeros(4)) if boxes is None else boxes)
         while batch := list(itertools.islice(pairs, self._options.batch_size)):
-            parts = [
-                self._session.run(looks, {self._image: image, self._box: box})
-                for image, box in batch
-            ]
+            parts = [look.of(*pair) for pair in batch]
             feeds = {place: np.stack(part) for place, part in zip(self._views_in, zip(*parts))}
             answers = self._session.run(self._answers, feeds)
             for row in range(len(batch)):
@@ -109,4 +136,6 @@ class WarmNetwork:
 
     def close(self) -> None:
         """Give back the memory."""
+        for look in self._looks.values():
+            look.session.close()
         self._session.close()

@@ -16,7 +16,7 @@ import safetensors.numpy
 import tensorflow as tf
 
 import nets
-from config import DataConfig, Experiment, NetworkConfig, OptimizerConfig
+from config import DataConfig, Experiment, NetworkConfig
 from tests.commands import call, check_mistake, rerun_test, run
 from tests.tiny_checkpoints import write_checkpoint
 from tests.tiny_records import write_records
@@ -31,10 +31,8 @@ WIDTH, SIZE = 8, 32
 NETWORK = NetworkConfig('resnet18', 'dhn', (SIZE, SIZE), (8, 8), {'width': WIDTH}, {'channels': 8})
 EXPERIMENT = Experiment(network=NETWORK, data=DataConfig(batch_size=2), epochs=1, epochs_per_eval=1)
 # That a step leaves the weights as they are.
-STILL = dataclasses.replace(
-    EXPERIMENT,
-    network=dataclasses.replace(NETWORK, norm='frozen'),
-    optimizer=OptimizerConfig(learning_rate=1e-30),
+STILL = EXPERIMENT.override(
+    'network.norm=frozen', 'optimizer.learning_rate=1e-30', 'schedule.warmup_learning_rate=0'
 )
 CAFFE_MEAN = (123.68, 116.779, 103.939)
 

@@ -88,7 +88,8 @@ def _message(done: subprocess.CompletedProcess, code: int) -> str:
 
 
 def _step(folder, run) -> int:
-    return int(tf.train.latest_checkpoint(f'{folder}/{run}/skirt').rsplit('-', 1)[1])
+    newest = tf.train.latest_checkpoint(f'{folder}/{run}/skirt')
+    return int(newest.rsplit('-', 1)[1]) if newest else 0
 
 
 def _results(folder, run) -> dict:
@@ -138,10 +139,13 @@ def test_a_seed_gives_the_same_training_again_and_another_seed_another(folder, u
     [
         # During step 5, when its results are there.
         ('utility.train.log.TrainingLog.after_run', 5, 3),
+        # Before anything is saved, and while the first checkpoint is.
+        ('utility.train.log.TrainingLog.after_run', 1, 0),
+        (f'{POINTERS}.update_checkpoint_state_internal', 1, 0),
         # Before step 3 is in metrics.csv: it is not saved yet.
-        ('utility.train.log.TrainingLog.after_run', 3, 0),
+        ('utility.train.log.TrainingLog.after_run', 3, 1),
         # While the checkpoint of step 3 is saved: it is written, but not yet pointed to.
-        (f'{POINTERS}.update_checkpoint_state_internal', 2, 0),
+        (f'{POINTERS}.update_checkpoint_state_internal', 2, 1),
         # Between the two evaluations at step 5, of the last weights and of the average.
         ('tensorflow_estimator.python.estimator.estimator.EstimatorV2.evaluate', 2, 5),
         # Before the best checkpoint is kept, and before the last result is.
