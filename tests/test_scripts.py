@@ -124,8 +124,9 @@ def interrupted(folder):
 def specialised(folder, trained):
     """The log of two trainings that start from the one for all categories."""
     # That a step leaves the weights as they are.
-    still = ('optimizer.learning_rate=1e-30', 'schedule.warmup_learning_rate=0')
-    settings = [f'--set={setting}' for setting in (*still, 'network.norm=frozen')]
+    rates = ('optimizer.learning_rate=1e-30', 'schedule.warmup_learning_rate=0')
+    still = (*rates, 'schedule.end_learning_rate=0', 'network.norm=frozen')
+    settings = [f'--set={setting}' for setting in still]
     arguments = plan(folder, 'few', '--category=skirt,trousers', *settings)
     return succeed(TRAIN, *arguments, f'--init_checkpoint={folder}/run/all').stderr
 

@@ -49,12 +49,12 @@ def reestimated(
         moving = {variable_name(v): v for v in network.variables if not v.trainable}
         with tf.control_dependencies(updates):
             reads = {name: variable.read_value() for name, variable in moving.items()}
+        assigns = [variable.initializer for variable in network.variables]
         with v1.Session() as session:
             session.run(batches.initializer)
-            for variable in network.variables:
+            for variable, assign in zip(network.variables, assigns):
                 # To feed what it is initialised with adds nothing to the graph.
-                initial = variable.initializer.inputs[1]
-                session.run(variable.initializer, {initial: weights[variable_name(variable)]})
+                session.run(assign, {assign.inputs[1]: weights[variable_name(variable)]})
             totals = {name: np.zeros(v.shape, np.float64) for name, v in moving.items()}
             for _ in range(num_batches):
                 for name, value in session.run(reads).items():

@@ -89,11 +89,12 @@ class SaveOnlyFinite(v1.train.CheckpointSaverListener):
 
     def begin(self):
         self._variables = [v for v in v1.global_variables() if v.dtype.is_floating]
+        self._values = list(map(v1.get_default_graph().as_graph_element, self._variables))
 
     def before_save(self, session, global_step_value):
         # Where the weights lie in this memory they are not copied. Operations that look at each of
         # them would be as many as those of the network, and delay its first step.
-        problems = _not_finite_values(self._variables, session.run(self._variables))
+        problems = _not_finite_values(self._variables, session.run(self._values))
         if problems:
             raise NotFiniteError(
                 f'step {global_step_value}: variables that are not finite: {problems}'

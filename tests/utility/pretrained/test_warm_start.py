@@ -32,7 +32,11 @@ NETWORK = NetworkConfig('resnet18', 'dhn', (SIZE, SIZE), (8, 8), {'width': WIDTH
 EXPERIMENT = Experiment(network=NETWORK, data=DataConfig(batch_size=2), epochs=1, epochs_per_eval=1)
 # That a step leaves the weights as they are.
 STILL = EXPERIMENT.override(
-    'network.norm=frozen', 'optimizer.learning_rate=1e-30', 'schedule.warmup_learning_rate=0'
+    'network.norm=frozen',
+    'network.head_norm=group',
+    'optimizer.learning_rate=1e-30',
+    'schedule.warmup_learning_rate=0',
+    'schedule.end_learning_rate=0',
 )
 CAFFE_MEAN = (123.68, 116.779, 103.939)
 
