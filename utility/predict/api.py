@@ -199,7 +199,7 @@ def load(source: str | os.PathLike | Sequence[str], **options) -> Model:
     if options:
         raise UserError(f'{next(iter(options))}: is inside of {exported[0]!r} already')
     export = _Export(exported[0])
-    return Model(export, export.calibration)
+    return Model(export, export.calibration, export.level)
 
 
 def of_runs(run_dirs: Sequence[str], options: PredictOptions) -> Model:
@@ -236,9 +236,13 @@ def _options(given: Mapping[str, Any]) -> PredictOptions:
 class Model:
     """Networks that are open; threads may share it. Closed like a file, or by `with`."""
 
-    def __init__(self, predictor: Predictor, calibration: Calibration | None = None):
-        self._predictor, self._calibration = predictor, calibration
-        self._level = uncertainty.LEVEL
+    def __init__(
+        self,
+        predictor: Predictor,
+        calibration: Calibration | None = None,
+        level: float = uncertainty.LEVEL,
+    ):
+        self._predictor, self._calibration, self._level = predictor, calibration, level
         self._closed = False
 
     def calibrate(self, records: str | os.PathLike, level: float = uncertainty.LEVEL) -> None:
@@ -541,6 +545,7 @@ class _Export:
         self._folder, self.categories = folder, list(description['categories'])
         self.tells_category = 'category_probabilities' in self._model.tells
         self.calibration = None
+        self.level = description.get('radii', {}).get('level', uncertainty.LEVEL)
         if description.get('uncertainty') is not None:
             place = f'{os.path.join(folder, standalone.DESCRIPTION_FILE)}: uncertainty'
             self.calibration = uncertainty.of_node(Node(description['uncertainty'], place))

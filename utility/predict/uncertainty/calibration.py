@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
+import math
 import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -159,6 +160,32 @@ class Calibration:
         values = {name: getattr(self, name) for name in _fields(Calibration)}
         model = {name: getattr(self.model, name) for name in _fields(conformal.ErrorModel)}
         return {'version': FORMAT_VERSION, **values, 'model': model}
+
+    def of_export(self, schema: KeypointSchema, level: float = LEVEL) -> dict[str, Any]:
+        """Return what model.json of an export tells: 'uncertainty', this, and 'radii', the numbers
+        by which utility.predict.exported.radii gives the radii of the level.
+
+        Args:
+            schema: Of the export.
+            level: Share of the points that a radius is to hold.
+
+        Raises:
+            UserError: The level is not between 0 and 1, or the heat maps would be needed.
+        """
+        if self.features != POINT_FEATURES:
+            raise UserError(f'an export tells {", ".join(POINT_FEATURES)} of its points alone')
+        own = dataclasses.replace(self, keypoints=schema.keypoints)
+        sizes = {
+            category: {name: self._constant(f'{category}/{name}', level) for name in names}
+            for category, names in schema.categories.items()
+        }
+        model = {name: list(getattr(self.model, name)) for name in ('low', 'high', 'weights')}
+        return {'uncertainty': own.to_dict(), 'radii': {'level': level, **model, 'sizes': sizes}}
+
+    def _constant(self, group: str, level: float) -> float | None:
+        """Return the radius of a point of the least features, px; None if it is infinite."""
+        factor = conformal.quantile(self._pooled.of(group, level), level)
+        return factor * self.model.constant(group) if math.isfinite(factor) else None
 
     def write(self, path: str | os.PathLike) -> None:
         """Write the file that `load` reads."""

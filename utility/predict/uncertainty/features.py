@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from config import UserError
+from utility.predict.exported.radii import point_features
 
 if TYPE_CHECKING:
     from utility.predict.predictor import Predictions
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
 # Without the maps themselves, as of an exported network, those of POINT_FEATURES are known.
 POINT_FEATURES = ('peak', 'log_peak', 'extent')
 FEATURES = (*POINT_FEATURES, 'spread', 'second_peak', 'disagreement')
-_LEAST_PEAK, _LARGEST_PEAK = 1e-3, 1.5
 _LEAST_LENGTH = 0.1  # px
 _LEAST_RATIO = 1e-3
 _DECIMALS = 4
@@ -27,16 +27,10 @@ def features_of(predictions: Predictions, names: Sequence[str] = FEATURES) -> np
     Raises:
         UserError: A feature of the heat maps is wanted, and they are not known.
     """
-    points = predictions.keypoints.astype(np.float64)
-    own = (predictions.visibility >= 0)[..., np.newaxis]
-    low, high = np.where(own, points, np.inf).min(1), np.where(own, points, -np.inf).max(1)
-    extent = np.where(own.any((1, 2)), (high - low).max(1), 1.0)
-    peaks = np.clip(predictions.scores.astype(np.float64), _LEAST_PEAK, _LARGEST_PEAK)
-    columns = {
-        'peak': peaks,
-        'log_peak': np.log(peaks),
-        'extent': np.broadcast_to(np.log(np.maximum(extent, 1.0))[:, np.newaxis], peaks.shape),
-    }
+    of_points = point_features(
+        predictions.keypoints, predictions.scores, predictions.visibility >= 0
+    )
+    columns = dict(zip(POINT_FEATURES, np.moveaxis(of_points, -1, 0)))
     if not set(names) <= columns.keys():
         if predictions.map_features is None:
             missing = sorted(set(names) - columns.keys())
