@@ -32,12 +32,12 @@ import utility  # noqa: F401, before all that may not be installed
 from absl import flags
 
 from config import UserError
+from preprocessing.writers import ANNOTATION_FORMATS
 from utility.command_line import scripts
 from utility.command_line.text_table import text_table
 from utility.predict import flags as prediction_flags
 
 PAGE_FILE, CORRECTIONS_FILE, ANNOTATIONS_DIR = 'index.html', 'corrections.csv', 'annotations'
-OUTPUT_FORMATS = ('label_studio', 'cvat', 'labelme', 'coco', 'yolo')
 
 
 def _define_flags() -> None:
@@ -55,7 +55,7 @@ def _define_flags() -> None:
     )
     flags.DEFINE_string('output_json', None, 'Where to write all suspicions too.')
     flags.DEFINE_enum(
-        'output_format', None, OUTPUT_FORMATS, 'Also write the suspect pictures for a tool.'
+        'output_format', None, ANNOTATION_FORMATS, 'Also write the suspect pictures for a tool.'
     )
     prediction_flags.define()
 
@@ -159,7 +159,7 @@ def write_suspects(output_dir: str, output_format: str, suspicions, table, schem
 
     Args:
         output_dir: A new directory.
-        output_format: One of OUTPUT_FORMATS.
+        output_format: One of ANNOTATION_FORMATS.
         suspicions: In their order, the first picture first.
         table: The annotations.
         schema: Of these.

@@ -30,11 +30,11 @@ from absl import flags, logging
 from config import UserError
 from utility.command_line import scripts
 from utility.command_line.text_table import text_table
+from utility.metrics.measures import LENGTHS
 from utility.predict import flags as prediction_flags
 from utility.predict import scoring_flags
 
 METRIC_NAMES = ('ne', 'pck', 'auc', 'epe', 'oks')
-PCK_LENGTHS = ('normalizer', 'box_diagonal', 'box_side')
 
 
 def _define_flags() -> None:
@@ -60,7 +60,7 @@ def _define_flags() -> None:
         f'{", ".join(METRIC_NAMES)}. AP and AR of OKS are those for known boxes.',
     )
     flags.DEFINE_enum(
-        'pck_by', 'normalizer', PCK_LENGTHS, 'The length of PCK and AUC in the further tables.'
+        'pck_by', 'normalizer', LENGTHS, 'The length of PCK and AUC in the further tables.'
     )
     flags.DEFINE_boolean('confidence', False, 'Also give the 95 % confidence intervals of NE.')
     flags.DEFINE_boolean(

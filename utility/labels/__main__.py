@@ -16,9 +16,9 @@ import os
 from absl import flags
 
 from config import UserError
+from preprocessing.writers import ANNOTATION_FORMATS
 from utility.command_line import scripts
 
-FORMATS = ('label_studio', 'cvat', 'labelme', 'coco', 'yolo')
 RANKING_FILE, ANNOTATIONS_DIR = 'ranking.csv', 'annotations'
 _SUGGEST_ONLY = ('images', 'labelled', 'count', 'format', 'category', 'checkpoint')
 _USAGE = 'give suggest RUN, or merge OLD_RECORDS NEW_RECORDS'
@@ -29,7 +29,7 @@ def _define_flags() -> None:
     flags.DEFINE_string('images', None, 'Pictures to choose from: a folder, or RECORDS/<split>.')
     flags.DEFINE_string('labelled', None, 'A split of the records that the run was trained on.')
     flags.DEFINE_integer('count', 50, 'How many pictures are suggested.', lower_bound=1)
-    flags.DEFINE_enum('format', 'label_studio', FORMATS, 'Of the pre-annotations.')
+    flags.DEFINE_enum('format', 'label_studio', ANNOTATION_FORMATS, 'Of the pre-annotations.')
     flags.DEFINE_string(
         'category',
         None,
