@@ -354,6 +354,10 @@ def main(positional: list[str]) -> None:
         if values[name].value and are_csvs:
             raise UserError(f'--{name} needs --data_dir and --model_dir')
     _check_metrics(values)
+    from preprocessing.files import check_output, write_bytes
+
+    for path in filter(None, (values.output_json, values.save_uncertainty)):
+        check_output(path)
     score, comparison, measured, attributes_report = (_of_csvs if are_csvs else _of_runs)(values)
     print(format_score(score))
     if attributes_report.keys() - {'uncertainty'}:
@@ -371,8 +375,6 @@ def main(positional: list[str]) -> None:
         name = values.prediction or ','.join(values.model_dir)
         print(f'\n{format_comparison(comparison, name, values.against)}')
     if values.output_json:
-        from preprocessing.files import write_bytes
-
         report = {**json.loads(score.to_json()), **attributes_report}
         report.update(pck_by=values.pck_by, metrics=measured)
         if comparison:

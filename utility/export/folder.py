@@ -116,6 +116,7 @@ def export(
         _write_text(partial, LICENSE, _license(graph, names))
         os.chmod(partial, 0o755)
         shutil.rmtree(output, ignore_errors=True)
+        files.check_new_folder(output)  # another process may have written one
         os.rename(partial, output)
     finally:
         shutil.rmtree(partial, ignore_errors=True)

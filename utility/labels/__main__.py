@@ -43,12 +43,16 @@ def suggest(run_dir: str, values) -> str:
     import numpy as np
 
     from preprocessing import writers
-    from preprocessing.files import csv_bytes, write_bytes
+    from preprocessing.files import check_output, csv_bytes, write_bytes
     from utility.checkpoints import runs
     from utility.checkpoints.choice import CheckpointChoice
     from utility.labels import pictures, suggestions, survey
     from utility.predict.views_to_points import PredictOptions
 
+    ranking, annotations = (
+        os.path.join(values.output, name) for name in (RANKING_FILE, ANNOTATIONS_DIR)
+    )
+    check_output(ranking)
     schema = runs.schema_of(run_dir)
     options = PredictOptions(checkpoint=CheckpointChoice(values.checkpoint))
     known, names = None, set()
@@ -67,10 +71,9 @@ def suggest(run_dir: str, values) -> str:
         chosen.image_sizes,
         chosen.scores,
     )
-    annotations = os.path.join(values.output, ANNOTATIONS_DIR)
-    writers.write(values.format, annotations, garments, schema)
-    ranking = os.path.join(values.output, RANKING_FILE)
+    # First what may be written again: of what is there already annotations are not.
     write_bytes(ranking, csv_bytes(suggestions.table(chosen, choices, schema)))
+    writers.write(values.format, annotations, garments, schema)
     against = f', against {len(known.image_ids)} labelled ones' if known else ''
     return (
         f'{ranking}: {len(choices)} of {len(candidates.image_ids)} pictures{against}\n'

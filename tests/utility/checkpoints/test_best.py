@@ -189,3 +189,13 @@ def test_the_name_of_a_checkpoint_tells_its_step(prefix, step):
 def test_a_name_without_a_step_is_refused():
     with pytest.raises(ValueError, match="'model' is not named after a step"):
         snapshots.step_of('model')
+
+
+def test_a_linked_folder_is_left_alone(tmp_path):
+    other = tmp_path / 'other'
+    kept = snapshots.replace(str(other), 1, {'backbone/kernel': np.ones(2, np.float32)})
+    (tmp_path / 'best').symlink_to(other)
+    before = sorted(os.listdir(other))
+    with pytest.raises(ValueError, match='best is a symbolic link'):
+        snapshots.replace(str(tmp_path / 'best'), 2, {'backbone/kernel': np.zeros(2, np.float32)})
+    assert sorted(os.listdir(other)) == before and _kernel(kept) == 1

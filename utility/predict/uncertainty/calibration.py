@@ -35,6 +35,8 @@ FORMAT_VERSION = 1
 _OPTIONS = ('flip_test', 'passes', 'refine', 'fuse', 'outputs', 'smoothing', 'views')
 # Lengths differ more from each other than points do, and of each there is one in a picture.
 _BEYOND_OF_LENGTHS = 3
+# What a file may tell: e^50 px times a score is still a number in float32.
+_MOST_LOGARITHM, _MOST_SCORE, _MOST_FEATURE = 50.0, 1e12, 1e9
 
 
 @dataclasses.dataclass(frozen=True)
@@ -216,33 +218,57 @@ def of_node(node: Node) -> Calibration:
     if node.field('version').of(int) != FORMAT_VERSION:
         raise node.error(f'is of version {node.field("version").value}, not {FORMAT_VERSION}')
     features = node.field('features').texts()
-    if not set(features) <= set(FEATURES):
-        raise node.error(f'features must be of {", ".join(FEATURES)}')
-    model, count = node.field('model'), len(features)
+    if not features or not set(features) <= set(FEATURES) or len(set(features)) < len(features):
+        raise node.error(f'features must be different ones of {", ".join(FEATURES)}')
+    scores = _scores(node.field('scores'))
+    if not any(scores.values()):
+        raise node.error('holds no score of a point')
+    count = len(features)
     return Calibration(
         keypoints=node.field('keypoints').texts(),
         features=features,
         options=node.field('options').of(dict),
         pictures=node.field('pictures').of(int),
-        model=conformal.ErrorModel(
-            low=tuple(model.field('low').numbers(count)),
-            high=tuple(model.field('high').numbers(count)),
-            weights=tuple(model.field('weights').numbers(count)),
-            offsets={name: value.of(float) for name, value in model.field('offsets').fields()},
-            intercept=model.field('intercept').of(float),
-            floor=model.field('floor').of(float),
-        ),
-        scores=_scores(node.field('scores')),
+        model=_error_model(node.field('model'), count),
+        scores=scores,
         lengths=_scores(node.field('lengths')),
         known={
-            name: tuple(tuple(row.numbers(count)) for row in rows.items())
+            name: tuple(tuple(_bounded(row, _MOST_FEATURE, count)) for row in rows.items())
             for name, rows in node.field('known').fields()
         },
     )
 
 
+def _error_model(node: Node, count: int) -> conformal.ErrorModel:
+    offsets = {name: value.of(float) for name, value in node.field('offsets').fields()}
+    low, high = (_bounded(node.field(name), _MOST_FEATURE, count) for name in ('low', 'high'))
+    if any(least > most for least, most in zip(low, high)):
+        raise node.error('a number of low is above that of high')
+    weights = node.field('weights').numbers(count)
+    intercept = node.field('intercept').of(float)
+    largest = abs(intercept) + sum(map(abs, weights)) + max(map(abs, offsets.values()), default=0)
+    if largest > _MOST_LOGARITHM:
+        raise node.error(f'tells of errors of more than exp({_MOST_LOGARITHM:g}) px, or of less')
+    return conformal.ErrorModel(
+        low=tuple(low),
+        high=tuple(high),
+        weights=tuple(map(float, weights)),
+        offsets=offsets,
+        intercept=intercept,
+        floor=node.field('floor').of(float),
+    )
+
+
+def _bounded(node: Node, most: float, count: int | None = None) -> list[float]:
+    """Return the numbers of a list, none larger than `most`, as float."""
+    values = [float(value) for value in node.numbers(count)]
+    if any(abs(value) > most for value in values):
+        raise node.error(f'a number is larger than {most:g}')
+    return values
+
+
 def _scores(node: Node) -> dict[str, tuple[float, ...]]:
-    scores = {name: tuple(values.numbers()) for name, values in node.fields()}
+    scores = {name: tuple(_bounded(values, _MOST_SCORE)) for name, values in node.fields()}
     if any(score < 0 for values in scores.values() for score in values):
         raise node.error('a score is negative')
     return scores
