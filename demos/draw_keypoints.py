@@ -180,6 +180,9 @@ def predict_files(checked: dict, values, options, schema):
     if options.use_predicted_category:
         category = category or next(iter(schema.categories))  # of the records; nobody looks at it
     garments = garments_in(list(checked), category, boxes)
+    for path, _, box in garments:
+        if box is not None:
+            prediction_boxes.check_inside(box, checked[path].size, f'{values.boxes}, {path}')
     paths, categories, corners = zip(*garments)
     ids = [
         path if paths.count(path) == 1 else f'{path}#{paths[: row + 1].count(path)}'

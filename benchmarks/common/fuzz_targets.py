@@ -350,6 +350,85 @@ def _exported() -> Target:
     return _run_file(standalone.DESCRIPTION_FILE, json.dumps(sound).encode(), read)
 
 
+def _uncertainties() -> Target:
+    import numpy as np
+
+    from preprocessing.datasets.fashionai import SCHEMA
+    from utility.predict import uncertainty
+    from utility.predict.predictor import Predictions
+
+    present = list(SCHEMA.indices('skirt'))
+    rng, shape = np.random.default_rng(0), (9, SCHEMA.num_keypoints)
+    visibility = np.full(shape, -1)
+    visibility[:, present] = 1
+    predictions = Predictions(
+        np.arange(9).astype(str), np.array(['skirt'] * 9), np.full([9, 2], _SIZE),
+        rng.uniform(0, _SIZE, (*shape, 2)).astype(np.float32), np.ones(shape, np.float32),
+        visibility, map_features=np.ones((*shape, 3), np.float32),
+    )  # fmt: skip
+    count = len(uncertainty.FEATURES)
+    names = [f'skirt/{SCHEMA.keypoints[k]}' for k in present]
+    sound = {
+        'version': 1, 'keypoints': SCHEMA.keypoints, 'features': uncertainty.FEATURES,
+        'options': {'passes': 1}, 'pictures': 30,
+        'model': {'low': [0.0] * count, 'high': [1.0] * count, 'weights': [0.5] * count,
+                  'offsets': {names[0]: 0.25}, 'intercept': 1.0, 'floor': 1.0},
+        'scores': {name: [0.25, 0.5, 0.75] * 9 for name in names},
+        'lengths': {'hem_width/skirt': [0.5] * 40}, 'known': {'skirt': [[0.5] * count] * 9},
+    }  # fmt: skip
+
+    def read(path):
+        found = uncertainty.read(path)
+        if found.keypoints != SCHEMA.keypoints:  # as Calibration.check does
+            return
+        with np.errstate(over='raise', invalid='raise', divide='raise'):
+            radii, sizes = found.radii(predictions), found.sizes(predictions)
+            errors = found.expected_errors(predictions)
+            found.shifts(predictions)
+            for name, ends in SCHEMA.measurements_of('skirt').items():
+                found.length_interval('skirt', name, ends, sizes[0])
+        if not ((radii[:, present] >= 0).all() and (errors[:, present] >= 0).all()):
+            raise NonsenseError('radii that are none')
+
+    return Target((json.dumps(sound).encode(),), read, True)
+
+
+def _boxes() -> Target:
+    import numpy as np
+
+    from preprocessing.datasets.fashionai import SCHEMA
+    from utility.predict import boxes
+
+    def read(path):
+        for given in boxes.read_boxes(path, SCHEMA).values():
+            for one in given:
+                low, high = np.split(one.corners, 2)
+                if not (np.isfinite(one.corners).all() and (high > low).all()):
+                    raise NonsenseError(f'the box {one.corners}')
+
+    rows = 'image_id,x_min,y_min,x_max,y_max,category', 'a,1,2,30.5,40,skirt', 'b,-3,2,30,1e2,'
+    return Target(('\n'.join(rows).encode(),), read, True)
+
+
+def _coco_ids() -> Target:
+    from preprocessing.datasets.fashionai import SCHEMA
+    from preprocessing.writers import coco
+
+    names = SCHEMA.subset('skirt').keypoints
+    sound = {
+        'images': [{'id': 7, 'file_name': 'a.jpg'}, {'id': 8, 'file_name': 'b/c.jpg'}],
+        'categories': [{'id': 4, 'name': 'skirt', 'keypoints': names}, {'id': 5, 'name': 'hat'}],
+    }
+
+    def read(path):
+        ids = coco.read_ids(path, SCHEMA)
+        for known in (ids.images, ids.categories):
+            if not all(type(one) is int for one in known.values()):
+                raise NonsenseError(f'{known}')
+
+    return Target((json.dumps(sound).encode(),), read, True)
+
+
 def _data_set(data_format: str, file: str) -> Target:
     """Return the reader of a format of data sets; `file` of a sound one is what is changed."""
     import tensorflow  # noqa: F401  now, and not while the first input is read
@@ -394,6 +473,9 @@ TARGETS: dict[str, Callable[[], Target]] = {
     'provenance.json': _provenances,
     'checkpoint': _pointers,
     'model.json': _exported,
+    'uncertainty.json': _uncertainties,
+    'boxes': _boxes,
+    'numbers of coco': _coco_ids,
     'coco': functools.partial(_data_set, 'coco', 'annotations.json'),
     'cvat': functools.partial(_data_set, 'cvat', 'annotations.xml'),
     'label_studio': functools.partial(_data_set, 'label_studio', 'tasks.json'),

@@ -27,6 +27,7 @@ from preprocessing.schema import KeypointSchema
 from utility.checkpoints import runs
 from utility.predict import flags as prediction_flags
 from utility.predict import fusion, uncertainty
+from utility.predict.boxes import LEAST_SIDE, check_inside
 from utility.predict.exported import standalone
 from utility.predict.predictor import Predictions, confident_box, likely_visibility
 from utility.predict.uncertainty import Calibration
@@ -331,6 +332,9 @@ class Model:
     ) -> Iterator[Keypoints]:
         self._check_open()
         pixels = [_pixels(image) for image in images]
+        for own, box in zip(pixels, boxes):
+            if box is not None:
+                check_inside(box, own.shape[:2], 'box')
         answers = self._predictor.points(pixels, categories, boxes)
         for image, own, category, answer in zip(images, pixels, categories, answers):
             yield self._keypoints(image, own.shape[:2], category, answer)
@@ -416,9 +420,9 @@ def _checked_box(box) -> np.ndarray | None:
     if (
         corners.shape != (4,)
         or not np.isfinite(corners).all()
-        or (corners[2:] <= corners[:2]).any()
+        or (corners[2:] - corners[:2] < LEAST_SIDE).any()
     ):
-        allowed = '(x_min, y_min, x_max, y_max) px, of some area'
+        allowed = f'(x_min, y_min, x_max, y_max) px, of sides of at least {LEAST_SIDE} px'
         raise UserError(f'box={box!r:.80}: must be {allowed}')
     return corners
 

@@ -69,6 +69,14 @@ def _predictor_points(run_dir, image, category, **options):
     return pixels, found.keypoints[0], found.scores[0]
 
 
+def test_an_export_whose_name_is_a_pattern_is_opened(exported, tmp_path):
+    name, output = exported
+    shutil.copytree(output, tmp_path / 'a[2]*\\')
+    folders = str(output), str(tmp_path / 'a[2]*\\')
+    first, second = (ExportedModel(one, FORMATS.get(name).start) for one in folders)
+    assert first.predict(IMAGE, 'skirt') == second.predict(IMAGE, 'skirt')
+
+
 @pytest.mark.parametrize('category', ['blouse', 'trousers'])
 def test_points_are_those_of_the_predictor(exported, run_dir, category):
     name, output = exported
