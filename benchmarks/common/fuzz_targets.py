@@ -335,17 +335,27 @@ def _pointers() -> Target:
 def _exported() -> Target:
     from preprocessing.datasets.fashionai import SCHEMA
     from utility.predict import api
-    from utility.predict.exported import standalone
+    from utility.predict.exported import radii, standalone
 
     sound = {
         'version': standalone.FORMAT_VERSION, 'format': 'onnx', 'files': ['model.json'],
         'install': 'onnxruntime', 'dataset': 'fashionai', 'keypoints': SCHEMA.keypoints[:3],
         'categories': {'blouse': SCHEMA.keypoints[:3]}, 'swaps': [list(SCHEMA.keypoints[:2])],
         'normalizers': {'blouse': list(SCHEMA.keypoints[:2])}, 'image_size': [64, 48],
+        'radii': {'level': 0.9, 'low': [0.0] * 3, 'high': [1.0] * 3, 'weights': [0.5, -1, 2],
+                  'sizes': {'blouse': {**dict.fromkeys(SCHEMA.keypoints[:2], 2.5),
+                                       SCHEMA.keypoints[2]: None}}},
     }  # fmt: skip
 
     def read(folder):
-        api.schema_of_export(standalone.read_description(folder))
+        description = standalone.read_description(folder)
+        api.schema_of_export(description)
+        told = description.get('radii')
+        for category, names in description['categories'].items() if told else ():
+            points = dict.fromkeys(names, (1.0, 2.0, 0.5))
+            found = radii.radii_of(told, category, points).values()
+            if not all(one is None or 0 <= one < float('inf') for one in found):
+                raise NonsenseError('radii that are none')
 
     return _run_file(standalone.DESCRIPTION_FILE, json.dumps(sound).encode(), read)
 

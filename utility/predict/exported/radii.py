@@ -9,11 +9,11 @@ too few pictures calibrated. With f a feature of a point, the radius is
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
 NUM_FEATURES = 3
+# What an entry may tell: e^50 px times a size is still a radius.
+_MOST_LOGARITHM, _MOST = 50.0, 1e12
 _LEAST_PEAK, _LARGEST_PEAK = 1e-3, 1.5
 
 
@@ -57,17 +57,24 @@ def are_radii(radii, categories) -> bool:
     """Return whether a value may be the entry of model.json for its categories."""
     if not isinstance(radii, dict) or not _are_numbers([radii.get('level')], 1):
         return False
+    if not 0 < radii['level'] < 1:
+        return False
     rows, sizes = [radii.get(name) for name in ('low', 'high', 'weights')], radii.get('sizes')
     if not all(_are_numbers(row, NUM_FEATURES) for row in rows) or not isinstance(sizes, dict):
+        return False
+    if sum(map(abs, rows[-1])) > _MOST_LOGARITHM:
         return False
     return all(
         isinstance(sizes.get(category), dict)
         and set(names) <= sizes[category].keys()
-        and all(size is None or _are_numbers([size], 1) for size in sizes[category].values())
+        and all(
+            size is None or (_are_numbers([size], 1) and size >= 0)
+            for size in sizes[category].values()
+        )
         for category, names in categories.items()
     )
 
 
 def _are_numbers(values, count: int) -> bool:
     is_list = isinstance(values, list) and len(values) == count
-    return is_list and all(type(one) in (int, float) and math.isfinite(one) for one in values)
+    return is_list and all(type(one) in (int, float) and abs(one) <= _MOST for one in values)

@@ -40,8 +40,7 @@ def read_description(folder: str) -> dict:
     """
     path = os.path.join(folder, DESCRIPTION_FILE)
     try:
-        with open(path, encoding='utf-8') as file:  # noqa: PTH123
-            description = json.load(file)
+        description = json.loads(read_file(path).decode())
         fault = _fault_of(description)
     except OSError as error:
         raise UserError(
