@@ -470,18 +470,20 @@ class _Runs:
                 given = None
             else:  # one without an area keeps the whole image
                 given = [np.zeros(4, np.float32) if box is None else box for box in given]
-            part = self._pass(group, own, given)
+            shown = [categories[row] for row in rows]
+            part = self._pass(group, own, given, shown)
             if self._options.passes == 2:
-                around = [self._box(answer, categories[row]) for row, answer in zip(rows, part)]
-                part = self._pass(group, own, around)
+                around = [self._box(*pair) for pair in zip(part, shown)]
+                part = self._pass(group, own, around, shown)
             answers.update(zip(rows, part))
         return [answers[row] for row in range(len(images))]
 
-    def _pass(self, group, images, boxes):
+    def _pass(self, group, images, boxes, categories):
         averages_maps = len(group) > 1 and self._options.fuse == 'heatmaps'
         size = fusion.common_heatmap_size(group) if averages_maps else None
         sources = [
-            functools.partial(self._warmed(network, size).rows, images, boxes) for network in group
+            functools.partial(self._warmed(network, size).rows, images, boxes, categories)
+            for network in group
         ]
         rows = fusion.together(sources, group, self._options)
         return [
