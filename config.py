@@ -20,6 +20,7 @@ DEFAULT_DATA_DIR = '../Datasets'
 DEFAULT_RECORDS_SUBDIR = 'tfrecords'
 DEFAULT_LOGS_DIR = 'logs'
 EXPERIMENT_FILE = 'experiment.json'
+FUSIONS = ('heatmaps', 'keypoints')  # of --fuse
 
 
 class UserError(ValueError):
@@ -343,9 +344,6 @@ class DataConfig:
         require(self, 'data.', *within(0, 1), 'late_from')
 
 
-LOSS_KINDS = ('mse', 'balanced_l1', 'adaptive_wing', 'offset', 'cross_entropy')
-
-
 @dataclasses.dataclass(frozen=True)
 class LossConfig:
     """The loss over the heat maps. Tuples have one entry per output; the last entry is repeated.
@@ -391,7 +389,6 @@ class LossConfig:
     presence_weight: float = 0.0
 
     def __post_init__(self):
-        require(self, 'loss.', *one_of(LOSS_KINDS), 'kind')
         require(self, 'loss.', *one_of(('visible', 'annotated')), 'points')
         require(self, 'loss.', *one_of(('image', 'batch', 'keypoint')), 'ohkm_over')
         require(self, 'loss.', *POSITIVE, 'target_scale', 'sigma_shares', 'sigmas', 'peaks')

@@ -33,8 +33,6 @@ if TYPE_CHECKING:
     from utility.codecs.heatmaps import HeatmapCodec
     from utility.metrics.normalized_error import Score
 
-# From coarse to fine; the names of REFINEMENTS in utility/codecs, which imports TensorFlow.
-REFINE_MODES = ('argmax', 'quarter', 'centroid', 'gaussian', 'dark')
 ALL_MODES = 'all'
 # 19 MB of heat maps of 96 x 96 cells; of larger maps there are fewer.
 POINTS_PER_BATCH = 512
@@ -65,9 +63,8 @@ def define_flags() -> None:
         text = ','.join(map(str, size))
         flags.DEFINE_string(name, text, f'{what}: one number, or HEIGHT,WIDTH.')
     flags.DEFINE_float('sigma', 2.0, 'Of the Gaussians, cells.')
-    flags.DEFINE_enum(
-        'refine', config.Experiment().refine, [*REFINE_MODES, ALL_MODES], 'How maps become points.'
-    )
+    refine = "How maps become points; 'all': by each refine mode, the finest last."
+    flags.DEFINE_string('refine', config.Experiment().refine, refine)
     flags.DEFINE_float(
         'smoothing', 0.0, 'Gaussian over the heat maps before they are decoded, cells.'
     )
@@ -226,14 +223,16 @@ def main(positional: list[str]) -> None:
     table = read_annotations(values.answers, schema)
 
     from utility.codecs.heatmaps import HeatmapCodec
+    from utility.codecs.refinements import REFINEMENTS
 
     floors = {}
-    for mode in REFINE_MODES if values.refine == ALL_MODES else (values.refine,):
+    for mode in REFINEMENTS.names() if values.refine == ALL_MODES else (values.refine,):
         codec = HeatmapCodec(*sizes, sigma=values.sigma, refine=mode, smoothing=values.smoothing)
         try:
             floors[mode] = codec_floor(table, schema, codec, values.source_size)
         except ValueError as error:
             raise UserError(f'{values.answers}: {error}') from error
+    floors = dict(sorted(floors.items(), key=lambda item: -item[1].score.normalized_error))
     print(format_floors(floors, list(schema.categories)))
     if values.output_json:
         numbers = report(floors, codec, values.source_size)

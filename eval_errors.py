@@ -40,11 +40,14 @@ def main(positional: list[str]) -> None:
     values = flags.FLAGS
     are_csvs = scoring_flags.are_csvs_given(values, with_data_dir=True)
 
-    from preprocessing.files import write_bytes
+    from preprocessing.files import check_output, write_bytes
     from utility.errors import budget as error_budget
     from utility.errors import cases as error_cases
     from utility.errors import page as error_page
 
+    page, numbers = (os.path.join(values.output_dir, name) for name in (PAGE_FILE, JSON_FILE))
+    for path in (page, numbers):
+        check_output(path)
     if are_csvs:
         case = error_cases.case_of_csvs(values.prediction, values.answers, values.dataset)
     else:
@@ -62,7 +65,6 @@ def main(positional: list[str]) -> None:
     report = error_cases.report_of(case, errors, missing, scale, sizes)
     report['pictures_lacking'] = len(rows - set(images))
     report['worst'] = error_cases.with_image_ids(case, worst)
-    page, numbers = (os.path.join(values.output_dir, name) for name in (PAGE_FILE, JSON_FILE))
     error_page.write_page(page, report, error_cases.sections(case, errors, worst, images))
     write_bytes(numbers, (json.dumps(report, indent=2) + '\n').encode())
     print('\n\n'.join(table.text() for table in error_page.tables(report)))

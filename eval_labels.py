@@ -32,12 +32,12 @@ import utility  # noqa: F401, before all that may not be installed
 from absl import flags
 
 from config import UserError
+from preprocessing.writers import ANNOTATION_FORMATS
 from utility.command_line import scripts
 from utility.command_line.text_table import text_table
 from utility.predict import flags as prediction_flags
 
 PAGE_FILE, CORRECTIONS_FILE, ANNOTATIONS_DIR = 'index.html', 'corrections.csv', 'annotations'
-OUTPUT_FORMATS = ('label_studio', 'cvat', 'labelme', 'coco', 'yolo')
 
 
 def _define_flags() -> None:
@@ -55,7 +55,7 @@ def _define_flags() -> None:
     )
     flags.DEFINE_string('output_json', None, 'Where to write all suspicions too.')
     flags.DEFINE_enum(
-        'output_format', None, OUTPUT_FORMATS, 'Also write the suspect pictures for a tool.'
+        'output_format', None, ANNOTATION_FORMATS, 'Also write the suspect pictures for a tool.'
     )
     prediction_flags.define()
 
@@ -159,7 +159,7 @@ def write_suspects(output_dir: str, output_format: str, suspicions, table, schem
 
     Args:
         output_dir: A new directory.
-        output_format: One of OUTPUT_FORMATS.
+        output_format: One of ANNOTATION_FORMATS.
         suspicions: In their order, the first picture first.
         table: The annotations.
         schema: Of these.
@@ -226,13 +226,16 @@ def main(positional: list[str]) -> None:
 
     from preprocessing import records
     from preprocessing.conversion import corrections
-    from preprocessing.files import write_bytes
+    from preprocessing.files import check_output, write_bytes
     from utility.labels import audit as label_audit
     from utility.labels import page as audit_page
 
     suspects_dir = posixpath.join(values.output_dir, ANNOTATIONS_DIR)
     if values.output_format and os.path.lexists(suspects_dir):
         raise UserError(f'{suspects_dir} is there already; give a new --output_dir')
+    path, page = (posixpath.join(values.output_dir, n) for n in (CORRECTIONS_FILE, PAGE_FILE))
+    for output in filter(None, (path, page, values.output_json)):
+        check_output(output)
     table, sizes, schema = read_annotations(values.data_dir)
     predictions = read_predictions(values, table, schema)
     found = label_audit.audit(table, sizes, schema, predictions, values.min_evidence)
@@ -243,9 +246,7 @@ def main(positional: list[str]) -> None:
         seen = np.full((*table.visibility.shape, 2), np.nan) if predictions is None else predictions
         rows, lines = corrections_of(shown, table, schema, seen)
     withheld = sum(one.has_correction and not own for one, own in zip(shown, lines))
-    path = posixpath.join(values.output_dir, CORRECTIONS_FILE)
     corrections.write_corrections(path, rows)
-    page = posixpath.join(values.output_dir, PAGE_FILE)
     patterns = [records.split_patterns(path, 'all') for path in values.data_dir]
     files = [file for split in patterns for file in records.record_files(split)]
     audit = audit_page.Audit(table, schema, shown, len(found), lines, CORRECTIONS_FILE)

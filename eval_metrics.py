@@ -30,11 +30,11 @@ from absl import flags, logging
 from config import UserError
 from utility.command_line import scripts
 from utility.command_line.text_table import text_table
+from utility.metrics.measures import LENGTHS
 from utility.predict import flags as prediction_flags
 from utility.predict import scoring_flags
 
 METRIC_NAMES = ('ne', 'pck', 'auc', 'epe', 'oks')
-PCK_LENGTHS = ('normalizer', 'box_diagonal', 'box_side')
 
 
 def _define_flags() -> None:
@@ -60,7 +60,7 @@ def _define_flags() -> None:
         f'{", ".join(METRIC_NAMES)}. AP and AR of OKS are those for known boxes.',
     )
     flags.DEFINE_enum(
-        'pck_by', 'normalizer', PCK_LENGTHS, 'The length of PCK and AUC in the further tables.'
+        'pck_by', 'normalizer', LENGTHS, 'The length of PCK and AUC in the further tables.'
     )
     flags.DEFINE_boolean('confidence', False, 'Also give the 95 % confidence intervals of NE.')
     flags.DEFINE_boolean(
@@ -354,6 +354,10 @@ def main(positional: list[str]) -> None:
         if values[name].value and are_csvs:
             raise UserError(f'--{name} needs --data_dir and --model_dir')
     _check_metrics(values)
+    from preprocessing.files import check_output, write_bytes
+
+    for path in filter(None, (values.output_json, values.save_uncertainty)):
+        check_output(path)
     score, comparison, measured, attributes_report = (_of_csvs if are_csvs else _of_runs)(values)
     print(format_score(score))
     if attributes_report.keys() - {'uncertainty'}:
@@ -371,8 +375,6 @@ def main(positional: list[str]) -> None:
         name = values.prediction or ','.join(values.model_dir)
         print(f'\n{format_comparison(comparison, name, values.against)}')
     if values.output_json:
-        from preprocessing.files import write_bytes
-
         report = {**json.loads(score.to_json()), **attributes_report}
         report.update(pck_by=values.pck_by, metrics=measured)
         if comparison:

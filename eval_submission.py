@@ -111,6 +111,8 @@ def main(positional: list[str]) -> None:
     scripts.no_positional(positional)
     values = flags.FLAGS
     run_dirs, output = _runs_and_output(values)
+    if values.output_format == output_flags.CSV:
+        files.check_output(output)
 
     from preprocessing import records
     from utility.checkpoints import runs
@@ -122,6 +124,7 @@ def main(positional: list[str]) -> None:
         # A mistake in the last run is told before the first one has predicted for hours.
         runs.networks_for(run_dir, categories)
     schema = runs.schema_of(run_dirs[0])
+    output_flags.check_ids(values, schema)
     calibration, options = prediction_flags.uncertainty(values, run_dirs, options)
     boxes = output_flags.given_boxes(values, schema)
     predictions = predictor.predict_split(run_dirs, values.data_dir, options, given_boxes=boxes)

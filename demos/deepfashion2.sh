@@ -8,28 +8,10 @@
 # With the real data set DATA in place of the pictures: --data_dir=DATA, and a recipe as it is.
 set -euo pipefail
 
-usage() { sed -n '2,/^set/{/^set/d;s/^# \{0,1\}//;p;}' "${BASH_SOURCE[0]}"; }
-case "${1:-}" in
-  -h | --help)
-    usage
-    exit 0
-    ;;
-  -*)
-    echo "error: unknown flag $1; usage: bash demos/deepfashion2.sh [OUT]" >&2
-    exit 2
-    ;;
-esac
-if [ "$#" -gt 1 ]; then
-  echo "error: unexpected argument $2; usage: bash demos/deepfashion2.sh [OUT]" >&2
-  exit 2
-fi
-
-root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+source "$(dirname "${BASH_SOURCE[0]}")/arguments.sh" '[OUT]' "$@"
 mkdir -p "${1:-$root/out/deepfashion2}"
 out=$(cd "${1:-$root/out/deepfashion2}" && pwd)
 cd "$root"
-
-step() { printf '\n== %s (after %s s)\n' "$1" "$SECONDS"; }
 
 step 'environment'
 source demos/environment.sh runtime

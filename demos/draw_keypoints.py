@@ -35,6 +35,7 @@ import utility  # noqa: E402, F401, before all that may not be installed
 from absl import flags, logging  # noqa: E402
 
 from config import UserError
+from preprocessing.files import check_output
 from utility.command_line import scripts
 from utility.predict import flags as prediction_flags  # noqa: E402
 from utility.predict import output_flags  # noqa: E402
@@ -179,6 +180,9 @@ def predict_files(checked: dict, values, options, schema):
     if options.use_predicted_category:
         category = category or next(iter(schema.categories))  # of the records; nobody looks at it
     garments = garments_in(list(checked), category, boxes)
+    for path, _, box in garments:
+        if box is not None:
+            prediction_boxes.check_inside(box, checked[path].size, f'{values.boxes}, {path}')
     paths, categories, corners = zip(*garments)
     ids = [
         path if paths.count(path) == 1 else f'{path}#{paths[: row + 1].count(path)}'
@@ -235,6 +239,7 @@ def draw_files(paths: list, values, options) -> None:
     from utility.visualization import draw
 
     output_dir, schema = values.output_dir, runs.schema_of(values.model_dir[0])
+    output_flags.check_ids(values, schema)
     if values.category:
         schema.indices(values.category)  # before pictures are read: an unknown category raises
     elif not values.boxes:
@@ -365,6 +370,7 @@ def main(positional: list) -> None:
     output_flags.check(values, os.path.join(values.output_dir, values.output_format))
     if values.data_dir and (values.boxes or values.output_format != output_flags.CSV):
         raise UserError('--boxes and --output_format are for picture files; see eval_submission.py')
+    check_output(os.path.join(values.output_dir, TABLE_FILE))
     options = prediction_flags.options(values)
     if not positional:
         draw_split(values, options)

@@ -247,11 +247,13 @@ def main(positional: list) -> None:
     if values.output and suffix not in ('.csv', '.json'):
         raise UserError(f'--output={values.output}: must end in .csv or .json')
     reference_scale(values)
+    from preprocessing.files import check_output, write_bytes
+
+    if values.output:
+        check_output(values.output)
     rows = measure(positional, values)
     print(_text(rows, values.uncertainty_level))
     if values.output:
-        from preprocessing.files import write_bytes
-
         write_bytes(values.output, _content(rows, suffix))
         print(values.output)
 

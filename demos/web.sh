@@ -6,8 +6,7 @@
 # there already is served as it is.
 set -euo pipefail
 
-case "${1:-}" in -h | --help) sed -n '2,6s/^# \{0,1\}//p' "$0"; exit ;; esac
-root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+source "$(dirname "${BASH_SOURCE[0]}")/arguments.sh" '[RUN] [FOLDER]' "$@"
 run=${1:-$root/out/resnet18_dhn}
 folder=${2:-$root/out/web}
 port=${PORT:-8000}

@@ -144,15 +144,14 @@ def write_bytes(path: str | os.PathLike, data: bytes, rewrites: bool = False) ->
         OSError: It cannot be written.
     """
     local = local_path(path)
+    make_folder(os.path.dirname(os.fspath(path)))
     if local is not None:
-        os.makedirs(os.path.dirname(local) or '.', exist_ok=True)
         with written_whole(local, rewrites) as partial:
             Path(partial).write_bytes(data)
         return
     import tensorflow as tf  # here, because it takes seconds
 
     try:
-        tf.io.gfile.makedirs(os.path.dirname(os.fspath(path)))
         with written_whole(path) as partial, tf.io.gfile.GFile(partial, 'wb') as file:
             file.write(data)
     except tf.errors.OpError as error:
@@ -185,18 +184,58 @@ def write_folder(path: str, contents: Mapping[str, bytes]) -> list[str]:
         for target, content in zip(paths, contents.values()):
             write_bytes(target, content)
         return paths
+    with folder_written_whole(path) as partial:
+        for name, content in contents.items():
+            write_bytes(os.path.join(partial, name), content)
+    return paths
+
+
+@contextlib.contextmanager
+def folder_written_whole(path: str) -> Iterator[str]:
+    """Give a directory beside `path` to write into; it becomes `path` once the body has succeeded.
+
+    Args:
+        path: Of the directory, local or remote (there it is written into, and files appear one by
+            one). It must be new or empty.
+
+    Raises:
+        UserError: There is something in it, before or after the body.
+    """
+    path = path.rstrip('/') or path
     check_new_folder(path)
-    os.makedirs(os.path.dirname(os.path.abspath(local)), exist_ok=True)
+    local = local_path(path)
+    if local is None:
+        make_folder(path)
+        yield path
+        return
+    make_folder(os.path.dirname(os.path.abspath(local)))
     parent, base = os.path.split(local)
     partial = tempfile.mkdtemp(prefix=f'{base}.', suffix=PARTIAL_SUFFIX, dir=parent or '.')
     try:
-        for name, content in contents.items():
-            write_bytes(os.path.join(partial, name), content)
+        yield partial
         os.chmod(partial, 0o755)
+        check_new_folder(path)  # another process may have been faster
         os.rename(partial, local)  # which takes the place of an empty directory
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-    return paths
+
+
+def make_folder(path: str) -> None:
+    """Make a directory, local or remote, and those above it, where they are not there.
+
+    Raises:
+        OSError: It cannot be made.
+    """
+    local = local_path(path)
+    if local is not None:
+        os.makedirs(local or '.', exist_ok=True)
+        return
+    import tensorflow as tf  # here, because it takes seconds
+
+    try:
+        tf.io.gfile.makedirs(path)
+    except tf.errors.OpError as error:
+        raise OSError(f'{path}: {error.message}') from error
 
 
 def check_new_folder(path: str) -> None:
@@ -249,7 +288,8 @@ def written_whole(path: str | os.PathLike, rewrites: bool = False) -> Iterator[s
                 error.filename = local
             raise
         finally:
-            Path(partial).unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # a file system that has become read-only
+                Path(partial).unlink(missing_ok=True)
 
 
 def _remove_leftovers(path: Path) -> None:
@@ -336,6 +376,28 @@ def _check_output(path: str, rewrites: bool = False) -> bool:
     return not stat.S_ISREG(status.st_mode)
 
 
+def check_output(path: str | os.PathLike) -> None:
+    """Refuse an output that could not be written, before the work that it is for.
+
+    Raises:
+        UserError: As write_bytes does.
+        OSError: The path is wrong, or nothing may be written there. Of a remote one, and of a disk
+            that will be full, nothing is known yet.
+    """
+    local = local_path(path)
+    if local is None or _check_output(local):
+        return
+    with contextlib.suppress(FileNotFoundError):
+        os.lstat(f'{local}.{os.getpid()}{PARTIAL_SUFFIX}')  # which may be too long
+    folder = os.path.dirname(local) or '.'
+    while not os.path.lexists(folder):
+        folder = os.path.dirname(folder.rstrip('/')) or '.'
+    if not os.path.isdir(folder):
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), folder)
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise PermissionError(errno.EACCES, 'nothing may be written into it', folder)
+
+
 def _refuse_directory(path: str) -> bool:
     raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
 
@@ -363,7 +425,7 @@ def open_to_add(path: str):
     local = local_path(path)
     if local is not None:
         _check_output(local, rewrites=True)
-    tf.io.gfile.makedirs(os.path.dirname(path) or '.')
+    make_folder(os.path.dirname(path))
     return tf.io.gfile.GFile(path, 'a')
 
 
@@ -395,6 +457,19 @@ def remove_tree(path: str) -> None:
         os.unlink(local)
     else:
         shutil.rmtree(local)
+
+
+def check_no_link(folder: str) -> None:
+    """Refuse a directory, in which files are replaced, that is somebody else's by a symbolic link.
+
+    Raises:
+        UserError: It is a link.
+    """
+    if os.path.islink((local_path(folder) or '').rstrip('/')):
+        raise UserError(
+            f'{folder} is a symbolic link, through which nothing is replaced; remove it, or put '
+            'the directory itself there'
+        )
 
 
 @contextlib.contextmanager

@@ -16,7 +16,7 @@ from preprocessing.input_fn import LateOps
 from preprocessing.ops import op_string
 from preprocessing.stream import Order
 
-_SPLITS = ('train', 'val')
+SPLITS = ('train', 'val')
 
 
 def categories(experiment: Experiment, data_dir: str, asked: str) -> list[str]:
@@ -83,7 +83,7 @@ def count(data_dir: str, experiment: Experiment) -> dict[str, dict[str, int]]:
         )
     if records.schema_of(info) != schema_of(experiment.data):
         raise UserError(f'{data_dir} holds records of another keypoint schema than data.schema')
-    return {name: info['splits'].get(name, {}).get('records', {}) for name in _SPLITS}
+    return {name: info['splits'].get(name, {}).get('records', {}) for name in SPLITS}
 
 
 def num_records(counts: Mapping[str, int], schema) -> int:

@@ -454,6 +454,17 @@ def test_records_of_other_splits_are_not_mixed_in(data, tmp_path):
     assert set(records.load_dataset_info(str(out))['splits']) == {'train', 'val', 'test_0'}
 
 
+def test_a_split_that_is_a_link_to_other_records_is_not_written(data, tmp_path):
+    data_dir = data.write_tables()
+    convert(data_dir, tmp_path / 'other')
+    shards = {path: path.read_bytes() for path in (tmp_path / 'other' / 'train').iterdir()}
+    (tmp_path / 'records').mkdir()
+    (tmp_path / 'records' / 'train').symlink_to(tmp_path / 'other' / 'train')
+    with pytest.raises(ValueError, match='records/train is a symbolic link'):
+        convert(data_dir, tmp_path / 'records', num_shards=3)
+    assert {path: path.read_bytes() for path in shards} == shards
+
+
 def test_a_file_in_place_of_the_output_is_an_error(data, tmp_path):
     (tmp_path / 'out').write_bytes(b'')
     with pytest.raises(ValueError, match=r"records_dir='.*out' is a file"):

@@ -161,9 +161,12 @@ def _prepare_target(records_dir: str, outputs: Sequence[str]) -> None:
     """Make the directory before the long work; refuse to mix with another conversion."""
     if tf.io.gfile.exists(records_dir) and not tf.io.gfile.isdir(records_dir):
         raise UserError(f'records_dir={records_dir!r} is a file; it must be a directory')
-    tf.io.gfile.makedirs(records_dir)
+    files.make_folder(records_dir)
     for name in sorted(entry.rstrip('/') for entry in tf.io.gfile.listdir(records_dir)):
-        if name not in outputs and _shards_in(posixpath.join(records_dir, name)):
+        inside = posixpath.join(records_dir, name)
+        if name in outputs:
+            files.check_no_link(inside)
+        if name not in outputs and _shards_in(inside):
             raise UserError(
                 f'{records_dir} holds records of {name!r}, which this conversion does not write;'
                 ' delete them, convert all splits in one go, or choose another records_dir'
@@ -256,7 +259,7 @@ def _write_shards(
         tf.io.gfile.remove(info_path)  # from here on until the end the directory is incomplete
     directories = [posixpath.join(records_dir, name) for name in parts]
     for directory in directories:
-        tf.io.gfile.makedirs(directory)
+        files.make_folder(directory)
     for _ in track(workers.map(_write_shard, shards), len(shards), 'writing shards'):
         pass
     written = {shard.path for shard in shards}

@@ -12,8 +12,6 @@ are left as they are, and the size is the one of the upright picture.
 from __future__ import annotations
 
 import io
-import os
-import stat
 import warnings
 from typing import NamedTuple
 
@@ -32,6 +30,7 @@ from preprocessing.conversion.decoding import (
     check_scans,
     check_size,
     orientation,
+    read_file,
     reason_of,
     to_rgb,
     upright,
@@ -65,10 +64,8 @@ def read_image(path: str) -> bytes:
         BadImageError: There is no such file, or it cannot be read, or it is far too long.
     """
     local = local_path(path)
-    if local is not None and os.path.exists(local):
-        if not stat.S_ISREG(os.stat(local).st_mode):  # to read a pipe would wait for ever
-            raise BadImageError(f'{path} is no regular file')
-        keep([local])
+    if local is not None:
+        return _read_local(path, local)
     try:
         with tf.io.gfile.GFile(path, 'rb') as file:
             if file.size() > MAX_FILE_SIZE:
@@ -78,6 +75,21 @@ def read_image(path: str) -> bytes:
         raise BadImageError(f'no file {path}') from None
     except tf.errors.OpError as error:
         raise BadImageError(f'cannot be read: {error.message}') from error
+
+
+def _read_local(path: str, local: str) -> bytes:
+    try:
+        data = read_file(local)  # not by TensorFlow, which opens no name that is no UTF-8
+    except BadImageError:
+        raise
+    except OSError as error:
+        is_absent = isinstance(error, (FileNotFoundError, NotADirectoryError))
+        reason = f'no file {path}' if is_absent else f'cannot be read: {error.strerror}'
+        raise BadImageError(reason) from error
+    except ValueError:  # a name that no file can have
+        raise BadImageError(f'no file {path!a}') from None
+    keep([local])
+    return data
 
 
 def check_image(

@@ -22,4 +22,15 @@ from preprocessing.writers.registry import (
     write,
 )
 
-__all__ = ['FOLDER_FORMATS', 'WRITERS', 'Garment', 'WriteOptions', 'garments_of', 'write']
+# Those of which annotation tools make annotations again.
+ANNOTATION_FORMATS = [name for name in WRITERS.names() if name != 'coco_results']
+
+__all__ = [
+    'ANNOTATION_FORMATS',
+    'FOLDER_FORMATS',
+    'WRITERS',
+    'Garment',
+    'WriteOptions',
+    'garments_of',
+    'write',
+]

@@ -5,9 +5,11 @@ from __future__ import annotations
 import types
 
 import numpy as np
+import pytest
 
 from benchmarks import attributes as benchmark
 from benchmarks import few_pictures
+from benchmarks.common import category_evidence
 from preprocessing.datasets.fashionai import SCHEMA
 from utility.metrics import attributes
 
@@ -24,7 +26,9 @@ def _cells():
     told[0] = np.roll(told[0], 1)
     presence = rng.dirichlet([0.3, 0.5, 3], (N, K))
     visibility = np.array([[rng.choice(3, p=p) - 1 for p in row] for row in presence])
-    predictions = types.SimpleNamespace(category_probabilities=told, presence=presence)
+    predictions = types.SimpleNamespace(
+        category_probabilities=told, presence=presence, scores=rng.uniform(size=(N, K))
+    )
     answers = types.SimpleNamespace(categories=categories, visibility=visibility)
     distances = rng.gamma(1, 0.1, (N, K))
     row = {'machine': 'a machine', 'num_train': 7, 'given': distances.tolist()}
@@ -34,7 +38,8 @@ def _cells():
         'predicted': (distances + 0.1).tolist(),
         'strict': (distances + 0.2).tolist(),
         'report': attributes.report_of(predictions, answers, SCHEMA),
-        'chance': benchmark._chance(predictions, answers, SCHEMA),
+        'calibration': benchmark._calibration(predictions, answers, SCHEMA),
+        'combined': category_evidence.accuracies(predictions, answers, SCHEMA),
     }
     return {benchmark.WITHOUT: {**row, 'report': {}}, benchmark.WITH: told_row}
 
@@ -46,19 +51,43 @@ def test_the_page_has_each_number_and_names_what_is_missed():
         error = 100 * np.mean(cells[arm][name])
         assert f'| {arm} | {name} | {error:.2f} [' in page
     assert 'The heads change NE by +5.00 points' in page and 'worse beyond chance' in page
-    assert '**97.5 %** of the categories are right' in page and '1 dress' in page
+    assert '**97.5 %** of the categories are right' in page
+    assert '| blouse | 8 | 7 | 1 | 0 | 0 | 0 | 87.5 | 100.0 |' in page
+    assert '97.5 % with the head alone: too little to be built in.' in page.replace('\n', ' ')
     assert '| categories that are right | at least 97 % | 97.5 % | reached |' in page
     assert '| NE by a predicted category | within 0.3 points | +5.00 points | **missed** |' in page
     assert '| NE with heads | not worse beyond chance | +5.00 points | **missed** |' in page
-    per_category = cells[benchmark.WITH]['report']['presence']['after_scaling']['per_category']
+    row = cells[benchmark.WITH]
     errors = {
-        f'{event} of {name} ({100 * own[event]["expected_calibration_error"]:.2f})':
-            own[event]['expected_calibration_error']
-        for name, own in per_category.items()
-        for event in ('present', 'visible')
-    }  # fmt: skip
+        f'{event} of {name} ({100 * np.mean(part["scaled"]):.2f})': np.mean(part['scaled'])
+        for name, own in row['calibration'].items()
+        for event, part in own.items()
+        if name != 'all'
+    }
     assert {text in page.replace('\n', ' ') for text, e in errors.items() if e > 0.03} == {True}
     assert not any(text in page for text, error in errors.items() if error <= 0.03)
+    one = row['report']['presence']['after_scaling']['per_category']['skirt']['visible']
+    scaled = row['calibration']['skirt']['visible']['scaled']
+    assert scaled[0] == one['expected_calibration_error'] and len(set(scaled)) > 1
+
+
+@pytest.mark.parametrize('tells', [True, False])
+def test_peaks_that_tell_the_category_are_used_and_others_do_no_harm(tells):
+    rng = np.random.default_rng(0)
+    categories = np.array(NAMES * 60)
+    is_own = np.array([[k in SCHEMA.indices(name) for k in range(K)] for name in categories])
+    given = (np.array(NAMES) == categories[:, np.newaxis]) * 1.0
+    logits = given + rng.normal(size=given.shape)
+    predictions = types.SimpleNamespace(
+        category_probabilities=np.exp(logits) / np.exp(logits).sum(1, keepdims=True),
+        presence=np.full((*is_own.shape, 3), 1 / 3),
+        scores=np.where(is_own & tells, 0.8, 0.2) + 0.05 * rng.normal(size=is_own.shape),
+    )
+    answers = types.SimpleNamespace(categories=categories)
+    found = category_evidence.accuracies(predictions, answers, SCHEMA)
+    alone, peaks, presence, both = found.values()
+    assert 0.4 < alone < 0.75 and abs(presence - alone) < 0.03
+    assert min(peaks, both) > 0.97 if tells else max(abs(peaks - alone), abs(both - alone)) < 0.04
 
 
 def test_chance_is_what_a_calibrated_network_scores():
@@ -71,5 +100,6 @@ def test_chance_is_what_a_calibrated_network_scores():
         draws = rng.uniform(size=(number, K, 1)) > presence.cumsum(-1)
         predictions = types.SimpleNamespace(presence=presence)
         answers = types.SimpleNamespace(categories=categories, visibility=draws.sum(-1) - 1)
-        errors.append(benchmark._chance(predictions, answers, SCHEMA)['skirt']['visible'])
+        found = benchmark._calibration(predictions, answers, SCHEMA)
+        errors.append(found['skirt']['visible']['chance'])
     assert 2 < errors[0] / errors[1] < 4.5

@@ -7,6 +7,7 @@ import time
 import pytest
 
 from benchmarks import fuzz
+from benchmarks.common.fuzz_targets import NonsenseError, Target
 from config import UserError
 
 
@@ -19,7 +20,7 @@ from config import UserError
         (KeyError('x'), 'traceback'),
         (ValueError('of NumPy'), 'traceback'),
         (RecursionError(), 'traceback'),
-        (fuzz.NonsenseError('25 points'), 'traceback'),
+        (NonsenseError('25 points'), 'traceback'),
     ],
 )
 def test_what_came_of_an_input(tmp_path, error, kind):
@@ -27,7 +28,7 @@ def test_what_came_of_an_input(tmp_path, error, kind):
         if error:
             raise error
 
-    assert fuzz._outcome(fuzz.Target((b'',), read), tmp_path)[0] == kind
+    assert fuzz._outcome(Target((b'',), read), tmp_path)[0] == kind
 
 
 def _follow(tell):

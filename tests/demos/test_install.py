@@ -86,14 +86,21 @@ def _bash(*words, **environment) -> subprocess.CompletedProcess:
     )
 
 
-@pytest.mark.parametrize('script', ['demos/quickstart.sh', 'demos/deepfashion2.sh'])
-def test_demonstrations_have_help_and_refuse_what_they_do_not_know(tmp_path, script):
+@pytest.mark.parametrize(
+    ('script', 'arguments'),
+    [
+        ('demos/quickstart.sh', '[OUT]'),
+        ('demos/deepfashion2.sh', '[OUT]'),
+        ('demos/web.sh', '[RUN] [FOLDER]'),
+    ],
+)
+def test_demonstrations_have_help_and_refuse_what_they_do_not_know(tmp_path, script, arguments):
     before = set(ROOT.iterdir())
     shown = _bash(script, '--help')
-    assert shown.returncode == 0 and f'bash {script} [OUT]' in shown.stdout
+    assert shown.returncode == 0 and f'bash {script} {arguments}' in shown.stdout
     assert 'set -e' not in shown.stdout and '#' not in shown.stdout.splitlines()[0]
-    for words in (['--hlep'], [str(tmp_path), 'two']):
-        check_mistake(_bash(script, *words), f'bash {script} [OUT]')
+    for words in (['--hlep'], [*[str(tmp_path)] * len(arguments.split()), 'another']):
+        check_mistake(_bash(script, *words), f'{words[-1]}; usage: bash {script} {arguments}')
     assert set(ROOT.iterdir()) == before
 
 

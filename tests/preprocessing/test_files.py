@@ -237,3 +237,62 @@ def test_only_regular_files_are_removed(tmp_path, ended):
     for name in 'ab':
         files.write_bytes(tmp_path / name, b'whole')
     assert folder.is_dir() and link.is_symlink()
+
+
+@pytest.mark.parametrize('is_there', [True, False])
+def test_a_folder_is_whole_or_as_it_was(tmp_path, is_there):
+    output = tmp_path / 'out'
+    if is_there:
+        output.mkdir()
+    with pytest.raises(KeyboardInterrupt), files.folder_written_whole(f'{output}/') as folder:
+        pathlib.Path(folder, 'x').write_bytes(b'half')
+        raise KeyboardInterrupt
+    assert list(tmp_path.rglob('*')) == [output] * is_there
+    with files.folder_written_whole(f'{output}/') as folder:
+        pathlib.Path(folder, 'x').write_bytes(b'whole')
+    assert (output / 'x').read_bytes() == b'whole'
+    with pytest.raises(UserError, match='not an empty directory'):
+        files.folder_written_whole(str(output)).__enter__()
+    assert os.listdir(tmp_path) == ['out']
+
+
+def test_an_output_that_cannot_be_written_is_told_before_the_work(tmp_path):
+    (tmp_path / 'file').write_bytes(b'thesis')
+    (tmp_path / 'link').symlink_to(tmp_path / 'absent')
+    refused = {
+        'file/a.csv': NotADirectoryError,
+        'file/b/a.csv': NotADirectoryError,
+        'y' * 300: OSError,
+        'y' * 250: OSError,  # with the end of what is not yet complete
+        '.': IsADirectoryError,
+        'link': UserError,
+    }
+    for name, kind in refused.items():
+        with pytest.raises(kind):
+            files.check_output(tmp_path / name)
+        with pytest.raises((OSError, UserError)):  # which is true
+            _write(tmp_path / name)
+    with files.inputs_kept():
+        files.read_bytes(tmp_path / 'file')
+        with pytest.raises(UserError, match='is read by this command'):
+            files.check_output(tmp_path / 'file')
+    for name in ('file', 'new/folder/a.csv', 'a.csv'):
+        files.check_output(tmp_path / name)
+    files.check_output('/dev/null')
+    assert sorted(os.listdir(tmp_path)) == ['file', 'link']
+
+
+def test_a_folder_into_which_nothing_may_be_written_is_told(tmp_path, monkeypatch):
+    monkeypatch.setattr(files.os, 'access', lambda path, how: path != str(tmp_path))
+    with pytest.raises(PermissionError, match=str(tmp_path)):  # root may write anywhere
+        files.check_output(tmp_path / 'new' / 'a.csv')
+
+
+def test_links_to_folders_are_refused_where_files_are_replaced(tmp_path):
+    (tmp_path / 'precious').mkdir()
+    (tmp_path / 'link').symlink_to('precious')
+    files.check_no_link(str(tmp_path / 'precious'))
+    files.check_no_link(str(tmp_path / 'absent'))
+    for end in ('', '/'):
+        with pytest.raises(UserError, match='link/? is a symbolic link'):
+            files.check_no_link(f'{tmp_path}/link{end}')

@@ -75,7 +75,8 @@ def best_checkpoints(folder: str, count: int) -> list[str]:
     """
     results = evaluations.read(folder)
     # Where averaged weights were evaluated, the checkpoints hold the last ones.
-    errors = {s: m.get(evaluations.LAST_ERROR, m[evaluations.ERROR]) for s, m in results.items()}
+    names = evaluations.LAST_ERROR, evaluations.ERROR
+    errors = {s: next((m[n] for n in names if n in m), np.nan) for s, m in results.items()}
     known = [p for p in _trained(folder) if not np.isnan(errors.get(snapshots.step_of(p), np.nan))]
     known.sort(key=lambda prefix: errors[snapshots.step_of(prefix)])
     return _first(folder, known, count, 'evaluated checkpoints')

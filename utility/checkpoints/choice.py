@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 import tempfile
 
@@ -116,5 +117,5 @@ def _of_which(folder: str, step: int) -> str:
     results = evaluations.read(folder)
     if step not in results:
         return ''
-    error = 100 * results[step][evaluations.ERROR]
+    error = 100 * results[step].get(evaluations.ERROR, math.nan)
     return f' of {len(results)} evaluated on the validation split, NE {error:.2f} %'

@@ -16,7 +16,7 @@ import tensorflow as tf
 
 from config import UserError
 from nets.names import of_network
-from preprocessing.files import write_bytes
+from preprocessing.files import check_no_link, make_folder, write_bytes
 from utility.checkpoints import files, variables
 
 # Two names, in turn: what is being written never stands in the place of what is there.
@@ -73,8 +73,13 @@ def read_weights(prefix: str) -> dict[str, np.ndarray]:
 
 
 def replace(folder: str, step: int, weights: Mapping[str, np.ndarray]) -> str:
-    """Make a checkpoint of the weights the only one of the folder; return its prefix."""
-    tf.io.gfile.makedirs(folder)
+    """Make a checkpoint of the weights the only one of the folder; return its prefix.
+
+    Raises:
+        UserError: The folder is a symbolic link; what it leads to stays as it is.
+    """
+    check_no_link(folder)
+    make_folder(folder)
     current = files.newest(folder) or ''
     stem = next(s for s in _STEMS if os.path.basename(current) != f'{s}-{step}')
     name = f'{stem}-{step}'

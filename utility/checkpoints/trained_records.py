@@ -18,10 +18,10 @@ from absl import logging
 from config import UserError
 from preprocessing import records
 from preprocessing.files import read_bytes, write_bytes
+from preprocessing.training_data import SPLITS
 from utility.checkpoints import evaluations, variables
 
 FILE = 'records.json'
-_SPLITS = ('train', 'val')
 _NOW, _BEFORE = 'records', 'before'  # of the file
 
 
@@ -34,7 +34,7 @@ def identity(data_dir: str, categories: Iterable[str]) -> dict[str, Any]:
         categories: Of the network.
     """
     info = records.load_dataset_info(data_dir)
-    parts = {split: _parts(info['splits'].get(split, {})) for split in _SPLITS}
+    parts = {split: _parts(info['splits'].get(split, {})) for split in SPLITS}
     wanted = set(categories)
     return {
         'dataset': info['dataset'],
@@ -65,7 +65,7 @@ def differences(now: Mapping[str, Any], saved: Mapping[str, Any]) -> list[str]:
         changes.append(f'data set {now["dataset"]} / {saved["dataset"]}')
     elif now['keypoints'] != saved['keypoints']:
         changes.append(f'{len(now["keypoints"])} / {len(saved["keypoints"])} keypoints, others')
-    for split in _SPLITS:
+    for split in SPLITS:
         for category in dict.fromkeys([*saved[split], *now[split]]):
             parts = [side[split].get(category, {'records': 0}) for side in (now, saved)]
             numbers = [part['records'] for part in parts]
@@ -162,7 +162,7 @@ def _kept(folder: str) -> dict[str, Any]:
     try:
         values = json.loads(read_bytes(path))
         now = values[_NOW]
-        parts = [part for split in _SPLITS for part in dict(now[split]).values()]
+        parts = [part for split in SPLITS for part in dict(now[split]).values()]
         right = all(isinstance(part, dict) and type(part.get('records')) is int for part in parts)
         right = right and isinstance(values.get(_BEFORE, []), list)
         if not (right and isinstance(now['keypoints'], list) and 'dataset' in now):

@@ -45,6 +45,11 @@ _WRONG_PATH = (
 # links in a circle, a device that is not there.
 _WRONG_PATH_NUMBERS = (errno.EROFS, errno.ENAMETOOLONG, errno.ELOOP, errno.ENXIO, errno.EISDIR)
 _WRONG_PATH_IN_TENSORFLOW = ('NotFoundError', 'PermissionDeniedError')
+# And of its other errors those that end with the words of the system.
+_WRONG_PATH_WORDS = re.compile(
+    rf'^[^\n]*/[^\n]*(; ({"|".join(map(os.strerror, _WRONG_PATH_NUMBERS))})| is not a directory)$',
+    re.MULTILINE,
+)
 # A disk that is full, a quota or a limit on the size of a file that is reached.
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -261,10 +266,11 @@ def _mistake(error: Exception) -> str | None:
     faulty = graph_messages.find(graph_messages.FAULTY_RECORD, error)
     if faulty:
         return faulty
-    for kind in type(error).__mro__:
-        if kind.__module__.startswith('tensorflow.') and kind.__name__ in _WRONG_PATH_IN_TENSORFLOW:
-            # Around the message stands where in the graph it happened.
-            return re.sub(r'^\{\{.*?\}\} | \[Op:\w+\] name:.*$', '', _sentence(error.message))
+    kinds = [k.__name__ for k in type(error).__mro__ if k.__module__.startswith('tensorflow.')]
+    is_wrong = any(kind in _WRONG_PATH_IN_TENSORFLOW for kind in kinds)
+    if is_wrong or (kinds and _WRONG_PATH_WORDS.search(getattr(error, 'message', ''))):
+        # Around the message stands where in the graph it happened.
+        return re.sub(r'^\{\{.*?\}\} | \[Op:\w+\] name:.*$', '', _sentence(error.message))
     return None
 
 

@@ -10,8 +10,6 @@ run and compared with the network before it gets its name.
 
 from __future__ import annotations
 
-import dataclasses
-
 from absl import flags
 
 from config import UserError
@@ -43,6 +41,9 @@ def _define_flags() -> None:
         'A labelled split that the run was not trained on: model.json then tells how far off each '
         'point may be, by its score and the extent of the garment.',
     )
+    flags.DEFINE_float(
+        'uncertainty_level', 0.9, 'Of it: share of the radii that are to hold the point.'
+    )
     flags.DEFINE_string('check', None, 'An exported folder, to be run and compared.')
     flags.DEFINE_string('data_dir', None, 'Of --check: a labelled split of the records.')
 
@@ -60,6 +61,10 @@ def main(positional: list[str]) -> None:
         return
     if len(positional) != 1 or not values.format or not values.output:
         raise UserError('give one run, --format and --output; or --check and --data_dir')
+    if not 0 < values.uncertainty_level < 1:
+        raise UserError(f'--uncertainty_level={values.uncertainty_level}: must be between 0 and 1')
+    if flags.FLAGS['uncertainty_level'].present and not values.uncertainty:
+        raise UserError('--uncertainty_level needs --uncertainty')
     if (values.precision == 'int8') != bool(values.calibrate):
         raise UserError('--precision=int8 and --calibrate=RECORDS/train go together')
     _export(positional[0], values)
@@ -88,11 +93,10 @@ def _export(run_dir: str, values) -> None:
     settings = Settings(values.precision, [graph.crop(image)[0].numpy() for image in images])
     more = {}
     if values.uncertainty:
-        names = graph.schema.keypoints
-        calibration = uncertainty.of_split(
+        errors = uncertainty.of_split(
             values.uncertainty, [run_dir], options, uncertainty.POINT_FEATURES
         )
-        more['uncertainty'] = dataclasses.replace(calibration, keypoints=names).to_dict()
+        more = errors.of_export(graph.schema, values.uncertainty_level)
     comparison = folder.export(graph, values.format, values.output, settings, images, more)
     print(f'{values.output}: {values.format}, {values.precision}; against TensorFlow: {comparison}')
 

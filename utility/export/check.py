@@ -25,6 +25,7 @@ from utility.predict import api
 from utility.predict.exported import standalone
 
 _BATCH_SIZE = 16
+_MADE_OF = ('run', 'checkpoint', 'weights')  # names of a description
 _NEAR = 4  # folders above an export in which its run is looked for
 
 
@@ -129,10 +130,10 @@ def _network_of(folder: str, description, run_dir: str | None) -> tuple[str, str
     A folder knows the names alone. Without a run it is looked for in the current directory, in its
     logs, and beside the folder and the three above it; what has other weights is another.
     """
-    try:
-        name, checkpoint, digest = (description[key] for key in ('run', 'checkpoint', 'weights'))
-    except KeyError as error:
-        raise UserError(f'{folder!r} does not tell its {error}: export it again') from error
+    for key, kind in (*dict.fromkeys(_MADE_OF, str).items(), ('flip_test', bool)):
+        if not isinstance(description.get(key), kind):
+            raise UserError(f'{folder!r} does not tell its {key!r}: export it again')
+    name, checkpoint, digest = (description[key] for key in _MADE_OF)
     if run_dir:
         places = [run_dir, os.path.join(run_dir, os.path.basename(name))]
     else:

@@ -27,7 +27,7 @@ from utility.export import onnx, saved_model, tflite, web  # noqa: F401  they re
 from utility.export.formats import FORMATS, Settings
 from utility.export.graph import ExportGraph
 from utility.predict import fusion
-from utility.predict.exported import standalone
+from utility.predict.exported import radii, standalone
 
 _OURS = ('config', 'preprocessing', 'utility')  # what predict.py does without
 SCRIPT, LICENSE = 'predict.py', 'LICENSE.txt'
@@ -116,6 +116,7 @@ def export(
         _write_text(partial, LICENSE, _license(graph, names))
         os.chmod(partial, 0o755)
         shutil.rmtree(output, ignore_errors=True)
+        files.check_new_folder(output)  # another process may have written one
         os.rename(partial, output)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
@@ -262,7 +263,7 @@ def script(start: Callable) -> str:
     format, as one.
     """
     imports: set[str] = set()
-    modules = (decoding, standalone, sys.modules[start.__module__])
+    modules = (decoding, radii, standalone, sys.modules[start.__module__])
     bodies = [_without_imports(inspect.getsource(module), imports) for module in modules]
     future = 'from __future__ import annotations'
     parts = [

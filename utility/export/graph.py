@@ -18,7 +18,7 @@ from utility.export.letterbox import letterbox, to_original
 from utility.losses import attributes
 from utility.predict import views_to_points
 from utility.predict.fusion import TOLD, TrainedNetwork
-from utility.predict.probabilities import scaled
+from utility.predict.probabilities import likeliest, scaled
 from utility.predict.views_to_points import PredictOptions
 
 IMAGE = tf.TensorSpec([None, None, 3], tf.uint8, name='image')
@@ -113,7 +113,9 @@ class ExportGraph:
         return letterbox(image, self.size, self._fill)
 
     def look(self, crops: tf.Tensor) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
-        """Return float32 [B, h, w, 3] -> [B, rows, columns, K], and what `tells` names, [B, ..]."""
+        """Return float32 [B, h, w, 3] -> [B, rows, columns, K], and what `tells` names, [B, ..],
+        before it is scaled.
+        """
         experiment = self.trained.experiment
         permutation = self.schema.flip_permutation
         maps, told = views_to_points.look(
@@ -124,7 +126,6 @@ class ExportGraph:
             self.options,
         )
         whole = tf.eye(3)[tf.newaxis, tf.newaxis]  # of one view, where it lies does not matter
-        told = {name: scaled(own, self.trained.scalings.get(name)) for name, own in told.items()}
         return views_to_points.fused_heatmaps(maps, whole, self._codec), told
 
     def heatmaps(self, crops: tf.Tensor) -> tf.Tensor:
@@ -169,9 +170,9 @@ class ExportGraph:
     def _of_crops(self, crops, places, category: tf.Tensor) -> dict[str, tf.Tensor]:
         """Return the Points and what `tells` names of B crops, their places and int32 [B]."""
         heatmaps, told = self.look(crops)
-        if 'category_probabilities' in told:
-            likeliest = tf.argmax(told['category_probabilities'], axis=1, output_type=tf.int32)
-            category = tf.where(category < 0, likeliest, category)
+        if told:
+            told = scaled(told, self.trained.scalings, self.schema, category)
+            category = likeliest(told, self.schema, category)
         return {**self.points(heatmaps, places, category)._asdict(), **told}
 
     def _numbers_of(self, names: tf.Tensor) -> tf.Tensor:

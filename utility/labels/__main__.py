@@ -16,9 +16,9 @@ import os
 from absl import flags
 
 from config import UserError
+from preprocessing.writers import ANNOTATION_FORMATS
 from utility.command_line import scripts
 
-FORMATS = ('label_studio', 'cvat', 'labelme', 'coco', 'yolo')
 RANKING_FILE, ANNOTATIONS_DIR = 'ranking.csv', 'annotations'
 _SUGGEST_ONLY = ('images', 'labelled', 'count', 'format', 'category', 'checkpoint')
 _USAGE = 'give suggest RUN, or merge OLD_RECORDS NEW_RECORDS'
@@ -29,7 +29,7 @@ def _define_flags() -> None:
     flags.DEFINE_string('images', None, 'Pictures to choose from: a folder, or RECORDS/<split>.')
     flags.DEFINE_string('labelled', None, 'A split of the records that the run was trained on.')
     flags.DEFINE_integer('count', 50, 'How many pictures are suggested.', lower_bound=1)
-    flags.DEFINE_enum('format', 'label_studio', FORMATS, 'Of the pre-annotations.')
+    flags.DEFINE_enum('format', 'label_studio', ANNOTATION_FORMATS, 'Of the pre-annotations.')
     flags.DEFINE_string(
         'category',
         None,
@@ -43,12 +43,16 @@ def suggest(run_dir: str, values) -> str:
     import numpy as np
 
     from preprocessing import writers
-    from preprocessing.files import csv_bytes, write_bytes
+    from preprocessing.files import check_output, csv_bytes, write_bytes
     from utility.checkpoints import runs
     from utility.checkpoints.choice import CheckpointChoice
     from utility.labels import pictures, suggestions, survey
     from utility.predict.views_to_points import PredictOptions
 
+    ranking, annotations = (
+        os.path.join(values.output, name) for name in (RANKING_FILE, ANNOTATIONS_DIR)
+    )
+    check_output(ranking)
     schema = runs.schema_of(run_dir)
     options = PredictOptions(checkpoint=CheckpointChoice(values.checkpoint))
     known, names = None, set()
@@ -67,10 +71,9 @@ def suggest(run_dir: str, values) -> str:
         chosen.image_sizes,
         chosen.scores,
     )
-    annotations = os.path.join(values.output, ANNOTATIONS_DIR)
-    writers.write(values.format, annotations, garments, schema)
-    ranking = os.path.join(values.output, RANKING_FILE)
+    # First what may be written again: of what is there already annotations are not.
     write_bytes(ranking, csv_bytes(suggestions.table(chosen, choices, schema)))
+    writers.write(values.format, annotations, garments, schema)
     against = f', against {len(known.image_ids)} labelled ones' if known else ''
     return (
         f'{ranking}: {len(choices)} of {len(candidates.image_ids)} pictures{against}\n'

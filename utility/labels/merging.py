@@ -64,7 +64,7 @@ def merge(old_dir: str, new_dir: str, output_dir: str) -> Report:
     Args:
         old_dir: RECORDS.
         new_dir: RECORDS of corrected or further pictures, with the same keypoints.
-        output_dir: A directory that is new or empty. Its dataset.json is written last.
+        output_dir: A directory that is new or empty; it is complete or as it was.
 
     Raises:
         UserError: A directory does not hold records, their keypoints differ, the newer ones have
@@ -80,9 +80,7 @@ def merge(old_dir: str, new_dir: str, output_dir: str) -> Report:
             f'{new_dir} has other keypoints or categories than {old_dir}; convert it with '
             f'--schema={os.path.join(old_dir, records.DATASET_FILE)}'
         )
-    if tf.io.gfile.isdir(output_dir) and tf.io.gfile.listdir(output_dir):
-        raise UserError(f'{output_dir} is not empty; give a new directory')
-    tf.io.gfile.makedirs(output_dir)
+    files.check_new_folder(output_dir)
     older = _pictures(old, schema)
     newer = _pictures(new, schema)
     if not newer:
@@ -90,15 +88,16 @@ def merge(old_dir: str, new_dir: str, output_dir: str) -> Report:
     # Where each newer picture goes.
     target = {name: older[name].split if name in older else found.split
               for name, found in newer.items()}  # fmt: skip
-    written = _write(old, new, target, schema, output_dir)
     rows = [row for name in newer if name in older
             for row in _conflicts(older[name], newer[name], schema)]  # fmt: skip
-    table = [_COLUMNS, *rows]
-    files.write_bytes(os.path.join(output_dir, CONFLICTS_FILE), files.csv_bytes(table))
     report = _report(older, newer, len(rows))
-    info = _info(old, new, written, schema, report)
-    path = os.path.join(output_dir, records.DATASET_FILE)
-    files.write_bytes(path, (json.dumps(info, indent=2) + '\n').encode())
+    with files.folder_written_whole(output_dir) as folder:
+        written = _write(old, new, target, schema, folder)
+        table = [_COLUMNS, *rows]
+        files.write_bytes(os.path.join(folder, CONFLICTS_FILE), files.csv_bytes(table))
+        info = _info(old, new, written, schema, report)
+        path = os.path.join(folder, records.DATASET_FILE)
+        files.write_bytes(path, (json.dumps(info, indent=2) + '\n').encode())
     return report
 
 
@@ -171,7 +170,7 @@ def _write(
     for split in dict.fromkeys([*old.shards, *target.values()]):
         written[split] = {}
         split_dir = os.path.join(output_dir, split)
-        tf.io.gfile.makedirs(split_dir)
+        files.make_folder(split_dir)
         for category in schema.categories:
             entries = written[split][category] = []
             merged = _merged(old, new, target, schema, (split, category))

@@ -183,13 +183,17 @@ def _row(picture: Picture, answer: dict, network: fusion.TrainedNetwork) -> dict
     return row
 
 
-def _looked_at(task, network, images: tf.Tensor, to_view: tf.Tensor) -> dict[str, tf.Tensor]:
-    """Predict a batch of views, as model_fn.predicted does, with doubts and features.
+def _looked_at(
+    task, network, images: tf.Tensor, to_view: tf.Tensor, category: tf.Tensor
+) -> dict[str, tf.Tensor]:
+    """Predict a batch of views, as model_fn.predicted does, with doubts and features; what they
+    show does not matter.
 
     Returns:
         'keypoints' [B, K, 2], original px; 'scores' [B, K]; 'disagreement' [B, K], px; 'features'
         [B, D].
     """
+    del category
     maps, _ = views_to_points.look(
         network.outputs, images, task.schema.flip_permutation, task.experiment.loss, task.options
     )

@@ -76,10 +76,11 @@ def _cross_entropy(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
     return tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=logits)
 
 
-def category_indices(category: tf.Tensor, schema: KeypointSchema) -> tf.Tensor:
-    """Return string [B] -> int32 [B], the places in schema.categories; 0 of any other name."""
+def category_indices(category: tf.Tensor, schema: KeypointSchema, other: int = 0) -> tf.Tensor:
+    """Return string [B] -> int32 [B], the places in schema.categories; `other` of other names."""
     matches = tf.equal(category[:, tf.newaxis], tf.constant(list(schema.categories)))
-    return tf.argmax(tf.cast(matches, tf.int32), axis=1, output_type=tf.int32)
+    places = tf.argmax(tf.cast(matches, tf.int32), axis=1, output_type=tf.int32)
+    return tf.where(tf.reduce_any(matches, axis=1), places, other)
 
 
 def points_of(category: tf.Tensor, schema: KeypointSchema) -> tf.Tensor:

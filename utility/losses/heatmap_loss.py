@@ -73,14 +73,15 @@ def _times_peak(loss_config: LossConfig, peak: float) -> LossConfig:
 
 
 def check_loss(loss_config: LossConfig, head: str, gives_logits: bool) -> None:
-    """Refuse to compare logits as they are with targets.
+    """Refuse an unknown loss, and to compare logits as they are with targets.
 
     The other way round will do: any head can be trained to give logits.
 
     Raises:
-        UserError: The head gives logits and the loss is not over logits.
+        UserError: There is no such loss, or the head gives logits and the loss is not over logits.
     """
-    if gives_logits and not LOSSES.get(loss_config.kind).over_logits:
+    over_logits = LOSSES.get(loss_config.kind).over_logits
+    if gives_logits and not over_logits:
         kinds = [name for name in LOSSES.names() if LOSSES.get(name).over_logits]
         allowed = ' or '.join(map(repr, kinds))
         raise UserError(f'loss.kind={loss_config.kind!r}: must be {allowed} for the head {head!r}')

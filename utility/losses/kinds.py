@@ -52,7 +52,7 @@ class LossKind(NamedTuple):
     over_logits: bool = False
 
 
-LOSSES = Registry('loss kind', 'Name -> LossKind; the name is allowed by config.LossConfig.')
+LOSSES = Registry('loss kind', 'Name, as of config.LossConfig.kind, -> LossKind.')
 
 
 def squared_errors(output: tf.Tensor, target: tf.Tensor, config: LossConfig) -> tf.Tensor:

@@ -7,7 +7,7 @@ are scored: the presence of another's means nothing.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -76,9 +76,39 @@ def _error_of_best(probabilities: np.ndarray, outcomes: np.ndarray) -> float:
     return reliability.expected_calibration_error(probabilities.max(axis=1), is_right)
 
 
+class ScoredPresence(NamedTuple):
+    """What of the presence of points is scored.
+
+    Attributes:
+        told: [P, 3], probabilities of absent, occluded and visible.
+        outcomes: int [P], what is annotated: 0 absent, 1 occluded, 2 visible.
+        images: int [P], the picture of each, in 0..N - 1.
+        groups: str [P], of which each is: see presence_group.
+    """
+
+    told: np.ndarray
+    outcomes: np.ndarray
+    images: np.ndarray
+    groups: np.ndarray
+
+    def cross_scaled(self, seed: int = 0) -> np.ndarray:
+        """Return what is told, scaled group by group by what other pictures say: [P, 3]. They are
+        divided at random, by the seed.
+        """
+        columns = (self.told, self.outcomes, self.images, self.groups)
+        return reliability.cross_scaled(*columns, seed=seed)
+
+
+def presence_group(category: str, k: int, schema: KeypointSchema) -> str:
+    """Return the name of the group that the presence of a point of a category is scaled in: that of
+    the category and of the point with the one that it is mirrored to.
+    """
+    return f'{category}/{schema.keypoints[min(k, schema.flip_permutation[k])]}'
+
+
 def scored_presence(
     presence: np.ndarray, visibility: np.ndarray, categories: np.ndarray, schema: KeypointSchema
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+) -> ScoredPresence:
     """Return what of the presence of points is scored: of those of the annotated categories.
 
     Args:
@@ -86,16 +116,16 @@ def scored_presence(
         visibility: int [N, K], annotated.
         categories: str [N], annotated.
         schema: Of all.
-
-    Returns:
-        Probabilities [P, 3], what is annotated int [P] (0 absent, 1 occluded, 2 visible), and the
-        picture of each, int [P] in 0..N - 1.
     """
     own = np.zeros(visibility.shape, bool)
     for category in schema.categories:
         own[np.ix_(np.asarray(categories) == category, schema.indices(category))] = True
     own &= presence.sum(axis=-1) > 0  # the network knows the point
-    return presence[own], np.asarray(visibility)[own] + 1, np.nonzero(own)[0]
+    places = np.argwhere(own)
+    groups = [presence_group(categories[row], k, schema) for row, k in places]
+    return ScoredPresence(
+        presence[own], np.asarray(visibility)[own] + 1, places[:, 0], np.array(groups, str)
+    )
 
 
 def presence_report(
@@ -109,11 +139,13 @@ def presence_report(
         of 0.5, and 'expected_calibration_error'; 'after_scaling' has the same of probabilities that
         are scaled by what other pictures say. 'reliability' has the bins of both.
     """
-    told, outcomes, images = scored_presence(presence, visibility, categories, schema)
-    scaled = reliability.cross_scaled(told, outcomes, images)
-    labels = np.asarray(categories)[images]
-    report = _presence_parts(told, outcomes, labels, schema)
-    return {**report, 'after_scaling': _presence_parts(scaled, outcomes, labels, schema)}
+    scored = scored_presence(presence, visibility, categories, schema)
+    labels = np.asarray(categories)[scored.images]
+    before, after = (
+        _presence_parts(told, scored.outcomes, labels, schema)
+        for told in (scored.told, scored.cross_scaled())
+    )
+    return {**before, 'after_scaling': after}
 
 
 def _presence_parts(told, outcomes, labels, schema: KeypointSchema) -> dict[str, Any]:

@@ -13,7 +13,7 @@ is read at 101 recalls, and averaged over ten thresholds of OKS.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
@@ -56,9 +56,6 @@ class Garments(NamedTuple):
     boxes: np.ndarray
     crowds: np.ndarray
 
-    def rows(self, chosen: np.ndarray) -> Garments:
-        return Garments(*(values[chosen] for values in self))
-
 
 class Detections(NamedTuple):
     """Predictions of M garments.
@@ -75,9 +72,6 @@ class Detections(NamedTuple):
     keypoints: np.ndarray
     scores: np.ndarray
 
-    def rows(self, chosen: np.ndarray) -> Detections:
-        return Detections(*(values[chosen] for values in self))
-
 
 class _Matches(NamedTuple):
     """What became of the detections of a picture: scores [m], and by threshold [10, m] which were
@@ -88,6 +82,13 @@ class _Matches(NamedTuple):
     matched: np.ndarray
     ignored: np.ndarray
     num_annotations: int
+
+
+_Instances = TypeVar('_Instances', Garments, Detections)
+
+
+def _rows(instances: _Instances, chosen: np.ndarray) -> _Instances:
+    return type(instances)(*(values[chosen] for values in instances))
 
 
 def sigmas_of(schema: KeypointSchema) -> np.ndarray:
@@ -143,8 +144,8 @@ def average_precision(
     sigmas, results = sigmas_of(schema), {}
     for category in schema.categories:
         points = list(schema.indices(category))
-        truth = garments.rows(np.asarray(garments.categories) == category)
-        found = detections.rows(np.asarray(detections.categories) == category)
+        truth = _rows(garments, np.asarray(garments.categories) == category)
+        found = _rows(detections, np.asarray(detections.categories) == category)
         if not len(truth.images) and not len(found.images):
             continue
         truth = truth._replace(
@@ -186,10 +187,10 @@ def _of_category(truth: Garments, found: Detections, sigmas: np.ndarray) -> dict
     """Return the numbers of one category, whose points are the K of `sigmas`."""
     parts: dict[str, list[_Matches]] = {name: [] for name in SIZE_RANGES}
     for image in np.unique(np.concatenate([truth.images, found.images])):
-        of_image = truth.rows(truth.images == image)
-        own = found.rows(found.images == image)
+        of_image = _rows(truth, truth.images == image)
+        own = _rows(found, found.images == image)
         order = np.argsort(-np.asarray(own.scores, np.float64), kind='stable')[:MAX_DETECTIONS]
-        own = own.rows(order)
+        own = _rows(own, order)
         similar = similarities(own, of_image, sigmas)
         for name, size_range in SIZE_RANGES.items():
             parts[name].append(_match(own, of_image, similar, size_range))

@@ -27,6 +27,7 @@ from preprocessing.schema import KeypointSchema
 from utility.checkpoints import runs
 from utility.predict import flags as prediction_flags
 from utility.predict import fusion, uncertainty
+from utility.predict.boxes import LEAST_SIDE, check_inside
 from utility.predict.exported import standalone
 from utility.predict.predictor import Predictions, confident_box, likely_visibility
 from utility.predict.uncertainty import Calibration
@@ -199,7 +200,7 @@ def load(source: str | os.PathLike | Sequence[str], **options) -> Model:
     if options:
         raise UserError(f'{next(iter(options))}: is inside of {exported[0]!r} already')
     export = _Export(exported[0])
-    return Model(export, export.calibration)
+    return Model(export, export.calibration, export.level)
 
 
 def of_runs(run_dirs: Sequence[str], options: PredictOptions) -> Model:
@@ -236,9 +237,13 @@ def _options(given: Mapping[str, Any]) -> PredictOptions:
 class Model:
     """Networks that are open; threads may share it. Closed like a file, or by `with`."""
 
-    def __init__(self, predictor: Predictor, calibration: Calibration | None = None):
-        self._predictor, self._calibration = predictor, calibration
-        self._level = uncertainty.LEVEL
+    def __init__(
+        self,
+        predictor: Predictor,
+        calibration: Calibration | None = None,
+        level: float = uncertainty.LEVEL,
+    ):
+        self._predictor, self._calibration, self._level = predictor, calibration, level
         self._closed = False
 
     def calibrate(self, records: str | os.PathLike, level: float = uncertainty.LEVEL) -> None:
@@ -327,6 +332,9 @@ class Model:
     ) -> Iterator[Keypoints]:
         self._check_open()
         pixels = [_pixels(image) for image in images]
+        for own, box in zip(pixels, boxes):
+            if box is not None:
+                check_inside(box, own.shape[:2], 'box')
         answers = self._predictor.points(pixels, categories, boxes)
         for image, own, category, answer in zip(images, pixels, categories, answers):
             yield self._keypoints(image, own.shape[:2], category, answer)
@@ -412,9 +420,9 @@ def _checked_box(box) -> np.ndarray | None:
     if (
         corners.shape != (4,)
         or not np.isfinite(corners).all()
-        or (corners[2:] <= corners[:2]).any()
+        or (corners[2:] - corners[:2] < LEAST_SIDE).any()
     ):
-        allowed = '(x_min, y_min, x_max, y_max) px, of some area'
+        allowed = f'(x_min, y_min, x_max, y_max) px, of sides of at least {LEAST_SIDE} px'
         raise UserError(f'box={box!r:.80}: must be {allowed}')
     return corners
 
@@ -462,18 +470,20 @@ class _Runs:
                 given = None
             else:  # one without an area keeps the whole image
                 given = [np.zeros(4, np.float32) if box is None else box for box in given]
-            part = self._pass(group, own, given)
+            shown = [categories[row] for row in rows]
+            part = self._pass(group, own, given, shown)
             if self._options.passes == 2:
-                around = [self._box(answer, categories[row]) for row, answer in zip(rows, part)]
-                part = self._pass(group, own, around)
+                around = [self._box(*pair) for pair in zip(part, shown)]
+                part = self._pass(group, own, around, shown)
             answers.update(zip(rows, part))
         return [answers[row] for row in range(len(images))]
 
-    def _pass(self, group, images, boxes):
+    def _pass(self, group, images, boxes, categories):
         averages_maps = len(group) > 1 and self._options.fuse == 'heatmaps'
         size = fusion.common_heatmap_size(group) if averages_maps else None
         sources = [
-            functools.partial(self._warmed(network, size).rows, images, boxes) for network in group
+            functools.partial(self._warmed(network, size).rows, images, boxes, categories)
+            for network in group
         ]
         rows = fusion.together(sources, group, self._options)
         return [
@@ -541,6 +551,7 @@ class _Export:
         self._folder, self.categories = folder, list(description['categories'])
         self.tells_category = 'category_probabilities' in self._model.tells
         self.calibration = None
+        self.level = description.get('radii', {}).get('level', uncertainty.LEVEL)
         if description.get('uncertainty') is not None:
             place = f'{os.path.join(folder, standalone.DESCRIPTION_FILE)}: uncertainty'
             self.calibration = uncertainty.of_node(Node(description['uncertainty'], place))

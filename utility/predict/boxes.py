@@ -24,6 +24,7 @@ from preprocessing.tables import MAX_COORDINATE, read_rows
 CORNERS = ('x_min', 'y_min', 'x_max', 'y_max')
 _COLUMNS = ('image_id', *CORNERS)
 _CATEGORY = 'category'
+LEAST_SIDE = 1  # px
 _RECORDS_AT_A_TIME = 1024
 
 
@@ -80,10 +81,27 @@ def _corners(cells: Mapping[str, str], place: str) -> np.ndarray:
         if not abs(values[-1]) <= MAX_COORDINATE:
             allowed = f'a number of px, at most {MAX_COORDINATE}'
             raise UserError(f'{place}, column {name!r}: {cells[name][:40]!r} must be {allowed}')
-    x_min, y_min, x_max, y_max = values
-    if not (x_min < x_max and y_min < y_max):
-        raise UserError(f'{place}: a box of no area: {values}')
-    return np.array(values, np.float32)
+    corners = np.array(values, np.float32)
+    if (corners[2:] - corners[:2] < LEAST_SIDE).any():
+        raise UserError(f'{place}: a box with a side of less than {LEAST_SIDE} px: {values}')
+    return corners
+
+
+def check_inside(corners: np.ndarray, size: Sequence[int], place: str) -> None:
+    """Refuse a box that shows nothing of its picture, as one of a picture of another size does.
+
+    Args:
+        corners: [4], px.
+        size: (height, width) of the picture, px.
+        place: Of the box, for the error.
+
+    Raises:
+        UserError: They have no pixel in common.
+    """
+    height, width = map(int, size)
+    if (corners[2:] <= 0).any() or (corners[:2] >= (width, height)).any():
+        told = ', '.join(f'{corner:g}' for corner in corners)
+        raise UserError(f'{place}: the box {told} is outside of the picture of {width}x{height} px')
 
 
 class RecordBoxes(NamedTuple):
@@ -131,21 +149,22 @@ def of_records(
         The boxes; and the image_ids of `given` that are among the records.
 
     Raises:
-        UserError: A box is of another category than its record.
+        UserError: A box is of another category than its record, or outside of its picture.
     """
-    keys = ('image_id', 'category', 'box')
+    keys = ('image_id', 'category', 'box', 'image_size')
     examples = records.decoded(tf.data.TFRecordDataset(list(files)), schema)
     chosen = examples.map(lambda example: {key: example[key] for key in keys})
     counts, boxes, met = [], [], set()
     with faults.explained(files, schema):
         for batch in chosen.batch(_RECORDS_AT_A_TIME).as_numpy_iterator():
-            for image_id, category, box in zip(*(batch[key] for key in keys)):
+            for image_id, category, box, size in zip(*(batch[key] for key in keys)):
                 name, category = image_id.decode(), category.decode()
                 own = given.get(name, ())
                 for one in own:
                     if one.category not in (None, category):
                         problem = f'{name!r} is a {category} in the records, not {one.category!r}'
                         raise UserError(f'{one.place}: {problem}')
+                    check_inside(one.corners, size, one.place)
                 met.update([name] if own else [])
                 counts.append(max(len(own), 1))
                 boxes += [one.corners for one in own] or [box]

@@ -6,10 +6,8 @@ import os
 
 from absl import flags
 
-from config import MAX_BATCH, UserError
+from config import FUSIONS, MAX_BATCH, UserError
 from nets.precision import PRECISION_HELP, PRECISIONS, XLA_HELP, Compute
-
-_FUSIONS = ('heatmaps', 'keypoints')
 
 
 def define(flip_test: bool = False, flag_values: flags.FlagValues = flags.FLAGS) -> None:
@@ -61,7 +59,7 @@ def _define_views(flip_test: bool, into: dict) -> None:
     flags.DEFINE_enum(
         'fuse',
         'heatmaps',
-        _FUSIONS,
+        FUSIONS,
         'What of all views and networks of a picture is averaged.',
         **into,
     )

@@ -24,7 +24,7 @@ from utility.codecs.heatmaps import HeatmapCodec
 from utility.losses.attributes import attribute_sizes
 from utility.predict import map_features, probabilities, test_time_augmentation, views_to_points
 from utility.predict.views_to_points import PredictOptions
-from utility.statistics.reliability import Scaling
+from utility.statistics.reliability import GroupScalings, Scaling
 
 _END = object()
 _HELD = 32  # pictures that a network may be ahead of the others
@@ -51,7 +51,7 @@ class TrainedNetwork:
     experiment: Experiment
     full_schema: KeypointSchema
     schema: KeypointSchema
-    scalings: Mapping[str, Scaling] = dataclasses.field(default_factory=dict)
+    scalings: Mapping[str, Scaling | GroupScalings] = dataclasses.field(default_factory=dict)
 
     @property
     def columns(self) -> list[int]:

@@ -15,7 +15,7 @@ from utility.losses import attributes
 from utility.predict import map_features, views_to_points
 from utility.predict.probabilities import scaled
 from utility.predict.views_to_points import PredictOptions
-from utility.statistics.reliability import Scaling
+from utility.statistics.reliability import GroupScalings, Scaling
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,7 +37,7 @@ class PredictTask:
     options: PredictOptions = PredictOptions()
     heatmap_size: tuple[int, int] | None = None
     compute: Compute = Compute()
-    scalings: Mapping[str, Scaling] = dataclasses.field(default_factory=dict)
+    scalings: Mapping[str, Scaling | GroupScalings] = dataclasses.field(default_factory=dict)
 
     @property
     def codec(self) -> HeatmapCodec:
@@ -62,11 +62,16 @@ def _predictions(task: PredictTask, network, features) -> dict[str, tf.Tensor]:
     if images.shape.rank == 4:  # one view of each image
         images, to_view = images[:, tf.newaxis], to_view[:, tf.newaxis]
     predictions = {name: features[name] for name in ('image_id', 'category', 'image_size')}
-    return {**predictions, **predicted(task, network, images, to_view)}
+    category = None if task.options.use_predicted_category else features['category']
+    return {**predictions, **predicted(task, network, images, to_view, category)}
 
 
 def predicted(
-    task: PredictTask, network, images: tf.Tensor, to_view: tf.Tensor
+    task: PredictTask,
+    network,
+    images: tf.Tensor,
+    to_view: tf.Tensor,
+    category: tf.Tensor | None = None,
 ) -> dict[str, tf.Tensor]:
     """Predict a batch of views.
 
@@ -75,6 +80,8 @@ def predicted(
         network: A nets.Network.
         images: [B, V, H, W, 3].
         to_view: float32 [B, V, 3, 3], original px -> px of the view.
+        category: string [B], what the images show, which matters to the scaling of 'presence'.
+            None, or a name that is no category: what the network tells.
 
     Returns:
         'keypoints' [B, K, 2], original px, and 'scores' [B, K]; or, with task.heatmap_size,
@@ -85,7 +92,9 @@ def predicted(
     maps, told = views_to_points.look(
         network.outputs, images, task.schema.flip_permutation, task.experiment.loss, task.options
     )
-    told = {name: scaled(values, task.scalings.get(name)) for name, values in told.items()}
+    if category is not None:
+        category = attributes.category_indices(category, task.schema, other=-1)
+    told = scaled(told, task.scalings, task.schema, category)
     if task.heatmap_size:
         fused = views_to_points.fused_heatmaps(maps, to_view, task.codec)
         heatmaps = tf.image.resize(fused, task.heatmap_size)

@@ -58,6 +58,18 @@ def check(values, output_dir: str | None) -> None:
         raise UserError(f'--coco_ids is for --output_format={" or ".join(_COCO)} only')
 
 
+def check_ids(values, schema: KeypointSchema) -> None:
+    """Read --coco_ids, if it is given, before all is predicted that it is for.
+
+    Raises:
+        UserError: It is no such file.
+    """
+    if values.coco_ids:
+        from preprocessing.writers.coco import read_ids
+
+        read_ids(values.coco_ids, schema)
+
+
 def given_boxes(values, schema: KeypointSchema) -> Mapping[str, Sequence[Box]] | None:
     """Return the boxes of --boxes by image_id; none of them where a format tells boxes as well;
     None where no box is asked for.

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,15 +20,22 @@ from nets.heads.attributes import PRESENCES
 from preprocessing.files import csv_bytes, read_bytes, write_bytes
 from preprocessing.schema import KeypointSchema
 from utility.checkpoints import runs
-from utility.metrics.attributes import scored_presence
-from utility.statistics.reliability import Scaling, fit_scaling
+from utility.metrics.attributes import presence_group, scored_presence
+from utility.statistics.reliability import (
+    GroupScalings,
+    Scaling,
+    fit_group_scalings,
+    fit_scaling,
+)
 
+_KINDS = {'category_probabilities': Scaling, 'presence': GroupScalings}  # of what is told
 SCALINGS_FILE = 'probabilities.json'
 _LEAST = 1e-7  # as in utility.statistics.reliability
 
 
-def read(folder: str) -> dict[str, Scaling]:
-    """Return the scaling of 'category_probabilities' and of 'presence' of a network, if there is.
+def read(folder: str) -> dict[str, Scaling | GroupScalings]:
+    """Return the scaling of 'category_probabilities' and those of 'presence' of a network, as far
+    as there are any.
 
     Raises:
         UserError: The file is broken.
@@ -38,17 +45,68 @@ def read(folder: str) -> dict[str, Scaling]:
         return {}
     try:
         values = json.loads(read_bytes(path))['scalings']
-        return {name: Scaling.from_json(own) for name, own in values.items()}
+        return {name: _KINDS[name].from_json(own) for name, own in values.items()}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f'{path} is broken: {error!r}; remove it, or fit it anew') from error
 
 
-def scaled(probabilities: tf.Tensor, scaling: Scaling | None) -> tf.Tensor:
-    """Return probabilities [.., k] as Scaling gives them; unchanged without one."""
-    if scaling is None:
-        return probabilities
-    logs = tf.math.log(tf.maximum(probabilities, _LEAST))
-    return tf.nn.softmax(logs / scaling.temperature + tf.constant(scaling.bias, tf.float32))
+def scaled(
+    told: Mapping[str, tf.Tensor],
+    scalings: Mapping[str, Scaling | GroupScalings],
+    schema: KeypointSchema,
+    category: tf.Tensor | None = None,
+) -> dict[str, tf.Tensor]:
+    """Return what a network tells, as its scalings give it; unchanged without any.
+
+    Args:
+        told: 'category_probabilities' [B, C] and 'presence' [B, K, 3], as far as it tells them.
+        scalings: Of a network, see `read`.
+        schema: Of the network.
+        category: int32 [B], what the pictures show, places in schema.categories. None, or -1: the
+            likeliest category, if it is told.
+    """
+    result = dict(told)
+    first, groups = (scalings.get(name) for name in _KINDS)
+    if first and 'category_probabilities' in told:
+        parts = first.temperature, tf.constant(first.bias, tf.float32)
+        result['category_probabilities'] = _softened(told['category_probabilities'], *parts)
+    if groups and 'presence' in told:
+        number = likeliest(result, schema, category)
+        table = _table(groups, schema)
+        temperature, bias = (tf.gather(tf.constant(own), number) for own in table)
+        result['presence'] = _softened(told['presence'], temperature, bias)
+    return result
+
+
+def likeliest(
+    told: Mapping[str, tf.Tensor], schema: KeypointSchema, category: tf.Tensor | None
+) -> tf.Tensor:
+    """Return int32 [B], places in schema.categories; its length where neither given nor told."""
+    batch = tf.shape(next(iter(told.values())))[0]
+    count = len(schema.categories)
+    if 'category_probabilities' in told:
+        best = tf.argmax(told['category_probabilities'], axis=1, output_type=tf.int32)
+    else:
+        best = tf.fill([batch], count if count > 1 else 0)
+    return best if category is None else tf.where(category < 0, best, category)
+
+
+def _softened(probabilities: tf.Tensor, temperature, bias: tf.Tensor) -> tf.Tensor:
+    return tf.nn.softmax(tf.math.log(tf.maximum(probabilities, _LEAST)) / temperature + bias)
+
+
+def _table(groups: GroupScalings, schema: KeypointSchema) -> tuple[np.ndarray, np.ndarray]:
+    """Return temperatures [C + 1, K, 1] and biases [C + 1, K, 3], float32; of no category last."""
+    rows = [
+        [
+            groups.of(presence_group(category, k, schema)) if category else groups.pooled
+            for k in range(schema.num_keypoints)
+        ]
+        for category in (*schema.categories, None)
+    ]
+    temperatures = [[[one.temperature] for one in row] for row in rows]
+    biases = [[one.bias for one in row] for row in rows]
+    return np.array(temperatures, np.float32), np.array(biases, np.float32)
 
 
 def fit_run(
@@ -88,7 +146,7 @@ def fit_run(
 
 
 def _fitted(predictions, answers, schema: KeypointSchema, rows: np.ndarray):
-    """Yield the name of what is told and its Scaling by these rows."""
+    """Yield the name of what is told and its scaling by these rows."""
     categories = answers.categories[rows]
     if predictions.category_probabilities is not None:
         names = np.array(list(schema.categories))
@@ -97,8 +155,8 @@ def _fitted(predictions, answers, schema: KeypointSchema, rows: np.ndarray):
         yield 'category_probabilities', fitted
     if predictions.presence is not None:
         own = (predictions.presence[rows], answers.visibility[rows], categories, schema)
-        told, outcomes, _ = scored_presence(*own)
-        yield 'presence', fit_scaling(told, outcomes)
+        scored = scored_presence(*own)
+        yield 'presence', fit_group_scalings(scored.told, scored.outcomes, scored.groups)
 
 
 def table(predictions: Any, schema: KeypointSchema) -> bytes:

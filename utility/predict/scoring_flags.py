@@ -5,6 +5,7 @@ from __future__ import annotations
 from absl import flags
 
 from config import UserError
+from utility.metrics.normalized_error import MISSING_POLICIES
 from utility.predict import flags as prediction_flags
 
 _OF_CSVS = ('missing', 'dataset')
@@ -20,7 +21,7 @@ def define() -> None:
     flags.DEFINE_enum(
         'missing',
         'error',
-        ['error', 'count', 'skip'],
+        MISSING_POLICIES,
         'What to do with a scored point that is predicted as -1_-1_-1: stop, score it as a '
         'prediction at (-1, -1), or leave it out.',
     )

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
-from config import LossConfig, check, one_of, require, within
+from config import FUSIONS, LossConfig, check, one_of, require, within
 from nets.network import Outputs
 from nets.precision import Compute
 from preprocessing import geometry
@@ -17,8 +17,6 @@ from utility.codecs.refinements import REFINEMENTS
 from utility.losses import attributes, heatmap_loss
 from utility.predict import test_time_augmentation as views
 from utility.predict.test_time_augmentation import ViewOptions
-
-FUSIONS = ('heatmaps', 'keypoints')
 
 
 @dataclasses.dataclass(frozen=True)

@@ -44,7 +44,7 @@ class WarmNetwork:
         network: With its checkpoint.
         options: Of the prediction.
         heatmap_size: As of PredictTask.
-        answer: What is asked of a batch of views; as model_fn.predicted.
+        answer: What is asked of a batch of views and its categories; as model_fn.predicted.
 
     Raises:
         UserError: The checkpoint is of another network.
@@ -70,7 +70,8 @@ class WarmNetwork:
                 v1.placeholder(part.dtype, [None, *part.shape]) for part in self._look(False).views
             ]
             built = attributes.network_of(experiment, network.schema, options.compute.precision)
-            self._answers = answer(task, built, *self._views_in)
+            self._category = v1.placeholder(tf.string, [None])
+            self._answers = answer(task, built, *self._views_in, self._category)
             weights = v1.global_variables()
             variables.check_fit(network.checkpoint, weights)
             restored = variables.restore(network.checkpoint, weights)
@@ -84,10 +85,8 @@ class WarmNetwork:
             if is_second not in self._looks:
                 # A graph of its own: what is run of a graph waits for all of it to be gone through.
                 with uncollected(), tf.Graph().as_default() as graph:
-                    image, box = (
-                        v1.placeholder(tf.uint8, [None, None, 3]),
-                        v1.placeholder(tf.float32, [4]),
-                    )
+                    image = v1.placeholder(tf.uint8, [None, None, 3])
+                    box = v1.placeholder(tf.float32, [4])
                     views = self._views(is_second, image, box)
                     session = v1.Session(graph=graph, config=self._config)
                     graph.finalize()
@@ -116,19 +115,25 @@ class WarmNetwork:
         return tuple(tf.stack(part) for part in zip(*parts))
 
     def rows(
-        self, images: Sequence[np.ndarray], boxes: Sequence[np.ndarray] | None = None
+        self,
+        images: Sequence[np.ndarray],
+        boxes: Sequence[np.ndarray] | None = None,
+        categories: Sequence[str | None] | None = None,
     ) -> Iterator[dict]:
         """Yield what fusion.together needs of each image, batch by batch.
 
         Args:
             images: uint8 [H, W, 3] each.
             boxes: float32 [4] px each, to crop them to in the second pass; None: the first pass.
+            categories: What they show, or None each: what the network tells; None: of all.
         """
         look = self._look(boxes is not None)
-        pairs = zip(images, itertools.repeat(np.zeros(4)) if boxes is None else boxes)
-        while batch := list(itertools.islice(pairs, self._options.batch_size)):
-            parts = [look.of(*pair) for pair in batch]
+        boxes = itertools.repeat(np.zeros(4)) if boxes is None else boxes
+        rows = zip(images, boxes, itertools.repeat(None) if categories is None else categories)
+        while batch := list(itertools.islice(rows, self._options.batch_size)):
+            parts = [look.of(image, box) for image, box, _ in batch]
             feeds = {place: np.stack(part) for place, part in zip(self._views_in, zip(*parts))}
+            feeds[self._category] = [category or '' for *_, category in batch]
             answers = self._session.run(self._answers, feeds)
             for row in range(len(batch)):
                 told = {'image_id': b'', 'category': b'', 'image_size': batch[row][0].shape[:2]}

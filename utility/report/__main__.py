@@ -45,9 +45,11 @@ def main(positional: list[str]) -> None:
     if suffix not in ('.html', '.htm'):
         raise UserError(f'--output={values.output}: the name of the page must end in .html')
 
-    from preprocessing.files import write_bytes
+    from preprocessing.files import check_output, write_bytes
     from utility.report import card, findings, page, trackers
 
+    for path in (values.output, f'{stem}.md'):
+        check_output(path)
     tracker = trackers.find(values.track) if values.track else None  # before anything takes long
     found = findings.collect(positional[0], values)
     page.write(values.output, found)

@@ -131,9 +131,14 @@ class ErrorModel:
 
     def predict(self, features: np.ndarray, groups: Sequence[str]) -> np.ndarray:
         """Return the size of error that is expected: float [n], positive."""
-        offsets = np.array([self.offsets.get(group, 0.0) for group in groups])
+        constants = {group: self.constant(group) for group in set(groups)}
         scaled = _scaled(features, np.array(self.low), np.array(self.high))
-        return np.exp(self.intercept + scaled @ np.array(self.weights) + offsets)
+        growths = np.exp(scaled @ np.array(self.weights))
+        return np.array([constants[group] for group in groups]) * growths
+
+    def constant(self, group: str) -> float:
+        """Return the size that is expected in a group where every feature is at its least."""
+        return math.exp(self.intercept + self.offsets.get(group, 0.0))
 
 
 def _scaled(features: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:

@@ -14,8 +14,9 @@ import numpy as np
 
 NUM_BINS = 10
 _LEAST = 1e-7  # probability: of none that is smaller the logarithm is taken
-# Of the squares of the logarithm of the temperature and of the biases, in the mean loss of one
-# observation, over the number of observations: keeps what few of them say nothing of near 0.
+# Of the squares by which the logarithm of the temperature and the biases differ from what is
+# believed, in the mean loss of one observation, over the number of observations: keeps what few of
+# them say nothing of where it is.
 _PRIOR = 1.0
 NUM_FOLDS = 5
 
@@ -102,37 +103,110 @@ class Scaling:
         return cls(float(values['temperature']), tuple(map(float, values['bias'])))
 
 
-def fit_scaling(probabilities: np.ndarray, outcomes: np.ndarray) -> Scaling:
+@dataclasses.dataclass(frozen=True)
+class GroupScalings:
+    """Scalings by the two levels of a name, such as of 'dress/neckline_left'.
+
+    Attributes:
+        pooled: Of all groups.
+        groups: 'outer' or 'outer/inner' -> its own.
+    """
+
+    pooled: Scaling
+    groups: Mapping[str, Scaling] = dataclasses.field(default_factory=dict)
+
+    def of(self, name: str) -> Scaling:
+        """Return the scaling of a group: its own, else that of the outer group, else of all."""
+        outer = self.groups.get(name.partition('/')[0], self.pooled)
+        return self.groups.get(name, outer)
+
+    def __call__(self, probabilities: np.ndarray, groups: np.ndarray) -> np.ndarray:
+        """Return the scaled probabilities of [P, k] that are of groups, str [P]."""
+        scaled = np.array(probabilities, np.float64)
+        for name in np.unique(groups):
+            own = groups == name
+            scaled[own] = self.of(str(name))(probabilities[own])
+        return scaled
+
+    def after(self, first: GroupScalings) -> GroupScalings:
+        """Return the scalings that do what `first` and then these do."""
+        names = sorted({*self.groups, *first.groups})
+        groups = {name: self.of(name).after(first.of(name)) for name in names}
+        return GroupScalings(self.pooled.after(first.pooled), groups)
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> GroupScalings:
+        if 'pooled' not in values:  # files that know one scaling for all points
+            return cls(Scaling.from_json(values))
+        groups = {name: Scaling.from_json(own) for name, own in values['groups'].items()}
+        return cls(Scaling.from_json(values['pooled']), groups)
+
+
+def fit_scaling(
+    probabilities: np.ndarray, outcomes: np.ndarray, start: Scaling | None = None
+) -> Scaling:
     """Return the scaling under which what happened is likeliest.
 
     Args:
         probabilities: [P, k].
         outcomes: int [P], which of the k happened.
+        start: What is believed where they are too few to say otherwise; None: as told.
     """
     from scipy import optimize
 
     logs = np.log(np.maximum(np.asarray(probabilities, np.float64), _LEAST))
     outcomes = np.asarray(outcomes, int)
     weight = _PRIOR / max(1, len(outcomes))
-
-    def loss(parameters: np.ndarray) -> float:
-        logits = logs * np.exp(-parameters[0]) + parameters[1:]
-        shifted = logits - logits.max(axis=1, keepdims=True)
-        own = np.take_along_axis(shifted, outcomes[:, np.newaxis], axis=1)[:, 0]
-        negative = np.log(np.exp(shifted).sum(axis=1)) - own
-        return negative.mean() + weight * np.square(parameters).sum()
-
     num_outcomes = logs.shape[1]
+    start = start or Scaling(1.0, (0.0,) * num_outcomes)
+    believed = np.array([np.log(start.temperature), *start.bias])
+    happened = np.eye(num_outcomes)[outcomes]
+
+    def loss(parameters: np.ndarray) -> tuple[float, np.ndarray]:
+        scaled = logs * np.exp(-parameters[0])
+        logits = scaled + parameters[1:]
+        logits = logits - logits.max(axis=1, keepdims=True)
+        powers = np.exp(logits)
+        sums = powers.sum(axis=1, keepdims=True)
+        changed = parameters - believed
+        value = (np.log(sums) - (happened * logits).sum(axis=1, keepdims=True)).mean()
+        slopes = (powers / sums - happened) / len(logs)
+        gradient = np.array([-(slopes * scaled).sum(), *slopes.sum(axis=0)])
+        return value + weight * np.square(changed).sum(), gradient + 2 * weight * changed
+
     if not len(outcomes):
-        return Scaling(1.0, (0.0,) * num_outcomes)
-    best = optimize.minimize(loss, np.zeros(1 + num_outcomes), method='L-BFGS-B').x
+        return start
+    best = optimize.minimize(loss, believed, jac=True, method='L-BFGS-B').x
     return Scaling(float(np.exp(best[0])), tuple(best[1:].tolist()))
+
+
+def fit_group_scalings(
+    probabilities: np.ndarray, outcomes: np.ndarray, groups: np.ndarray
+) -> GroupScalings:
+    """Return a scaling for all, for each outer group, near that of all, and for each group, near
+    that of its outer one: the nearer, the fewer there are.
+
+    Args:
+        probabilities: [P, k].
+        outcomes: int [P].
+        groups: str [P], 'outer/inner'.
+    """
+    pooled = fit_scaling(probabilities, outcomes)
+    fitted: dict[str, Scaling] = {}
+    outer = np.array([name.partition('/')[0] for name in groups], str)
+    for labels in (outer, np.asarray(groups, str)):
+        for name in np.unique(labels):
+            own = labels == name
+            start = GroupScalings(pooled, fitted).of(str(name))
+            fitted[str(name)] = fit_scaling(probabilities[own], outcomes[own], start)
+    return GroupScalings(pooled, fitted)
 
 
 def cross_scaled(
     probabilities: np.ndarray,
     outcomes: np.ndarray,
-    groups: np.ndarray,
+    pictures: np.ndarray,
+    groups: np.ndarray | None = None,
     num_folds: int = NUM_FOLDS,
     seed: int = 0,
 ) -> np.ndarray:
@@ -141,16 +215,22 @@ def cross_scaled(
     Args:
         probabilities: [P, k].
         outcomes: int [P].
-        groups: int [P]: what is of one group, such as a picture, is in one fold.
+        pictures: int [P]: what is of one picture is in one fold.
+        groups: str [P], as of fit_group_scalings; None: one scaling for all.
         num_folds: How many.
         seed: Of the folds.
     """
-    names, places = np.unique(groups, return_inverse=True)
+    names, places = np.unique(pictures, return_inverse=True)
     folds = np.random.default_rng(seed).permutation(len(names)) % num_folds
     fold = folds[places]
     scaled = np.array(probabilities, np.float64)
     for number in range(num_folds):
-        own = fold == number
-        if own.any():
-            scaled[own] = fit_scaling(probabilities[~own], outcomes[~own])(probabilities[own])
+        own, rest = fold == number, fold != number
+        if not own.any():
+            continue
+        if groups is None:
+            scaled[own] = fit_scaling(probabilities[rest], outcomes[rest])(probabilities[own])
+        else:
+            fitted = fit_group_scalings(probabilities[rest], outcomes[rest], groups[rest])
+            scaled[own] = fitted(probabilities[own], groups[own])
     return scaled

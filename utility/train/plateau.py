@@ -18,7 +18,7 @@ def errors_so_far(folder: str, up_to: int | None = None) -> dict[int, float]:
     given.
     """
     results = evaluations.read(folder, up_to)
-    return {step: metrics['normalized_error'] for step, metrics in results.items()}
+    return {step: metrics.get(evaluations.ERROR, math.nan) for step, metrics in results.items()}
 
 
 def drops_so_far(config: ScheduleConfig, folder: str) -> tuple[int, ...]:

@@ -19,7 +19,7 @@ from absl import flags, logging
 import config
 from config import ALL_THEN_EACH, Experiment, UserError
 from nets import precision
-from preprocessing.files import alone_in
+from preprocessing.files import alone_in, check_no_link
 from utility.checkpoints import evaluations
 from utility.command_line import imports, scripts
 from utility.distribute import cluster
@@ -87,7 +87,7 @@ def _train_all(experiment: Experiment, options: RunOptions, keep_log_in) -> None
     """Train; call keep_log_in(model_dir) when nothing is wrong with what was asked for."""
     imports.import_tensorflow()
     from preprocessing import training_data
-    from utility.checkpoints import bundles, files
+    from utility.checkpoints import bundles, files, snapshots
     from utility.distribute import strategies
 
     problem = bundles.path_problem(options.model_dir)
@@ -110,6 +110,8 @@ def _train_all(experiment: Experiment, options: RunOptions, keep_log_in) -> None
                 folder = os.path.join(options.model_dir, category)
                 if distribution.is_chief:
                     stack.enter_context(alone_in(folder))
+                    for name in (snapshots.BEST, snapshots.AVERAGED):
+                        check_no_link(os.path.join(folder, name))
                 files.recover(folder, distribution.is_chief)
         _train_these(experiment, categories, options, distribution, keep_log_in)
 

@@ -104,11 +104,11 @@ def write_page(
     """
     import tensorflow as tf  # here, because it takes seconds
 
-    from preprocessing.files import written_whole
+    from preprocessing.files import make_folder, written_whole
 
     path = os.fspath(path)
+    make_folder(os.path.dirname(path))
     try:
-        tf.io.gfile.makedirs(os.path.dirname(path) or '.')
         with written_whole(path) as partial, tf.io.gfile.GFile(partial, 'wb') as file:
             for piece in template.generate(values):
                 file.write(piece.encode())

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
+import pathlib
+import re
 import tempfile
 from collections.abc import Iterable, Iterator
 
@@ -21,6 +23,15 @@ environment.quiet_ffmpeg()  # which says what it stumbles over beside our one se
 SUFFIXES = ('.mp4', '.m4v', '.mov', '.avi', '.mkv', '.webm')
 OUTPUT_SUFFIX = '.mp4'
 _CODEC = 'mp4v'  # MPEG-4 part 2: what OpenCV writes everywhere by itself
+# What files of these suffixes begin with: MP4 and MOV; AVI; Matroska and WebM; MPEG. FFmpeg would
+# also take a text that lists other files, and play these.
+_CONTAINERS = re.compile(
+    rb'....(ftyp|moov|mdat|free|skip|wide|pnot)|RIFF....AVI |\x1aE\xdf\xa3|'
+    rb'\x00\x00\x01[\xb3\xba]|G.{187}G',
+    re.DOTALL,
+)
+_HEADER_SIZE = 256  # bytes
+_NO_FRAME = 'no frame of it can be read; it is damaged, or no video'
 _USUAL_RATE, _HIGHEST_RATE = 25.0, 1000.0  # frames per second; what a file tells may be nonsense
 
 
@@ -67,17 +78,21 @@ def open_video(path: str) -> Video:
         UserError: There is none, or no frame of it can be read.
     """
     if not os.path.isfile(path):
-        raise UserError(f'{path}: no such file')
+        is_there = os.path.lexists(path)
+        raise UserError(f'{path}: {"is no regular file" if is_there else "no such file"}')
     if not os.path.getsize(path):
         raise UserError(f'{path}: the file is empty')
     import cv2
 
+    with pathlib.Path(path).open('rb') as file:
+        if not _CONTAINERS.match(file.read(_HEADER_SIZE)):
+            raise UserError(f'{path}: {_NO_FRAME}')
     with _opened(path) as capture:
         is_there, frame = capture.read()
         rate = capture.get(cv2.CAP_PROP_FPS)
         count = capture.get(cv2.CAP_PROP_FRAME_COUNT)
     if not is_there:
-        raise UserError(f'{path}: no frame of it can be read; it is damaged, or no video')
+        raise UserError(f'{path}: {_NO_FRAME}')
     try:
         decoding.check_size(frame.shape[1], frame.shape[0])
     except decoding.BadImageError as error:

@@ -2,6 +2,7 @@
 
 import io
 import os
+import pathlib
 import time
 import zlib
 
@@ -192,7 +193,7 @@ def test_files_that_cannot_be_read(tmp_path, monkeypatch):
         images.read_image(str(tmp_path))
     (tmp_path / 'y.jpg').write_bytes(b'abcd')
     assert images.read_image(str(tmp_path / 'y.jpg')) == b'abcd'
-    monkeypatch.setattr(images, 'MAX_FILE_SIZE', 3)
+    monkeypatch.setattr(decoding, 'MAX_FILE_SIZE', 3)
     with pytest.raises(images.BadImageError, match='4 bytes; at most 3'):
         images.read_image(str(tmp_path / 'y.jpg'))
 
@@ -293,3 +294,12 @@ def test_what_is_no_file_is_not_waited_for(tmp_path, make):
         for read in (images.read_image, decoding.read_file):
             with pytest.raises(images.BadImageError, match='is no regular file'):
                 read(str(tmp_path / name))
+
+
+def test_names_that_are_no_text_are_opened_and_impossible_ones_refused(tmp_path):
+    path = os.fsdecode(os.fsencode(tmp_path) + b'/\xff.jpg')
+    pathlib.Path(path).write_bytes(b'data')
+    assert images.read_image(path) == b'data'
+    for name in ('a\0.jpg', '\ud800.jpg'):
+        with pytest.raises(images.BadImageError, match=r'no file .*(x00|ud800)\.jpg'):
+            images.read_image(f'{tmp_path}/{name}')

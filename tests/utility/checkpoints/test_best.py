@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from utility.checkpoints import evaluations, snapshots
+from utility.checkpoints import average, evaluations, snapshots
 from utility.checkpoints.best import BestCheckpoint, best_step
 from utility.checkpoints.choice import CheckpointChoice, choose
 
@@ -189,3 +189,23 @@ def test_the_name_of_a_checkpoint_tells_its_step(prefix, step):
 def test_a_name_without_a_step_is_refused():
     with pytest.raises(ValueError, match="'model' is not named after a step"):
         snapshots.step_of('model')
+
+
+def test_a_line_that_lost_its_error_is_no_reason_to_fail(tmp_path, caplog):
+    caplog.set_level('INFO', logger='absl')
+    _evaluate(tmp_path, 1, 0.5)
+    _evaluate(tmp_path, 2, 0.4)
+    (tmp_path / evaluations.FILE).write_text('step,loss,normalized_error\n1,2.0,0.5\n2,1.0,\n')
+    assert _kernel(choose(str(tmp_path), CheckpointChoice())) == 2
+    assert 'of 2 evaluated on the validation split, NE nan %' in caplog.text
+    assert average.best_checkpoints(str(tmp_path), 1) == [f'{tmp_path}/model.ckpt-1']
+
+
+def test_a_linked_folder_is_left_alone(tmp_path):
+    other = tmp_path / 'other'
+    kept = snapshots.replace(str(other), 1, {'backbone/kernel': np.ones(2, np.float32)})
+    (tmp_path / 'best').symlink_to(other)
+    before = sorted(os.listdir(other))
+    with pytest.raises(ValueError, match='best is a symbolic link'):
+        snapshots.replace(str(tmp_path / 'best'), 2, {'backbone/kernel': np.zeros(2, np.float32)})
+    assert sorted(os.listdir(other)) == before and _kernel(kept) == 1

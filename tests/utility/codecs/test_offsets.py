@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 import nets
-from config import AveragingConfig, DataConfig, Experiment, LossConfig, NetworkConfig
+from config import FUSIONS, AveragingConfig, DataConfig, Experiment, LossConfig, NetworkConfig
 from nets.heads.attributes import AttributeLogits
 from nets.network import Outputs
 from preprocessing import geometry, training_data
@@ -77,7 +77,7 @@ class _Perfect:
         return Outputs([maps], AttributeLogits())
 
 
-@pytest.mark.parametrize('fuse', views_to_points.FUSIONS)
+@pytest.mark.parametrize('fuse', FUSIONS)
 @pytest.mark.parametrize('flip_test', [False, True])
 def test_prediction_fuses_mirrored_views(fuse, flip_test):
     points = _points(2)

@@ -260,6 +260,18 @@ def test_wrong_paths_in_tensorflow_are_mistakes(tmp_path):
     assert scripts._mistake(gone) == '/run/x_temp; No such file or directory'
 
 
+def test_paths_that_cannot_be_are_mistakes_in_tensorflow_too(tmp_path):
+    import tensorflow as tf
+
+    (tmp_path / 'file').write_text('x')
+    for path, words in (('file/x', 'is not a directory'), ('y' * 300, 'File name too long')):
+        with pytest.raises(tf.errors.OpError) as error:
+            tf.io.gfile.makedirs(str(tmp_path / path))
+        assert words in scripts._mistake(error.value)
+    other = tf.errors.InvalidArgumentError(None, None, 'a/b must be 3; is no name too long')
+    assert scripts._mistake(other) is None
+
+
 def test_a_full_disk_in_tensorflow_is_understood():
     import tensorflow as tf
 

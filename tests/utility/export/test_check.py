@@ -46,6 +46,17 @@ def test_the_network_is_that_with_the_same_weights(tmp_path):
     assert check.check(output, split, str(tmp_path / 'far/away/run')).distances.largest < 0.05
 
 
+@pytest.mark.parametrize(
+    ('key', 'value'),
+    [('run', ['a']), ('checkpoint', 5), ('weights', None), ('flip_test', 'x'), ('run', None)],
+)
+def test_a_description_of_no_network_is_refused(monkeypatch, key, value):
+    told = {'run': 'run/all', 'checkpoint': 'a', 'weights': 'b', 'flip_test': False, key: value}
+    monkeypatch.setattr(check.standalone, 'read_description', lambda folder: told)
+    with pytest.raises(ValueError, match=f"'out' does not tell its '{key}': export it again"):
+        check.check('out', 'records/val')
+
+
 def test_flags_that_do_not_fit_are_told(tmp_path):
     check_mistake(call('-m', 'utility.export'), 'give one run, --format and --output')
     check_mistake(call('-m', 'utility.export', '--check=out'), '--check needs --data_dir')

@@ -25,11 +25,15 @@ from utility.export import folder
 from utility.export.formats import FORMATS, Format, Settings
 from utility.export.graph import ExportGraph
 from utility.predict import fusion, load, predictor
-from utility.predict.exported import run_saved_model, standalone
+from utility.predict.exported import radii, run_saved_model, standalone
 from utility.predict.exported.standalone import ExportedModel
 from utility.predict.views_to_points import PredictOptions
 
 IMAGE = smooth_image(120, 90)
+RADII = {
+    'level': 0.9, 'low': [0, 0, 0], 'high': [1, 1, 1], 'weights': [1, 2, 3],
+    'sizes': {c: dict.fromkeys(names, 2.5) for c, names in SCHEMA.categories.items()},
+}  # fmt: skip
 # What each format needs beside the project's own packages.
 LARGEST_MEDIANS = {'float32': 1e-2, 'float16': 0.3, 'int8': 8.0}  # px, the median
 PACKAGES = {'onnx': ['onnx', 'tf2onnx', 'onnxruntime']}
@@ -67,6 +71,14 @@ def _predictor_points(run_dir, image, category, **options):
         PredictOptions(**options),
     )  # fmt: skip
     return pixels, found.keypoints[0], found.scores[0]
+
+
+def test_an_export_whose_name_is_a_pattern_is_opened(exported, tmp_path):
+    name, output = exported
+    shutil.copytree(output, tmp_path / 'a[2]*\\')
+    folders = str(output), str(tmp_path / 'a[2]*\\')
+    first, second = (ExportedModel(one, FORMATS.get(name).start) for one in folders)
+    assert first.predict(IMAGE, 'skirt') == second.predict(IMAGE, 'skirt')
 
 
 @pytest.mark.parametrize('category', ['blouse', 'trousers'])
@@ -302,10 +314,34 @@ def test_a_description_that_no_export_writes_is_refused(whole, tmp_path, key, va
         standalone.read_description(str(tmp_path))
 
 
+@pytest.mark.parametrize(
+    ('name', 'value'),
+    [
+        ('level', 1),
+        ('level', 10**400),
+        ('low', [0, 0]),
+        ('weights', [1e300, 0, 0]),
+        ('weights', [30, -30, 0]),
+        ('high', [float('nan')] * 3),
+        ('sizes', {}),
+        ('sizes', {c: dict.fromkeys(names, -1.0) for c, names in SCHEMA.categories.items()}),
+    ],
+)
+def test_radii_that_no_export_writes_are_refused(name, value):
+    assert radii.are_radii(RADII, SCHEMA.categories)
+    assert not radii.are_radii({**RADII, name: value}, SCHEMA.categories)
+
+
 @pytest.mark.parametrize('text', ['[]', '3', '[' * 5000, '\xff', '{"version": 1}'])
 def test_what_is_no_description_is_refused(tmp_path, text):
     (tmp_path / 'model.json').write_text(text, encoding='latin-1')
     with pytest.raises(UserError, match='model.json is broken'):
+        standalone.read_description(str(tmp_path))
+
+
+def test_a_description_that_is_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / 'model.json')
+    with pytest.raises(UserError, match='model.json is broken: is no regular file'):
         standalone.read_description(str(tmp_path))
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from preprocessing.datasets.fashionai import SCHEMA
 from tests.tiny_runs import smooth_image, write_run
 from tests.tiny_servers import served
 from utility.command_line.scripts import RunError
@@ -26,6 +27,17 @@ CHROMIUM = shutil.which('chromium')
 # No browser profile, no network but the page's server, and allowed to run as root.
 ARGUMENTS = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--disable-background-networking']
 SIZES = [(180, 240), (240, 180), (97, 255), (300, 300), (64, 640), (333, 222), (500, 400)]
+# By which a point's radius grows as its peak falls; of the first keypoint nothing is known.
+RADII = {
+    'level': 0.9,
+    'low': [0.0, -6.0, 3.0],
+    'high': [1.0, 0.0, 7.0],
+    'weights': [-1.0, 0.5, 2.0],
+    'sizes': {
+        category: {name: None if name == names[0] else 3.0 + k for k, name in enumerate(names)}
+        for category, names in SCHEMA.categories.items()
+    },
+}
 
 
 @pytest.fixture(scope='module')
@@ -38,7 +50,7 @@ def page_folder(tmp_path_factory):
     run = write_run(root / 'all')
     options = PredictOptions()
     graph = ExportGraph(fusion.load_network(run, options), options)
-    folder.export(graph, 'web', str(root / 'page'), Settings())
+    folder.export(graph, 'web', str(root / 'page'), Settings(), (), {'radii': RADII})
     return root / 'page'
 
 
@@ -95,13 +107,16 @@ def test_points_are_those_of_python(page, page_folder, tmp_path):
         path = tmp_path / f'{seed}.png'
         Image.fromarray(smooth_image(*size, seed)).save(path)
         category = ('blouse', 'trousers', 'dress')[seed % 3]
-        expected = model.predict(str(path), category)
+        answer = model.describe(str(path), category)
+        expected, radii = answer['points'], answer['radii']
         shown = _points(page, path, category)
         assert (shown['height'], shown['width']) == size and shown['category'] == category
         assert list(shown['points']) == list(expected)
         np.testing.assert_allclose(
             list(shown['points'].values()), list(expected.values()), atol=0.01
         )
+        assert radii == pytest.approx(shown['radii'], rel=1e-2)
+        assert None in radii.values() and min(filter(None, radii.values())) > 1
 
 
 @pytest.mark.parametrize('kind', ['JPEG', 'grey', 'alpha', 'turned'])

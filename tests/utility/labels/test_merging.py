@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 
 import numpy as np
 import pytest
@@ -137,8 +138,13 @@ def test_mistakes_are_told(tmp_path):
     old = _write(tmp_path / 'old', OLD)
     with pytest.raises(ValueError, match='not a directory written by convert_tfrecords'):
         merging.merge(old, str(tmp_path / 'none'), str(tmp_path / 'out'))
-    with pytest.raises(ValueError, match='not empty'):
+    with pytest.raises(ValueError, match='not an empty directory'):
         merging.merge(old, old, str(tmp_path))
+    (tmp_path / 'file').write_bytes(b'thesis')
+    for output in ('file', 'file/out', 'y' * 300):
+        with pytest.raises((ValueError, OSError), match='file|too long'):
+            merging.merge(old, old, str(tmp_path / output))
+    assert (tmp_path / 'file').read_bytes() == b'thesis'
     unlabelled = _write(tmp_path / 'test', [('test_0', 't.jpg', 'skirt', 0)])
     with pytest.raises(ValueError, match='no labelled records'):
         merging.merge(old, unlabelled, str(tmp_path / 'out'))
@@ -157,3 +163,27 @@ def test_mistakes_are_told(tmp_path):
     (other / records.DATASET_FILE).write_text(json.dumps(info))
     with pytest.raises(ValueError, match='other keypoints.*--schema=.*old/dataset.json'):
         merging.merge(old, str(other), str(tmp_path / 'out'))
+
+
+def test_records_that_cannot_be_merged_leave_nothing(tmp_path, monkeypatch):
+    old, new = _write(tmp_path / 'old', OLD), _write(tmp_path / 'new', NEW)
+    monkeypatch.setattr(merging, '_info', lambda *_: 1 / 0)  # when all shards are written
+    with pytest.raises(ZeroDivisionError):
+        merging.merge(old, new, str(tmp_path / 'out'))
+    assert sorted(os.listdir(tmp_path)) == ['new', 'old']
+
+
+def test_of_two_merges_at_once_the_slower_one_is_refused(tmp_path, monkeypatch):
+    old, new = _write(tmp_path / 'old', OLD), _write(tmp_path / 'new', NEW)
+    describe = merging._info
+
+    def slow(*arguments):
+        (tmp_path / 'out').mkdir()
+        (tmp_path / 'out' / 'dataset.json').write_text('{}')
+        return describe(*arguments)
+
+    monkeypatch.setattr(merging, '_info', slow)
+    with pytest.raises(ValueError, match='out is not an empty directory'):
+        merging.merge(old, new, str(tmp_path / 'out'))
+    assert os.listdir(tmp_path / 'out') == ['dataset.json']
+    assert sorted(os.listdir(tmp_path)) == ['new', 'old', 'out']

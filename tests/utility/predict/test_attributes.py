@@ -21,7 +21,7 @@ from tests.tiny_runs import smooth_image, write_run
 from utility.metrics import attributes, normalized_error
 from utility.predict import load, predictor, probabilities
 from utility.predict.views_to_points import PredictOptions
-from utility.statistics.reliability import Scaling
+from utility.statistics.reliability import GroupScalings, Scaling
 
 NAMES = list(SCHEMA.categories)
 BOTH = LossConfig(category_weight=0.1, presence_weight=0.1)
@@ -206,6 +206,24 @@ def test_a_scaling_of_the_run_is_applied(tmp_path, pictures):
     np.testing.assert_allclose(
         scaled.category_probabilities, plain.category_probabilities, atol=1e-5
     )
+    groups = {'skirt': Scaling(3.0, (0.0, 0.0, 0.0)), 'dress/armpit_left': Scaling(1.0, (40, 0, 0))}
+    both = GroupScalings(scaling, groups)
+    values = {'scalings': {'presence': dataclasses.asdict(both)}}
+    (tmp_path / 'all' / probabilities.SCALINGS_FILE).write_text(json.dumps(values))
+    scaled = _predict(run, pictures, NAMES)
+    with load(run) as model:
+        warm = model.predict([picture.jpeg for picture in pictures[: len(NAMES)]], NAMES)
+    for row, name in enumerate(NAMES):
+        labels = np.array(
+            [attributes.presence_group(name, k, SCHEMA) for k in range(SCHEMA.num_keypoints)]
+        )
+        expected = both(plain.presence[row], labels)
+        np.testing.assert_allclose(scaled.presence[row], expected, atol=1e-4)
+        own = list(SCHEMA.indices(name))
+        np.testing.assert_allclose(warm[row].presence, expected[own], atol=1e-4)
+        if name == 'dress':
+            mirrored = SCHEMA.keypoints.index('armpit_right')
+            assert scaled.presence[row, mirrored, 0] > 0.99
     (tmp_path / 'all' / probabilities.SCALINGS_FILE).write_text('{}')
     with pytest.raises(UserError, match='is broken'):
         _predict(run, pictures, NAMES)

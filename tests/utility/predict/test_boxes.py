@@ -72,8 +72,9 @@ def test_rows_are_read_by_picture_in_any_order_of_columns(tmp_path):
         (f'{HEADER}\na,1,2,x,4\n', "line 2, column 'x_max': 'x' must be a number"),
         (f'{HEADER}\na,1,2,nan,4\n', "column 'x_max'"),
         (f'{HEADER}\na,1,2,1e9,4\n', "column 'x_max'"),
-        (f'{HEADER}\na,1,2,3,4\nb,3,2,3,4\n', 'line 3: a box of no area'),
+        (f'{HEADER}\na,1,2,3,4\nb,3,2,3,4\n', 'line 3: a box with a side of less than 1 px'),
         (f'{HEADER},category\na,1,2,3,4,hat\n', "'hat' is none of: "),
+        (f'{HEADER}\na,1,2,3,4\nb,1,2,1.0000001,4\n', 'line 3: a box with a side of less'),
         ('', 'is empty'),
     ],
 )
@@ -107,6 +108,8 @@ def test_boxes_of_no_record_or_another_category_are_refused(split, run_dir, tmp_
     for row, message in (
         ('nowhere.jpg,1,2,3,4,', "line 2: no picture 'nowhere.jpg' in the records"),
         (f'{skirts[0]},1,2,3,4,blouse', f"line 2: '{skirts[0]}' is a skirt in the records"),
+        (f'{skirts[0]},48,2,90,40,', 'line 2: the box 48, 2, 90, 40 is outside .* 48x48 px'),
+        (f'{skirts[0]},1,-40,9,0,', 'line 2: the box 1, -40, 9, 0 is outside of the picture'),
     ):
         given = read(tmp_path, f'{HEADER},category\n{row}\n')
         with pytest.raises(ValueError, match=message):

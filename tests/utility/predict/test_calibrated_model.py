@@ -8,15 +8,17 @@ import json
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from config import UserError
-from tests.commands import check_mistake, run
+from tests.commands import call, check_mistake, run
 from tests.tiny_records import write_records
 from tests.tiny_runs import smooth_image, write_run
 from utility.export import folder
-from utility.export.formats import Settings
+from utility.export.formats import FORMATS, Settings
 from utility.export.graph import ExportGraph
 from utility.predict import fusion, load, uncertainty
+from utility.predict.exported.standalone import ExportedModel
 from utility.predict.views_to_points import PredictOptions
 
 IMAGE = smooth_image(120, 90)
@@ -68,24 +70,46 @@ def test_an_exported_folder_carries_its_radii(records_dir, run_dir, tmp_path):
     split, features = f'{records_dir}/val', uncertainty.POINT_FEATURES
     calibration = uncertainty.of_split(split, [run_dir], options, features)
     graph = ExportGraph(fusion.load_network(run_dir, options), options)
-    more = {'uncertainty': calibration.to_dict()}
+    more = calibration.of_export(graph.schema, level=0.8)
     output = str(tmp_path / 'export')
     folder.export(graph, 'saved_model', output, Settings('float32', []), [IMAGE], more)
-    with load(run_dir) as model:
-        with_maps = dataclasses.replace(calibration, features=uncertainty.FEATURES)
-        with_maps.write(tmp_path / 'maps.json')
-        model.calibrate(split)
+    with_maps = dataclasses.replace(calibration, features=uncertainty.FEATURES)
+    with pytest.raises(UserError, match='an export tells peak'):
+        with_maps.of_export(graph.schema)
     with load(output) as model:
         carried = model.predict(IMAGE, 'skirt')
         model.calibrate(split)
         again = model.predict(IMAGE, 'skirt')
     assert carried.radii.shape == (4,) and np.isfinite(carried.radii).all()
-    np.testing.assert_allclose(again.radii, carried.radii, rtol=0.05)
+    assert (again.radii > carried.radii).all()  # of 90 %
+    own = ExportedModel(output, FORMATS.get('saved_model').start).describe(IMAGE, 'skirt')
+    assert list(own['radii']) == list(own['points']) == list(carried.names)
+    np.testing.assert_allclose(list(own['radii'].values()), carried.radii, rtol=1e-5)
     description = json.loads((tmp_path / 'export' / 'model.json').read_text())
+    for wrong in ({'level': 'x'}, {'low': [0, 0]}, {'sizes': {'skirt': {}}}, {'weights': None}):
+        broken = {**description, 'radii': {**description['radii'], **wrong}}
+        (tmp_path / 'export' / 'model.json').write_text(json.dumps(broken))
+        with pytest.raises(UserError, match="its 'radii' is not what an export writes"):
+            load(output)
     description['uncertainty']['features'] = list(uncertainty.FEATURES)
     (tmp_path / 'export' / 'model.json').write_text(json.dumps(description))
     with pytest.raises(UserError, match='low'):
         load(output)
+
+
+@pytest.mark.slow
+def test_the_script_of_an_export_prints_radii(records_dir, run_dir, tmp_path):
+    path, output = tmp_path / 'a.png', tmp_path / 'out'
+    Image.fromarray(IMAGE).save(path)
+    words = ['-m', 'utility.export', run_dir, '--format=tflite', f'--output={output}']
+    check_mistake(call(*words, '--uncertainty_level=0.8'), 'needs --uncertainty')
+    done = call(*words, f'--uncertainty={records_dir}/val', '--uncertainty_level=0.8')
+    assert done.returncode == 0, done.stderr
+    answer = json.loads(run(output / 'predict.py', '--category=skirt', path).stdout)
+    with load(str(output)) as model:
+        np.testing.assert_allclose(
+            list(answer['radii'].values()), model.predict(str(path), 'skirt').radii, rtol=1e-5
+        )
 
 
 @pytest.mark.slow

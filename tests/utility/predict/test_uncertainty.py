@@ -104,17 +104,29 @@ def test_what_is_written_is_read_again(tmp_path):
     ('change', 'message'),
     [
         ({'version': 2}, 'version 2, not 1'),
-        ({'features': ['peak', 'taste']}, 'features must be of peak'),
+        ({'features': ['peak', 'taste']}, 'features must be different ones of peak'),
         ({'scores': {'hat/top': [-1.0]}}, 'a score is negative'),
         ({'scores': {'hat/top': ['x']}}, 'must be a finite number'),
         ({'known': {'hat': [[1.0]]}}, 'known.hat'),
         ({'model': {'low': [0]}}, 'model.low'),
         ({'keypoints': None}, "'keypoints' is missing"),
+        ({'features': [], 'known': {}}, 'features must be different ones'),
+        ({'features': ['peak'] * 6}, 'features must be different ones'),
+        ({'scores': {}}, 'holds no score'),
+        ({'scores': {'hat/top': []}}, 'holds no score'),
+        ({'scores': {'hat/top': [1e299]}}, 'scores.hat/top: a number is larger than'),
+        ({'known': {'hat': [[10**25] * 6] * 8}}, r'known.hat\[0\]: a number is larger than'),
+        ({'model': {'intercept': 1e4}}, 'model: tells of errors of more than exp'),
+        ({'model': {'weights': [-40.0] * 6}}, 'model: tells of errors of more than exp'),
+        ({'model': {'offsets': {'hat/top': 1e9}}}, 'model: tells of errors of more than exp'),
+        ({'model': {'low': [9.0] * 6, 'high': [1.0] * 6}}, 'a number of low is above'),
     ],
 )
 def test_a_hostile_file_is_refused_in_one_line(tmp_path, change, message):
     path = tmp_path / 'uncertainty.json'
-    path.write_text(json.dumps({**_calibrated(100).to_dict(), **change}))
+    sound = json.loads(json.dumps(_calibrated(100).to_dict()))
+    model = {**sound['model'], **change.get('model', {})}
+    path.write_text(json.dumps({**sound, **change, 'model': model}))
     with pytest.raises(UserError, match=message) as error:
         uncertainty.read(path)
     assert '\n' not in str(error.value) and str(path) in str(error.value)

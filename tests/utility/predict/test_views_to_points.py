@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from config import Experiment, LossConfig
+from config import FUSIONS, Experiment, LossConfig
 from nets.heads.attributes import AttributeLogits
 from nets.network import Outputs
 from preprocessing import geometry
@@ -99,7 +99,7 @@ class _Perfect:
         return Outputs([CODEC.encode(self.points)], AttributeLogits())
 
 
-@pytest.mark.parametrize('fuse', views_to_points.FUSIONS)
+@pytest.mark.parametrize('fuse', FUSIONS)
 def test_every_fusion_brings_the_points_of_all_views_to_one_frame(fuse):
     """Of views alone and mirrored; a picture that is turned gives the points turned with it."""
     centre = tf.constant([64.0, 48.0])

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 from utility.statistics.reliability import (
+    GroupScalings,
     Scaling,
     cross_scaled,
     expected_calibration_error,
+    fit_group_scalings,
     fit_scaling,
     reliability,
 )
@@ -65,6 +69,37 @@ def test_two_scalings_are_one():
     )
     assert not Scaling(2.0, (1.0, 0.0, 0.0))(np.zeros((2, 3))).any()  # not told stays not told
     assert Scaling.from_json({'temperature': 2, 'bias': [1, 0]}) == Scaling(2.0, (1.0, 0.0))
+
+
+def test_each_group_has_its_own_scaling_and_a_small_one_that_of_its_outer_group():
+    probabilities, outcomes = _simulated()
+    distortions = {'a': Scaling(0.4, (0.5, -0.3, -0.2)), 'b': Scaling(2.0, (0.0, 0.0, 0.0))}
+    labels = np.array(['a/x', 'b/x'])[np.arange(NUMBER) % 2]
+    labels[:20:2] = 'a/rare'
+    distorted = GroupScalings(Scaling(1.0, (0.0, 0.0, 0.0)), distortions)(probabilities, labels)
+    fitted = fit_group_scalings(distorted, outcomes, labels)
+    for name, distortion in distortions.items():
+        assert fitted.of(f'{name}/x').temperature == pytest.approx(
+            1 / distortion.temperature, rel=0.05
+        )
+        own = labels == f'{name}/x'
+        scaled = fitted(distorted[own], labels[own])
+        assert expected_calibration_error(scaled[:, 2], outcomes[own] == 2) < 0.015
+    rare, outer = fitted.of('a/rare'), fitted.of('a/of which there are none')
+    assert outer == fitted.groups['a'] and fitted.of('c/x') == fitted.pooled
+    assert abs(np.log(rare.temperature / outer.temperature)) < 1
+
+
+def test_scalings_of_groups_are_one_after_another_and_are_read_again():
+    rng = np.random.default_rng(0)
+    probabilities, labels = rng.dirichlet(np.ones(2), 3), np.array(['a/x', 'a/y', 'b/x'])
+    first = GroupScalings(Scaling(2.0, (0.1, 0.0)), {'a': Scaling(0.5, (0.0, 1.0))})
+    second = GroupScalings(Scaling(0.7, (0.0, 0.3)), {'a/x': Scaling(3.0, (0.2, 0.0))})
+    both = second.after(first)(probabilities, labels)
+    np.testing.assert_allclose(both, second(first(probabilities, labels), labels), atol=1e-9)
+    assert GroupScalings.from_json(dataclasses.asdict(first)) == first
+    alone = GroupScalings.from_json({'temperature': 2, 'bias': [0.1, 0]})
+    assert alone == GroupScalings(first.pooled)
 
 
 def test_nothing_is_scaled_by_its_own_group():

@@ -278,6 +278,7 @@ def test_a_mistake_in_a_setting_leaves_the_folder_free(data_dir, tmp_path):
         ('network.image_size=30,32', 'needs multiples of 32'),
         ('data.train_ops=flip|warp', 'letterbox 0 times'),
         ('optimizer.name=sgd', 'unknown optimizer'),
+        ('loss.kind=balanced_l2', "unknown loss kind .* did you mean 'balanced_l1'"),
         ('refine=third', 'unknown refine mode'),
         ('loss.sigmas=1,2,3,4,5,6,7', 'at most'),
     ):

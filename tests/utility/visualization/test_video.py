@@ -54,10 +54,13 @@ def test_odd_and_small_sizes(size, tmp_path):
         (None, 'a.mp4: no such file'),
         (b'', 'a.mp4: the file is empty'),
         (b'no video' * 100, 'a.mp4: no frame of it can be read; it is damaged, or no video'),
+        (b'ffconcat version 1.0\nfile sound.mp4\n', 'a.mp4: no frame of it can be read'),
+        (b'#EXTM3U\n#EXTINF:5,\nsound.mp4\n#EXT-X-ENDLIST\n', 'a.mp4: no frame of it can be read'),
     ],
-    ids=['missing', 'empty', 'foreign'],
+    ids=['missing', 'empty', 'foreign', 'list', 'playlist'],
 )
 def test_what_is_no_video_is_told(content, message, tmp_path, capfd):
+    video.write_video(str(tmp_path / 'sound.mp4'), _frames(2), 5)
     path = tmp_path / 'a.mp4'
     if content is not None:
         path.write_bytes(content)

@@ -105,9 +105,27 @@ async function predict(canvas, category) {
   return points;
 }
 
+// How far off each point may be, px, by the formula of utility/predict/exported/radii.py.
+function radiiOf(points, category) {
+  if (!model.radii) return null;
+  const { low, high, weights, sizes } = model.radii;
+  const values = Object.values(points);
+  const sides = [0, 1].map((i) => values.map((value) => value[i]));
+  const extent = Math.max(1, ...sides.map((side) => Math.max(...side) - Math.min(...side)));
+  return Object.fromEntries(Object.entries(points).map(([name, [, , score]]) => {
+    const peak = Math.min(Math.max(score, 1e-3), 1.5);
+    const sum = [peak, Math.log(peak), Math.log(extent)].reduce((total, feature, i) => {
+      const scaled = (Math.min(Math.max(feature, low[i]), high[i]) - low[i]) / (high[i] - low[i] || 1);
+      return total + weights[i] * scaled;
+    }, 0);
+    const size = sizes[category][name];
+    return [name, size === null ? null : size * Math.exp(sum)];
+  }));
+}
+
 const colorOf = (name) => (name.includes('left') ? LEFT : name.includes('right') ? RIGHT : MIDDLE);
 
-function draw(canvas, picture, points, withNames) {
+function draw(canvas, picture, points, radii, withNames) {
   const context = canvas.getContext('2d');
   const unit = Math.max(picture.width, picture.height) / 100;
   canvas.width = picture.width;
@@ -123,6 +141,12 @@ function draw(canvas, picture, points, withNames) {
     context.lineWidth = unit / 4;
     context.strokeStyle = '#fff';
     context.stroke();
+    if (radii?.[name]) {
+      context.beginPath();
+      context.arc(x, y, radii[name], 0, 2 * Math.PI);
+      context.strokeStyle = colorOf(name);
+      context.stroke();
+    }
     if (!withNames) continue;
     const label = name.replaceAll('_', ' ');
     const right = x + 1.6 * unit + context.measureText(label).width > picture.width;
@@ -143,16 +167,25 @@ function show(name, category, picture, points) {
   const stem = name.replace(/\.[^.]*$/, '');
   section.querySelector('h2').textContent = `${name}: ${category}`;
   canvas.setAttribute('aria-label', `${name} with ${Object.keys(points).length} points of a ${category}; the table has their places`);
+  const radii = radiiOf(points, category);
+  if (radii) {
+    const head = document.createElement('th');
+    head.scope = 'col';
+    head.textContent = `radius of ${100 * model.radii.level} %, px`;
+    section.querySelector('thead tr').append(head);
+  }
   for (const [point, values] of Object.entries(points)) {
     const row = section.querySelector('tbody').insertRow();
     row.insertCell().textContent = point;
     [1, 1, 2].forEach((digits, i) => { row.insertCell().textContent = values[i].toFixed(digits); });
+    if (radii) row.insertCell().textContent = radii[point]?.toFixed(1) ?? '';
   }
   const result = { image: name, category, width: picture.width, height: picture.height, points };
+  if (radii) result.radii = radii;
   json.href = URL.createObjectURL(new Blob([JSON.stringify(result, null, 2)], { type: 'application/json' }));
   json.download = `${stem}.json`;
   const redraw = () => {
-    draw(canvas, picture, points, element('names').checked);
+    draw(canvas, picture, points, radii, element('names').checked);
     canvas.toBlob((blob) => {
       URL.revokeObjectURL(png.href);
       png.href = URL.createObjectURL(blob);

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 
 
 def start(folder, description):
@@ -10,7 +11,13 @@ def start(folder, description):
     os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
     import tensorflow as tf
 
-    model = tf.saved_model.load(os.path.join(folder, description['files'][0]))
+    path = os.path.abspath(os.path.join(folder, description['files'][0]))
+    with tempfile.TemporaryDirectory() as place:
+        # TensorFlow takes the path of the weights for a pattern: rec[1] would be rec1.
+        if set(path) & set('*?[\\'):
+            os.symlink(path, os.path.join(place, 'model'))
+            path = os.path.join(place, 'model')
+        model = tf.saved_model.load(path)
     signature = model.signatures['image']
 
     def predict(image, category):

@@ -4,6 +4,7 @@
 
 prints one line of JSON for each image. `python predict.py -` reads lines CATEGORY<tab>IMAGE from
 standard input. Of a network that tells the category, by model.json's "tells", it may be left out.
+With the entry "radii" of model.json the lines say how far off each point may be, in px.
 In a program of your own:
 
     from predict import load
@@ -22,6 +23,7 @@ import numpy as np
 
 from config import UserError
 from preprocessing.conversion.decoding import BadImageError, check_size, decode, read_file
+from utility.predict.exported.radii import are_radii, radii_of
 
 DESCRIPTION_FILE = 'model.json'
 FORMAT_VERSION = 1
@@ -38,8 +40,7 @@ def read_description(folder: str) -> dict:
     """
     path = os.path.join(folder, DESCRIPTION_FILE)
     try:
-        with open(path, encoding='utf-8') as file:  # noqa: PTH123
-            description = json.load(file)
+        description = json.loads(read_file(path).decode())
         fault = _fault_of(description)
     except OSError as error:
         raise UserError(
@@ -80,6 +81,8 @@ def _fault_of(description) -> str | None:
         and all(type(side) is int and 0 < side <= _MAX_SIDE for side in size),
     }
     wrong = [key for key, right in is_right.items() if not right]
+    if not wrong and 'radii' in description and not are_radii(description['radii'], categories):
+        wrong = ['radii']
     return f'its {wrong[0]!r} is not what an export writes' if wrong else None
 
 
@@ -182,7 +185,9 @@ class ExportedModel:
     def describe(self, image, category=None):
         """Return 'category' and 'points', as of predict; and of a network that tells them
         'category_probabilities', category -> probability, and 'presence', the name of each point ->
-        probabilities that it is absent, occluded, visible.
+        probabilities that it is absent, occluded, visible. Where model.json has radii, also
+        'radii', the name of each point -> px about it that hold its true place in a share
+        model.json's radii.level of the cases, or None.
         """
         category = self.category(category)
         keypoints, scores, told = self.predict_pixels(pixels_of(image), category)
@@ -196,6 +201,8 @@ class ExportedModel:
         answer = {'category': category, 'points': points}
         if shares is not None:
             answer['category_probabilities'] = dict(zip(names, shares.tolist()))
+        if 'radii' in self.description:
+            answer['radii'] = radii_of(self.description['radii'], category, points)
         if 'presence' in told:
             named = zip(self.description['keypoints'], told['presence'].tolist())
             answer['presence'] = {name: shares for name, shares in named if name in own}
