@@ -30,6 +30,7 @@ common=(
   --set loss.points=annotated
   --set data.batch_size=16
   --set optimizer.learning_rate=3e-3
+  --precision=auto
   --log_every=100
 )
 settings_of_resnet18_dhn=(

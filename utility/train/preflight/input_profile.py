@@ -17,7 +17,7 @@ from types import SimpleNamespace
 import tensorflow as tf
 
 from config import Experiment
-from nets.precision import FLOAT32, Compute, apply
+from nets.precision import FLOAT32, Compute, session_config
 from preprocessing import records, training_data
 from preprocessing.stream import Order, shuffled
 from utility.statistics.medians import Summary, summarise
@@ -119,8 +119,7 @@ def training_step(
     The first step, which is slower, has been taken.
     """
     task = Task(experiment, plan.schema, plan.length, has_start=False, compute=compute)
-    total, settings = plan.length.total_steps, v1.ConfigProto()
-    apply(compute, settings)
+    total, settings = plan.length.total_steps, session_config(compute, trains=True)
     batches = training_data.input_fn(experiment, plan.schema, data_dir, 0, total, augment_on)
     graph = tf.Graph()
     with (

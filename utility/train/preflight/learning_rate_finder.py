@@ -19,7 +19,7 @@ import numpy as np
 import tensorflow as tf
 
 from config import AveragingConfig, Experiment, ScheduleConfig
-from nets.precision import FLOAT32, Compute, apply
+from nets.precision import FLOAT32, Compute, session_config
 from preprocessing import graph_messages, training_data
 from utility.checkpoints import step_tables
 from utility.command_line import progress
@@ -129,8 +129,7 @@ def make_ramp(
     length = Length(UPDATES * number, plan.length.steps_per_epoch)
     options = {'weights': weights, 'allow_partial_init': True, 'compute': compute}
     task = Task(trained, plan.schema, length, **options)
-    settings = v1.ConfigProto()
-    apply(compute, settings)
+    settings = session_config(compute, trains=True)
     batches = training_data.input_fn(trained, plan.schema, data_dir, 0, plan.length.total_steps)
     losses = []
     folder, session = tempfile.TemporaryDirectory(), v1.Session(graph=tf.Graph(), config=settings)
