@@ -63,11 +63,13 @@ hold their point. The share is over all points of pictures like those that calib
 promised for a single picture: where a network takes the left cuff for the right one, it is often
 wrong by several points at once.
 
-How it is made: one picture in three teaches how the error grows with what the heat map tells, which
-costs nothing: its peak, its spread, its second highest place, how far the mirrored picture and
-other views or networks disagree, and the extent of the garment (the regression is linear in
-logarithms). The others say by how much these sizes must be multiplied: the factor is the score of
-rank ceil((n + 1) level), which is split conformal prediction. A keypoint of a category has a factor
+How it is made: four fifths of the pictures teach how the error grows with what the heat map tells,
+which costs nothing: its peak, its spread, its second highest place, how far the mirrored picture
+and other views or networks disagree, and the extent of the garment (the regression is linear in
+logarithms). The other fifth, in turn, says by how much these sizes must be multiplied: the factor
+is the score of rank ceil((n + 1) level) of all, which is cross-conformal prediction. What is proven
+of it is weaker than of pictures that only learn and others that only calibrate, but each picture
+does both; how many points the radii hold is measured below. A keypoint of a category has a factor
 of its own from 10 / (1 - level) scores on, 100 at 90 %; below that the category has one, and below
 that all points have.
 
@@ -156,7 +158,7 @@ class Pictures:
 
         key = number, tuple(features or uncertainty.FEATURES)
         if key not in self.calibrations:
-            calibrates = uncertainty.chosen_share(self.predictions.categories, 1000 + number)
+            calibrates = uncertainty.chosen_half(self.predictions.categories, 1000 + number)
             known = self.rows(calibrates)
             self.calibrations[key] = (
                 calibrates,
@@ -318,7 +320,7 @@ def curve_table(pictures: Pictures, divisions: int) -> str:
 
     curves = []
     for number in range(divisions):
-        calibrates = uncertainty.chosen_share(pictures.predictions.categories, 1000 + number)
+        calibrates = uncertainty.chosen_half(pictures.predictions.categories, 1000 + number)
         asked = pictures.rows(~calibrates)
         radii = divide(pictures, 0.9, number).radii[~calibrates]
         curves.append(

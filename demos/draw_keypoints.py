@@ -94,11 +94,20 @@ def read_images(paths: list) -> dict:
     return found
 
 
+def _read_stdin() -> bytes:
+    from preprocessing.conversion import decoding
+
+    data = sys.stdin.buffer.read(decoding.MAX_FILE_SIZE + 1)  # it may have no end
+    if len(data) > decoding.MAX_FILE_SIZE:
+        raise UserError(f'more than {decoding.MAX_FILE_SIZE} bytes')
+    return data
+
+
 def _checked_image(path: str):
     from preprocessing.conversion import images
 
     try:
-        data = sys.stdin.buffer.read() if path == STDIN else images.read_image(path)
+        data = _read_stdin() if path == STDIN else images.read_image(path)
         return images.check_image(data)
     except ValueError as error:
         name = 'standard input' if path == STDIN else path

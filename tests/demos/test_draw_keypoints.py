@@ -155,6 +155,7 @@ def test_a_picture_comes_by_standard_input(run_dir, tmp_path):
     ('name', 'given', 'message'),
     [
         ('-', b'', b'error: standard input: the file is empty\n'),
+        ('-', bytes((64 << 20) + 1), b'error: standard input: more than 67108864 bytes\n'),
         ('-', b'no picture', b'error: standard input: not a picture in one of the formats'),
         ('a.mp4', b'', b'a.mp4: the file is empty\n'),
         ('a.MOV', b'no video', b'a.MOV: no frame of it can be read; it is damaged, or no video\n'),

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import difflib
 import errno
+import io
 import logging
 import os
 import re
 import shutil
 import signal
+import stat
 import sys
 import textwrap
 import threading
@@ -58,6 +60,23 @@ class RunError(Exception):
     """A failure at run time whose message tells all there is to know; exit code 1."""
 
 
+class _Pipe(io.FileIO):
+    """Standard output whose reader may leave, as `head` does; what is written then goes nowhere.
+
+    The work goes on: it may have files to write.
+    """
+
+    reader_left = False
+
+    def write(self, data) -> int | None:
+        try:
+            return super().write(data)
+        except BrokenPipeError:
+            self.reader_left = True
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self.fileno())
+            return super().write(data)
+
+
 class LineFormatter(logging.Formatter):
     """The time, the level where it is more than INFO, the message and any traceback."""
 
@@ -83,6 +102,7 @@ def run(main: Callable[[list[str]], None], doc: str) -> None:
     interrupts = _raised_interrupts()
     threading.excepthook = _tell_of_thread
     _open_streams()
+    pipe = _wrapped_pipe()
     _quiet_tensorflow()
     absl_logging.use_absl_handler()
     absl_logging.get_absl_handler().setFormatter(LineFormatter())
@@ -92,8 +112,10 @@ def run(main: Callable[[list[str]], None], doc: str) -> None:
         with files.inputs_kept():
             main(positional)
         sys.stdout.flush()
+        if pipe and pipe.reader_left:
+            sys.exit(1)
     except BrokenPipeError:
-        # The reader of a pipe has left, as `head` does. Python flushes once more at exit.
+        # Of another output than standard output. Python flushes once more at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except KeyboardInterrupt:
@@ -154,6 +176,22 @@ def _open_streams() -> None:
             setattr(sys, name, open(os.devnull, 'w'))  # noqa: PTH123, SIM115
         elif hasattr(getattr(sys, name), 'reconfigure'):
             getattr(sys, name).reconfigure(errors='backslashreplace')
+
+
+def _wrapped_pipe() -> _Pipe | None:
+    """Make standard output a _Pipe, where it is a pipe; returns it."""
+    if type(sys.stdout) is not io.TextIOWrapper:  # a test's
+        return None
+    number = sys.stdout.fileno()
+    if not stat.S_ISFIFO(os.fstat(number).st_mode):
+        return None
+    sys.stdout.flush()
+    pipe = _Pipe(number, 'w', closefd=False)
+    how = {'encoding': sys.stdout.encoding, 'errors': sys.stdout.errors}
+    sys.stdout = io.TextIOWrapper(
+        io.BufferedWriter(pipe), **how, write_through=sys.stdout.write_through
+    )
+    return pipe
 
 
 def _quiet_tensorflow() -> None:

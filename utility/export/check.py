@@ -196,8 +196,8 @@ def _by_script(folder: str, paths, categories, schema) -> tuple[np.ndarray, floa
     lines = ''.join(f'{category}\t{path}\n' for category, path in zip(categories, paths))
     command = [sys.executable, '-I', os.path.join(os.path.abspath(folder), SCRIPT), '-']
     begin = time.perf_counter()
-    with tempfile.TemporaryFile('w+') as given, tempfile.TemporaryFile('w+') as errors:
-        given.write(lines)
+    with tempfile.TemporaryFile() as given, tempfile.TemporaryFile('w+') as errors:
+        given.write(os.fsencode(lines))
         given.seek(0)
         found, seconds, start = [], [], 0.0
         with subprocess.Popen(

@@ -253,7 +253,7 @@ def _radii(
 
 def _by_halves(predictions, annotations, schema, options, levels) -> dict[float, np.ndarray]:
     """Return level -> radii [N, K] of all pictures, each half calibrated by the other."""
-    first = uncertainty.chosen_share(predictions.categories, seed=1)
+    first = uncertainty.chosen_half(predictions.categories, seed=1)
     by_level = {level: np.full(predictions.visibility.shape, np.nan) for level in levels}
     for asked in (first, ~first):
         known = uncertainty.rows_of(predictions, ~asked)

@@ -1,11 +1,13 @@
-"""Radii that hold an error as often as is said: split conformal prediction, and what goes with it.
+"""Radii that hold an error as often as is said: conformal prediction, and what goes with it.
 
 The score of a point is its error over the error that was expected of it. Of scores that neither
 helped to learn what is expected nor belong to the points asked about, the quantile of rank
 ceil((n + 1) level) times the expected error is a radius that holds at least a share `level` of new
 errors, however errors are distributed, if new points are exchangeable with the old ones (V. Vovk,
 A. Gammerman, G. Shafer, Algorithmic Learning in a Random World, 2005, chapter 2; J. Lei et al.,
-Distribution-Free Predictive Inference for Regression, JASA 113, 2018). NumPy and SciPy only.
+Distribution-Free Predictive Inference for Regression, JASA 113, 2018). Scores of pictures that
+helped in turn, each but to its own expected error, are more, and do about the same (V. Vovk,
+Cross-conformal predictors, 2015). NumPy and SciPy only.
 """
 
 from __future__ import annotations

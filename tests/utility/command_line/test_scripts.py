@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import textwrap
 import time
 
 import pytest
@@ -213,6 +214,21 @@ def test_reader_of_a_pipe_may_leave(run_script):
     body = 'import os; r, w = os.pipe(); os.close(r); os.dup2(w, 1); print("lost")'
     done = run_script(body)
     assert (done.returncode, done.stderr) == (1, '')
+
+
+def test_the_work_goes_on_without_the_reader_of_a_pipe(run_script, tmp_path):
+    body = f"""
+        import os, pathlib
+        reader, writer = os.pipe()
+        os.close(reader)
+        os.dup2(writer, 1)
+        for line in range(10_000):
+            print('lost', flush=True)
+        pathlib.Path({str(tmp_path / 'out')!r}).write_text('done')
+    """
+    done = run_script(textwrap.dedent(body))
+    assert (done.returncode, done.stderr) == (1, '')
+    assert (tmp_path / 'out').read_text() == 'done'
 
 
 def test_verbosity_is_info_unless_said_otherwise(run_script):

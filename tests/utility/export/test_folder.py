@@ -415,6 +415,23 @@ def test_damaged_folders_are_told_alike(script, whole, tmp_path):
         script.load(str(tmp_path))
 
 
+def test_the_command_of_a_folder_reads_any_name_and_its_reader_may_leave(whole, tmp_path):
+    path = tmp_path / '\u8863.jpg'
+    path.write_bytes(tf.io.encode_jpeg(IMAGE).numpy())
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        [sys.executable, whole / 'predict.py', '-'],
+        input=os.fsencode(f'skirt\t{path}\n'),
+        stdout=writer,
+        stderr=subprocess.PIPE,
+        env={**os.environ, 'PYTHONIOENCODING': 'ascii'},
+        check=False,
+    )
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (1, b'')
+
+
 def test_the_command_of_a_folder_ends_with_one_line(script, monkeypatch, capsys):
     monkeypatch.setattr(sys, 'argv', ['predict.py', '--category=skirt', '/nowhere/a.jpg'])
     with pytest.raises(SystemExit) as caught:

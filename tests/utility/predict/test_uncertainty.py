@@ -42,7 +42,8 @@ def test_radii_hold_the_share_that_is_said_and_are_small_where_errors_are(featur
         thirds.append([np.mean((errors <= radii)[part]) for part in (sure, unsure)])
         sizes.append([np.median(radii[part]) for part in (sure, unsure)])
     assert np.mean(held) == pytest.approx(0.9, abs=0.012)
-    assert [np.mean(s) for s in categories.values()] == pytest.approx([0.9, 0.9], abs=0.02)
+    # Of the rarer one 180 pictures calibrate: ranks are rounded up, and models of fewer are worse.
+    assert [np.mean(s) for s in categories.values()] == pytest.approx([0.9, 0.9], abs=0.025)
     np.testing.assert_allclose(np.mean(thirds, 0), 0.9, atol=0.06)
     small, large = np.mean(sizes, 0)
     assert large / small > 3.5  # of the scales it is 4.6

@@ -230,7 +230,9 @@ def main():
         model = load()
         listed = [(values.category, path) for path in values.images]
         if values.images == ['-']:
-            fields = (line.rstrip('\n').split('\t', 1) for line in sys.stdin)
+            # As the names of files are encoded, whatever the terminal shows.
+            lines = map(os.fsdecode, sys.stdin.buffer)
+            fields = (line.rstrip('\n').split('\t', 1) for line in lines)
             listed = ((own[0] if own[1:] else None, own[-1]) for own in fields)
         for category, path in listed:
             begin = time.perf_counter()
@@ -240,3 +242,10 @@ def main():
     except UserError as error:
         print(f'error: {error}', file=sys.stderr)
         sys.exit(2)
+    except BrokenPipeError:
+        # The reader of a pipe has left, as `head` does. Python flushes once more at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except KeyboardInterrupt:
+        print('interrupted', file=sys.stderr)
+        sys.exit(1)

@@ -3,13 +3,14 @@
     calibration = uncertainty.calibrate(predictions, annotations, schema, options)
     radii = calibration.radii(other_predictions, level=0.9)
 
-A third of the pictures teaches how errors grow with what heat maps tell (features.FEATURES, by
-conformal.ErrorModel of utility.statistics); the scores of the others give the radii, by keypoint
-and category where there are enough of them. A radius holds the annotated point in a share `level`
-of the cases, if pictures are like those that calibrated: `Calibration.shifts` says where they are
-not. Pictures are what is exchangeable, not points: of the points of a picture one is often wrong
-where another is, so that of few pictures the share varies more than the number of points lets one
-think.
+Four fifths of the pictures teach how errors grow with what heat maps tell (features.FEATURES, by
+conformal.ErrorModel of utility.statistics). The others, in turn, say by how much these sizes must
+be multiplied to hold a share `level` of the errors, by keypoint and category where there are enough
+of them: cross-conformal prediction (V. Vovk, Cross-conformal predictors, 2015). What is proven of
+it is less than what it does; tests and benchmarks.uncertainty count that. It holds for pictures
+like those that calibrated: `Calibration.shifts` says where they are not. Pictures are what is
+exchangeable, not points: of the points of a picture one is often wrong where another is, so that of
+few pictures the share varies more than the number of points lets one think.
 
 `load`, `read` and `of_split` bring a Calibration from a file, a run or a split, `assess` compares
 its radii with known points, and `table_of` and `warn_of_shift` tell them.
@@ -18,7 +19,7 @@ its radii with known points, and `table_of` and `warn_of_shift` tell them.
 from utility.predict.uncertainty.assessment import Assessment, assess, format_assessment
 from utility.predict.uncertainty.calibration import LEVEL, Calibration, of_node, read
 from utility.predict.uncertainty.features import FEATURES, POINT_FEATURES
-from utility.predict.uncertainty.fitting import calibrate, chosen_share, rows_of
+from utility.predict.uncertainty.fitting import calibrate, chosen_half, rows_of
 from utility.predict.uncertainty.lengths import length
 from utility.predict.uncertainty.output import sentence_of, table_of, warn_of_shift
 from utility.predict.uncertainty.sources import FILE, file_of, load, of_split, predicted_one_by_one
@@ -32,7 +33,7 @@ __all__ = (
     'Calibration',
     'assess',
     'calibrate',
-    'chosen_share',
+    'chosen_half',
     'file_of',
     'format_assessment',
     'length',

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from utility.predict.predictor import Predictions
     from utility.predict.views_to_points import PredictOptions
 
-# One picture in so many teaches the sizes of errors, which are few numbers; the others calibrate.
-_LEARNS = 3
+# So many parts of the pictures: the sizes of the errors of each are learned from the others.
+_FOLDS = 5
 _FLOOR = 1.0  # px; of errors below it the logarithm would tell nothing but noise
 _MOST_KNOWN = 400  # pictures of a category that are kept to compare others with
 
@@ -43,56 +43,81 @@ def calibrate(
         schema: Of both, the whole one.
         options: How was predicted; None where there is one way only.
         features: Names in FEATURES.
-        seed: Which pictures learn and which calibrate.
+        seed: How the pictures are divided into those that learn and those that calibrate, in turn.
 
     Raises:
         UserError: There are too few pictures for any radius at the usual level.
     """
-    known = means_of_pictures(predictions, features)
-    kept = {name: tuple(map(tuple, rows[:_MOST_KNOWN].tolist())) for name, rows in known.items()}
-    learns = chosen_share(predictions.categories, seed, _LEARNS)
     annotated = (predictions.visibility >= 0) & (annotations.visibility >= 0)
-    offsets = predictions.keypoints.astype(np.float64) - annotations.keypoints
-    errors = np.linalg.norm(offsets, axis=-1)
-    places = np.argwhere(annotated)
-    names = schema.keypoints
-    groups = np.array([f'{predictions.categories[row]}/{names[k]}' for row, k in places])
-    of_first = learns[places[:, 0]] if len(places) else np.zeros(0, bool)
-    least = math.ceil(LEVEL / (1 - LEVEL))
-    if min(np.count_nonzero(of_first), np.count_nonzero(~of_first)) < least:
+    least = 2 * math.ceil(LEVEL / (1 - LEVEL))
+    if annotated.sum() < least or np.count_nonzero(annotated.any(1)) < 2:
         raise UserError(
-            f'{len(predictions.image_ids)} pictures with {len(places)} annotated points: too few '
-            f'to tell how far off points are; at least {2 * least} points are needed'
+            f'{len(predictions.image_ids)} pictures with {annotated.sum()} annotated points: too '
+            f'few to tell how far off points are; at least {least} points are needed'
         )
-    values = features_of(predictions, features)[tuple(places.T)]
-    flat = errors[tuple(places.T)]
-    model = conformal.ErrorModel.fit(values[of_first], groups[of_first], flat[of_first], _FLOOR)
-    last = ~of_first
-    ratios = flat[last] / model.predict(values[last], groups[last])
-    calibration = Calibration(
-        keypoints=names,
+    known = means_of_pictures(predictions, features)
+    offsets = predictions.keypoints.astype(np.float64) - annotations.keypoints
+    errors = np.where(annotated, np.linalg.norm(offsets, axis=-1), np.nan)
+    values = features_of(predictions, features)
+    groups = _groups(predictions.categories, schema.keypoints)
+    folds = division(predictions.categories, seed, _FOLDS)
+    sizes = _cross_fitted_sizes(values, groups, errors, folds)
+    return Calibration(
+        keypoints=schema.keypoints,
         features=tuple(features),
         options={} if options is None else plain_options(options),
         pictures=len(predictions.image_ids),
-        model=model,
-        scores=_sorted_groups(groups[last], ratios),
-        lengths={},
-        known=kept,
+        model=_fit(values, groups, errors),
+        scores=_sorted_groups(groups[annotated], (errors / sizes)[annotated]),
+        lengths=_length_scores(sizes, predictions, annotations, schema),
+        known={n: tuple(map(tuple, rows[:_MOST_KNOWN].tolist())) for n, rows in known.items()},
     )
-    rows = np.flatnonzero(~learns)
-    lengths = _length_scores(calibration, predictions, annotations, schema, rows)
-    return dataclasses.replace(calibration, lengths=lengths)
 
 
-def chosen_share(categories: Sequence[str], seed: int, one_in: int = 2) -> np.ndarray:
-    """Return random pictures, bool [N]: of each category one in so many, to one picture."""
+def _groups(categories: Sequence[str], keypoints: Sequence[str]) -> np.ndarray:
+    """Return 'category/keypoint', str [N, K]."""
+    return np.array([[f'{category}/{name}' for name in keypoints] for category in categories], str)
+
+
+def _fit(values: np.ndarray, groups: np.ndarray, errors: np.ndarray) -> conformal.ErrorModel:
+    """Learn from errors [N, K], NaN where nothing is annotated."""
+    own = ~np.isnan(errors)
+    return conformal.ErrorModel.fit(values[own], groups[own], errors[own], _FLOOR)
+
+
+def _cross_fitted_sizes(
+    values: np.ndarray, groups: np.ndarray, errors: np.ndarray, folds: np.ndarray
+) -> np.ndarray:
+    """Return the sizes of error that are expected of points by pictures of other folds, [N, K]."""
+    sizes = np.full(errors.shape, np.nan)
+    for fold in np.unique(folds):
+        own, others = folds == fold, folds != fold
+        if np.isnan(errors[own]).all():
+            continue
+        if np.isnan(errors[others]).all():  # what is annotated is in one fold: very few pictures
+            others = own
+        model = _fit(values[others], groups[others], errors[others])
+        flat = model.predict(values[own].reshape(-1, values.shape[-1]), groups[own].reshape(-1))
+        sizes[own] = flat.reshape(errors[own].shape)
+    return sizes
+
+
+def division(categories: Sequence[str], seed: int, parts: int) -> np.ndarray:
+    """Return a part of each picture, int [N], at random: of each category as many in each part, to
+    one picture.
+    """
     generator = np.random.default_rng(seed)
     categories = np.asarray(categories, str)
-    chosen = np.zeros(len(categories), bool)
+    part = np.zeros(len(categories), int)
     for place, name in enumerate(np.unique(categories)):
         rows = generator.permutation(np.flatnonzero(categories == name))
-        chosen[rows[place % one_in :: one_in]] = True
-    return chosen
+        part[rows] = (np.arange(len(rows)) - place) % parts
+    return part
+
+
+def chosen_half(categories: Sequence[str], seed: int) -> np.ndarray:
+    """Return a random half of the pictures, bool [N], of each category, to one picture."""
+    return division(categories, seed, 2) == 0
 
 
 def rows_of(predictions: Predictions, chosen: np.ndarray) -> Predictions:
@@ -112,20 +137,17 @@ def _sorted_groups(groups: np.ndarray, values: np.ndarray) -> dict[str, tuple[fl
 
 
 def _length_scores(
-    calibration: Calibration,
+    sizes: np.ndarray,
     predictions: Predictions,
     annotations: KeypointTable,
     schema: KeypointSchema,
-    rows: np.ndarray,
 ) -> dict[str, tuple[float, ...]]:
-    """Return errors of lengths over their sizes, of some pictures; see Calibration.lengths."""
-    sizes = calibration.sizes(predictions)
+    """Return errors of lengths over their sizes; see Calibration.lengths."""
     present = (annotations.visibility >= 0)[..., np.newaxis]
     true_points = np.where(present, annotations.keypoints.astype(np.float64), np.nan)
     groups, scores = [], []
-    for row in rows:
-        category = str(predictions.categories[row])
-        for name, ends in schema.measurements_of(category).items():
+    for row, category in enumerate(predictions.categories):
+        for name, ends in schema.measurements_of(str(category)).items():
             true = length(ends, true_points[row], schema.keypoints)
             if not math.isnan(true):
                 error = abs(length(ends, predictions.keypoints[row], schema.keypoints) - true)
