@@ -252,11 +252,13 @@ def _estimator(task, stop_signal: EarlyStopSignal, options: RunOptions, strategy
     from utility.train.model_fn import make_model_fn
 
     def make(strategy=None, trains=False):
+        # In a cluster TensorFlow's own, which tell who hears of whom.
+        is_own = not (strategy and stop_signal.cluster)
         settings = tf.estimator.RunConfig(
             tf_random_seed=task.experiment.seed,
             save_summary_steps=options.summary_every,
             save_checkpoints_steps=options.save_every,
-            session_config=precision.session_config(task.compute, trains),
+            session_config=precision.session_config(task.compute, trains) if is_own else None,
             keep_checkpoint_max=options.keep_checkpoints,
             log_step_count_steps=None,
             checkpoint_save_graph_def=not stop_signal.is_chief,  # a copy's folder is made with it
