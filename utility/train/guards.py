@@ -7,7 +7,7 @@ network are not restored.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -59,14 +59,16 @@ def stop_unless_finite(
 
 def _finite(tensors: Sequence) -> tf.Tensor:
     """Return which of some tensors, of known rank, are finite: bool [N]."""
-    # What is not finite makes the sum so; one pass over the tensor instead of two. Hundreds of
-    # tensors share a few axes: each operation of the graph delays the first step.
+    # What is not finite makes the sum so; one pass over the tensor instead of two. Of hundreds of
+    # tensors each operation of the graph delays the first step, and so does what tf.reduce_sum does
+    # before it makes one.
     axes, sums = {}, []
     for tensor in map(tf.convert_to_tensor, tensors):
         rank = tensor.shape.rank
         if rank not in axes:
             axes[rank] = tf.constant(list(range(rank)), tf.int32, [rank])
-        sums.append(tf.cast(tf.reduce_sum(tensor, axes[rank]), tf.float32))
+        total = tf.raw_ops.Sum(input=tensor, axis=axes[rank])
+        sums.append(total if total.dtype == tf.float32 else tf.cast(total, tf.float32))
     return tf.math.is_finite(tf.stack(sums))
 
 
@@ -88,26 +90,27 @@ class SaveOnlyFinite(v1.train.CheckpointSaverListener):
     """Refuses to save variables that are not finite, whatever has made them so."""
 
     def begin(self):
-        self._variables = [v for v in v1.global_variables() if v.dtype.is_floating]
-        self._values = list(map(v1.get_default_graph().as_graph_element, self._variables))
+        variables = [v for v in v1.global_variables() if v.dtype.is_floating]
+        graph = v1.get_default_graph()
+        self._values = {v.name.split(':')[0]: graph.as_graph_element(v) for v in variables}
 
     def before_save(self, session, global_step_value):
-        # Where the weights lie in this memory they are not copied. Operations that look at each of
-        # them would be as many as those of the network, and delay its first step.
-        problems = _not_finite_values(self._variables, session.run(self._values))
+        # Operations that look at each of the variables would be as many as those of the network,
+        # and delay its first step.
+        problems = not_finite_values(session.run(self._values))
         if problems:
             raise NotFiniteError(
                 f'step {global_step_value}: variables that are not finite: {problems}'
             )
 
 
-def _not_finite_values(variables: Sequence[tf.Variable], values: Sequence[np.ndarray]) -> str:
+def not_finite_values(values: Mapping[str, np.ndarray]) -> str:
     """Return how many variables are not finite, and the names of the first few; '' if all are."""
-    wrong = [v.name.split(':')[0] for v, own in zip(variables, values) if not _is_finite(own)]
+    wrong = [name for name, value in values.items() if not _is_finite(value)]
     if not wrong:
         return ''
     more = ', ...' if len(wrong) > _SHOWN else ''
-    return f'{len(wrong)} of {len(variables)} ({", ".join(wrong[:_SHOWN])}{more})'
+    return f'{len(wrong)} of {len(values)} ({", ".join(wrong[:_SHOWN])}{more})'
 
 
 def _is_finite(value: np.ndarray) -> bool:

@@ -109,6 +109,8 @@ def _spec(task: Task, features, labels, mode: str, model_dir: str):
     if mode == tf.estimator.ModeKeys.EVAL:
         spec = _eval_spec(task, features, loss, error, shown, logits)
         chosen_by = _schema_metric(task.schema, features, labels, predicted, scores)
+        if files.newest(model_dir) and not tf.distribute.has_strategy():
+            spec = spec._replace(scaffold=saving.starting_at_once(restores=True))
         return spec._replace(eval_metric_ops={**spec.eval_metric_ops, **chosen_by})
     # A run that has a checkpoint of its own goes on from there.
     if task.has_start and not files.newest(model_dir):

@@ -7,9 +7,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import tensorflow as tf
+from tensorflow.python.checkpoint import checkpoint_management
 from tensorflow.python.training import saver as tensorflow_saver
 
-from utility.train.guards import SaveOnlyFinite
+from utility.checkpoints import files
+from utility.checkpoints.variables import save, variable_name
+from utility.train.guards import NotFiniteError, SaveOnlyFinite, not_finite_values
 
 v1 = tf.compat.v1
 
@@ -17,18 +20,20 @@ _INPUT = 'start_of_input'  # collection of a graph
 
 
 class Saver(v1.train.CheckpointSaverHook):
-    """Saves variables that are finite: once the first step is done, every few steps, at the end.
+    """Saves variables that are finite: those of the start, every few steps and at the end.
 
     An Estimator adds no hook of its own where this one is. Hooks are called in turn: behind that of
     the log, a step that is saved is in metrics.csv, whenever the process is killed. TensorFlow's
-    saves before the first step, too, of which a training that goes on has the checkpoint already,
-    and one that begins has nothing to lose; and it writes the graph, twice to the events, for each
-    stretch of a training. Here the first stretch writes it once, when its first step is done.
+    also saves again what a training goes on from; and it writes the graph, twice to the events, for
+    each stretch of a training. Here the first stretch writes it once. Before it is done with its
+    first step nothing is written: the start is saved then, which follows from what the variables
+    are initialised with.
 
     Args:
         folder: Of the network.
         every: Steps between two checkpoints.
-        scaffold: Of the session, if it has a saver; None: it is in the graph's collection.
+        scaffold: Of the session, of starting_at_once; None: the saver is in the graph's collection,
+            and the start is saved before the first step.
     """
 
     def __init__(self, folder: str, every: int, scaffold: v1.train.Scaffold | None = None):
@@ -39,32 +44,43 @@ class Saver(v1.train.CheckpointSaverHook):
             save_graph_def=False,
             scaffold=scaffold,
         )
+        self._folder, self._start = folder, {}
         # Before any hook begins, with which the graph would be written at once, and a copy of it.
         self._is_graph_due = _open_events(folder)
 
+    def begin(self):
+        super().begin()
+        if self._scaffold is not None and not files.newest(self._folder):
+            self._start = {variable_name(v): v.initial_value for v in v1.global_variables()}
+
     def after_create_session(self, session, coord):
         step = session.run(self._global_step_tensor)
-        self._saved = step or None
+        if self._scaffold is None:
+            self._save(session, step)
         self._timer.update_last_triggered_step(step)
 
     def after_run(self, run_context, run_values):
         if self._is_graph_due:
             self._summary_writer.add_graph(run_context.session.graph)
             self._is_graph_due = False
+        if self._start:
+            self._save_start(run_context.session)
         super().after_run(run_context, run_values)
-        if self._saved is None:
-            self._save(run_context.session, run_context.session.run(self._global_step_tensor))
 
-    def end(self, session):
-        step = session.run(self._global_step_tensor)
-        if step != self._saved:
-            self._save(session, step)
-        for listener in self._listeners:
-            listener.end(session, step)
-
-    def _save(self, session, step):
-        self._saved = step
-        return super()._save(session, step)
+    def _save_start(self, session) -> None:
+        """Save what the training began with, as step 0."""
+        values, self._start = session.run(self._start), {}
+        problems = not_finite_values(values)
+        if problems:
+            raise NotFiniteError(f'step 0: variables that are not finite: {problems}')
+        prefix = f'{self._save_path}-0'
+        with tf.__internal__.eager_context.eager_mode():
+            save(prefix, values)
+        # As a Saver of TensorFlow's does; the public function keeps no relative paths.
+        checkpoint_management.update_checkpoint_state_internal(
+            self._folder, prefix, all_model_checkpoint_paths=[prefix], save_relative_paths=True
+        )
+        self._get_saver().recover_last_checkpoints([prefix])
 
 
 def _open_events(folder: str) -> bool:

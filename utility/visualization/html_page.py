@@ -13,13 +13,15 @@ import base64
 import os
 import pathlib
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import jinja2
 import numpy as np
 
 from utility.command_line.text_table import text_table
 from utility.visualization.draw import encode_image
+
+if TYPE_CHECKING:
+    import jinja2
 
 JPEG_QUALITY = 85
 
@@ -78,6 +80,8 @@ def template(module_file: str, name: str) -> jinja2.Template:
         module_file: The module's __file__.
         name: Of the template.
     """
+    import jinja2  # here, because a training writes its first page late
+
     folders = [pathlib.Path(path).parent / 'templates' for path in (module_file, __file__)]
     return jinja2.Environment(
         loader=jinja2.FileSystemLoader(folders),

@@ -30,14 +30,6 @@ from utility.train.flags import RunOptions
 WIDTH, SIZE = 8, 32
 NETWORK = NetworkConfig('resnet18', 'dhn', (SIZE, SIZE), (8, 8), {'width': WIDTH}, {'channels': 8})
 EXPERIMENT = Experiment(network=NETWORK, data=DataConfig(batch_size=2), epochs=1, epochs_per_eval=1)
-# That a step leaves the weights as they are.
-STILL = EXPERIMENT.override(
-    'network.norm=frozen',
-    'network.head_norm=group',
-    'optimizer.learning_rate=1e-30',
-    'schedule.warmup_learning_rate=0',
-    'schedule.end_learning_rate=0',
-)
 CAFFE_MEAN = (123.68, 116.779, 103.939)
 
 
@@ -336,11 +328,11 @@ def test_a_training_starts_from_the_file_and_resumes_without_it(data_dir, tmp_pa
     path, values = _save_safetensors(tmp_path / 'x.safetensors', torchvision_resnet18(WIDTH))
     (tmp_path / 'config.json').write_text('{"mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]}')
     options = RunOptions(data_dir, str(tmp_path / 'run'), 'skirt', init_checkpoint=path)
-    runner.train(STILL, options)
+    runner.train(EXPERIMENT, options)
     folder = tmp_path / 'run' / 'skirt'
     saved = Experiment.from_json((folder / 'experiment.json').read_text())
-    assert saved.network == dataclasses.replace(STILL.network, mean=(127.5,) * 3, std=(127.5,) * 3)
-    first = tf.train.load_checkpoint(str(folder / 'model.ckpt-1'))
+    assert saved.network == dataclasses.replace(NETWORK, mean=(127.5,) * 3, std=(127.5,) * 3)
+    first = tf.train.load_checkpoint(str(folder / 'model.ckpt-0'))
     for variable, tensor in (
         ('backbone/conv1/norm/moving_mean', values['bn1.running_mean']),
         ('backbone/stage4/block2/conv2/norm/gamma', values['layer4.1.bn2.weight']),
@@ -348,12 +340,12 @@ def test_a_training_starts_from_the_file_and_resumes_without_it(data_dir, tmp_pa
     ):
         np.testing.assert_array_equal(first.get_tensor(variable), tensor)
     os.remove(path)
-    again = dataclasses.replace(STILL, seed=2)
+    again = dataclasses.replace(EXPERIMENT, seed=2)
     with pytest.raises(ValueError, match='seed: 2 / '):
         runner.train(again, options)
-    runner.train(STILL, options)
+    runner.train(EXPERIMENT, options)
     with pytest.raises(ValueError, match=r'no checkpoint at|x\.safetensors'):
-        runner.train(STILL, dataclasses.replace(options, category='skirt,dress'))
+        runner.train(EXPERIMENT, dataclasses.replace(options, category='skirt,dress'))
     assert not (tmp_path / 'run' / 'dress').exists()
 
 
@@ -361,14 +353,14 @@ def _train_mirrored(data_dir: str, model_dir: str, path: str) -> None:
     devices = [tf.config.LogicalDeviceConfiguration()] * 2
     cpu = tf.config.list_physical_devices('CPU')[0]
     tf.config.set_logical_device_configuration(cpu, devices)
-    runner.train(STILL, RunOptions(data_dir, model_dir, 'skirt', path, strategy='mirrored'))
+    runner.train(EXPERIMENT, RunOptions(data_dir, model_dir, 'skirt', path, strategy='mirrored'))
 
 
 @pytest.mark.slow
 def test_a_mirrored_training_starts_from_the_file(data_dir, tmp_path, thin_resnet18):
     path, values = thin_resnet18
     rerun_test(__file__, data_dir, tmp_path / 'run', path)
-    first = tf.train.load_checkpoint(str(tmp_path / 'run' / 'skirt' / 'model.ckpt-1'))
+    first = tf.train.load_checkpoint(str(tmp_path / 'run' / 'skirt' / 'model.ckpt-0'))
     mean = first.get_tensor('backbone/conv1/norm/moving_mean')
     np.testing.assert_array_equal(mean, values['bn1.running_mean'])
     assert not [name for name in first.get_variable_to_shape_map() if 'replica' in name]
