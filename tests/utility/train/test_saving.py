@@ -94,10 +94,10 @@ def test_of_a_start_that_is_not_finite_nothing_is_saved(tmp_path):
     assert tf.train.latest_checkpoint(str(tmp_path)).endswith('-0')
     with tf.Graph().as_default():
         v1.get_variable('variable', initializer=np.nan, use_resource=True)
-        step = v1.train.get_or_create_global_step()
+        train = v1.assign_add(v1.train.get_or_create_global_step(), 1)
         scaffold = saving.starting_at_once(restores=False)
         hooks = [Saver(str(tmp_path / 'other'), 2, scaffold)]
         creator = v1.train.ChiefSessionCreator(scaffold)
         with pytest.raises(NotFiniteError, match='step 0: '):  # noqa: SIM117
             with v1.train.MonitoredSession(creator, hooks) as session:
-                session.run(v1.assign_add(step, 1))
+                session.run(train)
