@@ -12,6 +12,8 @@ from config import UserError
 from nets.layers import KERNEL_3X3, POINTWISE, Conv, ConvNorm, ConvSpec, Layer, global_average_pool
 from nets.norms import Norm
 
+SHALLOW = 8  # blocks; those of ResNet-18
+
 
 class SqueezeExcite(Layer):
     """Weighs each channel by all of them (Hu, Shen and Sun, CVPR 2018): [B, H, W, C] -> the same.
@@ -70,11 +72,14 @@ class Residual(Layer):
 
 
 def gamma_of_depth(num_blocks: int) -> float:
-    """Return the last scale with which the blocks of a network of so many start: the variance that
-    all together add is that of their input (De and Smith, NeurIPS 2020, Batch Normalization Biases
-    Residual Blocks Towards the Identity Function in Deep Networks).
+    """Return the last scale with which the blocks of a network of so many start.
+
+    With more than SHALLOW blocks the variance that all together add is that of their input (De and
+    Smith, NeurIPS 2020, Batch Normalization Biases Residual Blocks Towards the Identity Function
+    in Deep Networks). With fewer it is 1: gradients grow less there, and ResNet-18 loses more by
+    small scales, which Adam must first enlarge, than it gains.
     """
-    return round(1 / math.sqrt(num_blocks), 3)
+    return 1.0 if num_blocks <= SHALLOW else round(1 / math.sqrt(num_blocks), 3)
 
 
 class BasicBlock(Residual):

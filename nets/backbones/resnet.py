@@ -156,6 +156,7 @@ def bottleneck_network(published: Published) -> Callable[..., ResNet]:
     """Return the factory, for BACKBONES, of a published network of bottlenecks."""
     num_stages, num_held = len(published.depths), published.num_held
     all_levels, full_stride = _defaults(num_stages, num_held)
+    gamma = gamma_of_depth(sum(published.depths))
 
     def factory(
         width=64,
@@ -163,7 +164,7 @@ def bottleneck_network(published: Published) -> Callable[..., ResNet]:
         output_stride=full_stride,
         ceil_pool=published.ceil_pool,
         stride_1x1=published.style.stride_1x1,
-        residual_gamma=gamma_of_depth(sum(published.depths)),
+        residual_gamma=gamma,
     ):
         check_width(width)
         style = dataclasses.replace(
@@ -186,13 +187,14 @@ def basic_network(depths: Sequence[int]) -> Callable[..., ResNet]:
     """Return the factory, for BACKBONES, of a network whose blocks are two 3x3 convolutions."""
     num_stages = len(depths)
     all_levels, full_stride = _defaults(num_stages)
+    gamma = gamma_of_depth(sum(depths))
 
     def factory(
         width=64,
         levels=all_levels,
         output_stride=full_stride,
         ceil_pool=False,
-        residual_gamma=gamma_of_depth(sum(depths)),
+        residual_gamma=gamma,
     ):
         check_width(width)
 
