@@ -36,6 +36,7 @@ WAYS: dict[str, tuple[str, ...]] = {
         'data.batch_size=10',
         'network.mean=171.04,162.98,159.89',
         'network.std=255,255,255',
+        'network.backbone_options.residual_gamma=1.0',
         'loss.kind=mse',
         'loss.points=visible',
         'loss.target_scale=255',
@@ -58,6 +59,7 @@ WAYS: dict[str, tuple[str, ...]] = {
         'data.batch_size=10',
         'network.mean=165.75,165.75,165.75',
         'network.std=63.75,63.75,63.75',
+        'network.backbone_options.residual_gamma=1.0',
         'loss.kind=balanced_l1',
         'loss.points=annotated',
         'loss.target_scale=100',
@@ -91,8 +93,9 @@ real pictures of FashionAI's challenge; {split}. {machine}.
 - **tf.fashionAI** and **17th_place** are the ways of the two published systems on the same network:
   targets, loss, mining of hard points, optimiser, rates, augmentation, standardisation and decoding
   are theirs, as the settings in `benchmarks/equal_budget.py` say; with **_head256** the width of
-  the head is theirs, too, otherwise the recipe's of 128 channels. Departures: the mirror image is
-  exact, the frame is letter-boxed, initial kernels and batch norm are those of our networks, the
+  the head is theirs, too, otherwise the recipe's (128 channels in resnet18_cpn, 256 in
+  resnet50_cpn). Departures: the mirror image is exact, the frame is letter-boxed, initial kernels
+  and batch norm are those of our networks (residual branches start from their scale of 1), the
   plateau rule of the 17th place is one drop of the rate at 0.8.
 - **NE of each seed** is without test-time augmentation. The **interval** of their mean is that of a
   bootstrap over the validation pictures. The **flip test**, the mean of the seeds too, is ours for

@@ -35,7 +35,7 @@ import utility  # noqa: E402, F401, before all that may not be installed
 from absl import flags, logging  # noqa: E402
 
 from config import UserError
-from preprocessing.files import check_output
+from preprocessing.files import check_name, check_output
 from utility.command_line import scripts
 from utility.predict import flags as prediction_flags  # noqa: E402
 from utility.predict import output_flags  # noqa: E402
@@ -106,6 +106,7 @@ def _read_stdin() -> bytes:
 def _checked_image(path: str):
     from preprocessing.conversion import images
 
+    check_name(path)
     try:
         data = _read_stdin() if path == STDIN else images.read_image(path)
         return images.check_image(data)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 
 import tensorflow as tf
@@ -10,6 +11,8 @@ import tensorflow as tf
 from config import UserError
 from nets.layers import KERNEL_3X3, POINTWISE, Conv, ConvNorm, ConvSpec, Layer, global_average_pool
 from nets.norms import Norm
+
+SHALLOW = 8  # blocks; those of ResNet-18
 
 
 class SqueezeExcite(Layer):
@@ -68,19 +71,31 @@ class Residual(Layer):
         return tf.nn.relu(outputs + inputs)
 
 
+def gamma_of_depth(num_blocks: int) -> float:
+    """Return the last scale with which the blocks of a network of so many start.
+
+    With more than SHALLOW blocks the variance that all together add is that of their input (De and
+    Smith, NeurIPS 2020, Batch Normalization Biases Residual Blocks Towards the Identity Function
+    in Deep Networks). With fewer it is 1: gradients grow less there, and ResNet-18 loses more by
+    small scales, which Adam must first enlarge, than it gains.
+    """
+    return 1.0 if num_blocks <= SHALLOW else round(1 / math.sqrt(num_blocks), 3)
+
+
 class BasicBlock(Residual):
     """Residual block of two 3x3 convolutions, the first as `window` says.
 
-    With `zero_gamma` the last scale is 0 at first, so that the branch adds nothing (Goyal et al.
-    2017, section 5.1). That is for long trainings at high rates of SGD: Adam moves a scale by
-    about the learning rate a step, so that at 1e-3 it takes a thousand steps to 1, and a training
-    of some hundred steps ends with branches that hardly count (docs/equal_budget.md).
+    The last scale is `first_gamma` at first. At 1 each block adds as much as it is given, and
+    gradients grow from block to block on the way back: a hundredfold in ResNet-50. At 0 (Goyal et
+    al. 2017, section 5.1) nothing is added at first; that is for long trainings at high rates of
+    SGD: Adam moves a scale by about the learning rate a step, so that a training of some hundred
+    steps at 1e-3 ends with branches that hardly count. `gamma_of_depth` lies between.
     """
 
-    def __init__(self, path: str, filters: int, window=KERNEL_3X3, zero_gamma=False):
+    def __init__(self, path: str, filters: int, window=KERNEL_3X3, first_gamma=1.0):
         branch = (
             ConvNorm(f'{path}/conv1', filters, window),
-            ConvNorm(f'{path}/conv2', filters, window._replace(stride=1), None, zero_gamma),
+            ConvNorm(f'{path}/conv2', filters, window._replace(stride=1), None, first_gamma),
         )
         super().__init__(path, branch, filters, ConvSpec(stride=window.stride))
 
@@ -92,14 +107,14 @@ class BottleneckStyle:
     Attributes:
         stride_1x1: Whether the stride is in the first convolution, as He et al. 2016 published it
             and Caffe's networks have it, instead of in the middle one, as in torchvision ('v1.5').
-        zero_gamma: See BasicBlock.
+        first_gamma: See BasicBlock.
         reduction: Of the SqueezeExcite that ends the branch; 0: it has none.
         halve_first: Whether the first convolution has half the channels of the middle one (SENet).
         strided_shortcut_size: Kernel size of a projection that strides (SENet: 3).
     """
 
     stride_1x1: bool = False
-    zero_gamma: bool = False
+    first_gamma: float = 1.0
     reduction: int = 0
     halve_first: bool = False
     strided_shortcut_size: int = 1
@@ -123,7 +138,7 @@ class Bottleneck(Residual):
         branch = [
             ConvNorm(f'{path}/conv1', width // 2 if style.halve_first else width, first),
             ConvNorm(f'{path}/conv2', width, middle),
-            ConvNorm(f'{path}/conv3', filters, POINTWISE, None, style.zero_gamma),
+            ConvNorm(f'{path}/conv3', filters, POINTWISE, None, style.first_gamma),
         ]
         if style.reduction:
             branch.append(SqueezeExcite(f'{path}/se', style.reduction))

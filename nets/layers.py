@@ -217,12 +217,12 @@ class ConvNorm(Layer):
         filters: int,
         window=POINTWISE,
         activation=tf.nn.relu,
-        zero_gamma=False,
+        first_gamma=1.0,
         **norm_options: float,
     ):
         super().__init__(path)
         self.conv = self.convolution(path, filters, window)
-        self.norm = Norm(f'{path}/norm', zero_gamma, **norm_options)
+        self.norm = Norm(f'{path}/norm', first_gamma, **norm_options)
         self.activation = activation
 
     def call(self, inputs, training):

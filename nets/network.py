@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from config import NetworkConfig, Registry, UserError, check, one_of
 from nets.backbones import BACKBONES
-from nets.backbones.registry import check_multiples
+from nets.backbones.registry import check_multiples, renamed_options
 from nets.heads import HEADS
 from nets.heads.attributes import (
     NO_ATTRIBUTES,
@@ -52,8 +52,9 @@ class Network(tf.Module):
             Normalization(kind, config.norm_groups) for kind in (config.norm, config.norm_of_head)
         )
         arguments = (num_keypoints, tuple(config.map_size))
-        self.backbone = _make(BACKBONES, config.backbone, 'backbone_options', config)
-        self.head = _make(HEADS, config.head, 'head_options', config, *arguments)
+        options = renamed_options(config.backbone_options)
+        self.backbone = _make(BACKBONES, config.backbone, 'backbone_options', options)
+        self.head = _make(HEADS, config.head, 'head_options', config.head_options, *arguments)
         self.attribute_head = AttributeHead(attributes) if any(attributes) else None
 
     def __call__(
@@ -143,11 +144,10 @@ def num_parameters(module: tf.Module) -> int:
 
 
 def _make(
-    registry: Registry, name: str, field: str, config: NetworkConfig, *arguments: Any
+    registry: Registry, name: str, field: str, options: Mapping[str, Any], *arguments: Any
 ) -> tf.Module:
-    """Call a registered factory with the arguments and the options that `config.field` holds."""
+    """Call a registered factory with the arguments and options; `field`: where these are set."""
     factory = registry.get(name)
-    options = getattr(config, field)
     parameters = list(inspect.signature(factory).parameters.values())[len(arguments) :]
     defaults = {parameter.name: parameter.default for parameter in parameters}
     for option, value in options.items():

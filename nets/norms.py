@@ -63,7 +63,7 @@ class Norm(Layer):
 
     Args:
         path: Of the layer.
-        zero_gamma: Whether the scale is 0 at first instead of 1.
+        first_gamma: The scale of all channels at first.
         has_gamma: Whether there is a scale.
         momentum: Of the statistics of batch norm.
         epsilon: Of batch norm.
@@ -75,13 +75,13 @@ class Norm(Layer):
     def __init__(
         self,
         path: str,
-        zero_gamma: bool = False,
+        first_gamma: float = 1.0,
         has_gamma: bool = True,
         momentum: float = BATCH_NORM_MOMENTUM,
         epsilon: float = BATCH_NORM_EPSILON,
     ):
         super().__init__(path)
-        self._scale, self._statistics = (zero_gamma, has_gamma), (momentum, epsilon)
+        self._scale, self._statistics = (first_gamma, has_gamma), (momentum, epsilon)
         self.layer = None
 
     def call(self, inputs, training):
@@ -95,15 +95,15 @@ class Norm(Layer):
 class _ScaleShift(Layer):
     """Base of norms, with a learned scale 'gamma' and shift 'beta' for each channel."""
 
-    def __init__(self, path: str, zero_gamma: bool, has_gamma: bool):
+    def __init__(self, path: str, first_gamma: float, has_gamma: bool):
         super().__init__(path)
-        self.zero_gamma, self.has_gamma = zero_gamma, has_gamma
+        self.first_gamma, self.has_gamma = first_gamma, has_gamma
 
     def build(self, inputs):
         shape = [inputs.shape[-1]]
         self.gamma = None
         if self.has_gamma:
-            self.gamma = self.add_variable('gamma', shape, mean=0.0 if self.zero_gamma else 1.0)
+            self.gamma = self.add_variable('gamma', shape, mean=self.first_gamma)
         self.beta = self.add_variable('beta', shape)
 
 
@@ -118,12 +118,12 @@ class BatchNorm(_ScaleShift):
     def __init__(
         self,
         path: str,
-        zero_gamma: bool = False,
+        first_gamma: float = 1.0,
         has_gamma: bool = True,
         momentum: float = BATCH_NORM_MOMENTUM,
         epsilon: float = BATCH_NORM_EPSILON,
     ):
-        super().__init__(path, zero_gamma, has_gamma)
+        super().__init__(path, first_gamma, has_gamma)
         self.momentum, self.epsilon = momentum, epsilon
 
     def build(self, inputs):
@@ -168,9 +168,9 @@ class GroupNorm(_ScaleShift):
     """
 
     def __init__(
-        self, path: str, zero_gamma: bool = False, has_gamma: bool = True, groups: int = 32
+        self, path: str, first_gamma: float = 1.0, has_gamma: bool = True, groups: int = 32
     ):
-        super().__init__(path, zero_gamma, has_gamma)
+        super().__init__(path, first_gamma, has_gamma)
         self.groups = groups
 
     def call(self, inputs, training):

@@ -122,6 +122,18 @@ def check_regular(path: str | os.PathLike) -> None:
             raise UserError(f'{path} is no regular file')
 
 
+def check_name(path: str) -> None:
+    """Refuse the name of a file that cannot be told in a table or a page.
+
+    Raises:
+        UserError: It is no UTF-8.
+    """
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        raise UserError(f'{path!a}: is no UTF-8; give the file another name') from None
+
+
 def open_bytes(path: str | os.PathLike) -> IO[bytes]:
     """Open a local or remote file to be read in parts. Raises OSError if it cannot be read."""
     local = local_path(path)
@@ -393,9 +405,9 @@ def check_output(path: str | os.PathLike) -> None:
     while not os.path.lexists(folder):
         folder = os.path.dirname(folder.rstrip('/')) or '.'
     if not os.path.isdir(folder):
-        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), folder)
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), local)
     if not os.access(folder, os.W_OK | os.X_OK):
-        raise PermissionError(errno.EACCES, 'nothing may be written into it', folder)
+        raise PermissionError(errno.EACCES, f'nothing may be written into {folder}', local)
 
 
 def _refuse_directory(path: str) -> bool:

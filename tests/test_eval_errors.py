@@ -125,6 +125,18 @@ def test_pictures_of_a_submission_come_from_records(tmp_path):
     assert sum(row['points'] for row in report['subsets']['garment_size']) == report['points']
     assert 'garment_size' in report['subsets']
     assert report['oracles']['garment_sides']['normalized_error'] == pytest.approx(0, abs=1e-9)
+    page = (tmp_path / 'errors' / 'errors.html').read_text()
+    assert 0 < page.rindex('<img ') < page.index('<table')  # pictures first
+    of_categories = page[page.index('NE % of each category</caption>') :]
+    head = re.findall('<th scope="col">(.*)</th>', of_categories[: of_categories.index('</thead>')])
+    there = [kind for kind, row in report['kinds'].items() if row['points']]
+    # No column of zeros.
+    assert head == [
+        'category',
+        'points',
+        *(error_budget.KINDS[kind].title for kind in there),
+        'All',
+    ]
 
 
 def test_only_the_wanted_pictures_are_kept(tmp_path):

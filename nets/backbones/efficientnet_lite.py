@@ -15,11 +15,11 @@ Options of all of them:
         networks have before the classifier.
     drop_connect: Probability, in training, that a sample does without the last block's branch
         (Huang et al., ECCV 2016); it rises linearly from 0 at the first block.
-    zero_init_residual: As of resnet.py, of the blocks that add their input.
+    residual_gamma: As of resnet.py, of the blocks that add their input; by default 0.
     batch_norm_momentum: Of the statistics.
 
 Departures:
-    zero_init_residual: published networks start from scales of 1.
+    residual_gamma: published networks start from 1.
     drop_connect is 0 unless asked for. Published is 0.2, against overfitting in hundreds of epochs
         of ImageNet.
     Kernels start from the variance by the number of inputs instead of that of outputs; batch norm
@@ -101,7 +101,7 @@ class InvertedResidual(Layer):
         stage: Its `size`, `expansion` and `filters`.
         stride: Of the depthwise convolution.
         drop_rate: Share of the samples that do without what is before the sum, in training.
-        zero_gamma: Whether the last scale is 0 at first, if there is a sum.
+        first_gamma: The last scale at first, if there is a sum; else 1.
         momentum: Of batch norm.
     """
 
@@ -111,23 +111,23 @@ class InvertedResidual(Layer):
         stage: Stage,
         stride: int,
         drop_rate: float,
-        zero_gamma: bool,
+        first_gamma: float,
         momentum: float,
     ):
         super().__init__(path)
         self.filters, self.expansion = stage.filters, stage.expansion
         self.window = ConvSpec(stage.size, stride, tf_same=True)
-        self.drop_rate, self.zero_gamma, self.momentum = drop_rate, zero_gamma, momentum
+        self.drop_rate, self.first_gamma, self.momentum = drop_rate, first_gamma, momentum
 
     def build(self, inputs):
         channels = inputs.shape[-1]
         self.adds = self.window.stride == 1 and channels == self.filters
-        inner, zero_gamma = channels * self.expansion, self.adds and self.zero_gamma
+        inner, gamma = channels * self.expansion, self.first_gamma if self.adds else 1.0
         options = {'momentum': self.momentum, 'epsilon': EPSILON}
         path, relu6 = self.path, tf.nn.relu6
         self.branch = [
             DepthwiseConvNorm(f'{path}/depthwise', inner, self.window, relu6, **options),
-            ConvNorm(f'{path}/project', self.filters, POINTWISE, None, zero_gamma, **options),
+            ConvNorm(f'{path}/project', self.filters, POINTWISE, None, gamma, **options),
         ]
         if self.expansion > 1:
             self.branch.insert(0, ConvNorm(f'{path}/expand', inner, POINTWISE, relu6, **options))
@@ -184,7 +184,7 @@ def _make(
     levels=(2, 3, 4, 5),
     last_conv=False,
     drop_connect=0.0,
-    zero_init_residual=True,
+    residual_gamma=0.0,
     batch_norm_momentum=MOMENTUM,
 ):
     check(SECTION, 'drop_connect', drop_connect, *BELOW_ONE)
@@ -200,7 +200,7 @@ def _make(
                 stage,
                 stride=1 if n else stage.stride,
                 drop_rate=drop_connect * (first + n) / num_blocks,
-                zero_gamma=zero_init_residual,
+                first_gamma=residual_gamma,
                 momentum=batch_norm_momentum,
             )
             for n in range(stage.depth)

@@ -15,7 +15,7 @@ Options:
         stem (64) and the first stage (256) are the same for all widths, as published.
     levels: Which branches to give, each n with stride 2**n. What none needs is not built: with
         (2,) the last module sums for the finest branch only.
-    zero_init_residual: As of resnet.py.
+    residual_gamma: As of resnet.py.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ import tensorflow as tf
 
 from nets import layers
 from nets.backbones.registry import BACKBONES, check_levels, check_multiples, check_width
-from nets.blocks import BasicBlock, Bottleneck, BottleneckStyle
+from nets.blocks import BasicBlock, Bottleneck, BottleneckStyle, gamma_of_depth
 from nets.layers import KERNEL_3X3, POINTWISE, ConvNorm, ConvSpec
 
 STEM_WIDTH = 64
@@ -34,6 +34,7 @@ STAGE1_WIDTH = 256
 NUM_BLOCKS = 4  # of the first stage, and of each branch of a module
 NUM_MODULES = (1, 4, 3)  # of the second stage, the third and the fourth
 LEVELS = (2, 3, 4, 5)
+GAMMA = gamma_of_depth(NUM_BLOCKS * (1 + sum(NUM_MODULES)))  # of the blocks of any branch
 HALVE = ConvSpec(3, stride=2)
 
 
@@ -75,11 +76,13 @@ class HighResolutionModule(layers.Layer):
     from 0.
     """
 
-    def __init__(self, path: str, widths: Sequence[int], targets: Sequence[int], zero_gamma: bool):
+    def __init__(
+        self, path: str, widths: Sequence[int], targets: Sequence[int], first_gamma: float
+    ):
         super().__init__(path)
         self.branches = [
             [
-                BasicBlock(f'{path}/branch{b}/block{n}', width, zero_gamma=zero_gamma)
+                BasicBlock(f'{path}/branch{b}/block{n}', width, first_gamma=first_gamma)
                 for n in range(1, NUM_BLOCKS + 1)
             ]
             for b, width in enumerate(widths, start=1)
@@ -104,12 +107,12 @@ class HighResolutionModule(layers.Layer):
 class HRNet(layers.Layer):
     """See the module's docstring."""
 
-    def __init__(self, width: int, levels: Sequence[int], zero_gamma: bool):
+    def __init__(self, width: int, levels: Sequence[int], first_gamma: float):
         super().__init__('backbone')
-        self.levels, self.zero_gamma = tuple(levels), zero_gamma
+        self.levels, self.first_gamma = tuple(levels), first_gamma
         self.widths = [width << branch for branch in range(len(LEVELS))]
         self.stem = [ConvNorm(f'backbone/conv{n}', STEM_WIDTH, HALVE) for n in (1, 2)]
-        style = BottleneckStyle(zero_gamma=zero_gamma)
+        style = BottleneckStyle(first_gamma=first_gamma)
         for n in range(1, NUM_BLOCKS + 1):
             path = f'backbone/stage1/block{n}'
             self.stem.append(Bottleneck(path, STAGE1_WIDTH // 4, STAGE1_WIDTH, KERNEL_3X3, style))
@@ -127,7 +130,7 @@ class HRNet(layers.Layer):
             targets[-1] = [level - LEVELS[0] for level in self.levels]
         return [
             HighResolutionModule(
-                f'backbone/stage{stage}/module{m}', self.widths[:stage], wanted, self.zero_gamma
+                f'backbone/stage{stage}/module{m}', self.widths[:stage], wanted, self.first_gamma
             )
             for m, wanted in enumerate(targets, start=1)
         ]
@@ -151,10 +154,10 @@ class HRNet(layers.Layer):
 def hrnet(published_width: int):
     """Return the factory, for BACKBONES, of the HRNet of that width."""
 
-    def factory(width=published_width, levels=LEVELS, zero_init_residual=False):
+    def factory(width=published_width, levels=LEVELS, residual_gamma=GAMMA):
         check_width(width)
         check_levels(levels, LEVELS)
-        return HRNet(width, levels, zero_init_residual)
+        return HRNet(width, levels, residual_gamma)
 
     return factory
 

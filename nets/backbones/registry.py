@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from config import POSITIVE, Registry, check
 from nets import layers
@@ -40,6 +41,14 @@ def check_levels(levels: Sequence[int], possible: Sequence[int]) -> None:
 def check_multiples(image_size: Sequence[int], stride: int, owner: str) -> None:
     """Refuse pictures whose (height, width) in px are not multiples of the stride."""
     layers.check_multiples('network.image_size', image_size, stride, owner)
+
+
+def renamed_options(options: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the options of a backbone by today's names: those of older experiment files too."""
+    if 'zero_init_residual' not in options:
+        return options
+    others = {name: value for name, value in options.items() if name != 'zero_init_residual'}
+    return {'residual_gamma': 0.0 if options['zero_init_residual'] else 1.0, **others}
 
 
 def check_width(width: int) -> None:

@@ -14,8 +14,9 @@ Options of all of them:
     ceil_pool: Whether the pooling after the stem pads at the bottom and right only, as that of
         Caffe and of TensorFlow's official ResNet does, instead of alike on all sides.
     stride_1x1: Whether the stride of a bottleneck is in its first 1x1, as in the paper.
-    zero_init_residual: Whether the last scale of each block is 0 at first; see blocks.BasicBlock.
-        It only concerns training from scratch: weights that are loaded replace it.
+    residual_gamma: The last scale of each block at first; see blocks.BasicBlock. By default it
+        follows from the number of blocks. It only concerns training from scratch: weights that are
+        loaded replace it.
 The last four belong to the weights that are loaded; see utility/pretrained/warm_start.py.
 """
 
@@ -28,7 +29,7 @@ from typing import NamedTuple
 from config import check, one_of
 from nets import layers
 from nets.backbones.registry import BACKBONES, SECTION, check_levels, check_width
-from nets.blocks import BasicBlock, Bottleneck, BottleneckStyle
+from nets.blocks import BasicBlock, Bottleneck, BottleneckStyle, gamma_of_depth
 from nets.layers import ConvNorm, ConvSpec
 
 STEM_STRIDE = 4
@@ -155,6 +156,7 @@ def bottleneck_network(published: Published) -> Callable[..., ResNet]:
     """Return the factory, for BACKBONES, of a published network of bottlenecks."""
     num_stages, num_held = len(published.depths), published.num_held
     all_levels, full_stride = _defaults(num_stages, num_held)
+    gamma = gamma_of_depth(sum(published.depths))
 
     def factory(
         width=64,
@@ -162,11 +164,11 @@ def bottleneck_network(published: Published) -> Callable[..., ResNet]:
         output_stride=full_stride,
         ceil_pool=published.ceil_pool,
         stride_1x1=published.style.stride_1x1,
-        zero_init_residual=False,
+        residual_gamma=gamma,
     ):
         check_width(width)
         style = dataclasses.replace(
-            published.style, stride_1x1=stride_1x1, zero_gamma=zero_init_residual
+            published.style, stride_1x1=stride_1x1, first_gamma=residual_gamma
         )
 
         def make_block(path, stage, window, project):
@@ -185,18 +187,19 @@ def basic_network(depths: Sequence[int]) -> Callable[..., ResNet]:
     """Return the factory, for BACKBONES, of a network whose blocks are two 3x3 convolutions."""
     num_stages = len(depths)
     all_levels, full_stride = _defaults(num_stages)
+    gamma = gamma_of_depth(sum(depths))
 
     def factory(
         width=64,
         levels=all_levels,
         output_stride=full_stride,
         ceil_pool=False,
-        zero_init_residual=False,
+        residual_gamma=gamma,
     ):
         check_width(width)
 
         def make_block(path, stage, window, project):
-            return BasicBlock(path, width * stage.factor, window, zero_init_residual)
+            return BasicBlock(path, width * stage.factor, window, residual_gamma)
 
         blocks = make_stages(plan_stages(num_stages, output_stride), depths, 1, make_block)
         return ResNet(_stem(width, is_deep=False), blocks, ceil_pool, levels)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
+import os
+import shutil
 import subprocess
 import sys
 import types
@@ -67,10 +69,12 @@ def test_a_folder_stands_for_its_pictures(tmp_path, caplog):
     for name in ('b.jpg', 'a.PNG'):
         cv2.imwrite(str(tmp_path / name), np.zeros((40, 60, 3), np.uint8))
     (tmp_path / 'notes.txt').write_text('no picture')
+    shutil.copy(tmp_path / 'b.jpg', os.fsdecode(os.fsencode(tmp_path) + b'/\xff.jpg'))
     (tmp_path / 'broken.jpg').write_text('no picture')
     found = draw_keypoints.read_images([str(tmp_path), str(tmp_path / 'b.jpg')])
     assert list(found) == [f'{tmp_path}/{name}' for name in ('a.PNG', 'b.jpg')]
     assert f'left out: {tmp_path}/broken.jpg' in caplog.text
+    assert f"left out: '{tmp_path}/\\udcff.jpg': is no UTF-8" in caplog.text
     with pytest.raises(ValueError, match='broken.jpg'):
         draw_keypoints.read_images([str(tmp_path / 'broken.jpg')])
     (tmp_path / 'empty').mkdir()

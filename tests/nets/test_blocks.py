@@ -26,17 +26,17 @@ def test_bottleneck_strides_where_told_and_keeps_the_shape_of_the_result(stride_
     assert strides == ([2, 1, 1] if stride_1x1 else [1, 2, 1])
 
 
-def _basic(zero_gamma):
-    return blocks.BasicBlock('block', 8, zero_gamma=zero_gamma)
+def _basic(first_gamma):
+    return blocks.BasicBlock('block', 8, first_gamma=first_gamma)
 
 
-def _bottleneck(zero_gamma):
-    return blocks.Bottleneck('block', 4, 8, style=blocks.BottleneckStyle(zero_gamma=zero_gamma))
+def _bottleneck(first_gamma):
+    return blocks.Bottleneck('block', 4, 8, style=blocks.BottleneckStyle(first_gamma=first_gamma))
 
 
 @pytest.mark.parametrize('make', [_basic, _bottleneck])
-def test_residual_blocks_of_equal_shape_start_as_identity_with_zero_gamma(make):
-    block = make(zero_gamma=True)
+def test_residual_blocks_of_equal_shape_start_as_identity_with_a_scale_of_0(make):
+    block = make(first_gamma=0.0)
     images = np.abs(_random(2, 4, 4, 8))
     np.testing.assert_array_equal(block(images, True), images)
     assert block.shortcut is None
@@ -53,6 +53,27 @@ def test_every_convolution_of_a_block_learns_from_the_first_step(block):
     kernels = [v for v in block.trainable_variables if 'kernel' in v.name]
     gradients = tape.gradient(loss, kernels)
     assert all(np.abs(gradient).max() > 1e-3 for gradient in gradients)
+
+
+def _growth_on_the_way_back(num_blocks, first_gamma):
+    """Return how many times the gradient of the last block's input the first one's is."""
+    tf.random.set_seed(1)
+    style = blocks.BottleneckStyle(first_gamma=first_gamma)
+    inputs = outputs = tf.nn.relu(_random(8, 8, 8, 64))
+    with tf.GradientTape() as tape:
+        tape.watch(inputs)
+        for n in range(num_blocks):
+            last = outputs
+            outputs = blocks.Bottleneck(f'block{n}', 16, 64, style=style)(outputs, True)
+        loss = tf.reduce_sum(outputs * _random(8, 8, 8, 64, seed=1))
+    first, last = tape.gradient(loss, [inputs, last])
+    return tf.norm(first).numpy() / tf.norm(last).numpy()
+
+
+def test_gradients_of_deep_networks_grow_less_with_the_scale_of_their_depth():
+    from_1 = _growth_on_the_way_back(16, 1.0)
+    assert from_1 > 5 * _growth_on_the_way_back(16, blocks.gamma_of_depth(16))
+    assert blocks.gamma_of_depth(16) == 0.25
 
 
 def test_bfloat16_inputs_give_bfloat16_outputs_and_float32_variables():

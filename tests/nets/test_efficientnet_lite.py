@@ -135,19 +135,19 @@ def test_a_block_adds_its_input_where_the_shapes_are_equal():
     blocks = [block for stage in backbone.stages for block in stage]
     firsts = [stage[0] for stage in backbone.stages]
     assert [block for block in blocks if not block.adds] == firsts
-    # They start with nothing but the input, see zero_init_residual; and no other block does.
+    # They start with nothing but the input, see residual_gamma; and no other block does.
     block = backbone.stages[4][1]
     inputs = tf.ones([1, 4, 4, 112])
     np.testing.assert_array_equal(block(inputs, False), inputs)
     assert np.any(firsts[4](tf.ones([1, 4, 4, 80]), False))
-    backbone = _backbone(zero_init_residual=False)
+    backbone = _backbone(residual_gamma=1.0)
     backbone(_images(), False)
     assert np.any(backbone.stages[4][1](inputs, False) != inputs)
 
 
 def test_drop_connect_leaves_out_branches_of_samples_in_training_only():
     stage = efficientnet_lite.STAGES[3]._replace(filters=8)
-    block = efficientnet_lite.InvertedResidual('block', stage, 1, 0.25, False, 0.99)
+    block = efficientnet_lite.InvertedResidual('block', stage, 1, 0.25, 1.0, 0.99)
     inputs = tf.constant(np.random.default_rng(0).random((64, 4, 4, 8)).astype(np.float32))
     tf.random.set_seed(3)
     branch = block(inputs, False) - inputs

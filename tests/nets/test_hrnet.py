@@ -131,7 +131,7 @@ def _branches(seed=0):
 
 def _module(targets=(0, 1, 2)):
     tf.random.set_seed(0)
-    return hrnet.HighResolutionModule('module', WIDTHS, targets, zero_gamma=True)
+    return hrnet.HighResolutionModule('module', WIDTHS, targets, first_gamma=0.0)
 
 
 def test_every_branch_hears_from_every_branch():
@@ -178,7 +178,7 @@ def test_a_module_gives_the_branches_asked_for():
 
 def test_every_level_hears_from_a_single_pixel_through_the_stages():
     tf.random.set_seed(0)
-    backbone = nets.BACKBONES.get('hrnet_w18')(width=2, zero_init_residual=False)
+    backbone = nets.BACKBONES.get('hrnet_w18')(width=2, residual_gamma=1.0)
     images = np.random.default_rng(0).normal(size=(1, 32, 32, 3)).astype(np.float32)
     features = backbone(images, False)
     images[0, 16, 16] += 5

@@ -395,3 +395,12 @@ def test_pictures_of_another_size_and_unknown_dtypes_are_refused():
         nets.build_network(_config(), K, 'float64')
     with pytest.raises(ValueError, match='no variables before its first call'):
         nets.num_parameters(nets.build_network(_config(), K))
+
+
+@pytest.mark.parametrize('is_zero, scale', [(True, 0.0), (False, 1.0)])
+def test_how_older_experiments_name_the_first_scale_of_residual_branches(is_zero, scale):
+    options = {'zero_init_residual': is_zero, 'width': 2}
+    network = nets.build_network(_config(backbone='resnet18', backbone_options=options), K)
+    network(tf.zeros([1, 64, 64, 3]), False)
+    gammas = {variable.name: variable.numpy() for variable in network.variables}
+    np.testing.assert_array_equal(gammas['backbone/stage1/block1/conv2/norm/gamma:0'], scale)

@@ -87,11 +87,11 @@ def test_frozen_statistics_stay_in_eager_mode_too():
 @pytest.mark.parametrize('training', [False, True])
 def test_the_mode_of_the_first_call_says_what_normalises(training):
     images = _random(2, 3, 3, 8)
-    grouped = norms.Norm('b', zero_gamma=True, has_gamma=False)
+    grouped = norms.Norm('b', first_gamma=0.5, has_gamma=False)
     grouped(images, Mode(training, Normalization('group', 4)))
     inner = grouped.layer
     assert type(inner) is norms.GroupNorm
-    assert (inner.groups, inner.zero_gamma, inner.has_gamma) == (4, True, False)
+    assert (inner.groups, inner.first_gamma, inner.has_gamma) == (4, 0.5, False)
     kinds = {'a': Mode(training, Normalization('frozen')), 'c': Mode(training), 'd': training}
     made = {path: norms.Norm(path) for path in kinds}
     for path, mode in kinds.items():

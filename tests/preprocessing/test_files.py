@@ -288,6 +288,12 @@ def test_a_folder_into_which_nothing_may_be_written_is_told(tmp_path, monkeypatc
         files.check_output(tmp_path / 'new' / 'a.csv')
 
 
+def test_names_that_no_table_can_hold_are_refused():
+    files.check_name('\u8863 [v2]*.jpg')
+    with pytest.raises(UserError, match=r"'a/.udcff.jpg': is no UTF-8"):
+        files.check_name(os.fsdecode(b'a/\xff.jpg'))
+
+
 def test_links_to_folders_are_refused_where_files_are_replaced(tmp_path):
     (tmp_path / 'precious').mkdir()
     (tmp_path / 'link').symlink_to('precious')

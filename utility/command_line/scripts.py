@@ -297,8 +297,11 @@ def _mistake(error: Exception) -> str | None:
         # What is renamed has two names, of which the user knows the one that is meant.
         name = error.filename if error.filename2 is None else error.filename2
         return f'{name}: {error.strerror}' if name is not None and error.strerror else str(error)
-    if isinstance(error, UnicodeEncodeError) and re.search('[\ud800-\udfff]', error.object):
-        return f'{error.object!a}: is no UTF-8; TensorFlow opens no file of such a name'
+    if isinstance(error, UnicodeEncodeError):
+        # Of what is written, which may be a whole table, the cell.
+        name = re.search('[^\n,"]*[\ud800-\udfff][^\n,"]*', error.object)
+        if name:
+            return f'{name.group()!a}: is no UTF-8; give the file another name'
     if isinstance(error, ValueError) and str(error) == 'embedded null byte':
         return 'a path holds a null byte, which no name of a file has'
     faulty = graph_messages.find(graph_messages.FAULTY_RECORD, error)

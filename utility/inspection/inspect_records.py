@@ -24,7 +24,7 @@ from config import UserError
 from preprocessing import records, rendering
 from preprocessing.conversion import image_ids
 from preprocessing.conversion.screening import Track
-from preprocessing.files import folders_in, write_bytes
+from preprocessing.files import check_output, folders_in, write_bytes
 from preprocessing.ops import op_string
 from preprocessing.schema import KeypointSchema
 from utility.visualization.draw import DrawStyle, contact_sheet, draw_keypoints, write_image
@@ -85,6 +85,8 @@ def inspect(settings: Settings, track: Track) -> dict[str, Any]:
     """
     info = records.load_dataset_info(settings.records_dir)
     schema = records.schema_of(info)
+    for name in (REPORT_FILE, PLAIN_FILE, AUGMENTED_FILE):
+        check_output(posixpath.join(settings.output_dir, name))
     expected = {name: split['records'] for name, split in info['splits'].items()}
     # All there are: those of a split that dataset.json does not know come last.
     rank = {name: number for number, name in enumerate(expected)}

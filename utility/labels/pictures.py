@@ -11,6 +11,7 @@ import tensorflow as tf
 from config import UserError
 from preprocessing import faults, records
 from preprocessing.conversion import decoding, images
+from preprocessing.files import check_name
 from preprocessing.schema import KeypointSchema
 from utility.labels.survey import Picture
 from utility.predict.api import SUFFIXES
@@ -85,6 +86,8 @@ def of_folder(
         raise UserError(f'{folder!r} holds no images ({", ".join(SUFFIXES)})')
     # What nothing tells is an error before the network has looked at thousands.
     categories = {name: _category_of(name, folder, schema, category) for name in names}
+    for name in names:
+        check_name(name)
     for name in names:
         if name in left_out:
             continue

@@ -19,7 +19,7 @@ from utility.pretrained import loading
 _FREE_OPTIONS = (
     'levels',
     'output_stride',
-    'zero_init_residual',
+    'residual_gamma',
     'batch_norm_momentum',
     'drop_connect',
 )

@@ -329,6 +329,7 @@ def test_a_logged_error_keeps_its_traceback(run_script):
         ("import os; os.symlink('a', 'a'); open('a')", 'a: Too many levels of symbolic links'),
         ("raise OSError(30, 'Read-only file system', '/ro/x.csv')", '/ro/x.csv: Read-only'),
         (r"print('\udcff', file=open('x', 'w', encoding='utf8'))", r"'\udcff': is no UTF-8"),
+        (r"('x,y\n' * 999 + 'b\udcffa,1').encode()", r"error: 'b\udcffa': is no UTF-8"),
         (r"open('a\0b')", 'a path holds a null byte'),
     ],
 )

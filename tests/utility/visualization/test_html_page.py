@@ -71,6 +71,15 @@ def test_a_picture_is_its_own_file_and_has_words(tmp_path, write_page):
     np.testing.assert_allclose(decoded.reshape(-1, 3).mean(0), (200, 10, 30), atol=6)
 
 
+def test_a_click_makes_a_picture_large_without_a_script(tmp_path, write_page):
+    shown = html_page.picture(np.zeros((6, 9, 3), np.uint8), 'black')
+    text = write_page(tmp_path / 'a.html', pictures=[shown])
+    assert '<script' not in text
+    assert re.search(r'<img [^>]*tabindex="0"', text)  # so that it can have the focus
+    rules = re.search(r'figure img:focus \{([^}]*)\}', text).group(1)
+    assert 'position: fixed' in rules and 'width: calc(100vw' in rules
+
+
 def test_iterators_are_written_as_they_come_and_a_failure_leaves_nothing(tmp_path, write_page):
     path, sizes = tmp_path / 'a.html', []
 
