@@ -1,16 +1,27 @@
-"""Start-up: of `--help`, and of a training until its first step, and where the time goes."""
+"""Start-up: of `--help`, of a training until its first step, and where the time goes, and of a
+program until its first prediction.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import functools
+import pathlib
 import tempfile
 import time
 from collections.abc import Iterator
 from types import SimpleNamespace
 
-from benchmarks.common import commands, interleaved, isolated, recipes, synthetic_data
+from benchmarks.common import (
+    commands,
+    interleaved,
+    isolated,
+    recipes,
+    synthetic_data,
+    synthetic_runs,
+)
 from benchmarks.common.report import MET, TARGET, Table, Target
+from utility.command_line import imports
 from utility.statistics.medians import Summary, summarise
 
 NAME = 'Start-up'
@@ -23,7 +34,15 @@ _SIDE = 512  # px
 _BATCH = 'data.batch_size=2'  # that steps are short beside what comes before them
 _MAX_SECONDS = 20.0  # on each way to start
 _WHOLE = 'from the command to the end of the first step'
-_REMAINDER = 'all else: hooks, summaries, the first checkpoint'
+_REMAINDER = 'all else, less what is done at the same time'
+_FIRST_STEP_TARGET = Target(at_most=5.0, unit='s')
+_FIRST_PREDICTION_TARGET = Target(at_most=3.0, unit='s')
+_PREDICT = (
+    'import sys; from utility.predict import load\n'
+    'with load(sys.argv[1]) as model:\n'
+    '    model.predict(sys.argv[2], category=sys.argv[3])\n'
+    '    print("predicted", file=sys.stderr, flush=True)'
+)
 # Those that come before the first step has ended, and those that come later.
 _BEFORE = (
     'importing TensorFlow', 'importing the project', 'looking through the records', 'graph',
@@ -35,9 +54,11 @@ _LATER = ('second step', 'an evaluation, until its first batch is done')
 def phases(name: str, data_dir: str) -> Iterator[dict[str, float]]:
     """Yield, in a process of its own, the seconds of each of _BEFORE and _LATER, once."""
     laps = [time.perf_counter()]
+    imports.import_tensorflow()
     import tensorflow as tf
 
     laps.append(time.perf_counter())
+    from nets.precision import FLOAT32, session_config
     from preprocessing import training_data
     from preprocessing.datasets import schema_of
     from utility.train.model_fn import Task, make_model_fn
@@ -57,7 +78,7 @@ def phases(name: str, data_dir: str) -> Iterator[dict[str, float]]:
             spec = model_fn(features, labels, mode, SimpleNamespace(model_dir=''))
             fetched = spec.train_op if mode == 'train' else spec.loss
             laps.append(time.perf_counter())
-            with v1.Session() as session:
+            with v1.Session(config=session_config(FLOAT32, mode == 'train')) as session:
                 session.run([v1.global_variables_initializer(), v1.local_variables_initializer()])
                 laps.append(time.perf_counter())
                 session.run(batches.initializer)
@@ -87,7 +108,7 @@ def measure(repeats: int) -> list[Table]:
         records = f'{folder}/tfrecords'
         flags = (f'--data_dir={folder}', f'--records_dir={records}', '--val_fraction=0.2')
         commands.run('convert_tfrecords.py', *flags)
-        return [_help(repeats), _first_steps(records, repeats)]
+        return [_help(repeats), _first_steps(records, repeats), _first_results(records, repeats)]
 
 
 def _help(repeats: int) -> Table:
@@ -143,6 +164,43 @@ def _first_steps(data_dir: str, repeats: int) -> Table:
         f'({_NETWORKS[1]}) after the command.'
     )
     return Table('Until the first step', ('what', *_NETWORKS), rows, notes, numbers, in_short)
+
+
+def _first_results(data_dir: str, repeats: int) -> Table:
+    """Return the times to the first step of every recipe, and to the first prediction of two."""
+    steps = {name: functools.partial(first_step, name, data_dir) for name in recipes.scripts()}
+    costs = interleaved.rounds(steps, repeats, _MAX_SECONDS)
+    rows, numbers = [], {}
+    with tempfile.TemporaryDirectory() as folder:
+        image = pathlib.Path(folder) / 'image.jpg'
+        image.write_bytes(synthetic_data.draw_jpeg(0, _SIDE))
+        predictions = {}
+        for name in _NETWORKS:
+            run = isolated.call(_write_run, f'{folder}/{name}', name)
+            words = ('-c', _PREDICT, run, str(image), synthetic_runs.CATEGORY)
+            predictions[name] = functools.partial(commands.seconds_until, 'predicted', *words)
+        predicted = interleaved.rounds(predictions, repeats, _MAX_SECONDS)
+    for label, by_name, target in (
+        ('first step', costs, _FIRST_STEP_TARGET),
+        ('first prediction', predicted, _FIRST_PREDICTION_TARGET),
+    ):
+        for name, seconds in by_name.items():
+            summary = summarise(seconds)
+            numbers[f'{label}, {name}'] = summary._asdict()
+            rows.append((label, name, interleaved.text(summary), *target.cells(summary.median)))
+    slowest = max(summarise(seconds).median for seconds in costs.values())
+    notes = (
+        f'Seconds from the command to the end of the first step, `--set {_BATCH}`; and from the '
+        'start of Python to the first prediction of a program, '
+        '`load(RUN).predict(IMAGE, category)`, with all that is imported.',
+    )
+    in_short = f'The first step of the slowest recipe is done {slowest:.0f} s after the command.'
+    columns = ('what', 'recipe', 's', TARGET, MET)
+    return Table('First step and first prediction', columns, rows, notes, numbers, in_short)
+
+
+def _write_run(folder: str, name: str) -> str:
+    return synthetic_runs.write_run(folder, recipes.load(name))
 
 
 def _phases_once(name: str, data_dir: str) -> dict[str, float]:
