@@ -250,7 +250,9 @@ def _keep_source(path: pathlib.Path, source: Mapping[str, object]) -> None:
         UserError: It is.
     """
     if path.exists():
-        there = json.loads(path.read_text())
+        from preprocessing.json_input import read_json
+
+        there = read_json(path).value
         if there != source:
             raise UserError(f'{path.parent} is of {there}, not of {source}; give --output_dir')
         return
@@ -262,10 +264,17 @@ def _keep_source(path: pathlib.Path, source: Mapping[str, object]) -> None:
 def _kept_plan(path: pathlib.Path, key: Mapping[str, object], make) -> Training:
     """Return the plan of an earlier call with the same arguments, or a new one, which is kept."""
     if path.exists():
-        kept = json.loads(path.read_text())
-        if kept['of'] != key:
-            raise UserError(f'{path.parent} is of {kept["of"]}, not of {key}; give --output_dir')
-        return Training(**kept['training'])
+        from preprocessing.json_input import read_json
+
+        kept = read_json(path)
+        of = kept.field('of').of(dict)
+        if of != key:
+            raise UserError(f'{path.parent} is of {of}, not of {key}; give --output_dir')
+        values = kept.field('training')
+        values.refuse_others([field.name for field in dataclasses.fields(Training)])
+        texts = {name: values.field(name).of(str) for name in ('head', 'precision')}
+        counts = {name: values.field(name).of(int) for name in ('size', 'steps', 'garment_steps')}
+        return Training(**texts, **counts)
     training = make()
     from preprocessing.files import write_bytes
 

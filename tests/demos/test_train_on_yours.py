@@ -107,6 +107,24 @@ def test_a_plan_is_kept_for_the_next_call_and_for_no_other_data(tmp_path):
         train_on_yours._kept_plan(path, {'data': 'b'}, None)
 
 
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        (lambda text: text[:-9], 'no JSON'),
+        (lambda text: '[]', 'must be an object'),
+        (lambda text: text.replace('"head"', '"tail"'), "unknown field 'tail'"),
+        (lambda text: text.replace('"steps": 900', '"steps": "900"'), 'must be a whole number'),
+        (lambda text: text.replace('"of"', '"off"'), "'of' is missing"),
+    ],
+)
+def test_a_damaged_plan_is_told(tmp_path, change, message):
+    path, training = tmp_path / 'plan.json', Training('cpn', 256, 900, 0, 'float32')
+    train_on_yours._kept_plan(path, {'data': 'a'}, lambda: training)
+    path.write_text(change(path.read_text()))
+    with pytest.raises(UserError, match=f'plan.json.*{message}'):
+        train_on_yours._kept_plan(path, {'data': 'a'}, None)
+
+
 def test_a_folder_is_of_one_data_set(tmp_path):
     path = tmp_path / 'source.json'
     for _ in range(2):
