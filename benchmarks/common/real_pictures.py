@@ -60,6 +60,8 @@ def of_category(records_dir: str, category: str) -> str:
     if category == 'all':
         return records_dir
     path = f'{records_dir}_{category}'
+    if os.path.exists(os.path.join(path, 'dataset.json')):  # written last
+        return path
     info = load(os.path.join(records_dir, 'dataset.json'))
     for name, split in info['splits'].items():
         folder = os.path.join(path, name)

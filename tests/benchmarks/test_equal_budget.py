@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import os
+
 import pytest
 
 from benchmarks import equal_budget
-from benchmarks.common import recipes
+from benchmarks.common import real_pictures, recipes
 from benchmarks.equal_budget import Cell
+from preprocessing import files
+from tests import tiny_records
 
 
 def _experiment(way, script='train_resnet18_cpn.py', num_train=388):
@@ -38,3 +43,18 @@ def test_the_ways_differ_in_loss_optimizer_or_width_of_the_head():
     }
     own = widths.pop('tf.fashionAI_head256'), widths.pop('17th_place_head256')
     assert own == (256, 256) and set(widths.values()) == {128}
+
+
+def test_the_records_of_a_category_are_made_once(tmp_path):
+    """A command scores one training on them and goes on to the next: they are an input by then."""
+    data = tiny_records.write_records(tmp_path / 'all', {'train': {'blouse': 2, 'skirt': 1}}, 8)
+    info_path = tmp_path / 'all' / 'dataset.json'
+    info = json.loads(info_path.read_text())
+    info['splits']['train'].update(shards={'blouse': 1, 'skirt': 1}, bytes={})
+    info_path.write_text(json.dumps(info))
+    part = real_pictures.of_category(data, 'blouse')
+    with files.inputs_kept():
+        files.keep([f'{part}/dataset.json'])
+        assert real_pictures.of_category(data, 'blouse') == part
+    assert real_pictures.number_of(part, 'train') == 2
+    assert os.listdir(f'{part}/train') == ['blouse-00000-of-00001.tfrecord']
