@@ -74,7 +74,7 @@ def from_environment(variables: Mapping[str, str] = os.environ) -> Cluster | Non
         return None
     try:
         values = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f'{VARIABLE}={_short(text)}: not JSON: {error}') from error
     if not isinstance(values, dict):
         raise _wrong(VARIABLE, values, 'an object with cluster and task')

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -30,6 +30,8 @@ from utility.statistics.reliability import (
 
 _KINDS = {'category_probabilities': Scaling, 'presence': GroupScalings}  # of what is told
 SCALINGS_FILE = 'probabilities.json'
+# What reading other JSON raises.
+_NO_SCALINGS = (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError)
 _LEAST = 1e-7  # as in utility.statistics.reliability
 
 
@@ -46,7 +48,7 @@ def read(folder: str) -> dict[str, Scaling | GroupScalings]:
     try:
         values = json.loads(read_bytes(path))['scalings']
         return {name: _KINDS[name].from_json(own) for name, own in values.items()}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except _NO_SCALINGS as error:
         raise UserError(f'{path} is broken: {error!r}; remove it, or fit it anew') from error
 
 
@@ -68,14 +70,30 @@ def scaled(
     result = dict(told)
     first, groups = (scalings.get(name) for name in _KINDS)
     if first and 'category_probabilities' in told:
+        _check_biases([first], len(schema.categories))
         parts = first.temperature, tf.constant(first.bias, tf.float32)
         result['category_probabilities'] = _softened(told['category_probabilities'], *parts)
     if groups and 'presence' in told:
+        _check_biases([groups.pooled, *groups.groups.values()], len(PRESENCES))
         number = likeliest(result, schema, category)
         table = _table(groups, schema)
         temperature, bias = (tf.gather(tf.constant(own), number) for own in table)
         result['presence'] = _softened(told['presence'], temperature, bias)
     return result
+
+
+def _check_biases(scalings: Iterable[Scaling], count: int) -> None:
+    """Refuse scalings of another number of outcomes than a network tells.
+
+    Raises:
+        UserError: One is.
+    """
+    for one in scalings:
+        if len(one.bias) != count:
+            raise UserError(
+                f'{SCALINGS_FILE} has {len(one.bias)} biases where there are {count} outcomes; '
+                'remove it, or fit it anew'
+            )
 
 
 def likeliest(

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from absl import logging
 
 from config import EXPERIMENT_FILE, NetworkConfig, UserError
+from preprocessing.files import read_regular
 from utility.pretrained import loading
 
 # Options of backbones that any weights go with.
@@ -24,6 +25,7 @@ _FREE_OPTIONS = (
     'drop_connect',
 )
 _HUB_CONFIG = 'config.json'
+_MOST_BYTES = 1 << 20  # of it
 # Ends a refusal that the flag overrules.
 PARTIAL = 'Pass --allow_partial_init'
 
@@ -141,8 +143,8 @@ def _hub_config(path: str) -> dict[str, Any]:
     if not config.is_file():
         return {}
     try:
-        values = json.loads(config.read_text(encoding='utf-8'))
-    except ValueError as error:
+        values = json.loads(read_regular(config, _MOST_BYTES).decode())
+    except (ValueError, RecursionError) as error:
         raise UserError(f'{config}: {error}') from error
     return values if isinstance(values, dict) else {}
 

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 NUM_BINS = 10
+_MOST = 1e6  # of a temperature and of a bias in a file
 _LEAST = 1e-7  # probability: of none that is smaller the logarithm is taken
 # Of the squares by which the logarithm of the temperature and the biases differ from what is
 # believed, in the mean loss of one observation, over the number of observations: keeps what few of
@@ -100,7 +101,11 @@ class Scaling:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Scaling:
-        return cls(float(values['temperature']), tuple(map(float, values['bias'])))
+        made = cls(float(values['temperature']), tuple(map(float, values['bias'])))
+        is_right = 1 / _MOST <= made.temperature <= _MOST
+        if not (is_right and all(abs(value) <= _MOST for value in made.bias)):
+            raise ValueError(f'a temperature of {made.temperature}, or a bias, that is none')
+        return made
 
 
 @dataclasses.dataclass(frozen=True)

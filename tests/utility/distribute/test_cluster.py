@@ -62,6 +62,7 @@ def test_the_chief_is_worker_0_where_there_is_none(
     ('value', 'message'),
     [
         ('{"cluster"', 'TF_CONFIG={"cluster": not JSON'),
+        ('[' * 100_000, 'not JSON'),
         ('x' * 1000, 'not JSON'),
         ('[]', r'TF_CONFIG=\[\]: must be an object'),
         ({'cluster': ['a:1']}, 'TF_CONFIG: cluster=.*must be an object of job'),

@@ -227,3 +227,37 @@ def test_a_scaling_of_the_run_is_applied(tmp_path, pictures):
     (tmp_path / 'all' / probabilities.SCALINGS_FILE).write_text('{}')
     with pytest.raises(UserError, match='is broken'):
         _predict(run, pictures, NAMES)
+
+
+@pytest.mark.parametrize(
+    'scaling',
+    [
+        {'temperature': 0, 'bias': [0] * 5},
+        {'temperature': float('nan'), 'bias': [0] * 5},
+        {'temperature': 1, 'bias': [1e400]},
+        {'temperature': 10**400, 'bias': []},
+        {'temperature': 1},
+        None,
+    ],
+)
+def test_scalings_that_are_none_are_refused(tmp_path, scaling):
+    path = tmp_path / probabilities.SCALINGS_FILE
+    text = json.dumps({'scalings': {'category_probabilities': scaling}})
+    path.write_text('[' * 100_000 if scaling is None else text)
+    with pytest.raises(UserError, match='probabilities.json is broken'):
+        probabilities.read(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ('name', 'scaling'),
+    [
+        ('category_probabilities', Scaling(1.0, (0.0,) * 3)),
+        ('presence', GroupScalings(Scaling(1.0, (0.0,) * 3), {'skirt': Scaling(1.0, (0.0,) * 2)})),
+    ],
+)
+def test_scalings_of_another_number_of_outcomes_are_refused(name, scaling):
+    count = len(SCHEMA.categories)
+    told = {'category_probabilities': tf.ones([1, count]) / count}
+    told['presence'] = tf.ones([1, SCHEMA.num_keypoints, 3]) / 3
+    with pytest.raises(UserError, match='biases where there are'):
+        probabilities.scaled(told, {name: scaling}, SCHEMA)

@@ -238,9 +238,10 @@ def test_mean_and_std_beside_a_file_of_timm_are_adopted(thin_resnet18, nested):
     assert (network.mean, network.std) == ((127.5,) * 3, (127.5, 127.5, 63.75))
     config.write_text('{"mean": "of something else"}')
     assert warm_start.match_pretrained_settings(NETWORK, thin_resnet18[0]) == NETWORK
-    config.write_text('{')
-    with pytest.raises(ValueError, match='config.json'):
-        warm_start.match_pretrained_settings(NETWORK, thin_resnet18[0])
+    for broken in ('{', '[' * 100_000, ' ' * (1 << 20) + '{}'):
+        config.write_text(broken)
+        with pytest.raises(ValueError, match='config.json'):
+            warm_start.match_pretrained_settings(NETWORK, thin_resnet18[0])
 
 
 def test_what_timm_calls_by_the_same_names_but_pads_otherwise_is_refused(tmp_path):
