@@ -12,7 +12,6 @@ tells how much that can be expected to gain. Without submissions it only tells, 
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Sequence
@@ -187,7 +186,7 @@ def learn(schema, values):
     Returns:
         A utility.ensembles.files.SavedEnsemble, and the positions of its models among --fit.
     """
-    from preprocessing.files import write_bytes
+    from preprocessing.files import json_bytes, write_bytes
     from utility.ensembles import report
     from utility.ensembles.choice import LEARNED, choose
     from utility.ensembles.files import SavedEnsemble, to_json
@@ -211,8 +210,7 @@ def learn(schema, values):
     print(report.to_text(choice, gains), flush=True)
     saved = SavedEnsemble(tuple(predictions.names[i] for i in models), choice.ensemble)
     if values.output_json:
-        text = json.dumps(report.to_dict(choice, gains, selection), indent=2)
-        write_bytes(values.output_json, (text + '\n').encode())
+        write_bytes(values.output_json, json_bytes(report.to_dict(choice, gains, selection)))
     if values.save_weights:
         write_bytes(values.save_weights, to_json(saved, schema).encode())
     return saved, models

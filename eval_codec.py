@@ -213,10 +213,8 @@ def main(positional: list[str]) -> None:
         raise UserError('--answers is missing: the annotations, a CSV or a split of the records')
     sizes = [size_from_text(values[f].value, f) for f in ('image_size', 'heatmap_size')]
 
-    import json
-
     from preprocessing.datasets import named_schema
-    from preprocessing.files import write_bytes
+    from preprocessing.files import json_bytes, write_bytes
     from utility.metrics.annotation_tables import read_annotations
 
     schema = named_schema(values.dataset)
@@ -236,7 +234,7 @@ def main(positional: list[str]) -> None:
     print(format_floors(floors, list(schema.categories)))
     if values.output_json:
         numbers = report(floors, codec, values.source_size)
-        write_bytes(values.output_json, (json.dumps(numbers, indent=2) + '\n').encode())
+        write_bytes(values.output_json, json_bytes(numbers))
 
 
 if __name__ == '__main__':

@@ -9,7 +9,6 @@ pictures of a submission are drawn if --data_dir has them; else its points are, 
 
 from __future__ import annotations
 
-import json
 import os
 
 import utility  # noqa: F401, before all that may not be installed
@@ -40,7 +39,7 @@ def main(positional: list[str]) -> None:
     values = flags.FLAGS
     are_csvs = scoring_flags.are_csvs_given(values, with_data_dir=True)
 
-    from preprocessing.files import check_output, write_bytes
+    from preprocessing.files import check_output, json_bytes, write_bytes
     from utility.errors import budget as error_budget
     from utility.errors import cases as error_cases
     from utility.errors import page as error_page
@@ -66,7 +65,7 @@ def main(positional: list[str]) -> None:
     report['pictures_lacking'] = len(rows - set(images))
     report['worst'] = error_cases.with_image_ids(case, worst)
     error_page.write_page(page, report, error_cases.sections(case, errors, worst, images))
-    write_bytes(numbers, (json.dumps(report, indent=2) + '\n').encode())
+    write_bytes(numbers, json_bytes(report))
     print('\n\n'.join(table.text() for table in error_page.tables(report)))
     print(f'\n{page}\n{numbers}')
 

@@ -354,7 +354,7 @@ def main(positional: list[str]) -> None:
         if values[name].value and are_csvs:
             raise UserError(f'--{name} needs --data_dir and --model_dir')
     _check_metrics(values)
-    from preprocessing.files import check_output, write_bytes
+    from preprocessing.files import check_output, json_bytes, write_bytes
 
     for path in filter(None, (values.output_json, values.save_uncertainty)):
         check_output(path)
@@ -379,7 +379,7 @@ def main(positional: list[str]) -> None:
         report.update(pck_by=values.pck_by, metrics=measured)
         if comparison:
             report['comparison'] = {'against': values.against, **comparison.to_dict()}
-        write_bytes(values.output_json, (json.dumps(report, indent=2) + '\n').encode())
+        write_bytes(values.output_json, json_bytes(report))
 
 
 if __name__ == '__main__':

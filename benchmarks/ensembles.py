@@ -172,12 +172,13 @@ def page(rows: Sequence[Row], models: int, images: int) -> str:
     """Return the table and what it says of itself, Markdown."""
     about = _ABOUT.format(models=models, images=f'{images:,}', splits=len(rows[0].errors))
     table = ledger.markdown_table(_HEADER, map(_cells, rows))
-    lines = [f'- {row.name}: {_counts(row.chosen)}\n' for row in rows if row.chosen]
-    return about + table + '\nWhat was chosen:\n' + ''.join(lines)
-
-
-def _counts(chosen: Counter) -> str:
-    return ', '.join(f'{name} {count} times' for name, count in chosen.most_common())
+    lines = [
+        f'- {row.name}: '
+        + ', '.join(f'{name} {count} times' for name, count in row.chosen.most_common())
+        for row in rows
+        if row.chosen
+    ]
+    return about + table + '\nWhat was chosen:\n' + ''.join(f'{line}\n' for line in lines)
 
 
 def _cells(row: Row) -> list[str]:

@@ -12,7 +12,6 @@ processes that died; and the most memory that a process took. Exits with 1 if so
 from __future__ import annotations
 
 import functools
-import json
 import multiprocessing
 import os
 import resource
@@ -28,7 +27,7 @@ from absl import flags
 from benchmarks.common import ledger, report
 from benchmarks.common.fuzz_targets import TARGETS, Target
 from config import UserError
-from preprocessing.files import write_bytes
+from preprocessing.files import json_bytes, write_bytes
 from utility.command_line import environment, scripts
 
 _MOST_BYTES = 2 << 30  # of memory
@@ -229,7 +228,7 @@ def main(positional: list[str]) -> None:
     if values.output:
         write_bytes(values.output, page(values, rows).encode())
     if values.output_json:
-        write_bytes(values.output_json, (json.dumps(rows, indent=2) + '\n').encode())
+        write_bytes(values.output_json, json_bytes(rows))
     if any(
         row['tracebacks'] + row['hangs'] + row['deaths'] or row['memory'] > _MOST_BYTES
         for row in rows.values()

@@ -59,7 +59,10 @@ def main(positional: list[str]) -> None:
 
     with load(values.model_dir) as model:
         tracks = [_track(model, number) for number in range(values.garments)]
-    rows = [(name, *_cells(options, tracks)) for name, options in OPTIONS.items()]
+    rows = [
+        (name, *(f'{value:.2f}' for value in measure(options, tracks)))
+        for name, options in OPTIONS.items()
+    ]
     header = ('filter', 'tremble, px', 'error at rest, px', 'in motion, px', 'delay, frames')
     ledger.publish(ledger.markdown_table(header, rows), values.output)
 
@@ -94,10 +97,6 @@ def _track(model, number: int) -> tuple[np.ndarray, np.ndarray]:
     truth = sample.keypoints[own] + np.stack([offsets(), 0 * offsets()], -1)[:, np.newaxis]
     shown = sample.visibility[own] == 1
     return found[:, shown], truth[:, shown]
-
-
-def _cells(options: FilterOptions | None, tracks) -> list[str]:
-    return [f'{value:.2f}' for value in measure(options, tracks)]
 
 
 def measure(options: FilterOptions | None, tracks) -> Measured:

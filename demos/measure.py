@@ -20,13 +20,12 @@ straight above. The reference itself is taken as exact.
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import pathlib
 import sys
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
@@ -226,11 +225,10 @@ def _text(rows: Sequence[Row], level: float) -> str:
 
 
 def _content(rows: Sequence[Row], suffix: str) -> bytes:
-    from preprocessing.files import csv_bytes
+    from preprocessing.files import csv_bytes, json_bytes
 
     if suffix == '.json':
-        plain: list[Mapping[str, Any]] = [row._asdict() for row in rows]
-        return (json.dumps(plain, indent=2) + '\n').encode()
+        return json_bytes([row._asdict() for row in rows])
     cells = [['' if value is None else _cell(value) for value in row] for row in rows]
     return csv_bytes([COLUMNS, *cells])
 

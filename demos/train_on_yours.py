@@ -276,10 +276,9 @@ def _kept_plan(path: pathlib.Path, key: Mapping[str, object], make) -> Training:
         counts = {name: values.field(name).of(int) for name in ('size', 'steps', 'garment_steps')}
         return Training(**texts, **counts)
     training = make()
-    from preprocessing.files import write_bytes
+    from preprocessing.files import json_bytes, write_bytes
 
-    text = json.dumps({'of': key, 'training': dataclasses.asdict(training)}, indent=2)
-    write_bytes(str(path), text.encode())
+    write_bytes(str(path), json_bytes({'of': key, 'training': dataclasses.asdict(training)}))
     return training
 
 

@@ -12,6 +12,7 @@ import csv
 import errno
 import fcntl
 import io
+import json
 import os
 import re
 import shutil
@@ -543,8 +544,13 @@ def _lock(descriptor: int, directory: str) -> bool:
     return True
 
 
+def json_bytes(value: object) -> bytes:
+    """Return a value as JSON for people and programs: indented, a line feed at the end."""
+    return (json.dumps(value, indent=2) + '\n').encode()
+
+
 def csv_bytes(rows: Iterable[Iterable[object]]) -> bytes:
-    """Return formats rows as CSV: UTF-8, a line feed after each."""
+    """Return rows as CSV: UTF-8, a line feed after each."""
     buffer = io.StringIO()
     csv.writer(buffer, lineterminator='\n').writerows(rows)
     return buffer.getvalue().encode()

@@ -158,9 +158,11 @@ def _normalizer(parsed: Mapping[str, tf.Tensor], schema: KeypointSchema) -> tf.T
         parsed: category [], keypoints [K, 2], visibility [K], box [4], image_size [2].
         schema: Tells which length it is for each category.
     """
-    lengths = {name: _length(kind, parsed, schema) for name, kind in schema.normalizers.items()}
-    is_category = tf.equal(parsed['category'], tf.constant(list(lengths)))
-    length = tf.stack(list(lengths.values()))[tf.argmax(tf.cast(is_category, tf.int32))]
+    kinds = list(dict.fromkeys(schema.normalizers.values()))  # several categories have the same
+    lengths = tf.stack([_length(kind, parsed, schema) for kind in kinds])
+    is_category = tf.equal(parsed['category'], tf.constant(list(schema.normalizers)))
+    kind_of = tf.constant([kinds.index(kind) for kind in schema.normalizers.values()])
+    length = lengths[kind_of[tf.argmax(tf.cast(is_category, tf.int32))]]
     return tf.where(tf.reduce_any(is_category), length, 0.0)
 
 

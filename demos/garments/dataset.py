@@ -118,13 +118,13 @@ def write_dataset(
             _write_tables(output_dir.rstrip('/'), split, split_rows)
 
 
-def draw_sheet(garments: GarmentSet, count: int = 40, columns: int = 8) -> np.ndarray:
+def draw_sheet(garments: GarmentSet, count: int = 40) -> np.ndarray:
     """Return the first pictures of the training split with their points, uint8 [H, W, 3] RGB."""
     drawn = []
     for index in range(count):
         sample = draw_sample(garments, TRAIN, index)
         drawn.append(draw_keypoints(sample.image, sample.keypoints, sample.visibility, SCHEMA))
-    return contact_sheet(drawn, columns, min(garments.size, 256))
+    return contact_sheet(drawn, 8, min(garments.size, 256))
 
 
 def _write_sample(output_dir: str, garments: GarmentSet, task: tuple[str, int]) -> tuple:

@@ -13,7 +13,6 @@ moment.
 
 from __future__ import annotations
 
-import json
 import math
 import posixpath
 import re
@@ -103,7 +102,8 @@ def _convert_alone(
     info['corrections'] = corrected
     info['warnings'] = mirrors.warnings(parts.get(TRAIN, {}), schema)
     _write_rejected(posixpath.join(settings.records_dir, REJECTED_FILE), rejected)
-    _write_info(posixpath.join(settings.records_dir, records.DATASET_FILE), info)
+    path = posixpath.join(settings.records_dir, records.DATASET_FILE)
+    files.write_bytes(path, files.json_bytes(info))
     return info
 
 
@@ -320,7 +320,3 @@ def _describe(
 def _write_rejected(path: str, rejected: Iterable[Rejected]) -> None:
     rows = [['image_id', 'reason'], *([one.image_id, one.reason] for one in rejected)]
     files.write_bytes(path, files.csv_bytes(rows))
-
-
-def _write_info(path: str, info: Mapping[str, Any]) -> None:
-    files.write_bytes(path, (json.dumps(info, indent=2) + '\n').encode())

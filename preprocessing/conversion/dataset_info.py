@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import collections
 import hashlib
-import os
 import posixpath
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -94,21 +93,16 @@ def describe_sources(
     return {
         split.name: {
             'labelled': split.labelled,
-            'files': {_relative(path, data_dir): _sha256(path) for path in split.files},
+            # Relative paths: the same data in another place gives the same bytes.
+            'files': {
+                posixpath.relpath(path, data_dir): hashlib.sha256(read_bytes(path)).hexdigest()
+                for path in split.files
+            },
             'used': num_used[split.name],
             'rejected': num_rejected[split.name],
         }
         for split in splits
     }
-
-
-def _relative(path: str, directory: str) -> str:
-    """Return the relative path, so that the same data in another place gives the same bytes."""
-    return posixpath.relpath(path, directory)
-
-
-def _sha256(path: str | os.PathLike) -> str:
-    return hashlib.sha256(read_bytes(path)).hexdigest()
 
 
 def describe_duplicates(entries: Iterable[Entry], labelled: Sequence[str]) -> dict[str, int]:

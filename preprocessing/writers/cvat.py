@@ -26,11 +26,8 @@ def _write(garments, schema, options) -> dict[str, str]:
         for group, garment in enumerate(own, 1):
             _add(image, garment, group, schema)
     ET.indent(root)
-    return {ANNOTATIONS_FILE: f"<?xml version='1.0' encoding='utf-8'?>\n{_text(root)}\n"}
-
-
-def _text(root: ET.Element) -> str:
-    return ET.tostring(root, encoding='unicode')
+    text = ET.tostring(root, encoding='unicode')
+    return {ANNOTATIONS_FILE: f"<?xml version='1.0' encoding='utf-8'?>\n{text}\n"}
 
 
 def _add(image: ET.Element, garment, group: int, schema) -> None:

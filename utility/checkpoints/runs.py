@@ -16,7 +16,7 @@ from absl import logging
 
 from config import EXPERIMENT_FILE, Experiment, UserError
 from preprocessing import datasets
-from preprocessing.files import folders_in, read_bytes, write_bytes
+from preprocessing.files import folders_in, json_bytes, read_bytes, write_bytes
 from preprocessing.schema import KeypointSchema
 from utility.checkpoints import snapshots, variables
 
@@ -47,8 +47,7 @@ def keep_experiment(
     write_bytes(os.path.join(folder, EXPERIMENT_FILE), experiment.to_json().encode(), True)
     if not variables.has_checkpoint(folder):
         start = {'init_checkpoint': _whole_path(init_checkpoint), 'precision': precision}
-        text = json.dumps(start, indent=2) + '\n'
-        write_bytes(os.path.join(folder, PROVENANCE_FILE), text.encode(), True)
+        write_bytes(os.path.join(folder, PROVENANCE_FILE), json_bytes(start), True)
 
 
 def precision_of(folder: str) -> str | None:

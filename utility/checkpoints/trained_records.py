@@ -17,7 +17,7 @@ from absl import logging
 
 from config import UserError
 from preprocessing import records
-from preprocessing.files import read_bytes, write_bytes
+from preprocessing.files import json_bytes, read_bytes, write_bytes
 from preprocessing.training_data import SPLITS
 from utility.checkpoints import evaluations, variables
 
@@ -120,8 +120,8 @@ def keep(folder: str, now: Mapping[str, Any], step: int) -> None:
         before = [*before, {'up_to_step': step, **saved}]
         if saved['val'] != now['val']:
             _put_aside(folder, step)
-    text = json.dumps({_NOW: now, _BEFORE: before}, indent=2) + '\n'
-    write_bytes(os.path.join(folder, FILE), text.encode(), rewrites=True)
+    content = json_bytes({_NOW: now, _BEFORE: before})
+    write_bytes(os.path.join(folder, FILE), content, rewrites=True)
 
 
 def _put_aside(folder: str, step: int) -> None:

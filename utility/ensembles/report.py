@@ -38,11 +38,10 @@ def gains_of(choice: Choice) -> list[Gain]:
     by_label = {
         baseline.label: baseline for baseline in baselines if baseline.label != choice.chosen.label
     }
-    return [Gain(label, _gain(baseline, choice.chosen)) for label, baseline in by_label.items()]
-
-
-def _gain(baseline: Candidate, chosen: Candidate) -> Interval:
-    return ratio_interval(*image_sums(baseline.distances - chosen.distances))
+    return [
+        Gain(label, ratio_interval(*image_sums(baseline.distances - choice.chosen.distances)))
+        for label, baseline in by_label.items()
+    ]
 
 
 def to_dict(choice: Choice, gains: Sequence[Gain], selection: Selection | None) -> dict[str, Any]:

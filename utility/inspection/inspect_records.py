@@ -12,7 +12,6 @@ import contextlib
 import dataclasses
 import functools
 import itertools
-import json
 import posixpath
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -24,7 +23,7 @@ from config import UserError
 from preprocessing import records, rendering
 from preprocessing.conversion import image_ids
 from preprocessing.conversion.screening import Track
-from preprocessing.files import check_output, folders_in, write_bytes
+from preprocessing.files import check_output, folders_in, json_bytes, write_bytes
 from preprocessing.ops import op_string
 from preprocessing.schema import KeypointSchema
 from utility.visualization.draw import DrawStyle, contact_sheet, draw_keypoints, write_image
@@ -109,8 +108,7 @@ def inspect(settings: Settings, track: Track) -> dict[str, Any]:
         'differences': differences(tally.records, expected),
         'sheets': {'split': shown, 'ops': settings.train_ops},
     }
-    text = json.dumps(report, indent=2) + '\n'
-    write_bytes(posixpath.join(settings.output_dir, REPORT_FILE), text.encode())
+    write_bytes(posixpath.join(settings.output_dir, REPORT_FILE), json_bytes(report))
     return report
 
 
@@ -309,12 +307,14 @@ def views(
 ) -> Iterator[np.ndarray]:
     """Yield uint8 [H, W, 3] RGB: each picture after each of the op strings, with its points."""
     apply = op_string.apply_ops
-    functions = {one: tf.function(functools.partial(apply, one, schema)) for one in ops}
+    functions = {
+        text: tf.function(functools.partial(apply, text, schema), autograph=False) for text in ops
+    }
     for row, example in enumerate(examples):
         tensors = {name: tf.constant(value) for name, value in example.items()}
-        for column, one in enumerate(ops):
+        for column, text in enumerate(ops):
             try:
-                view = functions[one](tensors, tf.constant([row, column]))
+                view = functions[text](tensors, tf.constant([row, column]))
             except tf.errors.InvalidArgumentError as error:
                 fault = 'is in the records, but cannot be decoded'
                 raise UserError(f'{example["image_id"].decode()} {fault}') from error

@@ -8,7 +8,6 @@ a training.
 from __future__ import annotations
 
 import collections
-import json
 import os
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
@@ -96,8 +95,7 @@ def merge(old_dir: str, new_dir: str, output_dir: str) -> Report:
         table = [_COLUMNS, *rows]
         files.write_bytes(os.path.join(folder, CONFLICTS_FILE), files.csv_bytes(table))
         info = _info(old, new, written, schema, report)
-        path = os.path.join(folder, records.DATASET_FILE)
-        files.write_bytes(path, (json.dumps(info, indent=2) + '\n').encode())
+        files.write_bytes(os.path.join(folder, records.DATASET_FILE), files.json_bytes(info))
     return report
 
 
@@ -137,6 +135,8 @@ def _pictures(source: _Source, schema: KeypointSchema) -> dict[str, _Found]:
 
 def _entries(paths: list[str], split: str, schema: KeypointSchema) -> Iterator[tuple[bytes, Entry]]:
     """Yield each record of some files, serialized, and what it says."""
+    if not paths:
+        return
     serialized = tf.data.TFRecordDataset(paths)
     both = tf.data.Dataset.zip((serialized, records.decoded(serialized, schema)))
     for record, example in faults.named(both.as_numpy_iterator(), paths, schema):
@@ -204,23 +204,21 @@ def _merged(
 def _conflicts(old: _Found, new: _Found, schema: KeypointSchema) -> Iterator[tuple]:
     """Yield a row of the list for everything that the newer annotations have otherwise."""
     for key in dict.fromkeys([*old.garments, *new.garments]):
-        one, other = old.garments.get(key), new.garments.get(key)
-        image_id = (one or other).image_id
-        if one is None or other is None:
-            yield image_id, old.split, 'garment', *_words(one, other), ''
+        pair = old.garments.get(key), new.garments.get(key)
+        image_id = next(garment.image_id for garment in pair if garment)
+        categories = [garment.category if garment else 'absent' for garment in pair]
+        if 'absent' in categories:
+            yield image_id, old.split, 'garment', *categories, ''
             continue
-        if one.category != other.category:
-            yield image_id, old.split, 'category', one.category, other.category, ''
+        if categories[0] != categories[1]:
+            yield image_id, old.split, 'category', *categories, ''
+        before, after = pair
         for k, name in enumerate(schema.keypoints):
-            before, after = (_cell(annotation, k) for annotation in (one, other))
-            away = float(np.linalg.norm(one.keypoints[k] - other.keypoints[k]))
-            there = one.visibility[k] >= 0 and other.visibility[k] >= 0
-            if one.visibility[k] != other.visibility[k] or (there and away > _SAME):
-                yield image_id, old.split, name, before, after, f'{away:.2f}' if there else ''
-
-
-def _words(one: Annotation | None, other: Annotation | None) -> tuple[str, str]:
-    return tuple('absent' if found is None else found.category for found in (one, other))
+            cells = [_cell(garment, k) for garment in pair]
+            away = float(np.linalg.norm(before.keypoints[k] - after.keypoints[k]))
+            there = before.visibility[k] >= 0 and after.visibility[k] >= 0
+            if before.visibility[k] != after.visibility[k] or (there and away > _SAME):
+                yield image_id, old.split, name, *cells, f'{away:.2f}' if there else ''
 
 
 def _cell(annotation: Annotation, k: int) -> str:

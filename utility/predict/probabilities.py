@@ -17,7 +17,7 @@ import tensorflow as tf
 
 from config import UserError
 from nets.heads.attributes import PRESENCES
-from preprocessing.files import csv_bytes, read_bytes, write_bytes
+from preprocessing.files import csv_bytes, json_bytes, read_bytes, write_bytes
 from preprocessing.schema import KeypointSchema
 from utility.checkpoints import runs
 from utility.metrics.attributes import presence_group, scored_presence
@@ -159,7 +159,7 @@ def fit_run(
         values = {name: dataclasses.asdict(scaling) for name, scaling in after.items()}
         content = {'scalings': values, 'fitted_on': source, 'images': len(rows)}
         written.append(os.path.join(folder, SCALINGS_FILE))
-        write_bytes(written[-1], (json.dumps(content, indent=2) + '\n').encode())
+        write_bytes(written[-1], json_bytes(content))
     return written
 
 

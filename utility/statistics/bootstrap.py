@@ -145,13 +145,12 @@ def _ratio(sums: np.ndarray, counts: np.ndarray, axis: int = -1) -> np.ndarray:
     return sums.sum(axis) / counts.sum(axis)
 
 
-def confidence_of(distances: np.ndarray, categories: Sequence[str], seed: int = 0) -> dict:
+def confidence_of(distances: np.ndarray, categories: Sequence[str]) -> dict:
     """Return how sure NE is, for people and for JSON.
 
     Args:
         distances: [N, K], as of ne_interval.
         categories: [N].
-        seed: Of the draws.
 
     Returns:
         level: That of the intervals.
@@ -167,11 +166,9 @@ def confidence_of(distances: np.ndarray, categories: Sequence[str], seed: int = 
     parts = {name: distances[has_points & (labels == name)] for name in names}
     return {
         'level': LEVEL,
-        'normalized_error': list(ne_interval(distances, seed=seed)[1:]),
+        'normalized_error': list(ne_interval(distances)[1:]),
         'per_category': {
-            name: list(ne_interval(part, seed=seed)[1:])
-            for name, part in parts.items()
-            if len(part) > 1
+            name: list(ne_interval(part)[1:]) for name, part in parts.items() if len(part) > 1
         },
     }
 

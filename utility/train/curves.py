@@ -78,7 +78,7 @@ _Rows = Mapping[int, Mapping[str, float]]
 
 def _lines(trained: _Rows, evaluated: _Rows) -> dict[str, list[Line]]:
     """Return the title of a chart -> its lines."""
-    outputs = sorted({n for row in trained.values() for n in row if _is_output(n)})
+    outputs = sorted({n for row in trained.values() for n in row if n.startswith(log.OUTPUT_LOSS)})
     losses = [_line(trained, log.LOSS, 'of batches')]
     if len(outputs) > 1:
         losses += [_line(trained, n, 'output ' + n.rpartition('_')[2]) for n in outputs]
@@ -98,10 +98,6 @@ def _lines(trained: _Rows, evaluated: _Rows) -> dict[str, list[Line]]:
         'Images per second': [_line(trained, log.RATE, 'images per second')],
         'Time that steps wait for input, %': [_line(trained, log.WAITING, 'waiting', 100)],
     }
-
-
-def _is_output(name: str) -> bool:
-    return name.startswith(log.OUTPUT_LOSS)
 
 
 def _line(rows: _Rows, column: str, name: str, factor: float = 1.0) -> Line:

@@ -17,13 +17,13 @@ def alternate(
     train_input,
     evaluate,
     stops: Sequence[int],
-    callbacks: Sequence[evaluations.EvaluationCallback] = (),
+    callbacks: Sequence[evaluations.EvaluationCallback],
     stop_signal: EarlyStopSignal | None = None,
 ) -> None:
-    """Train to each stop that is ahead, evaluate there and tell the reactions.
+    """Train to each stop that is ahead, evaluate there and run the callbacks.
 
     At a stop that was reached in an earlier run, as the last thing it did, the result is taken from
-    that run if it had the time to keep it; the reactions are told again, and a training that one of
+    that run if it had the time to keep it; the callbacks are run again, and a training that one of
     them had ended has ended.
 
     Args:
@@ -32,8 +32,8 @@ def alternate(
         evaluate: Step of the newest checkpoint -> results; none where there is nothing to evaluate
             on.
         stops: Global steps, those of a Plan.
-        reactions: To the results; see utility/checkpoints/evaluations.py.
-        agreement: With the other processes that train the network; None: there are none.
+        callbacks: Of the results; see utility/checkpoints/evaluations.py.
+        stop_signal: Of all processes that train the network; None: there is one process.
     """
     stop_signal = stop_signal or EarlyStopSignal(trainer.model_dir)
     done = _trained_steps(trainer)
@@ -64,7 +64,7 @@ def _trained_steps(trainer) -> int:
 
 
 def _judge(model_dir: str, evaluate, callbacks, step: int) -> list[str]:
-    """Evaluate the newest checkpoint and tell the reactions; why the training is to end."""
+    """Evaluate the newest checkpoint and run the callbacks; why the training is to end."""
     result = evaluations.once(model_dir, step, functools.partial(evaluate, step))
     if result:
         logging.info('step %d: %s', step, evaluations.describe(result))

@@ -27,8 +27,7 @@ def keep(model_dir: str) -> None:
         UserError: The file of those is broken.
     """
     path = os.path.join(model_dir, FILE)
-    text = json.dumps([*read(path), describe()], indent=2) + '\n'
-    files.write_bytes(path, text.encode(), rewrites=True)
+    files.write_bytes(path, files.json_bytes([*read(path), describe()]), rewrites=True)
 
 
 def read(path: str) -> list[dict[str, Any]]:
