@@ -9,7 +9,10 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
+import pathlib
 import sys
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -109,6 +112,15 @@ def load(path: str) -> dict[str, np.ndarray]:
     """Return all that a checkpoint holds, by name."""
     reader = tf.train.load_checkpoint(path)
     return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
+
+
+def trained(
+    folder: pathlib.Path, settings: Mapping[str, Any], **arguments
+) -> dict[str, np.ndarray]:
+    """Return what the checkpoint of a training, with its arguments as of `train`, holds."""
+    path = str(folder / 'model.ckpt')
+    train(OptimizerConfig(**settings), path, **arguments)
+    return load(path)
 
 
 def main(cases: str) -> None:

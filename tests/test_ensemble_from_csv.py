@@ -32,7 +32,7 @@ def folder(tmp_path):
 
 
 def run(folder, *arguments):
-    return commands.run('ensemble_from_csv.py', *arguments, folder=folder)
+    return commands.call('ensemble_from_csv.py', *arguments, folder=folder)
 
 
 @pytest.mark.parametrize(

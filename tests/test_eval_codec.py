@@ -158,7 +158,7 @@ def test_mistakes_are_told_in_one_line(tmp_path, arguments, message):
 def test_command_prints_and_writes_the_floors(tmp_path):
     answers, numbers = tmp_path / 'answers.csv.gz', tmp_path / 'out' / 'floor.json'
     write_table(answers, _table(), SCHEMA)
-    result = commands.run(
+    result = commands.call(
         'eval_codec.py', f'--answers={answers}', '--image_size=384', '--heatmap_size=96',
         '--refine=all', '--smoothing=0.3', f'--output_json={numbers}',
     )  # fmt: skip

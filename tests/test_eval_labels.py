@@ -13,7 +13,7 @@ import eval_labels
 from preprocessing import files, tables
 from preprocessing.conversion import convert as conversion
 from preprocessing.datasets.fashionai import SCHEMA
-from tests.commands import call, check_mistake, run
+from tests.commands import call, check_mistake
 from tests.tiny_records import write_records
 from tests.tiny_shapes import SIZE, exchange, make_table
 from utility.labels import audit
@@ -40,7 +40,7 @@ class Made:
         self.write(wrong)
         convert(directory / 'data', directory / 'records')
         self.splits = f'{directory}/records/train,{directory}/records/val'
-        self.done = run(
+        self.done = call(
             'eval_labels.py',
             f'--data_dir={self.splits}',
             f'--output_dir={directory}/audit',

@@ -29,7 +29,7 @@ def folder(tmp_path):
 
 
 def run(folder, *arguments):
-    return commands.run('eval_metrics.py', *arguments, folder=folder)
+    return commands.call('eval_metrics.py', *arguments, folder=folder)
 
 
 CSVS = ('--prediction=prediction.csv', '--answers=answers.csv')

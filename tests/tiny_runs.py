@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import pathlib
 
 import numpy as np
@@ -38,6 +39,12 @@ def write_run(
 
 def random_weights(experiment: Experiment, seed: int = 0) -> dict[str, np.ndarray]:
     """Return the name -> tensor of a network as it is initialised."""
+    return dict(_random_weights(experiment.to_json(), seed))
+
+
+@functools.lru_cache(maxsize=8)  # many tests predict with the same network
+def _random_weights(experiment_json: str, seed: int) -> dict[str, np.ndarray]:
+    experiment = Experiment.from_json(experiment_json)
     schema = SCHEMA.subset(experiment.data.category)
     with tf.Graph().as_default(), tf.compat.v1.Session() as session:
         tf.random.set_seed(seed)
@@ -47,8 +54,8 @@ def random_weights(experiment: Experiment, seed: int = 0) -> dict[str, np.ndarra
         weights = session.run({variable_name(v): v for v in network.variables})
     rng = np.random.default_rng(seed)
     # They start at 0, and would tell the same of every picture.
-    told = [name for name in sorted(weights) if name.startswith(names.ATTRIBUTES)]
-    normal = {name: rng.normal(0, 0.1, weights[name].shape).astype(np.float32) for name in told}
+    zeros = [name for name in sorted(weights) if name.startswith(names.ATTRIBUTES)]
+    normal = {name: rng.normal(0, 0.1, weights[name].shape).astype(np.float32) for name in zeros}
     return {**weights, **normal}
 
 

@@ -139,4 +139,4 @@ def test_the_category_of_a_picture_must_be_told(made):
     ],
 )
 def test_mistakes_are_told_in_one_line(arguments, message):
-    commands.check_mistake(commands.run('-m', 'utility.labels', *arguments), message)
+    commands.check_mistake(commands.call('-m', 'utility.labels', *arguments), message)

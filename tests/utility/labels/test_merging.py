@@ -72,8 +72,9 @@ NEW = [
 ]
 
 
-@pytest.fixture
-def merged(tmp_path):
+@pytest.fixture(scope='module')
+def merged(tmp_path_factory):
+    tmp_path = tmp_path_factory.mktemp('merged')
     old, new = _write(tmp_path / 'old', OLD), _write(tmp_path / 'new', NEW)
     report = merging.merge(old, new, str(tmp_path / 'out'))
     return tmp_path / 'out', report

@@ -13,7 +13,7 @@ import tensorflow_addons as tfa
 from config import Experiment, OptimizerConfig, UserError
 from tests import optimizer_runs
 from tests.commands import run
-from tests.optimizer_runs import FEATURES, LABELS, RATES, START, load, train
+from tests.optimizer_runs import FEATURES, LABELS, RATES, START, load, train, trained
 from utility.optim import addons, rules
 
 DECAY = 0.1
@@ -53,12 +53,6 @@ def _settings(name, **more):
     }
 
 
-def _trained(tmp_path, settings, **arguments):
-    path = str(tmp_path / 'model.ckpt')
-    train(OptimizerConfig(**settings), path, **arguments)
-    return load(path)
-
-
 def _loss(weights):
     kernel, bias, gamma = (weights[name] for name in START)
     return tf.reduce_mean(((FEATURES @ kernel + bias) * gamma - LABELS) ** 2)
@@ -93,7 +87,7 @@ def _as_published(name):
 
 @pytest.mark.parametrize('name', SOME_FAST)
 def test_weights_are_those_of_the_published_optimiser(name, tmp_path):
-    values = _trained(tmp_path, _settings(name))
+    values = trained(tmp_path, _settings(name))
     for path, expected in _as_published(name).items():
         assert np.isfinite(expected).all()
         np.testing.assert_allclose(values[path], expected, 2e-5, 1e-6, err_msg=path)
@@ -104,7 +98,7 @@ def test_weights_are_those_of_the_published_optimiser(name, tmp_path):
 @pytest.mark.parametrize('name', SOME_FAST)
 def test_it_trains(name, tmp_path, monkeypatch):
     monkeypatch.setattr(optimizer_runs, 'RATES', np.full(60, 0.05, np.float32))
-    values = _trained(tmp_path, _settings(name, weight_decay=0.0), steps=60)
+    values = trained(tmp_path, _settings(name, weight_decay=0.0), steps=60)
     assert _loss(values) < 0.8 * _loss(START)
 
 
@@ -112,8 +106,8 @@ def test_it_trains(name, tmp_path, monkeypatch):
 def test_a_resumed_training_is_the_uninterrupted_one_to_the_last_bit(name, tmp_path):
     first = str(tmp_path / 'first')
     train(OptimizerConfig(**_settings(name)), first, steps=3)
-    resumed = _trained(tmp_path, _settings(name), steps=3, start=first)
-    straight = _trained(tmp_path, _settings(name))
+    resumed = trained(tmp_path, _settings(name), steps=3, start=first)
+    straight = trained(tmp_path, _settings(name))
     assert resumed.keys() == straight.keys()
     for path, value in straight.items():
         np.testing.assert_array_equal(resumed[path], value, path)
@@ -123,7 +117,7 @@ def test_a_resumed_training_takes_the_new_hyper_parameters(tmp_path):
     first = str(tmp_path / 'first')
     train(OptimizerConfig(**_settings('AdamW', weight_decay=0.0)), first, steps=1)
     plain, decayed, other = (
-        _trained(tmp_path, _settings('AdamW', **changed), steps=1, start=first)['head/kernel']
+        trained(tmp_path, _settings('AdamW', **changed), steps=1, start=first)['head/kernel']
         for changed in (
             {'weight_decay': 0.0},
             {'weight_decay': 0.5},
@@ -141,8 +135,8 @@ def test_it_goes_with_all_that_surrounds_a_rule(tmp_path):
     """
     shared = {'weight_decay': DECAY, 'clip_norm': 0.5, 'accumulate': 2, 'lookahead_steps': 2}
     overflow = optimizer_runs.Overflow(0)
-    here = _trained(tmp_path, {'name': 'adamw', 'epsilon': 1e-7, **shared}, overflow=overflow)
-    there = _trained(tmp_path, {'name': 'tfa/AdamW', **shared}, overflow=overflow)
+    here = trained(tmp_path, {'name': 'adamw', 'epsilon': 1e-7, **shared}, overflow=overflow)
+    there = trained(tmp_path, {'name': 'tfa/AdamW', **shared}, overflow=overflow)
     assert there['loss_scale/good_steps'] == 5
     for path in START:
         np.testing.assert_allclose(there[path], here[path], 1e-6, 1e-7, err_msg=path)
@@ -170,10 +164,10 @@ def two_devices(tmp_path_factory):
 def test_two_devices_are_one_with_the_double_batch_and_resume_each_other(
     name, two_devices, tmp_path
 ):
-    single = _trained(tmp_path, _settings(name))
+    single = trained(tmp_path, _settings(name))
     half = str(two_devices / f'{name}_half')
     others = [load(str(two_devices / name)), load(str(two_devices / f'{name}_resumed'))]
-    others.append(_trained(tmp_path, _settings(name), steps=3, start=half))
+    others.append(trained(tmp_path, _settings(name), steps=3, start=half))
     for values in others:
         assert values.keys() == single.keys()
         for path, value in single.items():

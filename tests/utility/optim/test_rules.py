@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from config import OptimizerConfig
 from tests.commands import run
-from tests.optimizer_runs import FEATURES, LABELS, RATES, START, Overflow, load, train
+from tests.optimizer_runs import FEATURES, LABELS, RATES, START, Overflow, load, train, trained
 from utility.optim import loss_scale, rules, training_step
 from utility.train import model_fn
 
@@ -113,15 +113,9 @@ def _assert_weights(values, expected, rtol=2e-5):
         np.testing.assert_allclose(values[name], value, rtol, atol=1e-6, err_msg=name)
 
 
-def _trained(tmp_path, settings, **arguments):
-    path = str(tmp_path / 'model.ckpt')
-    train(OptimizerConfig(**settings), path, **arguments)
-    return load(path)
-
-
 @pytest.mark.parametrize('case', CASES)
 def test_weights_after_some_steps_are_those_of_the_formula(case, tmp_path):
-    _assert_weights(_trained(tmp_path, CASES[case]), _expected(OptimizerConfig(**CASES[case])))
+    _assert_weights(trained(tmp_path, CASES[case]), _expected(OptimizerConfig(**CASES[case])))
 
 
 def test_every_optimizer_is_among_the_cases():
@@ -131,8 +125,8 @@ def test_every_optimizer_is_among_the_cases():
 
 def test_micro_batches_are_one_batch_in_parts(tmp_path):
     """4 batches of 2 make the update of one batch of 8, to the 6th digit."""
-    whole = _trained(tmp_path, {'name': 'adamw'}, steps=3, batch=8)
-    parts = _trained(tmp_path, {'name': 'adamw', 'accumulate': 4}, steps=12, batch=2)
+    whole = trained(tmp_path, {'name': 'adamw'}, steps=3, batch=8)
+    parts = trained(tmp_path, {'name': 'adamw', 'accumulate': 4}, steps=12, batch=2)
     _assert_weights(parts, {name: whole[name] for name in START}, rtol=1e-6)
     assert (whole['global_step'], parts['global_step']) == (3, 12)
 
@@ -141,8 +135,8 @@ def test_an_update_in_progress_survives_a_checkpoint(tmp_path):
     """Stopped between two micro-batches and between two steps back of Lookahead."""
     settings, first = CASES['everything'], str(tmp_path / 'first')
     train(OptimizerConfig(**settings), first, steps=3)
-    resumed = _trained(tmp_path, settings, steps=3, start=first)
-    straight = _trained(tmp_path, settings, steps=6)
+    resumed = trained(tmp_path, settings, steps=3, start=first)
+    straight = trained(tmp_path, settings, steps=6)
     assert resumed.keys() == straight.keys()
     for name, value in straight.items():
         np.testing.assert_array_equal(resumed[name], value, name)
@@ -153,7 +147,7 @@ def test_a_resumed_run_takes_the_new_hyper_parameters(tmp_path):
     first = str(tmp_path / 'first')
     train(OptimizerConfig(name='adamw', weight_decay=0.0), first, steps=1)
     plain, decayed = (
-        _trained(tmp_path, {'name': 'adamw', 'weight_decay': decay}, steps=1, start=first)
+        trained(tmp_path, {'name': 'adamw', 'weight_decay': decay}, steps=1, start=first)
         for decay in (0.0, 0.5)
     )
     shrunk = RATES[1] * 0.5 * load(first)['head/kernel']
@@ -170,7 +164,7 @@ def test_a_resumed_run_takes_the_new_hyper_parameters(tmp_path):
 )
 def test_a_checkpoint_holds_weights_and_their_slots(tmp_path, settings, slots):
     names = {f'{name}/{slot}' for name in START for slot in slots}
-    assert _trained(tmp_path, settings).keys() == {*START, *names, 'global_step'}
+    assert trained(tmp_path, settings).keys() == {*START, *names, 'global_step'}
 
 
 @pytest.fixture(scope='module')
@@ -203,7 +197,7 @@ def test_single_and_mirrored_runs_resume_each_other(two_devices, tmp_path):
     assert resumed.keys() == load(str(two_devices / 'single')).keys()
     _assert_weights(resumed, expected)
     half = str(two_devices / 'half')
-    _assert_weights(_trained(tmp_path, CASES['everything'], steps=3, start=half), expected)
+    _assert_weights(trained(tmp_path, CASES['everything'], steps=3, start=half), expected)
 
 
 @pytest.mark.parametrize(

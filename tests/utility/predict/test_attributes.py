@@ -15,7 +15,7 @@ import eval_metrics
 from config import LossConfig, UserError
 from preprocessing.conversion.images import DecodedImage
 from preprocessing.datasets.fashionai import SCHEMA
-from tests.commands import run as run_command
+from tests.commands import call
 from tests.tiny_records import write_records
 from tests.tiny_runs import smooth_image, write_run
 from utility.metrics import attributes, normalized_error
@@ -45,8 +45,13 @@ def _predict(run, pictures, categories, **options):
     return predictor.predict_images([run], ids, pictures, categories, PredictOptions(**options))
 
 
-def test_the_given_category_is_not_seen(run, pictures):
-    plain = _predict(run, pictures, NAMES)
+@pytest.fixture(scope='module')
+def plain(run, pictures):
+    """Predictions with the given categories."""
+    return _predict(run, pictures, NAMES)
+
+
+def test_the_given_category_is_not_seen(run, pictures, plain):
     permuted = _predict(run, pictures, NAMES[2:] + NAMES[:2])
     assert plain.category_probabilities.shape == (5, len(NAMES))
     np.testing.assert_allclose(plain.category_probabilities.sum(1), 1, rtol=1e-5)
@@ -70,10 +75,10 @@ def test_points_are_those_of_the_predicted_category(run, pictures, passes):
 
 
 def test_a_network_that_tells_no_category_is_not_asked_for_it(tmp_path, pictures):
-    plain = write_run(tmp_path / 'all')
-    assert _predict(plain, pictures, NAMES).category_probabilities is None
+    untold = write_run(tmp_path / 'all')
+    assert _predict(untold, pictures, NAMES).category_probabilities is None
     with pytest.raises(UserError, match=r'does not tell the category.*loss\.category_weight'):
-        _predict(plain, pictures, NAMES, use_predicted_category=True)
+        _predict(untold, pictures, NAMES, use_predicted_category=True)
 
 
 def test_the_presence_of_one_category_stands_in_its_columns(tmp_path, pictures):
@@ -85,15 +90,15 @@ def test_the_presence_of_one_category_stands_in_its_columns(tmp_path, pictures):
     assert not predicted.presence[:, ~own].any()
 
 
-def test_several_networks_tell_their_mean(run, tmp_path, pictures):
+def test_several_networks_tell_their_mean(run, tmp_path, pictures, plain):
     other = write_run(tmp_path / 'all', seed=1, loss=BOTH)
-    each = [_predict(folder, pictures, NAMES) for folder in (run, other)]
+    each = [plain, _predict(other, pictures, NAMES)]
     ids = [str(number) for number in range(len(pictures))]
     for fuse in ('heatmaps', 'keypoints'):
         options = PredictOptions(fuse=fuse)
         both = predictor.predict_images([run, other], ids, pictures, NAMES, options)
         for name in ('category_probabilities', 'presence'):
-            mean = sum(getattr(one, name) for one in each) / 2
+            mean = sum(getattr(predicted, name) for predicted in each) / 2
             np.testing.assert_allclose(getattr(both, name), mean, atol=1e-5)
 
 
@@ -123,7 +128,7 @@ def test_a_wrong_category_costs_the_points_that_it_lacks(run, split):
 def test_scores_are_written_and_the_scaling_of_probabilities_is_kept_in_the_run(tmp_path, split):
     folder = write_run(tmp_path / 'all', loss=BOTH, seed=3)
     words = [f'--data_dir={split}', f'--model_dir={folder}', f'--output_json={tmp_path}/a.json']
-    printed = run_command('eval_metrics.py', *words, '--calibrate').stdout
+    printed = call('eval_metrics.py', *words, '--calibrate').stdout
     assert 'of 15 categories are right' in printed and probabilities.SCALINGS_FILE in printed
     before = json.loads((tmp_path / 'a.json').read_text())
     assert before['category']['images'] == 15 and before['presence']['all']['points'] > 100
@@ -166,7 +171,7 @@ def test_the_interface_needs_no_category_of_a_network_that_tells_it(run, picture
     assert 'presence' not in json.loads(result.to_json())
 
 
-def test_absent_points_are_marked_and_not_drawn(run, pictures):
+def test_absent_points_are_marked_and_not_drawn(run, pictures, plain):
     with load(run) as model:
         result = model.predict(pictures[4].jpeg, 'skirt')  # a black picture
     presence = np.array([[0.5, 0.4, 0.1], [0.4, 0.35, 0.25], [0.3, 0.3, 0.4], [0.9, 0.05, 0.05]])
@@ -176,32 +181,29 @@ def test_absent_points_are_marked_and_not_drawn(run, pictures):
     drawn = result.draw()
     is_drawn = [drawn[y - 4 : y + 5, x - 4 : x + 5].any() for x, y in points.astype(int)]
     assert is_drawn == [False, True, True, False]
-    seen = _predict(run, pictures, NAMES)
-    absent = dataclasses.replace(seen, presence=np.eye(3)[np.zeros_like(seen.visibility)])
+    absent = dataclasses.replace(plain, presence=np.eye(3)[np.zeros_like(plain.visibility)])
     assert (absent.likely_visibility() == -1).all()
 
 
-def test_probabilities_are_written_as_a_table(run, pictures):
-    predicted = _predict(run, pictures, NAMES)
-    rows = list(csv.DictReader(io.StringIO(probabilities.table(predicted, SCHEMA).decode())))
+def test_probabilities_are_written_as_a_table(plain):
+    rows = list(csv.DictReader(io.StringIO(probabilities.table(plain, SCHEMA).decode())))
     assert [row['image_category'] for row in rows] == NAMES
     for number, (row, name) in enumerate(zip(rows, NAMES)):
-        shares = [float(row[f'category_{one}']) for one in NAMES]
-        np.testing.assert_allclose(shares, predicted.category_probabilities[number], atol=1e-4)
+        shares = [float(row[f'category_{category}']) for category in NAMES]
+        np.testing.assert_allclose(shares, plain.category_probabilities[number], atol=1e-4)
         filled = {point for point in SCHEMA.keypoints if row[f'{point}_absent']}
         assert filled == set(SCHEMA.categories[name])
     first = SCHEMA.indices('blouse')[0]
     cell = rows[0][f'{SCHEMA.keypoints[first]}_visible']
-    assert float(cell) == pytest.approx(predicted.presence[0, first, 2], abs=1e-4)
+    assert float(cell) == pytest.approx(plain.presence[0, first, 2], abs=1e-4)
 
 
-def test_a_scaling_of_the_run_is_applied(tmp_path, pictures):
-    run = write_run(tmp_path / 'all', loss=BOTH)
-    plain = _predict(run, pictures, NAMES)
+def test_a_scaling_of_the_run_is_applied(tmp_path, pictures, plain):
+    same = write_run(tmp_path / 'all', loss=BOTH)
     scaling = Scaling(0.5, (0.3, 0.0, -0.2))
     values = {'scalings': {'presence': dataclasses.asdict(scaling)}}
     (tmp_path / 'all' / probabilities.SCALINGS_FILE).write_text(json.dumps(values))
-    scaled = _predict(run, pictures, NAMES)
+    scaled = _predict(same, pictures, NAMES)
     np.testing.assert_allclose(scaled.presence, scaling(plain.presence), atol=1e-4)
     np.testing.assert_allclose(
         scaled.category_probabilities, plain.category_probabilities, atol=1e-5
@@ -210,8 +212,8 @@ def test_a_scaling_of_the_run_is_applied(tmp_path, pictures):
     both = GroupScalings(scaling, groups)
     values = {'scalings': {'presence': dataclasses.asdict(both)}}
     (tmp_path / 'all' / probabilities.SCALINGS_FILE).write_text(json.dumps(values))
-    scaled = _predict(run, pictures, NAMES)
-    with load(run) as model:
+    scaled = _predict(same, pictures, NAMES)
+    with load(same) as model:
         warm = model.predict([picture.jpeg for picture in pictures[: len(NAMES)]], NAMES)
     for row, name in enumerate(NAMES):
         labels = np.array(
@@ -226,7 +228,7 @@ def test_a_scaling_of_the_run_is_applied(tmp_path, pictures):
             assert scaled.presence[row, mirrored, 0] > 0.99
     (tmp_path / 'all' / probabilities.SCALINGS_FILE).write_text('{}')
     with pytest.raises(UserError, match='is broken'):
-        _predict(run, pictures, NAMES)
+        _predict(same, pictures, NAMES)
 
 
 @pytest.mark.parametrize(

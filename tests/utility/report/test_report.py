@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from config import Experiment, UserError
-from tests.commands import ROOT, check_mistake, run
+from tests.commands import ROOT, call, check_mistake, run
 from tests.tiny_checkpoints import write_network
 from tests.tiny_records import write_records
 from tests.tiny_runs import NETWORK, write_run
@@ -78,11 +78,11 @@ def test_the_page_and_the_card_of_a_run_are_whole(tmp_path):
 
 
 def test_mistakes_are_told_in_one_line(tmp_path):
-    check_mistake(run('-m', 'utility.report'), 'give one run, and --data_dir')
+    check_mistake(call('-m', 'utility.report'), 'give one run, and --data_dir')
     words = ('-m', 'utility.report', tmp_path, f'--data_dir={tmp_path}')
-    check_mistake(run(*words, '--output=a.pdf'), 'must end in .html')
+    check_mistake(call(*words, '--output=a.pdf'), 'must end in .html')
     check_mistake(
-        run(*words, '--track=wandb'), '--track=wandb: wandb is missing; pip install wandb'
+        call(*words, '--track=wandb'), '--track=wandb: wandb is missing; pip install wandb'
     )
 
 

@@ -285,7 +285,7 @@ def folder(tmp_path):
 
 
 def run(folder, *arguments):
-    return commands.run('eval_metrics.py', '--answers=answers.csv', *arguments, folder=folder)
+    return commands.call('eval_metrics.py', '--answers=answers.csv', *arguments, folder=folder)
 
 
 def test_confidence_flag(folder):
