@@ -86,10 +86,10 @@ class BasicBlock(Residual):
     """Residual block of two 3x3 convolutions, the first as `window` says.
 
     The last scale is `first_gamma` at first. At 1 each block adds as much as it is given, and
-    gradients grow from block to block on the way back: a hundredfold in ResNet-50. At 0 (Goyal et
-    al. 2017, section 5.1) nothing is added at first; that is for long trainings at high rates of
-    SGD: Adam moves a scale by about the learning rate a step, so that a training of some hundred
-    steps at 1e-3 ends with branches that hardly count. `gamma_of_depth` lies between.
+    gradients grow from block to block on the way back. At 0 (Goyal et al. 2017, section 5.1)
+    nothing is added at first; that is for long trainings at high rates of SGD: Adam moves a scale
+    by about the learning rate a step, so that a training of some hundred steps at 1e-3 ends with
+    branches that hardly count. `gamma_of_depth` lies between.
     """
 
     def __init__(self, path: str, filters: int, window=KERNEL_3X3, first_gamma=1.0):
