@@ -68,7 +68,7 @@ def test_sizes_and_samples_of_submissions_are_those_measured():
 def test_a_command_is_timed_until_it_ends():
     cost = commands.run('-c', 'import time; x = bytearray(200 << 20); time.sleep(0.1); print(7)')
     assert 0.1 < cost.seconds < 30
-    assert 0.2 < cost.memory < 2
+    assert 0.2 < cost.memory < 20  # GB; for a moment it is as large as the process of the tests
     assert cost.out == '7\n'
     with pytest.raises(isolated.FailedError, match='-c .*: exit code 3: no'):
         commands.run('-c', 'import sys; print("no", file=sys.stderr); sys.exit(3)')

@@ -89,7 +89,7 @@ def test_a_picture_that_is_read_is_not_drawn_over(predictions, tmp_path, monkeyp
     before = paths[1].read_bytes()
     monkeypatch.setattr(predictor, 'predict_images', lambda *given: predictions)
     monkeypatch.setattr(runs, 'schema_of', lambda run: SCHEMA)
-    plain = {'boxes': None, 'output_format': 'csv', 'outside': False}
+    plain = {'boxes': None, 'output_format': 'csv', 'outside': False, 'coco_ids': None}
     values = types.SimpleNamespace(
         category='skirt', output_dir=str(tmp_path), model_dir=['run'], **plain
     )

@@ -167,7 +167,8 @@ def _run(task, mode, **outputs):
         if mode == 'infer':
             spec = make_predict_fn(task)(features, None, mode)
         else:
-            spec = make_model_fn(task)(features, labels, mode, tf.estimator.RunConfig())
+            config = tf.estimator.RunConfig(model_dir='no_run')
+            spec = make_model_fn(task)(features, labels, mode, config)
         session.run(v1.global_variables_initializer())
         dense = [
             v for v in v1.trainable_variables() if v.name.startswith(('head/rows', 'head/col'))

@@ -162,7 +162,9 @@ def _zeros_of(initial: Any) -> Callable:
     """Return f(shape, dtype) of zeros, of what is either that word or a tensor of its own shape."""
     import tensorflow as tf
 
-    return lambda shape, dtype: tf.zeros(shape if initial == 'zeros' else initial.shape, dtype)
+    if isinstance(initial, str):
+        return tf.zeros
+    return lambda shape, dtype: tf.zeros(initial.shape, dtype)
 
 
 def move(weight, gradient, slots: Sequence, update) -> Any:

@@ -235,11 +235,13 @@ class _Updater:
         """Return a variable 'weight/name' for each weight, initial(shape, dtype) of it at first."""
 
         def make(weight):
-            first = 0.0 if initial is tf.zeros else lambda: initial(weight.shape, weight.dtype)
+            shape, dtype, first = weight.shape, weight.dtype, 0.0
+            if initial is not tf.zeros:
+                with tf.init_scope():
+                    value = initial(shape, dtype)  # which may be of another shape
+                shape, first = value.shape, lambda: value
             with tf.name_scope(weight.name.split(':')[0] + '/'):
-                return graph_variables.make(
-                    name, weight.shape, first, weight.dtype, trainable=False
-                )
+                return graph_variables.make(name, shape, first, dtype, trainable=False)
 
         colocated = self._strategy.extended.colocate_vars_with
         made = []
