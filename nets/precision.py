@@ -83,8 +83,8 @@ def session_config(compute: Compute, trains: bool = False):
     """Return the settings of an Estimator's sessions, a ConfigProto.
 
     By default TensorFlow rewrites a graph whenever something else is asked of it. On a CPU that
-    makes the first step of a training seconds later and no step faster, other than in predictions,
-    where the batch norms become part of the convolutions.
+    makes the first step of a training seconds later and a step at most some percent faster, other
+    than in predictions, where the batch norms become part of the convolutions.
 
     Args:
         compute: How networks are computed.
