@@ -77,7 +77,7 @@ WAYS: dict[str, tuple[str, ...]] = {
         'refine=quarter',
     ),
 }
-# The two systems have heads of 256 channels, which costs them time; ours have 128.
+# The two systems have heads of 256 channels, which costs them time; our small recipes have 128.
 _WIDE_HEAD = 'network.head_options.channels=256'
 WAYS.update({f'{way}_head256': (*WAYS[way], _WIDE_HEAD) for way in ('tf.fashionAI', '17th_place')})
 _HEADER = (

@@ -81,6 +81,8 @@ ARMS = (
     Arm('strong augmentation', (f'data.train_ops={_STRONG}',)),
     Arm('strong augmentation, later', (f'data.late_ops={_STRONG}',)),
     Arm('last scales of blocks from 0', ('network.backbone_options.residual_gamma=0.0',)),
+    # One of the next two is what the base has itself, by the depth of its backbone.
+    Arm('last scales of blocks from 0.25', ('network.backbone_options.residual_gamma=0.25',)),
     Arm('last scales of blocks from 1', ('network.backbone_options.residual_gamma=1.0',)),
     Arm('twice the batch', ('data.batch_size={double_batch}',)),
     Arm('a third of the rate', ('optimizer.learning_rate={third_of_rate}',)),

@@ -233,7 +233,7 @@ def main():
             # As the names of files are encoded, whatever the terminal shows.
             lines = map(os.fsdecode, sys.stdin.buffer)
             fields = (line.rstrip('\n').split('\t', 1) for line in lines)
-            listed = ((own[0] if own[1:] else None, own[-1]) for own in fields)
+            listed = ((parts[0] if parts[1:] else None, parts[-1]) for parts in fields)
         for category, path in listed:
             begin = time.perf_counter()
             answer = {'image': path, **model.describe(path, category)}
