@@ -23,7 +23,6 @@ from benchmarks import networks
 from benchmarks.common import commands, isolated, ledger, recipes, report, synthetic_data
 from benchmarks.common.commands import Cost
 from benchmarks.common.report import MET, TARGET, Target
-from config import UserError
 from preprocessing.datasets import named_schema
 from preprocessing.datasets.fashionai import SCHEMA
 from utility.command_line import scripts
@@ -147,28 +146,15 @@ def training_table(recipe: str, costs: Mapping[int, tuple[float, float]]) -> str
 
 def page(values: flags.FlagValues, parts: Sequence[str]) -> str:
     """Return the parts below a heading that tells how they were measured."""
-    where = report.surroundings()
-    made = ledger.command(_COMMAND, ('only', 'items', 'recipe', 'steps'), values)
-    return (
-        f'# What other data sets cost\n\nMade by `{made}`.\n'
-        f'{where["machine"]}, {where["versions"]}; revision {where["revision"]}.\n\n'
-        + '\n'.join(parts)
-    )
+    command = ledger.command(_COMMAND, ('only', 'items', 'recipe', 'steps'), values)
+    return f'# What other data sets cost\n\n{report.made_by(command)}' + '\n'.join(parts)
 
 
 def main(positional: list[str]) -> None:
     scripts.no_positional(positional)
     values = flags.FLAGS
-    for name in values.only:
-        if name not in _PARTS:
-            raise UserError(f'--only={name}: must be of {", ".join(_PARTS)}')
-    try:
-        sizes = sorted({int(size) for size in values.items})
-    except ValueError:
-        sizes = []
-    if len(sizes) < 2 or sizes[0] < 1:
-        raise UserError(f'--items={",".join(values.items)}: must be two numbers of items or more')
-    parts = []
+    ledger.check_names('only', _PARTS)
+    sizes, parts = ledger.numbers_of('items', 2), []
     if 'conversion' in (values.only or _PARTS):
         parts.append(conversion_table({size: conversion_costs(size) for size in sizes}))
     if 'training' in (values.only or _PARTS):

@@ -13,6 +13,7 @@ needs weights that `python -m utility.pretrained --get` fetches for the script's
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 import os
@@ -20,10 +21,10 @@ import statistics
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from absl import flags, logging
+from absl import flags
 
 from benchmarks.common import ledger, real_pictures, recipes
-from config import UserError
+from nets.precision import PRECISIONS
 from utility.command_line import scripts
 
 GARMENTS, IMAGENET = 'garments', 'ImageNet'
@@ -261,53 +262,44 @@ def page(cells: dict[str, Any], setting: Setting, command_text: str) -> str:
         batch=setting.experiment.data.batch_size,
         backbone=setting.experiment.network.backbone,
         seeds=', '.join(seeds),
-        images=sum(map(bool, row['plain_counts'])),
-        points=sum(row['plain_counts']),
-        machine=row['machine'],
+        **real_pictures.counts_of(row),
     )
     return f'{about}{table(groups, "plain")}\n## With the flip test\n\n{table(groups, "flip")}'
 
 
 def main(positional: list[str]) -> None:
-    scripts.no_positional(positional)
-    values = flags.FLAGS
-    if not (values.data_dir and values.work_dir):
-        raise UserError('--data_dir and --work_dir are needed')
-    for start in values.starts:
-        if start not in STARTS:
-            raise UserError(f'--starts={start}: there are {", ".join(STARTS)}')
-    numbers = [int(number) for number in values.pictures if number.isdecimal() and int(number)]
-    if len(numbers) < len(values.pictures):
-        raise UserError(f'--pictures={",".join(values.pictures)}: must be numbers above 0')
+    values = ledger.given(positional, 'data_dir', 'work_dir')
+    ledger.check_names('starts', STARTS)
+    numbers = ledger.numbers_of('pictures')
     setting = Setting(**{name: values[name].value for name in Setting._fields})
     path = os.path.join(values.work_dir, real_pictures.CELLS_FILE)
-    os.makedirs(values.work_dir, exist_ok=True)
-    records_dir = os.path.join(values.work_dir, 'records')
-    real_pictures.records_of(records_dir, values.data_dir)
+    records_dir = real_pictures.converted(values)
     for seed, number, start in itertools.product(values.seeds, numbers, values.starts):
+        cell = setting, records_dir, values.work_dir, start, number, int(seed)
         key = f'{setting.prefix}{start}/{number}/{seed}'
-        if key not in real_pictures.load(path):
-            logging.info('training: %s', key)
-            row = measure(setting, records_dir, values.work_dir, start, number, int(seed))
-            real_pictures.save(path, {**real_pictures.load(path), key: row})
-            logging.info('%s: NE %.2f %%', key, 100 * real_pictures.error_of(row, 'plain'))
+        real_pictures.keep(path, key, functools.partial(measure, *cell))
     flag_names = (*Setting._fields, 'pictures', 'starts', 'seeds', 'output')
     command_text = ledger.command(_COMMAND, flag_names, values)
     ledger.publish(page(real_pictures.load(path), setting, command_text), values.output)
 
 
-if __name__ == '__main__':
+def define_flags() -> None:
+    """Define the flags of all commands with such trainings."""
     flags.DEFINE_string('data_dir', None, 'Annotated pictures, as convert_tfrecords.py reads them.')
-    flags.DEFINE_string('work_dir', None, 'Where records, runs and cells.json are kept.')
+    flags.DEFINE_string('work_dir', None, 'Where records, runs and what was measured are kept.')
     flags.DEFINE_string('script', 'train_efficientnet_lite0_dhn.py', 'The recipe.')
-    flags.DEFINE_string('category', 'all', 'What is trained: a category, or all.')
-    flags.DEFINE_list('pictures', ['50', '100', '200', '400', '1900'], 'Real ones to train with.')
-    flags.DEFINE_list('starts', list(STARTS), 'What to start from.')
     flags.DEFINE_integer('steps', 600, 'Of each training with real pictures.', 1)
     flags.DEFINE_integer('size', 128, 'Side of the pictures, px.', 32)
     flags.DEFINE_integer('garments', 2000, 'Synthetic pictures.', 100)
     flags.DEFINE_integer('garment_steps', 1200, 'Of the training with synthetic pictures.', 1)
-    flags.DEFINE_list('seeds', ['1'], 'A training each; of the choice of pictures, too.')
-    flags.DEFINE_enum('precision', 'float32', ['float32', 'bfloat16'], 'Of the networks.')
     ledger.define_output('Markdown file for the page, too.')
+
+
+if __name__ == '__main__':
+    define_flags()
+    flags.DEFINE_string('category', 'all', 'What is trained: a category, or all.')
+    flags.DEFINE_list('pictures', ['50', '100', '200', '400', '1900'], 'Real ones to train with.')
+    flags.DEFINE_list('starts', list(STARTS), 'What to start from.')
+    flags.DEFINE_list('seeds', ['1'], 'A training each; of the choice of pictures, too.')
+    flags.DEFINE_enum('precision', 'float32', PRECISIONS, 'Of the networks.')
     scripts.run(main, __doc__)

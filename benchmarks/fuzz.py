@@ -177,10 +177,9 @@ def _note(counts: dict[str, Any], text: str) -> None:
 def page(values: flags.FlagValues, rows: Mapping[str, Mapping[str, Any]]) -> str:
     """Return what was counted as a page, Markdown."""
     names = ('minutes', 'targets', 'seed', 'patience')
-    where = report.surroundings()
     about = (
-        f'# Damaged and made-up files\n\nMade by `{ledger.command(_COMMAND, names, values)}`.\n'
-        f'{where["machine"]}, {where["versions"]}; revision {where["revision"]}.\n\n'
+        '# Damaged and made-up files\n\n'
+        f'{report.made_by(ledger.command(_COMMAND, names, values))}'
         'Inputs are files in which bytes or words were changed, and random ones. Each was read as '
         'it is, or refused\nin a sentence; what is neither is counted: tracebacks (what is accepted'
         f' and cannot be is one, too), inputs\nthat took longer than {values.patience:g} s, and '
@@ -211,9 +210,7 @@ def _define_flags() -> None:
 def main(positional: list[str]) -> None:
     scripts.no_positional(positional)
     values = flags.FLAGS
-    for name in values.targets:
-        if name not in TARGETS:
-            raise UserError(f'--targets: unknown kind {name!r}; there are: {", ".join(TARGETS)}')
+    ledger.check_names('targets', TARGETS)
     environment.hide_gpus()
     seconds = 60 * values.minutes / len(values.targets)
     rows = {}

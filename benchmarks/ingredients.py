@@ -19,10 +19,11 @@ from typing import Any, NamedTuple
 from absl import flags, logging
 
 from benchmarks.common import ledger, real_pictures, recipes
-from benchmarks.common.isolated import describe_machine
-from config import Experiment, UserError
+from config import Experiment
+from nets.precision import PRECISIONS
 from utility.command_line import scripts
 
+_COMMAND = 'python -m benchmarks.ingredients --data_dir=RECORDS --work_dir=WORK'
 _HEADER = ('training', 'settings', 'NE %', '95 % interval', 'difference to base', 'p')
 _ABOUT = """# What each ingredient of a training brings
 
@@ -139,43 +140,23 @@ def command(arm: Arm, recipe: Experiment, epochs: float, values) -> list[str]:
 
 def cells(row: dict[str, Any], base: dict[str, Any]) -> tuple[str, ...]:
     """Return a line of the table of rows with the keys arm, settings and distances [N, K]."""
-    from utility.statistics import bootstrap
-
-    arm, settings = row['arm'], row['settings']
-    value, low, high = (100 * end for end in bootstrap.ne_interval(row['distances']))
-    # A pipe would end the cell.
-    line = [arm.name, '<br>'.join(settings).replace('|', r'\|')]
-    line += [f'{value:.2f}', f'[{low:.2f}, {high:.2f}]']
-    if row is base:
-        return (*line, '', '')
-    comparison = bootstrap.compare(row['distances'], base['distances'])
-    return (*line, f'{100 * comparison.difference.value:+.2f}', f'{comparison.p_value:.4f}')
+    measured, difference = row['distances'], ['', '']
+    if row is not base:
+        difference = real_pictures.difference_cells(measured, base['distances'], 2)
+    settings = '<br>'.join(row['settings'])
+    return (row['arm'].name, settings, *real_pictures.error_cells(measured, 2), *difference)
 
 
 def page(rows: list[dict[str, Any]], command_text: str, **facts: Any) -> str:
     """Return the Markdown page; the first row is the base, `facts` are those of `_ABOUT`."""
-    import numpy as np
-
-    scored = np.isfinite(rows[0]['distances'])
-    about = _ABOUT.format(
-        command=command_text,
-        images=int(scored.any(axis=1).sum()),
-        points=int(scored.sum()),
-        machine=describe_machine(),
-        **facts,
-    )
+    counts = real_pictures.counts_of_distances(rows[0]['distances'])
+    about = _ABOUT.format(command=command_text, **counts, **facts)
     return about + ledger.markdown_table(_HEADER, [cells(row, rows[0]) for row in rows])
 
 
 def main(positional: list[str]) -> None:
-    scripts.no_positional(positional)
-    values = flags.FLAGS
-    if not (values.data_dir and values.work_dir):
-        raise UserError('--data_dir and --work_dir are needed')
-    arms_by_name = {arm.name: arm for arm in ARMS}
-    for name in values.only:
-        if name not in arms_by_name:
-            raise UserError(f'--only={name}: there are {", ".join(arms_by_name)}')
+    values = ledger.given(positional, 'data_dir', 'work_dir')
+    ledger.check_names('only', [arm.name for arm in ARMS])
     arms = [arm for arm in ARMS if not values.only or arm is BASE or arm.name in values.only]
     recipe = recipes.load(recipes.select([values.script])[0])
     num_train = real_pictures.number_of(values.data_dir, 'train')
@@ -189,16 +170,9 @@ def main(positional: list[str]) -> None:
         run = run_dir(values.work_dir, arm)
         distances = real_pictures.distances([run], os.path.join(values.data_dir, 'val'))
         rows.append({'arm': arm, 'settings': settings, 'distances': distances})
-        facts = {
-            'script': values.script,
-            'size': values.size,
-            'pictures': values.pictures,
-            'train': num_train,
-        }
-        words = 'python -m benchmarks.ingredients --data_dir=RECORDS --work_dir=WORK'
-        names = ('script', 'size', 'pictures', 'precision', 'set', 'only')
-        text = ledger.command(words, names, values)
-        ledger.publish(page(rows, text, **facts), values.output)
+        facts = {name: values[name].value for name in ('script', 'size', 'pictures')}
+        text = ledger.command(_COMMAND, (*facts, 'precision', 'set', 'only'), values)
+        ledger.publish(page(rows, text, **facts, train=num_train), values.output)
 
 
 if __name__ == '__main__':
@@ -212,7 +186,7 @@ if __name__ == '__main__':
     )
     flags.DEFINE_integer('size', 128, 'Side of the pictures, px.', 32)
     flags.DEFINE_integer('pictures', 7600, 'Seen by every training.', 1)
-    flags.DEFINE_enum('precision', 'float32', ['float32', 'bfloat16'], 'Of the networks.')
+    flags.DEFINE_enum('precision', 'float32', PRECISIONS, 'Of the networks.')
     flags.DEFINE_multi_string('set', [], 'key=value for all of them, repeatable.')
     flags.DEFINE_string('init_checkpoint', None, 'Weights that all of them start from.')
     flags.DEFINE_list('only', [], 'Ingredients to try; none: all.')

@@ -20,11 +20,10 @@ import statistics
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-from absl import flags, logging
+from absl import flags
 
 from benchmarks import few_pictures
 from benchmarks.common import ledger, real_pictures
-from config import UserError
 from utility.command_line import scripts
 
 RANDOM, SUGGESTED = 'random', 'suggested'
@@ -136,14 +135,11 @@ class Work(NamedTuple):
 
     def _suggested(self, first: Cell) -> list[str]:
         path = os.path.join(self.folder, f'suggested_{first.seed}.json')
-        found = real_pictures.load(path)
-        if not found:
+        if not os.path.exists(path):
             count = self.numbers[-1] - first.number
-            run_dir = self.run_dir(first)
-            names = suggested(run_dir, self.records_dir, self.part(first), count)
-            found = {'names': names}
-            real_pictures.save(path, found)
-        return found['names']
+            names = suggested(self.run_dir(first), self.records_dir, self.part(first), count)
+            real_pictures.save(path, {'names': names})
+        return real_pictures.load(path)['names']
 
     def measure(self, cell: Cell) -> dict[str, Any]:
         """Train and score a cell, as few_pictures.measure."""
@@ -189,6 +185,14 @@ def as_many_random(numbers: Sequence[int], errors: Sequence[float], error: float
     return math.exp((math.log(error) - intercept) / slope)
 
 
+def share_of(number: int, numbers, random_errors, errors: Sequence[float]) -> str:
+    """Return the number of random pictures with the mean of these NE, as of as_many_random, and in
+    brackets the share of it that `number` is.
+    """
+    same = as_many_random(numbers, random_errors, statistics.mean(errors))
+    return f'{same:.0f} ({100 * number / same:.0f} %)'
+
+
 def table(rows: dict[str, Any], numbers: Sequence[int], kind: str) -> str:
     """Return a line for random and suggested pictures, a column for each number."""
     known = [n for n in numbers if errors_of(rows, RANDOM, n, kind)]
@@ -202,11 +206,8 @@ def table(rows: dict[str, Any], numbers: Sequence[int], kind: str) -> str:
             mean = f'{100 * statistics.mean(errors):.1f} ({each})' if errors else ''
             line.append(mean)
             if how == SUGGESTED:
-                share = ''
-                if errors and len(known) > 1:
-                    same = as_many_random(known, means, statistics.mean(errors))
-                    share = f'{same:.0f} ({100 * number / same:.0f} %)'
-                shares.append(share)
+                is_told = errors and len(known) > 1
+                shares.append(share_of(number, known, means, errors) if is_told else '')
         lines.append(line)
     titles = ('pictures', *map(str, numbers))
     return ledger.markdown_table(titles, [*lines, shares])
@@ -219,9 +220,7 @@ def page(work: Work, rows: dict[str, Any], command_text: str) -> str:
         **work.setting._asdict(),
         command=command_text,
         seeds=', '.join(sorted({name.rsplit('_', 1)[1] for name in rows})),
-        images=sum(map(bool, row['plain_counts'])),
-        points=sum(row['plain_counts']),
-        machine=row['machine'],
+        **real_pictures.counts_of(row),
         others=real_pictures.number_of(work.records_dir, 'train') - work.numbers[0],
     )
     parts = (('Without test-time augmentation', 'plain'), ('With the flip test', 'flip'))
@@ -231,28 +230,18 @@ def page(work: Work, rows: dict[str, Any], command_text: str) -> str:
 
 
 def main(positional: list[str]) -> None:
-    scripts.no_positional(positional)
-    values = flags.FLAGS
-    if not (values.data_dir and values.work_dir):
-        raise UserError('--data_dir and --work_dir are needed')
-    numbers = sorted(int(number) for number in values.pictures if number.isdecimal())
-    if len(numbers) < max(len(values.pictures), 2) or not numbers[0]:
-        raise UserError(f'--pictures={",".join(values.pictures)}: must be numbers above 0')
+    values = ledger.given(positional, 'data_dir', 'work_dir')
+    numbers = ledger.numbers_of('pictures', 2)
     setting = few_pictures.Setting(
         values.script, 'all', values.size, values.steps, values.garments, values.garment_steps,
         'float32',
     )  # fmt: skip
-    os.makedirs(values.work_dir, exist_ok=True)
-    records_dir = os.path.join(values.work_dir, 'records')
-    real_pictures.records_of(records_dir, values.data_dir)
-    work = Work(values.work_dir, records_dir, setting, numbers)
+    work = Work(values.work_dir, real_pictures.converted(values), setting, numbers)
     path = os.path.join(values.work_dir, _FILE)
     cells = list(cells_of(numbers, [int(seed) for seed in values.seeds]))
     missing = [cell for cell in cells if cell.name not in real_pictures.load(path)]
     for cell in missing[: values.most_trainings or None]:
-        row = work.measure(cell)
-        real_pictures.save(path, {**real_pictures.load(path), cell.name: row})
-        logging.info('%s: NE %.2f %%', cell.name, 100 * real_pictures.error_of(row, 'plain'))
+        real_pictures.keep(path, cell.name, functools.partial(work.measure, cell))
     command_text = ledger.command(
         _COMMAND,
         ('script', 'size', 'steps', 'garments', 'garment_steps', 'pictures', 'seeds', 'output'),
@@ -262,15 +251,8 @@ def main(positional: list[str]) -> None:
 
 
 if __name__ == '__main__':
-    flags.DEFINE_string('data_dir', None, 'Annotated pictures, as convert_tfrecords.py reads them.')
-    flags.DEFINE_string('work_dir', None, 'Where records, runs and what was measured are kept.')
-    flags.DEFINE_string('script', 'train_efficientnet_lite0_dhn.py', 'The recipe.')
+    few_pictures.define_flags()
     flags.DEFINE_list('pictures', ['50', '100', '200'], 'To train with: labelled at first, then.')
-    flags.DEFINE_integer('steps', 600, 'Of each training with real pictures.', 1)
-    flags.DEFINE_integer('size', 128, 'Side of the pictures, px.', 32)
-    flags.DEFINE_integer('garments', 2000, 'Synthetic pictures.', 100)
-    flags.DEFINE_integer('garment_steps', 1200, 'Of the training with synthetic pictures.', 1)
     flags.DEFINE_list('seeds', ['1', '2'], 'Of the first pictures, the random ones, the training.')
     flags.DEFINE_integer('most_trainings', 0, 'Stop after so many; 0: none is left out.', 0)
-    ledger.define_output('Markdown file for the page, too.')
     scripts.run(main, __doc__)

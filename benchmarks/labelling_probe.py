@@ -24,8 +24,7 @@ from absl import flags
 
 from benchmarks.common import ledger
 from benchmarks.common.isolated import describe_machine
-from benchmarks.labelling import RANDOM, SUGGESTED, as_many_random
-from config import UserError
+from benchmarks.labelling import RANDOM, SUGGESTED, share_of
 from utility.command_line import scripts
 
 _COMMAND = 'python -m benchmarks.labelling_probe --records_dir=RECORDS --run=RUN --work_dir=WORK'
@@ -176,20 +175,13 @@ def table(found, numbers: Sequence[int]) -> str:
             spread = statistics.stdev(errors) / math.sqrt(len(errors)) if errors[1:] else 0.0
             line.append(f'{100 * statistics.mean(errors):.2f} ± {100 * spread:.2f}')
         lines.append(line)
-    for number in numbers[1:]:
-        same = as_many_random(numbers, means, statistics.mean(found[SUGGESTED][number]))
-        shares.append(f'{same:.0f} ({100 * number / same:.0f} %)')
+    shares += [share_of(n, numbers, means, found[SUGGESTED][n]) for n in numbers[1:]]
     return ledger.markdown_table(('pictures', *map(str, numbers)), [*lines, shares])
 
 
 def main(positional: list[str]) -> None:
-    scripts.no_positional(positional)
-    values = flags.FLAGS
-    if not (values.records_dir and values.run and values.work_dir):
-        raise UserError('--records_dir, --run and --work_dir are needed')
-    numbers = sorted(int(number) for number in values.pictures if number.isdecimal())
-    if len(numbers) < max(len(values.pictures), 2) or not numbers[0]:
-        raise UserError(f'--pictures={",".join(values.pictures)}: must be numbers above 0')
+    values = ledger.given(positional, 'records_dir', 'run', 'work_dir')
+    numbers = ledger.numbers_of('pictures', 2)
     from utility.checkpoints import runs
 
     schema = runs.schema_of(values.run)

@@ -14,8 +14,6 @@ from typing import Any, NamedTuple
 from absl import flags, logging
 
 from benchmarks.common import ledger, real_pictures
-from benchmarks.common.isolated import describe_machine
-from config import UserError
 from utility.command_line import scripts
 
 _HEADER = (
@@ -128,42 +126,28 @@ def climb(data_dir: str, run_dirs: Sequence[str], batch_size: int) -> list[dict[
 
 def cells(row: dict[str, Any], rows_by_rung: dict[str, dict[str, Any]]) -> tuple[str, ...]:
     """Return a line of the table."""
-    from utility.statistics import bootstrap
-
-    value, low, high = (100 * end for end in bootstrap.ne_interval(row['distances']))
-    line = [row['rung'].name, f'{value:.3f}', f'[{low:.2f}, {high:.2f}]']
-    against = row['rung'].against
-    if against:
-        comparison = bootstrap.compare(row['distances'], rows_by_rung[against]['distances'])
-        line += [
-            against, f'{100 * comparison.difference.value:+.3f}', f'{comparison.p_value:.4f}'
-        ]  # fmt: skip
-    else:
-        line += ['', '', '']
-    return (*line, f'{row["rate"]:.1f}')
+    rung, measured = row['rung'], row['distances']
+    difference = ['', '']
+    if rung.against:
+        base = rows_by_rung[rung.against]['distances']
+        difference = real_pictures.difference_cells(measured, base, 3)
+    error = real_pictures.error_cells(measured, 3)
+    return (rung.name, *error, rung.against, *difference, f'{row["rate"]:.1f}')
 
 
 def page(rows: list[dict[str, Any]], data_dir: str, run_dirs: Sequence[str]) -> str:
     """Return the Markdown page of the ladder."""
-    import numpy as np
-
     by_name = {row['rung'].name: row for row in rows}
-    scored = np.isfinite(rows[0]['distances'])
     about = _ABOUT.format(
         data_dir=data_dir,
         runs=','.join(run_dirs),
-        images=int(scored.any(axis=1).sum()),
-        points=int(scored.sum()),
-        machine=describe_machine(),
+        **real_pictures.counts_of_distances(rows[0]['distances']),
     )
     return about + ledger.markdown_table(_HEADER, [cells(row, by_name) for row in rows])
 
 
 def main(positional: list[str]) -> None:
-    scripts.no_positional(positional)
-    values = flags.FLAGS
-    if not (values.data_dir and values.model_dir):
-        raise UserError('--data_dir and --model_dir are needed')
+    values = ledger.given(positional, 'data_dir', 'model_dir')
     rows = climb(values.data_dir, values.model_dir, values.batch_size)
     ledger.publish(page(rows, values.data_dir, values.model_dir), values.output)
 

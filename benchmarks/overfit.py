@@ -13,19 +13,18 @@ from __future__ import annotations
 import functools
 import sys
 import time
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from absl import flags, logging
 
 from benchmarks.common import isolated, ledger, recipes
 from config import Experiment, OptimizerConfig
+from nets.precision import PRECISIONS
 from utility.command_line import scripts
 
 NUM_IMAGES = 4
 # Sides of the pictures, px; the first that fits the strides of a network is taken.
 _SIZES = (64, 96, 128, 192, 256)
-_DTYPES = ('float32', 'bfloat16')
 _HEADER = ('recipe', 'input', 'steps', 'time, s', 'first loss', 'last loss', 'fall')
 _ABOUT = """# Every network can learn
 
@@ -64,7 +63,7 @@ def _define_flags() -> None:
     flags.DEFINE_integer('max_steps', default.max_steps, 'After which it has not.', 1)
     flags.DEFINE_float('learning_rate', default.learning_rate, 'Of Adam.', 0.0)
     flags.DEFINE_multi_string('set', [], 'key=value of every recipe, repeatable.')
-    flags.DEFINE_enum('dtype', default.dtype, _DTYPES, 'What networks compute in.')
+    flags.DEFINE_enum('dtype', default.dtype, PRECISIONS, 'What networks compute in.')
 
 
 def main(positional: list[str]) -> None:
@@ -87,24 +86,21 @@ def main(positional: list[str]) -> None:
 
 def overfit(name: str, options: Options) -> dict[str, Any]:
     """Return the row of a recipe, measured in a process of its own."""
-    process = isolated.Remote(train, name, options)
     try:
-        return next(process)
+        return isolated.call(train, name, options)
     except isolated.FailedError as error:
         return {ledger.FAILURE: str(error)}
-    finally:
-        process.close()
 
 
 def has_learnt(row: dict[str, Any], options: Options) -> bool:
     return ledger.FAILURE not in row and row['first_loss'] >= options.fall * row['last_loss']
 
 
-def train(name: str, options: Options) -> Iterator[dict[str, Any]]:
+def train(name: str, options: Options) -> dict[str, Any]:
     """Train a recipe's network on the garments until its loss has fallen, or will not.
 
-    Yields:
-        Once: 'size' px, 'steps', 'seconds', 'first_loss', 'last_loss', 'machine'.
+    Returns:
+        'size' px, 'steps', 'seconds', 'first_loss', 'last_loss', 'machine'.
     """
     import tensorflow as tf
 
@@ -120,7 +116,7 @@ def train(name: str, options: Options) -> Iterator[dict[str, Any]]:
             if losses[0] >= options.fall * losses[-1]:
                 break
         seconds = time.perf_counter() - start
-    yield {
+    return {
         'size': size,
         'steps': len(losses),
         'seconds': seconds,

@@ -87,8 +87,7 @@ def measure(name: str, values) -> tuple[dict[str, dict[str, Any]], str]:
     with contextlib.ExitStack() as stack:
         for title in values.ways:
             arguments = (name, WAYS[title], values.image_size, values.batch_size)
-            member = isolated.Remote(measurements, *arguments)
-            stack.callback(member.close)
+            member = stack.enter_context(isolated.Remote(measurements, *arguments))
             try:
                 machine = next(member)
                 members[title] = member
@@ -118,9 +117,7 @@ def cells(name: str, title: str, row: dict[str, Any], base: dict[str, Any], batc
 def main(positional: list[str]) -> None:
     scripts.no_positional(positional)
     values = flags.FLAGS
-    for title in values.ways:
-        if title not in WAYS:
-            raise UserError(f'--ways: {title!r} is none of: {", ".join(WAYS)}')
+    ledger.check_names('ways', WAYS)
     if _FLOAT32 not in values.ways:
         raise UserError(f'--ways: {_FLOAT32} must be among them, to compare with')
     lines, machine = [], ''

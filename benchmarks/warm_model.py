@@ -16,12 +16,12 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from typing import NamedTuple
 
 from absl import flags
 
 from benchmarks.common import isolated, recipes, synthetic_data, synthetic_runs
+from benchmarks.common.interleaved import seconds_of
 from utility.command_line import scripts
 
 _IMAGE_SIZE = 512  # px
@@ -67,10 +67,10 @@ def _by_model(run: str, count: int) -> _Kept:
     jpegs = [synthetic_data.draw_jpeg(n, _IMAGE_SIZE) for n in range(min(count, _NUM_DISTINCT))]
     marks, memory, calls = {max(1, count // 10), count}, {}, []
     with load(run) as model:
-        first = _seconds(lambda: model.predict(jpegs[0], synthetic_runs.CATEGORY))
+        first = seconds_of(lambda: model.predict(jpegs[0], synthetic_runs.CATEGORY))
         for number in range(1, count + 1):
             jpeg = jpegs[number % len(jpegs)]
-            calls.append(_seconds(lambda: model.predict(jpeg, synthetic_runs.CATEGORY)))  # noqa: B023
+            calls.append(seconds_of(lambda: model.predict(jpeg, synthetic_runs.CATEGORY)))  # noqa: B023
             if number in marks:
                 memory[number] = resident_mb()
     return _Kept(first, statistics.median(calls), memory)
@@ -82,18 +82,12 @@ def _alone(experiment, count: int) -> float:
 
     step = networks.step(experiment, 'infer', 1)[0]
     step()
-    return statistics.median(_seconds(step) for _ in range(count))
+    return statistics.median(seconds_of(step) for _ in range(count))
 
 
 def _by_command(run: str, split: str) -> float:
     command = [sys.executable, 'eval_metrics.py', f'--data_dir={split}', f'--model_dir={run}']
-    return _seconds(lambda: subprocess.run(command, check=True, capture_output=True))
-
-
-def _seconds(work) -> float:
-    begin = time.perf_counter()
-    work()
-    return time.perf_counter() - begin
+    return seconds_of(lambda: subprocess.run(command, check=True, capture_output=True))
 
 
 if __name__ == '__main__':

@@ -31,6 +31,12 @@ class Run(NamedTuple):
     reference: float
 
 
+def seconds_of(action: Callable[[], Any]) -> float:
+    start = time.perf_counter()
+    action()
+    return time.perf_counter() - start
+
+
 def text(summary: Summary, factor: float = 1.0) -> str:
     """Return a summary times a factor, such as '12.3 ± 0.4', in about three digits."""
     median, spread = summary.median * factor, summary.spread * factor
@@ -62,9 +68,7 @@ def beside_reference(
     """Run each action once, the reference before, between and after them."""
     runs, before = {}, reference()
     for name, action in actions.items():
-        start = time.perf_counter()
-        action()
-        seconds = time.perf_counter() - start
+        seconds = seconds_of(action)
         after = reference()
         runs[name] = Run(seconds, (before + after) / 2)
         before = after

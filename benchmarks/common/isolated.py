@@ -57,6 +57,12 @@ class Remote:
     def __iter__(self) -> Remote:
         return self
 
+    def __enter__(self) -> Remote:
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self.close()
+
     def __next__(self) -> Any:
         try:
             self._connection.send(True)
@@ -81,7 +87,7 @@ class Remote:
 
 def call(function: Callable[..., Any], *arguments: Any) -> Any:
     """Return what a function of a module returns, from a process of its own. Raises FailedError."""
-    with contextlib.closing(Remote(_once, function, *arguments)) as remote:
+    with Remote(_once, function, *arguments) as remote:
         return next(remote)
 
 

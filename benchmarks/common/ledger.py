@@ -12,7 +12,9 @@ from typing import Any
 from absl import flags
 
 from config import Experiment, UserError
-from preprocessing.files import write_bytes
+from preprocessing import files
+from utility.command_line import scripts
+from utility.command_line.text_table import markdown_table  # noqa: F401  as all pages need it
 
 FAILURE = 'failure'  # the key of a row that says why there is none
 
@@ -34,17 +36,42 @@ def define_output(text: str) -> None:
 
 
 def _check_output(path: str | None) -> bool:
-    """Return whether a file could be written: asked before it takes minutes to make
-    what is in it.
-    """
-    if not path or '://' in path:
-        return True
-    if Path(path).is_dir():
-        raise flags.ValidationError('is a directory')
-    folder = next(parent for parent in Path(path).absolute().parents if parent.exists())
-    if not (folder.is_dir() and os.access(folder, os.W_OK)):
-        raise flags.ValidationError(f'{folder} is not a directory that files can be written to')
+    """Return True if a file could be written: asked before it takes minutes to make it."""
+    try:
+        files.check_output(path or os.devnull)
+    except (UserError, OSError) as error:
+        raise flags.ValidationError(getattr(error, 'strerror', None) or str(error)) from error
     return True
+
+
+def given(positional: Sequence[str], *names: str) -> flags.FlagValues:
+    """Return the values of the flags.
+
+    Raises:
+        UserError: A word belongs to no flag, or one of the flags of these names is missing.
+    """
+    scripts.no_positional(positional)
+    if not all(flags.FLAGS[name].value for name in names):
+        listed = ', '.join(f'--{name}' for name in names[:-1])
+        raise UserError(f'{listed} and --{names[-1]} are needed')
+    return flags.FLAGS
+
+
+def check_names(flag: str, known: Iterable[str]) -> None:
+    """Refuse a value of a flag, a list, that is not among those known."""
+    for name in flags.FLAGS[flag].value:
+        if name not in known:
+            raise UserError(f'--{flag}={name}: there are {", ".join(known)}')
+
+
+def numbers_of(flag: str, least: int = 1) -> list[int]:
+    """Return the value of a flag, a list of at least so many numbers, in ascending order."""
+    texts = flags.FLAGS[flag].value
+    numbers = sorted({int(text) for text in texts if text.isdecimal()} - {0})
+    if len(numbers) < max(len(texts), least):
+        many = f'{least} or more different' if least > 1 else 'different'
+        raise UserError(f'--{flag}={",".join(texts)}: must be {many} numbers above 0')
+    return numbers
 
 
 def command(words: str, names: Sequence[str], values: flags.FlagValues) -> str:
@@ -99,18 +126,12 @@ class Ledger:
     def add(self, recipe: str, experiment: Experiment, row: Mapping[str, Any]) -> None:
         self.rows[recipe] = {**row, 'experiment': _fingerprint(experiment)}
         if self._path:
-            text = json.dumps({'settings': self._settings, 'rows': self.rows}, indent=1)
-            write_bytes(self._path, (text + '\n').encode())
+            content = {'settings': self._settings, 'rows': self.rows}
+            files.write_bytes(self._path, files.json_bytes(content))
 
 
 def _fingerprint(experiment: Experiment) -> str:
     return hashlib.sha256(experiment.to_json().encode()).hexdigest()[:16]
-
-
-def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return a table; the first column is aligned left, all others right."""
-    rule = ['---', *['---:'] * (len(header) - 1)]
-    return ''.join('| ' + ' | '.join(cells) + ' |\n' for cells in [header, rule, *rows])
 
 
 def machines(rows: Mapping[str, Mapping[str, Any]]) -> str:
@@ -123,4 +144,4 @@ def publish(text: str, output: str | None) -> None:
     """Print a page and write it to a file, if one is wanted."""
     print(text)
     if output:
-        write_bytes(output, text.encode())
+        files.write_bytes(output, text.encode())

@@ -14,7 +14,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from absl import flags, logging
+
 from benchmarks.common.isolated import describe_machine
+from preprocessing import files
 from utility.command_line import scripts
 
 VAL_FRACTION = 0.2
@@ -27,9 +30,22 @@ def load(path: str) -> dict[str, Any]:
 
 
 def save(path: str, values: dict[str, Any]) -> None:
-    from preprocessing.files import write_bytes
+    files.write_bytes(path, files.json_bytes(values))
 
-    write_bytes(path, json.dumps(values, indent=1).encode())
+
+def keep(path: str, key: str, measure: Callable[[], dict[str, Any]]) -> None:
+    """Add a row, as of `scores`, to a JSON file, unless it is there already."""
+    if key not in load(path):
+        logging.info('training: %s', key)
+        row = measure()
+        save(path, {**load(path), key: row})
+        logging.info('%s: NE %.2f %%', key, 100 * error_of(row, 'plain'))
+
+
+def converted(values: flags.FlagValues) -> str:
+    """Return the records of the pictures of --data_dir, kept in --work_dir."""
+    os.makedirs(values.work_dir, exist_ok=True)
+    return records_of(os.path.join(values.work_dir, 'records'), values.data_dir)
 
 
 def run(words: Sequence[str], task: str) -> float:
@@ -161,6 +177,38 @@ def scores(run_dir: str, split_dir: str) -> dict[str, Any]:
         row[f'{name}_sums'] = np.nansum(values, axis=1).tolist()
         row[f'{name}_counts'] = np.isfinite(values).sum(axis=1).tolist()
     return row
+
+
+def counts_of(row: dict[str, Any]) -> dict[str, Any]:
+    """Return what a page tells of the pictures that a row of `scores` is of."""
+    counts = row['plain_counts']
+    return {'images': sum(map(bool, counts)), 'points': sum(counts), 'machine': row['machine']}
+
+
+def counts_of_distances(scored) -> dict[str, Any]:
+    """Return the same of distances [N, K], NaN where not scored, and of this machine."""
+    import numpy as np
+
+    known = np.isfinite(scored)
+    images, points = int(known.any(axis=1).sum()), int(known.sum())
+    return {'images': images, 'points': points, 'machine': describe_machine()}
+
+
+def error_cells(measured, digits: int) -> list[str]:
+    """Return cells of a table: NE of distances [N, K] in percent, and its interval."""
+    from utility.statistics import bootstrap
+
+    value, low, high = (100 * end for end in bootstrap.ne_interval(measured))
+    return [f'{value:.{digits}f}', f'[{low:.2f}, {high:.2f}]']
+
+
+def difference_cells(measured, base, digits: int) -> list[str]:
+    """Return cells of a table: how much NE differs from that of others, in points, and p."""
+    from utility.statistics import bootstrap
+
+    comparison = bootstrap.compare(measured, base)
+    difference = 100 * comparison.difference.value
+    return [f'{difference:+.{digits}f}', f'{comparison.p_value:.4f}']
 
 
 def error_of(row: dict[str, Any], name: str) -> float:

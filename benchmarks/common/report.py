@@ -6,7 +6,6 @@ A part that fails is told on the page; the others are measured all the same.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import importlib
 import json
@@ -22,6 +21,7 @@ from absl import logging
 
 from benchmarks.common import isolated, ledger
 from benchmarks.common.recipes import ROOT
+from preprocessing import files
 
 # The last two columns of a table whose rows have targets.
 TARGET, MET = 'target', 'met'
@@ -99,8 +99,7 @@ def measurements(module: str, repeats: int) -> Iterator[Any]:
 def measure(module: str, repeats: int) -> Result:
     """Return measures the part of a module."""
     title, start = module, time.perf_counter()
-    remote = isolated.Remote(measurements, module, repeats, has_children=True)
-    with contextlib.closing(remote):
+    with isolated.Remote(measurements, module, repeats, has_children=True) as remote:
         try:
             title = next(remote)
             logging.info('%s ...', title)
@@ -132,6 +131,13 @@ def surroundings() -> dict[str, str]:
     versions += [f'{name} {metadata.version(name)}' for name in _LIBRARIES]
     machine = isolated.call(isolated.describe_machine)
     return {'machine': machine, 'versions': ', '.join(versions), 'revision': _revision()}
+
+
+def made_by(command: str) -> str:
+    """Return the first paragraph of a page: the command that made it, where, and with what."""
+    where = surroundings()
+    place = f'{where["machine"]}, {where["versions"]}; revision {where["revision"]}'
+    return f'Made by `{command}`.\n{place}.\n\n'
 
 
 def _revision() -> str:
@@ -212,7 +218,7 @@ def publish(command: str, results: Mapping[str, Result], output: str | None) -> 
         name: {**result._asdict(), 'tables': [dataclasses.asdict(table) for table in result.tables]}
         for name, result in results.items()
     }
-    numbers = json.dumps({'command': command, **where, 'parts': parts}, indent=1)  # before writing
+    numbers = files.json_bytes({'command': command, **where, 'parts': parts})  # before writing
     if output:
-        ledger.write_bytes(Path(output).with_suffix('.json'), (numbers + '\n').encode())
+        files.write_bytes(Path(output).with_suffix('.json'), numbers)
     ledger.publish(text, output)

@@ -8,8 +8,6 @@ import numpy as np
 
 from preprocessing.datasets.fashionai import SCHEMA
 from preprocessing.tables import KeypointTable, category_points, write_table
-from utility.ensembles.combination import Predictions
-from utility.ensembles.systematic_errors import AnnotatedPoints, annotated_points
 
 SIZE = 512  # px
 CATEGORIES = ('skirt', 'trousers')
@@ -76,22 +74,6 @@ def model(
     points = np.where(present[..., np.newaxis], np.floor(points) + 0.5, -0.5)
     visibility = np.where(present, 1, -1)
     return table._replace(keypoints=points.astype(np.float32), visibility=visibility)
-
-
-def predictions(table: KeypointTable, *models: KeypointTable) -> Predictions:
-    """Return what models say of the pictures of a table, named A, B and so on."""
-    in_category = table.visibility >= 0
-    return Predictions(
-        tuple('ABCDEFGHIJKLMNOP'[: len(models)]),
-        table.categories,
-        np.stack([m.keypoints.astype(np.float64) for m in models]),
-        np.stack([in_category & (m.visibility >= 0) for m in models]),
-        in_category,
-    )
-
-
-def annotated(table: KeypointTable) -> AnnotatedPoints:
-    return annotated_points(table.keypoints, table.visibility, table.categories, SCHEMA)
 
 
 def write(folder, **tables: KeypointTable) -> None:

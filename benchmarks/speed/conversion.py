@@ -25,9 +25,7 @@ _HEADER = ('what', 's', 'pictures/s', 'times the copy', 'memory, GiB')
 
 def copy(source: str, target: str) -> Cost:
     """Copy a data set. The files are in memory, as they are for the conversions."""
-    start = time.perf_counter()
-    shutil.copytree(source, target)
-    seconds = time.perf_counter() - start
+    seconds = interleaved.seconds_of(functools.partial(shutil.copytree, source, target))
     shutil.rmtree(target)
     return Cost(seconds, isolated.peak_memory(), '')
 
@@ -64,12 +62,9 @@ def measure(repeats: int) -> list[Table]:
         actions = {_COPY: functools.partial(copy, source, target)}
         for name, num_workers in _WAYS.items():
             actions[name] = functools.partial(convert, source, target, num_workers)
-        decoder = isolated.Remote(decodings, source)
-        try:
-            actions[_DECODE] = functools.partial(next, decoder)
+        with isolated.Remote(decodings, source) as decoder:
+            actions[_DECODE] = decoder.__next__
             costs_by_name = interleaved.rounds(actions, repeats, _MAX_SECONDS)
-        finally:
-            decoder.close()
     return [table(costs_by_name, size / NUM_IMAGES)]
 
 

@@ -5,7 +5,6 @@ With the default augmentation at 384 px, of records made here: pictures of 512 p
 
 from __future__ import annotations
 
-import contextlib
 import os
 import pathlib
 import tempfile
@@ -253,7 +252,7 @@ def _memory(data_dir: str, augment_on: str) -> Iterator[float]:
 def _memory_table(data_dir: str) -> Table:
     rows, numbers = [], {}
     for name in (HOST, DEVICE):
-        with contextlib.closing(isolated.Remote(_memory, data_dir, name.split('=')[1])) as process:
+        with isolated.Remote(_memory, data_dir, name.split('=')[1]) as process:
             start, *later = (1024 * next(process) for _ in range(3))
         numbers[name] = [value - start for value in later]
         rows.append((name, *(f'{value:,.0f}' for value in numbers[name])))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import json
 import os
 import pathlib
@@ -16,7 +17,6 @@ import select
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -201,12 +201,7 @@ def ours(folder: str, name: str, precision: str) -> Iterator[Any]:
         action()
     yield {'flops': flops, 'loss': loss}
     while True:
-        seconds = {}
-        for case, action in actions.items():
-            start = time.perf_counter()
-            action()
-            seconds[case] = time.perf_counter() - start
-        yield seconds
+        yield {case: interleaved.seconds_of(action) for case, action in actions.items()}
 
 
 def made_by(peer: Peer, name: str, folder: str) -> dict[str, Any]:
@@ -277,8 +272,8 @@ def compare(peer: Peer, compiling: Peer, name: str, folder: str, repeats: int) -
         made_by(compiling, name, again)
         for way in WAYS:
             if way.by == OURS:
-                members[way] = isolated.Remote(ours, folder, name, way.precision)
-                stack.callback(members[way].close)
+                remote = isolated.Remote(ours, folder, name, way.precision)
+                members[way] = stack.enter_context(remote)
             else:
                 members[way] = (peer if way.by == EAGER else compiling).rounds(way)
         for way, member in list(members.items()):
@@ -445,12 +440,11 @@ def saved_model_calls(folder: str) -> Iterator[float | None]:
     description = json.loads(path.read_text())
     predict = run_saved_model.start(folder, description)
     image = np.zeros([IMAGE_SIZE, IMAGE_SIZE, 3], np.uint8)
-    predict(image, 0)
+    call = functools.partial(predict, image, 0)
+    call()
     yield None
     while True:
-        start = time.perf_counter()
-        predict(image, 0)
-        yield time.perf_counter() - start
+        yield interleaved.seconds_of(call)
 
 
 def _write_run(folder: str, weights_folder: str) -> None:
@@ -498,7 +492,7 @@ def exported_files(peer: Peer, folder: str, repeats: int) -> list[Table]:
         _File("PyTorch's network, OpenVINO", 'openvino', BFLOAT16),
     ]
     ours_key = _File('SavedModel, TensorFlow', 'tensorflow')
-    with contextlib.closing(isolated.Remote(saved_model_calls, saved_model)) as remote:
+    with isolated.Remote(saved_model_calls, saved_model) as remote:
         next(remote)
         members: dict[_File, Iterator] = {ours_key: remote}
         for file in files:

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 from absl import flags
 
-from benchmarks.common import interleaved, isolated, recipes, synthetic_runs
+from benchmarks.common import interleaved, isolated, ledger, recipes, synthetic_runs
 from benchmarks.common.report import MET, TARGET, Table, Target
 from benchmarks.ladder import Stopwatch
 from utility.command_line import scripts
@@ -128,9 +128,7 @@ def alone(size: int, batch_size: int) -> Iterator[dict[str, float]]:
     step()
     yield {}
     while True:
-        start = time.perf_counter()
-        step()
-        yield {'picture': (time.perf_counter() - start) / batch_size}
+        yield {'picture': interleaved.seconds_of(step) / batch_size}
 
 
 def compare(repeats: int) -> Table:
@@ -145,11 +143,9 @@ def compare(repeats: int) -> Table:
             members[name, 'ours'] = isolated.Remote(ours, folder, way, _BATCH_SIZE)
             members[name, 'seed'] = isolated.Remote(seed, folder, way)
         for member in members.values():
-            stack.callback(member.close)
-            next(member)
-        rows_by_name, failures = interleaved.interleave(members, repeats, _MAX_SECONDS)
-    for name, reason in failures.items():
-        raise isolated.FailedError(f'{" ".join(name)}: {reason}')
+            next(stack.enter_context(member))
+        nexts = {name: member.__next__ for name, member in members.items()}
+        rows_by_name = interleaved.rounds(nexts, repeats, _MAX_SECONDS)
     pairs = {name: (rows_by_name[name, 'ours'], rows_by_name[name, 'seed']) for name in WAYS}
     return speed_table(pairs, rows_by_name[_ALONE, ''])
 
@@ -302,8 +298,6 @@ def memory_table(costs: dict[str, Any], num_images: int) -> Table:
 def main(positional: list[str]) -> None:
     scripts.no_positional(positional)
     table = remember(flags.FLAGS.pictures)
-    from benchmarks.common import ledger
-
     ledger.publish(ledger.markdown_table(table.header, table.rows), None)
 
 

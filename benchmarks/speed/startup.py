@@ -4,12 +4,10 @@ program until its first prediction.
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import pathlib
 import tempfile
 import time
-from collections.abc import Iterator
 from types import SimpleNamespace
 
 from benchmarks.common import (
@@ -51,8 +49,8 @@ _BEFORE = (
 _LATER = ('second step', 'an evaluation, until its first batch is done')
 
 
-def phases(name: str, data_dir: str) -> Iterator[dict[str, float]]:
-    """Yield, in a process of its own, the seconds of each of _BEFORE and _LATER, once."""
+def phases(name: str, data_dir: str) -> dict[str, float]:
+    """Return the seconds of each of _BEFORE and _LATER; in a process of its own."""
     laps = [time.perf_counter()]
     imports.import_tensorflow()
     import tensorflow as tf
@@ -89,7 +87,7 @@ def phases(name: str, data_dir: str) -> Iterator[dict[str, float]]:
                     laps.append(time.perf_counter())
     lasted = [after - before for before, after in zip(laps, laps[1:])]
     evaluation = sum(lasted[len(_BEFORE) + 1 : -1])
-    yield dict(zip((*_BEFORE, *_LATER), [*lasted[: len(_BEFORE) + 1], evaluation]))
+    return dict(zip((*_BEFORE, *_LATER), [*lasted[: len(_BEFORE) + 1], evaluation]))
 
 
 def first_step(name: str, data_dir: str) -> float:
@@ -138,7 +136,7 @@ def _first_steps(data_dir: str, repeats: int) -> Table:
     actions = {}
     for name in _NETWORKS:
         actions[name, _WHOLE] = functools.partial(first_step, name, data_dir)
-        actions[name, ''] = functools.partial(_phases_once, name, data_dir)
+        actions[name, ''] = functools.partial(isolated.call, phases, name, data_dir)
     costs_by_name = interleaved.rounds(actions, repeats, _MAX_SECONDS)
     columns = {
         name: _column(costs_by_name[name, _WHOLE], costs_by_name[name, '']) for name in _NETWORKS
@@ -201,11 +199,6 @@ def _first_results(data_dir: str, repeats: int) -> Table:
 
 def _write_run(folder: str, name: str) -> str:
     return synthetic_runs.write_run(folder, recipes.load(name))
-
-
-def _phases_once(name: str, data_dir: str) -> dict[str, float]:
-    with contextlib.closing(isolated.Remote(phases, name, data_dir)) as remote:
-        return next(remote)
 
 
 def _column(wholes: list[float], rounds: list[dict[str, float]]) -> dict[str, Summary]:

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -51,8 +50,7 @@ def compare(recipe: str, repeats: int) -> dict[str, Any]:
     steps[_PROJECT] = our_step(recipe)
     reference = interleaved.matrix_product()
     actions = {
-        name: functools.partial(_timed, name, action, reference)
-        for name, (action, _) in steps.items()
+        name: functools.partial(_timed, action, reference) for name, (action, _) in steps.items()
     }
     for name in actions:
         actions[name]()  # the first step also optimises its graph
@@ -103,13 +101,11 @@ def memory_against_time(repeats: int) -> Table:
     rows, numbers = [], {}
     for recipe in GROUPS:
         with contextlib.ExitStack() as stack:
-            members = {}
-            for way in _WAYS:
-                members[way] = isolated.Remote(recomputing, recipe, _WAYS[way])
-                stack.callback(members[way].close)
-            costs_by_name, failures = interleaved.interleave(members, repeats, _MAX_SECONDS)
-        for reason in failures.values():
-            raise isolated.FailedError(reason)
+            steps = {}
+            for way, recompute in _WAYS.items():
+                remote = stack.enter_context(isolated.Remote(recomputing, recipe, recompute))
+                steps[way] = remote.__next__
+            costs_by_name = interleaved.rounds(steps, repeats, _MAX_SECONDS)
         ratios = [
             recomputed[0] / plain[0]
             for recomputed, plain in zip(costs_by_name[_RECOMPUTE], costs_by_name[_PLAIN])
@@ -135,21 +131,15 @@ def recomputing(recipe: str, recompute: bool) -> Iterator[tuple[float, float]]:
     before = isolated.peak_memory()
     action()
     while True:
-        start = time.perf_counter()
-        action()
-        yield time.perf_counter() - start, isolated.peak_memory() - before
+        yield interleaved.seconds_of(action), isolated.peak_memory() - before
 
 
-def _timed(name: str, action: Callable[[], Any], reference) -> interleaved.Run:
-    return interleaved.beside_reference({name: action}, reference)[name]
+def _timed(action: Callable[[], Any], reference) -> interleaved.Run:
+    return interleaved.beside_reference({'': action}, reference)['']
 
 
 def _summary(values) -> dict[str, float]:
     return summarise(values)._asdict()
-
-
-def _text(summary: dict[str, float]) -> str:
-    return interleaved.text(Summary(**summary))
 
 
 def our_step(recipe: str, settings=None) -> tuple[Callable[..., Any], int]:

@@ -301,9 +301,9 @@ def test_networks_that_did_not_learn_are_told():
 
 
 def test_a_network_overfits_until_its_loss_has_fallen():
-    (row,) = overfit.train('resnet18_dhn', overfit.Options(fall=10.0, max_steps=60))
+    row = overfit.train('resnet18_dhn', overfit.Options(fall=10.0, max_steps=60))
     assert row['size'] == 64
     assert 1 < row['steps'] < 60
     assert 10 * row['last_loss'] <= row['first_loss']
-    (row,) = overfit.train('resnet18_dhn', overfit.Options(fall=1e9, max_steps=2))
+    row = overfit.train('resnet18_dhn', overfit.Options(fall=1e9, max_steps=2))
     assert row['steps'] == 2

@@ -127,7 +127,7 @@ def test_the_rest_of_a_start_is_what_the_phases_do_not_tell():
 def test_the_phases_of_a_start_are_timed(tmp_path):
     counts = dict.fromkeys(SCHEMA.categories, 4)
     data_dir = tiny_records.write_records(tmp_path, {'train': counts, 'val': counts}, 64)
-    (phases,) = startup.phases('resnet18_dhn', data_dir)
+    phases = startup.phases('resnet18_dhn', data_dir)
     assert list(phases) == [*startup._BEFORE, *startup._LATER]
     assert all(seconds >= 0 for seconds in phases.values())
     assert phases['second step'] < phases['first step'] < 100

@@ -38,7 +38,7 @@ def test_ratios_are_to_float32():
 @pytest.mark.parametrize(
     ('ways', 'message'),
     [
-        ('float32,half', "--ways: 'half' is none of: float32, bfloat16, rewritten, xla, float16"),
+        ('float32,half', '--ways=half: there are float32, bfloat16, rewritten, xla, float16'),
         ('bfloat16', '--ways: float32 must be among them'),
     ],
 )

@@ -130,8 +130,8 @@ def test_parts_are_chosen_by_name_and_come_in_the_order_of_the_page(monkeypatch)
 @pytest.mark.parametrize(
     ('output', 'message'),
     [
-        ('{folder}', 'is a directory'),
-        ('{folder}/file/page.md', '/file is not a directory that files can be written to'),
+        ('{folder}', 'Is a directory'),
+        ('{folder}/file/page.md', 'Not a directory'),
         ('{folder}/page.json', 'the numbers get this name; give the page another'),
     ],
 )

@@ -1,4 +1,4 @@
-"""Tables for a terminal."""
+"""Tables of text, for a terminal and for Markdown."""
 
 from __future__ import annotations
 
@@ -27,3 +27,10 @@ def text_table(rows: Iterable[Sequence[object]], left: int = 1) -> str:
         for row in texts
     )
     return '\n'.join(line.rstrip() for line in lines)
+
+
+def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a table in Markdown; the first column is aligned left, all others right."""
+    rule = ['---', *['---:'] * (len(header) - 1)]
+    lines = ([cell.replace('|', r'\|') for cell in row] for row in [header, rule, *rows])
+    return ''.join(f'| {" | ".join(line)} |\n' for line in lines)

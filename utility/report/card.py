@@ -6,8 +6,7 @@ here only what was measured is filled in.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
+from utility.command_line.text_table import markdown_table
 from utility.report import page
 from utility.report.findings import Findings
 from utility.visualization.html_page import Table
@@ -81,8 +80,4 @@ def _radii(found: Findings) -> str:
 
 
 def _markdown(table: Table) -> str:
-    def line(cells: Sequence[str]) -> str:
-        return '| ' + ' | '.join(cell.replace('|', '\\|') for cell in cells) + ' |\n'
-
-    rule = ['---', *['---:'] * (len(table.head) - 1)]
-    return ''.join(map(line, [table.head, rule, *table.rows]))
+    return markdown_table(table.head, table.rows)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import optimize
 
-from benchmarks.common.simulated_models import annotated, annotations, model, predictions
+from benchmarks.common.simulated_models import annotations, model
 from preprocessing.datasets.fashionai import SCHEMA
 from utility.ensembles import files, learning, mixture, report, systematic_errors
 from utility.ensembles.choice import (
@@ -20,8 +20,27 @@ from utility.ensembles.choice import (
     distances_of,
     folds_of,
 )
-from utility.ensembles.combination import combine
+from utility.ensembles.combination import Predictions, combine
 from utility.ensembles.selection import select_models
+
+
+def predictions(table, *models) -> Predictions:
+    """Return what models say of the pictures of a table, named A, B and so on."""
+    in_category = table.visibility >= 0
+    return Predictions(
+        tuple('ABCDEFGHIJKLMNOP'[: len(models)]),
+        table.categories,
+        np.stack([m.keypoints.astype(np.float64) for m in models]),
+        np.stack([in_category & (m.visibility >= 0) for m in models]),
+        in_category,
+    )
+
+
+def annotated(table) -> systematic_errors.AnnotatedPoints:
+    return systematic_errors.annotated_points(
+        table.keypoints, table.visibility, table.categories, SCHEMA
+    )
+
 
 TABLE = annotations(0, 240)
 ANNOTATED = annotated(TABLE)

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from benchmarks import label_audit as benchmark
 from preprocessing.datasets.fashionai import SCHEMA
 from preprocessing.schema import KeypointSchema
 from preprocessing.tables import KeypointTable
+from tests import label_mistakes
 from tests.tiny_shapes import SIZE, exchange, make_table
 from utility.labels import audit as label_audit
 from utility.labels.exchanges import IN_OUT, SIDES, exchanges_of
@@ -170,7 +170,7 @@ def test_a_point_that_all_others_have_is_missed(table):
 
 
 def test_predictions_find_what_shapes_do_not(table):
-    predictions = benchmark.simulate_predictions(table, SCHEMA)
+    predictions = label_mistakes.simulate_predictions(table, SCHEMA)
     assert audit(table, predictions) == []
     place = place_of(table, 5, 'cuff_left_in')
     wrong = moved(table, 5, 'cuff_left_in', place + (12, 12))
@@ -181,7 +181,7 @@ def test_predictions_find_what_shapes_do_not(table):
 
 
 def test_a_network_that_confuses_sides_or_sees_nothing_does_not_make_annotations_wrong(table):
-    predictions = benchmark.simulate_predictions(table, SCHEMA)
+    predictions = label_mistakes.simulate_predictions(table, SCHEMA)
     predictions[5] = predictions[5][list(SCHEMA.flip_permutation)]
     predictions[6] = 10.0
     predictions[7] = np.nan
@@ -191,8 +191,8 @@ def test_a_network_that_confuses_sides_or_sees_nothing_does_not_make_annotations
 
 @pytest.mark.slow
 def test_of_synthetic_garments_with_mistakes_nearly_all_exchanges_are_found():
-    garments, sizes = benchmark.draw_garments(300, 48, seed=0)
-    wrong, mistakes = benchmark.make_mistakes(garments, SCHEMA, {'sides': 0.08})
+    garments, sizes = label_mistakes.draw_garments(300, 48, seed=0)
+    wrong, mistakes = label_mistakes.make_mistakes(garments, SCHEMA, {'sides': 0.08})
     # Inner hems of legs that stand side by side look the same either way round.
     inner = {index('bottom_left_in'), index('bottom_right_in')}
     plain = {row for row, mistake in mistakes.items() if mistake.keypoints != inner}
@@ -200,7 +200,7 @@ def test_of_synthetic_garments_with_mistakes_nearly_all_exchanges_are_found():
     found = label_audit.audit(wrong, sizes, SCHEMA)
     top = {one.row for one in found[: round(1.25 * len(mistakes))]}
     assert len(top & plain) >= 0.95 * len(plain)
-    counts = benchmark.count_detections(found, mistakes)
+    counts = label_mistakes.count_detections(found, mistakes)
     assert counts['sides'].identified >= 0.75 * len(mistakes)
     assert counts['sides'].right >= 0.95 * counts['sides'].suspicions
     assert counts['all'].right >= 0.8 * counts['all'].suspicions
@@ -208,20 +208,20 @@ def test_of_synthetic_garments_with_mistakes_nearly_all_exchanges_are_found():
 
 def test_of_all_kinds_of_mistakes_most_are_found_and_few_others_suspected():
     many = make_table({'blouse': 150, 'skirt': 150, 'trousers': 150}, seed=1)
-    wrong, mistakes = benchmark.make_mistakes(many, SCHEMA, seed=1)
-    alone = benchmark.count_detections(audit(wrong), mistakes)
+    wrong, mistakes = label_mistakes.make_mistakes(many, SCHEMA, seed=1)
+    alone = label_mistakes.count_detections(audit(wrong), mistakes)
     assert alone['all'].suspected >= 0.75 * len(mistakes)
     assert alone['all'].right >= 0.9 * alone['all'].suspicions
     assert alone['sides'].identified == alone['sides'].num_mistakes
-    helped = benchmark.count_detections(
-        audit(wrong, benchmark.simulate_predictions(many, SCHEMA)), mistakes
+    helped = label_mistakes.count_detections(
+        audit(wrong, label_mistakes.simulate_predictions(many, SCHEMA)), mistakes
     )
     assert helped['all'].suspected >= 0.93 * len(mistakes)
     assert helped['all'].right >= 0.95 * helped['all'].suspicions
 
 
 def test_mistakes_are_as_they_are_told(table):
-    wrong, mistakes = benchmark.make_mistakes(table, SCHEMA, seed=3)
+    wrong, mistakes = label_mistakes.make_mistakes(table, SCHEMA, seed=3)
     assert len(mistakes) == 4 * round(0.03 * len(table.image_ids))
     differs = (wrong.keypoints != table.keypoints).any(-1)
     for row in range(len(differs)):
@@ -235,7 +235,7 @@ def test_mistakes_are_as_they_are_told(table):
 
 
 def test_the_worst_come_first_and_each_point_once(table):
-    wrong, _ = benchmark.make_mistakes(table, SCHEMA)
+    wrong, _ = label_mistakes.make_mistakes(table, SCHEMA)
     found = audit(wrong, min_evidence=0.2)
     scores = [one.score for one in found]
     assert scores == sorted(scores, reverse=True)

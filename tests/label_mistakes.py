@@ -1,36 +1,23 @@
-"""What the label audit finds of mistakes that were put into annotations.
-
-    python -m benchmarks.label_audit [--count=1500] [--size=128] [--seed=0]
-    python -m benchmarks.label_audit --answers=ANNOTATIONS.csv
-
-Points of synthetic garments, or of a CSV of annotations, are exchanged, moved by half a normaliser
-or laid on each other, each kind in 3 % of the pictures. The audit is run without and with simulated
-predictions of a network. Recall: of the mistakes, how many are suspected, and how many are found
-out: the right kind and the right points. Precision: of the suspicions of a kind, how many concern a
-point that is wrong; mistakes of the annotators, which real ones have, count as false.
-"""
+"""Mistakes that are put into annotations, and how many of them a label audit finds."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from absl import flags
 
+from demos.garments import dataset
 from preprocessing.schema import KeypointSchema
 from preprocessing.tables import KeypointTable
-from utility.command_line import scripts
-from utility.command_line.text_table import text_table
+from utility.labels.exchanges import exchanges_of
+from utility.metrics.normalized_error import normalizers
 
 SHARES = {'sides': 0.03, 'in_out': 0.03, 'place': 0.03, 'same_place': 0.03}
-EVIDENCES = (0.5, 0.9)
 _MOVED = 0.5  # normalisers
 # Of the simulated network: its error on the median in normalisers, about that of NE 5 %, its heavy
 # tail, and the share of pictures where it takes left for right.
 _ERROR, _DOF, _CONFUSED = 0.03, 2.5, 0.02
-_REAL_SIZE = 512  # px; the sizes of the pictures of a CSV are not known
 
 
 class Mistake(NamedTuple):
@@ -51,8 +38,6 @@ def make_mistakes(
     Returns:
         The table with mistakes, and which these are by row.
     """
-    from utility.metrics.normalized_error import normalizers
-
     rng = np.random.default_rng(seed)
     keypoints, visibility = table.keypoints.copy(), table.visibility.copy()
     lengths = normalizers(keypoints, visibility, table.categories, schema)
@@ -84,8 +69,6 @@ def _choose(
     kind: str, category: str, present: np.ndarray, schema: KeypointSchema, rng: np.random.Generator
 ) -> list[int]:
     """Return the points of a picture that become wrong; none where there are no such."""
-    from utility.labels.exchanges import exchanges_of
-
     columns = schema.indices(category)
     if kind in ('place', 'same_place'):
         present_columns = [k for k in columns if present[k]]
@@ -107,8 +90,6 @@ def _choose(
 
 def simulate_predictions(table: KeypointTable, schema: KeypointSchema, seed: int = 0) -> np.ndarray:
     """Return what a network might say of pictures with these true points: float64 [N, K, 2], px."""
-    from utility.metrics.normalized_error import normalizers
-
     rng = np.random.default_rng(seed)
     lengths = normalizers(table.keypoints, table.visibility, table.categories, schema)
     lengths = np.where(lengths > 0, lengths, np.median(lengths))
@@ -166,83 +147,15 @@ def count_detections(suspicions: Sequence, mistakes: Mapping[int, Mistake]) -> d
     return counts
 
 
-def format_counts(counts: Mapping[str, Counts]) -> str:
-    """Return a table for people, in percent."""
-
-    def percent(part: int, whole: int) -> str:
-        return f'{100 * part / whole:.1f}' if whole else '-'
-
-    rows = [['', 'made', 'suspected', 'found out', 'suspicions', 'precision']]
-    for kind, row in counts.items():
-        shares = percent(row.suspected, row.num_mistakes), percent(row.identified, row.num_mistakes)
-        precision = percent(row.right, row.suspicions)
-        rows.append([kind, row.num_mistakes, *shares, row.suspicions, precision])
-    return text_table(rows)
-
-
 def draw_garments(count: int, size: int, seed: int) -> tuple[KeypointTable, np.ndarray]:
     """Return annotations of synthetic garments, and the sizes of the pictures [N, 2]."""
-    from demos.garments import dataset
-    from utility.command_line.progress import track
-
     garments = dataset.GarmentSet(seed, size, {dataset.TRAIN: count})
-    rows = []
-    for index in track(range(count), count, 'drawing garments'):
-        sample = dataset.draw_sample(garments, dataset.TRAIN, index)
-        rows.append(
-            (
-                sample.image_id,
-                sample.category,
-                sample.keypoints,
-                sample.visibility,
-                sample.image.shape[:2],
-            )
-        )
-    image_ids, categories, keypoints, visibility, sizes = zip(*rows)
+    samples = [dataset.draw_sample(garments, dataset.TRAIN, number) for number in range(count)]
     table = KeypointTable(
-        np.array(image_ids, object),
-        np.array(categories),
-        np.stack(keypoints),
-        np.stack(visibility),
+        np.array([sample.image_id for sample in samples], object),
+        np.array([sample.category for sample in samples]),
+        np.stack([sample.keypoints for sample in samples]),
+        np.stack([sample.visibility for sample in samples]),
         np.arange(count) + 2,
     )
-    return table, np.array(sizes)
-
-
-def main(positional: list[str]) -> None:
-    scripts.no_positional(positional)
-    values = flags.FLAGS
-    from preprocessing.datasets import DATASETS
-    from preprocessing.tables import read_table
-    from utility.labels import audit as label_audit
-
-    schema = DATASETS.get('fashionai').schema
-    if values.answers:
-        table = read_table(values.answers, schema)
-        sizes = np.full((len(table.image_ids), 2), _REAL_SIZE)
-    else:
-        table, sizes = draw_garments(values.count, values.size, values.seed)
-    wrong, mistakes = make_mistakes(table, schema, seed=values.seed)
-    clean = label_audit.audit(table, sizes, schema)
-    print(f'{len(table.image_ids)} annotations; {len(clean)} suspicions before mistakes are made')
-    predictions = {'none': None, 'simulated': simulate_predictions(table, schema, values.seed)}
-    for name, predicted in predictions.items():
-        start = time.monotonic()
-        suspicions = label_audit.audit(wrong, sizes, schema, predicted)
-        seconds = time.monotonic() - start
-        for evidence in EVIDENCES:
-            sure = [s for s in suspicions if s.evidence >= evidence]
-            print(f'\npredictions {name}, evidence {evidence:g} and more, {seconds:.1f} s')
-            print(format_counts(count_detections(sure, mistakes)))
-
-
-def _define_flags() -> None:
-    flags.DEFINE_string('answers', None, 'A CSV of annotations instead of synthetic garments.')
-    flags.DEFINE_integer('count', 1500, 'Garments.', lower_bound=100)
-    flags.DEFINE_integer('size', 128, 'Longest side of their pictures, px.', lower_bound=32)
-    flags.DEFINE_integer('seed', 0, 'Of garments, mistakes and predictions.', lower_bound=0)
-
-
-if __name__ == '__main__':
-    _define_flags()
-    scripts.run(main, __doc__)
+    return table, np.array([sample.image.shape[:2] for sample in samples])
