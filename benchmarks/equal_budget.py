@@ -81,7 +81,7 @@ WAYS: dict[str, tuple[str, ...]] = {
 _WIDE_HEAD = 'network.head_options.channels=256'
 WAYS.update({f'{way}_head256': (*WAYS[way], _WIDE_HEAD) for way in ('tf.fashionAI', '17th_place')})
 _HEADER = (
-    'network', 'category', 'px', 'pictures seen', 'way', 'NE % of each seed', 'mean',
+    'network', 'category', 'px', 'precision', 'pictures seen', 'way', 'NE % of each seed', 'mean',
     '95 % interval', 'with flip test', 'ours / this',
 )  # fmt: skip
 _ABOUT = """# Learning at an equal budget
@@ -99,7 +99,7 @@ real pictures of FashionAI's challenge; {split}. {machine}.
   plateau rule of the 17th place is one drop of the rate at 0.8.
 - **NE of each seed** is without test-time augmentation. The **interval** of their mean is that of a
   bootstrap over the validation pictures. The **flip test**, the mean of the seeds too, is ours for
-  all ways. *Precision*: {precisions}.
+  all ways.
 - The settings of the recipe were chosen on these validation pictures, those of the two systems were
   not: a comparison that is kind to ours.
 
@@ -120,6 +120,15 @@ class Cell(NamedTuple):
     @property
     def key(self) -> str:
         return '/'.join(map(str, self))
+
+    @classmethod
+    def of_key(cls, key: str) -> Cell:
+        script, category, size, budget, precision, way, seed = key.split('/')
+        return cls(script, category, int(size), int(budget), precision, way, int(seed))
+
+    @property
+    def network(self) -> str:
+        return self.script[len('train_') : -len('.py')]
 
 
 def settings_of(cell: Cell, num_train: int) -> list[str]:
@@ -157,13 +166,13 @@ def table(cells: dict[str, Any]) -> list[tuple[str, ...]]:
 
     from utility.statistics import bootstrap
 
-    groups: dict[tuple, dict[str, dict[int, Any]]] = {}
+    groups: dict[Cell, dict[str, dict[int, Any]]] = {}
     for key, row in cells.items():
-        script, category, size, budget, precision, way, seed = key.split('/')
-        group = groups.setdefault((script, category, size, int(budget), precision), {})
-        group.setdefault(way, {})[int(seed)] = row
+        cell = Cell.of_key(key)
+        group = groups.setdefault(cell._replace(way='', seed=0), {})
+        group.setdefault(cell.way, {})[cell.seed] = row
     lines = []
-    for (script, category, size, budget, _), ways in groups.items():
+    for setting, ways in groups.items():
         ours = [real_pictures.error_of(row, 'plain') for row in ways.get(OURS, {}).values()]
         for way in sorted(ways, key=list(WAYS).index):
             rows = [row for _, row in sorted(ways[way].items())]
@@ -174,11 +183,42 @@ def table(cells: dict[str, Any]) -> list[tuple[str, ...]]:
             flipped = statistics.mean(real_pictures.error_of(row, 'flip') for row in rows)
             ratio = f'{statistics.mean(ours) / mean:.2f}' if ours else ''
             lines.append((
-                script[len('train_') : -len('.py')], category, size, f'{budget:,}',
-                way, ', '.join(f'{100 * error:.1f}' for error in errors), f'{100 * mean:.1f}',
-                f'[{100 * low:.1f}, {100 * high:.1f}]', f'{100 * flipped:.1f}',
+                setting.network, setting.category, str(setting.size), setting.precision,
+                f'{setting.budget:,}', way, ', '.join(f'{100 * error:.1f}' for error in errors),
+                f'{100 * mean:.1f}', f'[{100 * low:.1f}, {100 * high:.1f}]', f'{100 * flipped:.1f}',
                 '' if way == OURS else ratio,
             ))  # fmt: skip
+    return lines
+
+
+def precision_lines(cells: dict[str, Any]) -> list[str]:
+    """Return a sentence for each way of a setting that was trained in both precisions, of the seeds
+    that both have, paired by picture.
+    """
+    import numpy as np
+
+    from utility.statistics import bootstrap
+
+    pairs: dict[Cell, dict[int, tuple[Any, Any]]] = {}
+    for key, row in cells.items():
+        cell = Cell.of_key(key)
+        other = cells.get(cell._replace(precision='float32').key)
+        if cell.precision == 'bfloat16' and other:
+            pairs.setdefault(cell._replace(seed=0), {})[cell.seed] = row, other
+    lines = []
+    for cell, rows in pairs.items():
+        # By sums, not by NE: each picture has as many points in both.
+        differences = [np.subtract(a['plain_sums'], b['plain_sums']) for a, b in rows.values()]
+        sums = np.mean(differences, axis=0)
+        counts = np.array(next(iter(rows.values()))[0]['plain_counts'], float)
+        seeds = ', '.join(map(str, sorted(rows)))
+        found = bootstrap.compare_sums(sums[counts > 0], counts[counts > 0])
+        value, low, high = (100 * end for end in found.difference)
+        lines.append(
+            f'- {cell.network}, {cell.category}, {cell.size} px, {cell.budget:,} pictures, '
+            f'{cell.way}: NE of bfloat16 minus that of float32, mean of the seeds {seeds}: '
+            f'**{value:+.2f}** points [{low:+.2f}, {high:+.2f}], p = {found.p_value:.2f}.\n'
+        )
     return lines
 
 
@@ -191,9 +231,10 @@ def page(cells: dict[str, Any]) -> str:
         f'{category}: {train} to train with, {val} to validate with'
         for category, (train, val) in counts.items()
     )
-    precisions = ', '.join(sorted({key.split('/')[4] for key in cells}))
-    about = _ABOUT.format(split=split, machine=row['machine'], precisions=precisions)
-    return about + ledger.markdown_table(_HEADER, table(cells))
+    about = _ABOUT.format(split=split, machine=row['machine'])
+    text = about + ledger.markdown_table(_HEADER, table(cells))
+    lines = precision_lines(cells)
+    return text + '\n## In bfloat16 and in float32\n\n' + ''.join(lines) if lines else text
 
 
 def main(positional: list[str]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 
+import numpy as np
 import pytest
 
 from benchmarks import equal_budget
@@ -58,3 +59,26 @@ def test_the_records_of_a_category_are_made_once(tmp_path):
         assert real_pictures.of_category(data, 'blouse') == part
     assert real_pictures.number_of(part, 'train') == 2
     assert os.listdir(f'{part}/train') == ['blouse-00000-of-00001.tfrecord']
+
+
+def test_the_page_pairs_the_precisions_of_a_setting_by_picture():
+    """Points differ by picture and seed; bfloat16 is worse by a percentage point in each."""
+    generator = np.random.default_rng(0)
+    counts = [0, 4, 10, 13, 2]
+    cells = {}
+    for seed in (1, 2):
+        sums = generator.uniform(0.2, 0.4, 5) * counts
+        for precision, worse in (('float32', 0.0), ('bfloat16', 0.01)):
+            row = {'num_train': 7, 'machine': 'a machine'}
+            for look in ('plain', 'flip'):
+                row[f'{look}_sums'] = (sums + worse * np.array(counts)).tolist()
+                row[f'{look}_counts'] = counts
+            cells[Cell('train_a.py', 'blouse', 64, 1000, precision, 'ours', seed).key] = row
+    text = equal_budget.page(cells)
+    assert 'minus that of float32, mean of the seeds 1, 2: **+1.00** points [+1.00, +1.00]' in text
+    assert '| a | blouse | 64 | bfloat16 | 1,000 | ours |' in text
+    assert '| a | blouse | 64 | float32 | 1,000 | ours |' in text
+    del cells[Cell('train_a.py', 'blouse', 64, 1000, 'float32', 'ours', 1).key]
+    assert 'the seeds 2: **+1.00**' in equal_budget.page(cells)
+    del cells[Cell('train_a.py', 'blouse', 64, 1000, 'float32', 'ours', 2).key]
+    assert 'in float32' not in equal_budget.page(cells)

@@ -193,9 +193,25 @@ def compare(
     """
     if distances.shape != others.shape:
         raise UserError(f'shapes {distances.shape} and {others.shape}: must be equal')
+    return compare_sums(*image_sums(distances - others), num_flips, seed)
+
+
+def compare_sums(
+    sums: np.ndarray, counts: np.ndarray, num_flips: int = NUM_FLIPS, seed: int = 0
+) -> Comparison:
+    """Compare as `compare` does, by what each picture adds.
+
+    Args:
+        sums: [N], of each picture the distances of A minus those of B.
+        counts: [N], its scored points.
+        num_flips: Random choices of signs.
+        seed: Of signs and draws.
+
+    Raises:
+        UserError: Fewer than two pictures are scored.
+    """
     if num_flips < 1:
         raise UserError(f'num_flips={num_flips}: must be positive')
-    sums, counts = image_sums(distances - others)
     difference = ratio_interval(sums, counts, seed=seed)
     residuals = sums - difference.value * counts
     size = len(sums)
