@@ -39,3 +39,15 @@ def test_the_page_tells_what_the_simulation_is(pictures):
     assert '-' in rows['| 90 %, features: all'][4]  # the median is smaller than one for all
     assert 'the other half of the split, 250 pictures: no shift' in text
     assert 'OTHERS, 60 pictures: these pictures are unlike those that calibrated' in text
+
+
+def test_a_power_of_one_is_what_calibrates(pictures):
+    """Its mean is that of the radii themselves; less of a power holds fewer of the hard points."""
+    table = uncertainty.powers_table(pictures, 2)
+    rows = [line.strip('| ').split(' | ') for line in table.splitlines()[2:]]
+    assert [row[0] for row in rows] == ['1', '0.75', '0.5', '0.25', '0']
+    divisions = [uncertainty.divide(pictures, 0.9, number) for number in range(2)]
+    ratios = [np.nanmean(one.radii) / one.single for one in divisions]
+    assert float(rows[0][1].rstrip(' %')) == pytest.approx(100 * (np.mean(ratios) - 1), abs=0.6)
+    hard = [float(row[4]) for row in rows]
+    assert hard[0] > hard[2] > hard[4]

@@ -59,22 +59,21 @@ def calibrate(
     offsets = predictions.keypoints.astype(np.float64) - annotations.keypoints
     errors = np.where(annotated, np.linalg.norm(offsets, axis=-1), np.nan)
     values = features_of(predictions, features)
-    groups = _groups(predictions.categories, schema.keypoints)
-    folds = division(predictions.categories, seed, _FOLDS)
-    sizes = _cross_fitted_sizes(values, groups, errors, folds)
+    groups = groups_of(predictions.categories, schema.keypoints)
+    sizes = cross_fitted_sizes(predictions, errors, schema.keypoints, features, seed)
     return Calibration(
         keypoints=schema.keypoints,
         features=tuple(features),
         options={} if options is None else plain_options(options),
         pictures=len(predictions.image_ids),
         model=_fit(values, groups, errors),
-        scores=_sorted_groups(groups[annotated], (errors / sizes)[annotated]),
+        scores=sorted_groups(groups[annotated], (errors / sizes)[annotated]),
         lengths=_length_scores(sizes, predictions, annotations, schema),
         known={n: tuple(map(tuple, rows[:_MOST_KNOWN].tolist())) for n, rows in known.items()},
     )
 
 
-def _groups(categories: Sequence[str], keypoints: Sequence[str]) -> np.ndarray:
+def groups_of(categories: Sequence[str], keypoints: Sequence[str]) -> np.ndarray:
     """Return 'category/keypoint', str [N, K]."""
     return np.array([[f'{category}/{name}' for name in keypoints] for category in categories], str)
 
@@ -85,10 +84,28 @@ def _fit(values: np.ndarray, groups: np.ndarray, errors: np.ndarray) -> conforma
     return conformal.ErrorModel.fit(values[own], groups[own], errors[own], _FLOOR)
 
 
-def _cross_fitted_sizes(
-    values: np.ndarray, groups: np.ndarray, errors: np.ndarray, folds: np.ndarray
+def cross_fitted_sizes(
+    predictions: Predictions,
+    errors: np.ndarray,
+    keypoints: Sequence[str],
+    features: Sequence[str],
+    seed: int,
 ) -> np.ndarray:
-    """Return the sizes of error that are expected of points by pictures of other folds, [N, K]."""
+    """Return the size of error that is expected of each point by pictures of other folds.
+
+    Args:
+        predictions: Of N pictures.
+        errors: float64 [N, K], px; NaN where nothing is annotated.
+        keypoints: K names.
+        features: Names in FEATURES.
+        seed: Of the folds.
+
+    Returns:
+        float64 [N, K], px; NaN in a fold without annotated points.
+    """
+    values = features_of(predictions, features)
+    groups = groups_of(predictions.categories, keypoints)
+    folds = division(predictions.categories, seed, _FOLDS)
     sizes = np.full(errors.shape, np.nan)
     for fold in np.unique(folds):
         own, others = folds == fold, folds != fold
@@ -128,7 +145,8 @@ def rows_of(predictions: Predictions, chosen: np.ndarray) -> Predictions:
     return dataclasses.replace(predictions, **taken)
 
 
-def _sorted_groups(groups: np.ndarray, values: np.ndarray) -> dict[str, tuple[float, ...]]:
+def sorted_groups(groups: np.ndarray, values: np.ndarray) -> dict[str, tuple[float, ...]]:
+    """Return group -> its values, ascending; both are [n]."""
     # Five digits: a file of them stays small, and no radius is known better.
     rounded = np.array([float(f'{value:.5g}') for value in values])
     return {
@@ -153,4 +171,4 @@ def _length_scores(
                 error = abs(length(ends, predictions.keypoints[row], schema.keypoints) - true)
                 groups.append(f'{name}/{category}')
                 scores.append(error / size_of_error(ends, sizes[row], schema.keypoints))
-    return _sorted_groups(np.array(groups, str), np.array(scores))
+    return sorted_groups(np.array(groups, str), np.array(scores))
