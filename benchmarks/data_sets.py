@@ -10,7 +10,9 @@ training is some steps of a recipe at 256 px.
 
 from __future__ import annotations
 
+import itertools
 import json
+import shutil
 import statistics
 import tempfile
 import time
@@ -29,8 +31,8 @@ from utility.command_line import scripts
 
 SIDE = 32  # px of the pictures of a conversion
 IMAGE_SIZE, BATCH_SIZE = 256, 8  # of a training
-_ITEMS_PER_PICTURE = 2
 _COCO, _FASHIONAI = 'COCO items', 'FashionAI pictures'
+_DATASETS = {_COCO: 'coco', _FASHIONAI: 'fashionai'}
 _MEMORY = Target(at_most=10, unit='kB')  # of each further item: its annotation is held
 _RATIO = Target(at_least=1.0)
 _PARTS = ('conversion', 'training')
@@ -38,8 +40,8 @@ _COMMAND = 'python -m benchmarks.data_sets'
 
 
 def write_coco(folder: str, num_items: int) -> None:
-    """Write a COCO keypoint file of garments with the points and categories of FashionAI, two a
-    picture, each with its box.
+    """Write the points that synthetic_data.write has written to a folder as a COCO keypoint file,
+    too: an item in each of the pictures, with its box.
     """
     from benchmarks.common import simulated_models
     from preprocessing import writers
@@ -47,50 +49,58 @@ def write_coco(folder: str, num_items: int) -> None:
 
     table = simulated_models.annotations(0, num_items, list(SCHEMA.categories))
     table = simulated_models.scaled(table, SIDE)
-    garments = []
-    Path(folder, 'images').mkdir(parents=True)
-    jpegs = [synthetic_data.draw_jpeg(number, SIDE) for number in range(16)]
-    for row, category in enumerate(table.categories):
-        number, item = divmod(row, _ITEMS_PER_PICTURE)
-        name = f'{number:06d}.jpg'
-        if not item:
-            jpeg = synthetic_data.numbered(jpegs[number % len(jpegs)], number)
-            Path(folder, 'images', name).write_bytes(jpeg)
-        points = table.keypoints[row], table.visibility[row], (SIDE, SIDE)
-        garments.append(writers.Garment(name, str(item), str(category), *points))
+    garments = [
+        writers.Garment(f'{synthetic_data.SPLIT}/{name}', '', str(category), *points, (SIDE, SIDE))
+        for name, category, *points in zip(
+            table.image_ids, table.categories, table.keypoints, table.visibility
+        )
+    ]
     ids = coco.usual_ids([garment.image_name for garment in garments], SCHEMA)
-    text = json.dumps(coco.annotations(garments, SCHEMA, ids))
-    Path(folder, 'train.json').write_text(text)
+    path = Path(folder, 'annotations', 'train.json')
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps(coco.annotations(garments, SCHEMA, ids)))
 
 
-def conversion_costs(num_items: int) -> dict[str, Cost]:
-    """Convert as many items of COCO and pictures of FashionAI, each by one process."""
-    costs = {}
-    for name, dataset, write, arguments in (
-        (_COCO, 'coco', write_coco, ()),
-        (_FASHIONAI, 'fashionai', synthetic_data.write, (SIDE,)),
-    ):
-        with tempfile.TemporaryDirectory() as folder:
-            isolated.call(write, f'{folder}/data', num_items, *arguments)
-            words = f'--dataset={dataset} --data_dir={folder}/data --records_dir={folder}/records'
-            costs[name] = commands.run(
-                'convert_tfrecords.py', *words.split(), '--val_fraction=0', '--num_workers=1'
-            )
-    return costs
+def conversion_costs(sizes: Sequence[int], rounds: int) -> dict[int, dict[str, list[Cost]]]:
+    """Convert the same pictures by a COCO file and by FashionAI's CSV, each by one process.
+
+    Args:
+        sizes: Numbers of pictures.
+        rounds: How often; all are converted once before one is converted again.
+
+    Returns:
+        Number -> which of the two -> what each time took.
+    """
+    found = {size: {name: [] for name in _DATASETS} for size in sizes}
+    with tempfile.TemporaryDirectory() as folder:
+        for size in sizes:
+            isolated.call(synthetic_data.write, f'{folder}/{size}', size, SIDE)
+            isolated.call(write_coco, f'{folder}/{size}', size)
+        for _, size, name in itertools.product(range(rounds), sizes, _DATASETS):
+            words = f'--dataset={_DATASETS[name]} --data_dir={folder}/{size}'.split()
+            words += [f'--records_dir={folder}/records', '--val_fraction=0', '--num_workers=1']
+            found[size][name].append(commands.run('convert_tfrecords.py', *words))
+            shutil.rmtree(f'{folder}/records')
+    return found
 
 
-def conversion_table(by_size: Mapping[int, Mapping[str, Cost]]) -> str:
+def conversion_table(by_size: Mapping[int, Mapping[str, Sequence[Cost]]]) -> str:
     """Return a page's part from the costs of two or more numbers of items, ascending."""
     *_, before, last = by_size
+    seconds = {
+        size: {n: statistics.median(cost.cpu_seconds for cost in costs[n]) for n in costs}
+        for size, costs in by_size.items()
+    }
+    memory = {
+        size: {n: commands.memory_of(costs[n]) for n in costs} for size, costs in by_size.items()
+    }
     rows, growth, rates = [], {}, {}
     for name in by_size[last]:
-        few, many = by_size[before][name], by_size[last][name]
-        growth[name] = (many.memory - few.memory) * 2**30 / 1e3 / (last - before)
-        rates[name] = (last - before) / max(1e-9, many.cpu_seconds - few.cpu_seconds)
-        cells = [
-            f'{costs[name].cpu_seconds:.1f} / {costs[name].memory:.2f}'
-            for costs in by_size.values()
-        ]
+        more_memory = memory[last][name] - memory[before][name]
+        growth[name] = more_memory * 2**30 / 1e3 / (last - before)
+        more_seconds = seconds[last][name] - seconds[before][name]
+        rates[name] = (last - before) / max(1e-9, more_seconds)
+        cells = [f'{seconds[size][name]:.1f} / {memory[size][name]:.2f}' for size in by_size]
         rows.append([name, *cells, f'{rates[name]:,.0f}', f'{growth[name]:.1f}'])
     header = (
         '',
@@ -103,10 +113,12 @@ def conversion_table(by_size: Mapping[int, Mapping[str, Cost]]) -> str:
         ['COCO, times the rate of FashionAI', f'{ratio:.2f}', *_RATIO.cells(ratio)],
         ['COCO, kB a further item', f'{growth[_COCO]:.1f}', *_MEMORY.cells(growth[_COCO])],
     ]
+    rounds = len(by_size[last][_COCO])
     return (
         '## Conversion\n\n'
-        f'Pictures of {SIDE} px, two items in each of COCO, by one process. Whole commands, run '
-        'once: CPU seconds of all cores, and the memory of the largest process.\n\n'
+        f'The same pictures of {SIDE} px with the same points, an item in each, by one process. '
+        f'Whole commands, {rounds} of each, in turn: the median of the CPU seconds of all cores, '
+        'and the most memory of the largest process.\n\n'
         f'{ledger.markdown_table(header, rows)}\n'
         f'{ledger.markdown_table(("", "measured", TARGET, MET), targets)}\n'
     )
@@ -146,7 +158,7 @@ def training_table(recipe: str, costs: Mapping[int, tuple[float, float]]) -> str
 
 def page(values: flags.FlagValues, parts: Sequence[str]) -> str:
     """Return the parts below a heading that tells how they were measured."""
-    command = ledger.command(_COMMAND, ('only', 'items', 'recipe', 'steps'), values)
+    command = ledger.command(_COMMAND, ('only', 'items', 'rounds', 'recipe', 'steps'), values)
     return f'# What other data sets cost\n\n{report.made_by(command)}' + '\n'.join(parts)
 
 
@@ -156,7 +168,7 @@ def main(positional: list[str]) -> None:
     ledger.check_names('only', _PARTS)
     sizes, parts = ledger.numbers_of('items', 2), []
     if 'conversion' in (values.only or _PARTS):
-        parts.append(conversion_table({size: conversion_costs(size) for size in sizes}))
+        parts.append(conversion_table(conversion_costs(sizes, values.rounds)))
     if 'training' in (values.only or _PARTS):
         costs = {
             named_schema(name).num_keypoints: isolated.call(
@@ -171,6 +183,7 @@ def main(positional: list[str]) -> None:
 if __name__ == '__main__':
     flags.DEFINE_list('only', [], f'Parts to measure, of {", ".join(_PARTS)}; none: all.')
     flags.DEFINE_list('items', ['10000', '100000'], 'Numbers of items to convert.')
+    flags.DEFINE_integer('rounds', 3, 'How often each is converted.', lower_bound=1)
     flags.DEFINE_string('recipe', 'resnet50_cpn', 'That is trained.')
     flags.DEFINE_integer('steps', 5, 'Of a training.', lower_bound=1)
     ledger.define_output('Markdown file for the page.')

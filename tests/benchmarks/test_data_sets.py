@@ -5,25 +5,36 @@ from __future__ import annotations
 import pytest
 
 from benchmarks import data_sets
-from benchmarks.common import tiny_formats
+from benchmarks.common import synthetic_data, tiny_formats
 from benchmarks.common.commands import Cost
 from preprocessing.datasets import DATASETS, Source
 from preprocessing.datasets.fashionai import SCHEMA
 
 
-def test_generated_items_are_read(tmp_path):
+def test_both_readers_read_the_same_of_the_generated_pictures(tmp_path):
+    synthetic_data.write(str(tmp_path), 12, 32)
     data_sets.write_coco(str(tmp_path), 12)
-    schema, (split,) = DATASETS.get('coco').open(Source(str(tmp_path)))
-    found = list(split.annotations())
-    assert len(found) == 12 and len({one.image_path for one in found}) == 6
-    assert all(one.fault is None and one.box is not None for one in found)
-    assert set(schema.keypoints) == set(SCHEMA.keypoints)
+    _, (expected,) = DATASETS.get('fashionai').open(Source(str(tmp_path)))
+    schema, (split,) = DATASETS.get('coco').open(Source(str(tmp_path), SCHEMA))
+    pairs = list(zip(split.annotations(), expected.annotations()))
+    assert len(pairs) == 12
+    for one, same in pairs:
+        assert one.fault is None and one.box is not None
+        assert (one.image_path, one.category) == (same.image_path, same.category)
+        there = same.visibility >= 0
+        assert (one.visibility == same.visibility).all()
+        assert (one.keypoints[there] == same.keypoints[there]).all()
 
 
 def test_rates_and_growth_are_of_the_further_items():
-    few = {'COCO items': Cost(9.0, 0.5, '', 3.0), 'FashionAI pictures': Cost(9.0, 0.5, '', 4.0)}
-    many = {'COCO items': Cost(9.0, 0.6, '', 12.0), 'FashionAI pictures': Cost(9.0, 0.5, '', 14.0)}
-    page = data_sets.conversion_table({1000: few, 10_000: many})
+    few = {'COCO items': [(3.0, 0.5)], 'FashionAI pictures': [(4.0, 0.5)]}
+    many = {'COCO items': [(12.0, 0.6)], 'FashionAI pictures': [(14.0, 0.5)] * 2}
+    many['COCO items'] += [(90.0, 0.4), (11.0, 0.5)]  # one was disturbed
+    costs = {
+        size: {name: [Cost(9.0, gib, '', cpu) for cpu, gib in rows] for name, rows in found.items()}
+        for size, found in ((1000, few), (10_000, many))
+    }
+    page = data_sets.conversion_table(costs)
     assert '| COCO items | 3.0 / 0.50 | 12.0 / 0.60 | 1,000 | 11.9 |' in page
     assert '| COCO, times the rate of FashionAI | 1.11 | at least 1 | yes |' in page
     assert '| COCO, kB a further item | 11.9 | at most 10 kB | **no** |' in page
