@@ -65,6 +65,9 @@ NE in percent, lower is better; brackets hold the 95 % interval of a bootstrap o
 **{accuracy:.1f} %** of the categories are right (95 % interval {low:.1f} to {high:.1f});
 {top_2:.1f} % are one of the two likeliest. {combined}
 
+Other weights and lengths of the training, from the same start:
+
+{trials}
 Give the category where it is known. The pictures are of shops: many show a person in several
 garments, and are annotated for one of them. Whether a picture of a blouse and a skirt was meant for
 the blouse cannot be seen in it. Cardigans, sweatshirts and long shirts are another border, between
@@ -122,7 +125,7 @@ def measure(setting, records_dir: str, work_dir: str, arm: str, seed: int, losse
 
 def _train(setting, records_dir: str, work_dir: str, arm: str, seed: int, losses) -> str:
     """Train one of the networks, both from the same start, if it is not there; return its run."""
-    key = f'{setting.prefix}{arm}/{seed}/{losses if arm == WITH else ""}'
+    key = _key(setting, arm, seed, losses)
     name = ''.join(letter if letter.isalnum() else '_' for letter in key)
     run_dir = os.path.join(work_dir, 'runs', f'attributes_{name}')
     names = ('category_weight', 'presence_weight')
@@ -282,6 +285,30 @@ def _category_table(report: Mapping[str, Any]) -> str:
     return ledger.markdown_table(header, lines)
 
 
+def _key(setting, arm: str, seed: int, losses) -> str:
+    return f'{setting.prefix}{arm}/{seed}/{losses if arm == WITH else ""}'
+
+
+def _trials(rows: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return a table of all networks with heads that were measured: `_key` -> row."""
+    import numpy as np
+
+    lines = []
+    for key, row in rows.items():
+        _, _, size, steps, *_, arm, _, losses = key.split('/')
+        if arm == WITH:
+            weights = losses.strip('()').split(', ')
+            shares = [row['report']['category'][name] for name in ('accuracy', 'top_2_accuracy')]
+            error = np.nanmean(_distances(row, 'given'))
+            numbers = [f'{100 * number:.1f}' for number in (*shares, error)]
+            lines.append((size, steps, *weights, *numbers))
+    header = (
+        'px', 'steps', 'category_weight', 'presence_weight', 'right, %', 'of the two likeliest, %',
+        'NE %',
+    )  # fmt: skip
+    return ledger.markdown_table(header, sorted(lines, key=lambda line: (int(line[1]), line)))
+
+
 def _combined(accuracies: Mapping[str, float]) -> str:
     """Return in words what the points add to the category head."""
     head, *others = accuracies.items()
@@ -344,8 +371,22 @@ def _reliability_table(report: Mapping[str, Any], event: str) -> str:
     return ledger.markdown_table((f'{event}, told %', 'points', 'mean told %', 'were %'), lines)
 
 
-def page(cells: Mapping[str, Mapping[str, Any]], setting, seed: int, command_text: str) -> str:
-    """Return the Markdown page of the two networks, WITHOUT and WITH -> what `measure` gives."""
+def page(
+    cells: Mapping[str, Mapping[str, Any]],
+    setting,
+    seed: int,
+    command_text: str,
+    rows: Mapping[str, Mapping[str, Any]],
+) -> str:
+    """Return the Markdown page.
+
+    Args:
+        cells: Of the two networks, WITHOUT and WITH -> what `measure` gives.
+        setting: A few_pictures.Setting.
+        seed: Of both.
+        command_text: That makes the page.
+        rows: Of all networks that were measured, also with other settings: `_key` -> the same.
+    """
     from scipy import stats
 
     row = cells[WITH]
@@ -365,6 +406,7 @@ def page(cells: Mapping[str, Mapping[str, Any]], setting, seed: int, command_tex
         points=_points_table(cells),
         comparison=_comparison(cells),
         categories=_category_table(category),
+        trials=_trials(rows),
         accuracy=100 * category['accuracy'],
         low=100 * ends.low,
         high=100 * ends.high,
@@ -395,7 +437,7 @@ def main(positional: list[str]) -> None:
     real_pictures.records_of(records_dir, values.data_dir)
     cells = {}
     for arm in (WITH, WITHOUT):
-        key = f'{setting.prefix}{arm}/{values.seed}/{losses if arm == WITH else ""}'
+        key = _key(setting, arm, values.seed, losses)
         if key not in real_pictures.load(path):
             logging.info('training: %s', key)
             row = measure(setting, records_dir, values.work_dir, arm, values.seed, losses)
@@ -406,7 +448,8 @@ def main(positional: list[str]) -> None:
         'presence_weight', 'output',
     )  # fmt: skip
     command_text = ledger.command(_COMMAND, names, values)
-    ledger.publish(page(cells, setting, values.seed, command_text), values.output)
+    text = page(cells, setting, values.seed, command_text, real_pictures.load(path))
+    ledger.publish(text, values.output)
 
 
 if __name__ == '__main__':

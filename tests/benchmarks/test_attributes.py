@@ -46,12 +46,19 @@ def _cells():
 
 def test_the_page_has_each_number_and_names_what_is_missed():
     cells = _cells()
-    page = benchmark.page(cells, SETTING, 1, 'the command')
+    other = {**cells[benchmark.WITH], 'given': [[0.5]]}
+    rows = {
+        benchmark._key(SETTING._replace(steps=90), benchmark.WITH, 1, (0.1, 0.001)): other,
+        **{benchmark._key(SETTING, arm, 1, (0.01, 0.001)): row for arm, row in cells.items()},
+    }
+    page = benchmark.page(cells, SETTING, 1, 'the command', rows)
     for arm, name in ((benchmark.WITHOUT, 'given'), (benchmark.WITH, 'predicted')):
         error = 100 * np.mean(cells[arm][name])
         assert f'| {arm} | {name} | {error:.2f} [' in page
     assert 'The heads change NE by +5.00 points' in page and 'worse beyond chance' in page
     assert '**97.5 %** of the categories are right' in page
+    assert '| 64 | 90 | 0.1 | 0.001 | 97.5 | 100.0 | 50.0 |' in page
+    assert page.count('| 64 | ') == 2 and page.index('| 64 | 30 |') < page.index('| 64 | 90 |')
     assert '| blouse | 8 | 7 | 1 | 0 | 0 | 0 | 87.5 | 100.0 |' in page
     assert '97.5 % with the head alone: too little to be built in.' in page.replace('\n', ' ')
     assert '| categories that are right | at least 97 % | 97.5 % | reached |' in page
