@@ -31,7 +31,12 @@ class Layer(tf.Module):
     """Base of all layers: an absolute path, and variables made at the first call.
 
     Subclasses write `call`, and `build` for what depends on the shape of the input.
+
+    Attributes:
+        is_depthwise: Whether it convolves each channel on its own.
     """
+
+    is_depthwise = False
 
     def __init__(self, path: str):
         super().__init__()

@@ -170,6 +170,8 @@ class DepthwiseConv(Conv):
     bfloat16 take 2 to 20 times as long there. The results have the dtype of the inputs in any case.
     """
 
+    is_depthwise = True
+
     def kernel_shape(self, channels):
         if self.filters != channels:
             raise UserError(f'{self.path}: {channels} channels in and {self.filters} out')

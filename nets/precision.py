@@ -12,8 +12,9 @@ import pathlib
 from config import UserError
 
 PRECISIONS = ('float32', 'bfloat16', 'float16')
-# Of trainings: the faster one of the first two, as a measurement at the start tells.
-AUTO = 'auto'
+# Of trainings: the faster one of the first two, as a measurement at the start tells. A training of
+# fewer steps ends before that pays off.
+AUTO, LEAST_STEPS = 'auto', 200
 PRECISION_HELP = 'What the network computes in; weights and all around it stay float32.'
 RECOMPUTE_HELP = 'Compute parts of the network twice in a training step, which takes less memory.'
 XLA_HELP = 'Compile the network with XLA; on GPUs.'

@@ -105,6 +105,8 @@ class InvertedResidual(Layer):
         momentum: Of batch norm.
     """
 
+    is_depthwise = True
+
     def __init__(
         self,
         path: str,

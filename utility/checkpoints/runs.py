@@ -51,13 +51,15 @@ def keep_experiment(
 
 
 def precision_of(folder: str) -> str | None:
-    """Return the precision that a training under way was started in; None: there is none, or not
-    told.
+    """Return the precision that a training under way was started in; None: there is none.
+
+    Where it is not kept the training is of a time when float32 was the default.
     """
-    path = os.path.join(folder, PROVENANCE_FILE)
-    if not (variables.has_checkpoint(folder) and tf.io.gfile.exists(path)):
+    if not variables.has_checkpoint(folder):
         return None
-    return _load_provenance(path).get('precision')
+    path = os.path.join(folder, PROVENANCE_FILE)
+    kept = _load_provenance(path) if _has_provenance(folder) else {}
+    return kept.get('precision') or 'float32'
 
 
 def _load_provenance(path: str) -> dict:

@@ -9,14 +9,24 @@ from absl import flags
 
 import config
 from config import ALL_THEN_EACH, MAX_PROCESSES, UserError
-from nets.precision import AUTO, PRECISION_HELP, PRECISIONS, RECOMPUTE_HELP, XLA_HELP, Compute
+from nets.precision import (
+    AUTO,
+    LEAST_STEPS,
+    PRECISION_HELP,
+    PRECISIONS,
+    RECOMPUTE_HELP,
+    XLA_HELP,
+    Compute,
+)
 from utility.distribute.strategies import STRATEGIES
 from utility.pretrained import packages
 
 # Flags that ask for something else than a training.
 _REHEARSALS = ('find_learning_rate', 'dry_run', 'profile_input')
 _PRECISION_HELP = (
-    f'{PRECISION_HELP} auto: bfloat16 where some steps at the start show it to be faster.'
+    f'{PRECISION_HELP} auto: on a CPU bfloat16 where a short measurement at the start shows it to '
+    'be faster, and what a training under way was started in; with a GPU, with --strategy and in '
+    f'trainings of fewer than {LEAST_STEPS} steps float32.'
 )
 
 
@@ -64,7 +74,7 @@ class RunOptions:
     dry_run: bool = False
     profile_input: bool = False
     find_learning_rate: bool = False
-    precision: str = 'float32'
+    precision: str = AUTO
     xla: bool = False
     recompute: bool = False
 
@@ -72,11 +82,6 @@ class RunOptions:
         asked = [f'--{name}' for name in _REHEARSALS if getattr(self, name)]
         if len(asked) > 1:
             raise UserError(f'{" ".join(asked)}: give one of them')
-        if self.precision == AUTO and self.strategy != 'none':
-            raise UserError(
-                f'--precision={AUTO} --strategy={self.strategy}: it measures on one device, and '
-                'processes could choose differently; name the precision'
-            )
         if self.find_learning_rate and self.strategy != 'none':
             raise UserError(
                 f'--find_learning_rate --strategy={self.strategy}: it tries rates on one device; '
@@ -140,7 +145,7 @@ def define(default_model_dir: str) -> None:
         'keep_checkpoints', 5, 'How many of the last ones to keep, besides the best.', lower_bound=1
     )
     _define_rehearsals()
-    flags.DEFINE_enum('precision', 'float32', [*PRECISIONS, AUTO], _PRECISION_HELP)
+    flags.DEFINE_enum('precision', RunOptions.precision, [*PRECISIONS, AUTO], _PRECISION_HELP)
     flags.DEFINE_boolean('xla', False, XLA_HELP)
     flags.DEFINE_boolean('recompute', False, RECOMPUTE_HELP)
 

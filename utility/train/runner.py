@@ -7,7 +7,6 @@ work starts, so that `--help` and mistakes in a flag answer at once.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import functools
 import gc
 import os
@@ -120,20 +119,17 @@ def _train_these(experiment, categories, options: RunOptions, distribution, keep
     """Train the categories in folders that nobody else writes."""
     from utility.pretrained import warm_start
     from utility.train import stages, starts
+    from utility.train.preflight import faster_precision
 
     networks = stages.trainings(experiment, categories, options)
     # What is wrong with a later network is told before the first one has taken its hours.
     for network in networks:
         _check_network(network, options, distribution.replicas)
-    if options.precision == precision.AUTO:
-        from utility.train.preflight import faster_precision
-
-        chosen = faster_precision.choose(networks[0], options.data_dir, options.compute)
-        options = dataclasses.replace(options, precision=chosen)
+    options_of_each = faster_precision.resolve(networks, options)
     if options.is_rehearsal:
         from utility.train.preflight import rehearse
 
-        rehearse.rehearse(networks, options, distribution.replicas)
+        rehearse.rehearse(networks, options_of_each, distribution.replicas)
         return
     first = [network.folder for network in networks if not network.source]
     path = options.init_checkpoint
@@ -141,8 +137,8 @@ def _train_these(experiment, categories, options: RunOptions, distribution, keep
         if distribution.is_chief:
             keep_log_in(options.model_dir)
             starts.keep(options.model_dir)
-        for network in networks:
-            _train_or_explain(network, options, given, distribution)
+        for network, its_options in zip(networks, options_of_each):
+            _train_or_explain(network, its_options, given, distribution)
 
 
 def _check_network(network, options: RunOptions, replicas: int) -> None:

@@ -95,7 +95,9 @@ def test_the_precision_of_a_training_under_way_is_told(tmp_path):
     runs.keep_experiment(str(tmp_path), experiment, None, 'float32')  # goes on
     assert runs.precision_of(str(tmp_path)) == 'bfloat16'
     (tmp_path / 'provenance.json').write_text('{"init_checkpoint": null}')  # of an older run
-    assert runs.precision_of(str(tmp_path)) is None
+    assert runs.precision_of(str(tmp_path)) == 'float32'
+    (tmp_path / 'provenance.json').unlink()  # of a still older one
+    assert runs.precision_of(str(tmp_path)) == 'float32'
 
 
 def test_checkpoints_without_experiment_are_not_touched(tmp_path):

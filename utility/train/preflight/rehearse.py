@@ -17,12 +17,14 @@ from utility.train.plan import Plan, make_plan
 from utility.train.preflight import dry_run, input_profile, learning_rate_finder
 
 
-def rehearse(networks: Sequence[stages.Training], options: RunOptions, replicas: int) -> None:
+def rehearse(
+    networks: Sequence[stages.Training], options_of_each: Sequence[RunOptions], replicas: int
+) -> None:
     """Run the dry run of the networks, the profile of their input, or the search for their rates.
 
     Args:
         networks: Of the command.
-        options: Of the training.
+        options_of_each: Of their trainings; they differ in the precision alone.
         replicas: That a training would have.
 
     Raises:
@@ -30,8 +32,8 @@ def rehearse(networks: Sequence[stages.Training], options: RunOptions, replicas:
     """
     first = [network.folder for network in networks if not network.source]
     backbone = networks[0].experiment.network.backbone
-    with warm_start.for_runs(first, options.init_checkpoint, backbone) as given:
-        for network in networks:
+    with warm_start.for_runs(first, options_of_each[0].init_checkpoint, backbone) as given:
+        for network, options in zip(networks, options_of_each):
             plan = make_plan(network.experiment, options.data_dir, replicas)
             if options.profile_input:
                 _print(network, _profile(network, plan, options))
