@@ -150,7 +150,7 @@ def _summary(info: dict) -> str:
     lines = [text_table(rows)]
     empty = _without_validation(info)
     if empty:
-        lines.append(f'val has no {", ".join(empty)}; a larger --val_fraction would give it some')
+        lines.append(f'val has no {", ".join(empty)}{_how_to_get_some(info["settings"])}')
     if info['rejected']:
         lines.append(f'{info["rejected"]} pictures cannot be used; see rejected.csv')
     changes = [f'{count} {change}' for change, count in info['encoded_anew'].items()]
@@ -181,6 +181,15 @@ def _without_validation(info: dict) -> list[str]:
         return []
     train, val = (info['splits'][name]['records'] for name in ('train', 'val'))
     return [category for category in train if train[category] and not val[category]]
+
+
+def _how_to_get_some(settings: Mapping) -> str:
+    """Return advice where pictures for validation are drawn, which are not where folds or the data
+    themselves say which they are.
+    """
+    is_drawn = settings['val_fraction'] is not None
+    is_given = any(name.startswith('val') for name in settings['splits'])
+    return '; a larger --val_fraction would give it some' if is_drawn and not is_given else ''
 
 
 def inspect(records_dir: str) -> None:

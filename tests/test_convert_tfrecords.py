@@ -15,6 +15,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
+import convert_tfrecords
 from preprocessing import make_input_fn, records
 from preprocessing.conversion import convert as conversion
 from preprocessing.conversion import corrections, integrity
@@ -415,6 +416,26 @@ def test_a_split_without_a_single_picture_is_an_error(data, tmp_path):
     (data.directory / 'test_0' / 'Images').mkdir()
     with pytest.raises(ValueError, match=r'no picture of .*test\.csv can be used; .*no file'):
         convert(data.write_tables(), tmp_path / 'out')
+
+
+@pytest.mark.parametrize(
+    ('val_fraction', 'splits', 'is_drawn'),
+    [(0.1, ['train'], True), (0.1, ['train', 'val2017'], False), (None, ['train'], False)],
+)
+def test_a_larger_fraction_is_advised_where_it_helps(val_fraction, splits, is_drawn):
+    """Not where folds, or a split of the data, are for validation."""
+    parts = {'train': {'records': {'hat': 2, 'cap': 1}}, 'val': {'records': {'hat': 1, 'cap': 0}}}
+    info = {
+        'schema': {'categories': ['hat', 'cap']},
+        'settings': {'val_fraction': val_fraction, 'splits': splits},
+        'splits': parts,
+        'duplicates': {'groups': 0},
+        **dict.fromkeys(('encoded_anew', 'corrections'), {}),
+        **dict.fromkeys(('rejected', 'warnings'), ()),
+    }
+    text = convert_tfrecords._summary(info)
+    assert 'val has no cap' in text
+    assert ('a larger --val_fraction' in text) == is_drawn
 
 
 def test_a_run_after_an_interruption_gives_the_same_and_leaves_nothing_else(

@@ -1,4 +1,4 @@
-"""COCO keypoint JSON of any categories, as CVAT, Label Studio, labelme2coco and others export it.
+"""COCO keypoint JSON of any categories, as CVAT, Datumaro, SLEAP and others export it.
 
     DATA/annotations/person_keypoints_train2017.json    DATA/train2017/*.jpg
     DATA/annotations.json                               DATA/images/*.jpg, or beside the JSON

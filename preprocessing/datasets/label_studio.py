@@ -3,9 +3,10 @@
     DATA/export.json    DATA/images/1.jpg, or anywhere below DATA by the name in the task
 
 Each JSON file is a split by its name. A rectangle is a garment, with its label as the category;
-points whose parentID is that of a rectangle are its points. Points without a parent belong to the
-only rectangle, or to the only one that they lie in; without rectangles they are one garment, of the
-only category of the schema file or of 'garment'. Coordinates are percent of the picture.
+points whose parentID is that of a rectangle, or that a relation joins with one, are its points.
+Others belong to the only rectangle, or to the only one that they lie in; without rectangles they
+are one garment, of the only category of the schema file or of 'garment'. Coordinates are percent of
+the picture.
 
 A region's choice of the same id hides a point ('occluded', 'hidden'), as do labels that end so.
 Rotated rectangles and pictures are refused. A task may have one annotation that counts: cancelled
@@ -17,7 +18,7 @@ from __future__ import annotations
 import posixpath
 import re
 import urllib.parse
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -141,9 +142,26 @@ def _garments(results: Node, schema: KeypointSchema | None) -> tuple[Any, list[_
         if schema is not None:
             items.check_names(label, category, (), schema)
         garments[key] = _Garment(str(number), category, {}, _box(region, size), region)
+    owners = _owners(results, garments)
     for region in regions['keypointlabels']:
-        _add_point(garments, region, size, hidden, schema)
+        _add_point(garments, region, size, owners, hidden, schema)
     return size, list(garments.values())
+
+
+def _owners(results: Node, garments: Mapping[str, _Garment]) -> dict[str, Node]:
+    """Return region -> the rectangle that a relation, of either direction, joins it with."""
+    owners: dict[str, Node] = {}
+    for relation in results.items():
+        if relation.field('type', '').value != 'relation':
+            continue
+        ends = [relation.field(name) for name in ('from_id', 'to_id')]
+        ends.sort(key=lambda end: end.of(str) in garments)
+        point, rectangle = ends
+        if rectangle.value not in garments or point.value in garments:
+            continue  # of two points, or of two rectangles
+        if owners.setdefault(point.value, rectangle).value != rectangle.value:
+            raise relation.error(f'{point.value!r} has a relation with another rectangle, too')
+    return owners
 
 
 def _label(region: Node, name: str) -> Node:
@@ -173,12 +191,20 @@ def _box(region: Node, size: tuple[int, int]) -> tuple[float, float, float, floa
 
 
 def _add_point(
-    garments: dict[str, _Garment], region: Node, size, hidden: set, schema: KeypointSchema | None
+    garments: dict[str, _Garment],
+    region: Node,
+    size: tuple[int, int],
+    owners: Mapping[str, Node],
+    hidden: set[str],
+    schema: KeypointSchema | None,
 ) -> None:
     x, y = _percent(region, ('x', 'y'), size)
     label = _label(region, 'keypointlabels')
     name, is_hidden = items.visible_name(label, schema)
     parent = region.field('parentID', '').of(str)
+    related = owners.get(region.field('id', '').of(str))
+    if not parent and related is not None:
+        parent = related.value
     if parent and parent not in garments:
         raise region.field('parentID').error(f'no rectangle has the id {parent!r}')
     boxes = {key: garment.box for key, garment in garments.items() if garment.box}

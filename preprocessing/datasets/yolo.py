@@ -4,10 +4,10 @@
 
 A line of a text file is a garment: its class, the box as centre and size, then x, y and, if
 kpt_shape is [K, 3], the visibility of each point; all as shares of the picture's width and height.
-All classes have the same K points in data.yaml, named by kpt_names, paired by flip_idx. With a
-schema file the points of a class are those of its category there: by their names, if kpt_names has
-all names of the schema, or else its first ones, in the order of the schema. A split is a directory
-of pictures, or a text file with their paths.
+All classes have the same K points in data.yaml, named by kpt_names, or node_names as SLEAP writes
+it, paired by flip_idx. With a schema file the points of a class are those of its category there: by
+their names, if all names of the schema are there, or else the first ones, in the order of the
+schema. A split is a directory of pictures, or a text file with their paths.
 
 Visibility: 0 not labelled, 1 hidden, 2 visible. Of [K, 2] a point at (0, 0) is not labelled.
 """
@@ -134,15 +134,15 @@ def _classes(node: Node) -> dict[int, str]:
 
 
 def _given_names(node: Node, number: int) -> Node:
-    """Return the names that kpt_names has for a class; an empty list without it."""
-    names = node.field('kpt_names', [])
+    """Return the names of the points of a class; an empty list where there are none."""
+    names = node.field('node_names' if node.has('node_names') else 'kpt_names', [])
     return names.field(str(number)) if isinstance(names.value, dict) else names
 
 
 def _point_names(node: Node, number: int, count: int) -> tuple[str, ...]:
-    if not node.has('kpt_names'):
-        return tuple(f'point_{k}' for k in range(count))
     names = _given_names(node, number)
+    if not names.value:
+        return tuple(f'point_{k}' for k in range(count))
     texts = names.texts()
     if len(texts) != count or len(set(texts)) < count:
         raise names.error(f'{len(texts)} names; there must be {count}, all different')

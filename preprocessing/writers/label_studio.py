@@ -46,8 +46,9 @@ def labeling_config(schema: KeypointSchema) -> str:
         ('KeyPointLabels', _POINTS, schema.keypoints),
     ):
         element = ET.SubElement(view, tag, name=name, toName=_IMAGE)
-        for label in labels:
-            ET.SubElement(element, 'Label', value=label)
+        for index, label in enumerate(labels):
+            # Its exports to COCO and YOLO put points in this order, and none without it.
+            ET.SubElement(element, 'Label', value=label, model_index=str(index))
     how = {'perRegion': 'true', 'whenTagName': _POINTS}
     choices = ET.SubElement(view, 'Choices', name=_VISIBILITY, toName=_IMAGE, **how)
     ET.SubElement(choices, 'Choice', value=OCCLUDED)

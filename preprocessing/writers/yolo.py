@@ -33,7 +33,7 @@ def _write(garments, schema, options) -> dict[str, str]:
 
     del options
     content = {
-        'path': '.',
+        # Without `path`: Ultralytics takes '.' for the directory that it is started in.
         'train': LIST_FILE,
         'names': dict(enumerate(schema.categories)),
         'kpt_shape': [schema.num_keypoints, 3],

@@ -219,6 +219,36 @@ def test_a_choice_hides_a_point_of_label_studio(tmp_path):
     assert next(split.annotations()).visibility.tolist() == [0, 0, -1]
 
 
+@pytest.mark.parametrize('is_from_point', [True, False])
+def test_a_relation_tells_whose_a_point_of_label_studio_is(tmp_path, is_from_point):
+    """The boxes are alike, so that their places do not tell; other relations do not matter."""
+    tasks = json.loads(label_studio())
+    regions = tasks[0]['annotations'][0]['result']
+    regions[0]['value'] |= {n: regions[3]['value'][n] for n in ('x', 'y', 'width', 'height')}
+    points = [region for region in regions if region['type'] == 'keypointlabels']
+    ends = [(point.pop('id'), point.pop('parentID', 'rectanglelabels0')) for point in points]
+    for point, (key, _) in zip(points, ends):
+        point['id'] = key
+    ends += [(ends[0][0], ends[1][0]), ('rectanglelabels0', 'rectanglelabels1')]
+    for ends_of_one in ends:
+        first, second = ends_of_one if is_from_point else ends_of_one[::-1]
+        relation = {'from_id': first, 'to_id': second, 'type': 'relation', 'direction': 'right'}
+        regions.append(relation)
+    make(tmp_path, 'label_studio', {'export.json': json.dumps(tasks)})
+    _, (split,) = read(tmp_path, 'label_studio')
+    assert [one.visibility.tolist() for one in split.annotations()] == [[1, 0, -1], [1, 1, 1]]
+    regions.append({**regions[-1], 'from_id': ends[0][0], 'to_id': 'rectanglelabels1'})
+    make(tmp_path, 'label_studio', {'export.json': json.dumps(tasks)})
+    with pytest.raises(ValueError, match='has a relation with another rectangle, too'):
+        read(tmp_path, 'label_studio')
+
+
+def test_names_of_points_by_sleap_are_names_for_yolo(tmp_path):
+    named = YOLO.replace('kpt_names: {0: ', 'node_names: ').replace(']}', ']')
+    make(tmp_path, 'yolo', {'data.yaml': named})
+    assert read(tmp_path, 'yolo')[0].keypoints == NAMES
+
+
 def replaced(tool, name, old, new):
     content = FILES[tool][name]
     assert old in content

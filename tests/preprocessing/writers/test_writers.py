@@ -10,6 +10,7 @@ import xml.etree.ElementTree as ET
 
 import numpy as np
 import pytest
+import yaml
 
 from config import UserError
 from preprocessing import records
@@ -282,6 +283,27 @@ def test_pre_annotations_fit_their_configuration(tmp_path):
             assert result['type'] == tool.tag.lower() and result['to_name'] == tool.get('toName')
             known = {label.get('value') for label in tool}
             assert set(result['value'][result['type']]) <= known
+    indices = [int(label.get('model_index')) for label in tools['keypoints']]
+    assert indices == list(range(len(NAMES)))  # without them its exports hold no point
+
+
+def test_readers_without_skeletons_find_labels_and_groups_in_cvat(tmp_path):
+    write('cvat', str(tmp_path), drawn(0), SCHEMA)
+    root = ET.parse(tmp_path / 'annotations.xml').getroot()
+    labels = [
+        (label.findtext('name'), label.findtext('type'), label.findtext('parent'))
+        for label in root.find('meta').iter('label')
+    ]
+    assert labels[:2] == [('hat', 'skeleton', None), ('brim_left', 'points', 'hat')]
+    assert ('sole', 'points', 'shoe shop') in labels and len(labels) == 8
+    for skeleton in root.iter('skeleton'):
+        assert {point.get('group_id') for point in skeleton} == {skeleton.get('group_id')}
+
+
+def test_data_of_yolo_are_where_their_file_is(tmp_path):
+    """Ultralytics takes a relative `path` for one from where it is started."""
+    write('yolo', str(tmp_path), drawn(0), SCHEMA)
+    assert 'path' not in yaml.safe_load((tmp_path / 'data.yaml').read_text())
 
 
 def test_points_outside_are_moved_into_the_picture_for_yolo_only(tmp_path):

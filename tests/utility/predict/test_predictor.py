@@ -159,7 +159,7 @@ def test_weights_that_were_chosen_on_the_split_that_is_scored_are_told(
     for category in ('all', 'skirt'):
         snapshots.replace(f'{run_dir}/{category}/best', 1, {})
     predictor.predict_split([run_dir], f'{records_dir}/{split}', PredictOptions())
-    assert ('were chosen by their NE on' in caplog.text) == warned
+    assert ('were chosen by their scores on' in caplog.text) == warned
     caplog.clear()
     last = PredictOptions(checkpoint=CheckpointChoice('last'))
     predictor.predict_split([run_dir], f'{records_dir}/{split}', last)
