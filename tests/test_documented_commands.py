@@ -31,7 +31,15 @@ PYTHON = [command for command in COMMANDS if command.words[0] == 'python']
 # Not ours, or described as that of another system.
 OTHER_PROGRAMS = ('-m pytest', '-m http.server')
 OTHER_PAGES = ('coming_from_tf_fashionai.md',)
-OTHER_FLAGS = {'--parity', '--export', '--generate-hashes', '--logdir', '--help', '--helpfull'}
+OTHER_FLAGS = {
+    '--parity',
+    '--export',
+    '--tools',
+    '--generate-hashes',
+    '--logdir',
+    '--help',
+    '--helpfull',
+}
 SECTIONS = ('network', 'data', 'loss', 'optimizer', 'schedule', 'averaging', 'finetune')
 
 
