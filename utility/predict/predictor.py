@@ -245,7 +245,7 @@ def _warn_of_selection(split_dir: str, chosen, options: PredictOptions) -> None:
     }
     if any(trained_records.validates_on(folder, split_dir) for folder in selected):
         logging.warning(
-            'the weights were chosen by their scores on %s itself: on other pictures these are worse',
+            'the weights were chosen by their scores on %s: they are worse on other pictures',
             split_dir,
         )
 
