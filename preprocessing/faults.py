@@ -68,9 +68,7 @@ def checked(parsed: Mapping[str, tf.Tensor], schema: KeypointSchema) -> dict[str
 
 
 def _whole(schema: KeypointSchema) -> KeypointSchema | None:
-    """Return the data set's schema that this one is, or is a subset of; None where that is not
-    known.
-    """
+    """Return the data set's schema that this one is a subset of; None if not known."""
     if schema.positions is None:
         return schema
     return DATASETS.get(schema.name).schema if schema.name in DATASETS.names() else None

@@ -21,7 +21,7 @@ import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from config import UserError
 
@@ -81,11 +81,17 @@ def read_bytes(path: str | os.PathLike) -> bytes:
     if local is not None:
         keep([local])
         return Path(local).read_bytes()
+    with _remote(path) as gfile, gfile.GFile(os.fspath(path), 'rb') as file:
+        return file.read()
+
+
+@contextlib.contextmanager
+def _remote(path: str | os.PathLike) -> Iterator[Any]:
+    """Give tf.io.gfile; what fails with it in the body is an OSError that names the path."""
     import tensorflow as tf  # here, because it takes seconds
 
     try:
-        with tf.io.gfile.GFile(os.fspath(path), 'rb') as file:
-            return file.read()
+        yield tf.io.gfile
     except tf.errors.OpError as error:
         raise OSError(f'{path}: {error.message}') from error
 
@@ -162,13 +168,8 @@ def write_bytes(path: str | os.PathLike, data: bytes, rewrites: bool = False) ->
         with written_whole(local, rewrites) as partial:
             Path(partial).write_bytes(data)
         return
-    import tensorflow as tf  # here, because it takes seconds
-
-    try:
-        with written_whole(path) as partial, tf.io.gfile.GFile(partial, 'wb') as file:
-            file.write(data)
-    except tf.errors.OpError as error:
-        raise OSError(f'{path}: {error.message}') from error
+    with _remote(path) as gfile, written_whole(path) as part, gfile.GFile(part, 'wb') as file:
+        file.write(data)
 
 
 def write_folder(path: str, contents: Mapping[str, bytes]) -> list[str]:
@@ -243,17 +244,12 @@ def make_folder(path: str) -> None:
     if local is not None:
         os.makedirs(local or '.', exist_ok=True)
         return
-    import tensorflow as tf  # here, because it takes seconds
-
-    try:
-        tf.io.gfile.makedirs(path)
-    except tf.errors.OpError as error:
-        raise OSError(f'{path}: {error.message}') from error
+    with _remote(path) as gfile:
+        gfile.makedirs(path)
 
 
 def check_new_folder(path: str) -> None:
-    """Refuse a directory in which there is something, or what is none; remote ones are not looked
-    at.
+    """Refuse a directory with something in it, or no directory; remote ones are not seen.
 
     Raises:
         UserError: It is one.

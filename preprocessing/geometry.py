@@ -77,9 +77,7 @@ def transform_points(points: tf.Tensor, matrix: tf.Tensor) -> tf.Tensor:
 
 
 def magnification(matrix: tf.Tensor) -> tf.Tensor:
-    """Return by how much a map enlarges lengths (the root of its area ratio): [.., 3,
-    3] -> [..].
-    """
+    """Return the root of the area ratio of a map: [.., 3, 3] -> [..]."""
     return tf.sqrt(tf.abs(tf.linalg.det(matrix[..., :2, :2])))
 
 

@@ -21,9 +21,7 @@ def marked(kind: str, parts: Sequence[Any]) -> list[Any]:
 
 
 def find(kind: str, error: BaseException) -> str | None:
-    """Return the message that was marked so, in an error of a session or of tf.data; None without
-    one.
-    """
+    """Return the marked message in an error of a session or of tf.data; None without one."""
     text = str(getattr(error, 'message', ''))  # of tf.errors.OpError
     found = re.search(f'<{kind}>(.*?)</{kind}>', text, re.DOTALL)
     return re.sub(r'\\([\'"\\])', r'\1', found.group(1)) if found else None  # as Assert escapes

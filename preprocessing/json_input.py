@@ -43,13 +43,13 @@ class Node:
         return UserError(f'{self.place}: {problem}')
 
     def _wrong(self, kind: str) -> UserError:
-        shown = repr(self.value) if not isinstance(self.value, (dict, list)) else _short(self.value)
+        shown = repr(self.value)
+        if isinstance(self.value, (dict, list)):
+            shown = f'{_KINDS[type(self.value)]} of {len(self.value)}'
         return self.error(f'{shown[:_LONGEST_SHOWN]} must be {kind}')
 
     def of(self, kind: type) -> Any:
-        """Return the value, which must be of a type: str, int, float (any finite number), list or
-        dict.
-        """
+        """Return the value, of this type: str, int, float (any finite number), list or dict."""
         value = self.value
         if kind is float:
             if type(value) not in (int, float) or not abs(value) < 1e300:
@@ -105,10 +105,6 @@ class Node:
         for name in self.of(dict):
             if name not in known:
                 raise self.error(f'unknown field {name!r}; there are: {", ".join(known)}')
-
-
-def _short(value: Any) -> str:
-    return f'{_KINDS[type(value)]} of {len(value)}'
 
 
 def read_json(path: str | os.PathLike) -> Node:

@@ -198,16 +198,12 @@ def shard_path(split_dir: str, category: str, shard: int, num_shards: int) -> st
 
 
 def shard_range(num_records: int, shard: int, num_shards: int) -> tuple[int, int]:
-    """Return which of the records of a category, from the first to before the second, are in a
-    shard.
-    """
+    """Return the range of a category's records that are in a shard, as (start, stop)."""
     return num_records * shard // num_shards, num_records * (shard + 1) // num_shards
 
 
 def split_patterns(split_dir: str, category: str) -> list[str]:
-    """Return the patterns, for record_files, of one category, of several ('blouse,skirt') or of
-    'all'.
-    """
+    """Return the patterns, for record_files, of 'blouse', 'blouse,skirt' or 'all'."""
     names = ['*']
     if category != 'all':
         names = [glob.escape(name.strip()) for name in category.split(',')]
@@ -303,6 +299,12 @@ def schema_of(info: Mapping[str, Any], path: str = DATASET_FILE) -> KeypointSche
     return schema or schema_files.parse(info['schema'], f'{path}: schema')
 
 
+def info_of_split(split_dir: str) -> tuple[dict[str, Any], str]:
+    """Return load_dataset_info of the records that RECORDS/<split> is in, and the split's name."""
+    records_dir, split = posixpath.split(split_dir.rstrip('/'))
+    return load_dataset_info(records_dir or '.'), split
+
+
 def check_is_split(split_dir: str) -> None:
     """Refuse the directory of all records where one of its splits is meant.
 
@@ -331,15 +333,14 @@ def check_schema(split_dir: str, schema: KeypointSchema) -> None:
 
 
 def count_by_category(split_dir: str, category: str = 'all') -> dict[str, int]:
-    """Return the number of records of a split in one category, several ('blouse,skirt') or 'all',
-    by name.
+    """Return the records of a split by category: of one, several ('blouse,skirt') or 'all'.
 
     Raises:
         UserError: dataset.json is missing beside the split, or knows no such split or category.
     """
     check_is_split(split_dir)
-    records_dir, split = posixpath.split(split_dir.rstrip('/'))
-    splits = load_dataset_info(records_dir or '.')['splits']
+    info, split = info_of_split(split_dir)
+    splits = info['splits']
     if split not in splits:
         raise UserError(f'{split_dir}: unknown split {split!r}; there are {", ".join(splits)}')
     records = splits[split]['records']
@@ -354,9 +355,8 @@ def count_by_category(split_dir: str, category: str = 'all') -> dict[str, int]:
 
 def count_rejected(split_dir: str) -> int:
     """Return how many pictures of a test split could not be used when it was converted."""
-    records_dir, split = posixpath.split(split_dir.rstrip('/'))
-    sources = load_dataset_info(records_dir or '.').get('sources', {})
-    return sources.get(split, {}).get('rejected', 0)
+    info, split = info_of_split(split_dir)
+    return info.get('sources', {}).get(split, {}).get('rejected', 0)
 
 
 def point_offset(split_dir: str) -> float:
@@ -381,8 +381,7 @@ def count_records(split_dir: str, category: str = 'all') -> int:
 
 
 def count_in_files(paths: Sequence[str]) -> list[int]:
-    """Return how many records each file holds: by the dataset.json of its directory; without it,
-    counted.
+    """Return how many records each file holds, by dataset.json or else counted.
 
     To count reads the lengths of the records alone, not the records.
     """

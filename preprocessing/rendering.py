@@ -86,9 +86,7 @@ def decode_to_canvas(
 def _seen(
     crop_to: tf.Tensor, out_size: Sequence[int], size: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Return the part of a picture of `size` that a view samples: int32 [2], (y, x) of its two
-    corners.
-    """
+    """Return corners, int32 [2] (y, x) each, of what a view samples of a picture of `size`."""
     height, width = map(float, out_size)
     corners = tf.constant([[0, 0], [width, 0], [width, height], [0, height]], tf.float32)
     corners = tf.reverse(geometry.transform_points(corners, crop_to), axis=[1])
@@ -103,9 +101,7 @@ def _averaged(image: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
 
 
 def lengthened(canvas: tf.Tensor) -> tf.Tensor:
-    """Return uint8 [P, 3] with zeros at the end: P is then the first of CANVAS_LENGTHS that
-    suffices.
-    """
+    """Return uint8 [P, 3], padded with zeros to the next of CANVAS_LENGTHS."""
     number, lengths = tf.shape(canvas)[0], tf.constant(CANVAS_LENGTHS)
     length = tf.gather(lengths, tf.searchsorted(lengths, number[tf.newaxis])[0])
     return tf.concat([canvas, tf.zeros([length - number, 3], tf.uint8)], axis=0)
@@ -152,8 +148,7 @@ def sample(
 def _sample_places(
     crop_to_canvas: tf.Tensor, out_size: Sequence[int]
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Return x and y of the centre of each pixel of a view, float32 [h, w], in indices of the
-    canvas.
+    """Return x and y of the pixel centres of a view, float32 [h, w], in canvas indices.
 
     Index i is coordinate i + 0.5.
     """
@@ -167,9 +162,7 @@ def _sample_places(
 def _axis_weights(
     fraction: tf.Tensor, first: tf.Tensor, size: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Return weights along an axis of the pixels `first` and `first` + 1; 0 for what is
-    no pixel.
-    """
+    """Return weights of the pixels `first` and `first` + 1 of an axis; 0 beyond the border."""
     return (
         tf.where((first >= 0) & (first < size), 1 - fraction, 0.0),
         tf.where((first >= -1) & (first < size - 1), fraction, 0.0),
@@ -183,8 +176,7 @@ def _spread(pixel: tf.Tensor) -> tf.Tensor:
 
 
 def colours(sums: tf.Tensor, covered: tf.Tensor, fill: tf.Tensor) -> tf.Tensor:
-    """Return the picture that was sampled, with `fill`, float32 [3], where it does not cover the
-    view.
+    """Return the sampled picture, with `fill`, float32 [3], where it does not cover the view.
 
     float32 [h, w, 3], in 0..255, not rounded.
     """
@@ -208,9 +200,7 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
 
 @functools.cache
 def _can_compile() -> bool:
-    """Return whether XLA compiles for the CPU here; tried in a graph of its own, wherever it is
-    asked.
-    """
+    """Return whether XLA compiles for the CPU here; tried in a graph of its own."""
     on_cpu = tf.compat.v1.ConfigProto(device_count={'GPU': 0})
     with tf.Graph().as_default(), tf.compat.v1.Session(config=on_cpu) as session:
         number = tf.compat.v1.placeholder(tf.int32, [])  # what is constant is not compiled

@@ -39,8 +39,7 @@ def _opposite_name(name: str, words: re.Pattern) -> str:
 
 
 def named_pairs(names: Sequence[str], words: str = 'sides') -> tuple[Pair, ...]:
-    """Return pairs of names that differ in the word 'left' or 'right' ('sides'), 'in' or 'out'
-    ('ends').
+    """Return pairs of names that differ in 'left' or 'right' ('sides'), 'in' or 'out' ('ends').
 
     Returns:
         (left, right) or (in, out), for those names whose partner is there, too.

@@ -30,9 +30,7 @@ _RESERVED = ('all', 'each', 'all_then_each')
 
 
 def describe(schema: KeypointSchema) -> dict[str, Any]:
-    """Return the fields of the schema of a whole data set as plain values, without
-    those left out.
-    """
+    """Return the fields of a whole data set's schema as plain values, defaults left out."""
     values = {name: getattr(schema, name) for name in _FIELDS}
     defaults = {f.name: f.default for f in dataclasses.fields(KeypointSchema)}
     return {
@@ -177,9 +175,7 @@ def _pairs(node: Node) -> tuple[tuple[str, str], ...]:
 
 
 def _check_swaps(node: Node, swaps, categories: Mapping[str, tuple[str, ...]]) -> None:
-    """Check that a point is in one pair at most, and that a category has both points of a pair or
-    none.
-    """
+    """Check that a point is in one pair at most, and a pair whole in or out of a category."""
     seen: dict[str, tuple[str, str]] = {}
     for pair in swaps or ():
         for name in pair:

@@ -72,8 +72,7 @@ def in_order(files: list[str], input_context: Any = None) -> tf.data.Dataset:
 def shuffled(
     files: list[str], seed: int, order: Order, batch_size: int, input_context: Any = None
 ) -> tf.data.Dataset:
-    """Return endless (index, serialized record) of a pipeline's share; `index` is the place in the
-    stream.
+    """Return endless (place in the stream, serialized record) of a pipeline's share.
 
     The stream is epoch after epoch, each of which holds every record once, in an order of its own.
     Each part of an epoch holds its share of every file, and each record is as likely to come early

@@ -182,8 +182,7 @@ class Rows(NamedTuple):
 
 
 def split_rows(text: Iterable[str], path: str | os.PathLike, **dialect) -> Rows:
-    """Return splits the lines of a text by csv.reader with these arguments; no field ends in
-    another line.
+    """Split the lines of a text by csv.reader; no field ends in another line.
 
     Raises:
         TooLargeError: There are more fields than a table can have.
@@ -294,9 +293,7 @@ def _column_names(
 
 
 def _check_names(grid: _Grid, schema: KeypointSchema) -> None:
-    """Check that every row has an id and a known category, and that an extra category column
-    agrees.
-    """
+    """Check that every row has an id, a known category, and an extra one that agrees."""
     categories = grid.columns[IMAGE_CATEGORY]
     if '' in grid.columns[IMAGE_ID]:
         raise grid.error(grid.columns[IMAGE_ID].index(''), IMAGE_ID, 'the cell is empty')
@@ -312,9 +309,7 @@ def _check_names(grid: _Grid, schema: KeypointSchema) -> None:
 
 
 def _check_own_columns(grid: _Grid, own: np.ndarray, schema: KeypointSchema) -> None:
-    """Check that a file lacks no columns but those of categories it does not hold, or
-    all of them.
-    """
+    """Check that a file lacks only the columns of categories it does not hold, or all."""
     lacking = [name not in grid.columns for name in schema.keypoints]
     rows, columns = np.nonzero(own & lacking)
     if len(rows) and not all(lacking):

@@ -20,8 +20,7 @@ SPLITS = ('train', 'val')
 
 
 def categories(experiment: Experiment, data_dir: str, asked: str) -> list[str]:
-    """Return the networks that `asked` stands for: 'each' category that has records, 'all', or a
-    list.
+    """Return the networks that `asked` stands for: 'each' with records, 'all', or a list.
 
     'all_then_each' is 'all' and each category that has records.
 
@@ -112,9 +111,7 @@ def warn_of_absent_points(experiment: Experiment, data_dir: str) -> None:
 
 
 def _points(split: Mapping, schema) -> dict[str, int]:
-    """Return state -> number of points of a split in the schema's categories; empty if it is not
-    known.
-    """
+    """Return state -> number of points of a split in the schema's categories, if known."""
     by_category = split.get(records.CATEGORY_POINTS, {})
     own = [points for category, points in by_category.items() if category in schema.categories]
     return {state: sum(one[state] for one in own) for state in (own[0] if own else ())}

@@ -139,9 +139,7 @@ def _choose_splits(found: Sequence[Split], settings: Settings) -> list[Split]:
 
 
 def _output_names(splits: Sequence[Split], settings: Settings) -> list[str]:
-    """Return directories to be written: train and val for all labelled splits, one for
-    each other.
-    """
+    """Return the folders to write: train and val for labelled splits, one for each other."""
     has_val = settings.val_range[1] or any(split.part == FOR_VALIDATION for split in splits)
     train = [TRAIN, VAL] if has_val else [TRAIN]
     names = train if not all(split.is_apart for split in splits) else []
@@ -184,9 +182,7 @@ def _shards_in(directory: str) -> list[str]:
 def _check_every_split_has_some(
     splits: Sequence[Split], entries: Sequence[Entry], rejected: Sequence[Rejected]
 ) -> None:
-    """Refuse a split without any usable picture: that is a wrong directory rather than bad
-    pictures.
-    """
+    """Refuse a split without any usable picture: a wrong folder rather than bad pictures."""
     usable = {entry.source for entry in entries}
     for split in splits:
         if split.name not in usable:
@@ -200,9 +196,7 @@ def _check_every_split_has_some(
 def _assign(
     entries: Sequence[Entry], splits: Sequence[Split], settings: Settings, schema: KeypointSchema
 ) -> dict[str, dict[str, list[Entry]]]:
-    """Return the output directory -> category -> its records, in the order in which they are
-    written.
-    """
+    """Return output folder -> category -> its records, in the order of writing."""
     pooled = {split.name for split in splits if not split.is_apart}
     for_validation = {split.name for split in splits if split.part == FOR_VALIDATION} & pooled
     if settings.folds is not None:

@@ -17,14 +17,13 @@ from preprocessing.files import read_bytes
 from preprocessing.schema import KeypointSchema
 
 _FINGERPRINT_LENGTH = 16  # of its digits
+POINT_STATES = ('visible', 'occluded', 'absent', 'outside_picture')
 # Category -> its records.
 Part = Mapping[str, Sequence[Entry]]
 
 
 def describe_part(part: Part, labelled: bool, schema: KeypointSchema) -> dict[str, Any]:
-    """Return the counts of an output split, of its points if it is labelled, and what tells it
-    apart.
-    """
+    """Return the counts of an output split, of its points if labelled, and fingerprints."""
     description: dict[str, Any] = {
         'labelled': labelled,
         'records': {category: len(entries) for category, entries in part.items()},
@@ -39,9 +38,7 @@ def describe_part(part: Part, labelled: bool, schema: KeypointSchema) -> dict[st
             for category, entries in part.items()
             if entries
         }
-        counts: collections.Counter = collections.Counter(
-            visible=0, occluded=0, absent=0, outside_picture=0
-        )
+        counts: collections.Counter = collections.Counter(dict.fromkeys(POINT_STATES, 0))
         for one in of_category.values():
             counts.update(one)
         description['points'] = dict(counts)
@@ -63,20 +60,27 @@ def _fingerprint(entries: Sequence[Entry]) -> str:
 
 
 def _count_points(entries: Sequence[Entry], indices: list[int]) -> dict[str, int]:
-    """Return points of one category by visibility, and those annotated beyond the
-    picture's border.
-    """
+    """Return the number of points of one category in each of POINT_STATES."""
     visibility = np.stack([entry.annotation.visibility[indices] for entry in entries])
     points = np.stack([entry.annotation.keypoints[indices] for entry in entries])
-    width_height = np.array([entry.size[::-1] for entry in entries])[:, np.newaxis]
-    outside = ((points < 0) | (points > width_height)).any(axis=-1) & (visibility >= 0)
-    masks = {
-        'visible': visibility == 1,
-        'occluded': visibility == 0,
-        'absent': visibility < 0,
-        'outside_picture': outside,
-    }
-    return {name: int(np.count_nonzero(mask)) for name, mask in masks.items()}
+    sizes = np.array([entry.size for entry in entries])[:, np.newaxis]
+    counts = point_states(points, visibility, sizes).sum((1, 2))
+    return dict(zip(POINT_STATES, counts.tolist()))
+
+
+def point_states(points: np.ndarray, visibility: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+    """Return in which of POINT_STATES points are; one outside is visible or occluded too.
+
+    Args:
+        points: float [.., K, 2], px.
+        visibility: int [.., K].
+        sizes: [.., 2], (height, width), px.
+
+    Returns:
+        bool [4, .., K].
+    """
+    outside = ((points < 0) | (points > sizes[..., ::-1])).any(axis=-1) & (visibility >= 0)
+    return np.stack([visibility == 1, visibility == 0, visibility < 0, outside])
 
 
 def describe_sources(
@@ -85,9 +89,7 @@ def describe_sources(
     rejected: Iterable[Rejected],
     data_dir: str,
 ) -> dict[str, Any]:
-    """Return, for each split of the original data, its files and how many pictures were used or
-    not.
-    """
+    """Return the files of each split of the data, and how many pictures were used or not."""
     num_used = collections.Counter(entry.source for entry in entries)
     num_rejected = collections.Counter(one.source for one in rejected)
     return {

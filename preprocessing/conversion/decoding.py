@@ -141,9 +141,7 @@ def reason_of(error: Exception) -> str:
 
 
 def orientation(image: Image.Image) -> int:
-    """Return EXIF orientation 1 to 8; 1 (upright) where EXIF is missing, broken or says
-    nonsense.
-    """
+    """Return EXIF orientation 1 to 8; 1 (upright) where EXIF is missing or broken."""
     try:
         value = image.getexif().get(_ORIENTATION_TAG, 1)
     except Exception:  # broken metadata does not make the pixels worse

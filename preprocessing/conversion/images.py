@@ -146,8 +146,7 @@ def _check(data: bytes, max_side: int | None, keeps_damaged: bool) -> DecodedIma
 
 
 def _damage(jpeg: bytes, num_pixels: int) -> str:
-    """Return what a decoder says of a JPEG of which it had to guess a part; '' of one that is
-    whole.
+    """Return what a decoder says of a JPEG of which it guessed a part; '' if it is whole.
 
     Other decoders paint what is lost grey, or noise, and go on.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import posixpath
 import re
 from collections.abc import Mapping, Sequence
 
@@ -21,8 +20,7 @@ def sizes(paths: Sequence[str]) -> list[int]:
 
 
 def check_split(split_dir: str, category: str, reads: bool = False) -> None:
-    """Look for files of a split that are missing, too many, or in pieces, and for ids that are
-    there twice.
+    """Look for files of a split that are missing, too many or in pieces, and for ids twice.
 
     Names and sizes take no time, ids some 20 microseconds a record. Records are read only on
     demand: where dataset.json is of a time before it told the sizes, a file in pieces may be found
@@ -36,8 +34,8 @@ def check_split(split_dir: str, category: str, reads: bool = False) -> None:
     Raises:
         UserError: A file is not as it should be; names it.
     """
-    records_dir, split = posixpath.split(split_dir.rstrip('/'))
-    described = records.load_dataset_info(records_dir or '.')['splits'].get(split, {})
+    info, split = records.info_of_split(split_dir)
+    described = info['splits'].get(split, {})
     every: list[str] = []
     for name, count in records.count_by_category(split_dir, category).items():
         if count:

@@ -21,9 +21,7 @@ _DOUBTFUL = 0.1
 
 
 def warnings(part: Part, schema: KeypointSchema) -> list[str]:
-    """Return sentences about the pairs of a schema that do not mirror each other on
-    these records.
-    """
+    """Return sentences about the pairs of a schema that are no mirror pairs on these records."""
     found = []
     for category, entries in part.items():
         own = schema.subset(category)
@@ -41,8 +39,7 @@ def warnings(part: Part, schema: KeypointSchema) -> list[str]:
 
 
 def _usual_places(entries: Sequence[Entry], indices: list[int]) -> np.ndarray:
-    """Return medians of the points, as shares of the garment's size from the middle of its points'
-    box.
+    """Return medians of the points about the middle of their box, as shares of its size.
 
     Returns:
         float64 [n, 2], x to the right; NaN of a point that too few pictures have.
@@ -66,9 +63,7 @@ def _usual_places(entries: Sequence[Entry], indices: list[int]) -> np.ndarray:
 
 
 def _nearer(places: np.ndarray, k: int, partner: int) -> int | None:
-    """Return the point that is clearly nearer to the mirror image of point k than its
-    partner is.
-    """
+    """Return the point clearly nearer to the mirror image of point k than its partner."""
     distances = np.hypot(*(places - places[k] * [-1, 1]).T)
     if np.isnan(distances[partner]) or distances[partner] <= _DOUBTFUL:
         return None

@@ -63,13 +63,8 @@ def read(source: Source) -> tuple[KeypointSchema, list[Split]]:
         if name in found:
             raise UserError(f'{path} and {found[name][0]} are both split {name!r}; rename one')
         found[name] = path, list(_read_file(path, source))
-    every = [item for _, of_split in found.values() for item in of_split]
-    schema = source.schema or items.schema_of_items('cvat', paths, every)
-    offset = 0.0 if source.point_offset is None else source.point_offset
-    return schema, [
-        items.split_of_items(name, [path], of_split, schema, offset)
-        for name, (path, of_split) in found.items()
-    ]
+    contents = [(name, [path], of_split) for name, (path, of_split) in found.items()]
+    return items.opened('cvat', contents, source)
 
 
 def _split_name(path: str, data_dir: str) -> str:
@@ -100,13 +95,9 @@ def _read_file(path: str, source: Source) -> Iterator[Item]:
             if schema is not None:
                 node = Node(garment.points, garment.place)
                 items.check_names(node, garment.category, garment.points, schema)
-            corners = fault = None
             box = _box_of(garment, boxes)
-            if box is not None:
-                corners, fault = items.checked_box(box.corners)
-            points = np.array(list(garment.points.values()), np.float64).reshape(-1, 3)
-            place_of = name, image_path, str(number), garment.category, tuple(garment.points)
-            yield Item(*place_of, points, corners, size, fault)
+            described = garment.category, garment.points, box and box.corners, size
+            yield items.item_of((name, image_path), str(number), *described)
 
 
 def _parsed(path: str) -> ET.Element:

@@ -68,7 +68,7 @@ def read(source: Source) -> tuple[KeypointSchema, list[Split]]:
             place = f'{path}, line {line}'
             found += _read_row(place, row, len(rows[0]), columns, path, source, category)
     schema = source.schema or items.schema_of_categories('deeplabcut', {category: list(names)})
-    offset = 0.0 if source.point_offset is None else source.point_offset
+    offset = source.point_offset or 0.0
     return schema, [items.split_of_items('labelled', paths, found, schema, offset)]
 
 

@@ -56,25 +56,18 @@ def find_splits(
         logging.warning('%s has pictures but no CSV; it is left out', directory)
     if not tables:
         raise UserError(_nothing_found(data_dir, directories, schema))
-    splits = [
-        Split(
-            name=_split_name(roots),
-            labelled=_has_points(table),
-            files=(table,),
-            annotations=functools.partial(
-                _annotations, table, roots, data_dir, schema, allow_links
-            ),
-        )
-        for table, roots in tables.items()
-    ]
+    where = data_dir, schema, allow_links
+    splits = [_split(_split_name(roots), table, roots, where) for table, roots in tables.items()]
     return sorted(splits, key=lambda split: split.name)
 
 
-def flat_splits(
-    data_dir: str, schema: KeypointSchema, allow_links: Sequence[str] = ()
-) -> list[Split]:
-    """Return the splits of a directory without directories of splits: each of its CSVs, by its
-    name.
+def _split(name: str, table: str, roots: Sequence[str], where: tuple) -> Split:
+    annotations = functools.partial(_annotations, table, roots, *where)
+    return Split(name, _has_points(table), (table,), annotations)
+
+
+def flat_splits(data_dir: str, schema: KeypointSchema, allow_links: Sequence[str]) -> list[Split]:
+    """Return the splits of a directory without directories of splits: its CSVs, by name.
 
     The pictures are below `data_dir`, or below Images/ in it. None where there is no CSV, or a
     directory of a split.
@@ -83,15 +76,9 @@ def flat_splits(
         raise UserError(f'no directory {data_dir!r}')
     if any(_holds_pictures(directory, schema) for directory in _directories(data_dir)):
         return []
+    where = data_dir, schema, allow_links
     return [
-        Split(
-            name=posixpath.basename(table).split('.')[0],
-            labelled=_has_points(table),
-            files=(table,),
-            annotations=functools.partial(
-                _annotations, table, (data_dir,), data_dir, schema, allow_links
-            ),
-        )
+        _split(posixpath.basename(table).split('.')[0], table, (data_dir,), where)
         for table in _tables_in(data_dir)
     ]
 
@@ -143,9 +130,7 @@ def _stem(path: str) -> str:
 
 
 def _choose(tables: Sequence[str], directory: str) -> str | None:
-    """Return the CSV of `directory`: the one in Annotations/, the one with answers, the
-    usual name.
-    """
+    """Return the CSV of `directory`: in Annotations/, with answers, or of the usual name."""
     usual = ('annotations', 'train', 'test', posixpath.basename(directory).lower())
     preferences = (
         [path for path in tables if posixpath.basename(posixpath.dirname(path)) == _ANNOTATIONS],
@@ -176,9 +161,7 @@ def _tables_of_directories(data_dir: str, directories: Sequence[str]) -> dict[st
 
 
 def _owners(table: str, directories: Iterable[str]) -> list[str]:
-    """Return the directories whose name a CSV bears, or at least the word in it ('train' of
-    'train1').
-    """
+    """Return the directories whose name a CSV bears, or its word ('train' of 'train1')."""
     names = {directory: posixpath.basename(directory).lower() for directory in directories}
     exact = [directory for directory, name in names.items() if name in _stem(table)]
     if exact:
@@ -275,9 +258,7 @@ def _fault_of_id(image_id: str) -> str | None:
 
 
 def _candidates(image_id: str, roots: Sequence[str], data_dir: str) -> Iterator[tuple[str, str]]:
-    """Yield (directory, path in it), in the order to be tried: as written, without
-    Images, with it.
-    """
+    """Yield (directory, path in it) in order: as written, without Images, with it."""
     yield from ((root, posixpath.join(root, image_id)) for root in roots)
     yield data_dir, posixpath.join(data_dir, image_id)
     first, *rest = image_id.split('/')

@@ -24,6 +24,7 @@ from preprocessing.datasets.registry import APART, POOLED, VAL, Annotation, Sour
 from preprocessing.files import local_path
 from preprocessing.json_input import Node
 from preprocessing.schema import BOX_AREA_ROOT, KeypointSchema, named_pairs
+from preprocessing.schema_files import checked_category
 from preprocessing.tables import MAX_COORDINATE
 
 # What divides errors where neither the data nor a schema tells: as the OKS of COCO does.
@@ -31,6 +32,8 @@ DEFAULT_NORMALIZER = BOX_AREA_ROOT
 NO_POINTS = 'no keypoint is annotated'
 # Of garments that nothing tells the category of.
 DEFAULT_CATEGORY = 'garment'
+# Of the pictures beside text files and JSON.
+IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff')
 HIDDEN_WORDS = ('occluded', 'hidden', 'invisible')
 _HIDDEN_SUFFIX = re.compile(rf'[ _:.-]*[([]?({"|".join(HIDDEN_WORDS)})[)\]]?$', re.IGNORECASE)
 
@@ -92,6 +95,43 @@ def split_of_items(
     part = VAL if name.startswith('val') else APART if name.startswith('test') else POOLED
     make = functools.partial(_annotations, items, schema, offset, labelled)
     return Split(name, labelled, tuple(files), make, part, offset)
+
+
+def opened(
+    name: str, contents: Sequence[tuple[str, Sequence[str], Sequence[Item]]], source: Source
+) -> tuple[KeypointSchema, list[Split]]:
+    """Return the schema, of the source or of the items, and the splits of continuous points.
+
+    Args:
+        name: Of the format.
+        contents: Of each split its name, its files and its items.
+        source: Of the data.
+    """
+    paths = [path for _, files, _ in contents for path in files]
+    every = [item for *_, found in contents for item in found]
+    schema = source.schema or schema_of_items(name, paths, every)
+    offset = source.point_offset or 0.0
+    return schema, [split_of_items(*content, schema, offset) for content in contents]
+
+
+def item_of(
+    picture: tuple[str, str],
+    key: str,
+    category: str,
+    points: Mapping[str, tuple[float, float, int]],
+    box: Sequence[float] | None,
+    size: tuple[int, int] | None,
+) -> Item:
+    """Return an item, whose fault is a box of no area.
+
+    Args:
+        picture: Its name and its path.
+        key, category, points, box: As of Garment; a key '' becomes '0'.
+        size: (height, width) of the picture, or None.
+    """
+    corners, fault = (None, None) if box is None else checked_box(box)
+    values = np.array(list(points.values()), np.float64).reshape(-1, 3)
+    return Item(*picture, key or '0', category, tuple(points), values, corners, size, fault)
 
 
 def _annotations(
@@ -189,9 +229,40 @@ def visible_name(label: Node, schema: KeypointSchema | None) -> tuple[str, bool]
     return name, name != text
 
 
+class Garment(NamedTuple):
+    """A garment of an annotation tool, whose points come one by one.
+
+    Attributes:
+        key: Tells the garments of a picture apart.
+        category: Of the garment.
+        points: By name, (x, y, visibility).
+        box: (x_min, y_min, x_max, y_max) px, or None.
+    """
+
+    key: str
+    category: str
+    points: dict[str, tuple[float, float, int]]
+    box: Sequence[float] | None = None
+
+    def add(self, label: Node, name: str, point: Sequence[float], is_hidden: bool, schema) -> None:
+        """Add a point. Raises UserError where the schema does not know it, or it is there."""
+        if schema is not None:
+            check_names(label, self.category, [name], schema)
+        if name in self.points:
+            raise label.error(f'{name!r} is there twice in one garment')
+        self.points[name] = (*point, 0 if is_hidden else 1)
+
+
+def category_of(label: Node, schema: KeypointSchema | None) -> str:
+    """Return the category that a label names. Raises UserError where the schema has it not."""
+    category = checked_category(label)
+    if schema is not None:
+        check_names(label, category, (), schema)
+    return category
+
+
 def owner(node: Node, point: Sequence[float], boxes: Mapping[str, Sequence[float]]) -> str:
-    """Return the box, by its key, that a point belongs to which does not tell; '' where there is
-    none.
+    """Return the key of the box that a point without a group belongs to; '' without boxes.
 
     Raises:
         UserError: There are several, and not just one of them is around the point.
@@ -290,9 +361,7 @@ def find_picture(node: Node, name: str, directories: Sequence[str], source: Sour
 
 
 def listed(directory: str, suffix: str) -> list[str]:
-    """Return paths of the files in a local or remote directory whose names end so; none
-    without it.
-    """
+    """Return paths of the files in a directory whose names end so; none without it."""
     import tensorflow as tf
 
     if not tf.io.gfile.isdir(directory):
@@ -302,9 +371,7 @@ def listed(directory: str, suffix: str) -> list[str]:
 
 
 def walked(data_dir: str, suffix: str, without: Sequence[str] = ()) -> list[str]:
-    """Return paths below a directory whose names end so, sorted; not in hidden or excluded
-    directories.
-    """
+    """Return sorted paths below a directory that end so; not in hidden or excluded ones."""
     import tensorflow as tf
 
     if not tf.io.gfile.isdir(data_dir):

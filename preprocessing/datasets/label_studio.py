@@ -19,30 +19,20 @@ import posixpath
 import re
 import urllib.parse
 from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
 from absl import logging
 
 from config import UserError
 from preprocessing.datasets import items
-from preprocessing.datasets.items import Item
+from preprocessing.datasets.items import Garment, Item
 from preprocessing.datasets.registry import DATASETS, FormatSpec, Source, Split
 from preprocessing.json_input import Node, read_json
 from preprocessing.schema import KeypointSchema
-from preprocessing.schema_files import checked_category
 
 _UPLOAD_PREFIX = re.compile('^[0-9a-f]{8}-')  # that Label Studio puts before an uploaded name
 _IMAGE_DIRECTORIES = ('images', 'Images', 'upload')
 _NOT_EXPORTS = ('schema.json', 'dataset.json')
-
-
-class _Garment(NamedTuple):
-    key: str
-    category: str
-    points: dict[str, tuple[float, float, int]]
-    box: tuple[float, float, float, float] | None
-    node: Node
 
 
 def read(source: Source) -> tuple[KeypointSchema, list[Split]]:
@@ -56,16 +46,10 @@ def read(source: Source) -> tuple[KeypointSchema, list[Split]]:
     paths = [path for path in paths if posixpath.basename(path) not in _NOT_EXPORTS]
     if not paths:
         raise UserError(f'{data_dir} holds no JSON file')
-    found = {path: _read_file(read_json(path), source) for path in paths}
-    every = [item for of_file in found.values() for item in of_file]
-    schema = source.schema or items.schema_of_items('label_studio', paths, every)
-    offset = 0.0 if source.point_offset is None else source.point_offset
-    return schema, [
-        items.split_of_items(
-            posixpath.basename(path)[: -len('.json')], [path], of_file, schema, offset
-        )
-        for path, of_file in found.items()
-    ]
+    names = [posixpath.basename(path)[: -len('.json')] for path in paths]
+    found = [_read_file(read_json(path), source) for path in paths]
+    contents = [(name, [path], of_file) for name, path, of_file in zip(names, paths, found)]
+    return items.opened('label_studio', contents, source)
 
 
 def _read_file(node: Node, source: Source) -> list[Item]:
@@ -76,9 +60,9 @@ def _read_file(node: Node, source: Source) -> list[Item]:
         if results is None:
             num_without += 1
             continue
-        name, path = _picture(task, source)
+        picture = _picture(task, source)
         size, garments = _garments(results, source.schema)
-        found += [_item(garment, name, path, size) for garment in garments]
+        found += [items.item_of(picture, *garment, size) for garment in garments]
     if num_without:
         logging.info('%s: %d tasks have no annotation; left out', node.place, num_without)
     return found
@@ -119,7 +103,7 @@ def _picture(task: Node, source: Source) -> tuple[str, str]:
     return safe, path
 
 
-def _garments(results: Node, schema: KeypointSchema | None) -> tuple[Any, list[_Garment]]:
+def _garments(results: Node, schema: KeypointSchema | None) -> tuple[Any, list[Garment]]:
     """Return the size of the picture, (height, width) or None, and what is annotated in it."""
     size, regions, hidden = None, {'keypointlabels': [], 'rectanglelabels': []}, set()
     for region in results.items():
@@ -137,18 +121,15 @@ def _garments(results: Node, schema: KeypointSchema | None) -> tuple[Any, list[_
     garments = {}
     for number, region in enumerate(regions['rectanglelabels']):
         key = region.field('id').of(str)
-        label = _label(region, 'rectanglelabels')
-        category = checked_category(label)
-        if schema is not None:
-            items.check_names(label, category, (), schema)
-        garments[key] = _Garment(str(number), category, {}, _box(region, size), region)
+        category = items.category_of(_label(region, 'rectanglelabels'), schema)
+        garments[key] = Garment(str(number), category, {}, _box(region, size))
     owners = _owners(results, garments)
     for region in regions['keypointlabels']:
         _add_point(garments, region, size, owners, hidden, schema)
     return size, list(garments.values())
 
 
-def _owners(results: Node, garments: Mapping[str, _Garment]) -> dict[str, Node]:
+def _owners(results: Node, garments: Mapping[str, Garment]) -> dict[str, Node]:
     """Return region -> the rectangle that a relation, of either direction, joins it with."""
     owners: dict[str, Node] = {}
     for relation in results.items():
@@ -191,7 +172,7 @@ def _box(region: Node, size: tuple[int, int]) -> tuple[float, float, float, floa
 
 
 def _add_point(
-    garments: dict[str, _Garment],
+    garments: dict[str, Garment],
     region: Node,
     size: tuple[int, int],
     owners: Mapping[str, Node],
@@ -210,24 +191,9 @@ def _add_point(
     boxes = {key: garment.box for key, garment in garments.items() if garment.box}
     key = parent or items.owner(region, (x, y), boxes)
     if key not in garments:
-        garments[key] = _Garment(key, items.only_category(region, schema), {}, None, region)
-    garment = garments[key]
-    if schema is not None:
-        items.check_names(label, garment.category, [name], schema)
-    if name in garment.points:
-        raise label.error(f'{name!r} is there twice in one garment')
+        garments[key] = Garment(key, items.only_category(region, schema), {})
     is_hidden = is_hidden or region.field('id').of(str) in hidden
-    garment.points[name] = (x, y, 0 if is_hidden else 1)
-
-
-def _item(garment: _Garment, name: str, path: str, size) -> Item:
-    points = np.array(list(garment.points.values()), np.float64).reshape(-1, 3)
-    box = fault = None
-    if garment.box is not None:
-        box, fault = items.checked_box(garment.box)
-    key = garment.key or '0'
-    names = tuple(garment.points)
-    return Item(name, path, key, garment.category, names, points, box, size, fault)
+    garments[key].add(label, name, (x, y), is_hidden, schema)
 
 
 DATASETS.register('label_studio')(FormatSpec(read))

@@ -16,66 +16,38 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
 
-import numpy as np
 from absl import logging
 
 from config import DEFAULT_RECORDS_SUBDIR, UserError
 from preprocessing.datasets import items
-from preprocessing.datasets.items import Item
+from preprocessing.datasets.items import Garment, Item
 from preprocessing.datasets.registry import DATASETS, FormatSpec, Source, Split
 from preprocessing.json_input import Node, read_json
 from preprocessing.schema import KeypointSchema
-from preprocessing.schema_files import checked_category
-
-_IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff')
-
-
-class _Garment(NamedTuple):
-    """The shapes of one group: its category, points by name as (x, y, v), and box."""
-
-    node: Node
-    key: str
-    category: str
-    points: dict[str, tuple[float, float, int]]
-    box: Sequence[float] | None
-
-
-class _File(NamedTuple):
-    path: str
-    image_name: str
-    image_path: str
-    size: tuple[int, int] | None
-    garments: list[_Garment]
 
 
 def read(source: Source) -> tuple[KeypointSchema, list[Split]]:
-    """Return the schema and the splits below source.data_dir: of each directory in it one, or one
-    of all.
+    """Return the schema and the splits: of each directory of source.data_dir one, or one.
 
     Raises:
         UserError: There is no file of labelme, or one is wrong; names file, item and field.
     """
     data_dir = source.data_dir
     paths = items.walked(data_dir, '.json', without=(DEFAULT_RECORDS_SUBDIR,))
-    found = [_read_file(path, source) for path in paths]
-    files = [file for file in found if file]
+    found = {path: _read_file(path, source) for path in paths}
+    files = {path: of_file for path, of_file in found.items() if of_file is not None}
     if not files:
         raise UserError(f'{data_dir} holds no JSON file of labelme (none has shapes)')
     if len(files) < len(found):
         logging.warning('%d JSON files are not of labelme; left out', len(found) - len(files))
-    of_split: dict[str, tuple[list[str], list[Item]]] = {}
-    for file in files:
-        split_files, found_items = of_split.setdefault(_split_name(file.path, data_dir), ([], []))
-        split_files.append(file.path)
-        found_items += [_item(file, garment) for garment in file.garments]
-    every = [item for _, found_items in of_split.values() for item in found_items]
-    schema = source.schema or items.schema_of_items('labelme', [f.path for f in files], every)
-    offset = 0.0 if source.point_offset is None else source.point_offset
-    return schema, [
-        items.split_of_items(name, *content, schema, offset) for name, content in of_split.items()
-    ]
+    contents: dict[str, tuple[str, list[str], list[Item]]] = {}
+    for path, of_file in files.items():
+        name = _split_name(path, data_dir)
+        _, split_files, split_items = contents.setdefault(name, (name, [], []))
+        split_files.append(path)
+        split_items += of_file
+    return items.opened('labelme', list(contents.values()), source)
 
 
 def _split_name(path: str, data_dir: str) -> str:
@@ -84,15 +56,17 @@ def _split_name(path: str, data_dir: str) -> str:
     return first if rest and first.startswith(('train', 'val', 'test')) else 'labelled'
 
 
-def _read_file(path: str, source: Source) -> _File | None:
+def _read_file(path: str, source: Source) -> list[Item] | None:
+    """Return the garments of a file; None where it is not of labelme."""
     node = read_json(path)
     if not (isinstance(node.value, dict) and 'shapes' in node.value):
         return None
     size = None
     if node.has('imageHeight') and node.has('imageWidth'):
         size = node.field('imageHeight').of(int), node.field('imageWidth').of(int)
-    name, image_path = _picture(node, path, source)
-    return _File(path, name, image_path, size, _read_garments(node.field('shapes'), source.schema))
+    picture = _picture(node, path, source)
+    garments = _read_garments(node.field('shapes'), source.schema)
+    return [items.item_of(picture, *garment, size) for garment in garments]
 
 
 def _picture(node: Node, path: str, source: Source) -> tuple[str, str]:
@@ -108,7 +82,7 @@ def _picture(node: Node, path: str, source: Source) -> tuple[str, str]:
     text = node.field('imagePath')
     stem = posixpath.basename(path).rsplit('.', 1)[0]
     last = text.of(str).replace('\\', '/').rsplit('/', 1)[-1]
-    beside = [last, *(stem + suffix for suffix in _IMAGE_SUFFIXES)]
+    beside = [last, *(stem + suffix for suffix in items.IMAGE_SUFFIXES)]
     names = [posixpath.normpath(posixpath.join(directory, name)) for name in beside if name]
     try:
         names.insert(0, items.safe_name(text, directory))
@@ -121,7 +95,7 @@ def _picture(node: Node, path: str, source: Source) -> tuple[str, str]:
     return name, items.find_picture(text, name, [data_dir], source)
 
 
-def _read_garments(node: Node, schema: KeypointSchema | None) -> list[_Garment]:
+def _read_garments(node: Node, schema: KeypointSchema | None) -> list[Garment]:
     shapes: dict[str, list[tuple[Node, str]]] = {'point': [], 'rectangle': []}
     num_others = 0
     for shape in node.items():
@@ -137,7 +111,7 @@ def _read_garments(node: Node, schema: KeypointSchema | None) -> list[_Garment]:
         logging.info('%s: %d shapes are neither points nor rectangles', node.place, num_others)
     boxes = _boxes(shapes['rectangle'])
     garments = {
-        group: _Garment(shape, group, _category(shape, schema), {}, box)
+        group: Garment(group, items.category_of(shape.field('label'), schema), {}, box)
         for group, (shape, box) in boxes.items()
     }
     for shape, group in shapes['point']:
@@ -146,15 +120,13 @@ def _read_garments(node: Node, schema: KeypointSchema | None) -> list[_Garment]:
         owner = group or items.owner(shape, point, corners)
         if owner not in garments:
             category = items.only_category(shape, schema)
-            garments[owner] = _Garment(shape, owner, category, {}, None)
+            garments[owner] = Garment(owner, category, {})
         _add_point(garments[owner], shape, point, schema)
     return list(garments.values())
 
 
 def _boxes(shapes: Iterable[tuple[Node, str]]) -> dict[str, tuple[Node, list[float]]]:
-    """Return group -> its rectangle and (x_min, y_min, x_max, y_max); those without a group by
-    number.
-    """
+    """Return group (or number) -> its rectangle and (x_min, y_min, x_max, y_max)."""
     boxes: dict[str, tuple[Node, list[float]]] = {}
     for number, (shape, group) in enumerate(shapes):
         key = group or f'box{number}'
@@ -175,37 +147,15 @@ def _read_points(shape: Node, count: int) -> list[tuple[float, float]]:
     return points
 
 
-def _category(shape: Node, schema: KeypointSchema | None) -> str:
-    label = shape.field('label')
-    category = checked_category(label)
-    if schema is not None:
-        items.check_names(label, category, (), schema)
-    return category
-
-
 def _add_point(
-    garment: _Garment, shape: Node, point: Sequence[float], schema: KeypointSchema | None
+    garment: Garment, shape: Node, point: Sequence[float], schema: KeypointSchema | None
 ) -> None:
     label = shape.field('label')
     name, hidden = items.visible_name(label, schema)
-    if schema is not None:
-        items.check_names(label, garment.category, [name], schema)
-    if name in garment.points:
-        raise label.error(f'{name!r} is there twice in one garment')
     flags = shape.field('flags', {}).of(dict)
     words = re.sub(r'\W+', '', shape.field('description', '').of(str)).lower()
     hidden = hidden or flags.get('occluded') is True or words in items.HIDDEN_WORDS
-    garment.points[name] = (*point, 0 if hidden else 1)
-
-
-def _item(file: _File, garment: _Garment) -> Item:
-    names = tuple(garment.points)
-    points = np.array(list(garment.points.values()), np.float64).reshape(-1, 3)
-    box = fault = None
-    if garment.box is not None:
-        box, fault = items.checked_box(garment.box)
-    place = file.image_name, file.image_path, garment.key or '0', garment.category
-    return Item(*place, names, points, box, file.size, fault)
+    garment.add(label, name, point, hidden, schema)
 
 
 DATASETS.register('labelme')(FormatSpec(read))

@@ -34,7 +34,6 @@ from preprocessing.schema import KeypointSchema
 from preprocessing.schema_files import checked_category
 
 _SPLITS = ('train', 'val', 'test')
-_IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff')
 _LIST_SUFFIX = '.txt'
 _MOST_POINTS = 2000
 _MAX_LABELS_SIZE = 16 << 20  # bytes; a line of 294 points has some 10 kB
@@ -173,9 +172,7 @@ def _schema(node: Node, layout: _Layout) -> KeypointSchema:
 
 
 def _pictures(node: Node, root: Node, data_dir: str) -> list[str]:
-    """Return names below the data of the pictures of a split: a directory, or a text file with a
-    list.
-    """
+    """Return the pictures of a split, below the data: of a directory or a text file."""
     base = root.field('path', '.').of(str)
     texts = [node.of(str)] if not isinstance(node.value, list) else list(node.texts())
     names: list[str] = []
@@ -193,7 +190,7 @@ def _pictures(node: Node, root: Node, data_dir: str) -> list[str]:
             below = posixpath.join(data_dir, name)
         if not items.is_directory(below):
             raise place.error(f'{below} is no directory of pictures')
-        found = [path for suffix in _IMAGE_SUFFIXES for path in items.walked(below, suffix)]
+        found = [path for suffix in items.IMAGE_SUFFIXES for path in items.walked(below, suffix)]
         names += [posixpath.relpath(path, data_dir) for path in sorted(found)]
     if not names:
         raise node.error('holds no picture')
@@ -213,7 +210,7 @@ def _listed_pictures(node: Node, data_dir: str) -> list[str]:
     return [items.safe_name(Node(line, f'{path}, line {n}'), directory) for n, line in lines]
 
 
-def _labels_path(name: str) -> str:
+def labels_path(name: str) -> str:
     """Return images/train/1.jpg -> labels/train/1.txt, at the last directory images."""
     parts = posixpath.splitext(name)[0].split('/')
     places = [place for place, part in enumerate(parts[:-1]) if part == 'images']
@@ -223,7 +220,7 @@ def _labels_path(name: str) -> str:
 
 
 def _read_items(name: str, source: Source, layout: _Layout) -> Iterator[Item]:
-    path = posixpath.join(source.data_dir, _labels_path(name))
+    path = posixpath.join(source.data_dir, labels_path(name))
     image_path = items.find_picture(Node(name, path), name, [source.data_dir], source)
     try:
         text = read_regular(path, _MAX_LABELS_SIZE).decode('utf-8-sig')

@@ -59,9 +59,7 @@ def crop_keep(min_area: float = 0.45, margin: float = 0.1, max_aspect: float = 1
 
 
 def _needed_share(example: Example, margin: float) -> tuple[tf.Tensor, tf.Tensor]:
-    """Return corners (x, y), as shares of the frame, of the box around the points; all without
-    points.
-    """
+    """Return corners (x, y) of the box of the points, shares; the whole frame without any."""
     size = width_height(example)
     points = geometry.transform_points(example['keypoints'], example['to_crop'])
     annotated = example['visibility'][:, None] >= 0
@@ -109,9 +107,7 @@ def _whole(size: tf.Tensor) -> tf.Tensor:
 def _with_room(
     low: tf.Tensor, high: tf.Tensor, size: tf.Tensor, margin: float, min_size: float
 ) -> tf.Tensor:
-    """Return the box from `low` to `high` (x, y), widened as crop_box tells, within the
-    frame: [4].
-    """
+    """Return the box of `low` and `high` (x, y), widened and within the frame: [4]."""
     least = tf.minimum(min_size * tf.reduce_max(size), size)
     half = tf.maximum((0.5 + margin) * (high - low), least / 2)
     center = tf.clip_by_value((low + high) / 2, least / 2, size - least / 2)

@@ -97,8 +97,7 @@ def check_color(argument: str, value: float | Sequence[float]) -> list[float]:
 
 
 def random_bits(seed: Any, count: int) -> tf.Tensor:
-    """Return int32 [count], what tf.random.stateless_uniform(.., alg='philox') makes of integers
-    [2].
+    """Return int32 [count], stateless_uniform(.., alg='philox') of integers [2].
 
     That takes some 25 operations, which were half of all that an op string takes before pixels.
     """
@@ -110,15 +109,12 @@ def random_bits(seed: Any, count: int) -> tf.Tensor:
 
 
 def own_seed(seed: Any, position: int) -> tf.Tensor:
-    """Return the seed of the op that stands at `position` of an op string with this seed: int32
-    [2].
-    """
+    """Return the seed, int32 [2], of the op at `position` of an op string with this seed."""
     return tf.stack([random_bits(seed, 1)[0], position])
 
 
 def draw(seed: tf.Tensor, count: int) -> list[tf.Tensor]:
-    """Return `count` independent numbers, uniform in [0, 1), the same on every device, compiled or
-    not.
+    """Return `count` independent numbers in [0, 1), the same on every device and by XLA.
 
     They are made of the lower bits of integers, as TensorFlow's kernels do it: of the same integers
     XLA makes other fractions.
@@ -138,9 +134,7 @@ def moved(example: Example, matrix: tf.Tensor, **changes: tf.Tensor) -> Example:
 
 
 def width_height(example: Example) -> tf.Tensor:
-    """Return the frame's size in the order of points. (A stride of -1 upsets TensorFlow's
-    optimiser.)
-    """
+    """Return the frame's size as (x, y). (A stride of -1 upsets TensorFlow's optimiser.)"""
     return tf.reverse(example['frame_size'], [0])
 
 

@@ -12,11 +12,10 @@ Visibility -1, 0, 1 is 0, 1, 2.
 
 from __future__ import annotations
 
-import posixpath
-
 import numpy as np
 
 from config import UserError
+from preprocessing.datasets.yolo import labels_path
 from preprocessing.writers.registry import WRITERS, Garment, box_of, by_picture
 
 DATA_FILE, LIST_FILE = 'data.yaml', 'train.txt'
@@ -43,26 +42,15 @@ def _write(garments, schema, options) -> dict[str, str]:
     text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True, default_flow_style=None)
     text += _NOTE
     pictures = by_picture(garments)
-    names = [_below_images(name) for name in pictures]
+    names = [n if _PICTURES in n.split('/')[:-1] else f'{_PICTURES}/{n}' for n in pictures]
     texts = {DATA_FILE: text, LIST_FILE: ''.join(f'./{name}\n' for name in names)}
     numbers = {category: number for number, category in enumerate(schema.categories)}
     for name, own in zip(names, pictures.values()):
-        path = _labels_path(name)
+        path = labels_path(name)
         if path in texts:
             raise UserError(f'{name}: another picture has its labels in {path}, too; rename one')
         texts[path] = ''.join(f'{_line(garment, numbers)}\n' for garment in own)
     return texts
-
-
-def _below_images(name: str) -> str:
-    return name if _PICTURES in name.split('/')[:-1] else f'{_PICTURES}/{name}'
-
-
-def _labels_path(name: str) -> str:
-    """Return images/shop/1.jpg -> labels/shop/1.txt, at the last directory images."""
-    parts = posixpath.splitext(name)[0].split('/')
-    last = max(place for place, part in enumerate(parts[:-1]) if part == _PICTURES)
-    return '/'.join([*parts[:last], 'labels', *parts[last + 1 :]]) + '.txt'
 
 
 def _line(garment: Garment, numbers: dict[str, int]) -> str:

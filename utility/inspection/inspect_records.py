@@ -22,6 +22,7 @@ import tensorflow as tf
 from config import UserError
 from preprocessing import records, rendering
 from preprocessing.conversion import image_ids
+from preprocessing.conversion.dataset_info import POINT_STATES, point_states
 from preprocessing.conversion.screening import Track
 from preprocessing.files import check_output, folders_in, json_bytes, write_bytes
 from preprocessing.ops import op_string
@@ -37,7 +38,6 @@ NUM_AUGMENTED = 10  # one a row: as evaluated, then COLUMNS - 1 times as trained
 NUM_SIZES = 5
 PLAIN_OPS = f'letterbox({CELL_SIZE},{CELL_SIZE})|warp(255)'
 USUAL_SIDE = 512  # px; the longest side of most pictures of FashionAI
-POINT_STATES = ('visible', 'occluded', 'absent', 'outside_picture')
 CHANNELS = ('red', 'green', 'blue')
 PERCENTILES = {'p10': 10, 'median': 50, 'p90': 90}
 
@@ -165,8 +165,7 @@ def _measured(
 
 
 def is_sampled(index: tf.Tensor, size: int, total: int) -> tf.Tensor:
-    """Return bool []: whether record `index`, int64 [], is one of `size` at equal distances in
-    `total`.
+    """Return bool []: whether record `index` is one of `size` at equal distances in `total`.
 
     Files are sorted by split and category, and their records lie in random order: so the sample
     is random, has its share of each category, and needs no second look at the records.
@@ -176,9 +175,7 @@ def is_sampled(index: tf.Tensor, size: int, total: int) -> tf.Tensor:
 
 
 def _measure(record: tf.Tensor, schema: KeypointSchema, sampled: tf.Tensor) -> dict[str, tf.Tensor]:
-    """Return the decoded record; for its picture its length in bytes and, if sampled,
-    its channels.
-    """
+    """Return the decoded record, the length of its picture and, if sampled, its channels."""
     example = records.decode_example(record, schema)
     jpeg, nothing = example.pop('encoded'), tf.zeros([2, len(CHANNELS)])
     return {
@@ -228,7 +225,9 @@ class Tally:
         self._num_sampled += int(row['sampled'])
         if split in self._labelled and category in self._points:
             self._normalizers[category].append(float(row['normalizer']))
-            self._points[category] += _point_states(row)
+            self._points[category] += point_states(
+                row['keypoints'], row['visibility'], row['image_size']
+            )
 
     def report(self) -> dict[str, Any]:
         """Return all of it as numbers; at least one record must have been counted."""
@@ -253,15 +252,6 @@ class Tally:
         counts, names = self._points[category].T.tolist(), self._schema.keypoints
         indices = self._schema.indices(category)
         return {names[k]: dict(zip(POINT_STATES, counts[k])) for k in indices}
-
-
-def _point_states(row: Row) -> np.ndarray:
-    """Return bool [4, K]: in which of POINT_STATES a point is; one outside is visible or occluded
-    too.
-    """
-    visibility, points = row['visibility'], row['keypoints']
-    outside = ((points < 0) | (points > row['image_size'][::-1])).any(axis=1)
-    return np.stack([visibility == 1, visibility == 0, visibility < 0, outside & (visibility >= 0)])
 
 
 def percentiles(values: Sequence[float]) -> dict[str, float]:

@@ -24,8 +24,7 @@ def read_annotations(path: str, schema: KeypointSchema) -> KeypointTable:
     from preprocessing import records  # here, because it takes seconds
     from utility.metrics.annotations import annotations_of
 
-    records_dir = os.path.dirname(os.path.abspath(path))
-    split_schema = records.schema_of(records.load_dataset_info(records_dir))
+    split_schema = records.schema_of(records.info_of_split(os.path.abspath(path))[0])
     if split_schema.keypoints != schema.keypoints:
         raise UserError(
             f'{path}: of data set {split_schema.name!r}, not {schema.name!r}; give --dataset'

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 import numpy as np
 import tensorflow as tf
 
@@ -26,8 +24,7 @@ def annotations_of(split_dir: str, schema: KeypointSchema) -> tuple[KeypointTabl
         UserError: The split is not labelled.
     """
     records.check_is_split(split_dir)
-    records_dir, split = os.path.split(split_dir.rstrip('/'))
-    info = records.load_dataset_info(records_dir or '.')
+    info, split = records.info_of_split(split_dir)
     if not info['splits'].get(split, {}).get('labelled', False):
         raise UserError(f'{split_dir!r} is not a labelled split of the records')
     records.check_schema(split_dir, schema)

@@ -93,9 +93,7 @@ def schema_of_split(split_dir: str) -> KeypointSchema:
     """Return the schema of the records that a split, RECORDS/test_0, belongs to."""
     from preprocessing import records
 
-    return records.schema_of(
-        records.load_dataset_info(posixpath.dirname(split_dir.rstrip('/')) or '.')
-    )
+    return records.schema_of(records.info_of_split(split_dir)[0])
 
 
 def read_split(split_dir: str, schema: KeypointSchema) -> Split:
