@@ -100,9 +100,7 @@ def one_of(values: Sequence[Any]) -> tuple[str, Callable[[Any], bool]]:
 
 
 def within(low: float, high: float) -> tuple[str, Callable[[Any], bool]]:
-    """Return the condition, as POSITIVE is one, that a number lies between these two or on one of
-    them.
-    """
+    """Return the condition, as POSITIVE is one, that low <= value <= high."""
     return f'from {low:,.12g} to {high:,.12g}', lambda value: low <= value <= high
 
 
@@ -112,9 +110,7 @@ def at_most(high: float) -> tuple[str, Callable[[Any], bool]]:
 
 
 def multiple_of(number: int) -> tuple[str, Callable[[Any], bool]]:
-    """Return the condition, as POSITIVE is one, that a value is a positive multiple of
-    the number.
-    """
+    """Return the condition, as POSITIVE is one, that a value is a positive multiple."""
     return f'a positive multiple of {number}', lambda value: value > 0 and value % number == 0
 
 
@@ -181,9 +177,7 @@ def parsed_literal(text: str | ast.AST) -> Any:
 
 
 def literal(text: str) -> Any:
-    """Return the value that a text stands for: a Python literal, true, false, none, or the text
-    itself.
-    """
+    """Return the value of a text: a Python literal, true, false, none, or the text itself."""
     try:
         return parsed_literal(text)
     except ValueError:
@@ -224,9 +218,7 @@ def _plain(options: Mapping[str, Any], key: str) -> dict[str, Any]:
 
 
 def from_values(cls: type, values: Any, prefix: str) -> Any:
-    """Return a dataclass from the values of its fields, nested; `prefix` is its place,
-    for errors.
-    """
+    """Return a dataclass from its fields, nested; `prefix` is its place, for errors."""
     if not isinstance(values, Mapping):
         raise UserError(f'{prefix.rstrip(".") or "experiment"}={values!r}: must be an object')
     types = typing.get_type_hints(cls)
@@ -398,9 +390,7 @@ class LossConfig:
         require(self, 'loss.', *_SHARE, 'ohkm')
 
     def sigmas_on(self, map_size: Sequence[int]) -> tuple[float, ...]:
-        """Return the standard deviations in cells on heat maps of (height, width), as many as are
-        set.
-        """
+        """Return the standard deviations, cells on heat maps of (height, width), as many as set."""
         if self.sigmas is not None:
             return self.sigmas
         return tuple(share * min(map_size) for share in self.sigma_shares)
@@ -684,9 +674,7 @@ class Experiment:
 
     @classmethod
     def from_json(cls, text: str) -> Experiment:
-        """Return the inverse of to_json; unknown keys and wrong types are errors, absent keys are
-        defaults.
-        """
+        """Return the inverse of to_json, strict; absent keys are defaults."""
         try:
             values = json.loads(text)
         except RecursionError as error:

@@ -139,9 +139,7 @@ def main(positional: list[str]) -> None:
 
 
 def _summary(info: dict) -> str:
-    """Return a table of the records by split and category, and what a user should know
-    of the data.
-    """
+    """Return a table of the records by split and category, and the notes on the data."""
     categories = list(info['schema']['categories'])
     rows = [['split', *categories, 'all']]
     for name, split in info['splits'].items():
@@ -174,9 +172,7 @@ def _summary(info: dict) -> str:
 
 
 def _without_validation(info: dict) -> list[str]:
-    """Return the categories that are trained but cannot be evaluated, though there is a
-    val split.
-    """
+    """Return the categories that are trained but are not in the val split that there is."""
     if 'val' not in info['splits']:
         return []
     train, val = (info['splits'][name]['records'] for name in ('train', 'val'))

@@ -45,11 +45,7 @@ def _define_flags() -> None:
     flags.DEFINE_integer('max_models', None, 'With --fit: choose the best, at most so many.')
     flags.DEFINE_string('save_weights', None, 'With --fit: where to write what is learned, JSON.')
     flags.DEFINE_string('weights_file', None, 'Combine by what --save_weights has written.')
-    flags.DEFINE_string(
-        'dataset',
-        'fashionai',
-        'Whose categories and keypoints the CSVs have: a name, or the path of a schema file.',
-    )
+    scripts.define_dataset()
     flags.DEFINE_string(
         'check', None, 'A submission to look at; exits with 2 if it would be rejected.'
     )
@@ -199,7 +195,7 @@ def learn(schema, values):
     predictions = predictions._replace(names=_short(values.fit))
     answers = read_annotations(values.answers, schema)
     answers = in_order_of(answers, first, values.answers, values.fit[0])
-    annotated = annotated_points(answers.keypoints, answers.visibility, answers.categories, schema)
+    annotated = annotated_points(answers, schema)
     method, models, selection = values.method or LEARNED, tuple(range(len(values.fit))), None
     if values.max_models is not None:
         selection = select_models(predictions, annotated, schema, values.max_models, method)

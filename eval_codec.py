@@ -69,11 +69,7 @@ def define_flags() -> None:
         'smoothing', 0.0, 'Gaussian over the heat maps before they are decoded, cells.'
     )
     flags.DEFINE_float('source_size', 512.0, 'Longest side of the annotated pictures, px.')
-    flags.DEFINE_string(
-        'dataset',
-        'fashionai',
-        'Whose categories and keypoints the CSV has: a name, or the path of a schema file.',
-    )
+    scripts.define_dataset()
     flags.DEFINE_string('output_json', None, 'Where to write the numbers too.')
     for name in ('sigma', 'source_size'):
         flags.register_validator(name, lambda value: value > 0, 'must be positive')
@@ -185,9 +181,7 @@ def format_floors(floors: Mapping[str, Floor], categories: Sequence[str]) -> str
 
 
 def report(floors: Mapping[str, Floor], codec: HeatmapCodec, source_size: float) -> dict:
-    """Return what --output_json holds: the settings, the last mode's score, and all
-    under 'modes'.
-    """
+    """Return what --output_json holds: settings, the last mode's score, and all in 'modes'."""
     modes = {
         mode: {**dataclasses.asdict(floor.score), 'distance': floor.distance}
         for mode, floor in floors.items()

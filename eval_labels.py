@@ -91,9 +91,7 @@ def read_annotations(split_dirs: list[str]):
 
 
 def read_predictions(values, table, schema):
-    """Return predictions of the annotated pictures, float [N, K, 2], by the flags; None without
-    any.
-    """
+    """Return predictions of the pictures, float [N, K, 2], by the flags; None without any."""
     import numpy as np
 
     from preprocessing.tables import read_table

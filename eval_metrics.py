@@ -19,7 +19,6 @@ that in the run, for all predictions from then on.
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 
 import utility  # noqa: F401, before all that may not be installed
@@ -122,26 +121,6 @@ def predict_runs(data_dir: str, run_dirs, options):
     return predictions, points, answers, schema
 
 
-def score_model(data_dir: str, run_dirs, options, confidence: bool = False):
-    """Return the score runs, as one predictor, on a labelled split of the records; gives a Score.
-
-    Args:
-        data_dir: The split, RECORDS/val.
-        run_dirs: The runs, at least one.
-        options: A utility.predict.predictor.PredictOptions.
-        confidence: Whether to estimate how sure NE is.
-    """
-    from utility.metrics import normalized_error
-
-    tables = predict_runs(data_dir, run_dirs, options)[1:]
-    return normalized_error.score(*tables, _missing(options), confidence)
-
-
-def _missing(options) -> str:
-    """Return how points without a prediction are scored."""
-    return 'count' if options.use_predicted_category else 'error'
-
-
 def score_baseline(data_dir: str, run_dir: str):
     """Score what a network must beat: the mean positions in RECORDS/train of each category."""
     from utility.checkpoints import runs
@@ -160,8 +139,7 @@ def score_baseline(data_dir: str, run_dir: str):
 
 
 def _by_place(keypoints, answers):
-    """Return keypoints [N, K, 2] that stand in the order of the answers as a table; and the
-    answers.
+    """Return keypoints [N, K, 2], in the order of the answers, as a table; and the answers.
 
     One picture may lie in two splits under one id: then all are told apart by their places.
     """
@@ -193,9 +171,7 @@ def format_score(score) -> str:
 
 
 def format_confidence(score) -> str:
-    """Return the confidence intervals of a utility.metrics.normalized_error.Score, NE
-    in percent.
-    """
+    """Return the confidence intervals of a normalized_error.Score, NE in percent."""
     ends = {'all': score.confidence['normalized_error'], **score.confidence['per_category']}
     errors = {'all': score.normalized_error, **score.per_category}
     title = f'{100 * score.confidence["level"]:g} % confidence intervals of NE %'
@@ -334,7 +310,8 @@ def _of_runs(values):
                     run_dirs, predictions, answers, schema, values.data_dir
                 ):
                     print(f'{path}: the scaling of probabilities by {len(answers.lines)} pictures')
-    found = assess(named, answers, schema, _missing(options), values.confidence)
+    missing = 'count' if options.use_predicted_category else 'error'
+    found = assess(named, answers, schema, missing, values.confidence)
     return *found, measured, report
 
 
@@ -375,7 +352,7 @@ def main(positional: list[str]) -> None:
         name = values.prediction or ','.join(values.model_dir)
         print(f'\n{format_comparison(comparison, name, values.against)}')
     if values.output_json:
-        report = {**json.loads(score.to_json()), **attributes_report}
+        report = {**dataclasses.asdict(score), **attributes_report}
         report.update(pck_by=values.pck_by, metrics=measured)
         if comparison:
             report['comparison'] = {'against': values.against, **comparison.to_dict()}

@@ -11,7 +11,7 @@ from demos.garments import dataset
 from preprocessing.schema import KeypointSchema
 from preprocessing.tables import KeypointTable
 from utility.labels.exchanges import exchanges_of
-from utility.metrics.normalized_error import normalizers
+from utility.metrics.normalized_error import normalizers_of
 
 SHARES = {'sides': 0.03, 'in_out': 0.03, 'place': 0.03, 'same_place': 0.03}
 _MOVED = 0.5  # normalisers
@@ -40,7 +40,7 @@ def make_mistakes(
     """
     rng = np.random.default_rng(seed)
     keypoints, visibility = table.keypoints.copy(), table.visibility.copy()
-    lengths = normalizers(keypoints, visibility, table.categories, schema)
+    lengths = normalizers_of(table, schema)
     mistakes: dict[int, Mistake] = {}
     rows = iter(rng.permutation(len(keypoints)))
     for kind, share in shares.items():
@@ -91,7 +91,7 @@ def _choose(
 def simulate_predictions(table: KeypointTable, schema: KeypointSchema, seed: int = 0) -> np.ndarray:
     """Return what a network might say of pictures with these true points: float64 [N, K, 2], px."""
     rng = np.random.default_rng(seed)
-    lengths = normalizers(table.keypoints, table.visibility, table.categories, schema)
+    lengths = normalizers_of(table, schema)
     lengths = np.where(lengths > 0, lengths, np.median(lengths))
     tail = np.sqrt(rng.chisquare(_DOF, table.visibility.shape) / _DOF)
     noise = rng.normal(size=table.keypoints.shape) / tail[..., np.newaxis]

@@ -41,9 +41,7 @@ def test_argmax_floor_is_the_distance_to_the_cell_centres():
     table = _table()
     cell = 512 / 96
     nearest = (np.floor(table.keypoints / cell) + 0.5) * cell
-    normalizer = normalized_error.normalizers(
-        table.keypoints, table.visibility, table.categories, SCHEMA
-    )
+    normalizer = normalized_error.normalizers_of(table, SCHEMA)
     expected = normalized_error.normalized_error(
         nearest, table.keypoints, table.visibility, normalizer
     )

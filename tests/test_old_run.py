@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-import eval_metrics
 from config import Experiment
 from preprocessing.datasets.fashionai import SCHEMA
 from tests.commands import ROOT
+from tests.tiny_runs import score_model
 from utility.checkpoints import evaluations, step_tables
 from utility.metrics.annotations import annotations_of
 from utility.predict import predictor
@@ -46,7 +46,7 @@ def test_records_are_read(folder):
 
 def test_the_score_is_the_same_to_all_digits_that_were_printed(folder):
     split, run = f'{folder}/records/val', f'{folder}/run'
-    score = eval_metrics.score_model(split, [run], PredictOptions())
+    score = score_model(split, [run], PredictOptions())
     expected = json.loads((folder / 'expected' / 'ne.json').read_text())
     assert score.points == expected['points']
     assert f'{100 * score.normalized_error:.4f}' == f'{100 * expected["normalized_error"]:.4f}'

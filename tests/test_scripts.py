@@ -26,7 +26,7 @@ from preprocessing.tables import read_table
 from tests import commands
 from tests.commands import ROOT
 from utility.checkpoints import step_tables, variables
-from utility.metrics.normalized_error import normalizers
+from utility.metrics.normalized_error import normalizers_of
 from utility.predict import predictor
 from utility.train import log as training_log
 from utility.train import log_file
@@ -332,7 +332,7 @@ def test_a_submission_scores_as_the_records_do_up_to_whole_pixels(folder, first)
         f'--output_json={folder}/records.json',
     )
     table = read_table(answers, SCHEMA)
-    lengths = normalizers(table.keypoints, table.visibility, table.categories, SCHEMA)
+    lengths = normalizers_of(table, SCHEMA)
     tolerance = 100 * np.sqrt(0.5) / lengths[lengths > 0].min()
     by_csv, by_records = scores(folder / 'csv.json'), scores(folder / 'records.json')
     assert by_csv.keys() == by_records.keys()

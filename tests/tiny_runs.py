@@ -8,6 +8,7 @@ import pathlib
 import numpy as np
 import tensorflow as tf
 
+import eval_metrics
 from config import DataConfig, Experiment, NetworkConfig
 from nets import names
 from preprocessing.datasets.fashionai import SCHEMA
@@ -15,6 +16,7 @@ from tests.tiny_checkpoints import write_network
 from utility.checkpoints import snapshots
 from utility.checkpoints.variables import variable_name
 from utility.losses.attributes import network_of
+from utility.metrics import normalized_error
 
 NETWORK = NetworkConfig('resnet18', 'dhn', (64, 64), (16, 16), {'width': 4}, {'channels': 4})
 
@@ -63,3 +65,10 @@ def smooth_image(height: int, width: int, seed: int = 0) -> np.ndarray:
     """Return smooth noise, uint8 [height, width, 3]."""
     coarse = np.random.default_rng(seed).integers(0, 256, (6, 5, 3))
     return tf.image.resize(coarse, [height, width]).numpy().astype(np.uint8)
+
+
+def score_model(split: str, run_dirs, options):
+    """Return the Score of runs, as one predictor, on a labelled split of the records."""
+    tables = eval_metrics.predict_runs(split, run_dirs, options)[1:]
+    missing = 'count' if options.use_predicted_category else 'error'
+    return normalized_error.score(*tables, missing)

@@ -35,9 +35,7 @@ REQUIRED = (
 
 
 def _is_command() -> bool:
-    """Return whether Python runs a script or a module of this project, and not one that
-    imports it.
-    """
+    """Return whether Python runs a script or module of this project, not one that imports it."""
     main = getattr(sys.modules['__main__'], '__file__', None)
     if sys.argv[:1] == ['-m']:  # a module that is still being looked for
         return pathlib.Path.cwd() == _ROOT

@@ -35,6 +35,7 @@ from absl import flags, logging
 from config import Experiment, UserError, flatten
 from preprocessing.files import write_bytes
 from utility.command_line import scripts
+from utility.command_line.text_table import markdown_table
 
 RESULTS, PAGE, STUDY, OUTPUT = 'results.csv', 'results.md', 'study.journal', 'output.log'
 ERROR, COMPLETE = 'normalized_error', 'complete'
@@ -179,8 +180,7 @@ def load_experiment(script: str) -> Experiment:
 
 
 def assignments(sweep: Sweep, experiment: Experiment, settings: dict[str, str]) -> list[str]:
-    """Return all that is set of a run: for all runs, for it alone, and to make it --steps steps
-    long.
+    """Return all that is set of a run, that which makes it --steps steps long included.
 
     Args:
         sweep: The sweep.
@@ -443,9 +443,7 @@ def _markdown(rows: Sequence[Row]) -> str:
     ranked = sorted(rows, key=lambda row: float(row[ERROR] or 'inf'))
     printed = [{**row, ERROR: row[ERROR] and _percent(row[ERROR])} for row in ranked]
     head = ['NE, %' if column == ERROR else column for column in rows[0]]
-    lines = [head, ['---', *['---:'] * (len(head) - 1)], *(row.values() for row in printed)]
-    cells = ([cell.replace('|', '\\|') for cell in line] for line in lines)
-    return ''.join(f'| {" | ".join(line)} |\n' for line in cells)
+    return markdown_table(head, [list(row.values()) for row in printed])
 
 
 def _percent(error: str | float) -> str:

@@ -43,9 +43,7 @@ def save_running(folder: str, experiment: Experiment, input_of: Callable, step: 
 
 
 def with_statistics(weights, experiment: Experiment, input_fn: Callable) -> dict[str, np.ndarray]:
-    """Return the weights with batch-norm statistics over training batches, if so many are asked
-    for.
-    """
+    """Return the weights with batch-norm statistics over training batches, if asked for."""
     number = experiment.averaging.statistics_batches
     if not number:
         return weights
@@ -67,8 +65,7 @@ def last_checkpoints(folder: str, count: int) -> list[str]:
 
 
 def best_checkpoints(folder: str, count: int) -> list[str]:
-    """Return those `count` checkpoints, of those that are kept, that had the lowest NE, the best
-    first.
+    """Return the `count` kept checkpoints with the lowest NE, the best first.
 
     Raises:
         UserError: There are fewer that were evaluated.

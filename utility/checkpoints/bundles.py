@@ -151,9 +151,7 @@ def _check_entry(name: str, entry, shards: list[str], sizes: list[int]) -> None:
 
 
 def _fits(shard: str, entry, count: int) -> bool:
-    """Return whether the lengths of `count` strings, that stand before these, add up to the
-    entry's.
-    """
+    """Return whether the lengths of `count` strings before these add up to the entry's."""
     import tensorflow as tf
 
     if count > entry.size:

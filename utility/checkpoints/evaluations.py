@@ -110,9 +110,7 @@ def describe_metric(result: Metrics, metric: str) -> str:
 
 
 def describe(result: Metrics) -> str:
-    """Return the NE of an evaluation, over all and by category, in one line; and the schema's
-    metric.
-    """
+    """Return the NE of an evaluation, by category too, and the schema's metric, in a line."""
     parts = [f'{k.split("/")[1]} {100 * v:.2f}' for k, v in sorted(result.items()) if '/' in k]
     if math.isnan(result[ERROR]):
         return 'no validation NE: no point is scored'

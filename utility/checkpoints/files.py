@@ -41,9 +41,7 @@ def _listed(folder: str) -> list[str]:
 
 
 def _paths_listed(folder: str) -> list[str]:
-    """Return what the `checkpoint` file of a folder lists, the newest first; nothing if it is
-    broken.
-    """
+    """Return what a folder's `checkpoint` file lists, the newest first; none if broken."""
     import tensorflow as tf
 
     try:
@@ -135,9 +133,7 @@ def recover(folder: str, is_alone: bool = True) -> None:
 
 
 def _leads_to(folder: str, prefix: str) -> bool:
-    """Return whether TensorFlow, which takes the paths of the `checkpoint` file as they are,
-    agrees.
-    """
+    """Return whether TensorFlow, which trusts the paths of the `checkpoint` file, agrees."""
     listed = _paths_listed(folder)[:1]
     return listed == [prefix] and os.path.dirname(listed[0]) == folder.rstrip('/')
 

@@ -108,8 +108,7 @@ def _has_provenance(folder: str) -> bool:
 
 
 def init_checkpoint(folder: str) -> str | None:
-    """Return the weights that the training of a network started from; None if from none, or not
-    known.
+    """Return the weights that a training started from; None if from none, or not known.
 
     Raises:
         UserError: The file that tells is broken.

@@ -15,7 +15,6 @@ import numpy as np
 import tensorflow as tf
 
 from config import UserError
-from nets.names import of_network
 from preprocessing.files import check_no_link, make_folder, write_bytes
 from utility.checkpoints import files, variables
 
@@ -48,9 +47,7 @@ def newest_step(folder: str) -> int:
 
 
 def evaluated(folder: str, step: int) -> str:
-    """Return the checkpoint that the evaluation at `step` measured: averaged weights if there were
-    any.
-    """
+    """Return the checkpoint that the evaluation at `step` measured: averaged if there is one."""
     averaged = files.newest(os.path.join(folder, AVERAGED))
     if averaged and step_of(averaged) == step:
         return averaged
@@ -58,18 +55,8 @@ def evaluated(folder: str, step: int) -> str:
 
 
 def read_weights(prefix: str) -> dict[str, np.ndarray]:
-    """Return the tensors of the network in a checkpoint, by name, without optimiser state and
-    counters.
-
-    Raises:
-        UserError: There is no checkpoint, or it is damaged.
-    """
-    reader, _ = variables.open_checkpoint(prefix)
-    names = of_network(reader.get_variable_to_shape_map())
-    try:
-        return {name: reader.get_tensor(name) for name in sorted(names)}
-    except (tf.errors.OpError, RuntimeError, IndexError) as error:
-        raise UserError(f'{prefix!r} is not a readable checkpoint: {error}') from error
+    """Return variables.network_tensors of a checkpoint, by name."""
+    return dict(variables.network_tensors(prefix))
 
 
 def replace(folder: str, step: int, weights: Mapping[str, np.ndarray]) -> str:

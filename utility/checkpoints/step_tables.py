@@ -64,9 +64,7 @@ def _fields(line: bytes) -> list[str]:
 
 
 def _row(names: list[str], line: bytes) -> tuple[int, dict[str, float]]:
-    """Return the step and the numbers of a line. Raises ValueError or KeyError where it
-    has none.
-    """
+    """Return step and numbers of a line. Raises ValueError or KeyError where it has none."""
     cells = _fields(line.rstrip(b'\r'))
     if len(cells) != len(names):
         raise ValueError(f'{len(cells)} cells, not {len(names)}')

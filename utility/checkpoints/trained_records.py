@@ -26,8 +26,7 @@ _NOW, _BEFORE = 'records', 'before'  # of the file
 
 
 def identity(data_dir: str, categories: Iterable[str]) -> dict[str, Any]:
-    """Return what tells the records of a network apart: data set, keypoints, and of each split its
-    parts.
+    """Return what tells records apart: data set, keypoints, and of each split its parts.
 
     Args:
         data_dir: The records.

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -135,22 +135,30 @@ def check_finite(path: str) -> None:
     Raises:
         UserError: There are some; names the first variable. Or the checkpoint is damaged.
     """
+    wrong = [
+        name
+        for name, value in network_tensors(path)
+        if value.dtype.kind not in 'biuSO' and not np.isfinite(value.astype(np.float32)).all()
+    ]
+    if wrong:
+        more = f' and {len(wrong) - 1} more' if len(wrong) > 1 else ''
+        raise UserError(f'{resolve(path)!r} holds weights that are not finite: {wrong[0]}{more}')
+
+
+def network_tensors(path: str) -> Iterator[tuple[str, np.ndarray]]:
+    """Yield the tensors of the network, without optimiser state and counters, sorted by name.
+
+    Raises:
+        UserError: There is no checkpoint, or it is damaged.
+    """
     import tensorflow as tf
 
     reader, prefix = open_checkpoint(path)
-    wrong = []
     try:
-        dtypes = reader.get_variable_to_dtype_map()
-        for name in sorted(of_network(dtypes)):
-            if dtypes[name].is_floating:
-                values = np.asarray(reader.get_tensor(name), np.float32)
-                if not np.isfinite(values).all():
-                    wrong.append(name)
+        for name in sorted(of_network(reader.get_variable_to_shape_map())):
+            yield name, np.asarray(reader.get_tensor(name))
     except (tf.errors.OpError, RuntimeError, IndexError) as error:
         raise UserError(f'{prefix!r} is not a readable checkpoint: {error}') from error
-    if wrong:
-        more = f' and {len(wrong) - 1} more' if len(wrong) > 1 else ''
-        raise UserError(f'{prefix!r} holds weights that are not finite: {wrong[0]}{more}')
 
 
 def save(prefix: str, tensors: Mapping[str, np.ndarray]) -> None:
@@ -192,9 +200,7 @@ def own_weights(path: str) -> Weights | None:
 
 
 def compare(weights: Weights, variables: Sequence) -> WarmStart:
-    """Return what `weights` give to a network of these variables, batch-norm statistics
-    included.
-    """
+    """Return what `weights` give to a network of these variables, statistics included."""
     names = {variable_name(v): tuple(v.shape.as_list()) for v in variables}
     shapes = weights.shapes
     missing = [n for n in names if n not in shapes]

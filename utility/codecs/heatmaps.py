@@ -153,8 +153,7 @@ def smooth(heatmaps: tf.Tensor, sigma: float) -> tf.Tensor:
 
 
 def _profile(coordinates: tf.Tensor, num_cells: int, stride: float, sigma: float) -> tf.Tensor:
-    """Return one axis of the Gaussians: coordinates float64 [B, K], px -> float32 [B, num_cells,
-    K].
+    """Return an axis of the Gaussians: float64 [B, K] px -> float32 [B, num_cells, K].
 
     In float64 until the end, because the float32 exponential of TensorFlow's CPU kernels rounds
     differently in the last elements of a tensor: a mirrored point would not give exactly the

@@ -49,8 +49,7 @@ def offset_target(codec: HeatmapCodec, keypoints: tf.Tensor, config: LossConfig)
 
 
 def offset_errors(output: tf.Tensor, target: tf.Tensor, config: LossConfig) -> tf.Tensor:
-    """Return the mean over the cells of the squared error of the disk, and of the offsets inside of
-    it.
+    """Return the mean squared error of the disk, and of the offsets inside of it.
 
     Args:
         output, target: float32 [B, h, w, 3 K].

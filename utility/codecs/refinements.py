@@ -60,8 +60,7 @@ def _argmax(window: tf.Tensor, peak: tf.Tensor) -> tf.Tensor:
 
 @register('quarter')
 def _quarter(window: tf.Tensor, peak: tf.Tensor) -> tf.Tensor:
-    """Return a quarter cell towards the larger neighbour, in x and in y (Newell et al. 2016,
-    section 3.4).
+    """Return a quarter cell towards the larger neighbour (Newell et al. 2016, section 3.4).
 
     No step where the largest cell has one neighbour only, or equal ones.
     """

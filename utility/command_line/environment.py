@@ -44,9 +44,7 @@ def use_onednn() -> None:
 
 
 def hide_gpus() -> None:
-    """Hide the GPUs from this process and those it starts, each of which would take
-    their memory.
-    """
+    """Hide the GPUs from this process and its children, each of which would take memory."""
     os.environ['CUDA_VISIBLE_DEVICES'] = '-1'
 
 
@@ -65,7 +63,5 @@ def describe_processor() -> str:
 
 
 def quiet_ffmpeg() -> None:
-    """Keep FFmpeg from writing to standard error; OpenCV looks at this once, when it first needs
-    it.
-    """
+    """Keep FFmpeg from writing to standard error; before OpenCV first needs it."""
     os.environ.setdefault('OPENCV_FFMPEG_LOGLEVEL', '-8')

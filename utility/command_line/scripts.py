@@ -161,6 +161,15 @@ def no_positional(positional: list[str]) -> None:
         raise UserError(f'unexpected argument {positional[0]!r}; flags look like --name=value')
 
 
+def define_dataset() -> None:
+    """Define --dataset of commands that read CSVs, of which none tells whose it is."""
+    flags.DEFINE_string(
+        'dataset',
+        'fashionai',
+        'Whose categories and keypoints the CSVs have: a name, or the path of a schema file.',
+    )
+
+
 def _open_streams() -> None:
     """Make standard streams that are closed lead nowhere, and those that are not write anything.
 
@@ -268,9 +277,7 @@ def _help(doc: str, with_absl: bool) -> str:
 
 
 def _default(flag: flags.Flag) -> str:
-    """Return the flag's default in brackets, as it would be typed; nothing where it is empty or
-    false.
-    """
+    """Return the flag's default in brackets, as typed; nothing where it is empty or false."""
     value = flag.default
     if isinstance(value, (list, tuple)):
         value = ','.join(map(str, value))

@@ -37,9 +37,7 @@ _LIBC = ctypes.CDLL(None) if sys.platform == 'linux' else None
 
 
 def make_jobs(workers: int, servers: int) -> dict[str, tuple[str, ...]]:
-    """Return a cluster of `workers` processes that train and `servers`, on free ports of this
-    machine.
-    """
+    """Return a cluster of `workers` and `servers`, on free ports of this machine."""
     sizes = {CHIEF: 1, WORKER: workers - 1, SERVER: servers}
     sockets = [socket.socket() for _ in range(sum(sizes.values()))]
     try:
@@ -143,8 +141,7 @@ def _main(positional: list[str]) -> None:
 
 
 def with_dashes(words: Sequence[str]) -> list[str]:
-    """Return the words of the command line with '--' before the train script where it was
-    forgotten.
+    """Return the command line with '--' before the train script where it was forgotten.
 
     Without it the flags of the script would be taken for those of the launcher.
     """

@@ -6,6 +6,7 @@ if it is better there than whatever needs no answers, so that learning cannot ma
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -125,17 +126,14 @@ def choose(
         return Choice(singles, tuple(simple), chosen, Ensemble(method))
     folds = folds_of(predictions, annotated, schema)
     learned = out_of_fold(folds, predictions, annotated, schema, STRENGTHS)
+    error = operator.attrgetter('error')
     best_of_kinds = [
-        min((c for c in learned if c.method == kind), key=_error) for kind in (WEIGHTS, VOTES)
+        min((c for c in learned if c.method == kind), key=error) for kind in (WEIGHTS, VOTES)
     ]
     candidates = (*simple, *best_of_kinds)
     # Of candidates that are as good the first is taken, and those that learn nothing come first.
-    chosen = min(candidates, key=_error)
+    chosen = min(candidates, key=error)
     return Choice(singles, candidates, chosen, _refit(chosen, predictions, annotated, schema))
-
-
-def _error(candidate: Candidate) -> float:
-    return candidate.error
 
 
 def _single_models(predictions: Predictions, annotated: AnnotatedPoints) -> tuple[Candidate, ...]:
@@ -181,11 +179,6 @@ class Fold(NamedTuple):
         return self._replace(learned_statistics=self.learned_statistics.of_models(indices))
 
 
-def image_groups(predictions: Predictions) -> list[bytes]:
-    """Return [N], what equal pictures have in common: all models predict the same for them."""
-    return [rows.tobytes() for rows in np.moveaxis(predictions.keypoints, 1, 0)]
-
-
 def folds_of(
     predictions: Predictions, annotated: AnnotatedPoints, schema: KeypointSchema
 ) -> list[Fold]:
@@ -194,7 +187,8 @@ def folds_of(
     Raises:
         UserError: There are fewer different pictures than folds.
     """
-    groups = image_groups(predictions)
+    # Of equal pictures all models predict the same.
+    groups = [rows.tobytes() for rows in np.moveaxis(predictions.keypoints, 1, 0)]
     num_groups = len(set(groups))
     if num_groups < NUM_FOLDS:
         raise UserError(f'{num_groups} different pictures with answers: to learn takes {NUM_FOLDS}')

@@ -93,43 +93,10 @@ def stack(
     return Predictions(tuple(names), tables[0].categories, keypoints, present, in_category)
 
 
-def ensemble(
-    tables: Sequence[KeypointTable],
-    schema: KeypointSchema,
-    method: str = 'mean',
-    weights: Sequence[float] | None = None,
-    names: Sequence[str] | None = None,
-) -> KeypointTable:
-    """Combine the submissions of several models, point by point.
-
-    A point that a submission leaves out (-1) does not count there. What would fall left of or above
-    the picture is moved to its edge.
-
-    Args:
-        tables: The submissions, of the same pictures in whatever order.
-        schema: Of all tables.
-        method: Name in METHODS.
-        weights: A positive number for each table; None: all the same.
-        names: Of the tables, for error messages.
-
-    Returns:
-        The combined points, continuous px, not rounded, in the order of the first table;
-        visibility is 1 for every point of a picture's category.
-
-    Raises:
-        UserError: The tables do not fit together, no table has a point, or an argument is wrong.
-    """
-    names = names or [f'submission {i}' for i in range(1, len(tables) + 1)]
-    predictions = stack(tables, schema, names)
-    points, _ = combine(predictions, method, weights)
-    return as_table(points, predictions, tables[0], schema)
-
-
 def as_table(
     points: np.ndarray, predictions: Predictions, first: KeypointTable, schema: KeypointSchema
 ) -> KeypointTable:
-    """Return combined points [N, K, 2] as a table, in the order of the first of the combined
-    tables.
+    """Return combined points [N, K, 2] as a table, in the order of the first table.
 
     Raises:
         UserError: A point is predicted in no table.

@@ -191,9 +191,7 @@ def _check_keys(values: Any, expected: Sequence[str], where: str) -> None:
 
 
 def _array(value: Any, shape: tuple[int, ...], kind: type, where: str) -> np.ndarray:
-    """Return an array of just that shape and kind, bool or float; the numbers are finite and not
-    huge.
-    """
+    """Return an array of that shape and kind, bool or float, finite and not huge."""
     problem = f'{where}: must be {" x ".join(map(str, shape))} {_NOUNS[kind]}'
     try:
         array = np.array(value)

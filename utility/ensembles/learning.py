@@ -74,9 +74,7 @@ class FittedEnsemble(NamedTuple):
 def combine(
     learned: FittedEnsemble, predictions: Predictions, schema: KeypointSchema
 ) -> np.ndarray:
-    """Return the ensemble's points: float64 [N, K, 2], px; at pixel (-1, -1) where no model has
-    one.
-    """
+    """Return the ensemble's points, float64 [N, K, 2] px; pixel (-1, -1) without any model's."""
     rows = np.arange(len(predictions.in_category))
     parts = [rows[i : i + _IMAGES_AT_A_TIME] for i in range(0, len(rows), _IMAGES_AT_A_TIME)]
     return np.concatenate([_combine(learned, predictions.of_images(p), schema) for p in parts])

@@ -113,9 +113,7 @@ def _weiszfeld(points: np.ndarray, shares: np.ndarray) -> np.ndarray:
 
 
 def _steps(offsets: np.ndarray, shares: np.ndarray) -> np.ndarray:
-    """Return steps of Weiszfeld and of Newton, [4, R, 2], from where points are at offsets [M, R,
-    2].
-    """
+    """Return steps of Weiszfeld and of Newton, [4, R, 2], for offsets [M, R, 2]."""
     x, y = offsets[..., 0], offsets[..., 1]
     squares = np.maximum(x * x + y * y, _SLACK)
     pulls = shares / np.sqrt(squares)

@@ -152,9 +152,7 @@ class _Layout:
         self.size = self._num_experts * int(self._ends[-1])
 
     def split(self, parameters: np.ndarray) -> list[np.ndarray]:
-        """Return biases of all points [V, 1], categories [V, C], keypoints [V, C K]; effects [V,
-        F].
-        """
+        """Return biases: points [V, 1], categories [V, C], keypoints [V, C K]; effects [V, F]."""
         return np.split(parameters.reshape(self._num_experts, -1), self._ends[:-1], axis=1)
 
     def mixture_weights(self, parameters: np.ndarray) -> MixtureWeights:
@@ -165,9 +163,7 @@ class _Layout:
         return MixtureWeights(biases + general[..., np.newaxis], effects)
 
     def gather(self, by_group: np.ndarray, by_feature: np.ndarray) -> np.ndarray:
-        """Return the gradient of all parameters from those of biases [V, C K] and of effects [V,
-        F].
-        """
+        """Return the gradient of all parameters from those of biases [V, C K], effects [V, F]."""
         by_category = by_group.reshape(self._num_experts, *self._groups).sum(-1)
         general = by_category.sum(1, keepdims=True)
         return np.concatenate([general, by_category, by_group, by_feature], axis=1).ravel()

@@ -23,8 +23,7 @@ class Gain(NamedTuple):
 
 
 def gains_of(choice: Choice) -> list[Gain]:
-    """Return the gain over the best single model, the mean, the median, and the best that learns
-    nothing.
+    """Return the gains over the best model, mean, median, and the best that learns nothing.
 
     The intervals are of a bootstrap over pictures. What is learned is measured on pictures that it
     has not seen. They have a say in the choice only, which flatters it a little.

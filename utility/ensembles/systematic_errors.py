@@ -13,8 +13,9 @@ import numpy as np
 
 from config import UserError
 from preprocessing.schema import KeypointSchema
+from preprocessing.tables import KeypointTable
 from utility.ensembles.combination import Predictions, combine
-from utility.metrics.normalized_error import normalizers
+from utility.metrics.normalized_error import normalizers_of
 
 _PRIOR_POINTS = 20.0  # an offset of so many points is half way between that and the model's own
 _LEAST_VARIANCE = 1e-9  # of residuals that are all the same
@@ -60,20 +61,19 @@ class Correction(NamedTuple):
         return Correction(*(values[list(indices)] for values in self))
 
 
-def annotated_points(
-    keypoints: np.ndarray, visibility: np.ndarray, categories: np.ndarray, schema: KeypointSchema
-) -> AnnotatedPoints:
-    """Return the truth of annotations; arguments as of metrics.normalizers.
+def annotated_points(annotations: KeypointTable, schema: KeypointSchema) -> AnnotatedPoints:
+    """Return the points of annotations with their weights.
 
     Raises:
         UserError: No point can be scored.
     """
-    lengths = normalizers(keypoints, visibility, categories, schema)[:, np.newaxis]
-    scored = (visibility == 1) & (lengths > 0)
+    lengths = normalizers_of(annotations, schema)[:, np.newaxis]
+    scored = (annotations.visibility == 1) & (lengths > 0)
     if not scored.any():
         raise UserError(f'no point of {len(scored)} images can be scored')
     weights = np.where(scored, 1 / np.where(scored, lengths, 1), 0)
-    return AnnotatedPoints(np.asarray(keypoints, np.float64), visibility >= 0, weights)
+    points = np.asarray(annotations.keypoints, np.float64)
+    return AnnotatedPoints(points, annotations.visibility >= 0, weights)
 
 
 def category_codes(categories: np.ndarray, schema: KeypointSchema) -> np.ndarray:
@@ -171,9 +171,7 @@ def _unmirrored(
 def _find_mirrored(
     predictions: Predictions, annotated: AnnotatedPoints, codes: np.ndarray, schema: KeypointSchema
 ) -> np.ndarray:
-    """Return bool [M, C, K]: where a model's partner column is nearer, on average and in most
-    pictures.
-    """
+    """Return bool [M, C, K]: where a model's partner column is nearer in most pictures."""
     partner = list(schema.flip_permutation)
     errors = (
         np.linalg.norm(predictions.keypoints - annotated.keypoints, axis=-1) * annotated.weights
@@ -198,9 +196,7 @@ def _find_mirrored(
 def _offsets(
     residuals: np.ndarray, counts: np.ndarray, codes: np.ndarray, schema: KeypointSchema
 ) -> np.ndarray:
-    """Return [C, K, 2]: where most of the residuals [N, K, 2] are of which counts [N,
-    K] is True.
-    """
+    """Return [C, K, 2]: the mode of the residuals [N, K, 2] where counts [N, K] is True."""
     offsets = np.zeros([len(schema.categories), schema.num_keypoints, 2])
     if not counts.any():
         return offsets
@@ -215,9 +211,7 @@ def _offsets(
 
 
 def _location(residuals: np.ndarray) -> np.ndarray:
-    """Return where most of [n, 2] are: a mean with Gaussian weights around itself, from the median
-    on.
-    """
+    """Return the mode of [n, 2]: a mean with Gaussian weights around itself."""
     center = np.median(residuals, axis=0)
     variance = max(float(np.median(_squares(residuals - center))), _LEAST_VARIANCE)
     for _ in range(_LOCATION_STEPS):

@@ -118,9 +118,7 @@ class Errors:
         return np.where(self.codes == _CODES[kind], self.distances - self.floors, 0.0)
 
     def of_kind(self, kind: str) -> np.ndarray:
-        """Return which points are of a kind, bool [N, K]; the floor has the points that
-        are found.
-        """
+        """Return which points are of a kind, bool [N, K]; the floor has those that are found."""
         names = _LOCALIZED if kind == FLOOR else (kind,)
         return np.isin(self.codes, [_CODES[name] for name in names])
 
@@ -200,8 +198,7 @@ def _floors(distances, codes, annotations, normalizer, evidence: Evidence) -> np
 
 
 def _rival_distances(predicted, annotations, schema, normalizer) -> list[np.ndarray]:
-    """Return how far each prediction is from its partner's true place, its in-out one's, and the
-    nearest.
+    """Return distances to the partner's true place, the in-out one's, and the nearest.
 
     Of annotated points other than its own; float64 [N, K] each, normalised, infinite without one.
     """
@@ -270,9 +267,7 @@ def budget(errors: Errors, points: np.ndarray | None = None) -> dict:
 
 
 def budgets(errors: Errors, categories: Sequence[str], schema: KeypointSchema) -> dict:
-    """Return budget() of all points, and 'per_category' and 'per_keypoint' of those
-    that have any.
-    """
+    """Return budget() of all points, 'per_category' and 'per_keypoint'."""
     labels = np.asarray(categories, dtype=str)[:, np.newaxis]
     columns, scored = np.arange(schema.num_keypoints), ~np.isnan(errors.distances)
     groups = {
@@ -287,9 +282,7 @@ def budgets(errors: Errors, categories: Sequence[str], schema: KeypointSchema) -
 
 
 def worst_images(errors: Errors, kind: str, count: int) -> Iterator[tuple[int, float]]:
-    """Yield the rows of the pictures that lose most to a kind, and the part of NE that
-    each loses.
-    """
+    """Yield the rows of the pictures that lose most to a kind, and what part of NE."""
     costs = errors.costs(kind).sum(1)
     total = np.count_nonzero(~np.isnan(errors.distances))
     for row in np.argsort(-costs, kind='stable')[:count]:

@@ -95,9 +95,7 @@ def _codec(network: TrainedNetwork, finest: TrainedNetwork, size, options) -> He
 def _round_trip(
     codec: HeatmapCodec, to_crop: np.ndarray, keypoints: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return points [N, k, 2], original px, decoded again, and which lie in the frame:
-    bool [N, k].
-    """
+    """Return points [N, k, 2], original px, decoded again, and which lie in the frame."""
     decoded, inside = [], []
     for start in range(0, len(keypoints), _IMAGES_AT_A_TIME):
         part = slice(start, start + _IMAGES_AT_A_TIME)

@@ -74,9 +74,7 @@ class Bin(NamedTuple):
 
 
 def occlusions(visibility: np.ndarray) -> np.ndarray:
-    """Return the share of the annotated points [N, K] that are occluded: float64 [N]; NaN without
-    any.
-    """
+    """Return the share of annotated points [N, K] that are occluded: float64 [N], or NaN."""
     annotated = (visibility >= 0).sum(1)
     occluded = (visibility == 0).sum(1)
     return np.where(annotated > 0, occluded / np.maximum(annotated, 1), math.nan)
@@ -139,8 +137,7 @@ def garment_sizes(
 def properties(
     annotations: KeypointTable, schema: KeypointSchema, image_sizes: np.ndarray | None = None
 ) -> dict[str, np.ndarray]:
-    """Return the properties of pictures that SUBSETS names: name -> [N]; rotations without their
-    sign.
+    """Return the properties that SUBSETS names: name -> [N]; rotations without their sign.
 
     Args:
         annotations: Of N pictures.

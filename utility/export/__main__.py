@@ -14,13 +14,12 @@ from absl import flags
 
 from config import UserError
 from utility.command_line import scripts
-
-FORMAT_NAMES = ('saved_model', 'onnx', 'tflite', 'web')
-PRECISION_NAMES = ('float32', 'float16', 'int8')
+from utility.export import PRECISIONS
+from utility.predict.exported import RUNNERS
 
 
 def _define_flags() -> None:
-    flags.DEFINE_enum('format', None, FORMAT_NAMES, 'What is written.')
+    flags.DEFINE_enum('format', None, list(RUNNERS), 'What is written.')
     flags.DEFINE_string('output', None, 'The folder to write; an earlier export there is replaced.')
     flags.DEFINE_string('category', None, 'Of a run with a network for each category: which one.')
     flags.DEFINE_boolean('flip_test', False, 'Average with the heat maps of the mirrored image.')
@@ -29,7 +28,7 @@ def _define_flags() -> None:
     flags.DEFINE_enum(
         'precision',
         'float32',
-        PRECISION_NAMES,
+        PRECISIONS,
         'Of the weights. float16: stored so, computed in float32. int8: the network is computed in '
         'integers, all around it in float32.',
     )

@@ -10,8 +10,7 @@ from preprocessing.schema import KeypointSchema
 
 
 def images_of(split_dir: str, schema: KeypointSchema, count: int) -> list[np.ndarray]:
-    """Return the first images of a split of the categories of a schema, in turn: uint8 [H, W, 3]
-    each.
+    """Return the first images of a split, categories in turn: uint8 [H, W, 3] each.
 
     Raises:
         UserError: The split holds none of them, or files of it are in pieces.

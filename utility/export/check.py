@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pathlib
 import subprocess
 import sys
 import tempfile
@@ -164,8 +165,7 @@ def _write_images(split_dir: str, schema, directory: str, rows: np.ndarray) -> l
     for number, example in enumerate(dataset.as_numpy_iterator()):
         paths.append(os.path.join(directory, f'{number}.jpg'))
         categories.append(example['category'].decode())
-        with open(paths[-1], 'wb') as file:  # noqa: PTH123
-            file.write(example['encoded'])
+        pathlib.Path(paths[-1]).write_bytes(example['encoded'])
     order = np.argsort(np.array(categories), kind='stable')  # as annotations_of has them
     return [paths[row] for row in order[rows]]
 
@@ -190,9 +190,7 @@ def _in_full(points: dict[str, Sequence[float]], schema) -> np.ndarray:
 
 
 def _by_script(folder: str, paths, categories, schema) -> tuple[np.ndarray, float, float]:
-    """Return points [N, K, 2], images per second and seconds until the first answer of
-    predict.py.
-    """
+    """Return points [N, K, 2], images per second and start-up seconds of predict.py."""
     lines = ''.join(f'{category}\t{path}\n' for category, path in zip(categories, paths))
     command = [sys.executable, '-I', os.path.join(os.path.abspath(folder), SCRIPT), '-']
     begin = time.perf_counter()

@@ -111,9 +111,12 @@ def export(
         comparison = _compared(graph, chosen.start, partial, description, images)
         _require_likeness(comparison, settings.precision)
         description['compared'] = comparison._asdict()
-        _write_text(partial, standalone.DESCRIPTION_FILE, json.dumps(description, indent=2) + '\n')
-        _write_text(partial, SCRIPT, script(chosen.start))
-        _write_text(partial, LICENSE, _license(graph, names))
+        for file, content in (
+            (standalone.DESCRIPTION_FILE, files.json_bytes(description)),
+            (SCRIPT, script(chosen.start).encode()),
+            (LICENSE, _license(graph, names).encode()),
+        ):
+            files.write_bytes(os.path.join(partial, file), content)
         os.chmod(partial, 0o755)
         shutil.rmtree(output, ignore_errors=True)
         files.check_new_folder(output)  # another process may have written one
@@ -140,11 +143,6 @@ def _check_replaceable(output: str) -> None:
     if os.path.islink(output) or others:
         what = f'has {others[0]!r} beside an export' if others else 'is a symbolic link'
         raise UserError(f'{output!r} {what}, which would be removed; give another --output')
-
-
-def _write_text(folder: str, name: str, text: str) -> None:
-    with open(os.path.join(folder, name), 'w', encoding='utf-8') as file:  # noqa: PTH123
-        file.write(text)
 
 
 def _description(
@@ -259,9 +257,7 @@ def _require_likeness(comparison: Comparison, precision: str) -> None:
 
 
 def script(start: Callable) -> str:
-    """Return the text of predict.py: the modules that it needs, with `start` of a
-    format, as one.
-    """
+    """Return the text of predict.py: its modules, with a format's `start`, as one."""
     imports: set[str] = set()
     modules = (decoding, radii, standalone, sys.modules[start.__module__])
     bodies = [_without_imports(inspect.getsource(module), imports) for module in modules]
@@ -277,9 +273,7 @@ def script(start: Callable) -> str:
 
 
 def _without_imports(text: str, imports: set[str]) -> str:
-    """Return a module without docstring and imports; those of other packages are added to
-    `imports`.
-    """
+    """Return a module without docstring and imports; foreign ones are added to `imports`."""
     lines = text.splitlines()
     docstring, *rest = ast.parse(text).body
     nodes = [node for node in rest if isinstance(node, (ast.Import, ast.ImportFrom))]

@@ -18,8 +18,6 @@ FORMATS = Registry(
     it goes into the folder.""",
 )
 
-PRECISIONS = ('float32', 'float16', 'int8')
-
 
 class Settings(NamedTuple):
     """How a network is written.

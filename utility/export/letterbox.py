@@ -58,9 +58,7 @@ def letterbox(
 
 
 def to_original(points: tf.Tensor, placing: tf.Tensor) -> tf.Tensor:
-    """Return points [.., K, 2] of crops, mapped back to the images that `letterbox`
-    placed so, px.
-    """
+    """Return points [.., K, 2] of crops as px of the images that `letterbox` placed so."""
     return (points - placing[..., tf.newaxis, 1:]) / placing[..., tf.newaxis, :1]
 
 
@@ -70,8 +68,7 @@ def _thrice(weights: tf.Tensor) -> tf.Tensor:
 
 
 def _averaged(image: tf.Tensor, shrinks: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Return means over f x f pixels, f the whole part of `shrinks`: float32 [h, w, 3], rounded;
-    and f.
+    """Return means over f x f pixels, float32 [h, w, 3]; and f, the floor of `shrinks`.
 
     Sides that are no multiple are continued by reflection.
     """

@@ -87,9 +87,7 @@ def _is_known(data: bytes) -> bool:
 
 
 def _unpacked(data: bytes) -> dict[str, bytes]:
-    """Return the name -> content of the files that the page loads, from a package whose hash is
-    known.
-    """
+    """Return name -> content of the files that the page loads, of a package of known hash."""
     with tarfile.open(fileobj=io.BytesIO(data), mode='r:gz') as archive:
         return {
             member.rpartition('/')[2]: archive.extractfile(member).read() for member in _MEMBERS

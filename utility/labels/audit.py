@@ -99,8 +99,7 @@ def _audit_category(
 
 
 def combined_predictions(tables: Sequence[KeypointTable], annotations: KeypointTable) -> np.ndarray:
-    """Return predictions of the annotated pictures: the medians over the tables that have a
-    picture.
+    """Return predictions of the annotated pictures, medians over the tables that have them.
 
     Out-of-fold predictions come in one table a fold, which hold different pictures, and of several
     networks, which hold the same ones.

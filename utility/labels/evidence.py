@@ -109,9 +109,7 @@ class Evidence:
         return np.where(known, gain, 0).sum(1) / np.maximum(known.sum(1), 1)
 
     def _log_density(self, shapes: Shapes, lengths: np.ndarray) -> np.ndarray:
-        """Return [N, n]: of predictions, were the annotations right, per px^2; NaN
-        without either.
-        """
+        """Return log densities [N, n] of predictions, per px^2, were the annotations right."""
         squared = relative_errors(shapes, lengths) ** 2
         density = [tail.log_density(squared[:, k]) for k, tail in enumerate(self.predictions)]
         return np.stack(density, axis=1) - 2 * np.log(lengths)[:, None]
@@ -199,9 +197,7 @@ def _same_place(shapes: Shapes, normalizer: tuple[int, int] | None) -> np.ndarra
 
 
 def relative_errors(shapes: Shapes, lengths: np.ndarray) -> np.ndarray:
-    """Return float64 [N, n]: distances of predictions from annotations by `lengths` [N]; NaN
-    without.
-    """
+    """Return float64 [N, n]: distances of predictions from annotations by `lengths` [N]."""
     offsets = np.where(shapes.present[..., None], shapes.predictions - shapes.points, np.nan)
     return np.linalg.norm(offsets, axis=-1) / lengths[:, None]
 

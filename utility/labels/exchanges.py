@@ -111,9 +111,7 @@ class ExchangeEvidence:
         return cls(exchange, model, _logistic_weight(advantage))
 
     def log_odds(self, points: np.ndarray, present: np.ndarray, surprise: np.ndarray) -> np.ndarray:
-        """Return float64 [N]: that points are exchanged, against that they are not; as
-        of `learn`.
-        """
+        """Return log odds, float64 [N], that points are exchanged; as of `learn`."""
         return LOG_PRIOR - self.weight * self._advantage(points, present, surprise)
 
     def _advantage(

@@ -110,9 +110,7 @@ class Search:
         yield from self._unusual()
 
     def _likeliest(self, rows: np.ndarray) -> Generator[Suspicion, None, np.ndarray]:
-        """Yield the likeliest mistake of each picture, where one is likely; returns the rows of
-        these.
-        """
+        """Yield the likeliest mistake of each picture, if one is likely; returns their rows."""
         shapes, lengths = self._shapes.of(rows), self._lengths[rows]
         conditional = self._evidence.model.conditional(shapes.points, shapes.present)
         misplaced = self._evidence.misplaced(shapes, lengths, conditional)
@@ -168,9 +166,7 @@ class Search:
     def _misplaced(
         self, row: int, k: int, kind: str, place: np.ndarray, log_odds: float
     ) -> Suspicion:
-        """Return the point k belongs to `place` [2], NaN if unknown; it is absent if that is
-        outside.
-        """
+        """Suspect that k belongs to `place` [2], NaN if unknown; outside, that it is absent."""
         outside = ((place < 0) | (place >= self._annotated.sizes[row])).any()
         place = np.floor(place) + 0.5
         offset = np.linalg.norm(place - self._annotated.points[row, k])
@@ -188,9 +184,7 @@ class Search:
         )
 
     def _outside(self) -> Iterator[Suspicion]:
-        """Yield points beyond the border: moved onto it, or to where the others say if
-        it is far.
-        """
+        """Yield points beyond the border, moved onto it, or to where the others say."""
         points, sizes = self._annotated.points, self._annotated.sizes[:, np.newaxis]
         border = np.clip(points, 0.5, sizes - 0.5)
         beyond = ((points < 0) | (points > sizes)).any(-1) & self._annotated.present
@@ -201,9 +195,7 @@ class Search:
             yield self._misplaced(row, k, OUTSIDE, place, _OUTSIDE_LOG_ODDS)
 
     def _absent(self) -> Iterator[Suspicion]:
-        """Yield points that are absent in very few of the pictures that have all others this one
-        has.
-        """
+        """Yield points that pictures with all others of this one hardly ever lack."""
         present = self._annotated.present
         counts = Counter(mask.tobytes() for mask in present)
         sigma = np.sqrt(np.trace(self._conditional.covariance, axis1=2, axis2=3))[..., np.newaxis]

@@ -56,7 +56,8 @@ def heatmap_loss(
     losses = []
     for index, (output, sigma) in enumerate(zip(outputs, sigmas)):
         key = (sizes[index], sigma, peaks[index])
-        scaled = _times_peak(loss_config, peaks[index])
+        scale = loss_config.target_scale * peaks[index]
+        scaled = dataclasses.replace(loss_config, target_scale=scale)
         if key not in targets:
             codec = HeatmapCodec(tuple(image_size), sizes[index], sigma)
             targets[key] = kind.target(codec, labels['keypoints'], scaled)
@@ -66,10 +67,6 @@ def heatmap_loss(
             counted = ohkm_mask(errors, counts, loss_config.ohkm, loss_config.ohkm_over)
         losses.append(mean_over(errors, counted))
     return tf.add_n([weight * loss for weight, loss in zip(weights, losses)]), losses
-
-
-def _times_peak(loss_config: LossConfig, peak: float) -> LossConfig:
-    return dataclasses.replace(loss_config, target_scale=loss_config.target_scale * peak)
 
 
 def check_loss(loss_config: LossConfig, head: str, gives_logits: bool) -> None:

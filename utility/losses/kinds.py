@@ -78,8 +78,7 @@ def balanced_absolute_errors(output: tf.Tensor, target: tf.Tensor, config: LossC
 
 
 def adaptive_wing_errors(output: tf.Tensor, target: tf.Tensor, config: LossConfig) -> tf.Tensor:
-    """Return adaptive Wing loss with its weighted map (Wang, Bo and Fuxin, ICCV 2019, sections 4
-    and 5).
+    """Return adaptive Wing loss with its weighted map (Wang et al., ICCV 2019, section 4, 5).
 
     A logarithm of small differences, steeper the nearer the target is to 1, and linear from theta
     on; cells in and next to the foreground weigh 11 times as much.
@@ -101,8 +100,7 @@ def adaptive_wing_errors(output: tf.Tensor, target: tf.Tensor, config: LossConfi
 
 
 def divergences(output: tf.Tensor, target: tf.Tensor, config: LossConfig) -> tf.Tensor:
-    """Return Cross-entropy of the target, as a distribution over the cells, and the softmax of the
-    output.
+    """Return the cross-entropy of the target, a distribution, and the output's softmax.
 
     Less the entropy of the target, which no output can go below: the Kullback-Leibler divergence,
     in nats. So it can fall to 0, and compares points for ohkm_mask whose targets are cut off by

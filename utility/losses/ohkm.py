@@ -15,8 +15,7 @@ def counting_points(visibility: tf.Tensor, points: str) -> tf.Tensor:
 
 
 def ohkm_mask(errors: tf.Tensor, counts: tf.Tensor, share: float, over: str = 'image') -> tf.Tensor:
-    """Return online hard keypoint mining (Chen et al. 2018, CPN, section 3.2) over the points that
-    count.
+    """Return which counted points online hard keypoint mining keeps (Chen et al. 2018, 3.2).
 
     Departure from the paper: a share of the points that count, not a fixed number, so that every
     category and every degree of occlusion is mined alike. Of n candidates ceil(share * n) are kept,
@@ -46,9 +45,7 @@ def ohkm_mask(errors: tf.Tensor, counts: tf.Tensor, share: float, over: str = 'i
 
 
 def _largest(errors: tf.Tensor, counts: tf.Tensor, share: float) -> tf.Tensor:
-    """Return bool [R, N]: in each row of n candidates ceil(share * n), at least 1 if
-    there is one.
-    """
+    """Return bool [R, N]: of n candidates of a row ceil(share * n), at least 1 if any."""
     candidates = tf.where(counts, errors, -1.0)
     order = tf.argsort(candidates, axis=1, direction='DESCENDING', stable=True)
     rank = tf.argsort(order, axis=1, stable=True)
@@ -58,8 +55,6 @@ def _largest(errors: tf.Tensor, counts: tf.Tensor, share: float) -> tf.Tensor:
 
 
 def mean_over(errors: tf.Tensor, counted: tf.Tensor) -> tf.Tensor:
-    """Return the mean of errors [B, K] where counted [B, K]; 0 with zero gradients when none is
-    kept.
-    """
+    """Return the mean of errors [B, K] where counted [B, K]; 0, gradients too, without any."""
     total = tf.reduce_sum(tf.where(counted, errors, 0.0))
     return tf.math.divide_no_nan(total, tf.reduce_sum(tf.cast(counted, tf.float32)))

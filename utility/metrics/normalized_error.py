@@ -7,7 +7,6 @@ prediction and answer divided by the picture's normaliser, over the number of th
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
@@ -23,20 +22,8 @@ MISSING_POLICIES = ('error', 'count', 'skip')
 NUM_EXAMPLES = 3  # in an error message about many pictures
 
 
-def normalizers(
-    keypoints: np.ndarray, visibility: np.ndarray, categories: Sequence[str], schema: KeypointSchema
-) -> np.ndarray:
-    """Return the length that divides the error of each picture, such as from armpit to armpit.
-
-    As of normalizers_of, of pictures without boxes and sizes.
-    """
-    numbers = np.arange(len(keypoints))
-    points = np.asarray(keypoints), np.asarray(visibility)
-    return normalizers_of(KeypointTable(numbers, np.asarray(categories), *points, numbers), schema)
-
-
 def normalizers_of(table: KeypointTable, schema: KeypointSchema) -> np.ndarray:
-    """Return the length that divides the error of each picture of a table of annotations.
+    """Return what divides the error of each picture of a table, such as armpit to armpit.
 
     Args:
         table: Annotations, of N pictures. Where it has no box, that of the annotated points is
@@ -131,8 +118,7 @@ def normalized_error(
 
 
 def pck(scored: np.ndarray) -> dict[str, float]:
-    """Return the threshold, a fraction of the normaliser -> share of points that are not further
-    off.
+    """Return threshold, a fraction of the normaliser -> share of points within it.
 
     Args:
         scored: [P], the normalised distances of scored points, at least one.
@@ -173,9 +159,6 @@ class Score:
     pck_per_category: Mapping[str, Mapping[str, float]]
     pck_per_keypoint: Mapping[str, Mapping[str, float]]
     confidence: Mapping | None = None
-
-    def to_json(self) -> str:
-        return json.dumps(dataclasses.asdict(self), indent=2) + '\n'
 
 
 def summarize(
@@ -227,8 +210,7 @@ def score(
     missing: str = 'error',
     confidence: bool = False,
 ) -> Score:
-    """Return scores predictions; arguments as of distances_to, and whether to estimate how sure NE
-    is.
+    """Score predictions; arguments as of distances_to, and whether to estimate confidence.
 
     Raises:
         UserError: As distances_to, or nothing can be scored.

@@ -143,9 +143,7 @@ def _build(config: OptimizerConfig) -> None:
 
 
 def initial_slots(config: OptimizerConfig) -> dict[str, Callable]:
-    """Return what an optimiser keeps for each weight: name -> f(shape, dtype) -> its value at
-    first.
-    """
+    """Return what an optimiser keeps for each weight: name -> f(shape, dtype) -> start."""
     import tensorflow as tf
 
     optimizer = _optimizer(config)

@@ -37,8 +37,7 @@ def recomputing(gradients_of: Callable) -> Callable:
 
 
 def compute_again(forward: Sequence[tf.Operation], backward: Sequence[tf.Operation]) -> int:
-    """Make gradients read copies of what is inside of blocks; return how many operations are
-    copied.
+    """Make gradients read copies of what is inside of blocks; return the number of copies.
 
     Args:
         forward: All operations of a graph before its gradients, in the order of their making.

@@ -75,8 +75,7 @@ def _share_momentum(update: Update) -> dict[str, tf.Tensor]:
 
 
 def _adam(weight, gradient, slots, update: Update) -> tf.Operation:
-    """Return Kingma & Ba 2015, in the form at the end of their section 2, optimizer.momentum as
-    beta_1.
+    """Return Adam (Kingma & Ba 2015, end of section 2), optimizer.momentum as beta_1.
 
     The powers that correct for the start follow from the count, and need no variables.
     """

@@ -44,9 +44,7 @@ class Length:
 
 
 def _passed(step: tf.Tensor, boundaries) -> tf.Tensor:
-    """Return how many of the boundaries lie at or before each step, int32 of the shape
-    of `step`.
-    """
+    """Return how many boundaries lie at or before each step, int32 of step's shape."""
     boundaries = tf.constant(list(boundaries), tf.float32)
     return tf.reduce_sum(tf.cast(step[..., tf.newaxis] >= boundaries, tf.int32), axis=-1)
 
@@ -56,9 +54,7 @@ def _progress(step: tf.Tensor, length: Length) -> tf.Tensor:
 
 
 def _between(config: ScheduleConfig, base: float, share: tf.Tensor) -> tf.Tensor:
-    """Return the rate between the end rate, where `share` is 0, and the base rate,
-    where it is 1.
-    """
+    """Return the rate between end rate (`share` 0) and base rate (`share` 1)."""
     return config.end_learning_rate + (base - config.end_learning_rate) * share
 
 
@@ -139,8 +135,7 @@ def warmup_updates(config: ScheduleConfig, length: Length) -> float:
 
 
 def cycle_ends(config: ScheduleConfig, length: Length) -> tuple[int, ...]:
-    """Return the numbers of steps after which a whole cycle of 'cyclic' has ended, in increasing
-    order.
+    """Return the steps after which a whole cycle of 'cyclic' has ended, ascending.
 
     There the weights are at rest and may enter an average. With optimizer.accumulate give
     length.in_updates(...), and the answer is in updates too.

@@ -207,9 +207,7 @@ class _Updater:
             return self._when(last, lambda: self._each(go_back, self._slow))
 
     def _scale(self, gradients: Sequence):
-        """Return what the gradients are multiplied by, so that they are no longer than
-        clip_norm; None where that is not limited.
-        """
+        """Return the factor that limits the norm of gradients to clip_norm; None: no limit."""
         limit = self._config.clip_norm
         if not limit:
             return None
@@ -217,9 +215,7 @@ class _Updater:
         return limit / tf.maximum(norm, limit)
 
     def _each(self, change: Callable, *lists: Sequence) -> tf.Operation:
-        """Return change(weight, *values) for all weights, with the values that the lists hold for
-        them.
-        """
+        """Return change(weight, *values) for all weights, with their values in the lists."""
         update = self._strategy.extended.update
         rows = zip(self._weights, *lists)
         return tf.group(*[update(weight, change, args=tuple(values)) for weight, *values in rows])

@@ -150,9 +150,7 @@ def _is_taken(experiment: Experiment, length: Length, steps: tf.Tensor) -> tf.Te
 
 
 def _share_of_new(config: AveragingConfig, entered: tf.Tensor) -> tf.Tensor:
-    """Return what share of the average the weights get that enter after so many others:
-    float32 [].
-    """
+    """Return the share of the average, float32 [], that weights get after so many others."""
     if config.kind == 'swa':
         return 1.0 / (entered + 1.0)
     decay = tf.minimum(config.decay, (1.0 + entered) / (10.0 + entered))

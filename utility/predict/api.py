@@ -24,11 +24,12 @@ from preprocessing.conversion import decoding
 from preprocessing.files import read_bytes
 from preprocessing.json_input import Node
 from preprocessing.schema import KeypointSchema
+from preprocessing.tables import category_points
 from utility.checkpoints import runs
 from utility.predict import flags as prediction_flags
 from utility.predict import fusion, uncertainty
 from utility.predict.boxes import LEAST_SIDE, check_inside
-from utility.predict.exported import standalone
+from utility.predict.exported import RUNNERS, standalone
 from utility.predict.predictor import Predictions, confident_box, likely_visibility
 from utility.predict.uncertainty import Calibration
 from utility.predict.views_to_points import PredictOptions
@@ -39,7 +40,6 @@ from utility.statistics import conformal
 Image = Union[str, os.PathLike, bytes, np.ndarray]
 
 SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.gif', '.tif', '.tiff', '.webp')
-_RUNNERS = {'saved_model': 'saved_model', 'onnx': 'onnx', 'tflite': 'tflite', 'web': 'onnx'}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -366,8 +366,6 @@ class Model:
     def _radii(self, category: str, answer: Answer, chosen: list[int]) -> np.ndarray | None:
         if self._calibration is None:
             return None
-        visibility = np.full(self.schema.num_keypoints, -1)
-        visibility[chosen] = 1
         maps = answer.map_features
         alone = Predictions(
             image_ids=np.array(['']),
@@ -375,7 +373,7 @@ class Model:
             image_sizes=np.zeros([1, 2], int),
             keypoints=answer.points[np.newaxis],
             scores=answer.scores[np.newaxis],
-            visibility=visibility[np.newaxis],
+            visibility=np.where(category_points([category], self.schema), 1, -1),
             map_features=None if maps is None else maps[np.newaxis],
         )
         return self._calibration.radii(alone, self._level)[0, chosen]
@@ -507,9 +505,8 @@ class _Runs:
         if category is None:
             told = dict(zip(self.schema.categories, answer.category_probabilities))
             category = likeliest_of(told, self.categories)
-        visibility = np.full(self.schema.num_keypoints, -1)
-        visibility[list(self.schema.indices(category))] = 1
-        return confident_box(answer.points, answer.scores, visibility)
+        (visible,) = category_points([category], self.schema)
+        return confident_box(answer.points, answer.scores, np.where(visible, 1, -1))
 
     def _warmed(self, network, heatmap_size) -> WarmNetwork:
         with self._lock:
@@ -543,10 +540,10 @@ class _Export:
     def __init__(self, folder: str):
         description = standalone.read_description(folder)
         name = description['format']
-        if name not in _RUNNERS:
-            raise unknown('format', name, name, _RUNNERS)
+        if name not in RUNNERS:
+            raise unknown('format', name, name, RUNNERS)
         self.schema = schema_of_export(description)
-        start = importlib.import_module(f'utility.predict.exported.run_{_RUNNERS[name]}').start
+        start = importlib.import_module(f'utility.predict.exported.run_{RUNNERS[name]}').start
         self._model = standalone.ExportedModel(folder, start)
         self._folder, self.categories = folder, list(description['categories'])
         self.tells_category = 'category_probabilities' in self._model.tells

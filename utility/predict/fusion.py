@@ -267,9 +267,7 @@ def _fused_points(batch: list[tuple], networks, options: PredictOptions) -> Iter
 
 
 def _mean_points(batch: list[tuple], networks, options: PredictOptions) -> Iterator[dict]:
-    """Yield the rows of a batch from the means of the networks' points, weighted by
-    their scores.
-    """
+    """Yield the rows of a batch from the score-weighted means of the networks' points."""
     columns = _common_columns(networks)
     for rows in batch:
         pairs = [

@@ -20,7 +20,7 @@ from preprocessing.conversion import integrity
 from preprocessing.conversion.images import DecodedImage
 from preprocessing.datasets import Annotation
 from preprocessing.schema import KeypointSchema
-from preprocessing.tables import KeypointTable
+from preprocessing.tables import KeypointTable, category_points
 from utility.checkpoints import bundles, choice, runs, trained_records, variables
 from utility.command_line import environment
 from utility.command_line.progress import track
@@ -347,16 +347,9 @@ def _predict_pass(networks, files: list[str], look: _Look, options, on_row=None)
     shown = collected.categories
     if options.use_predicted_category:
         shown = collected.predicted_categories(networks[0].full_schema)
-    visibility = _visibility_of(shown, networks[0].full_schema)
+    in_category = category_points(shown, networks[0].full_schema)
+    visibility = np.where(in_category, 1, -1).astype(np.int32)
     return dataclasses.replace(collected, visibility=visibility)
-
-
-def _visibility_of(categories: np.ndarray, schema: KeypointSchema) -> np.ndarray:
-    """Return int32 [N, K]: 1 for the points of the categories, str [N], else -1."""
-    visibility = np.full([len(categories), schema.num_keypoints], -1, np.int32)
-    for category in set(categories) - {''}:
-        visibility[np.ix_(categories == category, schema.indices(category))] = 1
-    return visibility
 
 
 def pass_ops(experiment: Experiment, is_second: bool) -> str:

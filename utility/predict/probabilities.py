@@ -36,8 +36,7 @@ _LEAST = 1e-7  # as in utility.statistics.reliability
 
 
 def read(folder: str) -> dict[str, Scaling | GroupScalings]:
-    """Return the scaling of 'category_probabilities' and those of 'presence' of a network, as far
-    as there are any.
+    """Return the scalings of 'category_probabilities' and 'presence' of a network, if any.
 
     Raises:
         UserError: The file is broken.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from absl import flags
 
 from config import UserError
+from utility.command_line import scripts
 from utility.metrics.normalized_error import MISSING_POLICIES
 from utility.predict import flags as prediction_flags
 
@@ -25,11 +26,7 @@ def define() -> None:
         'What to do with a scored point that is predicted as -1_-1_-1: stop, score it as a '
         'prediction at (-1, -1), or leave it out.',
     )
-    flags.DEFINE_string(
-        'dataset',
-        'fashionai',
-        'Whose categories and keypoints the CSVs have: a name, or the path of a schema file.',
-    )
+    scripts.define_dataset()
 
 
 def are_csvs_given(values, with_data_dir: bool = False) -> bool:

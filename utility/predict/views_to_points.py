@@ -166,9 +166,7 @@ def points_of_views(
 def each_decoded(
     maps: tf.Tensor, to_view: tf.Tensor, codec: HeatmapCodec
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Return points, original px [B, M, K, 2], and scores [B, M, K] of maps [B, M, h, w, K], each
-    by itself.
-    """
+    """Return points, original px [B, M, K, 2], and scores [B, M, K] of each of M maps."""
     num_maps = maps.shape[1]
     points, scores = codec.decode(tf.reshape(maps, [-1, *maps.shape[2:]]))
     to_view = tf.concat([to_view] * (num_maps // to_view.shape[1]), axis=1)

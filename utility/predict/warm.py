@@ -94,9 +94,7 @@ class WarmNetwork:
             return self._looks[is_second]
 
     def _views(self, is_second: bool, image, box) -> tuple[tf.Tensor, tf.Tensor]:
-        """Return the views of an image: uint8 [V, H, W, 3], and float32 [V, 3, 3],
-        image -> view.
-        """
+        """Return the views of an image: uint8 [V, H, W, 3], and image -> view, [V, 3, 3]."""
         schema = self._network.schema
         example = {
             'encoded': image,

@@ -56,8 +56,7 @@ _PROJECTION = re.compile(r'_blocks\.(\d+)\._project_conv\.weight')
 
 
 def _modules(shapes: Shapes) -> Iterator[tuple[str, str]]:
-    """Yield every module that the file may hold, and the layer here: ('_blocks.0._bn1',
-    'backbone/...').
+    """Yield each module that the file may hold and its layer here, ('_bn0', 'backbone/...').
 
     Which blocks there are is told by their projections.
     """

@@ -143,9 +143,7 @@ def _blamed_on(path: str, reason: str = '') -> Iterator[None]:
 
 
 def _locate(path: str, resources: contextlib.ExitStack) -> tuple[str, str]:
-    """Return the kind of the weights and where to read them: on the local disk, unless a
-    checkpoint.
-    """
+    """Return the kind of the weights and where to read them: locally, unless a checkpoint."""
     files = _file_system(path)
     if files.isdir(path) or files.exists(f'{path}.index'):
         return 'checkpoint', path

@@ -21,13 +21,6 @@ _LEFTOVERS = r'^(predictions|fc1|fc2|conv_preds|Logits|Conv_2|\w*head_(dense|lay
 _CONVOLUTION = re.compile(r'conv(\d)_block(\d+)_(\d)_conv/kernel')
 
 
-def _remove_bias(moving_mean: np.ndarray, bias: np.ndarray) -> np.ndarray:
-    """Return a convolution's bias, which this project's have not, taken off what is subtracted
-    later.
-    """
-    return moving_mean - bias
-
-
 def _adjust_epsilon(moving_variance: np.ndarray) -> np.ndarray:
     """Return Keras's larger epsilon, put into the variance."""
     return moving_variance + np.float32(EPSILON - OWN_EPSILON)
@@ -57,12 +50,13 @@ def _resnet(shapes: Shapes) -> dict[str, Source]:
         if layer is None:
             continue
         bias, norm = name.replace('/kernel', '/bias'), name.replace('_conv/kernel', '_bn/')
+        # What is subtracted later takes the bias in, which our convolutions have not.
         mean = (norm + 'moving_mean', bias) if bias in shapes else (norm + 'moving_mean',)
         of_layer = {
             'kernel': Source((name,)),
             'norm/gamma': Source((norm + 'gamma',)),
             'norm/beta': Source((norm + 'beta',)),
-            'norm/moving_mean': Source(mean, _remove_bias if len(mean) > 1 else np.asarray),
+            'norm/moving_mean': Source(mean, np.subtract if len(mean) > 1 else np.asarray),
             'norm/moving_variance': Source((norm + 'moving_variance',), _adjust_epsilon),
         }
         sources.update(
@@ -86,8 +80,7 @@ RESNET = Origin(
 
 
 def _ranked(names: Iterable[str]) -> dict[tuple[str, int, str], str]:
-    """Return names by what they say whatever number their process had reached: the n-th of its
-    kind.
+    """Return names by their rank among those of their kind, whatever number they have.
 
     Layers without a name of their own are called conv2d_5, batch_normalization_5 and so on.
     """
@@ -101,8 +94,7 @@ def _ranked(names: Iterable[str]) -> dict[tuple[str, int, str], str]:
 
 
 def _weight_name(path: str) -> str:
-    """Return a weight's name from its path in the file: 'BatchNorm/Conv/BatchNorm/beta' ->
-    'Conv/...'.
+    """Return a weight's name by its path: 'BatchNorm/Conv/BatchNorm/beta' -> 'Conv/...'.
 
     The path is below a group of the first part of the layer's name. A name of several parts, here
     Conv/BatchNorm, is a group within a group: the rest of it comes before the name of the weight.

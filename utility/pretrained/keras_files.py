@@ -19,8 +19,7 @@ NAME_SUFFIX = ':0'
 
 
 def find_weights(file: h5py.File) -> dict[str, h5py.Dataset]:
-    """Return every dataset of the layers, by the weight's name without ':0', such as
-    'conv1/kernel'.
+    """Return every dataset of the layers by the weight's name, such as 'conv1/kernel'.
 
     Raises:
         UserError: A name repeats, or something leads out of the file or in a circle. A damaged
@@ -42,8 +41,7 @@ def find_weights(file: h5py.File) -> dict[str, h5py.Dataset]:
 
 
 def _members(group: h5py.Group, visited: set[int]) -> dict[str, object]:
-    """Return what is directly in a group. Links to elsewhere, and a second way to a group, are
-    refused.
+    """Return what is directly in a group; links and second ways to a group are refused.
 
     Args:
         group: Of the file.

@@ -30,8 +30,7 @@ def own_weights(path: str) -> Weights | None:
 
 
 def saved_network(path: str) -> NetworkConfig | None:
-    """Return the network that a checkpoint of this project is of, if its experiment is there to
-    tell.
+    """Return the network of a checkpoint of this project, if its experiment is there.
 
     It stands beside the checkpoints of a training, and above the folders of its best ones.
     """
@@ -48,9 +47,7 @@ def saved_network(path: str) -> NetworkConfig | None:
 
 @contextlib.contextmanager
 def opened(path: str, backbone: str) -> Iterator[tuple[WeightFile, Origin, dict[str, Source]]]:
-    """Open a file of another project; yield it, its origin, and which variables come from which
-    tensors.
-    """
+    """Open a file of another project; yield it, its origin, and variable -> its sources."""
     with open_weights(path) as file:
         try:
             origin = identify(file.shapes, file.kind, backbone)

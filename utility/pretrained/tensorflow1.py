@@ -19,9 +19,7 @@ _LEFTOVERS = rf'{_OPTIMIZER}|{_COUNTERS}|(^|/)dense(_1)?/(kernel|bias)$'
 
 
 def _scope(shapes: Shapes, tensor: str) -> str | None:
-    """Return what stands before this name in the file, such as 'resnet_model/'; the shortest that
-    does.
-    """
+    """Return the shortest scope of this name in the file, such as 'resnet_model/'."""
     candidates = [n[: -len(tensor)] for n in shapes if n == tensor or n.endswith('/' + tensor)]
     return min(candidates, key=len, default=None)
 
@@ -34,8 +32,7 @@ def _numbered(shapes: Shapes, scope: str, layer: str, tensor: str) -> list[str]:
 
 
 def _bottleneck_layers(kernels: Sequence[tuple[int, ...]]) -> list[str]:
-    """Return this project's layers for kernels in the order in which the official ResNet makes
-    them.
+    """Return the layers for kernels in the order in which the official ResNet makes them.
 
     The stem, then blocks of 1x1, 3x3 and 1x1, the first of each stage preceded by its projection:
     there are two 1x1 kernels for the same input there.

@@ -113,9 +113,7 @@ def _state_dict(saved: object) -> dict[str, Tensor]:
 
 
 def _open_archive(file: BinaryIO) -> tuple[object, dict[str, _Region]]:
-    """Return what a zip archive holds, and where its stored arrays are: NAME/data.pkl,
-    NAME/data/KEY.
-    """
+    """Return a zip archive's content and the places of its arrays, NAME/data/KEY."""
     regions = {}
     for name, region in _members(file):
         if name in regions:

@@ -215,9 +215,7 @@ class Machine:
         _set_items(self._stack[-1], keys_and_values)
 
     def _refer(self) -> None:
-        """Refer to a stored array: ('storage', type, key, device, size), and None before PyTorch
-        1.6.
-        """
+        """Refer to a stored array: ('storage', type, key, device, size), None before 1.6."""
         (identity,) = self._pop(1)
         if type(identity) is not tuple or identity[:1] != ('storage',):
             raise UserError('its pickle refers to something outside that is no storage')

@@ -46,9 +46,7 @@ def adopt_for_runs(
 
 @contextlib.contextmanager
 def for_runs(folders: Iterable[str], path: str | None, backbone: str) -> Iterator[Weights | None]:
-    """Provide the weights at `path` as long as the context lasts; None if no run is to start from
-    them.
-    """
+    """Provide the weights at `path` within the context; None if no run starts from them."""
     if path is None or all(map(checkpoints.has_checkpoint, folders)):
         yield None
         return
@@ -83,9 +81,7 @@ def plan(
 
 
 def _other_norm(report: WarmStart) -> str:
-    """Return what to do where weights and network are normalised in different ways; '' if they are
-    not.
-    """
+    """Return what to do where weights and network have other norms; '' if they are alike."""
     network_names = report.restored + report.missing + report.mismatched
     own_statistics, foreign_statistics = (
         any(is_of_backbone(n) and is_statistic(n) for n in names)

@@ -185,7 +185,7 @@ def collect(run_dir: str, values) -> Findings:
         row: _picture(row, images[row], predictions, annotations, distances, told['found'], schema)
         for row in images
     }
-    info = records.load_dataset_info(os.path.dirname(values.data_dir.rstrip('/')) or '.')
+    info, _ = records.info_of_split(values.data_dir)
     return Findings(
         name=os.path.basename(run_dir.rstrip('/')),
         source=source,
@@ -228,9 +228,7 @@ def _pck_curve(distances: np.ndarray, categories, schema: KeypointSchema) -> dic
 def _radii(
     predictions: Predictions, annotations: KeypointTable, schema, options, calibration, values
 ) -> dict[str, Any]:
-    """Return 'found', the radii [N, K] at the level asked for, NaN where not known, and what the
-    fields of Findings tell of them.
-    """
+    """Return 'found', the radii [N, K] at the level, or NaN, and the fields of Findings."""
     level, where = values.uncertainty_level, values.uncertainty
     if calibration is not None:
         uncertainty.warn_of_shift(calibration, predictions)
@@ -266,9 +264,7 @@ def _by_halves(predictions, annotations, schema, options, levels) -> dict[float,
 
 
 def _extremes(distances: np.ndarray, count: int) -> tuple[list[int], list[int]]:
-    """Return the rows of the pictures of the least and of the largest mean error, at most half of
-    all each.
-    """
+    """Return the rows of the least and of the largest mean error, at most half of all each."""
     scored = ~np.isnan(distances)
     counts = scored.sum(1)
     means = np.where(scored, distances, 0).sum(1) / np.maximum(counts, 1)

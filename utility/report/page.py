@@ -17,9 +17,7 @@ from utility.visualization.html_page import Table
 
 
 class NetworkPart(NamedTuple):
-    """A network on the page: a paragraph on it and its training, its curves by title, and the
-    command.
-    """
+    """A network on the page: a paragraph, its curves by title, and its command."""
 
     title: str
     words: str

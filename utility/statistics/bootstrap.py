@@ -90,9 +90,7 @@ def ne_interval(
 
 
 def image_sums(distances: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the sum of the distances, and number of scored points, of each picture that has any:
-    [M], [M].
-    """
+    """Return the sum of distances and the number of points of each scored picture: [M], [M]."""
     scored = ~np.isnan(distances)
     counts = scored.sum(1)
     sums = np.where(scored, distances, 0.0).sum(1)

@@ -50,9 +50,7 @@ class Conditional(NamedTuple):
         return np.log(self._determinants) / 2
 
     def squared_distances(self, points: np.ndarray) -> np.ndarray:
-        """Return float64 [N, n]: of points [N, n, 2] from the predicted ones, in units of
-        `covariance`.
-        """
+        """Return distances, float64 [N, n], of points [N, n, 2] in units of `covariance`."""
         x, y = np.moveaxis(points - self.predicted, -1, 0)
         (xx, xy), (yx, yy) = np.moveaxis(self.covariance, (2, 3), (0, 1))
         # By hand: there are many matrices of 2 x 2, for each of which a library takes long.
@@ -135,9 +133,7 @@ class ShapeModel:
         return self.scatter + (basis * np.array(_POSE_VARIANCES)) @ basis.T
 
     def _predict(self, aligned: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return predicted points [M, n, 2] and their covariance [M, n, 2, 2], in units of the
-        mean.
-        """
+        """Return predicted points [M, n, 2] and covariance [M, n, 2, 2], in units of the mean."""
         residual, precision, posed = (
             self._residual(aligned, mask),
             self._precision(mask),
@@ -196,9 +192,7 @@ def _middle_and_radius(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _patterns(present: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield rows of the pictures that have the same points, and which points these are:
-    bool [n].
-    """
+    """Yield rows of pictures with the same points, and these points: bool [n]."""
     if not len(present):
         return
     codes = np.zeros(len(present), np.int64)
@@ -219,9 +213,7 @@ def _blocks(matrix: np.ndarray) -> np.ndarray:
 
 
 def _pose_basis(mean: np.ndarray) -> np.ndarray:
-    """Return [2 n, 4]: how the points move if the shape is moved along x and y, scaled,
-    and turned.
-    """
+    """Return [2 n, 4]: how points move with x, y, scale and rotation of the shape."""
     ones, zeros = np.ones(len(mean)), np.zeros(len(mean))
     turned = np.stack([-mean[:, 1], mean[:, 0]], axis=1)
     columns = [np.stack([ones, zeros], 1), np.stack([zeros, ones], 1), mean, turned]
@@ -241,9 +233,7 @@ def _fit(points: np.ndarray, present: np.ndarray) -> ShapeModel:
 
 
 def _initial_mean(points: np.ndarray, present: np.ndarray) -> np.ndarray:
-    """Return medians of the shapes, each about the middle of its own points; 0 for one never
-    present.
-    """
+    """Return medians of the shapes, each about its own middle; 0 for a point never present."""
     points = np.where(present[..., None], points, np.nan)
     middle = np.nanmedian(points, axis=1, keepdims=True)
     radius = np.nanmedian(np.linalg.norm(points - middle, axis=-1), axis=1)
@@ -286,9 +276,7 @@ def _em_step(
 
 
 def _shrunk(scatter: np.ndarray, count: int) -> np.ndarray:
-    """Shrink a covariance towards its diagonal, the more the fewer the pictures;
-    positive definite.
-    """
+    """Shrink a covariance towards its diagonal, the more the fewer the pictures."""
     share = len(scatter) / (len(scatter) + count)
     diagonal = np.diag(np.diag(scatter))
     return (1 - share) * scatter + share * diagonal + _FLOOR * np.eye(len(scatter))

@@ -78,9 +78,7 @@ def check_plausibility(prediction: Prediction, schema: KeypointSchema) -> list[F
 def _large_categories(
     prediction: Prediction, schema: KeypointSchema
 ) -> Iterator[tuple[str, np.ndarray, Prediction]]:
-    """Yield each category with enough pictures: its name, the rows of its pictures, and these
-    alone.
-    """
+    """Yield each category with enough pictures: name, rows, and these pictures alone."""
     for category in schema.categories:
         rows = np.flatnonzero(prediction.categories == category)
         if len(rows) >= MIN_IMAGES:

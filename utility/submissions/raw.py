@@ -116,9 +116,7 @@ def _read_text(path: str | os.PathLike) -> tuple[str, list[Finding]]:
 def _split_rows(
     text: str, path: str | os.PathLike
 ) -> tuple[list[list[str]], list[int], list[Finding]]:
-    """Return the fields of the lines as far as they can be told apart, and the numbers of the
-    lines.
-    """
+    """Return the fields of the lines as far as they can be told apart, and the line numbers."""
     findings = []
     header = text.split('\n', 1)[0]
     separator = max(_WRONG_SEPARATORS, key=header.count)

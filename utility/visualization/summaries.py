@@ -34,8 +34,7 @@ def mark_points(images: tf.Tensor, points: tf.Tensor, drawn: tf.Tensor, color) -
 
 
 def images_with_points(images: tf.Tensor, predicted: tf.Tensor, labels) -> tf.Tensor:
-    """Return the batch's first pictures with true points in green and predicted ones over them in
-    red.
+    """Return the first pictures with true points in green and predicted ones in red.
 
     Args:
         images: uint8 [B, H, W, 3].
@@ -53,8 +52,7 @@ def images_with_points(images: tf.Tensor, predicted: tf.Tensor, labels) -> tf.Te
 
 
 def images_with_heatmaps(images: tf.Tensor, maps: tf.Tensor, labels) -> tf.Tensor:
-    """Return the batch's first pictures, dark, with the heat maps of the points that they have,
-    bright.
+    """Return the first pictures, dark, with the heat maps of their points, bright.
 
     Args:
         images: uint8 [B, H, W, 3].

@@ -52,9 +52,7 @@ class Video:
     num_frames: int
 
     def frames(self) -> Iterator[np.ndarray]:
-        """Yield the frames, uint8 [H, W, 3] RGB; what cannot be read at the end is left out and
-        logged.
-        """
+        """Yield the frames, uint8 [H, W, 3] RGB; what cannot be read at the end is logged."""
         import cv2
 
         number = 0

@@ -27,6 +27,14 @@ def submission(seed, visibility=None, order=None):
     return table if order is None else table.rows(order)
 
 
+def ensemble(tables, schema, method='mean', weights=None, names=None):
+    """Return tables combined by a method, as a table in the order of the first."""
+    names = names or [f'submission {number}' for number in range(1, len(tables) + 1)]
+    stacked = combination.stack(tables, schema, names)
+    points, _ = combination.combine(stacked, method, weights)
+    return combination.as_table(points, stacked, tables[0], schema)
+
+
 def holes(seed):
     """Return the visibility with a third of the points missing, though none in every seed from 0 to
     2.
@@ -52,7 +60,7 @@ def reference(tables, combine):
 @pytest.mark.parametrize('count', [1, 2, 3])
 def test_ensemble_agrees_with_numpy(method, combine, count):
     tables = [submission(seed) for seed in range(count)]
-    result = combination.ensemble(tables, SCHEMA, method)
+    result = ensemble(tables, SCHEMA, method)
     expected = reference(tables, lambda values, _: combine(values))
     np.testing.assert_allclose(result.keypoints[OWN], expected[OWN], rtol=1e-6)
     np.testing.assert_array_equal(result.visibility, np.where(OWN, 1, -1))
@@ -62,7 +70,7 @@ def test_ensemble_agrees_with_numpy(method, combine, count):
 @pytest.mark.parametrize('method, combine', [('mean', np.mean), ('median', np.median)])
 def test_missing_predictions_do_not_count(method, combine):
     tables = [submission(seed, holes(seed)) for seed in range(3)]
-    result = combination.ensemble(tables, SCHEMA, method)
+    result = ensemble(tables, SCHEMA, method)
     expected = reference(tables, lambda values, _: combine(values))
     np.testing.assert_allclose(result.keypoints[OWN], expected[OWN], rtol=1e-6)
 
@@ -70,7 +78,7 @@ def test_missing_predictions_do_not_count(method, combine):
 def test_weighted_mean():
     weights = [0.5, 2.0, 3.5]
     tables = [submission(seed, holes(seed)) for seed in range(3)]
-    result = combination.ensemble(tables, SCHEMA, 'mean', weights)
+    result = ensemble(tables, SCHEMA, 'mean', weights)
 
     def combine(values, present):
         return np.average(values, weights=[weights[t] for t in present])
@@ -81,7 +89,7 @@ def test_weighted_mean():
 def test_whole_weights_of_a_median_are_repetitions():
     weights = [1, 3, 2, 4]
     tables = [submission(seed, holes(seed)) for seed in range(4)]
-    result = combination.ensemble(tables, SCHEMA, 'median', [w / 10 for w in weights])
+    result = ensemble(tables, SCHEMA, 'median', [w / 10 for w in weights])
 
     def combine(values, present):
         return np.median(np.repeat(values, [weights[t] for t in present]))
@@ -92,18 +100,16 @@ def test_whole_weights_of_a_median_are_repetitions():
 def test_order_of_the_rows_and_of_the_files():
     orders = [[3, 0, 5, 1, 4, 2], None, [5, 4, 3, 2, 1, 0]]
     tables = [submission(seed, order=order) for seed, order in enumerate(orders)]
-    result = combination.ensemble(tables, SCHEMA)
+    result = ensemble(tables, SCHEMA)
     assert result.image_ids.tolist() == [IDS[i] for i in orders[0]]
-    plain = combination.ensemble([submission(seed) for seed in range(3)], SCHEMA)
+    plain = ensemble([submission(seed) for seed in range(3)], SCHEMA)
     np.testing.assert_allclose(result.keypoints, plain.keypoints[orders[0]])
-    np.testing.assert_allclose(
-        combination.ensemble(tables[::-1], SCHEMA).keypoints, plain.keypoints[orders[2]]
-    )
+    np.testing.assert_allclose(ensemble(tables[::-1], SCHEMA).keypoints, plain.keypoints[orders[2]])
 
 
 def test_inputs_stay_as_they_are():
     tables = [submission(0, holes(0)), submission(1)]
-    combination.ensemble(tables, SCHEMA, 'median')
+    ensemble(tables, SCHEMA, 'median')
     for table, fresh in zip(tables, [submission(0, holes(0)), submission(1)]):
         np.testing.assert_array_equal(table.keypoints, fresh.keypoints)
 
@@ -111,7 +117,7 @@ def test_inputs_stay_as_they_are():
 def test_points_left_of_the_picture_move_to_its_edge():
     table = submission(0)
     table.keypoints[0, 0] = (-2.5, 7.5)
-    assert combination.ensemble([table], SCHEMA).keypoints[0, 0].tolist() == [0, 7.5]
+    assert ensemble([table], SCHEMA).keypoints[0, 0].tolist() == [0, 7.5]
 
 
 def test_rounding_takes_ties_to_even_pixels():
@@ -126,40 +132,40 @@ def test_a_point_that_nobody_predicts():
     nobody[4, SCHEMA.keypoints.index('crotch')] = -1
     tables = [submission(0, nobody), submission(1, nobody)]
     with pytest.raises(ValueError, match=rf'{IDS[4]} .*crotch: predicted in no submission'):
-        combination.ensemble(tables, SCHEMA)
+        ensemble(tables, SCHEMA)
 
 
 def test_a_list_of_pictures_is_no_submission():
     tables = [submission(0), submission(1, np.full(OWN.shape, -1))]
     with pytest.raises(ValueError, match=r'test\.csv: predicts no point'):
-        combination.ensemble(tables, SCHEMA, names=['a.csv', 'test.csv'])
+        ensemble(tables, SCHEMA, names=['a.csv', 'test.csv'])
 
 
 def test_tables_that_do_not_fit():
     names = ['a.csv', 'b.csv']
     with pytest.raises(ValueError, match=rf'b\.csv lacks 1 images \({IDS[5]}\) of a\.csv'):
-        combination.ensemble([submission(0), submission(1, order=range(5))], SCHEMA, names=names)
+        ensemble([submission(0), submission(1, order=range(5))], SCHEMA, names=names)
     with pytest.raises(ValueError, match=rf'b\.csv has 1 images \({IDS[5]}\) unknown to a\.csv'):
-        combination.ensemble([submission(0, order=range(5)), submission(1)], SCHEMA, names=names)
+        ensemble([submission(0, order=range(5)), submission(1)], SCHEMA, names=names)
     relabeled = submission(1)
     relabeled.categories[3] = 'dress'
     with pytest.raises(
         ValueError, match=rf'b\.csv, line 5: {IDS[3]} is dress, but skirt in a\.csv'
     ):
-        combination.ensemble([submission(0), relabeled], SCHEMA, names=names)
+        ensemble([submission(0), relabeled], SCHEMA, names=names)
 
 
 @pytest.mark.parametrize('weights', [[1], [1, 2, 3], [1, 0], [1, -1], [1, np.nan], [1, np.inf]])
 def test_bad_weights(weights):
     with pytest.raises(ValueError, match='weights='):
-        combination.ensemble([submission(0), submission(1)], SCHEMA, weights=weights)
+        ensemble([submission(0), submission(1)], SCHEMA, weights=weights)
 
 
 def test_bad_method_and_no_table():
     with pytest.raises(ValueError, match="ensembling method 'mode'.*mean, median"):
-        combination.ensemble([submission(0)], SCHEMA, 'mode')
+        ensemble([submission(0)], SCHEMA, 'mode')
     with pytest.raises(ValueError, match='no submission'):
-        combination.ensemble([], SCHEMA)
+        ensemble([], SCHEMA)
 
 
 def on_a_grid(seed, count, rows=300, side=6):

@@ -22,6 +22,7 @@ from utility.ensembles.choice import (
 )
 from utility.ensembles.combination import Predictions, combine
 from utility.ensembles.selection import select_models
+from utility.ensembles.systematic_errors import annotated_points
 
 
 def predictions(table, *models) -> Predictions:
@@ -36,14 +37,8 @@ def predictions(table, *models) -> Predictions:
     )
 
 
-def annotated(table) -> systematic_errors.AnnotatedPoints:
-    return systematic_errors.annotated_points(
-        table.keypoints, table.visibility, table.categories, SCHEMA
-    )
-
-
 TABLE = annotations(0, 240)
-ANNOTATED = annotated(TABLE)
+ANNOTATED = annotated_points(TABLE, SCHEMA)
 SKIRT, TROUSERS = (list(SCHEMA.categories).index(name) for name in ('skirt', 'trousers'))
 OWN = {
     code: list(SCHEMA.indices(name)) for name, code in (('skirt', SKIRT), ('trousers', TROUSERS))
@@ -51,7 +46,7 @@ OWN = {
 
 
 def error_of(points, table=TABLE):
-    return float(np.nanmean(distances_of(points, annotated(table))))
+    return float(np.nanmean(distances_of(points, annotated_points(table, SCHEMA))))
 
 
 def error_of_each(stacked, table=TABLE):
@@ -95,7 +90,9 @@ class TestCorrections:
     def test_few_pictures_say_little_about_a_keypoint(self):
         table = annotations(1, 4)
         stacked = predictions(table, model(table, 1, noise=30))
-        offsets = systematic_errors.fit_correction(stacked, annotated(table), SCHEMA).offsets[0]
+        offsets = systematic_errors.fit_correction(
+            stacked, annotated_points(table, SCHEMA), SCHEMA
+        ).offsets[0]
         category_offsets = np.concatenate([offsets[code, points] for code, points in OWN.items()])
         # The general offset, and at most 2 of 22 parts of that of the two pictures.
         assert category_offsets.std(0).max() < 5
@@ -282,7 +279,10 @@ class TestChoice:
         # What all pictures but those of a fold tell is as good in pictures that come later.
         table = annotations(5, 480)
         models = [model(table, 20 + i, lost=0.2) for i in range(3)]
-        stacked, table_annotated = predictions(table, *models), annotated(table)
+        stacked, table_annotated = (
+            predictions(table, *models),
+            annotated_points(table, SCHEMA),
+        )
         first, later = np.arange(240), np.arange(240, 480)
         choice = choose(stacked.of_images(first), table_annotated.of_images(first), SCHEMA)
         points = choice.ensemble.points(stacked.of_images(later), SCHEMA)
@@ -325,7 +325,7 @@ class TestChoice:
     def test_answers_without_a_normaliser(self):
         hidden = TABLE._replace(visibility=np.minimum(TABLE.visibility, 0))
         with pytest.raises(ValueError, match='no point of 240 images can be scored'):
-            annotated(hidden)
+            annotated_points(hidden, SCHEMA)
 
 
 class TestGains:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 
@@ -86,7 +87,7 @@ def test_score_agrees_with_the_definition():
 
 def test_normalized_error_is_the_same_number():
     predicted, annotations = random_tables()
-    normalizer = normalized_error.normalizers(*annotations[2:4], annotations.categories, SCHEMA)
+    normalizer = normalized_error.normalizers_of(annotations, SCHEMA)
     value = normalized_error.normalized_error(*predicted[2:3], *annotations[2:4], normalizer)
     assert value == pytest.approx(
         normalized_error.score(predicted, annotations, SCHEMA).normalized_error
@@ -125,9 +126,9 @@ def test_normalizer_counts_occluded_points_but_not_absent_ones():
     keypoints[:, SCHEMA.keypoints.index('waistband_left')] = (0, 7)
     visibility = np.zeros([4, 24])
     visibility[2, SCHEMA.keypoints.index('armpit_left')] = -1
-    lengths = normalized_error.normalizers(
-        keypoints, visibility, ['dress', 'skirt', 'dress', 'skirt'], SCHEMA
-    )
+    categories, numbers = np.array(['dress', 'skirt', 'dress', 'skirt']), np.arange(4)
+    table = KeypointTable(numbers, categories, keypoints, visibility, numbers)
+    lengths = normalized_error.normalizers_of(table, SCHEMA)
     assert lengths.tolist() == [50, 7, 0, 7]
 
 
@@ -158,7 +159,7 @@ def test_perfect_predictions():
 
 def missing_one(predicted, annotations):
     """Return the predictions without one scored point; and its row and column."""
-    normalizer = normalized_error.normalizers(*annotations[2:4], annotations.categories, SCHEMA)
+    normalizer = normalized_error.normalizers_of(annotations, SCHEMA)
     row, k = np.argwhere((annotations.visibility == 1) & (normalizer > 0)[:, np.newaxis])[7]
     keypoints, visibility = predicted.keypoints.copy(), predicted.visibility.copy()
     keypoints[row, k], visibility[row, k] = (123, 45), -1
@@ -188,7 +189,7 @@ def test_missing_predictions():
 
 def test_unscored_points_may_be_missing():
     predicted, annotations = random_tables()
-    normalizer = normalized_error.normalizers(*annotations[2:4], annotations.categories, SCHEMA)
+    normalizer = normalized_error.normalizers_of(annotations, SCHEMA)
     scored = (annotations.visibility == 1) & (normalizer > 0)[:, np.newaxis]
     predicted = predicted._replace(visibility=np.where(scored, 1, -1))
     score = normalized_error.score(predicted, annotations, SCHEMA)
@@ -221,7 +222,7 @@ def test_other_categories_are_refused():
 
 def test_json():
     score = normalized_error.score(*random_tables(), SCHEMA)
-    values = json.loads(score.to_json())
+    values = json.loads(json.dumps(dataclasses.asdict(score)))
     assert values['normalized_error'] == score.normalized_error
     assert values['points'] == score.points
     assert values['per_category'] == score.per_category

@@ -17,7 +17,7 @@ from preprocessing.conversion.images import DecodedImage
 from preprocessing.datasets.fashionai import SCHEMA
 from tests.commands import call
 from tests.tiny_records import write_records
-from tests.tiny_runs import smooth_image, write_run
+from tests.tiny_runs import score_model, smooth_image, write_run
 from utility.metrics import attributes, normalized_error
 from utility.predict import load, predictor, probabilities
 from utility.predict.views_to_points import PredictOptions
@@ -120,9 +120,9 @@ def test_a_wrong_category_costs_the_points_that_it_lacks(run, split):
     score = normalized_error.score(points, answers, schema, 'count')
     assert score.missing_predictions == lost
     assert score.points == np.count_nonzero(answers.visibility == 1)
-    given = eval_metrics.score_model(split, [run], PredictOptions())
+    given = score_model(split, [run], PredictOptions())
     assert score.normalized_error > given.normalized_error
-    assert eval_metrics.score_model(split, [run], options) == score
+    assert score_model(split, [run], options) == score
 
 
 def test_scores_are_written_and_the_scaling_of_probabilities_is_kept_in_the_run(tmp_path, split):

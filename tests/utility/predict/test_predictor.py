@@ -18,6 +18,7 @@ from preprocessing.datasets.fashionai import SCHEMA
 from preprocessing.records import first_examples
 from tests.tiny_checkpoints import write_network
 from tests.tiny_records import write_records
+from tests.tiny_runs import score_model
 from utility.checkpoints import snapshots
 from utility.checkpoints.choice import CheckpointChoice
 from utility.checkpoints.variables import variable_name
@@ -110,7 +111,7 @@ def test_a_cluster_that_the_environment_names_is_not_joined(
 
 def test_perfect_predictions_score_nothing_and_beat_the_baseline(run_dir, records_dir):
     split = f'{records_dir}/val'
-    score = eval_metrics.score_model(split, [run_dir], PredictOptions(batch_size=2))
+    score = score_model(split, [run_dir], PredictOptions(batch_size=2))
     assert score.normalized_error < 1e-4
     assert score.points == sum(n * len(SCHEMA.indices(c)) for c, n in COUNTS.items())
     assert eval_metrics.score_baseline(split, run_dir).normalized_error > 0.1

@@ -8,3 +8,6 @@ There description is model.json, image uint8 [H, W, 3], category its position in
 description['categories'], or -1 where the network is to tell it, keypoints float32 [K, 2] px of
 the image, and scores float32 [K].
 """
+
+# Export format -> the module run_<name> that runs its files.
+RUNNERS = {'saved_model': 'saved_model', 'onnx': 'onnx', 'tflite': 'tflite', 'web': 'onnx'}

@@ -98,9 +98,7 @@ def _is_inside(name: str) -> bool:
 
 
 def pixels_of(image) -> np.ndarray:
-    """Return the pixels of a path, of bytes or of an array of them, checked: uint8 [H,
-    W, 3] RGB.
-    """
+    """Return the pixels of a path, bytes or an array, checked: uint8 [H, W, 3] RGB."""
     if isinstance(image, (str, os.PathLike)):
         try:
             return decode(read_file(image))
@@ -117,9 +115,7 @@ def pixels_of(image) -> np.ndarray:
 
 
 def _rgb_of(pixels: np.ndarray) -> np.ndarray:
-    """Return an array of grey, of RGB or of RGB and alpha as RGB; white is behind what is
-    transparent.
-    """
+    """Return grey, RGB or RGB with alpha as RGB; white is behind what is transparent."""
     if pixels.dtype != np.uint8:
         raise UserError(f'an image of dtype {pixels.dtype}: must be uint8, RGB in 0..255')
     if pixels.ndim == 2:
@@ -209,9 +205,7 @@ class ExportedModel:
         return answer
 
     def predict(self, image, category=None):
-        """Return the name of each point -> (x, y, score), x and y in px of the image, 0 at its
-        outer edge.
-        """
+        """Return name -> (x, y, score), x and y in px of the image, 0 at its outer edge."""
         return self.describe(image, category)['points']
 
 
