@@ -17,8 +17,8 @@ from utility.command_line import scripts
 
 # Modules of benchmarks.speed, each a part as report describes it; in the order of the page.
 PARTS = (
-    'input_pipeline', 'step', 'peers', 'every_network', 'prediction', 'submissions', 'conversion',
-    'startup', 'scale',
+    'input_pipeline', 'step', 'peers', 'prediction', 'submissions', 'conversion', 'startup',
+    'scale',
 )  # fmt: skip
 
 

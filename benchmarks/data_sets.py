@@ -40,9 +40,7 @@ _COMMAND = 'python -m benchmarks.data_sets'
 
 
 def write_coco(folder: str, num_items: int) -> None:
-    """Write the points that synthetic_data.write has written to a folder as a COCO keypoint file,
-    too: an item in each of the pictures, with its box.
-    """
+    """Write the points of synthetic_data.write as COCO: an item a picture, with its box."""
     from benchmarks.common import simulated_models
     from preprocessing import writers
     from preprocessing.writers import coco
@@ -125,9 +123,7 @@ def conversion_table(by_size: Mapping[int, Mapping[str, Sequence[Cost]]]) -> str
 
 
 def training_steps(recipe: str, dataset: str, num_steps: int) -> tuple[float, float]:
-    """Train a recipe on noise with the points of a data set; the median of the CPU seconds of a
-    step, without the first, and GiB of memory. In a process of its own.
-    """
+    """Train on noise; return the median CPU seconds of a step after the first, and peak GiB."""
     experiment = recipes.resized(recipes.load(recipe), IMAGE_SIZE)
     experiment = experiment.override(f'data.dataset={dataset}')
     action = networks.step(experiment, 'train', BATCH_SIZE)[0]

@@ -98,9 +98,7 @@ class Setting(NamedTuple):
 
 
 def counts_of(available: dict[str, int], number: int) -> dict[str, int]:
-    """Return the category -> how many of its pictures are among `number`: the same of each, if
-    there are.
-    """
+    """Return the number of pictures of each category among `number`: equal where it can be."""
     counts, remaining = {}, number
     for index, name in enumerate(sorted(available, key=available.get)):
         counts[name] = min(available[name], remaining // (len(available) - index))
@@ -160,9 +158,7 @@ def garments_of(setting: Setting, work_dir: str) -> str:
 
 
 def weights_of(start: str, setting: Setting, work_dir: str, seed: int) -> str | None:
-    """Return the weights of a start for --init_checkpoint, trained on garments if they
-    are to be.
-    """
+    """Return the weights of a start for --init_checkpoint; trains on the garments if need be."""
     published, sees_garments = STARTS[start]
     weights = setting.experiment.network.backbone if published else None
     if not sees_garments:

@@ -132,9 +132,7 @@ def measure(names: Sequence[str], options: Options) -> Iterator[tuple[str, dict[
 
 
 def _facts(members: dict[str, isolated.Remote]) -> dict[str, tuple[Any, str]]:
-    """Return what each member tells first, and why it cannot; at the same time, as one core builds
-    one.
-    """
+    """Return what each member tells first, or why it cannot; all are asked at the same time."""
 
     def first_answer(member: isolated.Remote) -> tuple[Any, str]:
         try:
@@ -266,9 +264,7 @@ def noise(experiment: Experiment, batch_size: int, num_keypoints: int):
 
 
 def as_placeholder(value):
-    """Return a tensor of this value that TensorFlow does not compute with before the first step, as
-    it does with a constant and the default of a placeholder.
-    """
+    """Return a tensor of this value that TensorFlow does not fold before the first step."""
     import tensorflow as tf
 
     variable = tf.compat.v1.Variable(value, trainable=False, use_resource=True, name='held')
@@ -290,9 +286,7 @@ def page(rows: dict[str, dict[str, Any]], options: Options) -> str:
 
 
 def variants() -> str:
-    """Return the recipes that have no script of their own, with the commands that train them,
-    Markdown.
-    """
+    """Return the recipes without a script, with the commands that train them, Markdown."""
     rows = [(name, f'`{recipes.command(name)}`') for name in sorted(recipes.VARIANTS)]
     return _ABOUT_VARIANTS + ledger.markdown_table(('recipe', 'command'), rows)
 

@@ -127,9 +127,7 @@ def train(name: str, options: Options) -> dict[str, Any]:
 
 
 def _unoptimised():
-    """Return a session's settings without rewriting of the graph, which takes longer than it saves
-    here.
-    """
+    """Return a session's settings without graph rewriting, which costs more than it saves."""
     import tensorflow as tf
 
     options = tf.compat.v1.ConfigProto()
@@ -138,9 +136,7 @@ def _unoptimised():
 
 
 def _smallest(experiment: Experiment, options: Options):
-    """Return the graph of a training step at the least size that fits, that size, and what to
-    fetch.
-    """
+    """Return the graph of a step at the least size that fits, the size, and what to fetch."""
     import tensorflow as tf
 
     for size in _SIZES:

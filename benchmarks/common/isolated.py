@@ -144,9 +144,7 @@ def _fields(path: str) -> dict[str, int]:
 
 
 def describe_machine() -> str:
-    """Return one line: processor, cores this process may use, TensorFlow, date. Imports
-    TensorFlow.
-    """
+    """Return one line: processor, cores, memory, TensorFlow, date. Imports TensorFlow."""
     import tensorflow as tf
 
     return (

@@ -75,9 +75,7 @@ def numbers_of(flag: str, least: int = 1) -> list[int]:
 
 
 def command(words: str, names: Sequence[str], values: flags.FlagValues) -> str:
-    """Return a command as one gives it: `words`, and those of the flags of these names that are not
-    left at their defaults.
-    """
+    """Return a command: `words` and the named flags that differ from their defaults."""
     changed = [(name, values[name].value) for name in names if not values[name].using_default_value]
     texts = [(name, ','.join(v) if isinstance(v, list) else v) for name, v in changed]
     return ' '.join([words, *(f'--{name}={text}' for name, text in texts)])
@@ -117,9 +115,7 @@ class Ledger:
         return rows
 
     def is_missing(self, recipe: str, experiment: Experiment) -> bool:
-        """Return whether a recipe has no row, one that tells of a failure, or one of
-        other values.
-        """
+        """Return whether a recipe has no row, that of a failure, or one of other values."""
         row = self.rows.get(recipe, {FAILURE: ''})
         return FAILURE in row or row['experiment'] != _fingerprint(experiment)
 

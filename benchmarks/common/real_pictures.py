@@ -70,9 +70,7 @@ def records_of(records_dir: str, data_dir: str, val_fraction: float = VAL_FRACTI
 
 
 def of_category(records_dir: str, category: str) -> str:
-    """Return records of one category, whose files are links to those of all; `all`: these
-    themselves.
-    """
+    """Return records of one category, as links to those of all; `all`: these themselves."""
     if category == 'all':
         return records_dir
     path = f'{records_dir}_{category}'

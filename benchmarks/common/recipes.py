@@ -102,8 +102,7 @@ def load(name: str) -> Experiment:
 
 
 def resized(experiment: Experiment, size: int) -> Experiment:
-    """Return the same experiment on smaller or larger square pictures, its heat maps in the same
-    ratio.
+    """Return the same experiment on square pictures of another size, its maps in the same ratio.
 
     Args:
         experiment: Stays as it is.

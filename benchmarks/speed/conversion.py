@@ -31,9 +31,7 @@ def copy(source: str, target: str) -> Cost:
 
 
 def decodings(folder: str) -> Iterator[Cost]:
-    """Yield, in a process of its own, the time to decode all pictures of a data set, again and
-    again.
-    """
+    """Yield the time to decode all pictures of a data set, over and over, in an own process."""
     import tensorflow as tf
 
     tf.config.threading.set_inter_op_parallelism_threads(1)

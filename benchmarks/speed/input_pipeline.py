@@ -188,9 +188,7 @@ def ways(data_dir: str) -> dict[str, Callable]:
 
 
 def first_batches(makers: Mapping[str, Callable]) -> tuple[dict, dict[str, float]]:
-    """Return the datasets, and the seconds until each gave a batch: tracing and compilation above
-    all.
-    """
+    """Return the datasets, and the seconds until each gave a batch: mostly tracing."""
     datasets, seconds = {}, {}
     for name, make in makers.items():
         start = time.perf_counter()
@@ -237,9 +235,7 @@ def stages_table(rates: Mapping[str, Sequence[float]]) -> Table:
 
 
 def _memory(data_dir: str, augment_on: str) -> Iterator[float]:
-    """Yield the most memory, GiB, that a process has had: before the input, early, and
-    late in it.
-    """
+    """Yield the peak memory of the process, GiB: before the input, early, and late in it."""
     files = _Input(data_dir)
     yield isolated.peak_memory()
     batches = iter(files.trained(augment_on))

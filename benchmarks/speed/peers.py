@@ -128,9 +128,7 @@ class Peer:
 
 
 def python_of(variable: str, folder: str) -> str | None:
-    """Return the interpreter that the environment names, or that of .venv/FOLDER; None if neither
-    is there.
-    """
+    """Return the interpreter of the environment variable or of .venv/FOLDER; None without."""
     python = os.environ.get(variable) or str(ROOT / '.venv' / folder / 'bin' / 'python')
     return python if os.access(python, os.X_OK) else None
 
@@ -160,8 +158,7 @@ def weights_of(folder: str, experiment: Experiment) -> dict[str, Any]:
 
 
 def our_heatmaps(folder: str, name: str, path: str) -> float:
-    """Return the largest difference between our final heat maps and those at `path`, as a share of
-    the largest number there.
+    """Return the largest difference of our final heat maps from those at `path`, a share.
 
     Raises:
         FailedError: A weight of ours has no counterpart.
@@ -186,9 +183,7 @@ def our_heatmaps(folder: str, name: str, path: str) -> float:
 
 
 def ours(folder: str, name: str, precision: str) -> Iterator[Any]:
-    """Yield, in a process of its own, FLOPs of each case and the loss of the first step; then the
-    seconds of each case, again and again.
-    """
+    """Yield FLOPs and the first loss, then the seconds of each case, in an own process."""
     experiment = experiment_of(name)
     weights = weights_of(folder, experiment)
     actions, flops = {}, {}
@@ -205,9 +200,7 @@ def ours(folder: str, name: str, precision: str) -> Iterator[Any]:
 
 
 def made_by(peer: Peer, name: str, folder: str) -> dict[str, Any]:
-    """Make the network in PyTorch; what it says of it. The folder then has its weights, and the
-    pictures and points of a step.
-    """
+    """Make the network in PyTorch: its weights, pictures and points go to the folder."""
     import numpy as np
 
     from preprocessing.datasets import schema_of
@@ -429,9 +422,7 @@ class _File(NamedTuple):
 
 
 def saved_model_calls(folder: str) -> Iterator[float | None]:
-    """Yield, in a process of its own, None and then the seconds of a call of an exported folder,
-    again and again.
-    """
+    """Yield None, then the seconds of calls of an exported folder, in an own process."""
     import numpy as np
 
     from utility.predict.exported import run_saved_model, standalone

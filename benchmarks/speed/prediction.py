@@ -83,8 +83,7 @@ def _paths(folder: str) -> tuple[str, str]:
 
 
 def ours(folder: str, way: Way, batch_size: int) -> Iterator[dict[str, float]]:
-    """Yield, in a process of its own, seconds a picture and those that all else takes, again and
-    again.
+    """Yield seconds a picture and those that all else takes, over and over, in an own process.
 
     Nothing in the first row: then TensorFlow is loaded.
     """
@@ -132,9 +131,7 @@ def alone(size: int, batch_size: int) -> Iterator[dict[str, float]]:
 
 
 def compare(repeats: int) -> Table:
-    """Return pictures per second of each of WAYS, ours and the other, in turn; and of
-    the network.
-    """
+    """Return pictures per second of each of WAYS, ours and the other, and of the network."""
     experiment = recipes.resized(recipes.load(_RECIPE), _SIZE)
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
         isolated.call(write_inputs, folder, _BATCH_SIZE + _TIMED, _IMAGE_SIZE, experiment)
@@ -151,9 +148,7 @@ def compare(repeats: int) -> Table:
 
 
 def speed_table(pairs: dict[str, tuple[list, list]], limit: list[dict[str, float]]) -> Table:
-    """Return the table of what `compare` measured: way -> ours, seed's, and the
-    network, by rounds.
-    """
+    """Return the table of what `compare` measured, round by round."""
     bound = summarise([1 / row['picture'] for row in limit])
     rows, numbers = [], {_ALONE: bound}
     for name, (project_rows, seed_rows) in pairs.items():
@@ -228,9 +223,7 @@ _NORMS_NOTES = (
 
 
 def remember(num_images: int) -> Table:
-    """Return the memory while so many small pictures are predicted and scored, by a
-    tiny network.
-    """
+    """Return the memory while so many small pictures are predicted by a tiny network."""
     settings = [f'{key}={value}' for key, value in TINY.items()]
     experiment = recipes.load('resnet18_dhn').override(*settings)
     with tempfile.TemporaryDirectory() as folder:

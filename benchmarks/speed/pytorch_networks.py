@@ -70,9 +70,7 @@ class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
 
 def import_timm_models():
-    """Return timm.models without torchvision and without timm.data, which reads
-    pictures with it.
-    """
+    """Return timm.models without torchvision and timm.data, which read pictures."""
     sys.meta_path.insert(0, _Finder())
     folder = pathlib.Path(importlib.util.find_spec('timm').origin).parent / 'data'
     data = types.ModuleType('timm.data')
@@ -218,9 +216,7 @@ HEADS = {'cpn': Cpn, 'cpn_17th_place': Cpn17thPlace}
 
 
 class Network(nn.Module):
-    """A ResNet of timm and a head: uint8 or float [B, 3, H, W] in 0..255 -> heat maps, each [B, K,
-    H / 4, W / 4].
-    """
+    """A ResNet of timm and a head: [B, 3, H, W] in 0..255 -> heat maps [B, K, H / 4, W / 4]."""
 
     def __init__(self, backbone: str, head: str, num_keypoints: int, mean, std):
         super().__init__()

@@ -149,9 +149,7 @@ def exponent(seconds: list[float]) -> float:
 
 
 def kilobytes_per_image(memory: list[float]) -> float:
-    """Return by how many kB memory grows for each picture between the last two of
-    SIZES, from GiB.
-    """
+    """Return the kB that memory (GiB) grows by for each picture between the last two SIZES."""
     return (memory[-1] - memory[-2]) * 2**30 / 1e3 / (SIZES[-1] - SIZES[-2])
 
 

@@ -132,9 +132,7 @@ class Layers:
         return levels
 
     def heatmaps(self, levels: Sequence, num_keypoints: int, size: Sequence[int]) -> list:
-        """Return heat maps of the levels, coarse to fine, and the refined ones: [B, K, *size], or K
-        last.
-        """
+        """Return heat maps of the levels, coarse to fine, and the refined ones: [B, K, *size]."""
         convolution, above, outputs, refined = self.convolution, None, [], []
         for number, level in enumerate(reversed(levels)):
             lateral = tf.nn.relu(convolution(level, _CHANNELS))
@@ -152,9 +150,7 @@ class Layers:
 
 
 def draw(point: np.ndarray, size: Sequence[int]) -> np.ndarray:
-    """Return a Gaussian of a standard deviation of a cell in a window of 7 x 7 around a point (x,
-    y).
-    """
+    """Return a Gaussian with a sigma of a cell in a window of 7 x 7 around a point (x, y)."""
     height, width = size
     target = np.zeros([height, width], np.float32)
     x, y = (int(round(float(value))) for value in point)
@@ -193,8 +189,7 @@ def _blurred(maps, sigma: float):
 
 
 def loss(outputs: Sequence, drawn, visibility):
-    """Return the mean squared errors of all outputs, of the last one over the hard half of the
-    points.
+    """Return the mean squared errors of all outputs, of the last one over its hard half.
 
     Args:
         outputs: [B, K, h, w], coarse to fine, the refined one last.

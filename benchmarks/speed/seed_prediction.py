@@ -100,9 +100,7 @@ def _points(network, image: tf.Tensor, size, permutation) -> tf.Tensor:
 
 
 def _decoded(maps: tf.Tensor, frame: tf.Tensor) -> tf.Tensor:
-    """Return maps [K, h, w], one after the other -> points [K, 2], px of a frame
-    (height, width).
-    """
+    """Return points [K, 2], px of a frame (height, width), of maps [K, h, w] one by one."""
     height, width = maps.shape[1:]
 
     def cell(index):

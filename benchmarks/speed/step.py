@@ -30,9 +30,7 @@ _PROJECT = 'ours'
 
 
 def measure(repeats: int) -> list[Table]:
-    """Return networks one after the other, each in a process of its own; the graphs of
-    it in turn.
-    """
+    """Return the tables; each network is measured in an own process, its graphs in turn."""
     rows, numbers = [], {}
     for recipe in GROUPS:
         numbers[recipe] = isolated.call(compare, recipe, repeats)
@@ -43,9 +41,7 @@ def measure(repeats: int) -> list[Table]:
 
 
 def compare(recipe: str, repeats: int) -> dict[str, Any]:
-    """Return the graph -> FLOPs of a step, pictures per second, share, and by how much ours is
-    faster.
-    """
+    """Return for each graph FLOPs of a step, pictures per second, share, and ratio to ours."""
     steps = {name: seed_step(recipe, is_first) for name, is_first in _SEEDS.items()}
     steps[_PROJECT] = our_step(recipe)
     reference = interleaved.matrix_product()
@@ -70,9 +66,7 @@ def compare(recipe: str, repeats: int) -> dict[str, Any]:
 
 
 def what_limits(compared: dict[str, Any], repeats: int) -> Table:
-    """Return kinds of operations of our step, one operation at a time, beside the seconds of a step
-    that the target allows.
-    """
+    """Return kinds of operations of our step beside the seconds that the target allows."""
     rows, numbers = [], {}
     for recipe in GROUPS:
         numbers[recipe] = isolated.call(traced, recipe, repeats)
@@ -85,9 +79,7 @@ def what_limits(compared: dict[str, Any], repeats: int) -> Table:
 
 
 def traced(recipe: str, repeats: int) -> dict[str, float]:
-    """Return what convolutions would take at the rate of a product of matrices, and what they and
-    all other kinds of operations take: seconds.
-    """
+    """Return seconds: convolutions at the rate of a product, and each kind of operations."""
     action, flops = our_step(recipe, step_trace.one_at_a_time())
     reference = interleaved.matrix_product()
     action()
@@ -121,8 +113,7 @@ def memory_against_time(repeats: int) -> Table:
 
 
 def recomputing(recipe: str, recompute: bool) -> Iterator[tuple[float, float]]:
-    """Yield, in a process of its own, the seconds of a step and the most memory so far, again and
-    again.
+    """Yield the seconds of a step and the peak memory, over and over, in an own process.
 
     The memory is what the first step and those after it add to what is held before them.
     """

@@ -30,9 +30,7 @@ def kind(operation: str) -> str:
 
 
 def one_at_a_time() -> Any:
-    """Return settings of a session in which operations wait for each other, so that
-    times add up.
-    """
+    """Return settings of a session that runs one operation at a time: times add up."""
     import tensorflow as tf
 
     return tf.compat.v1.ConfigProto(inter_op_parallelism_threads=1)
