@@ -122,9 +122,7 @@ def within(predictions):
 
 
 def nearest_inside(points, sizes):
-    """Return points [.., K, 2] px, those outside a picture of (height, width) moved to its nearest
-    pixel.
-    """
+    """Return points [.., K, 2] px, moved to the nearest pixel of a picture (height, width)."""
     import numpy as np
 
     last = np.asarray(sizes)[..., ::-1] - 1
@@ -133,23 +131,13 @@ def nearest_inside(points, sizes):
     return np.where(is_outside, inside, points).astype(np.float32)
 
 
-def scores_text(predictions, schema) -> str:
-    """Return the scores as CSV: a row a picture, a column a point, empty where the picture has
-    none.
-    """
-    import csv
-    import io
-
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator='\n')
-    writer.writerow(['image_id', 'image_category', *schema.keypoints])
-    rows = zip(
-        predictions.image_ids, predictions.categories, predictions.scores, predictions.visibility
-    )
-    for image_id, category, scores, visibility in rows:
-        cells = [f'{one:.4f}' if shown >= 0 else '' for one, shown in zip(scores, visibility)]
-        writer.writerow([image_id, category, *cells])
-    return text.getvalue()
+def scores_table(predictions, schema) -> list:
+    """Return the scores: a row a picture, a column a point, empty without a point."""
+    table = [['image_id', 'image_category', *schema.keypoints]]
+    for row, names in enumerate(zip(predictions.image_ids, predictions.categories)):
+        pairs = zip(predictions.scores[row], predictions.visibility[row])
+        table.append([*names, *(f'{one:.4f}' if shown >= 0 else '' for one, shown in pairs)])
+    return table
 
 
 def garments_in(paths: list, category: str | None, boxes: dict | None) -> list:
@@ -221,7 +209,7 @@ def write_files(predictions, paths, values, schema, calibration) -> list:
 
     table, scores = (os.path.join(values.output_dir, name) for name in (TABLE_FILE, SCORES_FILE))
     tables.write_table(table, predictions.table(), schema)
-    files.write_bytes(scores, scores_text(predictions, schema).encode())
+    files.write_bytes(scores, files.csv_bytes(scores_table(predictions, schema)))
     written = [table, scores]
     if predictions.category_probabilities is not None or predictions.presence is not None:
         written.append(os.path.join(values.output_dir, PROBABILITIES_FILE))

@@ -229,12 +229,9 @@ def _content(rows: Sequence[Row], suffix: str) -> bytes:
 
     if suffix == '.json':
         return json_bytes([row._asdict() for row in rows])
-    cells = [['' if value is None else _cell(value) for value in row] for row in rows]
+    # The CSV has nothing where a value is None.
+    cells = [[f'{v:.4f}' if isinstance(v, float) else v for v in row] for row in rows]
     return csv_bytes([COLUMNS, *cells])
-
-
-def _cell(value) -> str:
-    return f'{value:.4f}' if isinstance(value, float) else value
 
 
 def main(positional: list) -> None:

@@ -50,9 +50,7 @@ def _name(part: str, side: str) -> str:
 
 
 def garments() -> dict[str, tuple[float, dict[str, tuple[float, float]], list[str]]]:
-    """Return the title -> x of its middle, its points in its frame, and the outline by
-    their names.
-    """
+    """Return title -> x of its middle, its points in its frame, and the outline by names."""
 
     def both(half, middle=()):
         points = {_name(part, 'left'): at for part, at in half.items()}

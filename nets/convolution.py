@@ -24,8 +24,7 @@ def conv2d(
     padding: str = 'SAME',
     dilations: int = 1,
 ) -> tf.Tensor:
-    """Return tf.nn.conv2d: [B, H, W, C] and a kernel [h, w, C / groups, filters] -> [B, H', W',
-    filters].
+    """Return tf.nn.conv2d of [B, H, W, C] and a kernel [h, w, C / groups, filters].
 
     The operation is TensorFlow's own. What differs is what tf.gradients makes of it; gradients of
     an eager tape stay TensorFlow's.

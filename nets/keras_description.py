@@ -101,9 +101,7 @@ def _without_values(create, **options):
 
 
 def _nodes(model, aliases: dict[str, str]) -> Iterator[Node]:
-    """Yield the layers of a model and of those within it; `aliases`: names of what goes
-    in and out.
-    """
+    """Yield the layers of a model and those within it; `aliases`: its inputs and outputs."""
     kinds = {}
     for layer in model.layers:
         [call] = layer.inbound_nodes

@@ -16,8 +16,6 @@ import tensorflow as tf
 from nets import layers, norms
 from nets.convolution import conv2d
 
-v1 = tf.compat.v1
-
 _ACTIVATIONS = {
     'linear': lambda inputs: inputs,
     'relu': tf.nn.relu,
@@ -33,9 +31,7 @@ _INITIALIZERS = {
 
 
 def _initial_stddev(config: Mapping[str, Any], kernel: str, shape: Sequence[int]) -> float:
-    """Return the standard deviation of a layer's 'kernel', 'depthwise_kernel' or
-    'pointwise_kernel'.
-    """
+    """Return the standard deviation of a layer's kernel, depthwise or pointwise too."""
     initializer = config[kernel.replace('_kernel', '') + '_initializer']
     settings = _INITIALIZERS.get(initializer['class_name'], initializer['config'])
     fan_in, fan_out = math.prod(shape[:-1]), math.prod(shape[:-2]) * shape[-1]
@@ -89,8 +85,7 @@ class Convolution(layers.Layer):
 
 
 def batch_norm(path: str, config: Mapping[str, Any]) -> layers.Layer:
-    """Return norms.Norm with the momentum and epsilon of these settings, and perhaps without a
-    scale.
+    """Return norms.Norm with these settings' momentum and epsilon, and perhaps no scale.
 
     A momentum of 0, the last batch's statistics alone, is replaced by norms.BATCH_NORM_MOMENTUM.
     """

@@ -50,8 +50,7 @@ def _pad(inputs: tf.Tensor, window: ConvSpec, value: float) -> tf.Tensor:
 
 
 def max_pool(inputs: tf.Tensor, size: int = 3, stride: int = 2, ceil_mode=False) -> tf.Tensor:
-    """Return [B, H, W, C] -> [B, ceil(H / stride), ceil(W / stride), C]; what is outside never
-    wins.
+    """Return [B, ceil(H / stride), ceil(W / stride), C]; what is outside never wins.
 
     With `ceil_mode` an even side is widened at the bottom and right only, as Caffe does. Otherwise
     a window larger than 2 needs inputs that are not negative, as after ReLU: it is widened with
@@ -80,9 +79,7 @@ def resize(inputs: tf.Tensor, size: Sequence[int]) -> tf.Tensor:
 
 
 def enlarge(inputs: tf.Tensor, size: Sequence[int]) -> tf.Tensor:
-    """Return the nearest neighbours, each cell a square: [B, H, W, C] -> [B, *size, C] of the same
-    dtype.
-    """
+    """Return nearest neighbours, each cell a square: [B, H, W, C] -> [B, *size, C]."""
     if tuple(inputs.shape[1:3]) == tuple(size):
         return inputs
     return tf.image.resize(inputs, size, 'nearest')
@@ -134,9 +131,7 @@ class Conv(Layer):
             self.bias = self.add_variable('bias', [self.filters])
 
     def kernel_shape(self, channels: int) -> tuple[list[int], float]:
-        """Return the shape of the kernel over so many channels, and how many inputs an
-        output sums.
-        """
+        """Return the shape of the kernel over so many channels, and the inputs of an output."""
         size = self.window.size  # tf.nn.conv2d tells the number of groups from the shape
         return [size, size, channels, self.filters], size**2 * channels
 
@@ -147,9 +142,7 @@ class Conv(Layer):
         return outputs
 
     def convolve(self, inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
-        """Return [B, H, W, C] and a kernel of kernel_shape -> what the class promises, without
-        bias.
-        """
+        """Return the convolution of [B, H, W, C] by a kernel of kernel_shape, without bias."""
         window, padding = self.window, 'SAME'
         if window.stride > 1 and not window.tf_same:
             inputs, padding = _pad(inputs, window, 0.0), 'VALID'

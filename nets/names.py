@@ -57,16 +57,12 @@ def is_statistic(name: str) -> bool:
 
 
 def kind_of(name: str) -> str:
-    """Return the kind of a trained variable, of config.VARIABLE_KINDS; '' if no layer here has
-    such.
-    """
+    """Return the kind of a trained variable, of config.VARIABLE_KINDS; '' if there is none."""
     return _KINDS.get(name.rpartition('/')[2], '')
 
 
 def block_of(operation: str) -> str:
-    """Return the block that an operation of a graph is in, by its name; '' for what is of no
-    network.
-    """
+    """Return the block of an operation of a graph, by its name; '' outside of a network."""
     found = _BLOCK.search(operation)
     return found.group(1) if found else ''
 

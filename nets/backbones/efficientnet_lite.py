@@ -72,9 +72,7 @@ _ENDS = {1: 1, 2: 2, 3: 3, 5: 4, 7: 5}
 
 
 def scaled_filters(filters: int, factor: float) -> int:
-    """Return the multiple of 8 nearest to the product, or the next where that loses
-    more than 10 %.
-    """
+    """Return the multiple of 8 nearest to the product, or the next if it loses over 10 %."""
     wanted = filters * factor
     nearest = max(_DIVISOR, int(wanted + _DIVISOR / 2) // _DIVISOR * _DIVISOR)
     return nearest + _DIVISOR if nearest < 0.9 * wanted else nearest

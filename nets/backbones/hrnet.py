@@ -39,9 +39,7 @@ HALVE = ConvSpec(3, stride=2)
 
 
 def _convolutions(path: str, source: int, target: int, widths: Sequence[int]) -> list[ConvNorm]:
-    """Return the layers from the channels and, if finer, the size of branch `source` to those of
-    `target`.
-    """
+    """Return the layers from the channels and finer size of branch `source` to `target`."""
     if source > target:
         return [ConvNorm(path, widths[target], POINTWISE, activation=None)]
     num_halvings = target - source

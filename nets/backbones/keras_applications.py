@@ -85,8 +85,7 @@ def input_statistics(backbone: str) -> tuple[tuple[float, ...], tuple[float, ...
 
 
 def weight_names(backbone: str) -> tuple[str, ...]:
-    """Return names here of all tensors in a file of Keras's weights without top, in the file's
-    order.
+    """Return names here of all tensors in a file of Keras's weights without top, in order.
 
     Files of older versions of Keras number the layers otherwise, but keep the order. The tensors of
     Normalization layers are no variables here.

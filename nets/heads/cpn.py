@@ -106,8 +106,7 @@ def level_doublings(
 
 
 class ResizedConv(layers.Conv):
-    """1x1 convolution of levels resized to one size and concatenated: [B, h, w, C] each ->
-    [B, *size, filters].
+    """1x1 convolution of levels, resized to one size and concatenated: [B, *size, filters].
 
     It has no bias, so it commutes with the resize: both are linear, one mixes channels and the
     other cells. Each level is convolved at its own, smaller size, levels of the same size as one,

@@ -88,9 +88,7 @@ class Design:
     separates_heatmaps: bool = False
 
     def convolution(self, path: str, window: ConvSpec, channels: int) -> layers.Conv:
-        """Return convolution with bias of so many channels, which starts with PyTorch's
-        variance.
-        """
+        """Return a convolution with bias, initialized with PyTorch's variance."""
         stddev = math.sqrt(1 / (3 * window.size**2 * channels))
         return layers.Conv(path, self.channels, window, use_bias=True, stddev=stddev)
 

@@ -174,9 +174,7 @@ class StackedHourglass(layers.Layer):
 
 
 def _input_level(features: dict[str, tf.Tensor], heatmap_size: tuple[int, int]) -> str:
-    """Return the deepest of the finest levels that are no finer than the heat maps,
-    else the last.
-    """
+    """Return the deepest of the finest levels no finer than the heat maps, else the last."""
     deepest_first = list(reversed(features))
     fitting = [key for key in deepest_first if features[key].shape[1] <= heatmap_size[0]]
     return max(fitting or deepest_first[:1], key=lambda key: features[key].shape[1])

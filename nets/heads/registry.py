@@ -34,9 +34,7 @@ MOST_DECONVOLUTIONS = 5
 
 
 def heatmap_layer(name: str, num_keypoints: int, size: int) -> layers.Conv:
-    """Return a last layer: size x size convolution with bias to K channels, called
-    'head/{name}'.
-    """
+    """Return a last layer, 'head/{name}': size x size convolution with bias to K channels."""
     assert names.is_of_heatmaps(f'head/{name}'), name
     window = layers.ConvSpec(size)
     return layers.Conv(f'head/{name}', num_keypoints, window, use_bias=True, stddev=HEATMAP_STDDEV)
