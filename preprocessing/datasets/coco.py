@@ -189,15 +189,16 @@ def _read_pictures(node: Node, split: str, json_dir: str, source: Source) -> dic
         number = item.field('id').of(int)
         if number in pictures:
             raise item.field('id').error(f'{number} is the id of an earlier picture, too')
-        name = items.safe_name(item.field('file_name'))
+        text = item.field('file_name')
+        name = items.safe_name(text)
         size = None
         if item.has('height') and item.has('width'):
             size = item.field('height').of(int), item.field('width').of(int)
             if min(size) < 1:
                 size = None  # some exporters write 0 where they do not know it
-        path = items.find_picture(item.field('file_name'), name, places, source)
+        path = items.find_picture(text, name, places, source)
         root = path[: -len(name) - 1] if path.endswith(f'/{name}') else ''
-        if root in places:
+        if root != places[0] and root in places:
             places.remove(root)
             places.insert(0, root)
         pictures[number] = _Picture(name, path, size)
@@ -249,10 +250,12 @@ def _item(item: Node, key: str, category: _Category, picture: _Picture) -> Item:
     count = len(category.keypoints)
     if item.has('keypoints'):
         node = item.field('keypoints')
-        points = np.array(node.numbers(3 * count), np.float64).reshape(count, 3)
-        items.check_coordinates(node, (points[:, :2].min(), points[:, :2].max()))
-        if not np.isin(points[:, 2], list(_VISIBILITY)).all():
-            k = int((~np.isin(points[:, 2], list(_VISIBILITY))).argmax())
+        numbers = node.numbers(3 * count)
+        points = np.array(numbers, np.float64).reshape(count, 3)
+        items.check_coordinates(node, (min(numbers), max(numbers)))
+        wrong = [k for k, v in enumerate(numbers[2::3]) if v not in _VISIBILITY]
+        if wrong:
+            k = wrong[0]
             problem = (
                 f'the visibility of {category.keypoints[k]} is {points[k, 2]:g}, not 0, 1 or 2'
             )

@@ -26,6 +26,7 @@ from preprocessing.files import check_regular, local_path
 from preprocessing.schema import KeypointSchema
 from preprocessing.tables import open_table, read_table
 
+_CONTROL_CHARACTER = re.compile('[\x00-\x1f]')
 _PICTURES = 'Images'
 _ANNOTATIONS = 'Annotations'
 _CSV_ENDINGS = ('.csv', '.csv.gz')
@@ -230,8 +231,9 @@ def picture_path(
         raise UserError(
             f'image_id {image_id!r} {fault}; it must be a path like Images/blouse/x.jpg'
         )
-    candidates = list(_candidates(image_id, roots, data_dir))
-    for base, path in candidates:
+    first = None
+    for base, path in _candidates(image_id, roots, data_dir):
+        first = first or path
         if tf.io.gfile.exists(path):
             allowed = roots if base in roots else (*roots, data_dir)
             if not _stays_within(path, (*allowed, *allow_links)):
@@ -241,14 +243,14 @@ def picture_path(
                     'link, or give the directory that the links lead to by --allow_links=DIR'
                 )
             return path
-    return candidates[0][1]
+    return first
 
 
 def _fault_of_id(image_id: str) -> str | None:
     parts = image_id.split('/')
     faults = {
         'is empty': not image_id.strip(),
-        'has a control character': any(ord(character) < 32 for character in image_id),
+        'has a control character': _CONTROL_CHARACTER.search(image_id) is not None,
         'has a backslash': '\\' in image_id,
         'is an absolute path': image_id.startswith('/') or '://' in image_id,
         'has a drive letter': bool(re.match(r'[A-Za-z]:', image_id)),

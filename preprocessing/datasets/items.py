@@ -35,6 +35,7 @@ DEFAULT_CATEGORY = 'garment'
 # Of the pictures beside text files and JSON.
 IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff')
 HIDDEN_WORDS = ('occluded', 'hidden', 'invisible')
+_CONTROL_CHARACTER = re.compile('[\x00-\x1f]')
 _HIDDEN_SUFFIX = re.compile(rf'[ _:.-]*[([]?({"|".join(HIDDEN_WORDS)})[)\]]?$', re.IGNORECASE)
 
 
@@ -139,11 +140,17 @@ def _annotations(
 ) -> Iterator[Annotation]:
     of_picture = collections.Counter(item.image_name for item in items)
     index = {name: k for k, name in enumerate(schema.keypoints)}
+    no_points = np.full([schema.num_keypoints, 2], -1, np.float32)
+    none_there = np.full(schema.num_keypoints, -1, np.int32)
+
+    @functools.cache
+    def columns(names: tuple[str, ...]) -> np.ndarray:  # the same for most items
+        return np.array([index[name] for name in names], int)
+
     for item in items:
         several = of_picture[item.image_name] > 1
-        keypoints = np.full([schema.num_keypoints, 2], -1, np.float32)
-        visibility = np.full(schema.num_keypoints, -1, np.int32)
-        own = [index[name] for name in item.names]
+        keypoints, visibility = no_points.copy(), none_there.copy()
+        own = columns(item.names)
         keypoints[own] = item.points[:, :2] + offset
         visibility[own] = item.points[:, 2]
         lacks_points = labelled and not item.is_labelled or item.category not in schema.categories
@@ -308,8 +315,9 @@ def check_coordinates(node: Node, values: Iterable[float]) -> None:
 
 def checked_box(box: Sequence[float]) -> tuple[np.ndarray, str | None]:
     """Return a box (x_min, y_min, x_max, y_max) and, if it has no area, the fault."""
-    box = np.asarray(box, np.float64)
-    return box, None if (box[2:] > box[:2]).all() else f'a box of no area: {box.tolist()}'
+    x_min, y_min, x_max, y_max = box = [float(value) for value in box]
+    fault = None if x_min < x_max and y_min < y_max else f'a box of no area: {box}'
+    return np.array(box), fault
 
 
 def safe_name(node: Node, base: str = '') -> str:
@@ -324,7 +332,7 @@ def safe_name(node: Node, base: str = '') -> str:
     """
     text = node.of(str).replace('\\', '/')
     name = posixpath.normpath(posixpath.join(base, text))
-    bad = not text.strip() or any(ord(character) < 32 for character in text)
+    bad = not text.strip() or _CONTROL_CHARACTER.search(text)
     if bad or posixpath.isabs(text) or '://' in text or text[1:2] == ':':
         raise node.error(f'{text[:80]!r} must be a path below the data')
     if name.split('/')[0] == '..':
