@@ -40,8 +40,11 @@ def stop_unless_finite(
     gradients, weights = zip(*pairs)
     names = [weight.name.split(':')[0] for weight in weights]
     are_finite = _finite(gradients)
-
-    def fail():
+    is_right = tf.math.is_finite(loss) & (tf.reduce_all(are_finite) | forgives)
+    # What tf.cond makes, but for an input of both branches for each weight: of hundreds of weights
+    # these delay the first step. What waits for `is_wrong` is computed where that is given.
+    is_wrong, goes_on = tf.raw_ops.Switch(data=is_right, pred=is_right)
+    with tf.control_dependencies([tf.identity(is_wrong)]):
         words = [
             'step ', tf.as_string(v1.train.get_global_step() + 1),
             ': the loss is ', tf.as_string(loss, scientific=True, precision=3),
@@ -50,11 +53,10 @@ def stop_unless_finite(
             '; pictures of the batch: ', tf.strings.reduce_join(image_ids, separator=', '),
         ]  # fmt: skip
         message = tf.strings.join(graph_messages.marked(graph_messages.NOT_FINITE, words))
-        return tf.group(tf.debugging.Assert(False, [message], summarize=1))
-
-    are_right = tf.reduce_all(are_finite) | forgives
-    is_right = tf.math.is_finite(loss) & are_right
-    return tf.cond(is_right, tf.no_op, fail)
+        stop = tf.raw_ops.Assert(condition=is_wrong, data=[message], summarize=1)
+    with tf.control_dependencies([stop]):
+        stopped = tf.identity(is_wrong)
+    return tf.raw_ops.Merge(inputs=[stopped, goes_on]).output.op
 
 
 def _finite(tensors: Sequence) -> tf.Tensor:
