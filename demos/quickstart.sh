@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # From nothing to an ensembled submission: environment, synthetic garments, records, two small
-# networks, their scores, submissions and pictures, in some six to eight minutes on two idle cores.
+# networks, their scores, submissions and pictures, in some six minutes on two idle cores.
 #
 #   bash demos/quickstart.sh [OUT]          # OUT is where all of it goes, out if it is left out
 #
@@ -30,15 +30,15 @@ common=(
   --set loss.points=annotated
   --set data.batch_size=16
   --set optimizer.learning_rate=3e-3
-  --precision=auto
+  --set evaluations=1
   --log_every=100
 )
 settings_of_resnet18_dhn=(
-  --set network.image_size=192,192 --set loss.sigmas=1.25 --set epochs=16 --set evaluations=2
+  --set network.image_size=192,192 --set loss.sigmas=1.25 --set epochs=11
 )
 settings_of_resnet18_cpn=(
   --set network.image_size=128,128 --set loss.sigmas=2,1.5,1.25,1.25,1.25
-  --set epochs=9 --set evaluations=2
+  --set epochs=9
 )
 
 step 'draw synthetic garments'

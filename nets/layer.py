@@ -100,10 +100,17 @@ class Layer(tf.Module):
 
 
 def _normal(shape: Sequence[int], seed, mean: float, stddev: float) -> tf.Tensor:
-    """Return tf.random.stateless_normal(shape, seed, mean, stddev), by fewer operations."""
-    key, counter = tf.raw_ops.StatelessRandomGetKeyCounter(seed=seed)
+    """Return tf.random.stateless_normal(shape, seed, mean, stddev), by fewer operations.
+
+    They are given tensors: to make these of lists and numbers themselves takes as long again.
+    """
+    key, counter = tf.raw_ops.StatelessRandomGetKeyCounter(seed=tf.constant(seed, tf.int64))
     normal = tf.raw_ops.StatelessRandomNormalV2(
-        shape=shape, key=key, counter=counter, alg=_ANY_ALGORITHM, dtype=tf.float32
+        shape=tf.constant(shape, tf.int32),
+        key=key,
+        counter=counter,
+        alg=tf.constant(_ANY_ALGORITHM),
+        dtype=tf.float32,
     )
-    normal = normal * stddev
+    normal = tf.raw_ops.Mul(x=normal, y=tf.constant(stddev))
     return normal + mean if mean else normal

@@ -36,7 +36,7 @@ SECONDS = 20.0  # after which no further round begins; there are three at least
 # step has other parts than blocks, which gain less.
 WORTHWHILE = 0.85
 _BLOCK_ROUNDS = 6
-_BLOCK_CELLS = (2, 32, 32)  # [B, H, W]
+_BLOCK_CELLS = (1, 32, 32)  # [B, H, W]
 _BOTH = ('float32', 'bfloat16')
 
 
