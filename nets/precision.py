@@ -97,6 +97,9 @@ def session_config(compute: Compute, trains: bool = False):
     settings.graph_options.rewrite_options.meta_optimizer_iterations = 1  # Estimator's default
     if trains and not has_gpu():
         settings.graph_options.rewrite_options.disable_meta_optimizer = True
+        # Nor constants computed once, nor equal operations merged: a step has next to none.
+        optimizer = settings.graph_options.optimizer_options
+        optimizer.opt_level = optimizer.L0
     apply(compute, settings)
     return settings
 
