@@ -18,9 +18,8 @@ def ranked(
 ) -> list[ranking.Choice]:
     """Choose pictures to label, the first one first; see utility.labels.ranking.
 
-    The doubt of a picture is the root of its uncertainty times the number of its points: NE counts
-    points. The root keeps those few pictures that a network cannot make anything of from being
-    nearly all that is chosen.
+    The weight of a picture is the number of its points: NE counts points. Its uncertainty is told,
+    but does not decide: with it the choice was worse (docs/labelling_probe.md).
 
     Args:
         candidates: Pictures without labels.
@@ -46,6 +45,7 @@ def table(
 
 
 def _of_survey(survey: Survey, schema: KeypointSchema) -> ranking.Pictures:
-    numbers = [len(schema.indices(str(category))) for category in survey.categories]
-    doubts = np.sqrt(survey.uncertainty(schema)) * np.array(numbers, float)
-    return ranking.Pictures(survey.categories, survey.features, doubts)
+    visible = survey.visibility(schema) > 0
+    places = survey.keypoints / survey.image_sizes[:, np.newaxis, ::-1]
+    places = np.where(visible[..., np.newaxis], places, 0).reshape(len(visible), -1)
+    return ranking.Pictures(survey.categories, survey.features, places, visible.sum(axis=1))

@@ -1,4 +1,4 @@
-"""The choice of pictures: uncertain, unlike what is known, diverse, the same each time."""
+"""The choice of pictures: unlike what is known, diverse, by weight, the same each time."""
 
 from __future__ import annotations
 
@@ -8,17 +8,18 @@ import pytest
 from utility.labels import ranking
 from utility.labels.ranking import Pictures, choose
 
-NOTHING = Pictures(np.zeros(0, str), np.zeros([0, 8]), np.zeros(0))
+NOTHING = Pictures(np.zeros(0, str), np.zeros([0, 8]), np.zeros([0, 0]), np.zeros(0))
 
 
-def _groups(num_groups, each, seed=0, category='hat', doubts=1.0):
+def _groups(num_groups, each, seed=0, category='hat', weight=1.0):
     """Pictures of so many looks, `each` alike; their groups."""
     rng = np.random.default_rng(seed)
     centers = rng.normal(0, 1, [num_groups, 8])
     groups = np.repeat(np.arange(num_groups), each)
     features = centers[groups] + rng.normal(0, 0.02, [len(groups), 8])
-    pictures = Pictures(np.full(len(groups), category), features, np.full(len(groups), doubts))
-    return pictures, groups
+    count = len(groups)
+    places, weights = np.zeros([count, 0]), np.full(count, weight)
+    return Pictures(np.full(count, category), features, places, weights), groups
 
 
 def _rows(choices):
@@ -26,7 +27,7 @@ def _rows(choices):
 
 
 def _known(pictures, rows):
-    return Pictures(*(values[rows] for values in pictures))
+    return Pictures(*(values[np.array(rows, int)] for values in pictures))
 
 
 def test_each_look_is_chosen_once_before_any_is_chosen_twice():
@@ -51,20 +52,21 @@ def test_what_is_like_the_known_comes_last():
     assert choices[0].gain > 10 * choices[1].gain
 
 
-def test_what_the_network_doubts_comes_first():
+def test_what_has_most_weight_comes_first():
     pictures, groups = _groups(4, 5)
-    doubts = np.where(groups == 2, 1.0, 0.1)
-    assert groups[choose(pictures._replace(doubts=doubts), NOTHING, 1)[0].row] == 2
-    # No odd picture, although it is doubted most: it tells of no other.
+    weights = np.where(groups == 2, 1.0, 0.1)
+    assert groups[choose(pictures._replace(weights=weights), NOTHING, 1)[0].row] == 2
+    # No odd picture, although its weight is largest: it tells of no other.
     odd = np.concatenate([np.full(20, 0.5), [1.0]])
     strange = np.random.default_rng(9).normal(0, 1, [1, 8]) * 3
-    more = Pictures(np.full(21, 'hat'), np.concatenate([pictures.features, strange]), odd)
+    features = np.concatenate([pictures.features, strange])
+    more = Pictures(np.full(21, 'hat'), features, np.zeros([21, 0]), odd)
     assert choose(more, NOTHING, 1)[0].row != 20
 
 
-def test_categories_get_pictures_by_their_doubts():
-    hats, _ = _groups(10, 10, doubts=3.0)
-    caps, _ = _groups(10, 10, seed=1, category='cap', doubts=1.0)
+def test_categories_get_pictures_by_their_weights():
+    hats, _ = _groups(10, 10, weight=3.0)
+    caps, _ = _groups(10, 10, seed=1, category='cap', weight=1.0)
     both = Pictures(*(np.concatenate(pair) for pair in zip(hats, caps)))
     rows = np.array(_rows(choose(both, NOTHING, 40)))
     assert np.count_nonzero(rows < 100) == 30
@@ -83,19 +85,22 @@ def test_fewer_are_the_beginning_of_more_and_all_is_each_once():
 
 def test_it_is_the_greedy_sum_of_its_definition():
     rng = np.random.default_rng(2)
-    pictures = Pictures(np.full(15, 'hat'), rng.normal(0, 1, [15, 3]), rng.uniform(0, 1, 15))
-    scaled = (pictures.features - pictures.features.mean(0)) / pictures.features.std(0)
-    unit = scaled / np.linalg.norm(scaled, axis=1, keepdims=True)
-    similarity = unit @ unit.T
+    parts = rng.normal(0, 1, [15, 3]), rng.normal(0, 1, [15, 4])
+    pictures = Pictures(np.full(15, 'hat'), *parts, rng.uniform(0, 1, 15))
+    similarity = np.zeros([15, 15])
+    for part in parts:
+        scaled = (part - part.mean(0)) / part.std(0)
+        unit = scaled / np.linalg.norm(scaled, axis=1, keepdims=True)
+        similarity += unit @ unit.T / 2
 
     def total(rows):
-        return pictures.doubts @ similarity[:, rows].max(axis=1)
+        return pictures.weights @ similarity[:, rows].max(axis=1)
 
     expected = []
     for _ in range(6):
         left = [row for row in range(15) if row not in expected]
         expected.append(max(left, key=lambda row: total([*expected, row])))
-    choices = choose(pictures, NOTHING._replace(features=np.zeros([0, 3])), 6)
+    choices = choose(pictures, _known(pictures, []), 6)
     assert _rows(choices) == expected
     gains = [choice.gain for choice in choices[1:]]
     steps = np.diff([total(expected[:n]) for n in range(1, 7)])
