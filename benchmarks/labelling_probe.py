@@ -47,11 +47,12 @@ with {first} pictures, the same number of each category. **random** adds random 
 number of each category; **suggested** adds those that `python -m utility.labels suggest` would. NE
 on validation in percent, lower is better, with the standard error over the starts. **As many random
 ones** is the number at which a straight line through the logarithms of the random ones has the NE
-of the suggested ones, and in brackets the share of it that was labelled; wanted was 60 %. {machine}.
+of the suggested ones, and in brackets the share of it that was labelled; wanted was 60 %.
+{machine}.
 
 NE is high, because the features are frozen. A network that learns them may gain more or less by the
-choice: `python -m benchmarks.labelling` trains it. How the choice is made was decided by such probes
-on other starts, seeds below {first_start}; those of the table are from there on.
+choice: `python -m benchmarks.labelling` trains it. How the choice is made was decided by such
+probes on other starts, seeds below {first_start}; those of the table are from there on.
 
 """
 
