@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # From nothing to an ensembled submission: environment, synthetic garments, records, two small
-# networks, their scores, submissions and pictures, in some six minutes on two idle cores.
+# networks, their scores, submissions and pictures, in five to six minutes on two idle cores.
 #
 #   bash demos/quickstart.sh [OUT]          # OUT is where all of it goes, out if it is left out
 #
