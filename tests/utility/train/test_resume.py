@@ -193,11 +193,14 @@ def test_killed_with_an_optimiser_of_tensorflow_addons_a_training_goes_on(folder
     _assert_equal(_results(folder, 'addon_killed'), expected)
 
 
-def test_a_training_made_longer_is_one_that_was_as_long_from_the_start(folder, undisturbed):
-    half = _succeed(folder, 'longer', f'--set=epochs={STEPS / PICTURES}')
+def test_a_training_made_longer_is_one_that_was_as_long_from_the_start(folder):
+    """With a rate that does not depend on the length; with another one it is refused."""
+    constant = '--set=schedule.name=constant'
+    _succeed(folder, 'as_long', constant)
+    half = _succeed(folder, 'longer', constant, f'--set=epochs={STEPS / PICTURES}')
     assert f' {STEPS // 2} steps in all' in half
-    assert ' step 1/' not in _succeed(folder, 'longer')
-    _assert_equal(_results(folder, 'longer'), undisturbed)
+    assert ' step 1/' not in _succeed(folder, 'longer', constant)
+    _assert_equal(_results(folder, 'longer'), _results(folder, 'as_long'))
 
 
 def _until(process: subprocess.Popen, text: str) -> None:
