@@ -17,22 +17,13 @@ import pytest
 
 from preprocessing import writers
 from preprocessing.datasets import DATASETS, Source
-from preprocessing.schema import KeypointSchema
 from tests import tiny_pictures
 from tests.annotation_tools import READ, WRITE
 from tests.commands import ROOT
+from tests.wardrobe import SCHEMA, SIZE
 
 pytestmark = pytest.mark.tools
 
-NAMES = ('brim_left', 'brim_right', 'top', 'sole')
-SCHEMA = KeypointSchema(
-    'wardrobe',
-    NAMES,
-    {'hat': NAMES[:3], 'shoe shop': ('brim_left', 'brim_right', 'sole')},
-    {'hat': NAMES[:2], 'shoe shop': 'sqrt_box_area'},
-    skeleton=(('brim_left', 'top', 'brim_right'),),
-)
-SIZE = (60, 83)  # height, width: odd, so that shares and percents do not end
 PICTURES = ('one.png', 'two ü.png', 'three+&.png', 'four.png')
 IN_PICTURE = (0, 1, 0, 2, 0, 3, 3)  # of each garment: three, one, one and two
 FORMATS = ('coco', 'coco_results', 'cvat', 'label_studio', 'labelme', 'yolo')

@@ -16,7 +16,6 @@ from config import UserError
 from preprocessing import records
 from preprocessing.datasets import DATASETS, Source
 from preprocessing.datasets.deepfashion2 import SCHEMA as DEEPFASHION2
-from preprocessing.schema import KeypointSchema
 from preprocessing.writers import (
     FOLDER_FORMATS,
     WRITERS,
@@ -28,17 +27,8 @@ from preprocessing.writers import (
 )
 from tests import tiny_pictures
 from tests.tiny_records import write_records
+from tests.wardrobe import NAMES, SCHEMA, SIZE
 
-NAMES = ('brim_left', 'brim_right', 'top', 'sole')
-SCHEMA = KeypointSchema(
-    'wardrobe',
-    NAMES,
-    {'hat': NAMES[:3], 'shoe shop': ('brim_left', 'brim_right', 'sole')},
-    {'hat': NAMES[:2], 'shoe shop': 'sqrt_box_area'},
-    swaps=(NAMES[:2],),
-    skeleton=(('brim_left', 'top', 'brim_right'),),
-)
-SIZE = (60, 83)  # height, width: odd, so that shares and percents do not end
 PICTURES = ('one.png', 'shop/2 ü.png', 'shop/3%20+&#.png')
 READABLE = ('coco', 'cvat', 'label_studio', 'labelme', 'yolo')
 
