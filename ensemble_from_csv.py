@@ -22,7 +22,17 @@ import utility  # noqa: F401, before all that may not be installed
 from absl import flags
 
 from config import UserError
+from preprocessing.files import json_bytes, read_bytes, write_bytes
+from preprocessing.tables import write_table
 from utility.command_line import scripts
+from utility.ensembles import combination, report
+from utility.ensembles.choice import LEARNED, choose
+from utility.ensembles.files import SavedEnsemble, from_json, to_json
+from utility.ensembles.selection import select_models
+from utility.ensembles.systematic_errors import annotated_points
+from utility.metrics.annotation_tables import read_annotations
+from utility.metrics.normalized_error import in_order_of
+from utility.submissions import examine
 
 
 def _define_flags() -> None:
@@ -112,8 +122,6 @@ def _check_paths(values, positional: list[str]) -> None:
 def check(path: str, data_dir: str | None, dataset: str, output_json: str | None) -> bool:
     """Return prints, and writes, what is wrong with a submission; whether it would be rejected."""
     from preprocessing.datasets import named_schema
-    from preprocessing.files import write_bytes
-    from utility.submissions import examine
 
     schema = examine.schema_of_split(data_dir) if data_dir else named_schema(dataset)
     split = examine.read_split(data_dir, schema) if data_dir else None
@@ -126,17 +134,12 @@ def check(path: str, data_dir: str | None, dataset: str, output_json: str | None
 
 def _read(paths: list[str], schema):
     """Return the first of some CSVs, and the utility.ensembles.combination.Predictions of all."""
-    from utility.ensembles import combination
-
     tables = combination.read_tables(paths, schema)
     return tables[0], combination.stack(tables, schema, paths)
 
 
 def _write(points, first, predictions, schema, path: str) -> None:
     """Write combined points as a submission."""
-    from preprocessing.tables import write_table
-    from utility.ensembles import combination
-
     combined = combination.as_table(points, predictions, first, schema)
     write_table(path, combination.round_to_pixels(combined), schema)
 
@@ -149,8 +152,6 @@ def _short(paths: Sequence[str]) -> tuple[str, ...]:
 
 def combine(paths: list[str], schema, values, weights: list[float] | None) -> None:
     """Write the mean, the median or the like of submissions."""
-    from utility.ensembles import combination
-
     first, predictions = _read(paths, schema)
     method = values.method or 'mean'
     points, rejected = combination.combine(predictions, method, weights, values.reject)
@@ -182,15 +183,6 @@ def learn(schema, values):
     Returns:
         A utility.ensembles.files.SavedEnsemble, and the positions of its models among --fit.
     """
-    from preprocessing.files import json_bytes, write_bytes
-    from utility.ensembles import report
-    from utility.ensembles.choice import LEARNED, choose
-    from utility.ensembles.files import SavedEnsemble, to_json
-    from utility.ensembles.selection import select_models
-    from utility.ensembles.systematic_errors import annotated_points
-    from utility.metrics.annotation_tables import read_annotations
-    from utility.metrics.normalized_error import in_order_of
-
     first, predictions = _read(values.fit, schema)
     predictions = predictions._replace(names=_short(values.fit))
     answers = read_annotations(values.answers, schema)
@@ -233,9 +225,6 @@ def main(positional: list[str]) -> None:
         if read:
             combine_by(saved, read[0], read[1].of_models(models), schema, values.output_csv)
     elif values.weights_file:
-        from preprocessing.files import read_bytes
-        from utility.ensembles.files import from_json
-
         text = read_bytes(values.weights_file).decode(errors='replace')
         saved = from_json(text, schema, f'--weights_file={values.weights_file}')
         combine_by(saved, *_read(positional, schema), schema, values.output_csv)

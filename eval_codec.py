@@ -18,12 +18,16 @@ from typing import TYPE_CHECKING, NamedTuple
 import utility  # noqa: F401, before all that may not be installed
 
 # isort: split
+import numpy as np
 from absl import flags
 
 import config
 from config import UserError
+from preprocessing.files import json_bytes, write_bytes
 from utility.command_line import scripts
 from utility.command_line.text_table import text_table
+from utility.metrics import normalized_error
+from utility.metrics.annotation_tables import read_annotations
 
 if TYPE_CHECKING:
     import numpy as np
@@ -105,10 +109,6 @@ def codec_floor(
     Raises:
         UserError: No point is left to score.
     """
-    import numpy as np
-
-    from utility.metrics import normalized_error
-
     visible = table.visibility == 1
     # Annotators have clicked on pixel 512 of pictures of 512 px, the centre of the one beyond.
     inside = ((table.keypoints >= 0) & (table.keypoints <= source_size + 0.5)).all(-1)
@@ -137,7 +137,6 @@ def decoded_again(points: np.ndarray, codec: HeatmapCodec, source_size: float) -
     Returns:
         float32 [N, 2], px of the same picture.
     """
-    import numpy as np
     import tensorflow as tf
 
     from preprocessing import geometry
@@ -208,8 +207,6 @@ def main(positional: list[str]) -> None:
     sizes = [size_from_text(values[f].value, f) for f in ('image_size', 'heatmap_size')]
 
     from preprocessing.datasets import named_schema
-    from preprocessing.files import json_bytes, write_bytes
-    from utility.metrics.annotation_tables import read_annotations
 
     schema = named_schema(values.dataset)
     table = read_annotations(values.answers, schema)

@@ -16,7 +16,9 @@ import utility  # noqa: F401, before all that may not be installed
 # isort: split
 from absl import flags
 
+from preprocessing.files import check_output, json_bytes, write_bytes
 from utility.command_line import scripts
+from utility.errors import budget as error_budget
 from utility.predict import flags as prediction_flags
 from utility.predict import scoring_flags
 
@@ -39,8 +41,6 @@ def main(positional: list[str]) -> None:
     values = flags.FLAGS
     are_csvs = scoring_flags.are_csvs_given(values, with_data_dir=True)
 
-    from preprocessing.files import check_output, json_bytes, write_bytes
-    from utility.errors import budget as error_budget
     from utility.errors import cases as error_cases
     from utility.errors import page as error_page
 

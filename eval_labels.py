@@ -29,12 +29,20 @@ import posixpath
 import utility  # noqa: F401, before all that may not be installed
 
 # isort: split
+import numpy as np
 from absl import flags
 
 from config import UserError
+from preprocessing import writers
+from preprocessing.conversion import corrections
+from preprocessing.conversion.corrections import Correction, cell
+from preprocessing.files import check_output, write_bytes
+from preprocessing.tables import KeypointTable, read_table
 from preprocessing.writers import ANNOTATION_FORMATS
 from utility.command_line import scripts
 from utility.command_line.text_table import text_table
+from utility.labels import audit as label_audit
+from utility.labels.suspicions import KINDS
 from utility.predict import flags as prediction_flags
 
 PAGE_FILE, CORRECTIONS_FILE, ANNOTATIONS_DIR = 'index.html', 'corrections.csv', 'annotations'
@@ -70,10 +78,7 @@ def read_annotations(split_dirs: list[str]):
     Raises:
         UserError: One is not a labelled split or given twice, or they are of different data sets.
     """
-    import numpy as np
-
     from preprocessing import records
-    from preprocessing.tables import KeypointTable
     from utility.metrics import annotations as answers
 
     split_dirs = [path.rstrip('/') for path in split_dirs]
@@ -92,11 +97,6 @@ def read_annotations(split_dirs: list[str]):
 
 def read_predictions(values, table, schema):
     """Return predictions of the pictures, float [N, K, 2], by the flags; None without any."""
-    import numpy as np
-
-    from preprocessing.tables import read_table
-    from utility.labels import audit as label_audit
-
     if values.predictions:
         tables = [read_table(path, schema) for path in values.predictions]
         combined = label_audit.combined_predictions(tables, table)
@@ -125,10 +125,6 @@ def corrections_of(suspicions, table, schema, predictions):
         schema: Of these.
         predictions: float [N, K, 2]: there are rows for points that have one; None: for all.
     """
-    import numpy as np
-
-    from preprocessing.conversion.corrections import Correction, cell
-
     rows, lines = [], []
     for one in suspicions:
         first = len(rows) + 2  # the header is line 1
@@ -162,8 +158,6 @@ def write_suspects(output_dir: str, output_format: str, suspicions, table, schem
         table: The annotations.
         schema: Of these.
     """
-    from preprocessing import writers
-
     suspect = table.rows([*dict.fromkeys(one.row for one in suspicions)])
     garments = writers.garments_of(
         suspect.image_ids,
@@ -179,8 +173,6 @@ def write_suspects(output_dir: str, output_format: str, suspicions, table, schem
 
 def format_counts(suspicions, table, schema) -> str:
     """Return how many suspicions of each kind there are in each category, as a table for people."""
-    from utility.labels.suspicions import KINDS
-
     names = list(schema.categories)
     rows = [['', *names, 'all']]
     for kind, meaning in KINDS.items():
@@ -220,12 +212,7 @@ def main(positional: list[str]) -> None:
         raise UserError('give either --predictions or --model_dir')
     if not values.model_dir:
         prediction_flags.refuse()
-    import numpy as np
-
     from preprocessing import records
-    from preprocessing.conversion import corrections
-    from preprocessing.files import check_output, write_bytes
-    from utility.labels import audit as label_audit
     from utility.labels import page as audit_page
 
     suspects_dir = posixpath.join(values.output_dir, ANNOTATIONS_DIR)

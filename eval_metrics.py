@@ -27,11 +27,18 @@ import utility  # noqa: F401, before all that may not be installed
 from absl import flags, logging
 
 from config import UserError
+from preprocessing.datasets import named_schema
+from preprocessing.files import check_output, json_bytes, write_bytes
+from preprocessing.tables import read_table
 from utility.command_line import scripts
 from utility.command_line.text_table import text_table
+from utility.metrics import attributes, baseline, measures, normalized_error
+from utility.metrics.annotation_tables import read_annotations
+from utility.metrics.attributes import format_report
 from utility.metrics.measures import LENGTHS
 from utility.predict import flags as prediction_flags
 from utility.predict import scoring_flags
+from utility.statistics import bootstrap
 
 METRIC_NAMES = ('ne', 'pck', 'auc', 'epe', 'oks')
 
@@ -82,9 +89,6 @@ def assess(predictions, answers, schema, missing: str = 'error', confidence: boo
         The Score (utility.metrics.normalized_error) of the first, and its Comparison
         (utility.statistics.bootstrap) with the second; None without one.
     """
-    from utility.metrics import normalized_error
-    from utility.statistics import bootstrap
-
     results = []
     for name, table in predictions:
         try:
@@ -124,7 +128,6 @@ def predict_runs(data_dir: str, run_dirs, options):
 def score_baseline(data_dir: str, run_dir: str):
     """Score what a network must beat: the mean positions in RECORDS/train of each category."""
     from utility.checkpoints import runs
-    from utility.metrics import baseline, normalized_error
     from utility.metrics.annotations import annotations_of
 
     schema = runs.schema_of(run_dir)
@@ -243,8 +246,6 @@ def _measured(values, predicted, answers, schema, scores=None):
     """Return what measures.measure says, if a table or a file of it is asked for."""
     if not (values.metrics or values.output_json):
         return None
-    from utility.metrics import measures
-
     return measures.measure(predicted, answers, schema, scores, values.missing, values.pck_by)
 
 
@@ -252,10 +253,6 @@ def _of_csvs(values):
     """Return what assess says of --prediction and --against; what is measured of the first; CSVs
     tell nothing else.
     """
-    from preprocessing.datasets import named_schema
-    from preprocessing.tables import read_table
-    from utility.metrics.annotation_tables import read_annotations
-
     schema = named_schema(values.dataset)
     answers = read_annotations(values.answers, schema)
     paths = filter(None, [values.prediction, values.against])
@@ -269,7 +266,6 @@ def _of_runs(values):
     what utility.metrics.attributes says of it.
     """
     from utility.checkpoints import runs
-    from utility.metrics import attributes
     from utility.predict import predictor, probabilities, uncertainty
 
     options = prediction_flags.options(values)
@@ -331,15 +327,11 @@ def main(positional: list[str]) -> None:
         if values[name].value and are_csvs:
             raise UserError(f'--{name} needs --data_dir and --model_dir')
     _check_metrics(values)
-    from preprocessing.files import check_output, json_bytes, write_bytes
-
     for path in filter(None, (values.output_json, values.save_uncertainty)):
         check_output(path)
     score, comparison, measured, attributes_report = (_of_csvs if are_csvs else _of_runs)(values)
     print(format_score(score))
     if attributes_report.keys() - {'uncertainty'}:
-        from utility.metrics.attributes import format_report
-
         print(f'\n{format_report(attributes_report)}')
     if values.baseline:
         error = 100 * score_baseline(values.data_dir, values.model_dir[0]).normalized_error

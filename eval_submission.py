@@ -26,6 +26,7 @@ from preprocessing import files
 from utility.command_line import scripts
 from utility.predict import flags as prediction_flags
 from utility.predict import output_flags
+from utility.submissions import write
 
 
 def _define_flags() -> None:
@@ -76,7 +77,6 @@ def _runs_and_output(values) -> tuple[list[str], str]:
 def _write(values, output: str, predictions, schema, calibration) -> None:
     from preprocessing import records
     from utility.predict import probabilities, uncertainty
-    from utility.submissions import write
 
     count = len(predictions.image_ids)
     if values.output_format != output_flags.CSV:

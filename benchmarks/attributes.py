@@ -15,6 +15,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 from absl import flags, logging
 
 from benchmarks import few_pictures
@@ -22,6 +23,9 @@ from benchmarks.common import category_evidence, ledger, real_pictures
 from benchmarks.common.isolated import describe_machine
 from config import UserError
 from utility.command_line import scripts
+from utility.metrics import attributes, normalized_error
+from utility.statistics import bootstrap
+from utility.statistics.reliability import expected_calibration_error
 
 _COMMAND = 'python -m benchmarks.attributes --data_dir=SAMPLE --work_dir=WORK'
 _CELLS_FILE = 'attributes.json'
@@ -141,10 +145,7 @@ def scores(run_dir: str, split_dir: str) -> dict[str, Any]:
     """Return the distances of a run with the given category, with the predicted one and with all
     points of a wrong one missing, and what utility.metrics.attributes reports, as plain values.
     """
-    import numpy as np
-
     from utility.checkpoints import runs
-    from utility.metrics import attributes, normalized_error
     from utility.metrics.annotations import annotations_of
     from utility.predict import predictor
     from utility.predict.views_to_points import PredictOptions
@@ -182,11 +183,6 @@ def _calibration(predictions, answers, schema) -> dict[str, dict[str, Any]]:
     each division of the pictures, and 'chance', what chance alone makes, the mean over outcomes
     that are drawn from the scaled probabilities themselves.
     """
-    import numpy as np
-
-    from utility.metrics import attributes
-    from utility.statistics.reliability import expected_calibration_error
-
     scored = attributes.scored_presence(
         predictions.presence, answers.visibility, answers.categories, schema
     )
@@ -208,14 +204,10 @@ def _calibration(predictions, answers, schema) -> dict[str, dict[str, Any]]:
 
 
 def _distances(row: Mapping[str, Any], name: str):
-    import numpy as np
-
     return np.array(row[name], float)  # None becomes NaN
 
 
 def _points_table(cells: Mapping[str, Mapping[str, Any]]) -> str:
-    from utility.statistics import bootstrap
-
     texts = {'given': 'given', 'predicted': 'predicted', 'strict': 'predicted, wrong ones in full'}
     lines = []
     for arm in (WITHOUT, WITH):
@@ -229,8 +221,6 @@ def _points_table(cells: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def _comparison(cells: Mapping[str, Mapping[str, Any]]) -> str:
-    from utility.statistics import bootstrap
-
     own = [_distances(cells[arm], 'given') for arm in (WITH, WITHOUT)]
     found = bootstrap.compare(*own)
     value, low, high = (100 * end for end in found.difference)
@@ -244,10 +234,6 @@ def _comparison(cells: Mapping[str, Mapping[str, Any]]) -> str:
 
 def _targets(cells: Mapping[str, Mapping[str, Any]]) -> str:
     """Return what was wanted of the heads, what was measured, and whether that is enough."""
-    import numpy as np
-
-    from utility.statistics import bootstrap
-
     row = cells[WITH]
     accuracy = 100 * row['report']['category']['accuracy']
     errors = [100 * np.nanmean(_distances(row, name)) for name in ('predicted', 'given')]
@@ -291,8 +277,6 @@ def _key(setting, arm: str, seed: int, losses) -> str:
 
 def _trials(rows: Mapping[str, Mapping[str, Any]]) -> str:
     """Return a table of all networks with heads that were measured: `_key` -> row."""
-    import numpy as np
-
     lines = []
     for key, row in rows.items():
         _, _, size, steps, *_, arm, _, losses = key.split('/')

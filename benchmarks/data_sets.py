@@ -22,11 +22,21 @@ from pathlib import Path
 from absl import flags
 
 from benchmarks import networks
-from benchmarks.common import commands, isolated, ledger, recipes, report, synthetic_data
+from benchmarks.common import (
+    commands,
+    isolated,
+    ledger,
+    recipes,
+    report,
+    simulated_models,
+    synthetic_data,
+)
 from benchmarks.common.commands import Cost
 from benchmarks.common.report import MET, TARGET, Target
+from preprocessing import writers
 from preprocessing.datasets import named_schema
 from preprocessing.datasets.fashionai import SCHEMA
+from preprocessing.writers import coco
 from utility.command_line import scripts
 
 SIDE = 32  # px of the pictures of a conversion
@@ -41,10 +51,6 @@ _COMMAND = 'python -m benchmarks.data_sets'
 
 def write_coco(folder: str, num_items: int) -> None:
     """Write the points of synthetic_data.write as COCO: an item a picture, with its box."""
-    from benchmarks.common import simulated_models
-    from preprocessing import writers
-    from preprocessing.writers import coco
-
     table = simulated_models.annotations(0, num_items, list(SCHEMA.categories))
     table = simulated_models.scaled(table, SIDE)
     garments = [

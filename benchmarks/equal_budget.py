@@ -18,11 +18,13 @@ import os
 import statistics
 from typing import Any, NamedTuple
 
+import numpy as np
 from absl import flags, logging
 
 from benchmarks.common import ledger, real_pictures
 from config import UserError
 from utility.command_line import scripts
+from utility.statistics import bootstrap
 
 OURS = 'ours'
 # What differs between the ways; the network is that of the script. Facts of tf.fashionAI
@@ -162,10 +164,6 @@ def measure(cell: Cell, records_dir: str, work_dir: str) -> dict[str, Any]:
 
 def table(cells: dict[str, Any]) -> list[tuple[str, ...]]:
     """Return a line for each way of each setting, ours first."""
-    import numpy as np
-
-    from utility.statistics import bootstrap
-
     groups: dict[Cell, dict[str, dict[int, Any]]] = {}
     for key, row in cells.items():
         cell = Cell.of_key(key)
@@ -195,10 +193,6 @@ def precision_lines(cells: dict[str, Any]) -> list[str]:
     """Return a sentence for each way of a setting that was trained in both precisions, of the seeds
     that both have, paired by picture.
     """
-    import numpy as np
-
-    from utility.statistics import bootstrap
-
     pairs: dict[Cell, dict[int, tuple[Any, Any]]] = {}
     for key, row in cells.items():
         cell = Cell.of_key(key)

@@ -26,6 +26,7 @@ from absl import flags, logging
 from benchmarks.common import isolated, ledger, recipes, synthetic_runs
 from config import UserError
 from utility.command_line import scripts
+from utility.predict import load
 
 RECIPES = ('efficientnet_lite0_cpn', 'resnet18_dhn', 'resnet50_cpn', 'seresnext50_cpn')
 FILES = (
@@ -186,8 +187,6 @@ def _times_faster(run: str, output: str, images: Sequence[np.ndarray]) -> float:
     """Return how many times the rate of a run that of its file is: the median over rounds, in which
     both predict the same images, from pixels to points, one after the other.
     """
-    from utility.predict import load
-
     with load(run, batch_size=_BATCH_SIZE) as network, load(output) as file:
         work = [
             functools.partial(_seconds, model, images, network.categories[0])

@@ -21,11 +21,13 @@ import statistics
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 from absl import flags
 
 from benchmarks.common import ledger, real_pictures, recipes
 from nets.precision import PRECISIONS
 from utility.command_line import scripts
+from utility.statistics import bootstrap
 
 GARMENTS, IMAGENET = 'garments', 'ImageNet'
 # Start -> the weights that the network has before the garments, if any; whether it sees these.
@@ -111,8 +113,6 @@ def part_of(records_dir: str, target: str, number: int, seed: int) -> str:
 
     They are the first ones of an order that `seed` gives: smaller sets are parts of larger ones.
     """
-    import numpy as np
-
     split = real_pictures.load(os.path.join(records_dir, 'dataset.json'))['splits']['train']
     counts = counts_of(split['records'], number)
 
@@ -211,10 +211,6 @@ def grouped(cells: dict[str, Any], setting: Setting) -> dict[tuple[str, int], li
 
 def interval_of(rows: Sequence[dict[str, Any]], name: str):
     """Return NE of the seeds' mean with its interval."""
-    import numpy as np
-
-    from utility.statistics import bootstrap
-
     sums = np.mean([row[f'{name}_sums'] for row in rows], axis=0)
     return bootstrap.ratio_interval(sums, np.array(rows[0][f'{name}_counts']))
 

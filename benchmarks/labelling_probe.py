@@ -20,12 +20,15 @@ import statistics
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 from absl import flags
 
 from benchmarks.common import ledger
 from benchmarks.common.isolated import describe_machine
 from benchmarks.labelling import RANDOM, SUGGESTED, share_of
+from preprocessing import files
 from utility.command_line import scripts
+from utility.metrics import normalized_error
 
 _COMMAND = 'python -m benchmarks.labelling_probe --records_dir=RECORDS --run=RUN --work_dir=WORK'
 _PENALTY = 300.0  # of the ridge regression, on features of variance 1
@@ -67,12 +70,8 @@ class Known(NamedTuple):
 
 def known_of(run_dir: str, split_dir: str, path: str) -> Known:
     """Return what a run says of a labelled split of the records; kept in a file."""
-    import numpy as np
-
-    from preprocessing import files
     from utility.checkpoints import runs
     from utility.labels import pictures, survey
-    from utility.metrics import normalized_error
     from utility.metrics.annotations import annotations_of
     from utility.predict.views_to_points import PredictOptions
 
@@ -95,8 +94,6 @@ def known_of(run_dir: str, split_dir: str, path: str) -> Known:
 
 def design(known: Known, train: Known, schema):
     """Return the regressors of N pictures, float64 [N, D]: features, category, 1."""
-    import numpy as np
-
     mean, deviation = train.survey.features.mean(0), train.survey.features.std(0)
     scaled = (known.survey.features - mean) / np.maximum(deviation, 1e-6)
     names = np.array(list(schema.categories))
@@ -106,8 +103,6 @@ def design(known: Known, train: Known, schema):
 
 def probe(train: Known, val: Known, schema, rows) -> float:
     """Return NE on `val` of a ridge regression that was fitted to some rows of `train`."""
-    import numpy as np
-
     from utility.metrics.normalized_error import normalized_error
 
     inputs, seen = design(train, train, schema)[rows], design(val, train, schema)
@@ -128,8 +123,6 @@ def probe(train: Known, val: Known, schema, rows) -> float:
 
 def chosen_at_random(categories, count: int, seed: int):
     """Return `count` rows, the same number of each category as far as that goes: int [count]."""
-    import numpy as np
-
     rng = np.random.default_rng(seed)
     orders = [rng.permutation(np.flatnonzero(categories == name)) for name in np.unique(categories)]
     in_turn = [order[place] for place in range(count) for order in orders if place < len(order)]
@@ -138,8 +131,6 @@ def chosen_at_random(categories, count: int, seed: int):
 
 def suggested(train: Known, schema, start, count: int):
     """Return the rows that are suggested when those of `start` are labelled: int [count]."""
-    import numpy as np
-
     from utility.labels import suggestions
 
     others = np.setdiff1d(np.arange(len(train.survey.categories)), start)
@@ -149,8 +140,6 @@ def suggested(train: Known, schema, start, count: int):
 
 def measure(train: Known, val: Known, schema, numbers: Sequence[int], starts: int):
     """Return RANDOM and SUGGESTED -> number -> NE of each start."""
-    import numpy as np
-
     found: dict[str, dict[int, list[float]]] = {
         how: {number: [] for number in numbers} for how in (RANDOM, SUGGESTED)
     }

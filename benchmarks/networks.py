@@ -16,6 +16,7 @@ from concurrent import futures
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
+import numpy as np
 from absl import flags, logging
 
 from benchmarks.common import interleaved, isolated, ledger, recipes
@@ -243,8 +244,6 @@ def step(
 
 def noise(experiment: Experiment, batch_size: int, num_keypoints: int):
     """Return features and labels as input_fn gives them, of random pictures with random points."""
-    import numpy as np
-
     rng = np.random.default_rng(experiment.seed)
     size = experiment.network.image_size
     shape = [batch_size, num_keypoints]

@@ -15,6 +15,7 @@ import sys
 import time
 from typing import Any, NamedTuple
 
+import numpy as np
 from absl import flags, logging
 
 from benchmarks.common import isolated, ledger, recipes
@@ -179,7 +180,6 @@ def garments(size: int):
         uint8 [4, size, size, 3]; labels 'keypoints' float32 [4, K, 2] px and 'visibility' int32
         [4, K].
     """
-    import numpy as np
     import tensorflow as tf
 
     from demos.garments import dataset

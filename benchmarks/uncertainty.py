@@ -24,6 +24,10 @@ from benchmarks.common.isolated import describe_machine
 from config import UserError
 from utility.command_line import scripts
 from utility.predict import flags as prediction_flags
+from utility.predict import uncertainty
+from utility.predict.uncertainty import fitting
+from utility.statistics import conformal
+from utility.statistics.bootstrap import ratio_interval
 
 LEVELS = (0.8, 0.9, 0.95)
 _PARTS = 5  # of the points, by their radius
@@ -161,8 +165,6 @@ class Pictures:
 
     def calibration(self, number: int, features: Sequence[str] = ()) -> tuple[np.ndarray, Any]:
         """Return which pictures calibrate in a division, bool [N], and what they give."""
-        from utility.predict import uncertainty
-
         key = number, tuple(features or uncertainty.FEATURES)
         if key not in self.calibrations:
             calibrates = uncertainty.chosen_half(self.predictions.categories, 1000 + number)
@@ -182,8 +184,6 @@ class Pictures:
 
     def rows(self, chosen: np.ndarray) -> Pictures:
         """Return those of some rows: bool [N]."""
-        from utility.predict import uncertainty
-
         own = uncertainty.rows_of(self.predictions, chosen)
         annotations = self.annotations.rows(np.flatnonzero(chosen))
         return Pictures(own, annotations, self.schema, self.options)
@@ -215,8 +215,6 @@ def predict(data_dir: str, run_dirs: Sequence[str], options) -> Pictures:
 
 def divide(pictures: Pictures, level: float, number: int, features: Sequence[str] = ()) -> Division:
     """Calibrate on a random half of the pictures and ask about the other; `number` is its seed."""
-    from utility.statistics import conformal
-
     calibrates, calibration = pictures.calibration(number, features)
     single = conformal.quantile(
         pictures.errors[pictures.annotated & calibrates[:, np.newaxis]], level
@@ -231,8 +229,6 @@ def coverage(pictures: Pictures, radii: Sequence[np.ndarray], rows=slice(None)):
     """Return the share of errors that several sets of radii hold, with its interval: the mean over
     divisions, resampled by pictures.
     """
-    from utility.statistics.bootstrap import ratio_interval
-
     errors = pictures.errors[rows]
     asked = np.array([~np.isnan(own[rows]) for own in radii])
     held = np.array([errors <= own[rows] for own in radii]) & asked
@@ -276,8 +272,6 @@ def sizes_table(pictures: Pictures, divisions: int) -> tuple[str, float]:
     """Return a table of mean and median radii beside a radius for all, and the mean error over that
     at 90 %.
     """
-    from utility.predict import uncertainty
-
     lines, oracle = [], 0.0
     for level in LEVELS:
         for name, features in (('all', ()), ('no maps', uncertainty.POINT_FEATURES)):
@@ -306,10 +300,6 @@ def powers_table(pictures: Pictures, divisions: int, level: float = 0.9) -> str:
     """Return a table of radii that grow with powers of the size that is expected: their mean and
     median, and how many they hold of all points, and of the fifth of the largest sizes.
     """
-    from utility.predict import uncertainty
-    from utility.predict.uncertainty import fitting
-    from utility.statistics import conformal
-
     errors = np.where(pictures.annotated, pictures.errors, np.nan)
     groups = fitting.groups_of(pictures.predictions.categories, pictures.schema.keypoints)
     measured = []
@@ -366,8 +356,6 @@ def parts_table(pictures: Pictures, divisions: int, level: float = 0.9) -> str:
 
 def curve_table(pictures: Pictures, divisions: int) -> str:
     """Return a risk-coverage table: NE of the points of the smallest radii."""
-    from utility.predict import uncertainty
-
     curves = []
     for number in range(divisions):
         calibrates = uncertainty.chosen_half(pictures.predictions.categories, 1000 + number)
@@ -388,8 +376,6 @@ def curve_table(pictures: Pictures, divisions: int) -> str:
 
 def lengths_table(pictures: Pictures, divisions: int, level: float = 0.9) -> str:
     """Return a table of lengths between points: how often the interval holds the annotated one."""
-    from utility.predict import uncertainty
-
     keypoints, held, ratios = pictures.schema.keypoints, {}, {}
     for number in range(divisions):
         calibrates, calibration = pictures.calibration(number)
@@ -418,8 +404,6 @@ def lengths_table(pictures: Pictures, divisions: int, level: float = 0.9) -> str
 
 def shift_lines(pictures: Pictures, others: Pictures | None, name: str | None) -> str:
     """Return what the test of a shift says of halves of the same pictures, and of others."""
-    from utility.predict import uncertainty
-
     calibrates, calibration = pictures.calibration(0)
     asked = pictures.rows(~calibrates)
     texts = []

@@ -16,6 +16,7 @@ from absl import flags
 from benchmarks.common import ledger
 from config import UserError
 from utility.command_line import scripts
+from utility.predict import load
 from utility.predict.temporal_filter import FilterOptions, OneEuroFilter
 
 RATE = 25.0  # frames per second
@@ -55,8 +56,6 @@ def main(positional: list[str]) -> None:
     values = flags.FLAGS
     if not values.model_dir:
         raise UserError('--model_dir is missing: a trained run')
-    from utility.predict import load
-
     with load(values.model_dir) as model:
         tracks = [_track(model, number) for number in range(values.garments)]
     rows = [

@@ -20,9 +20,12 @@ from typing import NamedTuple
 
 from absl import flags
 
+from benchmarks import networks
 from benchmarks.common import isolated, recipes, synthetic_data, synthetic_runs
 from benchmarks.common.interleaved import seconds_of
 from utility.command_line import scripts
+from utility.predict import load
+from utility.train.memory import resident_mb
 
 _IMAGE_SIZE = 512  # px
 _NUM_DISTINCT = 64  # images, after which they repeat
@@ -61,9 +64,6 @@ class _Kept(NamedTuple):
 
 
 def _by_model(run: str, count: int) -> _Kept:
-    from utility.predict import load
-    from utility.train.memory import resident_mb
-
     jpegs = [synthetic_data.draw_jpeg(n, _IMAGE_SIZE) for n in range(min(count, _NUM_DISTINCT))]
     marks, memory, calls = {max(1, count // 10), count}, {}, []
     with load(run) as model:
@@ -78,8 +78,6 @@ def _by_model(run: str, count: int) -> _Kept:
 
 def _alone(experiment, count: int) -> float:
     """Return the median seconds of the network and its decoding, of one image that is in memory."""
-    from benchmarks import networks
-
     step = networks.step(experiment, 'infer', 1)[0]
     step()
     return statistics.median(seconds_of(step) for _ in range(count))

@@ -32,13 +32,21 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 import utility  # noqa: E402, F401, before all that may not be installed
 
 # isort: split
+import numpy as np
 from absl import flags, logging  # noqa: E402
 
 from config import UserError
+from preprocessing import files, tables
+from preprocessing.conversion import decoding
 from preprocessing.files import check_name, check_output
 from utility.command_line import scripts
 from utility.predict import flags as prediction_flags  # noqa: E402
-from utility.predict import output_flags  # noqa: E402
+from utility.predict import (
+    output_flags,  # noqa: E402
+    uncertainty,
+)
+from utility.predict.temporal_filter import OneEuroFilter
+from utility.visualization import video
 
 _COLUMNS = 8
 _CELL_SIZE = 256  # px
@@ -95,8 +103,6 @@ def read_images(paths: list) -> dict:
 
 
 def _read_stdin() -> bytes:
-    from preprocessing.conversion import decoding
-
     data = sys.stdin.buffer.read(decoding.MAX_FILE_SIZE + 1)  # it may have no end
     if len(data) > decoding.MAX_FILE_SIZE:
         raise UserError(f'more than {decoding.MAX_FILE_SIZE} bytes')
@@ -123,8 +129,6 @@ def within(predictions):
 
 def nearest_inside(points, sizes):
     """Return points [.., K, 2] px, moved to the nearest pixel of a picture (height, width)."""
-    import numpy as np
-
     last = np.asarray(sizes)[..., ::-1] - 1
     inside = np.clip(np.floor(points), 0, last) + 0.5
     is_outside = (np.floor(points) + 0.5 != inside).any(-1, keepdims=True)
@@ -204,7 +208,6 @@ def write_files(predictions, paths, values, schema, calibration) -> list:
 
     In the latter pictures are named as below the directory that they have in common.
     """
-    from preprocessing import files, tables
     from utility.predict import probabilities, uncertainty
 
     table, scores = (os.path.join(values.output_dir, name) for name in (TABLE_FILE, SCORES_FILE))
@@ -231,7 +234,6 @@ def draw_files(paths: list, values, options) -> None:
     """Draw picture files one by one and write their points and scores."""
     import tensorflow as tf
 
-    from preprocessing import files
     from utility.checkpoints import runs
     from utility.predict import fusion
     from utility.visualization import draw
@@ -266,10 +268,6 @@ def circles(calibration, predictions, values):
     """Return the visibility [N, K] by which points are drawn, -1 where --reject_above leaves one
     out, and the radii of circles about them [N, K], px; NaN without a calibration.
     """
-    import numpy as np
-
-    from utility.predict import uncertainty
-
     visibility = predictions.likely_visibility()
     if calibration is None:
         return visibility, np.full(visibility.shape, np.nan)
@@ -282,7 +280,6 @@ def circles(calibration, predictions, values):
 
 def draw_videos(videos: list, values, options) -> None:
     """Draw videos frame by frame, and write the points of all frames of each."""
-    from preprocessing import files
     from utility.predict import api
 
     files.keep([source.path for source in videos])
@@ -295,8 +292,6 @@ def draw_videos(videos: list, values, options) -> None:
 
 def draw_video(source, output: str, model, values) -> None:
     """Write a video with its points, and their table, as OUTPUT.mp4 and OUTPUT.csv."""
-    from preprocessing import files
-    from utility.predict.temporal_filter import OneEuroFilter
     from utility.visualization import draw, video
 
     rows = [('frame', 'seconds', 'category', 'keypoint', 'x', 'y', 'score')]
@@ -373,8 +368,6 @@ def main(positional: list) -> None:
     if not positional:
         draw_split(values, options)
         return
-    from utility.visualization import video
-
     pictures = [path for path in positional if not path.lower().endswith(video.SUFFIXES)]
     videos = [video.open_video(path) for path in positional if path not in pictures]
     if values.smooth and not videos:

@@ -32,12 +32,15 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 import utility  # noqa: E402, F401, before all that may not be installed
 
 # isort: split
+import numpy as np
 from absl import flags  # noqa: E402
 
 from config import UserError  # noqa: E402
+from preprocessing.files import check_output, csv_bytes, json_bytes, write_bytes
 from utility.command_line import scripts  # noqa: E402
 from utility.command_line.text_table import text_table  # noqa: E402
 from utility.predict import flags as prediction_flags  # noqa: E402
+from utility.predict import uncertainty
 
 _UNITS = ('shoulder_width', 'chest_width', 'waistband_width')  # the first that a garment has
 COLUMNS = ('image', 'category', 'measurement', 'length', 'low', 'high', 'unit', 'px')
@@ -118,8 +121,6 @@ def lengths_of(points, visibility, category: str, schema, half_of=None) -> list[
         schema: The whole one.
         half_of: Returns by how much a length may be wrong, of its name and its ends; None: unknown.
     """
-    from utility.predict import uncertainty
-
     lengths = []
     for name, ends in schema.measurements_of(category).items():
         places = [schema.keypoints.index(point) for end in ends for point in end]
@@ -172,8 +173,6 @@ def measure(paths: Sequence[str], values) -> list[Row]:
     Raises:
         UserError: A file cannot be used, or the schema names no measurements.
     """
-    import numpy as np
-
     from demos import draw_keypoints
     from utility.checkpoints import runs
     from utility.predict import predictor
@@ -225,8 +224,6 @@ def _text(rows: Sequence[Row], level: float) -> str:
 
 
 def _content(rows: Sequence[Row], suffix: str) -> bytes:
-    from preprocessing.files import csv_bytes, json_bytes
-
     if suffix == '.json':
         return json_bytes([row._asdict() for row in rows])
     # The CSV has nothing where a value is None.
@@ -242,8 +239,6 @@ def main(positional: list) -> None:
     if values.output and suffix not in ('.csv', '.json'):
         raise UserError(f'--output={values.output}: must end in .csv or .json')
     reference_scale(values)
-    from preprocessing.files import check_output, write_bytes
-
     if values.output:
         check_output(values.output)
     rows = measure(positional, values)

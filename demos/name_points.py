@@ -14,6 +14,7 @@ import utility  # noqa: E402, F401, before all that may not be installed
 from absl import flags  # noqa: E402
 
 from config import UserError
+from preprocessing.files import write_bytes
 from utility.command_line import scripts
 
 _WIDTH, _HEIGHT = 1330, 400
@@ -108,8 +109,6 @@ def figure() -> str:
 
 def main(positional: list) -> None:
     scripts.no_positional(positional)
-    from preprocessing.files import write_bytes
-
     if not flags.FLAGS.output:
         raise UserError('--output is missing: where the figure goes, an SVG')
     write_bytes(flags.FLAGS.output, figure().encode())

@@ -29,6 +29,9 @@ sys.path.insert(0, str(ROOT))
 from absl import flags  # noqa: E402
 
 from config import UserError  # noqa: E402
+from nets.precision import Compute  # noqa: E402
+from preprocessing.files import json_bytes, write_bytes  # noqa: E402
+from preprocessing.json_input import read_json  # noqa: E402
 from utility.command_line import scripts  # noqa: E402
 
 BACKBONE = 'efficientnet_lite0'
@@ -226,7 +229,6 @@ def _experiment(candidate: Candidate, records_dir: str):
 
 def _plan(records_dir: str, dataset: str, seconds: float) -> Training:
     """Return what fits into so many seconds, the measurement of steps included."""
-    from nets.precision import Compute
     from utility.train.preflight import faster_precision
 
     start = time.monotonic()
@@ -250,22 +252,16 @@ def _keep_source(path: pathlib.Path, source: Mapping[str, object]) -> None:
         UserError: It is.
     """
     if path.exists():
-        from preprocessing.json_input import read_json
-
         there = read_json(path).value
         if there != source:
             raise UserError(f'{path.parent} is of {there}, not of {source}; give --output_dir')
         return
-    from preprocessing.files import write_bytes
-
     write_bytes(str(path), json.dumps(source).encode())
 
 
 def _kept_plan(path: pathlib.Path, key: Mapping[str, object], make) -> Training:
     """Return the plan of an earlier call with the same arguments, or a new one, which is kept."""
     if path.exists():
-        from preprocessing.json_input import read_json
-
         kept = read_json(path)
         of = kept.field('of').of(dict)
         if of != key:
@@ -276,8 +272,6 @@ def _kept_plan(path: pathlib.Path, key: Mapping[str, object], make) -> Training:
         counts = {name: values.field(name).of(int) for name in ('size', 'steps', 'garment_steps')}
         return Training(**texts, **counts)
     training = make()
-    from preprocessing.files import json_bytes, write_bytes
-
     write_bytes(str(path), json_bytes({'of': key, 'training': dataclasses.asdict(training)}))
     return training
 

@@ -34,6 +34,7 @@ from absl import flags, logging
 
 from config import Experiment, UserError, flatten
 from preprocessing.files import write_bytes
+from utility.checkpoints import evaluations
 from utility.command_line import scripts
 from utility.command_line.text_table import markdown_table
 
@@ -349,8 +350,6 @@ def run_all(sweep: Sweep, sweep_dir: str, retry: bool = False) -> list[Row]:
 def _do(sweep: Sweep, experiment: Experiment, trial, folder: pathlib.Path, lock: int) -> None:
     """Train, or goes on with, the run of a trial, and tell the study what came out."""
     from optuna.trial import TrialState
-
-    from utility.checkpoints import evaluations
 
     network, study = folder / sweep.category, trial.study
 

@@ -17,7 +17,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from config import Experiment
+from preprocessing.tables import read_table
+from utility.checkpoints import bundles, evaluations, files, step_tables, variables
+from utility.predict import uncertainty
+from utility.pretrained.files import open_weights
+from utility.submissions import examine
+from utility.train import starts
 
 _SIZE = 64  # px of pictures
 _POINTER = (
@@ -40,7 +48,6 @@ class Target(NamedTuple):
 
 def _tables() -> Target:
     from preprocessing.datasets.fashionai import SCHEMA
-    from preprocessing.tables import read_table
 
     plain = _table_text(SCHEMA).encode()
 
@@ -65,7 +72,6 @@ def _table_text(schema) -> str:
 
 def _submissions() -> Target:
     from preprocessing.datasets.fashionai import SCHEMA
-    from utility.submissions import examine
 
     def read(path):
         examine.examine(path, SCHEMA).to_json()
@@ -74,7 +80,6 @@ def _submissions() -> Target:
 
 
 def _picture(file_format: str, mode: str = 'RGB', **options) -> bytes:
-    import numpy as np
     from PIL import Image
 
     pixels = np.random.default_rng(0).integers(0, 255, (_SIZE, _SIZE, 3), np.uint8)
@@ -102,7 +107,6 @@ def _pictures() -> Target:
 
 
 def _records() -> Target:
-    import numpy as np
     import tensorflow as tf
 
     from preprocessing import faults, records
@@ -147,10 +151,6 @@ def _shards() -> Target:
 
 
 def _checkpoints(part: str) -> Target:
-    import numpy as np
-
-    from utility.checkpoints import bundles, variables
-
     tensors = {f'backbone/{i}': np.ones([i, 3], np.float32) for i in range(20)}
     tensors['names'] = np.array([b'one', b'two'])
     with tempfile.TemporaryDirectory() as folder:
@@ -171,10 +171,7 @@ def _checkpoints(part: str) -> Target:
 
 def _weights() -> Target:
     import h5py
-    import numpy as np
     import safetensors.numpy
-
-    from utility.pretrained.files import open_weights
 
     tensors = {'conv1.weight': np.ones([3, 4], np.float32), 'bn.bias': np.zeros(4, np.float32)}
     buffer = io.BytesIO()
@@ -247,8 +244,6 @@ def _descriptions() -> Target:
 
 
 def _step_tables() -> Target:
-    from utility.checkpoints import step_tables
-
     def read(path):
         step_tables.read(str(path), skips=True)
         step_tables.read(str(path))
@@ -258,9 +253,6 @@ def _step_tables() -> Target:
 
 def _run_file(name: str, sound: bytes, read: Callable[[str], Any]) -> Target:
     """Return a reader of a file of a run; `read` is given the folder of a trained network."""
-    import numpy as np
-
-    from utility.checkpoints import variables
 
     def read_folder(path):
         folder = Path(f'{path}_run')
@@ -276,8 +268,6 @@ def _run_file(name: str, sound: bytes, read: Callable[[str], Any]) -> Target:
 
 
 def _evaluations() -> Target:
-    from utility.checkpoints import evaluations
-
     columns = f'step,loss,{evaluations.ERROR},{evaluations.ERROR}/skirt'
     return _run_file(
         evaluations.FILE, f'{columns}\n10,0.5,1,0.2\n20,nan,,\n'.encode(), evaluations.read
@@ -303,8 +293,6 @@ def _trained_records() -> Target:
 
 
 def _starts() -> Target:
-    from utility.train import starts
-
     sound = json.dumps([starts.describe()]).encode()
     return _run_file(starts.FILE, sound, starts.keep)
 
@@ -322,8 +310,6 @@ def _provenances() -> Target:
 
 
 def _pointers() -> Target:
-    from utility.checkpoints import files
-
     def read(folder):
         prefix = files.usable(folder)
         if os.path.dirname(prefix) != folder:
@@ -361,10 +347,7 @@ def _exported() -> Target:
 
 
 def _uncertainties() -> Target:
-    import numpy as np
-
     from preprocessing.datasets.fashionai import SCHEMA
-    from utility.predict import uncertainty
     from utility.predict.predictor import Predictions
 
     present = list(SCHEMA.indices('skirt'))
@@ -404,8 +387,6 @@ def _uncertainties() -> Target:
 
 
 def _boxes() -> Target:
-    import numpy as np
-
     from preprocessing.datasets.fashionai import SCHEMA
     from utility.predict import boxes
 

@@ -14,11 +14,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from absl import flags, logging
 
 from benchmarks.common.isolated import describe_machine
 from preprocessing import files
 from utility.command_line import scripts
+from utility.metrics import normalized_error
+from utility.statistics import bootstrap
 
 VAL_FRACTION = 0.2
 CELLS_FILE = 'cells.json'
@@ -146,7 +149,6 @@ def distances(run_dirs: Sequence[str], split_dir: str, options=None, watch=None)
         watch: The on_row of utility.predict.predictor.predict_split.
     """
     from utility.checkpoints import runs
-    from utility.metrics import normalized_error
     from utility.metrics.annotations import annotations_of
     from utility.predict import predictor
     from utility.predict.views_to_points import PredictOptions
@@ -165,8 +167,6 @@ def scores(run_dir: str, split_dir: str) -> dict[str, Any]:
 
     They are called plain_sums, plain_counts and, with the flip test, flip_sums, flip_counts.
     """
-    import numpy as np
-
     from utility.predict.views_to_points import PredictOptions
 
     row: dict[str, Any] = {'machine': describe_machine()}
@@ -185,8 +185,6 @@ def counts_of(row: dict[str, Any]) -> dict[str, Any]:
 
 def counts_of_distances(scored) -> dict[str, Any]:
     """Return the same of distances [N, K], NaN where not scored, and of this machine."""
-    import numpy as np
-
     known = np.isfinite(scored)
     images, points = int(known.any(axis=1).sum()), int(known.sum())
     return {'images': images, 'points': points, 'machine': describe_machine()}
@@ -194,16 +192,12 @@ def counts_of_distances(scored) -> dict[str, Any]:
 
 def error_cells(measured, digits: int) -> list[str]:
     """Return cells of a table: NE of distances [N, K] in percent, and its interval."""
-    from utility.statistics import bootstrap
-
     value, low, high = (100 * end for end in bootstrap.ne_interval(measured))
     return [f'{value:.{digits}f}', f'[{low:.2f}, {high:.2f}]']
 
 
 def difference_cells(measured, base, digits: int) -> list[str]:
     """Return cells of a table: how much NE differs from that of others, in points, and p."""
-    from utility.statistics import bootstrap
-
     comparison = bootstrap.compare(measured, base)
     difference = 100 * comparison.difference.value
     return [f'{difference:+.{digits}f}', f'{comparison.p_value:.4f}']

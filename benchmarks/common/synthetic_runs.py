@@ -9,6 +9,10 @@ import numpy as np
 
 from benchmarks.common import synthetic_data
 from config import Experiment
+from preprocessing.datasets import Annotation, schema_of
+from preprocessing.datasets.fashionai import SCHEMA
+from preprocessing.files import write_bytes
+from utility.checkpoints.variables import variable_name
 
 SPLIT = 'val'
 CATEGORY = 'blouse'
@@ -27,9 +31,6 @@ def write_split(records_dir: str, num_images: int, size: int) -> str:
         The folder of the split.
     """
     from preprocessing import records
-    from preprocessing.datasets import Annotation
-    from preprocessing.datasets.fashionai import SCHEMA
-    from preprocessing.files import write_bytes
 
     split_dir = os.path.join(records_dir, SPLIT)
     os.makedirs(split_dir)
@@ -57,9 +58,7 @@ def write_run(folder: str, experiment: Experiment) -> str:
     import tensorflow as tf
 
     from nets import build_network
-    from preprocessing.datasets import schema_of
     from utility.checkpoints import runs, snapshots
-    from utility.checkpoints.variables import variable_name
 
     v1 = tf.compat.v1
     num_keypoints = schema_of(experiment.data).num_keypoints

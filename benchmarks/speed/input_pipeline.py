@@ -11,6 +11,9 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
+import numpy as np
+
+import config
 from benchmarks.common import interleaved, isolated
 from benchmarks.common.report import MET, NO_TARGET, TARGET, Table, Target
 from utility.statistics.medians import summarise
@@ -60,7 +63,6 @@ _MEMORY_NOTES = (
 def write_records(root: pathlib.Path) -> None:
     """Write a split 'train' of smooth noise, with points of all kinds of garments."""
     import cv2
-    import numpy as np
 
     from preprocessing import records
     from preprocessing.datasets import DATASETS, Annotation
@@ -84,7 +86,6 @@ class _Input:
     """The ways to read the training split of records, each an endless dataset of batches."""
 
     def __init__(self, data_dir: str):
-        import config
         from preprocessing import records
         from preprocessing.datasets import schema_of
 

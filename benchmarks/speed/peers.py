@@ -20,6 +20,8 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from benchmarks import networks
 from benchmarks.common import interleaved, isolated, recipes
 from benchmarks.common.isolated import FailedError
@@ -27,6 +29,7 @@ from benchmarks.common.recipes import ROOT
 from benchmarks.common.report import MET, NO_TARGET, TARGET, Table, Target
 from config import Experiment, OptimizerConfig
 from nets.precision import Compute
+from utility.pretrained import warm_start
 from utility.statistics.medians import Summary, summarise
 
 NAME = 'Beside PyTorch'
@@ -144,10 +147,7 @@ def weights_of(folder: str, experiment: Experiment) -> dict[str, Any]:
     """Return the name -> value that PyTorch's network was made with: its backbone as
     --init_checkpoint reads it, its head by our names.
     """
-    import numpy as np
     import tensorflow as tf
-
-    from utility.pretrained import warm_start
 
     weights = dict(np.load(f'{folder}/head.npz'))
     backbone = experiment.network.backbone
@@ -163,7 +163,6 @@ def our_heatmaps(folder: str, name: str, path: str) -> float:
     Raises:
         FailedError: A weight of ours has no counterpart.
     """
-    import numpy as np
     import tensorflow as tf
 
     from nets import build_network
@@ -201,8 +200,6 @@ def ours(folder: str, name: str, precision: str) -> Iterator[Any]:
 
 def made_by(peer: Peer, name: str, folder: str) -> dict[str, Any]:
     """Make the network in PyTorch: its weights, pictures and points go to the folder."""
-    import numpy as np
-
     from preprocessing.datasets import schema_of
 
     experiment = experiment_of(name)
@@ -423,8 +420,6 @@ class _File(NamedTuple):
 
 def saved_model_calls(folder: str) -> Iterator[float | None]:
     """Yield None, then the seconds of calls of an exported folder, in an own process."""
-    import numpy as np
-
     from utility.predict.exported import run_saved_model, standalone
 
     path = pathlib.Path(folder, standalone.DESCRIPTION_FILE)

@@ -19,11 +19,15 @@ from typing import Any, NamedTuple
 
 from absl import flags
 
+from benchmarks import networks
 from benchmarks.common import interleaved, isolated, ledger, recipes, synthetic_runs
 from benchmarks.common.report import MET, TARGET, Table, Target
 from benchmarks.ladder import Stopwatch
+from preprocessing.datasets.fashionai import SCHEMA
 from utility.command_line import scripts
+from utility.metrics import normalized_error
 from utility.statistics.medians import summarise
+from utility.train import memory
 
 NAME = 'Prediction'
 NUM_IMAGES = 50_000  # for the memory; about as many as a test set of the contest has
@@ -121,8 +125,6 @@ def alone(size: int, batch_size: int) -> Iterator[dict[str, float]]:
 
     Nothing in the first row: then the graph is built.
     """
-    from benchmarks import networks
-
     step = networks.step(recipes.resized(recipes.load(_RECIPE), size), 'infer', batch_size)[0]
     step()
     yield {}
@@ -200,7 +202,6 @@ def norms_table() -> Table:
 def count_norms(name: str) -> tuple[int, list[str]]:
     """Yield, in a process of its own, fused_norms.count of a recipe."""
     from benchmarks.speed import fused_norms
-    from preprocessing.datasets.fashionai import SCHEMA
 
     network = recipes.resized(recipes.load(name), _SIZE_OF_NORMS).network
     return fused_norms.count(network, SCHEMA.num_keypoints)
@@ -239,12 +240,9 @@ def watch_memory(folder: str, num_images: int) -> dict[str, Any]:
         'passes': MB after each share of the pictures, of each pass; 'scored': MB after the score;
         'seconds' of the prediction.
     """
-    from preprocessing.datasets.fashionai import SCHEMA
-    from utility.metrics import normalized_error
     from utility.metrics.annotations import annotations_of
     from utility.predict import predictor
     from utility.predict.views_to_points import PredictOptions
-    from utility.train import memory
 
     run_dir, split_dir = _paths(folder)
     places = {round(share * num_images) - 1 for share in _SHARES}

@@ -12,10 +12,12 @@ from typing import NamedTuple
 
 from absl import logging
 
+import config
 from benchmarks.common import commands, isolated, synthetic_data
 from benchmarks.common.commands import Cost
 from benchmarks.common.report import MET, TARGET, Table, Target
 from benchmarks.speed import submissions
+from preprocessing.datasets.fashionai import SCHEMA
 
 NAME = 'Scale'
 SIZES = (100, 1_000, 10_000, 50_000)
@@ -46,9 +48,7 @@ def write(paths: Paths, num_images: int) -> None:
 
 def read_epoch(records_dir: str, num_images: int) -> Cost:
     """Read, shuffle, decode and augments every picture once, as a training does."""
-    import config
     from preprocessing import make_input_fn, records
-    from preprocessing.datasets.fashionai import SCHEMA
     from preprocessing.stream import Order
 
     experiment = config.Experiment().override(

@@ -5,14 +5,18 @@ what limits ours; and what `--recompute` takes and spares.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 from collections.abc import Callable, Iterator
 from typing import Any
+
+import numpy as np
 
 from benchmarks import networks
 from benchmarks.common import interleaved, isolated, recipes
 from benchmarks.common.report import MET, NO_TARGET, TARGET, Table, Target
 from benchmarks.speed import step_trace
+from config import OptimizerConfig
 from nets.precision import Compute
 from utility.statistics.medians import Summary, summarise
 
@@ -140,10 +144,6 @@ def our_step(recipe: str, settings=None) -> tuple[Callable[..., Any], int]:
         recipe: Of the root.
         settings: Of the session, a ConfigProto, or None.
     """
-    import dataclasses
-
-    from config import OptimizerConfig
-
     experiment = recipes.resized(recipes.load(recipe), IMAGE_SIZE)
     optimizer = OptimizerConfig(name='momentum', momentum=0.9, weight_decay=1e-5)
     experiment = dataclasses.replace(experiment, optimizer=optimizer)
@@ -152,7 +152,6 @@ def our_step(recipe: str, settings=None) -> tuple[Callable[..., Any], int]:
 
 def seed_step(recipe: str, channels_first: bool) -> tuple[Callable[[], Any], int]:
     """Return a step of tf.fashionAI's graph on pictures of noise, and its FLOPs."""
-    import numpy as np
     import tensorflow as tf
 
     from benchmarks.common.multiplications import count_flops

@@ -13,6 +13,7 @@ from typing import Any
 
 from benchmarks.common import commands, interleaved, isolated
 from benchmarks.common.report import MET, NO_TARGET, TARGET, Table, Target
+from utility.statistics.bootstrap import NUM_SAMPLES
 
 NAME = 'Submissions: combining and scoring'
 NUM_IMAGES = 54_444
@@ -85,8 +86,6 @@ def _in_short(numbers: Mapping[str, Any]) -> str:
 
 def _notes(size: int) -> tuple[str, ...]:
     """Return what one must know; `size`: of a file, bytes."""
-    from utility.statistics.bootstrap import NUM_SAMPLES
-
     return (
         f'CSVs of {NUM_IMAGES:,} pictures of all categories, {size / 1e6:.0f} MB each; whole '
         'commands with their start-up.',

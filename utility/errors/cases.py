@@ -16,6 +16,8 @@ from preprocessing.datasets import named_schema
 from preprocessing.schema import KeypointSchema
 from preprocessing.tables import KeypointTable, read_table
 from utility.command_line.progress import track
+from utility.errors import budget as error_budget
+from utility.errors import oracles, subsets
 from utility.errors import page as error_page
 from utility.errors.budget import Errors, Evidence, worst_images
 from utility.metrics import normalized_error
@@ -108,9 +110,6 @@ def report_of(
         scale: With which k of the similarity.
         image_sizes: float [N, 2], (height, width), px; None where not known.
     """
-    from utility.errors import budget as error_budget
-    from utility.errors import oracles, subsets
-
     categories, schema = case.annotations.categories, case.schema
     properties = subsets.properties(case.annotations, schema, image_sizes)
     return {

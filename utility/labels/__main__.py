@@ -13,9 +13,12 @@ from __future__ import annotations
 
 import os
 
+import numpy as np
 from absl import flags
 
 from config import UserError
+from preprocessing import writers
+from preprocessing.files import check_output, csv_bytes, write_bytes
 from preprocessing.writers import ANNOTATION_FORMATS
 from utility.command_line import scripts
 
@@ -40,10 +43,6 @@ def _define_flags() -> None:
 
 def suggest(run_dir: str, values) -> str:
     """Write a ranking of pictures, and pre-annotations of them; returns what to tell."""
-    import numpy as np
-
-    from preprocessing import writers
-    from preprocessing.files import check_output, csv_bytes, write_bytes
     from utility.checkpoints import runs
     from utility.checkpoints.choice import CheckpointChoice
     from utility.labels import pictures, suggestions, survey

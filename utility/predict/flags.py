@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 
 from absl import flags
 
 from config import FUSIONS, MAX_BATCH, UserError
 from nets.precision import PRECISION_HELP, PRECISIONS, XLA_HELP, Compute
+from utility.predict import uncertainty as uncertain
 
 
 def define(flip_test: bool = False, flag_values: flags.FlagValues = flags.FLAGS) -> None:
@@ -113,10 +115,6 @@ def uncertainty(values, run_dirs, options):
     Raises:
         UserError: A flag means nothing, or the calibration is of another predictor.
     """
-    import dataclasses
-
-    from utility.predict import uncertainty as uncertain
-
     if values.uncertainty is None:
         for name in ('uncertainty_level', 'reject_above'):
             if values[name].present:

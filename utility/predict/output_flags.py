@@ -10,6 +10,7 @@ from absl import flags
 from config import UserError
 from preprocessing.files import check_new_folder
 from preprocessing.writers import FOLDER_FORMATS, WRITERS, WriteOptions, garments_of, write
+from preprocessing.writers.coco import read_ids
 
 if TYPE_CHECKING:
     from preprocessing.schema import KeypointSchema
@@ -65,8 +66,6 @@ def check_ids(values, schema: KeypointSchema) -> None:
         UserError: It is no such file.
     """
     if values.coco_ids:
-        from preprocessing.writers.coco import read_ids
-
         read_ids(values.coco_ids, schema)
 
 

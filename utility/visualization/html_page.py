@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from preprocessing.files import make_folder, written_whole
 from utility.command_line.text_table import text_table
 from utility.visualization.draw import encode_image
 
@@ -107,8 +108,6 @@ def write_page(
         OSError: The file cannot be written.
     """
     import tensorflow as tf  # here, because it takes seconds
-
-    from preprocessing.files import make_folder, written_whole
 
     path = os.fspath(path)
     make_folder(os.path.dirname(path))

@@ -13,8 +13,10 @@ from config import UserError
 from preprocessing.schema import KeypointSchema
 from preprocessing.tables import KeypointTable
 from utility.command_line.text_table import text_table
+from utility.metrics import normalized_error
 from utility.predict.uncertainty.calibration import LEVEL
 from utility.statistics import conformal
+from utility.statistics.bootstrap import image_sums, ratio_interval
 
 if TYPE_CHECKING:
     from utility.predict.predictor import Predictions
@@ -67,8 +69,6 @@ def assess(
     Raises:
         UserError: No point is annotated.
     """
-    from utility.metrics import normalized_error
-
     annotated = (predictions.visibility >= 0) & (annotations.visibility >= 0)
     if not annotated.any():
         raise UserError('no annotated point, to compare radii with')
@@ -136,8 +136,6 @@ def format_assessment(found: Assessment) -> str:
 
 def share(held: np.ndarray) -> tuple[float, float, float]:
     """Return the share of ones in [N, K], NaN left out, and its 95 % interval over pictures."""
-    from utility.statistics.bootstrap import image_sums, ratio_interval
-
     sums, counts = image_sums(held)
     if len(sums) < 2:
         return float(sums.sum() / counts.sum()), math.nan, math.nan
