@@ -11,17 +11,17 @@ again, the command goes on where it stopped.
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from absl import flags, logging
+from absl import flags
 
 from benchmarks import few_pictures
 from benchmarks.common import category_evidence, ledger, real_pictures
 from benchmarks.common.isolated import describe_machine
-from config import UserError
 from utility.command_line import scripts
 from utility.metrics import attributes, normalized_error
 from utility.statistics import bootstrap
@@ -406,26 +406,16 @@ def page(
 
 
 def main(positional: list[str]) -> None:
-    scripts.no_positional(positional)
-    values = flags.FLAGS
-    if not (values.data_dir and values.work_dir):
-        raise UserError('--data_dir and --work_dir are needed')
-    setting = few_pictures.Setting(
-        values.script, 'all', values.size, values.steps, values.garments, values.garment_steps,
-        'float32',
-    )  # fmt: skip
+    values = ledger.given(positional, 'data_dir', 'work_dir')
+    setting = few_pictures.Setting.of_flags(values)
     losses = (values.category_weight, values.presence_weight)
     path = os.path.join(values.work_dir, _CELLS_FILE)
-    os.makedirs(values.work_dir, exist_ok=True)
-    records_dir = os.path.join(values.work_dir, 'records')
-    real_pictures.records_of(records_dir, values.data_dir)
+    records_dir = real_pictures.converted(values)
     cells = {}
     for arm in (WITH, WITHOUT):
         key = _key(setting, arm, values.seed, losses)
-        if key not in real_pictures.load(path):
-            logging.info('training: %s', key)
-            row = measure(setting, records_dir, values.work_dir, arm, values.seed, losses)
-            real_pictures.save(path, {**real_pictures.load(path), key: row})
+        network = setting, records_dir, values.work_dir, arm, values.seed, losses
+        real_pictures.keep(path, key, functools.partial(measure, *network))
         cells[arm] = real_pictures.load(path)[key]
     names = (
         'script', 'size', 'steps', 'garments', 'garment_steps', 'seed', 'category_weight',
@@ -437,15 +427,8 @@ def main(positional: list[str]) -> None:
 
 
 if __name__ == '__main__':
-    flags.DEFINE_string('data_dir', None, 'Annotated pictures, as convert_tfrecords.py reads them.')
-    flags.DEFINE_string('work_dir', None, 'Where records, runs and attributes.json are kept.')
-    flags.DEFINE_string('script', 'train_efficientnet_lite0_dhn.py', 'The recipe.')
-    flags.DEFINE_integer('steps', 600, 'Of each training with real pictures.', 1)
-    flags.DEFINE_integer('size', 128, 'Side of the pictures, px.', 32)
-    flags.DEFINE_integer('garments', 2000, 'Synthetic pictures to start from.', 100)
-    flags.DEFINE_integer('garment_steps', 1200, 'Of the training with synthetic pictures.', 1)
+    few_pictures.define_flags()
     flags.DEFINE_integer('seed', 1, 'Of both trainings.')
     flags.DEFINE_float('category_weight', 0.001, 'loss.category_weight of the network with heads.')
     flags.DEFINE_float('presence_weight', 0.001, 'loss.presence_weight of it.')
-    ledger.define_output('Markdown file for the page, too.')
     scripts.run(main, __doc__)

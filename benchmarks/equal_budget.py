@@ -13,16 +13,16 @@ runs of it have measured is on the page too.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import os
 import statistics
 from typing import Any, NamedTuple
 
 import numpy as np
-from absl import flags, logging
+from absl import flags
 
 from benchmarks.common import ledger, real_pictures
-from config import UserError
 from utility.command_line import scripts
 from utility.statistics import bootstrap
 
@@ -232,27 +232,17 @@ def page(cells: dict[str, Any]) -> str:
 
 
 def main(positional: list[str]) -> None:
-    scripts.no_positional(positional)
-    values = flags.FLAGS
-    if not (values.data_dir and values.work_dir):
-        raise UserError('--data_dir and --work_dir are needed')
-    for way in values.ways:
-        if way not in WAYS:
-            raise UserError(f'--ways={way}: there are {", ".join(WAYS)}')
+    values = ledger.given(positional, 'data_dir', 'work_dir')
+    ledger.check_names('ways', WAYS)
     path = os.path.join(values.work_dir, real_pictures.CELLS_FILE)
-    os.makedirs(values.work_dir, exist_ok=True)
-    records_dir = os.path.join(values.work_dir, 'records')
-    real_pictures.records_of(records_dir, values.data_dir)
+    records_dir = real_pictures.converted(values)
     products = itertools.product(values.categories, map(int, values.seeds), values.ways)
     for category, seed, way in products:
         cell = Cell(
             values.script, category, values.size, values.pictures, values.precision, way, seed
         )
-        if cell.key not in real_pictures.load(path):
-            logging.info('training: %s', cell.key)
-            row = measure(cell, records_dir, values.work_dir)
-            real_pictures.save(path, {**real_pictures.load(path), cell.key: row})
-            logging.info('%s: NE %.2f %%', cell.key, 100 * real_pictures.error_of(row, 'plain'))
+        train_and_score = functools.partial(measure, cell, records_dir, values.work_dir)
+        real_pictures.keep(path, cell.key, train_and_score)
     ledger.publish(page(real_pictures.load(path)), values.output)
 
 

@@ -90,6 +90,12 @@ class Setting(NamedTuple):
     garment_steps: int
     precision: str
 
+    @classmethod
+    def of_flags(cls, values: flags.FlagValues) -> Setting:
+        """Return what the flags say; without a flag: all categories, in float32."""
+        told = {name: values[name].value for name in cls._fields if name in values}
+        return cls(**{'category': 'all', 'precision': 'float32', **told})
+
     @property
     def prefix(self) -> str:
         return '/'.join(map(str, self)) + '/'
@@ -263,7 +269,7 @@ def main(positional: list[str]) -> None:
     values = ledger.given(positional, 'data_dir', 'work_dir')
     ledger.check_names('starts', STARTS)
     numbers = ledger.numbers_of('pictures')
-    setting = Setting(**{name: values[name].value for name in Setting._fields})
+    setting = Setting.of_flags(values)
     path = os.path.join(values.work_dir, real_pictures.CELLS_FILE)
     records_dir = real_pictures.converted(values)
     for seed, number, start in itertools.product(values.seeds, numbers, values.starts):

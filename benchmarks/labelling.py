@@ -232,10 +232,7 @@ def page(work: Work, rows: dict[str, Any], command_text: str) -> str:
 def main(positional: list[str]) -> None:
     values = ledger.given(positional, 'data_dir', 'work_dir')
     numbers = ledger.numbers_of('pictures', 2)
-    setting = few_pictures.Setting(
-        values.script, 'all', values.size, values.steps, values.garments, values.garment_steps,
-        'float32',
-    )  # fmt: skip
+    setting = few_pictures.Setting.of_flags(values)
     work = Work(values.work_dir, real_pictures.converted(values), setting, numbers)
     path = os.path.join(values.work_dir, _FILE)
     cells = list(cells_of(numbers, [int(seed) for seed in values.seeds]))

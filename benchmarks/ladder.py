@@ -7,7 +7,6 @@ NE with its confidence interval, whether the step before is beaten, and pictures
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -15,6 +14,7 @@ from absl import flags, logging
 
 from benchmarks.common import ledger, real_pictures
 from utility.command_line import scripts
+from utility.command_line.progress import Stopwatch
 
 _HEADER = (
     'prediction', 'NE %', '95 % interval', 'against', 'difference', 'p', 'pictures/s',
@@ -79,28 +79,6 @@ def rungs(num_runs: int) -> list[Rung]:
     return ladder
 
 
-class Stopwatch:
-    """Time a picture, from when the first batch of a pass is there until its last picture is."""
-
-    def __init__(self, batch_size: int):
-        self._batch_size = batch_size
-        self._start = self._passed = 0.0
-        self.seconds_per_image = 0.0
-
-    def __call__(self, row: int) -> None:
-        now = time.perf_counter()
-        if row == 0:
-            self.seconds_per_image += self._passed
-            self._start, self._passed = now, 0.0
-        elif row >= self._batch_size:
-            self._passed = (now - self._start) / (row + 1 - self._batch_size)
-
-    def rate(self) -> float:
-        """Return pictures per second of the passes together; NaN where all fit into one batch."""
-        total = self.seconds_per_image + self._passed
-        return 1 / total if total else float('nan')
-
-
 def predict_options(rung: Rung, batch_size: int):
     """Return the utility.predict.views_to_points.PredictOptions of a rung."""
     from utility.predict.test_time_augmentation import ViewOptions
@@ -115,8 +93,8 @@ def climb(data_dir: str, run_dirs: Sequence[str], batch_size: int) -> list[dict[
     """Return a row for each rung: its name, scored distances [N, K], and pictures per second."""
     rows = []
     for rung in rungs(len(run_dirs)):
-        watch = Stopwatch(batch_size)
         options = predict_options(rung, batch_size)
+        watch = Stopwatch(batch_size, options.passes)
         chosen = run_dirs[: rung.num_runs]
         distances = real_pictures.distances(chosen, data_dir, options, watch)
         rows.append({'rung': rung, 'distances': distances, 'rate': watch.rate()})

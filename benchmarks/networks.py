@@ -214,6 +214,7 @@ def step(
     from benchmarks.common.multiplications import count_flops
     from preprocessing.datasets import schema_of
     from utility.predict.model_fn import PredictTask, make_predict_fn
+    from utility.predict.views_to_points import PredictOptions
     from utility.train.model_fn import Task, make_model_fn
 
     v1 = tf.compat.v1
@@ -227,7 +228,8 @@ def step(
             model_fn = make_model_fn(Task(experiment, schema, compute=compute))
             spec = model_fn(features, labels, mode, SimpleNamespace(model_dir=''))
         else:
-            predict_fn = make_predict_fn(PredictTask(experiment, schema, compute=compute))
+            options = PredictOptions(compute=compute)
+            predict_fn = make_predict_fn(PredictTask(experiment, schema, options))
             spec = predict_fn(features, None, mode)
         points = (spec.predictions or {}).get('keypoints')
         session = v1.Session(config=settings)

@@ -21,7 +21,6 @@ from absl import flags
 
 from benchmarks.common import ledger
 from benchmarks.common.isolated import describe_machine
-from config import UserError
 from utility.command_line import scripts
 from utility.predict import flags as prediction_flags
 from utility.predict import uncertainty
@@ -184,7 +183,7 @@ class Pictures:
 
     def rows(self, chosen: np.ndarray) -> Pictures:
         """Return those of some rows: bool [N]."""
-        own = uncertainty.rows_of(self.predictions, chosen)
+        own = self.predictions.rows(chosen)
         annotations = self.annotations.rows(np.flatnonzero(chosen))
         return Pictures(own, annotations, self.schema, self.options)
 
@@ -446,10 +445,7 @@ def page(
 
 
 def main(positional: list[str]) -> None:
-    scripts.no_positional(positional)
-    values = flags.FLAGS
-    if not (values.data_dir and values.model_dir):
-        raise UserError('--data_dir and --model_dir are needed')
+    values = ledger.given(positional, 'data_dir', 'model_dir')
     options = prediction_flags.options(values)
     pictures = predict(values.data_dir, values.model_dir, options)
     others = predict(values.unlike, values.model_dir, options) if values.unlike else None

@@ -37,12 +37,13 @@ def save(path: str, values: dict[str, Any]) -> None:
 
 
 def keep(path: str, key: str, measure: Callable[[], dict[str, Any]]) -> None:
-    """Add a row, as of `scores`, to a JSON file, unless it is there already."""
+    """Add what is measured to a JSON file, unless it is there already."""
     if key not in load(path):
         logging.info('training: %s', key)
         row = measure()
         save(path, {**load(path), key: row})
-        logging.info('%s: NE %.2f %%', key, 100 * error_of(row, 'plain'))
+        if 'plain_sums' in row:  # of `scores`
+            logging.info('%s: NE %.2f %%', key, 100 * error_of(row, 'plain'))
 
 
 def converted(values: flags.FlagValues) -> str:

@@ -22,9 +22,9 @@ from absl import flags
 from benchmarks import networks
 from benchmarks.common import interleaved, isolated, ledger, recipes, synthetic_runs
 from benchmarks.common.report import MET, TARGET, Table, Target
-from benchmarks.ladder import Stopwatch
 from preprocessing.datasets.fashionai import SCHEMA
 from utility.command_line import scripts
+from utility.command_line.progress import Stopwatch
 from utility.metrics import normalized_error
 from utility.statistics.medians import summarise
 from utility.train import memory
@@ -99,7 +99,7 @@ def ours(folder: str, way: Way, batch_size: int) -> Iterator[dict[str, float]]:
     count = sum(predictor.categories_of(split_dir).values())
     yield {}
     while True:
-        watch, start = Stopwatch(batch_size), time.perf_counter()
+        watch, start = Stopwatch(batch_size, way.passes), time.perf_counter()
         with contextlib.redirect_stderr(io.StringIO()):  # the lines of progress
             predictor.predict_split([run_dir], split_dir, options, watch)
         seconds, image_seconds = time.perf_counter() - start, 1 / watch.rate()

@@ -21,22 +21,6 @@ def test_every_rung_is_a_prediction_and_stands_on_one_before_it(num_runs):
     assert (max(rung.num_runs for rung in steps) > 1) == (num_runs > 1)
 
 
-def test_the_stopwatch_leaves_out_what_comes_before_the_first_batch(monkeypatch):
-    now = [0.0]
-    monkeypatch.setattr(ladder.time, 'perf_counter', lambda: now[0])
-    watch = ladder.Stopwatch(batch_size=2)
-    for seconds in (0.1, 0.4):  # a picture, in two passes
-        now[0] += 50  # to build the graph and predict the first batch
-        for row in range(6):
-            if row >= 2:
-                now[0] += seconds
-            watch(row)
-    assert watch.rate() == pytest.approx(1 / (0.1 + 0.4))
-    few = ladder.Stopwatch(batch_size=8)
-    few(0)
-    assert np.isnan(few.rate())
-
-
 def test_a_line_tells_how_it_compares_with_the_one_it_stands_on():
     random = np.random.default_rng(0)
     worse = random.uniform(0.1, 0.3, (40, 4))

@@ -19,6 +19,7 @@ from utility.losses import heatmap_loss
 from utility.optim import loss_scale
 from utility.optim.schedules import Length
 from utility.predict.model_fn import PredictTask, make_predict_fn
+from utility.predict.views_to_points import PredictOptions
 from utility.train.log import Watch
 from utility.train.model_fn import Task, make_model_fn
 
@@ -105,7 +106,8 @@ def test_only_what_is_between_picture_and_heat_maps_is_in_low_precision(mode, pr
             lambda value: v1.placeholder_with_default(value, value.shape), skirts(4, (SIZE, SIZE))
         )
         if mode == 'infer':
-            predict_fn = make_predict_fn(PredictTask(EXPERIMENT, SKIRT, compute=compute))
+            options = PredictOptions(compute=compute)
+            predict_fn = make_predict_fn(PredictTask(EXPERIMENT, SKIRT, options))
             spec = predict_fn(placed[0], None, mode)
         else:
             model_fn = make_model_fn(Task(EXPERIMENT, SKIRT, compute=compute))

@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping
 import tensorflow as tf
 
 from config import Experiment
-from nets.precision import Compute
 from preprocessing.schema import KeypointSchema
 from utility.codecs.heatmaps import HeatmapCodec, codec_of
 from utility.losses import attributes
@@ -28,7 +27,6 @@ class PredictTask:
         options: How it predicts.
         heatmap_size: (height, width), cells. Predict heat maps of this size instead of points, to
             be averaged with those of other networks; None: points.
-        compute: How the network is computed.
         scalings: Of the probabilities that it tells, by name.
     """
 
@@ -36,7 +34,6 @@ class PredictTask:
     schema: KeypointSchema
     options: PredictOptions = PredictOptions()
     heatmap_size: tuple[int, int] | None = None
-    compute: Compute = Compute()
     scalings: Mapping[str, Scaling | GroupScalings] = dataclasses.field(default_factory=dict)
 
     @property
@@ -50,7 +47,9 @@ def make_predict_fn(task: PredictTask) -> Callable:
     def model_fn(features, labels, mode):
         assert mode == tf.estimator.ModeKeys.PREDICT, mode
         del labels  # There are none.
-        network = attributes.network_of(task.experiment, task.schema, task.compute.precision)
+        network = attributes.network_of(
+            task.experiment, task.schema, task.options.compute.precision
+        )
         return tf.estimator.EstimatorSpec(mode, predictions=_predictions(task, network, features))
 
     return model_fn

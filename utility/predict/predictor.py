@@ -99,6 +99,10 @@ class Predictions:
         own = self.visibility >= 0
         return np.where(own, self.scores, 0.0).sum(axis=1) / np.maximum(own.sum(axis=1), 1)
 
+    def rows(self, rows: np.ndarray) -> Predictions:
+        """Return those of some pictures: their places, int [n], or bool [N]."""
+        return Predictions(*(None if one is None else one[rows] for one in _arrays(self)))
+
     def table(self) -> KeypointTable:
         lines = np.arange(2, len(self.image_ids) + 2)
         return KeypointTable(
@@ -219,7 +223,7 @@ def _check_category(run_dirs: Sequence[str], options: PredictOptions) -> None:
 def _sorted(parts: Sequence[Predictions]) -> Predictions:
     """Return the predictions of several networks as one, by category."""
     joined = _joined(parts)
-    return _rows_of(joined, np.argsort(joined.categories.astype(str), kind='stable'))
+    return joined.rows(np.argsort(joined.categories.astype(str), kind='stable'))
 
 
 def _joined(parts: Sequence[Predictions]) -> Predictions:
@@ -228,11 +232,6 @@ def _joined(parts: Sequence[Predictions]) -> Predictions:
     return Predictions(
         *(None if any(part is None for part in own) else np.concatenate(own) for own in columns)
     )
-
-
-def _rows_of(predictions: Predictions, rows: np.ndarray) -> Predictions:
-    values = _arrays(predictions)
-    return Predictions(*(None if one is None else one[rows] for one in values))
 
 
 def _warn_of_selection(split_dir: str, chosen, options: PredictOptions) -> None:
@@ -293,7 +292,7 @@ def predict_images(
             looked_at = boxes and boxes.of(chosen)
             parts.append(_predict(networks, [path], len(chosen), options, own=looked_at)[-1])
             rows.append(chosen)
-    return _rows_of(_joined(parts), np.argsort(np.concatenate(rows)))
+    return _joined(parts).rows(np.argsort(np.concatenate(rows)))
 
 
 def _arrays(predictions: Predictions) -> list[np.ndarray | None]:
@@ -366,14 +365,7 @@ def pass_ops(experiment: Experiment, is_second: bool) -> str:
 def _rows(network: fusion.TrainedNetwork, files, options, heatmap_size, look: _Look):
     """Return what starts the rows of Estimator.predict of a network."""
     experiment = network.experiment
-    task = PredictTask(
-        experiment=experiment,
-        schema=network.schema,
-        options=options,
-        heatmap_size=heatmap_size,
-        compute=options.compute,
-        scalings=network.scalings,
-    )
+    task = PredictTask(experiment, network.schema, options, heatmap_size, network.scalings)
     # What predicts is no member of the cluster that a training may have been started in.
     with environment.hidden('TF_CONFIG'):
         settings = tf.estimator.RunConfig(

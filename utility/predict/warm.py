@@ -59,8 +59,7 @@ class WarmNetwork:
     ):
         self._network, self._options = network, options
         experiment = network.experiment
-        own = (experiment, network.schema, options, heatmap_size, options.compute)
-        task = PredictTask(*own, network.scalings)
+        task = PredictTask(experiment, network.schema, options, heatmap_size, network.scalings)
         self._config = v1.ConfigProto()
         precision.apply(options.compute, self._config)
         self._lock = threading.Lock()

@@ -6,7 +6,6 @@ import dataclasses
 import os
 import pathlib
 import shlex
-import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -20,6 +19,7 @@ from preprocessing.tables import KeypointTable
 from utility import sweep
 from utility.checkpoints import evaluations, runs, snapshots
 from utility.command_line import environment
+from utility.command_line.progress import Stopwatch
 from utility.errors import budget, cases
 from utility.metrics import attributes, normalized_error
 from utility.predict import flags as prediction_flags
@@ -131,24 +131,6 @@ class Findings:
         return {name: float(value) for name, value in numbers.items()}
 
 
-class _Timer:
-    """Called for each picture: the rate from the second batch on, when all graphs are made."""
-
-    def __init__(self, batch_size: int):
-        self._first, self._begin, self._last, self._count = batch_size, None, 0.0, 0
-
-    def __call__(self, row: int) -> None:
-        now = time.perf_counter()
-        if row >= self._first and self._begin is None:
-            self._begin, self._count = now, 0
-        self._count, self._last = self._count + 1, now
-
-    def rate(self) -> float:
-        if self._begin is None or self._last <= self._begin:
-            return float('nan')
-        return (self._count - 1) / (self._last - self._begin)
-
-
 def collect(run_dir: str, values) -> Findings:
     """Predict a split and return all that there is to tell.
 
@@ -167,8 +149,8 @@ def collect(run_dir: str, values) -> Findings:
         options = dataclasses.replace(options, map_features=True)
     schema = runs.schema_of(run_dir)
     annotations, sizes = annotations_of(values.data_dir, schema)
-    timer = _Timer(options.batch_size)
-    predictions = predictor.predict_split([run_dir], values.data_dir, options, timer)
+    watch = Stopwatch(options.batch_size, options.passes)
+    predictions = predictor.predict_split([run_dir], values.data_dir, options, watch)
     predicted = annotations._replace(keypoints=predictions.keypoints, image_ids=annotations.lines)
     by_place = annotations._replace(image_ids=annotations.lines)
     source = f'{run_dir} on {values.data_dir}'
@@ -203,7 +185,7 @@ def collect(run_dir: str, values) -> Findings:
         errors=cases.report_of(case, errors, 'error', budget.SCALE, sizes),
         best=[drawn[row] for row in best if row in drawn],
         worst=[drawn[row] for row in worst if row in drawn],
-        pictures_per_second=timer.rate(),
+        pictures_per_second=watch.rate(),
         machine=environment.describe_processor(),
     )
 
@@ -254,10 +236,10 @@ def _by_halves(predictions, annotations, schema, options, levels) -> dict[float,
     first = uncertainty.chosen_half(predictions.categories, seed=1)
     by_level = {level: np.full(predictions.visibility.shape, np.nan) for level in levels}
     for asked in (first, ~first):
-        known = uncertainty.rows_of(predictions, ~asked)
+        known = predictions.rows(~asked)
         table = annotations.rows(np.flatnonzero(~asked))
         calibration = uncertainty.calibrate(known, table, schema, options)
-        own = uncertainty.rows_of(predictions, asked)
+        own = predictions.rows(asked)
         for level, radii in by_level.items():
             radii[asked] = calibration.radii(own, level)
     return by_level

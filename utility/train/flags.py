@@ -32,28 +32,11 @@ _PRECISION_HELP = (
 
 @dataclasses.dataclass(frozen=True)
 class RunOptions:
-    """What depends on the machine and the occasion, not on the experiment.
+    """What depends on the machine and the occasion, not on the experiment: values of the flags,
+    which `define` explains.
 
     Attributes:
-        data_dir: Records, as convert_tfrecords.py wrote them.
-        model_dir: The run; each network is kept in a folder of its own in it.
-        category: 'each', 'all', 'all_then_each' or a comma list of categories.
         init_checkpoint: Path of weights to start from, of any kind that utility/pretrained reads.
-        allow_partial_init: Whether these may fill a part of the backbone only.
-        other_records: Whether a run may go on with other records than it was trained on.
-        strategy: One of strategies.STRATEGIES.
-        augment_on: 'host', or 'device': there pictures are warped and coloured by the batch.
-        logical_cpus: Devices to make of the CPU, to try 'mirrored' without GPUs; 0: one.
-        stall_minutes: After which a process of a cluster ends that has completed no step.
-        log_every: Steps between two lines of the log, and rows of metrics.csv.
-        summary_every: Steps between two summaries for TensorBoard.
-        histograms: Whether these hold histograms of the weights.
-        save_every: Steps between two checkpoints.
-        keep_checkpoints: How many of the last ones are kept, besides the best one.
-        dry_run: Tell what the training would be, and do not train.
-        profile_input: Tell how fast each stage of the input is, and do not train.
-        find_learning_rate: Try rising learning rates, and do not train.
-        precision, xla, recompute: As in Compute.
     """
 
     data_dir: str
@@ -109,7 +92,7 @@ def define(default_model_dir: str) -> None:
     flags.DEFINE_string('model_dir', default_model_dir, 'Where the run is kept, and resumed from.')
     flags.DEFINE_string(
         'category',
-        'each',
+        RunOptions.category,
         "'each': a network per category, one after the other; 'all': one network for all; "
         f"'{ALL_THEN_EACH}': that, then one per category that goes on from it; or a comma list of "
         'categories.',
@@ -129,21 +112,22 @@ def define(default_model_dir: str) -> None:
         'mirrored: all GPUs of this machine; multi_worker, parameter_server: of all machines that '
         'TF_CONFIG names (docs/cloud.md).'
     )
-    flags.DEFINE_enum('strategy', 'none', STRATEGIES, strategy)
+    flags.DEFINE_enum('strategy', RunOptions.strategy, STRATEGIES, strategy)
     where = 'device: the host only decodes; the step warps and colours (docs/speed.md).'
-    flags.DEFINE_enum('augment_on', 'host', ['host', 'device'], where)
+    flags.DEFINE_enum('augment_on', RunOptions.augment_on, ['host', 'device'], where)
     cpus = 'Devices to make of the CPU, to try --strategy=mirrored without GPUs.'
-    flags.DEFINE_integer('logical_cpus', 0, cpus, 0, MAX_PROCESSES)
+    flags.DEFINE_integer('logical_cpus', RunOptions.logical_cpus, cpus, 0, MAX_PROCESSES)
     stall = 'Minutes after which a process of a cluster ends that has completed no step; longer '
     stall += 'than an evaluation takes.'
-    flags.DEFINE_float('stall_minutes', 30.0, stall, 0.01, 100_000)
-    flags.DEFINE_integer('log_every', 20, 'Steps between two lines of the log.', lower_bound=1)
-    flags.DEFINE_integer('summary_every', 100, 'Steps between two summaries for TensorBoard.', 1)
+    flags.DEFINE_float('stall_minutes', RunOptions.stall_minutes, stall, 0.01, 100_000)
     flags.DEFINE_boolean('histograms', False, 'Histograms of the weights in TensorBoard.')
-    flags.DEFINE_integer('save_every', 1000, 'Steps between two checkpoints.', lower_bound=1)
-    flags.DEFINE_integer(
-        'keep_checkpoints', 5, 'How many of the last ones to keep, besides the best.', lower_bound=1
-    )
+    for name, text in {
+        'log_every': 'Steps between two lines of the log, and rows of metrics.csv.',
+        'summary_every': 'Steps between two summaries for TensorBoard.',
+        'save_every': 'Steps between two checkpoints.',
+        'keep_checkpoints': 'How many of the last ones to keep, besides the best.',
+    }.items():
+        flags.DEFINE_integer(name, getattr(RunOptions, name), text, lower_bound=1)
     _define_rehearsals()
     flags.DEFINE_enum('precision', RunOptions.precision, [*PRECISIONS, AUTO], _PRECISION_HELP)
     flags.DEFINE_boolean('xla', False, XLA_HELP)

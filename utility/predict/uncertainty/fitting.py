@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -135,14 +134,6 @@ def division(categories: Sequence[str], seed: int, parts: int) -> np.ndarray:
 def chosen_half(categories: Sequence[str], seed: int) -> np.ndarray:
     """Return a random half of the pictures, bool [N], of each category, to one picture."""
     return division(categories, seed, 2) == 0
-
-
-def rows_of(predictions: Predictions, chosen: np.ndarray) -> Predictions:
-    """Return the predictions of some pictures: bool [N]."""
-    names = [field.name for field in dataclasses.fields(predictions)]
-    columns = {name: getattr(predictions, name) for name in names}
-    taken = {name: None if v is None else v[chosen] for name, v in columns.items()}
-    return dataclasses.replace(predictions, **taken)
 
 
 def sorted_groups(groups: np.ndarray, values: np.ndarray) -> dict[str, tuple[float, ...]]:
