@@ -120,7 +120,7 @@ def _check_paths(values, positional: list[str]) -> None:
 
 
 def check(path: str, data_dir: str | None, dataset: str, output_json: str | None) -> bool:
-    """Return prints, and writes, what is wrong with a submission; whether it would be rejected."""
+    """Print, and write, what is wrong with a submission; return whether it would be rejected."""
     from preprocessing.datasets import named_schema
 
     schema = examine.schema_of_split(data_dir) if data_dir else named_schema(dataset)

@@ -98,7 +98,7 @@ def size_from_text(text: str, flag: str) -> tuple[int, int]:
 def codec_floor(
     table: KeypointTable, schema: KeypointSchema, codec: HeatmapCodec, source_size: float
 ) -> Floor:
-    """Encode and decode the visible points of annotations, and scores what comes back.
+    """Encode and decode the visible points of annotations, and score what comes back.
 
     Args:
         table: The annotations.

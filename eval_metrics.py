@@ -76,7 +76,7 @@ def _define_flags() -> None:
 
 
 def assess(predictions, answers, schema, missing: str = 'error', confidence: bool = False):
-    """Return scores predictions, and compares them with others of the same pictures.
+    """Score predictions, and compare them with others of the same pictures.
 
     Args:
         predictions: One or two pairs of a name, for error messages, and a KeypointTable.
@@ -152,7 +152,7 @@ def _by_place(keypoints, answers):
 
 
 def format_score(score) -> str:
-    """Return the format a Score as an aligned table for people, NE and PCK in percent."""
+    """Return a Score as an aligned table for people, NE and PCK in percent."""
     groups = [
         ({'all': score.normalized_error}, {'all': score.points}, {'all': score.pck}),
         (score.per_category, score.points_per_category, score.pck_per_category),

@@ -37,10 +37,10 @@ def main(positional: list[str]) -> None:
         name: report.measure(f'benchmarks.speed.{name}', values.repeats)
         for name in _select(values.only)
     }
-    message = ledger.command('python -m benchmarks', ('only', 'repeats'), values)
+    command = ledger.command('python -m benchmarks', ('only', 'repeats'), values)
     before = report.measured_before(values.output) if values.only else {}
     together = {**before, **results}
-    report.publish(message, {n: together[n] for n in PARTS if n in together}, values.output)
+    report.publish(command, {n: together[n] for n in PARTS if n in together}, values.output)
     failed = [result.title for result in results.values() if result.failure]
     if failed:
         raise scripts.RunError(f'not measured: {", ".join(failed)}')

@@ -222,7 +222,7 @@ def interval_of(rows: Sequence[dict[str, Any]], name: str):
 
 
 def doubling(numbers: Sequence[int], errors: Sequence[float]) -> float:
-    """Return factor on NE for twice the pictures: of a straight line through the logarithms."""
+    """Return the factor on NE for twice the pictures: of a straight line through the logarithms."""
     slope = statistics.linear_regression([*map(math.log2, numbers)], [*map(math.log2, errors)])[0]
     return 2**slope
 

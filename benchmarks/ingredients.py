@@ -1,5 +1,5 @@
 """What each ingredient of a training brings, as many pictures seen: targets, loss, augmentation,
-rates, averages, regimes.
+rates, averages, one network or one a category.
 
     python -m benchmarks.ingredients --data_dir=RECORDS --work_dir=WORK [--output=ingredients.md]
                                      [--script=train_resnet18_cpn.py] [--size=128]

@@ -105,7 +105,7 @@ def _experiment(name: str, options: Options) -> Experiment:
 
 
 def measure(names: Sequence[str], options: Options) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield measures networks, a few at a time that take turns; yields recipe and row."""
+    """Measure networks, a few at a time that take turns; yield recipe and row."""
     waiting = list(names)
     while waiting:
         facts, members = {}, {}

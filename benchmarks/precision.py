@@ -82,7 +82,7 @@ def measurements(name: str, way: Way, size: int, batch_size: int) -> Iterator[An
 
 
 def measure(name: str, values) -> tuple[dict[str, dict[str, Any]], str]:
-    """Return the way -> mode -> Summary of seconds, or why there is none; and the machine."""
+    """Return way -> mode -> Summary of seconds, or why there is none; and the machine."""
     members, rows, machine = {}, {}, ''
     with contextlib.ExitStack() as stack:
         for title in values.ways:

@@ -29,22 +29,19 @@ import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
-import utility  # noqa: E402, F401, before all that may not be installed
+import utility  # noqa: F401, before all that may not be installed
 
 # isort: split
 import numpy as np
-from absl import flags, logging  # noqa: E402
+from absl import flags, logging
 
 from config import UserError
 from preprocessing import files, tables
 from preprocessing.conversion import decoding
 from preprocessing.files import check_name, check_output
 from utility.command_line import scripts
-from utility.predict import flags as prediction_flags  # noqa: E402
-from utility.predict import (
-    output_flags,  # noqa: E402
-    uncertainty,
-)
+from utility.predict import flags as prediction_flags
+from utility.predict import output_flags, uncertainty
 from utility.predict.temporal_filter import OneEuroFilter
 from utility.visualization import video
 
@@ -75,7 +72,7 @@ def _define_flags() -> None:
 
 
 def read_images(paths: list) -> dict:
-    """Return the path -> checked picture, of files and of those that lie in folders.
+    """Return path -> checked picture, of files and of those that lie in folders.
 
     What cannot be used in a folder is left out with a warning.
 
@@ -208,7 +205,7 @@ def write_files(predictions, paths, values, schema, calibration) -> list:
 
     In the latter pictures are named as below the directory that they have in common.
     """
-    from utility.predict import probabilities, uncertainty
+    from utility.predict import probabilities
 
     table, scores = (os.path.join(values.output_dir, name) for name in (TABLE_FILE, SCORES_FILE))
     tables.write_table(table, predictions.table(), schema)
@@ -292,7 +289,7 @@ def draw_videos(videos: list, values, options) -> None:
 
 def draw_video(source, output: str, model, values) -> None:
     """Write a video with its points, and their table, as OUTPUT.mp4 and OUTPUT.csv."""
-    from utility.visualization import draw, video
+    from utility.visualization import draw
 
     rows = [('frame', 'seconds', 'category', 'keypoint', 'x', 'y', 'score')]
 

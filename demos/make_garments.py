@@ -16,13 +16,13 @@ import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
-import utility  # noqa: E402, F401, before all that may not be installed
+import utility  # noqa: F401, before all that may not be installed
 
 # isort: split
-from absl import flags  # noqa: E402
+from absl import flags
 
 from config import MAX_PROCESSES, MAX_SIDE, UserError
-from utility.command_line import scripts  # noqa: E402
+from utility.command_line import scripts
 
 _PLAIN_LINES = 10  # of progress where there is no terminal
 

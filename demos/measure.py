@@ -29,17 +29,17 @@ from typing import NamedTuple
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
-import utility  # noqa: E402, F401, before all that may not be installed
+import utility  # noqa: F401, before all that may not be installed
 
 # isort: split
 import numpy as np
-from absl import flags  # noqa: E402
+from absl import flags
 
-from config import UserError  # noqa: E402
+from config import UserError
 from preprocessing.files import check_output, csv_bytes, json_bytes, write_bytes
-from utility.command_line import scripts  # noqa: E402
-from utility.command_line.text_table import text_table  # noqa: E402
-from utility.predict import flags as prediction_flags  # noqa: E402
+from utility.command_line import scripts
+from utility.command_line.text_table import text_table
+from utility.predict import flags as prediction_flags
 from utility.predict import uncertainty
 
 _UNITS = ('shoulder_width', 'chest_width', 'waistband_width')  # the first that a garment has

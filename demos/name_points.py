@@ -8,10 +8,10 @@ import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
-import utility  # noqa: E402, F401, before all that may not be installed
+import utility  # noqa: F401, before all that may not be installed
 
 # isort: split
-from absl import flags  # noqa: E402
+from absl import flags
 
 from config import UserError
 from preprocessing.files import write_bytes

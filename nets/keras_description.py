@@ -42,7 +42,7 @@ class Description:
     weight_names: tuple[str, ...] = ()
 
     def taps(self) -> dict[int, str]:
-        """Return the level -> name of the layer that gives its feature map.
+        """Return level -> name of the layer that gives its feature map.
 
         It is the last of its stride that everything deeper passes through, or else, where every
         one is bypassed, the end of the longest way to channels that are joined. A layer that pads

@@ -29,7 +29,8 @@ class Compute:
     Attributes:
         precision: One of PRECISIONS; AUTO is for whoever starts a training to resolve.
         xla: Whether XLA compiles what it can.
-        recompute: Whether a training computes again what takes memory; see recomputation.py.
+        recompute: Whether a training computes again what takes memory; see
+            utility/optim/gradient_checkpointing.py.
     """
 
     precision: str = 'float32'

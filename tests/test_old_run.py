@@ -89,5 +89,5 @@ def test_the_training_goes_on_where_it_was_killed(folder):
 
 
 def _tensors(path: str) -> dict[str, list[int]]:
-    """Return the name -> shape of all that the newest checkpoint holds."""
+    """Return name -> shape of all that the newest checkpoint holds."""
     return tf.train.load_checkpoint(path).get_variable_to_shape_map()

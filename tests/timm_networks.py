@@ -56,7 +56,7 @@ def _randomise(model, generator) -> None:
 
 
 def _features(model, levels: dict[str, str], images) -> dict:
-    """Return the name -> NumPy array, NHWC; the maps of an output that is a list are numbered from
+    """Return name -> NumPy array, NHWC; the maps of an output that is a list are numbered from
     2.
     """
     import torch

@@ -138,7 +138,7 @@ class Sweep:
     words: tuple[str, ...] = ()
 
     def settings(self) -> dict[str, Any]:
-        """Return the key -> distribution, those of the grid first.
+        """Return key -> distribution, those of the grid first.
 
         Raises:
             UserError: A text is wrong, or a key is there twice.

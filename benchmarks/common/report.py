@@ -97,7 +97,7 @@ def measurements(module: str, repeats: int) -> Iterator[Any]:
 
 
 def measure(module: str, repeats: int) -> Result:
-    """Return measures the part of a module."""
+    """Measure the part of a module."""
     title, start = module, time.perf_counter()
     with isolated.Remote(measurements, module, repeats, has_children=True) as remote:
         try:
@@ -112,7 +112,7 @@ def measure(module: str, repeats: int) -> Result:
 
 
 def measured_before(output: str | None) -> dict[str, Result]:
-    """Return the name -> part of the JSON beside a page; nothing where there is none."""
+    """Return name -> part of the JSON beside a page; nothing where there is none."""
     path = output and Path(output).with_suffix('.json')
     if not path or not path.exists():
         return {}

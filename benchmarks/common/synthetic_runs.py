@@ -24,7 +24,7 @@ def write_split(records_dir: str, num_images: int, size: int) -> str:
 
     Args:
         records_dir: Where dataset.json is written, too.
-        num_pictures: All with ids of their own; of so many the pictures repeat.
+        num_images: How many, each with an id of its own; after _NUM_DISTINCT pictures repeat.
         size: Of the pictures, px.
 
     Returns:

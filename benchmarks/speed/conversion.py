@@ -52,7 +52,7 @@ def convert(source: str, target: str, num_workers: int) -> Cost:
 
 
 def measure(repeats: int) -> list[Table]:
-    """Write a data set and times what is done with it, in turn."""
+    """Write a data set and time what is done with it, in turn."""
     with tempfile.TemporaryDirectory() as folder:
         source, target = f'{folder}/data', f'{folder}/out'
         isolated.call(synthetic_data.write, source, NUM_IMAGES, SIDE)

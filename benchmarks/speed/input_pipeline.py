@@ -174,7 +174,7 @@ def _decoded(example):
 
 
 def ways(data_dir: str) -> dict[str, Callable]:
-    """Return the name -> what makes the dataset."""
+    """Return name -> what makes the dataset."""
     files = _Input(data_dir)
     return {
         READING: lambda: files.mapped(lambda _, example: example['keypoints']),

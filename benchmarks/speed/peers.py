@@ -144,7 +144,7 @@ def experiment_of(name: str) -> Experiment:
 
 
 def weights_of(folder: str, experiment: Experiment) -> dict[str, Any]:
-    """Return the name -> value that PyTorch's network was made with: its backbone as
+    """Return name -> value that PyTorch's network was made with: its backbone as
     --init_checkpoint reads it, its head by our names.
     """
     import tensorflow as tf

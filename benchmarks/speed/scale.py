@@ -47,7 +47,7 @@ def write(paths: Paths, num_images: int) -> None:
 
 
 def read_epoch(records_dir: str, num_images: int) -> Cost:
-    """Read, shuffle, decode and augments every picture once, as a training does."""
+    """Read, shuffle, decode and augment every picture once, as a training does."""
     from preprocessing import make_input_fn, records
     from preprocessing.stream import Order
 
@@ -92,7 +92,7 @@ def _median(runs: Sequence[Cost]) -> Cost:
 
 
 def measure(repeats: int) -> list[Table]:
-    """Return measures one size after the other."""
+    """Measure one size after the other."""
     costs_by_name: dict[str, list[Cost]] = {}
     for size in SIZES:
         with tempfile.TemporaryDirectory() as folder:

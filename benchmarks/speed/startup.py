@@ -100,7 +100,7 @@ def first_step(name: str, data_dir: str) -> float:
 
 
 def measure(repeats: int) -> list[Table]:
-    """Return times `--help` of every script, and the starts of trainings."""
+    """Time `--help` of every script, and the starts of trainings."""
     with tempfile.TemporaryDirectory() as folder:
         isolated.call(synthetic_data.write, folder, _NUM_IMAGES, _SIDE)
         records = f'{folder}/tfrecords'

@@ -23,9 +23,9 @@ _PREFIX = re.compile(r'^_?(?:Mkl)?(?:Native)?')
 def kind(operation: str) -> str:
     """Return the kind of an operation of this name, such as '_MklNativeConv2DBackpropInput'."""
     name = _PREFIX.sub('', operation)
-    for message, begins in KINDS.items():
+    for title, begins in KINDS.items():
         if name.startswith(begins):
-            return message
+            return title
     return REST
 
 
@@ -37,7 +37,7 @@ def one_at_a_time() -> Any:
 
 
 def seconds(action: Callable[..., Any], repeats: int) -> dict[str, float]:
-    """Return the kind -> seconds of a step, medians.
+    """Return kind -> seconds of a step, medians.
 
     Args:
         action: A step in a session of `one_at_a_time` that takes `options` and `run_metadata`, as
@@ -48,7 +48,7 @@ def seconds(action: Callable[..., Any], repeats: int) -> dict[str, float]:
 
     v1 = tf.compat.v1
     action()
-    totals: dict[str, list[float]] = {message: [] for message in (*KINDS, REST)}
+    totals: dict[str, list[float]] = {title: [] for title in (*KINDS, REST)}
     for _ in range(repeats):
         traced = v1.RunMetadata()
         action(options=v1.RunOptions(trace_level=v1.RunOptions.FULL_TRACE), run_metadata=traced)
@@ -58,6 +58,6 @@ def seconds(action: Callable[..., Any], repeats: int) -> dict[str, float]:
                 # 'name = Operation(input, ..)'
                 operation = node.timeline_label.partition(' = ')[2].partition('(')[0]
                 spent[kind(operation)] += node.all_end_rel_micros / 1e6
-        for message, values in totals.items():
-            values.append(spent[message])
-    return {message: statistics.median(values) for message, values in totals.items()}
+        for title, values in totals.items():
+            values.append(spent[title])
+    return {title: statistics.median(values) for title, values in totals.items()}

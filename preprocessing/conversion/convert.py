@@ -234,7 +234,7 @@ def _shards(parts: Mapping[str, Part], settings: Settings) -> list[_Shard]:
 
 
 def _paths(name: str, part: Part, settings: Settings) -> dict[str, list[str]]:
-    """Return the category -> the files of an output split."""
+    """Return category -> the files of an output split."""
     directory = posixpath.join(settings.records_dir, name)
     paths = {}
     for category, entries in part.items():

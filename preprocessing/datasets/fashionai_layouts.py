@@ -150,7 +150,7 @@ def _choose(tables: Sequence[str], directory: str) -> str | None:
 
 
 def _tables_of_directories(data_dir: str, directories: Sequence[str]) -> dict[str, str]:
-    """Return the directory -> its CSV, for those that have one."""
+    """Return directory -> its CSV, for those that have one."""
     chosen = {directory: _choose(_tables_in(directory), directory) for directory in directories}
     shared: dict[str, list[str]] = {}
     for table in _tables_in(data_dir):

@@ -106,7 +106,7 @@ def _rows(path: str) -> Iterator[tuple[str, list[str]]]:
 
 
 def _by_name(path: str | None, count: int) -> dict[str, tuple[str, list[str]]]:
-    """Return the picture -> its row in a list of `count` columns; none without the list."""
+    """Return picture -> its row in a list of `count` columns; none without the list."""
     found: dict[str, tuple[str, list[str]]] = {}
     for place, fields in _rows(path) if path else ():
         if len(fields) != count or fields[0] in found:

@@ -118,7 +118,7 @@ def _two(node: Node) -> list[Node]:
 
 
 def _classes(node: Node) -> dict[int, str]:
-    """Return the number -> category; a list of names, or an object whose names are numbers."""
+    """Return number -> category; a list of names, or an object whose names are numbers."""
     if isinstance(node.value, list):
         classes = {number: checked_category(item) for number, item in enumerate(node.items())}
     else:

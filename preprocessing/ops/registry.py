@@ -17,8 +17,7 @@ int32 or int64 [2] of its own, so that equal seeds give equal pictures in any th
 
 A geometric op only replaces the frame and multiplies `to_crop`: it moves no pixels, so what a crop
 leaves out comes back into view if a later rotation or letter-box has room for it. One letterbox
-fixes the size, one warp resamples, pixel ops follow. Crops: crops.py, colours: color_ops.py,
-what hides: drop_ops.py.
+fixes the size, one warp resamples, pixel ops follow.
 Pixel ops change `image` and may look at keypoints, visibility and to_crop. They are compiled, or
 run for a batch on an accelerator: no shape of theirs may depend on a number.
 AutoGraph is off: an op decides by tf.where or tf.cond, not by `if` on a tensor.

@@ -1,7 +1,7 @@
-"""What the evaluations of a training found, and who reacts to it.
+"""What the evaluations of a training found, and the callbacks that are told of it.
 
 `FOLDER/evaluations.csv` keeps the results, a line for each evaluated step, beside the checkpoints.
-A reaction is told of every result, in the order of the steps, and may end the training: to keep the
+A callback is told of every result, in the order of the steps, and may end the training: to keep the
 best checkpoint, to stop early, to draw curves, write one in a module of its own and list it in
 utility/train/runner.py.
 """
@@ -30,13 +30,13 @@ Metrics = Mapping[str, float]
 # f(step, metrics) -> why the training is to end here, or None. The step's checkpoint is the newest
 # one and the step's line is in the file; without validation there are no metrics and no line. A run
 # that was interrupted calls it again for the step it stood at: what it did must bear doing twice,
-# and the answer must be the same. So a reaction keeps no state of its own between evaluations, but
+# and the answer must be the same. So a callback keeps no state of its own between evaluations, but
 # reads the lines up to `step`.
 EvaluationCallback = Callable[[int, Metrics], Optional[str]]
 
 
 def read(folder: str, up_to: int | None = None) -> dict[int, dict[str, float]]:
-    """Return the step -> metrics, in the order of the steps; none where nothing was evaluated yet.
+    """Return step -> metrics, in the order of the steps; none where nothing was evaluated yet.
 
     Args:
         folder: Of the network.
@@ -65,7 +65,7 @@ def forget_after(folder: str, step: int) -> None:
 def run_callbacks(
     callbacks: Iterable[EvaluationCallback], step: int, metrics: Metrics
 ) -> list[str]:
-    """Tell all reactions of a result; the reasons of those that ask to end the training."""
+    """Tell all callbacks of a result; return the reasons of those that ask to end the training."""
     reasons = [callback(step, metrics) for callback in callbacks]
     return [reason for reason in reasons if reason is not None]
 

@@ -21,7 +21,7 @@ Row = Mapping[str, float]
 
 
 def read(path: str, up_to: int | None = None, skips: bool = False) -> dict[int, dict[str, float]]:
-    """Return the step -> name -> number, in the order of the steps; empty where there is no file.
+    """Return step -> name -> number, in the order of the steps; empty where there is no file.
 
     Args:
         path: Of the table.

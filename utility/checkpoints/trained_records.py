@@ -45,7 +45,7 @@ def identity(data_dir: str, categories: Iterable[str]) -> dict[str, Any]:
 
 
 def _parts(split: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Return the category -> number and fingerprint of its records.
+    """Return category -> number and fingerprint of its records.
 
     Records of a time before there were fingerprints are told apart by the sizes of their files.
     """

@@ -15,7 +15,7 @@ SECONDS_PER_LINE = 10.0
 
 
 def track(iterable: Iterable[Item], total: int | None, label: str) -> Iterator[Item]:
-    """Pass the items on and reports on standard error how many there were.
+    """Pass the items on and report on standard error how many there were.
 
     Args:
         iterable: Consumed lazily.

@@ -68,10 +68,10 @@ class EarlyStopSignal:
                 text = json.dumps({'step': step, 'reasons': reasons})
                 files.write_bytes(os.path.join(self.folder, FILE), text.encode(), True)
             return reasons
-        message, reasons = self._message()
-        while message < step:
+        decided, reasons = self._decision()
+        while decided < step:
             time.sleep(_SECONDS)
-            message, reasons = self._message()
+            decided, reasons = self._decision()
         return reasons
 
     def remove_copies(self) -> None:
@@ -83,8 +83,8 @@ class EarlyStopSignal:
             if tf.io.gfile.exists(copies):
                 files.remove_tree(copies)
 
-    def _message(self) -> tuple[int, list[str]]:
-        """Return the last step that the chief has spoken of, -1 if none, and its reasons."""
+    def _decision(self) -> tuple[int, list[str]]:
+        """Return the last step that the chief has decided at, -1 if none, and its reasons."""
         import tensorflow as tf
 
         path = os.path.join(self.folder, FILE)

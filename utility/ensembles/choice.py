@@ -105,7 +105,7 @@ def choose(
     schema: KeypointSchema,
     method: str = LEARNED,
 ) -> Choice:
-    """Return measures the ways to combine models, and chooses one.
+    """Measure the ways to combine models, and choose one.
 
     Args:
         predictions: Of pictures with answers.

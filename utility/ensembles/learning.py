@@ -109,7 +109,7 @@ def fit(
     """Fit an ensemble with votes for each strength of the shrinkage.
 
     Args:
-        knowledge: Of these models, from the same pictures.
+        learned_statistics: Of these models, from the same pictures.
         predictions: Of M models.
         annotated: Of the same pictures.
         schema: Of both.

@@ -173,7 +173,7 @@ def read_images(
 
 
 def worst_of_all(errors: Errors, count: int) -> dict[str, list[tuple[int, float]]]:
-    """Return the kind -> the rows that lose most to it, and how much of NE.
+    """Return kind -> the rows that lose most to it, and how much of NE.
 
     The kind that costs most comes first; those that cost nothing are left out.
     """

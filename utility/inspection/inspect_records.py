@@ -54,7 +54,7 @@ class Settings:
         output_dir: Gets the numbers and the sheets.
         train_ops: Op string of the augmented pictures.
         eval_ops: Op string of the picture beside them.
-        num_pictures: At most so many are decoded for the statistics of the channels.
+        num_images: At most so many are decoded for the statistics of the channels.
     """
 
     records_dir: str

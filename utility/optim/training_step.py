@@ -30,7 +30,7 @@ class StepOptions(NamedTuple):
     Attributes:
         check: f([(gradient, variable)]) -> an op that the update waits for, and may fail.
         loss_scale: Of a network in float16.
-        recompute: Whether what takes memory is computed again; see recomputation.py.
+        recompute: Whether what takes memory is computed again; see gradient_checkpointing.py.
     """
 
     check: Callable[[Sequence], tf.Operation] | None = None

@@ -43,7 +43,7 @@ class Box(NamedTuple):
 
 
 def read_boxes(path: str | os.PathLike, schema: KeypointSchema) -> dict[str, list[Box]]:
-    """Return the image_id -> its boxes, in the order of the file.
+    """Return image_id -> its boxes, in the order of the file.
 
     Raises:
         UserError: The file is broken; tells the line and the column.

@@ -1,8 +1,8 @@
 """Weights published elsewhere: whose a file is, and what its tensors are called here.
 
 One file for each place that they come from needs neither TensorFlow nor the weights: names and
-shapes do. loading.py reads them, adoption.py says what they need of a network, published.py where
-to get them. utility/pretrained/warm_start.py is the way in.
+shapes do. loading.py reads them, match_settings.py says what they need of a network, published.py
+where to get them; warm_start.py is the way in.
 """
 
 from __future__ import annotations

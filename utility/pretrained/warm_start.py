@@ -30,7 +30,7 @@ _BUILD_SIZE = (128, 128)  # px; variables do not depend on it
 def adopt_for_runs(
     network: NetworkConfig, folders: Iterable[str], path: str | None, allow_partial: bool
 ) -> dict[str, NetworkConfig]:
-    """Return the folder -> the network to train there, as the weights that it starts from need it.
+    """Return folder -> the network to train there, as the weights that it starts from need it.
 
     A run that has a checkpoint goes on from that; the weights at `path` may be gone by then.
     """

@@ -23,7 +23,7 @@ _MOST_ROWS = 20  # of the table of evaluations
 
 
 def make_evaluation_callback(folder: str) -> evaluations.EvaluationCallback:
-    """Return the reaction that writes the page of the network in `folder`.
+    """Return the callback that writes the page of the network in `folder`.
 
     A page that cannot be written is a warning: it ends no training.
     """

@@ -14,7 +14,7 @@ from utility.checkpoints import evaluations
 
 
 def errors_so_far(folder: str, up_to: int | None = None) -> dict[int, float]:
-    """Return the step -> NE of the evaluations of the network in `folder`, up to a step if one is
+    """Return step -> NE of the evaluations of the network in `folder`, up to a step if one is
     given.
     """
     results = evaluations.read(folder, up_to)
@@ -68,7 +68,7 @@ def why_stop(
 
 
 def make_evaluation_callback(experiment: Experiment, folder: str) -> evaluations.EvaluationCallback:
-    """Return the reaction that ends the training of the network in `folder`."""
+    """Return the callback that ends the training of the network in `folder`."""
 
     def run_callbacks(step: int, metrics: evaluations.Metrics) -> str | None:
         errors = errors_so_far(folder, up_to=step)

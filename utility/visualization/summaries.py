@@ -18,7 +18,7 @@ def mark_points(images: tf.Tensor, points: tf.Tensor, drawn: tf.Tensor, color) -
     Args:
         images: float32 [B, H, W, 3] in 0..255.
         points: float32 [B, K, 2] px of the images.
-        shown: bool [B, K].
+        drawn: bool [B, K], which of them.
         color: RGB in 0..255.
 
     Returns:

@@ -23,7 +23,7 @@ JOBS = {'Chief': 'chief', 'Worker': 'worker', 'PS': 'ps'}
 
 
 def _replicas(name: str) -> dict[str, tuple[int, dict]]:
-    """Return the job -> how many containers, and the container, of a manifest."""
+    """Return job -> how many containers, and the container, of a manifest."""
     manifest = yaml.safe_load((CLOUD / name).read_text())
     if name == 'vertex_ai.yaml':
         pools = manifest['workerPoolSpecs']

@@ -18,7 +18,7 @@ NORM = ('gamma', 'beta', 'moving_mean', 'moving_variance')
 
 
 def backbone_shapes(name, **options):
-    """Return the name -> shape of the variables of a registered backbone."""
+    """Return name -> shape of the variables of a registered backbone."""
     with tf.Graph().as_default():
         backbone = nets.BACKBONES.get(name)(**options)
         backbone(tf.zeros([1, 64, 64, 3]), False)
@@ -26,13 +26,13 @@ def backbone_shapes(name, **options):
 
 
 def torch_layer(conv, norm, shape):
-    """Return the name -> shape of a convolution and its batch norm in PyTorch."""
+    """Return name -> shape of a convolution and its batch norm in PyTorch."""
     tensors = {f'{norm}.{t}': shape[:1] for t in TORCH_NORM}
     return {f'{conv}.weight': shape, f'{norm}.num_batches_tracked': (), **tensors}
 
 
 def torchvision_resnet18(width=64):
-    """Return the name -> shape of all tensors of torchvision's resnet18; its width is 64."""
+    """Return name -> shape of all tensors of torchvision's resnet18; its width is 64."""
     shapes = torch_layer('conv1', 'bn1', (width, 3, 7, 7))
     channels = width
     for stage in (1, 2, 3, 4):
@@ -79,7 +79,7 @@ LITE0_STAGES = [
 
 
 def lite0(names='package'):
-    """Return the name -> shape of all tensors of EfficientNet-Lite0, as the packages or timm name
+    """Return name -> shape of all tensors of EfficientNet-Lite0, as the packages or timm name
     them.
     """
     stem, in_block, last = LITE_MODULES[names]
@@ -99,7 +99,7 @@ def lite0(names='package'):
 
 
 def official_resnet(depths=(3, 4, 6, 3), scope='resnet_model/', stem_norm=True, preactivated=False):
-    """Return the name -> shape of TensorFlow's official ResNet of bottlenecks, in the order of
+    """Return name -> shape of TensorFlow's official ResNet of bottlenecks, in the order of
     creation.
     """
     kernels, channels = [(7, 7, 3, 64)], 64
@@ -128,7 +128,7 @@ def official_resnet(depths=(3, 4, 6, 3), scope='resnet_model/', stem_norm=True, 
 
 
 def translated(shapes, kind='torch', backbone=''):
-    """Return the variable -> shape, and what is not understood."""
+    """Return variable -> shape, and what is not understood."""
     found = origins.identify(shapes, kind, backbone)
     sources = found.sources(shapes)
     return {n: s.shape(shapes) for n, s in sources.items()}, found.unused(shapes, sources)

@@ -50,8 +50,9 @@ def _print(network: stages.Training, lines: Iterable[str]) -> None:
 
 
 def _profile(network: stages.Training, plan: Plan, options: RunOptions) -> Iterable[str]:
-    message = network.experiment, plan, options.data_dir, options.compute
-    return input_profile.describe(*message, options.augment_on)
+    return input_profile.describe(
+        network.experiment, plan, options.data_dir, options.compute, options.augment_on
+    )
 
 
 def _dry_run(
