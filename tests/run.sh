@@ -12,43 +12,39 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source demos/environment.sh dev
 
-if [ "${1:-}" = --export ]; then
-  shift
-  export_venv=$VIRTUAL_ENV/export
-  if ! cmp -s requirements-export.lock "$export_venv/.installed"; then
-    echo "installing requirements-export.lock into $export_venv"
-    python -m venv --clear "$export_venv"
+# environment NAME FILE: makes .venv/NAME with what FILE lists, unless it is there; sets $venv to it.
+environment() {
+  venv=$VIRTUAL_ENV/$1
+  if cmp -s "$2" "$venv/.installed"; then return; fi
+  echo "installing $2 into $venv"
+  python -m venv --clear "$venv"
+  local pip=("$venv/bin/python" -m pip install --quiet --only-binary=:all: --no-deps)
+  if [ "$1" = parity ]; then
+    # Its wheels for CPUs; pip goes on without this index where another source has one.
+    "${pip[@]}" --extra-index-url https://download.pytorch.org/whl/cpu "$(grep ^torch= "$2")"
+  elif [ "$1" = export ]; then
     site='import sysconfig; print(sysconfig.get_path("purelib"))'
-    python -c "$site" >"$("$export_venv/bin/python" -c "$site")/core.pth"
-    "$export_venv/bin/python" -m pip install --quiet --only-binary=:all: --no-deps -r requirements-export.lock
-    cp requirements-export.lock "$export_venv/.installed"
+    python -c "$site" >"$("$venv/bin/python" -c "$site")/core.pth"
   fi
-  exec "$export_venv/bin/python" -m pytest tests/utility/export "$@"
-fi
-if [ "${1:-}" = --tools ]; then
-  shift
-  tools=$VIRTUAL_ENV/tools
-  if ! cmp -s requirements-tools.lock "$tools/.installed"; then
-    echo "installing requirements-tools.lock into $tools"
-    python -m venv --clear "$tools"
-    "$tools/bin/python" -m pip install --quiet --only-binary=:all: --no-deps -r requirements-tools.lock
-    cp requirements-tools.lock "$tools/.installed"
-  fi
-  TOOLS_PYTHON=$tools/bin/python exec python -m pytest tests/preprocessing/test_other_tools.py "$@"
-fi
-if [ "${1:-}" != --parity ]; then
+  "${pip[@]}" -r "$2"
+  cp "$2" "$venv/.installed"
+}
+
+case "${1:-}" in
+--export)
+  environment export requirements-export.lock
+  exec "$venv/bin/python" -m pytest tests/utility/export "${@:2}"
+  ;;
+--tools)
+  environment tools requirements-tools.lock
+  TOOLS_PYTHON=$venv/bin/python exec python -m pytest tests/preprocessing/test_other_tools.py "${@:2}"
+  ;;
+--parity)
+  environment parity requirements-parity.txt
+  PARITY_PYTHON=$venv/bin/python exec python -m pytest -m parity tests "${@:2}"
+  ;;
+*)
   # Tests of a file share trainings and networks, so a file is run by one process.
   exec python -m pytest -n 2 --dist loadfile -m 'not slow' --durations=10 "$@"
-fi
-shift
-parity=$VIRTUAL_ENV/parity
-if ! cmp -s requirements-parity.txt "$parity/.installed"; then
-  echo "installing requirements-parity.txt into $parity"
-  python -m venv --clear "$parity"
-  pip=("$parity/bin/python" -m pip install --quiet --only-binary=:all: --no-deps)
-  # Its wheels for CPUs; pip goes on without this index where another source has one.
-  "${pip[@]}" --extra-index-url https://download.pytorch.org/whl/cpu "$(grep ^torch= requirements-parity.txt)"
-  "${pip[@]}" -r requirements-parity.txt
-  cp requirements-parity.txt "$parity/.installed"
-fi
-PARITY_PYTHON=$parity/bin/python exec python -m pytest -m parity tests "$@"
+  ;;
+esac
