@@ -220,9 +220,7 @@ def _points_table(cells: Mapping[str, Mapping[str, Any]]) -> str:
     return ledger.markdown_table(('network', 'category', 'NE %'), lines)
 
 
-def _comparison(cells: Mapping[str, Mapping[str, Any]]) -> str:
-    own = [_distances(cells[arm], 'given') for arm in (WITH, WITHOUT)]
-    found = bootstrap.compare(*own)
+def _comparison(found: bootstrap.Comparison) -> str:
     value, low, high = (100 * end for end in found.difference)
     beyond = found.p_value < 1 - found.level
     verdict = f'{"worse" if value > 0 else "better"} beyond chance' if beyond else 'within chance'
@@ -232,14 +230,11 @@ def _comparison(cells: Mapping[str, Mapping[str, Any]]) -> str:
     )
 
 
-def _targets(cells: Mapping[str, Mapping[str, Any]]) -> str:
+def _targets(row: Mapping[str, Any], compared: bootstrap.Comparison) -> str:
     """Return what was wanted of the heads, what was measured, and whether that is enough."""
-    row = cells[WITH]
     accuracy = 100 * row['report']['category']['accuracy']
     errors = [100 * np.nanmean(_distances(row, name)) for name in ('predicted', 'given')]
     loss = errors[0] - errors[1]
-    own = [_distances(cells[arm], 'given') for arm in (WITH, WITHOUT)]
-    compared = bootstrap.compare(*own)
     change = 100 * compared.difference.value
     is_worse = change > 0 and compared.p_value < 1 - compared.level
     gaps = [100 * np.mean(divisions) for divisions in _scaled_errors(row).values()]
@@ -378,6 +373,7 @@ def page(
     right = round(category['accuracy'] * category['images'])
     ends = stats.binomtest(right, category['images']).proportion_ci(method='wilson')
     events = ('present', 'visible')
+    compared = bootstrap.compare(*(_distances(cells[arm], 'given') for arm in (WITH, WITHOUT)))
     return _ABOUT.format(
         command=command_text,
         **setting._asdict(),
@@ -388,14 +384,14 @@ def page(
         images=len(row['given']),
         machine=row['machine'],
         points=_points_table(cells),
-        comparison=_comparison(cells),
+        comparison=_comparison(compared),
         categories=_category_table(category),
         trials=_trials(rows),
         accuracy=100 * category['accuracy'],
         low=100 * ends.low,
         high=100 * ends.high,
         top_2=100 * category['top_2_accuracy'],
-        targets=_targets(cells),
+        targets=_targets(row, compared),
         draws=_DRAWS,
         divisions=_DIVISIONS,
         presence='\n'.join(_presence_table(row, event) for event in events),

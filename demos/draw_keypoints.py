@@ -227,6 +227,13 @@ def write_files(predictions, paths, values, schema, calibration) -> list:
     return [*written, *output_flags.write_predictions(values, output, named, schema)]
 
 
+def outputs_of(paths: list, output_dir: str) -> list:
+    """Return OUT/NAME_keypoints of each file, without a suffix; numbered where names are shared."""
+    stems = [pathlib.PurePath(path).stem for path in paths]
+    names = [s if stems.count(s) == 1 else f'{s}_{row}' for row, s in enumerate(stems)]
+    return [os.path.join(output_dir, f'{name}_keypoints') for name in names]
+
+
 def draw_files(paths: list, values, options) -> None:
     """Draw picture files one by one and write their points and scores."""
     import tensorflow as tf
@@ -248,16 +255,13 @@ def draw_files(paths: list, values, options) -> None:
     files.keep(checked)
     predictions, path_of_row = predict_files(checked, values, options, schema)
     visibility, radii = circles(calibration, predictions, values)
-    stems = [pathlib.PurePath(path).stem for path in checked]
-    for row, (path, stem) in enumerate(zip(checked, stems)):
+    for path, output in zip(checked, outputs_of(list(checked), output_dir)):
         drawn = tf.io.decode_jpeg(checked[path].jpeg, channels=3).numpy()
         for garment in (n for n, of_row in enumerate(path_of_row) if of_row == path):
             points = predictions.keypoints[garment], visibility[garment]
             drawn = draw.draw_keypoints(drawn, *points, schema, radii=radii[garment])
-        name = stem if stems.count(stem) == 1 else f'{stem}_{row}'
-        output = os.path.join(output_dir, f'{name}_keypoints.jpg')
-        draw.write_image(output, drawn)
-        print(f'{path} -> {output}')
+        draw.write_image(f'{output}.jpg', drawn)
+        print(f'{path} -> {output}.jpg')
     print('\n'.join(write_files(predictions, path_of_row, values, schema, calibration)))
 
 
@@ -279,12 +283,11 @@ def draw_videos(videos: list, values, options) -> None:
     """Draw videos frame by frame, and write the points of all frames of each."""
     from utility.predict import api
 
-    files.keep([source.path for source in videos])
-    stems = [pathlib.PurePath(source.path).stem for source in videos]
+    paths = [source.path for source in videos]
+    files.keep(paths)
     with api.of_runs(values.model_dir, options) as model:
-        for row, (source, stem) in enumerate(zip(videos, stems)):
-            name = stem if stems.count(stem) == 1 else f'{stem}_{row}'
-            draw_video(source, os.path.join(values.output_dir, f'{name}_keypoints'), model, values)
+        for source, output in zip(videos, outputs_of(paths, values.output_dir)):
+            draw_video(source, output, model, values)
 
 
 def draw_video(source, output: str, model, values) -> None:

@@ -15,6 +15,7 @@ from absl import flags
 from config import UserError
 from utility.command_line import scripts
 from utility.export import PRECISIONS
+from utility.predict import flags as prediction_flags
 from utility.predict.exported import RUNNERS
 
 
@@ -60,10 +61,7 @@ def main(positional: list[str]) -> None:
         return
     if len(positional) != 1 or not values.format or not values.output:
         raise UserError('give one run, --format and --output; or --check and --data_dir')
-    if not 0 < values.uncertainty_level < 1:
-        raise UserError(f'--uncertainty_level={values.uncertainty_level}: must be between 0 and 1')
-    if flags.FLAGS['uncertainty_level'].present and not values.uncertainty:
-        raise UserError('--uncertainty_level needs --uncertainty')
+    prediction_flags.check_level(values)
     if (values.precision == 'int8') != bool(values.calibrate):
         raise UserError('--precision=int8 and --calibrate=RECORDS/train go together')
     _export(positional[0], values)

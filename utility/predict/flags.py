@@ -115,17 +115,23 @@ def uncertainty(values, run_dirs, options):
     Raises:
         UserError: A flag means nothing, or the calibration is of another predictor.
     """
+    check_level(values)
     if values.uncertainty is None:
-        for name in ('uncertainty_level', 'reject_above'):
-            if values[name].present:
-                raise UserError(f'--{name} needs --uncertainty')
+        if values['reject_above'].present:
+            raise UserError('--reject_above needs --uncertainty')
         return None, options
-    if not 0 < values.uncertainty_level < 1:
-        raise UserError(f'--uncertainty_level={values.uncertainty_level}: must be between 0 and 1')
     if values.reject_above is not None and not values.reject_above > 0:
         raise UserError(f'--reject_above={values.reject_above}: must be positive')
     calibration = uncertain.load(values.uncertainty, run_dirs, options)
     return calibration, dataclasses.replace(options, map_features=calibration.needs_maps)
+
+
+def check_level(values) -> None:
+    """Refuse a level of radii that is none, or that nothing needs."""
+    if not 0 < values.uncertainty_level < 1:
+        raise UserError(f'--uncertainty_level={values.uncertainty_level}: must be between 0 and 1')
+    if values['uncertainty_level'].present and values.uncertainty is None:
+        raise UserError('--uncertainty_level needs --uncertainty')
 
 
 def refuse() -> None:

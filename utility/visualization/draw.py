@@ -21,6 +21,16 @@ SHEET_COLOR = (255, 255, 255)
 SHEET_GAP = 4  # px around every cell
 JPEG_QUALITY = 92
 
+# Of draw_error, which shows a part of a picture.
+SIDE = 480  # px, the longest of a picture on the page
+_ROOM = 0.15  # around the points, as a share of their box
+_LEAST_ROOM = 12.0  # px
+_PAPER = 235  # grey, where there is no picture
+_RADIUS = 4  # px, of points
+_LINE = 3  # of the outline on grey: three times the width of its lines, px
+_LABEL_SCALE = 0.7  # so that names can be read where a page shows the picture at half its size
+_MOST_LABELS = 6  # more would cover each other
+
 _SHIFT = 6  # Fractional bits of OpenCV's coordinates: 1/64 px.
 _FAR = 20000.0  # px; OpenCV draws with integers that overflow beyond.
 
@@ -283,30 +293,6 @@ def _fitted(image: np.ndarray, side: int) -> np.ndarray:
     size = tuple(max(1, round(length * scale)) for length in image.shape[1::-1])
     method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
     return cv2.resize(image, size, interpolation=method)
-
-
-SIDE = 480  # px, the longest of a picture on the page
-
-
-_ROOM = 0.15  # around the points, as a share of their box
-
-
-_LEAST_ROOM = 12.0  # px
-
-
-_PAPER = 235  # grey, where there is no picture
-
-
-_RADIUS = 4  # px, of points
-
-
-_LINE = 3  # of the outline on grey: three times the width of its lines, px
-
-
-_LABEL_SCALE = 0.7  # so that names can be read where a page shows the picture at half its size
-
-
-_MOST_LABELS = 6  # more would cover each other
 
 
 def draw_error(

@@ -18,9 +18,8 @@ its radii with known points, and `table_of` and `warn_of_shift` tell them.
 
 from utility.predict.uncertainty.assessment import Assessment, assess, format_assessment
 from utility.predict.uncertainty.calibration import LEVEL, Calibration, of_node, read
-from utility.predict.uncertainty.features import FEATURES, POINT_FEATURES
+from utility.predict.uncertainty.features import FEATURES, POINT_FEATURES, length
 from utility.predict.uncertainty.fitting import calibrate, chosen_half
-from utility.predict.uncertainty.lengths import length
 from utility.predict.uncertainty.output import sentence_of, table_of, warn_of_shift
 from utility.predict.uncertainty.sources import FILE, file_of, load, of_split, predicted_one_by_one
 

@@ -21,8 +21,8 @@ from utility.predict.uncertainty.features import (
     POINT_FEATURES,
     features_of,
     means_of_pictures,
+    size_of_error,
 )
-from utility.predict.uncertainty.lengths import size_of_error
 from utility.statistics import conformal
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""What is known of a predicted point without its true place."""
+"""What is known of a predicted point without its true place, and of a length between points."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from config import UserError
+from preprocessing.schema import Measurement
 from utility.predict.exported.radii import point_features
 
 if TYPE_CHECKING:
@@ -51,3 +52,17 @@ def means_of_pictures(predictions: Predictions, names: Sequence[str]) -> dict[st
     means = np.round(features.sum(1) / np.maximum(own.sum(1), 1), _DECIMALS)
     categories = predictions.categories.astype(str)
     return {str(name): means[categories == name] for name in np.unique(categories)}
+
+
+def length(ends: Measurement, points: np.ndarray, keypoints: Sequence[str]) -> float:
+    """Return the length of a measurement between points [K, 2]; NaN where one is NaN."""
+    middles = [points[[keypoints.index(name) for name in end]].mean(0) for end in ends]
+    return float(np.linalg.norm(middles[0] - middles[1]))
+
+
+def size_of_error(ends: Measurement, sizes: np.ndarray, keypoints: Sequence[str]) -> float:
+    """Return the size of a length's error, by those of its points [K], as if these were independent
+    of each other; whether they are is for the calibration to tell.
+    """
+    own = [sizes[[keypoints.index(name) for name in end]] / len(end) for end in ends]
+    return float(np.sqrt(np.square(np.concatenate(own)).sum()))

@@ -12,8 +12,13 @@ from config import UserError
 from preprocessing.schema import KeypointSchema
 from preprocessing.tables import KeypointTable
 from utility.predict.uncertainty.calibration import LEVEL, Calibration, plain_options
-from utility.predict.uncertainty.features import FEATURES, features_of, means_of_pictures
-from utility.predict.uncertainty.lengths import length, size_of_error
+from utility.predict.uncertainty.features import (
+    FEATURES,
+    features_of,
+    length,
+    means_of_pictures,
+    size_of_error,
+)
 from utility.statistics import conformal
 
 if TYPE_CHECKING:
