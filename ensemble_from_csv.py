@@ -30,7 +30,7 @@ from utility.ensembles.choice import LEARNED, choose
 from utility.ensembles.files import SavedEnsemble, from_json, to_json
 from utility.ensembles.selection import select_models
 from utility.ensembles.systematic_errors import annotated_points
-from utility.metrics.annotation_tables import read_annotations
+from utility.metrics.annotations import read_annotations
 from utility.metrics.normalized_error import in_order_of
 from utility.submissions import examine
 

@@ -27,7 +27,7 @@ from preprocessing.files import json_bytes, write_bytes
 from utility.command_line import scripts
 from utility.command_line.text_table import text_table
 from utility.metrics import normalized_error
-from utility.metrics.annotation_tables import read_annotations
+from utility.metrics.annotations import read_annotations
 
 if TYPE_CHECKING:
     import numpy as np

@@ -43,6 +43,7 @@ from utility.command_line import scripts
 from utility.command_line.text_table import text_table
 from utility.labels import audit as label_audit
 from utility.labels.suspicions import KINDS
+from utility.metrics.annotations import annotations_of
 from utility.predict import flags as prediction_flags
 
 PAGE_FILE, CORRECTIONS_FILE, ANNOTATIONS_DIR = 'index.html', 'corrections.csv', 'annotations'
@@ -69,17 +70,13 @@ def _define_flags() -> None:
 
 
 def read_annotations(split_dirs: list[str]):
-    """Return the annotations of splits of the records.
-
-    Returns:
-        A preprocessing.tables.KeypointTable, the sizes of the pictures, int [N, 2], (height,
-        width), px, and the preprocessing.schema.KeypointSchema.
+    """Return the annotations of splits of the records, a preprocessing.tables.KeypointTable, and
+    their preprocessing.schema.KeypointSchema.
 
     Raises:
         UserError: One is not a labelled split or given twice, or they are of different data sets.
     """
     from preprocessing import records
-    from utility.metrics import annotations as answers
 
     split_dirs = [path.rstrip('/') for path in split_dirs]
     twice = [path for n, path in enumerate(split_dirs) if path in split_dirs[:n]]
@@ -91,8 +88,8 @@ def read_annotations(split_dirs: list[str]):
     if any(other != schema for other in others):
         names = dict.fromkeys(info['dataset'] for info in infos)
         raise UserError(f'--data_dir: these are of different data sets: {", ".join(names)}')
-    tables, sizes = zip(*(answers.annotations_of(path, schema) for path in split_dirs))
-    return KeypointTable(*map(np.concatenate, zip(*tables))), np.concatenate(sizes), schema
+    tables = [annotations_of(path, schema) for path in split_dirs]
+    return KeypointTable(*map(np.concatenate, zip(*tables))), schema
 
 
 def read_predictions(values, table, schema):
@@ -221,9 +218,9 @@ def main(positional: list[str]) -> None:
     path, page = (posixpath.join(values.output_dir, n) for n in (CORRECTIONS_FILE, PAGE_FILE))
     for output in filter(None, (path, page, values.output_json)):
         check_output(output)
-    table, sizes, schema = read_annotations(values.data_dir)
+    table, schema = read_annotations(values.data_dir)
     predictions = read_predictions(values, table, schema)
-    found = label_audit.audit(table, sizes, schema, predictions, values.min_evidence)
+    found = label_audit.audit(table, table.image_sizes, schema, predictions, values.min_evidence)
     shown = found[: values.count]
     if values.apply_geometry:
         rows, lines = corrections_of(shown, table, schema, None)

@@ -33,7 +33,7 @@ from preprocessing.tables import read_table
 from utility.command_line import scripts
 from utility.command_line.text_table import text_table
 from utility.metrics import attributes, baseline, measures, normalized_error
-from utility.metrics.annotation_tables import read_annotations
+from utility.metrics.annotations import annotations_of, read_annotations
 from utility.metrics.attributes import format_report
 from utility.metrics.measures import LENGTHS
 from utility.predict import flags as prediction_flags
@@ -104,19 +104,18 @@ def assess(predictions, answers, schema, missing: str = 'error', confidence: boo
 
 
 def predict_runs(data_dir: str, run_dirs, options):
-    """Return what runs, as one predictor, say of a labelled split of the records, and what is true.
+    """Predict a labelled split of the records with runs, as one predictor; return its annotations, too.
 
     Returns:
-        The utility.predict.predictor.Predictions; points and answers, two
+        The utility.predict.predictor.Predictions; points and annotations, two
         preprocessing.tables.KeypointTable in the same order, and their
         preprocessing.schema.KeypointSchema.
     """
     from utility.checkpoints import runs
-    from utility.metrics.annotations import annotations_of
     from utility.predict import predictor
 
     schema = runs.schema_of(run_dirs[0])
-    answers, _ = annotations_of(data_dir, schema)
+    answers = annotations_of(data_dir, schema)
     predictions = predictor.predict_split(run_dirs, data_dir, options)
     points, answers = _by_place(predictions.keypoints, answers)
     if options.use_predicted_category:
@@ -128,21 +127,19 @@ def predict_runs(data_dir: str, run_dirs, options):
 def score_baseline(data_dir: str, run_dir: str):
     """Score what a network must beat: the mean positions in RECORDS/train of each category."""
     from utility.checkpoints import runs
-    from utility.metrics.annotations import annotations_of
 
     schema = runs.schema_of(run_dir)
     train_dir = os.path.join(os.path.dirname(data_dir.rstrip('/')), 'train')
-    known, known_sizes = annotations_of(train_dir, schema)
+    known, answers = annotations_of(train_dir, schema), annotations_of(data_dir, schema)
     positions = baseline.mean_positions(
-        known.keypoints, known.visibility, known_sizes, known.categories
+        known.keypoints, known.visibility, known.image_sizes, known.categories
     )
-    answers, sizes = annotations_of(data_dir, schema)
-    predicted = baseline.mean_position_baseline(positions, sizes, answers.categories)
+    predicted = baseline.mean_position_baseline(positions, answers.image_sizes, answers.categories)
     return normalized_error.score(*_by_place(predicted, answers), schema)
 
 
 def _by_place(keypoints, answers):
-    """Return keypoints [N, K, 2], in the order of the answers, as a table; and the answers.
+    """Return keypoints [N, K, 2], in the order of the annotations, as a table; and the annotations.
 
     One picture may lie in two splits under one id: then all are told apart by their places.
     """

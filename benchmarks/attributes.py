@@ -24,6 +24,7 @@ from benchmarks.common import category_evidence, ledger, real_pictures
 from benchmarks.common.isolated import describe_machine
 from utility.command_line import scripts
 from utility.metrics import attributes, normalized_error
+from utility.metrics.annotations import annotations_of
 from utility.statistics import bootstrap
 from utility.statistics.reliability import expected_calibration_error
 
@@ -146,12 +147,11 @@ def scores(run_dir: str, split_dir: str) -> dict[str, Any]:
     points of a wrong one missing, and what utility.metrics.attributes reports, as plain values.
     """
     from utility.checkpoints import runs
-    from utility.metrics.annotations import annotations_of
     from utility.predict import predictor
     from utility.predict.views_to_points import PredictOptions
 
     schema = runs.schema_of(run_dir)
-    answers, _ = annotations_of(split_dir, schema)
+    answers = annotations_of(split_dir, schema)
     answers = answers._replace(image_ids=answers.lines)  # told apart by place
     predictions = predictor.predict_split([run_dir], split_dir, PredictOptions())
     given = answers._replace(keypoints=predictions.keypoints)

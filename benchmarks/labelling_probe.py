@@ -29,6 +29,7 @@ from benchmarks.labelling import RANDOM, SUGGESTED, share_of
 from preprocessing import files
 from utility.command_line import scripts
 from utility.metrics import normalized_error
+from utility.metrics.annotations import annotations_of
 
 _COMMAND = 'python -m benchmarks.labelling_probe --records_dir=RECORDS --run=RUN --work_dir=WORK'
 _PENALTY = 300.0  # of the ridge regression, on features of variance 1
@@ -72,7 +73,6 @@ def known_of(run_dir: str, split_dir: str, path: str) -> Known:
     """Return what a run says of a labelled split of the records; kept in a file."""
     from utility.checkpoints import runs
     from utility.labels import pictures, survey
-    from utility.metrics.annotations import annotations_of
     from utility.predict.views_to_points import PredictOptions
 
     schema = runs.schema_of(run_dir)
@@ -85,7 +85,7 @@ def known_of(run_dir: str, split_dir: str, path: str) -> Known:
         found = dataclasses.replace(found, image_ids=found.image_ids.astype(str))
         with files.written_whole(path) as partial, pathlib.Path(partial).open('wb') as file:
             np.savez(file, **dataclasses.asdict(found))
-    table, _ = annotations_of(split_dir, schema)
+    table = annotations_of(split_dir, schema)
     # The annotations stand by category, the survey in the order of the files.
     rows = {image_id: row for row, image_id in enumerate(table.image_ids)}
     table = table.rows(np.array([rows[image_id] for image_id in found.image_ids]))

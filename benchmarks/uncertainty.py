@@ -22,6 +22,7 @@ from absl import flags
 from benchmarks.common import ledger
 from benchmarks.common.isolated import describe_machine
 from utility.command_line import scripts
+from utility.metrics.annotations import annotations_of
 from utility.predict import flags as prediction_flags
 from utility.predict import uncertainty
 from utility.predict.uncertainty import fitting
@@ -202,12 +203,11 @@ class Pictures:
 def predict(data_dir: str, run_dirs: Sequence[str], options) -> Pictures:
     """Predict a labelled split, with what the heat maps tell."""
     from utility.checkpoints import runs
-    from utility.metrics.annotations import annotations_of
     from utility.predict import predictor
 
     schema = runs.schema_of(run_dirs[0])
     options = dataclasses.replace(options, map_features=True)
-    annotations, _ = annotations_of(data_dir, schema)
+    annotations = annotations_of(data_dir, schema)
     predictions = predictor.predict_split(run_dirs, data_dir, options)
     return Pictures(predictions, annotations, schema, options)
 

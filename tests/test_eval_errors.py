@@ -99,7 +99,7 @@ def _records(tmp_path):
     upside down.
     """
     root = write_records(tmp_path / 'records', {'val': COUNTS, 'test_0': COUNTS}, SIZE)
-    annotations, _ = annotations_of(f'{root}/val', SCHEMA)
+    annotations = annotations_of(f'{root}/val', SCHEMA)
     whole = np.floor(annotations.keypoints) + 0.5
     annotations = annotations._replace(
         keypoints=np.where(annotations.visibility[..., None] < 0, -0.5, whole)

@@ -120,8 +120,8 @@ def test_corrections_can_be_applied_and_then_nothing_is_left_to_correct(made):
     corrected = made.directory / 'corrected'
     info = convert(made.directory / 'data', corrected, corrections=str(path))
     assert info['corrections']['kinds'] == {'in_out': 2, 'sides': 2}
-    table, sizes, schema = eval_labels.read_annotations([f'{corrected}/train', f'{corrected}/val'])
-    assert schema is SCHEMA and (sizes == SIZE).all()
+    table, schema = eval_labels.read_annotations([f'{corrected}/train', f'{corrected}/val'])
+    assert schema is SCHEMA and (table.image_sizes == SIZE).all()
     order = [list(table.image_ids).index(image_id) for image_id in made.right.image_ids]
     np.testing.assert_array_equal(table.visibility[order], made.right.visibility)
     there = made.right.visibility >= 0
@@ -186,8 +186,8 @@ def test_scores_on_the_page_are_those_of_the_file_and_no_percentages(made):
 
 
 def test_what_no_network_has_seen_is_not_corrected_unless_it_is_asked_for(made):
-    table, sizes, schema = eval_labels.read_annotations(made.splits.split(','))
-    found = audit.audit(table, sizes, schema)
+    table, schema = eval_labels.read_annotations(made.splits.split(','))
+    found = audit.audit(table, table.image_sizes, schema)
     assert len(found) == 2
     predictions = np.full((*table.visibility.shape, 2), np.nan)
     predictions[found[0].row] = 1.0

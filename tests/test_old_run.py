@@ -38,8 +38,8 @@ def test_records_are_read(folder):
     for split, number in SPLITS.items():
         counts = predictor.categories_of(f'{folder}/records/{split}')
         assert sum(counts.values()) == number
-    table, sizes = annotations_of(f'{folder}/records/train', SCHEMA)
-    assert sizes.shape == (6, 2) and set(sizes.max(axis=1)) == {64}
+    table = annotations_of(f'{folder}/records/train', SCHEMA)
+    assert table.image_sizes.shape == (6, 2) and set(table.image_sizes.max(axis=1)) == {64}
     assert (table.visibility == 1).sum() > 30
     assert set(table.categories) == set(SCHEMA.categories)
 

@@ -21,6 +21,7 @@ from benchmarks.common.isolated import describe_machine
 from preprocessing import files
 from utility.command_line import scripts
 from utility.metrics import normalized_error
+from utility.metrics.annotations import annotations_of
 from utility.statistics import bootstrap
 
 VAL_FRACTION = 0.2
@@ -150,12 +151,11 @@ def distances(run_dirs: Sequence[str], split_dir: str, options=None, watch=None)
         watch: The on_row of utility.predict.predictor.predict_split.
     """
     from utility.checkpoints import runs
-    from utility.metrics.annotations import annotations_of
     from utility.predict import predictor
     from utility.predict.views_to_points import PredictOptions
 
     schema = runs.schema_of(run_dirs[0])
-    annotations, _ = annotations_of(split_dir, schema)
+    annotations = annotations_of(split_dir, schema)
     annotations = annotations._replace(image_ids=annotations.lines)  # an id may be in two splits
     options = options or PredictOptions()
     predictions = predictor.predict_split(run_dirs, split_dir, options, watch)

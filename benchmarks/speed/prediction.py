@@ -26,6 +26,7 @@ from preprocessing.datasets.fashionai import SCHEMA
 from utility.command_line import scripts
 from utility.command_line.progress import Stopwatch
 from utility.metrics import normalized_error
+from utility.metrics.annotations import annotations_of
 from utility.statistics.medians import summarise
 from utility.train import memory
 
@@ -240,7 +241,6 @@ def watch_memory(folder: str, num_images: int) -> dict[str, Any]:
         'passes': MB after each share of the pictures, of each pass; 'scored': MB after the score;
         'seconds' of the prediction.
     """
-    from utility.metrics.annotations import annotations_of
     from utility.predict import predictor
     from utility.predict.views_to_points import PredictOptions
 
@@ -257,7 +257,7 @@ def watch_memory(folder: str, num_images: int) -> dict[str, Any]:
     with contextlib.redirect_stderr(io.StringIO()):
         predicted = predictor.predict_split([run_dir], split_dir, options, look)
     seconds = time.perf_counter() - start
-    annotations, _ = annotations_of(split_dir, SCHEMA)
+    annotations = annotations_of(split_dir, SCHEMA)
     normalized_error.score(predicted.table(), annotations, SCHEMA)
     middle = len(_SHARES)
     return {

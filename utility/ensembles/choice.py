@@ -1,7 +1,7 @@
-"""Which way to combine models is best, by answers that no fit has seen.
+"""Which way to combine models is best, by annotations that no fit has seen.
 
 What is learned is fitted to some folds of the pictures and measured on the others. It is taken only
-if it is better there than whatever needs no answers, so that learning cannot make things worse.
+if it is better there than whatever needs no annotations, so that learning cannot make things worse.
 """
 
 from __future__ import annotations
@@ -108,8 +108,8 @@ def choose(
     """Measure the ways to combine models, and choose one.
 
     Args:
-        predictions: Of pictures with answers.
-        annotated: The answers.
+        predictions: Of pictures with annotations.
+        annotated: The annotations.
         schema: Of both.
         method: LEARNED; or a name in METHODS, which is then chosen, and nothing is learned.
 

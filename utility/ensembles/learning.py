@@ -151,7 +151,7 @@ def _fit_inputs(
     annotated: AnnotatedPoints,
     schema: KeypointSchema,
 ) -> tuple[MixtureInputs, MixtureTargets]:
-    """Return the points that anybody predicts and that are scored, and the answers to them."""
+    """Return the points that anybody predicts and that are scored, and their annotations."""
     present = predictions.present & (annotated.weights > 0)
     inputs, n, k = _mixture_inputs(predictions._replace(present=present), sizes, schema)
     num_groups = (len(schema.categories), schema.num_keypoints)

@@ -1,6 +1,6 @@
 """Ways to combine what several models say of a point.
 
-A new one is a function, registered in METHODS. learning.py has what is fitted to answers.
+A new one is a function, registered in METHODS. learning.py has what is fitted to annotations.
 """
 
 from __future__ import annotations

@@ -16,11 +16,11 @@ import numpy as np
 from utility.ensembles.methods import mean
 
 AGREEMENT_SCALES = (0.06, 0.2, 0.6)  # sizes of a garment; two experts so far apart agree by 1 / e
-_SMOOTHING = 0.5  # px; below it distances count as squares: answers are given in whole pixels
+_SMOOTHING = 0.5  # px; below it distances count as squares: annotations are given in whole pixels
 _ABSENT_LOG_WEIGHT = np.float32(-1e9)  # log-weight of an absent expert
 _MAX_STEPS = 200
 _TOLERANCE = 1e-6  # of NE over that of the mean: L-BFGS ends where a step lessens it by no more
-_LEAST_TOTAL = 1e-9  # of weighted errors; less is all right answers
+_LEAST_TOTAL = 1e-9  # of weighted errors; less is all right annotations
 
 
 class MixtureWeights(NamedTuple):
@@ -102,7 +102,7 @@ class MixtureTargets(NamedTuple):
     """What the voters of a MixtureInputs should give, and how it is counted.
 
     Attributes:
-        points: float64 [R, 2], px, the answers.
+        points: float64 [R, 2], px, the annotations.
         weights: float64 [R], positive: what a pixel of error counts.
         num_groups: How many categories and keypoints there are.
     """
@@ -115,7 +115,7 @@ class MixtureTargets(NamedTuple):
 def fit_mixture(
     inputs: MixtureInputs, targets: MixtureTargets, strength: float, start: np.ndarray | None = None
 ) -> tuple[MixtureWeights, np.ndarray]:
-    """Fit a MixtureWeights to answers.
+    """Fit a MixtureWeights to annotations.
 
     What is minimised is NE and a penalty of `strength` points' mean error on the square of each
     parameter but the first: an expert's bias is the sum of one for all points, one for the category
@@ -124,7 +124,7 @@ def fit_mixture(
 
     Args:
         inputs: The points of which the answer is known.
-        targets: The answers.
+        targets: The annotations.
         strength: Of the penalty.
         start: Parameters that another strength gave, to be there sooner.
 

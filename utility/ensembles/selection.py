@@ -1,4 +1,4 @@
-"""The best few of many models, by answers that no fit has seen."""
+"""The best few of many models, by annotations that no fit has seen."""
 
 from __future__ import annotations
 
@@ -55,8 +55,8 @@ def select_models(
     each time the one that helps most.
 
     Args:
-        predictions: Of pictures with answers.
-        annotated: The answers.
+        predictions: Of pictures with annotations.
+        annotated: The annotations.
         schema: Of both.
         max_models: The most models, from 1 on.
         method: As of choose. What is learned is compared out of fold, at STRENGTH.

@@ -1,4 +1,4 @@
-"""What a model does wrong in every picture, learned from answers and undone.
+"""What a model does wrong in every picture, learned from annotations and undone.
 
 Two such faults are common: all points of a kind lie off by the same (a half stride that was left
 out; a crop that was mapped back with another origin), or stand in their mirrored partner's column.

@@ -1,4 +1,4 @@
-"""Predictions beside their answers: from CSVs or from runs, and the pictures that go with them.
+"""Predictions beside their annotations: from CSVs or from runs, and the pictures that go with them.
 
 Mistakes in CSVs are told at once: TensorFlow is imported where records are read.
 """
@@ -21,7 +21,7 @@ from utility.errors import oracles, subsets
 from utility.errors import page as error_page
 from utility.errors.budget import Errors, Evidence, worst_images
 from utility.metrics import normalized_error
-from utility.metrics.annotation_tables import read_annotations
+from utility.metrics.annotations import annotations_of, read_annotations
 from utility.visualization import draw, html_page
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ _MAX_NAMED_POINTS = 4  # points in the words beside a picture
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """Predictions and answers of N pictures, in the same order.
+    """Predictions and annotations of N pictures, in the same order.
 
     Attributes:
         source: Whose predictions, for people.
@@ -55,7 +55,7 @@ class Case:
 
 
 def case_of_csvs(prediction: str, annotations: str, dataset: str) -> Case:
-    """Return a submission and its answers.
+    """Return a submission and its annotations.
 
     Raises:
         UserError: A file is broken, or they are not of the same pictures.
@@ -76,15 +76,14 @@ def case_of_runs(data_dir: str, run_dirs: Sequence[str], options: PredictOptions
     """Return what runs, as one predictor, make of a labelled split of the records.
 
     Raises:
-        UserError: As predictor.predict_split and answers.annotations_of.
+        UserError: As predictor.predict_split and annotations_of.
     """
     from utility.checkpoints import runs
     from utility.errors import codec_floor
-    from utility.metrics import annotations
     from utility.predict import predictor
 
     schema = runs.schema_of(run_dirs[0])
-    annotated, _ = annotations.annotations_of(data_dir, schema)
+    annotated = annotations_of(data_dir, schema)
     # One picture may lie in two splits of the data set under one id, and both in one of records.
     by_place = annotated._replace(image_ids=annotated.lines)
 

@@ -1,6 +1,6 @@
 """NE and PCK of pictures that are alike: by how much is occluded, how far turned, how large.
 
-All is taken from the answers, so that a picture is in the same bin whatever is predicted for it.
+All is taken from the annotations: a picture is in the same bin whatever is predicted for it.
 """
 
 from __future__ import annotations
@@ -141,7 +141,7 @@ def properties(
 
     Args:
         annotations: Of N pictures.
-        schema: Of the answers.
+        schema: Of the annotations.
         image_sizes: As of garment_sizes; None: without the sizes of garments.
     """
     by_name = {

@@ -94,7 +94,7 @@ def check(
     description = standalone.read_description(folder)
     network, checkpoint = _network_of(folder, description, run_dir)
     schema = schema_of(runs.load_experiment(network).data)
-    answers, sizes = annotations_of(split_dir, schema)
+    answers = annotations_of(split_dir, schema)
     known = np.isin(answers.categories, list(description['categories']))
     if not known.any():
         raise UserError(f'{split_dir!r} holds no image of {", ".join(description["categories"])}')
@@ -104,7 +104,7 @@ def check(
         rows = np.flatnonzero(known)
         rows = rows[np.linspace(0, len(rows) - 1, min(most or len(rows), len(rows)), dtype=int)]
         paths = _write_images(split_dir, schema, directory, rows)
-        scales = [_scale(path, sizes[row]) for path, row in zip(paths, rows)]
+        scales = [_scale(path, answers.image_sizes[row]) for path, row in zip(paths, rows)]
         categories = answers.categories[rows]
         file, file_rate, start = _by_script(folder, paths, categories, schema)
         with api.load(network, **options) as model:

@@ -19,7 +19,7 @@ from preprocessing.schema import KeypointSchema
 from preprocessing.tables import category_points
 from utility.predict import fusion, views_to_points
 from utility.predict.views_to_points import PredictOptions
-from utility.predict.warm import WarmNetwork
+from utility.predict.warm_network import WarmNetwork
 
 _HELD = 256  # pictures in memory at a time
 _LEAST_SIZE = 1e-3  # of a garment, px: so that points all in one place have one

@@ -1,28 +1,52 @@
-"""The annotations of a split of the records, in the order of the predictions."""
+"""What predictions are scored against: annotations in a CSV, or those of a split of the records."""
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
-import tensorflow as tf
 
 from config import UserError
-from preprocessing import faults, records
-from preprocessing.conversion import integrity
 from preprocessing.schema import KeypointSchema
-from preprocessing.tables import KeypointTable
+from preprocessing.tables import KeypointTable, read_table
 
 _IMAGES_AT_A_TIME = 1024  # to go from one to the next takes longer than to read it
 
 
-def annotations_of(split_dir: str, schema: KeypointSchema) -> tuple[KeypointTable, np.ndarray]:
-    """Return the annotations of a labelled split of the records, in the order of predict_split.
+def read_annotations(path: str, schema: KeypointSchema) -> KeypointTable:
+    """Return the annotations at a path.
 
-    Returns:
-        The table, and the sizes of the pictures, int32 [N, 2], (height, width), px.
+    Args:
+        path: A CSV, or the directory of a labelled split, RECORDS/val.
+        schema: Of the data set.
+
+    Raises:
+        UserError: It is neither, or of another data set.
+    """
+    if not os.path.isdir(path):
+        return read_table(path, schema)
+    from preprocessing import records  # here, because it takes seconds
+
+    split_schema = records.schema_of(records.info_of_split(os.path.abspath(path))[0])
+    if split_schema.keypoints != schema.keypoints:
+        raise UserError(
+            f'{path}: of data set {split_schema.name!r}, not {schema.name!r}; give --dataset'
+        )
+    return annotations_of(path, schema)
+
+
+def annotations_of(split_dir: str, schema: KeypointSchema) -> KeypointTable:
+    """Return the annotations of a labelled split of the records, in the order of predict_split,
+    with boxes and sizes.
 
     Raises:
         UserError: The split is not labelled.
     """
+    import tensorflow as tf  # here, because it takes seconds
+
+    from preprocessing import faults, records
+    from preprocessing.conversion import integrity
+
     records.check_is_split(split_dir)
     info, split = records.info_of_split(split_dir)
     if not info['splits'].get(split, {}).get('labelled', False):
@@ -38,7 +62,7 @@ def annotations_of(split_dir: str, schema: KeypointSchema) -> tuple[KeypointTabl
     columns = {key: np.concatenate([batch[key] for batch in batches]) for key in keys}
     order = np.argsort(columns['category'].astype(str), kind='stable')
     columns = {key: values[order] for key, values in columns.items()}
-    table = KeypointTable(
+    return KeypointTable(
         np.array([image_id.decode() for image_id in columns['image_id']], object),
         columns['category'].astype(str),
         columns['keypoints'],
@@ -47,4 +71,3 @@ def annotations_of(split_dir: str, schema: KeypointSchema) -> tuple[KeypointTabl
         columns['box'],
         columns['image_size'],
     )
-    return table, columns['image_size']

@@ -225,7 +225,7 @@ def distances_to(
     schema: KeypointSchema,
     missing: str = 'error',
 ) -> tuple[np.ndarray, int, int]:
-    """Compare predictions with answers of the same pictures, in whatever order.
+    """Compare predictions with annotations of the same pictures, in whatever order.
 
     Args:
         annotations: Annotations.
@@ -235,7 +235,7 @@ def distances_to(
             'count' scores it as predicted at pixel (-1, -1), 'skip' leaves it out.
 
     Returns:
-        float64 [N, K], normalised distances in the order of the answers, NaN where not scored; the
+        float64 [N, K], normalised distances in the annotations' order, NaN where not scored; the
         number of pictures without a normaliser, and that of points predicted as absent.
 
     Raises:

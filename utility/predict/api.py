@@ -33,7 +33,7 @@ from utility.predict.exported import RUNNERS, standalone
 from utility.predict.predictor import Predictions, confident_box, likely_visibility
 from utility.predict.uncertainty import Calibration
 from utility.predict.views_to_points import PredictOptions
-from utility.predict.warm import WarmNetwork
+from utility.predict.warm_network import WarmNetwork
 from utility.statistics import conformal
 
 # A path, the content of a file, or pixels: uint8 [H, W, 3] RGB, [H, W] grey or [H, W, 4] RGBA.

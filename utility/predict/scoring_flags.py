@@ -1,4 +1,4 @@
-"""The flags of the scripts that compare predictions with answers, of runs or of CSVs."""
+"""The flags of the scripts that compare predictions with annotations, of runs or of CSVs."""
 
 from __future__ import annotations
 

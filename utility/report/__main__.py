@@ -46,14 +46,14 @@ def main(positional: list[str]) -> None:
     if suffix not in ('.html', '.htm'):
         raise UserError(f'--output={values.output}: the name of the page must end in .html')
 
-    from utility.report import card, findings, page, trackers
+    from utility.report import findings, model_card, page, trackers
 
     for path in (values.output, f'{stem}.md'):
         check_output(path)
     tracker = trackers.find(values.track) if values.track else None  # before anything takes long
     found = findings.collect(positional[0], values)
     page.write(values.output, found)
-    write_bytes(f'{stem}.md', card.text(found).encode())
+    write_bytes(f'{stem}.md', model_card.text(found).encode())
     print(f'{values.output}\n{stem}.md')
     if tracker:
         tracker(found, values.output)

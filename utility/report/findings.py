@@ -22,6 +22,7 @@ from utility.command_line import environment
 from utility.command_line.progress import Stopwatch
 from utility.errors import budget, cases
 from utility.metrics import attributes, normalized_error
+from utility.metrics.annotations import annotations_of
 from utility.predict import flags as prediction_flags
 from utility.predict import fusion, predictor, uncertainty
 from utility.predict.predictor import Predictions
@@ -141,14 +142,12 @@ def collect(run_dir: str, values) -> Findings:
     Raises:
         UserError: As predictor.predict_split and metrics.annotations.annotations_of.
     """
-    from utility.metrics.annotations import annotations_of
-
     options = prediction_flags.options(values)
     calibration, options = prediction_flags.uncertainty(values, [run_dir], options)
     if calibration is None:
         options = dataclasses.replace(options, map_features=True)
     schema = runs.schema_of(run_dir)
-    annotations, sizes = annotations_of(values.data_dir, schema)
+    annotations = annotations_of(values.data_dir, schema)
     watch = Stopwatch(options.batch_size, options.passes)
     predictions = predictor.predict_split([run_dir], values.data_dir, options, watch)
     predicted = annotations._replace(keypoints=predictions.keypoints, image_ids=annotations.lines)
@@ -182,7 +181,7 @@ def collect(run_dir: str, values) -> Findings:
         radii_from=told['radii_from'],
         coverage=told['coverage'],
         attributes=attributes.report_of(predictions, annotations, schema),
-        errors=cases.report_of(case, errors, 'error', budget.SCALE, sizes),
+        errors=cases.report_of(case, errors, 'error', budget.SCALE, annotations.image_sizes),
         best=[drawn[row] for row in best if row in drawn],
         worst=[drawn[row] for row in worst if row in drawn],
         pictures_per_second=watch.rate(),

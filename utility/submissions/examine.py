@@ -18,7 +18,7 @@ from preprocessing.schema import KeypointSchema
 from preprocessing.tables import IMAGE_ID
 from utility.submissions.findings import Finding, format_findings, num_errors
 from utility.submissions.plausibility import Prediction, check_plausibility
-from utility.submissions.raw import RawSubmission, read_raw
+from utility.submissions.raw_submission import RawSubmission, read_raw
 from utility.submissions.rules import Split, check_cells, check_ids, check_split, read_cells
 
 _IMAGES_AT_A_TIME = 1024

@@ -18,7 +18,7 @@ import numpy as np
 from preprocessing.schema import KeypointSchema
 from preprocessing.tables import ABSENT_INDEX, MAX_COORDINATE, category_points
 from utility.submissions.findings import ERROR, WARNING, Example, Finding
-from utility.submissions.raw import RawSubmission
+from utility.submissions.raw_submission import RawSubmission
 
 # What a cell can be; the last two are no point.
 _INTEGERS, _NUMBERS, _NOT_FINITE, _UNREADABLE = range(4)

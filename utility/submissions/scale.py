@@ -15,7 +15,7 @@ MIN_IMAGES = 20  # fewer say nothing
 _COMMON_SIDES = np.array([128, 192, 224, 256, 320, 368, 384, 416, 448, 480, 512, 640, 768, 1024])
 _MIN_ASPECT = 1.1  # from which on a picture is clearly no square
 # How much of a picture's aspect its points have lost: 1 for pictures made square; measured -0.16 to
-# 0.05 of answers and of submissions.
+# 0.05 of annotations and of submissions.
 _SQUARED = 0.5
 
 

@@ -68,7 +68,7 @@ def draw_keypoints(
         keypoints: [K, 2] continuous (x, y) px; they may lie outside.
         visibility: [K]; points below 0 are not drawn, those of 0 are rings.
         schema: Names the K points, and tells their sides and how they are joined.
-        annotated: The answers as (keypoints [K, 2], visibility [K]): crosses, joined to the points.
+        annotated: Annotations, (keypoints [K, 2], visibility [K]): crosses, joined to the points.
         style: Sizes and extras.
         radii: [K] px, of circles about the points that may be off so far; None: no circles.
 
@@ -302,7 +302,7 @@ def draw_error(
     chosen: np.ndarray,
     schema: KeypointSchema,
 ) -> np.ndarray:
-    """Return the part of a picture around its points, with all answers and some predictions.
+    """Return the part of a picture around its points, with all annotations and some predictions.
 
     Args:
         image: uint8 [H, W, 3] RGB; None draws on grey.
@@ -348,7 +348,7 @@ def _view(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the corners, whole px (x, y), of what to show: points with room around them.
 
-    It ends with the picture or, without one, so far from the answers as they extend.
+    It ends with the picture or, without one, so far from the annotations as they extend.
     """
     low, high = annotations.min(0), annotations.max(0)
     extent = max((high - low).max(), _LEAST_ROOM)

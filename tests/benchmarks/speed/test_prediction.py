@@ -14,9 +14,9 @@ from utility.metrics.annotations import annotations_of
 
 def test_a_synthetic_split_is_as_large_as_asked_and_repeats_its_pictures(tmp_path):
     split_dir = synthetic_runs.write_split(str(tmp_path / 'records'), 70, 16)
-    annotations, sizes = annotations_of(split_dir, SCHEMA)
+    annotations = annotations_of(split_dir, SCHEMA)
     assert len(set(annotations.image_ids)) == 70
-    assert (sizes == 16).all()
+    assert (annotations.image_sizes == 16).all()
     np.testing.assert_array_equal(annotations.keypoints[:6], annotations.keypoints[64:])
     assert (annotations.keypoints[0] != annotations.keypoints[1]).any()
 

@@ -39,7 +39,7 @@ def _centres(points, cell, origin=0.0):
 
 
 def test_argmax_takes_points_to_the_centres_of_cells(split, tmp_path):
-    annotations, _ = annotations_of(split, SCHEMA)
+    annotations = annotations_of(split, SCHEMA)
     run = _run(tmp_path / 'run')
     evidence = codec_floor.evidence_of([run], split, annotations, PredictOptions())
     annotated = annotations.visibility == 1
@@ -49,7 +49,7 @@ def test_argmax_takes_points_to_the_centres_of_cells(split, tmp_path):
 
 
 def test_a_refinement_and_the_networks_of_categories_are_followed(split, tmp_path):
-    annotations, _ = annotations_of(split, SCHEMA)
+    annotations = annotations_of(split, SCHEMA)
     folder = tmp_path / 'run'
     _run(folder)
     run = _run(folder, side=64, cells=16, category='trousers')
@@ -69,7 +69,7 @@ def test_a_refinement_and_the_networks_of_categories_are_followed(split, tmp_pat
 
 
 def test_second_passes_have_the_cells_of_their_boxes(split, tmp_path):
-    annotations, _ = annotations_of(split, SCHEMA)
+    annotations = annotations_of(split, SCHEMA)
     boxes = np.tile(np.float32([12, 12, 36, 36]), [len(annotations.lines), 1])
     run = _run(tmp_path / 'run')
     evidence = codec_floor.evidence_of([run], split, annotations, PredictOptions(), boxes)
@@ -85,7 +85,7 @@ def test_second_passes_have_the_cells_of_their_boxes(split, tmp_path):
 
 @pytest.mark.parametrize('fuse', ['heatmaps', 'keypoints'])
 def test_several_networks_average_maps_of_the_finest_size_or_points(split, tmp_path, fuse):
-    annotations, _ = annotations_of(split, SCHEMA)
+    annotations = annotations_of(split, SCHEMA)
     runs = [_run(tmp_path / 'a'), _run(tmp_path / 'b', side=64, cells=16)]
     evidence = codec_floor.evidence_of(runs, split, annotations, PredictOptions(fuse=fuse))
     coarse, fine = (_centres(annotations.keypoints, SIZE / cells) for cells in (8, 16))

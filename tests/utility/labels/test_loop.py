@@ -88,11 +88,11 @@ def test_what_was_corrected_is_merged(made):
     convert(settings, lambda items, *_: items)
     report = merging.merge(str(root / 'records'), str(root / 'new'), str(root / 'merged'))
     assert report == merging.Report(kept=3, replaced=0, added=2, updated=0, conflicts=0)
-    table, sizes = annotations_of(str(root / 'merged' / 'train'), SCHEMA)
+    table = annotations_of(str(root / 'merged' / 'train'), SCHEMA)
     assert len(table.image_ids) == 5
     assert set(names) < set(table.image_ids)
     own = [image_id in names for image_id in table.image_ids]
-    assert sizes[own].tolist() == [list(SIZE)] * 2
+    assert table.image_sizes[own].tolist() == [list(SIZE)] * 2
     assert records.count_records(str(root / 'merged' / 'train')) == 5
 
 

@@ -81,7 +81,7 @@ def merged(tmp_path_factory):
 
 
 def _read(folder, split):
-    table, _ = annotations_of(str(folder / split), SCHEMA)
+    table = annotations_of(str(folder / split), SCHEMA)
     points = {}
     for image_id, category, keypoints in zip(table.image_ids, table.categories, table.keypoints):
         points[image_id, category] = keypoints[SCHEMA.indices(category)[0], 0]

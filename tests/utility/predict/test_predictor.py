@@ -82,11 +82,11 @@ def test_predictions_of_several_networks_stand_in_the_order_of_the_annotations(
 ):
     split = f'{records_dir}/val'
     predicted = predictor.predict_split([run_dir], split, PredictOptions(batch_size=2))
-    answers, sizes = annotations_of(split, SCHEMA)
+    answers = annotations_of(split, SCHEMA)
     expected = [f'{c}/{i}.jpg' for c in ('blouse', 'skirt', 'trousers') for i in range(COUNTS[c])]
     assert predicted.image_ids.tolist() == answers.image_ids.tolist() == expected
     np.testing.assert_array_equal(predicted.categories, answers.categories)
-    np.testing.assert_array_equal(predicted.image_sizes, sizes)
+    np.testing.assert_array_equal(predicted.image_sizes, answers.image_sizes)
     np.testing.assert_array_equal(predicted.visibility, answers.visibility)
     own = answers.visibility == 1
     np.testing.assert_allclose(predicted.keypoints[own], answers.keypoints[own], atol=1e-3)

@@ -12,6 +12,7 @@ import numpy as np
 from config import UserError
 from preprocessing.schema import KeypointSchema
 from preprocessing.tables import KeypointTable
+from utility.metrics.annotations import annotations_of
 from utility.predict.uncertainty.calibration import Calibration, read
 from utility.predict.uncertainty.features import FEATURES, POINT_FEATURES
 from utility.predict.uncertainty.fitting import calibrate
@@ -73,11 +74,10 @@ def of_split(
 ) -> Calibration:
     """Predict a labelled split of the records and calibrate on it; arguments as of `load`."""
     from utility.checkpoints import runs
-    from utility.metrics.annotations import annotations_of
     from utility.predict import predictor
 
     schema = runs.schema_of(run_dirs[0])
-    annotations, _ = annotations_of(split_dir, schema)
+    annotations = annotations_of(split_dir, schema)
     options = dataclasses.replace(options, map_features=not set(features) <= set(POINT_FEATURES))
     predictions = predictor.predict_split(run_dirs, split_dir, options)
     return calibrate(predictions, annotations, schema, options, features)

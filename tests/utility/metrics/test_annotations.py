@@ -12,7 +12,7 @@ from preprocessing.datasets.fashionai import SCHEMA
 from tests import commands
 from tests.tiny_records import write_records
 from utility.errors import cases
-from utility.metrics.annotation_tables import read_annotations
+from utility.metrics.annotations import read_annotations
 
 SIZE = 40  # px
 COUNTS = {'skirt': 3, 'blouse': 2}
