@@ -104,7 +104,7 @@ def assess(predictions, answers, schema, missing: str = 'error', confidence: boo
 
 
 def predict_runs(data_dir: str, run_dirs, options):
-    """Predict a labelled split of the records with runs, as one predictor; return its annotations, too.
+    """Predict a labelled split of the records with runs, as one predictor; return answers, too.
 
     Returns:
         The utility.predict.predictor.Predictions; points and annotations, two

@@ -57,12 +57,18 @@ def precision_of(folder: str) -> str | None:
     """
     if not variables.has_checkpoint(folder):
         return None
+    return (_provenance(folder) or {}).get('precision') or 'float32'
+
+
+def _provenance(folder: str) -> dict | None:
+    """Return what the training of a network started from; None: it is not kept.
+
+    Raises:
+        UserError: The file that tells is broken.
+    """
     path = os.path.join(folder, PROVENANCE_FILE)
-    kept = _load_provenance(path) if _has_provenance(folder) else {}
-    return kept.get('precision') or 'float32'
-
-
-def _load_provenance(path: str) -> dict:
+    if not tf.io.gfile.exists(path):
+        return None
     try:
         provenance = dict(json.loads(read_bytes(path)))
     except (ValueError, TypeError, RecursionError) as error:
@@ -103,21 +109,17 @@ def check_folder(folder: str, experiment: Experiment, init_checkpoint: str | Non
         _check_start(folder, _whole_path(init_checkpoint))
 
 
-def _has_provenance(folder: str) -> bool:
-    return tf.io.gfile.exists(os.path.join(folder, PROVENANCE_FILE))
-
-
 def init_checkpoint(folder: str) -> str | None:
     """Return the weights that a training started from; None if from none, or not known.
 
     Raises:
         UserError: The file that tells is broken.
     """
-    if not _has_provenance(folder):
+    provenance = _provenance(folder)
+    if provenance is None:
         return None
-    path = os.path.join(folder, PROVENANCE_FILE)
-    provenance = _load_provenance(path)
     if 'init_checkpoint' not in provenance:
+        path = os.path.join(folder, PROVENANCE_FILE)
         raise UserError(f"{path} is broken: no 'init_checkpoint' in it")
     return provenance['init_checkpoint']
 
@@ -131,7 +133,7 @@ def with_length_of(experiment: Experiment, other: Experiment) -> Experiment:
 
 def _check_start(folder: str, path: str) -> None:
     """Refuse weights that a training would ignore, because it goes on from its own."""
-    if not _has_provenance(folder):  # of a time before there was one
+    if _provenance(folder) is None:  # of a time before there was one
         logging.warning('%s goes on from its own checkpoint, not from %s', folder, path)
         return
     start = init_checkpoint(folder)

@@ -127,7 +127,7 @@ def codec_of(experiment: Experiment, smoothing: float = 0.0) -> HeatmapCodec:
 
 
 def smooth(heatmaps: tf.Tensor, sigma: float) -> tf.Tensor:
-    """Return Gaussian blur of maps, then scaled so that each keeps its maximum (DARK, section 3.1).
+    """Blur maps by a Gaussian, then scale them so that each keeps its maximum (DARK, section 3.1).
 
     Args:
         heatmaps: float32 [B, h, w, K].

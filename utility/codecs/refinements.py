@@ -116,7 +116,7 @@ def _centroid(window: tf.Tensor, peak: tf.Tensor) -> tf.Tensor:
 
 @register('gaussian', radius=_FIT_RADIUS)
 def _gaussian(window: tf.Tensor, peak: tf.Tensor) -> tf.Tensor:
-    """Return Least-squares fit of a round Gaussian to the log of 5 x 5 cells.
+    """Return the least-squares fit of a round Gaussian to the log of 5 x 5 cells.
 
     The squared values weigh the cells, which undoes what the logarithm does to noise (Guo 2011, 'A
     Simple Algorithm for Fitting a Gaussian Function'). Exact on a Gaussian, like DARK, and with 25

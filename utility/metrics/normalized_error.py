@@ -263,7 +263,7 @@ def distances_to(
 def matching_rows(
     image_ids: Sequence[str], expected_ids: Sequence[str], name: str, expected_name: str
 ) -> np.ndarray:
-    """Return where in `image_ids` each of `wanted_ids` stands: int64 [N].
+    """Return where in `image_ids` each of `expected_ids` stands: int64 [N].
 
     Raises:
         UserError: They are not the same pictures, or hold one twice; counts and some of them are

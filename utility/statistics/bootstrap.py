@@ -228,7 +228,7 @@ def compare_sums(
 
 
 def _sign_flip_p_value(sums: np.ndarray, num_flips: int, seed: int) -> float:
-    """Return Two-sided: how often the sum with random signs is as far from 0 as the one without."""
+    """Return how often the sum with random signs is as far from 0, on either side, as without."""
     from scipy import stats
 
     generator = np.random.default_rng(seed)

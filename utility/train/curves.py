@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Any, Optional
+from typing import Any
 
 from absl import logging
 
 from utility.checkpoints import evaluations, step_tables
+from utility.checkpoints.best import best_step
 from utility.train import log
 from utility.visualization import charts, html_page
 from utility.visualization.charts import Line
@@ -28,7 +29,7 @@ def make_evaluation_callback(folder: str) -> evaluations.EvaluationCallback:
     A page that cannot be written is a warning: it ends no training.
     """
 
-    def draw_curves(step: int, _: evaluations.Metrics) -> Optional[str]:  # noqa: UP045
+    def draw_curves(step: int, _: evaluations.Metrics) -> str | None:
         try:
             write_page(folder, step)
         except OSError as error:
@@ -105,14 +106,8 @@ def _line(rows: _Rows, column: str, name: str, factor: float = 1.0) -> Line:
     return Line(name, list(values), list(values.values()))
 
 
-def _best(evaluated: _Rows) -> Optional[int]:  # noqa: UP045
-    """Return the step of least NE; None where no evaluation has one."""
-    errors = {step: row[_ERROR] for step, row in evaluated.items() if row.get(_ERROR, -1) >= 0}
-    return min(errors, key=errors.get) if errors else None
-
-
 def _summary(evaluated: _Rows) -> str:
-    best = _best(evaluated)
+    best = best_step(evaluated)
     if best is None:
         return 'No evaluation has an NE yet.'
     last = max(evaluated)
@@ -126,7 +121,7 @@ def _table(evaluated: _Rows) -> html_page.Table:
     names: dict[str, Any] = {
         n: None for row in evaluated.values() for n in row if n.startswith(_ERROR)
     }
-    best = _best(evaluated)
+    best = best_step(evaluated)
     steps = sorted({*list(evaluated)[-_MOST_ROWS:], *([best] if best is not None else [])})
     rows = [
         [

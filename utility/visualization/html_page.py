@@ -100,7 +100,7 @@ def write_page(
 
     Args:
         path: Local, or anything tf.io.gfile opens; its directory is made.
-        template: Of environment().
+        template: Of `template`.
         values: What the template shows; iterators are consumed as the page is written, so that a
             page may be larger than the memory.
 

@@ -44,9 +44,7 @@ _STEP = 'training step'
 def stages(
     experiment: Experiment, plan: Plan, data_dir: str, augment_on: str = 'host'
 ) -> dict[str, tf.data.Dataset]:
-    """Return the input of a training up to each of its stages, in batches; the last is
-    the whole.
-    """
+    """Return the input of a training up to each of its stages, in batches; the last is whole."""
     data, schema = experiment.data, plan.schema
     pattern = records.split_patterns(os.path.join(data_dir, 'train'), data.category)
     order = Order(data.shuffle_buffer, plan.num_train)
@@ -78,9 +76,7 @@ def stages(
 
 
 def batching(whole: tf.data.Dataset, batch_size: int) -> tf.data.Dataset:
-    """Return batches of one picture of `whole` that is there already: what one thread can do of
-    them.
-    """
+    """Return batches of one picture that is there already: as many as one thread can make."""
     example = next(iter(whole.unbatch()))
     return tf.data.Dataset.from_tensors(example).repeat().batch(batch_size).prefetch(2)
 
@@ -88,9 +84,7 @@ def batching(whole: tf.data.Dataset, batch_size: int) -> tf.data.Dataset:
 def measure(
     datasets: Mapping[str, tf.data.Dataset], batch_size: int, rounds: int | None = None
 ) -> dict[str, list[float]]:
-    """Return pictures per second of each of some endless datasets of batches, in each of the
-    rounds.
-    """
+    """Return pictures per second of some endless datasets of batches, in each of the rounds."""
     iterators = {name: iter(dataset) for name, dataset in datasets.items()}
     rates: dict[str, list[float]] = {name: [] for name in datasets}
     for _ in range(rounds or ROUNDS):
