@@ -101,9 +101,6 @@ def codec_floor(
     """Encode and decode the visible points of annotations, and score what comes back.
 
     Args:
-        table: The annotations.
-        schema: Of the annotations.
-        codec: Encodes and decodes.
         source_size: Side of the square that the pictures are taken for, px.
 
     Raises:
@@ -131,7 +128,6 @@ def decoded_again(points: np.ndarray, codec: HeatmapCodec, source_size: float) -
 
     Args:
         points: float32 [N, 2], px of a picture that is a square of `source_size` px.
-        codec: Encodes and decodes.
         source_size: Side of the picture, px.
 
     Returns:

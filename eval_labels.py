@@ -118,8 +118,6 @@ def corrections_of(suspicions, table, schema, predictions):
 
     Args:
         suspicions: In their order.
-        table: The annotations.
-        schema: Of these.
         predictions: float [N, K, 2]: there are rows for points that have one; None: for all.
     """
     rows, lines = [], []
@@ -152,8 +150,6 @@ def write_suspects(output_dir: str, output_format: str, suspicions, table, schem
         output_dir: A new directory.
         output_format: One of ANNOTATION_FORMATS.
         suspicions: In their order, the first picture first.
-        table: The annotations.
-        schema: Of these.
     """
     suspect = table.rows([*dict.fromkeys(one.row for one in suspicions)])
     garments = writers.garments_of(

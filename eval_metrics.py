@@ -80,7 +80,6 @@ def assess(predictions, answers, schema, missing: str = 'error', confidence: boo
 
     Args:
         predictions: One or two pairs of a name, for error messages, and a KeypointTable.
-        answers: A KeypointTable.
         schema: Of all of them.
         missing: As of utility.metrics.normalized_error.distances_to.
         confidence: Whether to estimate how sure NE is.
@@ -204,7 +203,6 @@ def format_measures(measured, names) -> str:
     """Return tables, by category, of what utility.metrics.measures.measure says.
 
     Args:
-        measured: What it says.
         names: Of METRIC_NAMES, the columns.
     """
     parts = []

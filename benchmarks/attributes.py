@@ -119,7 +119,6 @@ def measure(setting, records_dir: str, work_dir: str, arm: str, seed: int, losse
         records_dir: With the splits train and val.
         work_dir: Where runs are.
         arm: WITH or WITHOUT.
-        seed: Of the training.
         losses: Weights of category and presence.
     """
     run_dir = _train(setting, records_dir, work_dir, arm, seed, losses)
@@ -363,7 +362,6 @@ def page(
         cells: Of the two networks, WITHOUT and WITH -> what `measure` gives.
         setting: A few_pictures.Setting.
         seed: Of both.
-        command_text: That makes the page.
         rows: Of all networks that were measured, also with other settings: `_key` -> the same.
     """
     from scipy import stats

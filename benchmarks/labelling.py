@@ -82,7 +82,6 @@ def suggested(run_dir: str, records_dir: str, known_dir: str, count: int) -> lis
         run_dir: The run.
         records_dir: Of all pictures.
         known_dir: Records of the pictures that it was trained on.
-        count: How many are suggested.
     """
     from utility.checkpoints import runs
     from utility.labels import pictures, suggestions, survey

@@ -202,10 +202,7 @@ def step(
     run_metadata of Session.run; its FLOPs; the network's parameters.
 
     Args:
-        experiment: What is trained.
         mode: 'train' or 'infer'.
-        batch_size: Pictures of the step.
-        compute: How the network is computed.
         settings: Of the session, a ConfigProto, or None.
         weights: Values to start from, by name; None, or left out: initial ones.
     """

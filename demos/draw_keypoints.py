@@ -145,7 +145,6 @@ def garments_in(paths: list, category: str | None, boxes: dict | None) -> list:
     """Return what to predict, as (path, category, box or None).
 
     Args:
-        paths: The pictures.
         category: What they show, where their boxes do not tell.
         boxes: image_id -> boxes, the image_id being a path or the name of a file; None: no boxes.
             Pictures without any are looked at as they are.

@@ -117,7 +117,6 @@ def lengths_of(points, visibility, category: str, schema, half_of=None) -> list[
     Args:
         points: [K, 2], px.
         visibility: [K]; lengths to a point with -1, which is absent or rejected, are left out.
-        category: Of the garment.
         schema: The whole one.
         half_of: Returns by how much a length may be wrong, of its name and its ends; None: unknown.
     """

@@ -132,7 +132,6 @@ def fit(
     """Return the training of a candidate that fits into the time.
 
     Args:
-        candidate: What is trained.
         times: Precision -> seconds of a step.
         seconds: For the steps, in all.
         num_train: Pictures to train with.

@@ -87,10 +87,6 @@ def session_config(compute: Compute, trains: bool = False):
     By default TensorFlow rewrites a graph whenever something else is asked of it. On a CPU that
     makes the first step of a training seconds later and a step at most some percent faster, other
     than in predictions, where the batch norms become part of the convolutions.
-
-    Args:
-        compute: How networks are computed.
-        trains: Whether they are trained.
     """
     import tensorflow as tf
 

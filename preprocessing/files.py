@@ -154,8 +154,6 @@ def write_bytes(path: str | os.PathLike, data: bytes, rewrites: bool = False) ->
     """Write a local or remote file: it is complete or as it was before. Makes its directory.
 
     Args:
-        path: Of the output.
-        data: Its content.
         rewrites: Whether it is a record that the command keeps, and has read to change it.
 
     Raises:

@@ -101,7 +101,6 @@ def read_table(path: str | os.PathLike, schema: KeypointSchema) -> KeypointTable
 
     Args:
         path: Local, or anything tf.io.gfile opens; gzipped or not, whatever its name.
-        schema: Names the columns and the categories.
 
     Raises:
         UserError: The file is broken; tells the file, the line and the column.

@@ -147,9 +147,6 @@ def input_fn(
     Wherever a training begins or goes on, the batch of a step is the same.
 
     Args:
-        experiment: What is trained.
-        schema: Its keypoints.
-        data_dir: Of the records.
         step: Batches of each replica before the first.
         total_steps: Of the training, of which data.late_from is a share; 0: data.late_ops, if there
             are any, hold from the start.

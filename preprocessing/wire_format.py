@@ -29,7 +29,6 @@ def fields(data, start: int, end: int, number: int) -> Iterator[tuple[int, int]]
     Args:
         data: Bytes, which are read in part only.
         start, end: Of the message in them.
-        number: Of the field.
 
     Raises:
         IndexError: The message is none.

@@ -183,11 +183,6 @@ def load_experiment(script: str) -> Experiment:
 def assignments(sweep: Sweep, experiment: Experiment, settings: dict[str, str]) -> list[str]:
     """Return all that is set of a run, that which makes it --steps steps long included.
 
-    Args:
-        sweep: The sweep.
-        experiment: Of its script.
-        settings: Of the run.
-
     Raises:
         UserError: A setting is wrong, or not for a sweep to set.
     """
@@ -324,7 +319,6 @@ def run_all(sweep: Sweep, sweep_dir: str, retry: bool = False) -> list[Row]:
     """Do the runs that are not done yet, and keep the table of all that are.
 
     Args:
-        sweep: The sweep.
         sweep_dir: Where it is kept, a local directory.
         retry: Whether runs that failed are done again.
 

@@ -101,7 +101,6 @@ def part_of(
     """Return records with some of the training pictures, and all for validation, as links.
 
     Args:
-        records_dir: The records.
         target: Where the part is written, if it is not there.
         positions_of: Category and its serialized examples -> which of them are in the part.
     """
@@ -146,7 +145,6 @@ def distances(run_dirs: Sequence[str], split_dir: str, options=None, watch=None)
 
     Args:
         run_dirs: Predict as one.
-        split_dir: Of the records.
         options: A utility.predict.views_to_points.PredictOptions; None: the defaults.
         watch: The on_row of utility.predict.predictor.predict_split.
     """

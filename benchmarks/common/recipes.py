@@ -105,7 +105,6 @@ def resized(experiment: Experiment, size: int) -> Experiment:
     """Return the same experiment on square pictures of another size, its maps in the same ratio.
 
     Args:
-        experiment: Stays as it is.
         size: Side of the pictures, px.
 
     Raises:

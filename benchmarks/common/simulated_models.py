@@ -57,8 +57,6 @@ def model(
     """Return what a model predicts.
 
     Args:
-        table: The answers.
-        seed: Of its mistakes.
         noise: Standard deviation of x and y, px.
         lost: Share of the points that it predicts anywhere in the picture.
         absent: Share of the points that it does not predict.

@@ -28,8 +28,6 @@ def write(folder: str, num_images: int, side: int) -> None:
     """Write an annotated split of square pictures, of all categories.
 
     Args:
-        folder: Of the data set.
-        num_images: How many.
         side: Of the pictures, px.
     """
     table = simulated_models.annotations(0, num_images, list(SCHEMA.categories))

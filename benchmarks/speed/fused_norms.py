@@ -17,7 +17,6 @@ def count(config: NetworkConfig, num_keypoints: int) -> tuple[int, list[str]]:
 
     Args:
         config: Of the network, which is called for inference with weights of its own making.
-        num_keypoints: Of its schema.
     """
     with tf.Graph().as_default() as graph, v1.Session() as session:
         images = v1.placeholder_with_default(tf.zeros([1, *config.image_size, 3]), None)

@@ -29,7 +29,6 @@ def predictions(
 
     Args:
         run_dir: Of one network of all categories.
-        split_dir: Of records.
         flip_test: Whether to look at the mirrored picture too.
         passes: 1, or 2 to look again at the box around the points.
     """

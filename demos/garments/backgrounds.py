@@ -42,7 +42,6 @@ def draw_background(rng: np.random.Generator, shape, wall: np.ndarray, flat: boo
     """Return a background of the given size.
 
     Args:
-        rng: Source of randomness.
         shape: (height, width), px.
         wall: [3] its main colour.
         flat: Whether it is seen from above, as below clothes laid out.

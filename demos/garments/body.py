@@ -29,7 +29,6 @@ def person_behind_top(warm: bool, rng: np.random.Generator) -> Layers:
 
     Args:
         warm: Whether something is worn below it, too.
-        rng: Source of randomness.
     """
     parts = []
     hair = pick(rng, ('long', 'bob', 'short', 'bun'))

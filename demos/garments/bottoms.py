@@ -34,8 +34,6 @@ def build(category: str, rng: np.random.Generator, worn: bool) -> Garment:
 
     Args:
         category: 'skirt' or 'trousers'.
-        rng: Source of randomness.
-        worn: Whether somebody wears it.
     """
     spread = (-2, 10) if worn else (0, 9)
     legs = _draw_legs(rng, spread)

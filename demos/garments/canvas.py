@@ -63,7 +63,6 @@ class Canvas:
 
     Args:
         background: uint8 [SUPERSAMPLE * height, SUPERSAMPLE * width, 3] RGB; painted over.
-        placement: Of the garment.
         materials: Name -> what parts are made of.
         light: [2] direction the light comes from, picture axes.
     """
@@ -111,7 +110,6 @@ class Canvas:
         """Darken the picture where the parts' shadow falls.
 
         Args:
-            parts: What casts it.
             offset: [2] px of the picture.
             softness: Blur, px.
             depth: 0 no shadow, 1 black.

@@ -102,7 +102,6 @@ def write_dataset(
 
     Args:
         output_dir: Local, or anything tf.io.gfile opens.
-        garments: Which pictures.
         num_workers: Processes that draw; the files do not depend on it.
         progress: Called with the number of pictures written so far.
     """

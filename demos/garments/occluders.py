@@ -11,7 +11,6 @@ def draw_occluder(rng: np.random.Generator, points: dict[str, np.ndarray]) -> li
     """Return a random object over one of the points.
 
     Args:
-        rng: Source of randomness.
         points: Keypoint -> [2], units.
 
     Returns:

@@ -84,7 +84,6 @@ def draw_arms(rng: np.random.Generator, shoulder: np.ndarray, worn: bool) -> tup
     """Return a pose for both arms.
 
     Args:
-        rng: Source of randomness.
         shoulder: [2] the left shoulder point, units.
         worn: Whether somebody wears the garment; otherwise it hangs or lies.
     """
@@ -115,7 +114,6 @@ def sleeve(style: SleeveStyle, arm: Limb, shoulder, armpit, rng: np.random.Gener
         arm: The left arm.
         shoulder: [2] upper end of the armhole, units.
         armpit: [2] lower end of the armhole, units.
-        rng: For the folds.
 
     Returns:
         A part with the points shoulder, armpit, cuff_in and cuff_out.

@@ -54,8 +54,6 @@ def build(category: str, rng: np.random.Generator, worn: bool) -> Garment:
 
     Args:
         category: 'blouse', 'dress' or 'outwear'.
-        rng: Source of randomness.
-        worn: Whether somebody wears it.
     """
     warm = category == 'outwear'
     sleeveless = not warm and rng.random() < (0.3 if category == 'dress' else 0.16)

@@ -62,7 +62,6 @@ def convert(settings: Settings, track: Track) -> dict[str, Any]:
     """Convert a data set.
 
     Args:
-        settings: What and how.
         track: (iterable, total, label) -> the same items; shows the progress.
 
     Returns:

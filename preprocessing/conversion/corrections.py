@@ -150,8 +150,6 @@ def correct(
         annotations: Pairs of a split's name and an annotation of it; they stay as they are.
         labelled: Names of the splits that have points. Where an image_id is in several of these,
             its corrections are for all annotations that say what they must.
-        path: Of the file.
-        schema: Of the annotations.
 
     Returns:
         The annotations, and for dataset.json what was corrected.

@@ -118,7 +118,6 @@ def check_depth(image: Image.Image, data: bytes) -> None:
 
     Args:
         image: Loaded.
-        data: The content of its file.
     """
     most = _TWELVE_BITS if image.mode in SIXTEEN_BIT_MODES else _TWELVE_BITS >> 8
     has_sixteen = image.mode in SIXTEEN_BIT_MODES or (

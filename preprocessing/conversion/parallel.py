@@ -20,9 +20,6 @@ class Workers:
 
     A context manager. The processes are spawned, so that the threads of this one do not matter, and
     end when this one ends, even if it is killed.
-
-    Args:
-        num_workers: How many processes.
     """
 
     def __init__(self, num_workers: int):

@@ -74,7 +74,6 @@ def screen(
 
     Args:
         annotations: Pairs of a split's name and an annotation of it.
-        workers: Do the work.
         track: (iterable, total, label) -> the same items; shows the progress.
         skip_bad_images: Whether a bad picture is listed; if not, it is an error.
         max_side, keeps_damaged: As in images.check_image.

@@ -80,7 +80,6 @@ def split_of_items(
             training nor validation.
         files: That it was read from.
         items: Of it.
-        schema: Of the data.
         offset: Added to the coordinates of points, px.
 
     Raises:

@@ -188,7 +188,6 @@ def sample_crop(sampler: Sampler, example: Example, seed: Any) -> tf.Tensor:
     """Return the picture of an op string: its view of the canvas, changed by its pixel ops.
 
     Args:
-        sampler: Of the op string.
         example: From `framed`; of it CANVAS and SEEN_BY_PIXEL_OPS are needed.
         seed: As in `framed`.
     """

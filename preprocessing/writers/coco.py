@@ -124,8 +124,6 @@ def results(
     Args:
         garments: Of a network; their score is the mean of those of their points. Without scores
             each is 1.
-        schema: Of them.
-        ids: Of their pictures and categories.
         point_offset: Taken off the coordinates, px.
     """
     return [

@@ -24,9 +24,7 @@ def save_running(folder: str, experiment: Experiment, input_of: Callable, step: 
 
     Args:
         folder: Of the network, which has a checkpoint of this step.
-        experiment: What is trained.
         input_of: Global step -> input_fn of the training from there on.
-        step: Of the training.
 
     Returns:
         The prefix of the only checkpoint in FOLDER/averaged; None if nothing is averaged, or no
@@ -114,7 +112,6 @@ def save_mean(folder: str, prefixes: Sequence[str], data_dir: str | None, output
     """Save the mean of checkpoints of a network.
 
     Args:
-        folder: Of the network.
         prefixes: The checkpoints.
         data_dir: Records whose training pictures give the batch-norm statistics; None: those of the
             checkpoints are averaged, and the log says so.
@@ -144,9 +141,6 @@ def averaged_weights(prefix: str) -> dict[str, np.ndarray] | None:
     """Return the network's tensors with the averages that a checkpoint of a training holds in them.
 
     Batch-norm statistics are those of the last weights.
-
-    Args:
-        prefix: Of the checkpoint.
 
     Returns:
         None if no weights have entered an average yet.

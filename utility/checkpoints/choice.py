@@ -56,8 +56,6 @@ def choose(folder: str, choice: CheckpointChoice, scratch: str = '') -> str:
     """Return the prefix of the checkpoint to use; the log says which it is.
 
     Args:
-        folder: Of the network.
-        choice: Of one of its checkpoints.
         scratch: A folder in which the mean of several is saved, for as long as it is used; needed
             for a choice of a mean.
 

@@ -39,7 +39,6 @@ def read(folder: str, up_to: int | None = None) -> dict[int, dict[str, float]]:
     """Return step -> metrics, in the order of the steps; none where nothing was evaluated yet.
 
     Args:
-        folder: Of the network.
         up_to: The last step asked for; None: all.
 
     Raises:
@@ -74,7 +73,6 @@ def once(folder: str, step: int, evaluate: Callable[[], Metrics]) -> Metrics:
     """Return the result at a step: that kept by an earlier run, or else a new one, which is kept.
 
     Args:
-        folder: Of the network.
         step: Of its newest checkpoint.
         evaluate: Gives the result; nothing where there is nothing to evaluate on.
     """
@@ -92,7 +90,6 @@ def cost(result: Metrics, metric: str = NE) -> float:
     """Return what is least at the best evaluation: the metric, negative where more is better.
 
     Args:
-        result: Of the evaluation.
         metric: One of schema.METRICS.
 
     Returns:

@@ -109,7 +109,6 @@ def recover(folder: str, is_alone: bool = True) -> None:
     Removes what a process that was killed left half written, but not what symbolic links lead to.
 
     Args:
-        folder: Of a network.
         is_alone: Whether this process alone may write there: see preprocessing.files.alone_in.
 
     Raises:

@@ -24,7 +24,6 @@ def read(path: str, up_to: int | None = None, skips: bool = False) -> dict[int, 
     """Return step -> name -> number, in the order of the steps; empty where there is no file.
 
     Args:
-        path: Of the table.
         up_to: The last step asked for; None: all.
         skips: Whether lines that are damaged are left out, with a warning.
 
@@ -77,7 +76,6 @@ def write(path: str, rows: Mapping[int, Row], names: Iterable[str] = ()) -> None
     """Write a table: it is complete or as it was before.
 
     Args:
-        path: Of the table.
         rows: Step -> name -> number.
         names: Of the first columns; the others follow in the order of the alphabet.
     """
@@ -103,7 +101,6 @@ class GrowingTable:
     Rows of later steps are dropped: those of a training that now goes on from an earlier one.
 
     Args:
-        path: Of the table.
         names: The columns of the rows to come, without the step. The table may have others.
         step: After which rows are to come.
     """

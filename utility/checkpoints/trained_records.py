@@ -29,7 +29,6 @@ def identity(data_dir: str, categories: Iterable[str]) -> dict[str, Any]:
     """Return what tells records apart: data set, keypoints, and of each split its parts.
 
     Args:
-        data_dir: The records.
         categories: Of the network.
     """
     info = records.load_dataset_info(data_dir)
@@ -107,7 +106,6 @@ def keep(folder: str, now: Mapping[str, Any], step: int) -> None:
     cannot be compared with what follows.
 
     Args:
-        folder: Of the network.
         now: Identity of the records.
         step: That is trained already; 0: none.
     """

@@ -227,7 +227,6 @@ def check_fit(path: str, variables: Sequence) -> None:
     TensorFlow's Saver would not: it gives a variable the shape of what it restores.
 
     Args:
-        path: Of the checkpoint.
         variables: The network's; those of an optimiser and counters may be among them.
 
     Raises:
@@ -271,7 +270,6 @@ def restore(prefix: str, variables: Sequence):
     With fewer operations than those of a Saver, which could also save them.
 
     Args:
-        prefix: Of the checkpoint.
         variables: Of the graph; check_fit has found them in it.
     """
     import tensorflow as tf

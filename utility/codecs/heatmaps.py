@@ -114,7 +114,6 @@ def codec_of(experiment: Experiment, smoothing: float = 0.0) -> HeatmapCodec:
     """Make the codec of a network's last output.
 
     Args:
-        experiment: What was trained.
         smoothing: Standard deviation, cells, of a Gaussian over maps that are decoded; 0: none.
     """
     return HeatmapCodec(

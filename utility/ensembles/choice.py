@@ -109,7 +109,6 @@ def choose(
 
     Args:
         predictions: Of pictures with annotations.
-        annotated: The annotations.
         schema: Of both.
         method: LEARNED; or a name in METHODS, which is then chosen, and nothing is learned.
 

@@ -111,7 +111,6 @@ def fit(
     Args:
         learned_statistics: Of these models, from the same pictures.
         predictions: Of M models.
-        annotated: Of the same pictures.
         schema: Of both.
         strengths: Of fit_mixture; best in falling order, as each starts from the one before.
     """

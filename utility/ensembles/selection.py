@@ -56,7 +56,6 @@ def select_models(
 
     Args:
         predictions: Of pictures with annotations.
-        annotated: The annotations.
         schema: Of both.
         max_models: The most models, from 1 on.
         method: As of choose. What is learned is compared out of fold, at STRENGTH.

@@ -103,9 +103,6 @@ def report_of(
     """Return all numbers that there are of a case, as plain values.
 
     Args:
-        case: Predictions and annotations.
-        errors: Of the case.
-        missing: How the errors were found.
         scale: With which k of the similarity.
         image_sizes: float [N, 2], (height, width), px; None where not known.
     """
@@ -136,9 +133,7 @@ def read_images(
     """Read a split of the records once; held in memory are the pictures that are wanted.
 
     Args:
-        case: Whose pictures.
         rows: Of which the pictures themselves are wanted.
-        data_dir: The split.
 
     Returns:
         The sizes of all pictures, float64 [N, 2], (height, width), px, NaN where a picture is not

@@ -36,10 +36,7 @@ def evidence_of(
     that of the maps which they stand for. No picture is decoded.
 
     Args:
-        run_dirs: The runs that predict.
-        split_dir: The split of the records.
         annotations: Of all its pictures, in the order of annotations.annotations_of.
-        options: How the runs predict.
         boxes: float32 [N, 4], original px: what the second pass looks at; None: whole pictures.
 
     Returns:
@@ -116,7 +113,6 @@ def crop_matrices(
     """Return what takes each record's picture to the network's input: float32 [N, 3, 3].
 
     Args:
-        network: Whose.
         patterns: Of the files of records, as of records.record_files.
         boxes: float32 [N, 4], original px, of the second pass; None: of the first.
     """

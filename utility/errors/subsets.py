@@ -141,7 +141,6 @@ def properties(
 
     Args:
         annotations: Of N pictures.
-        schema: Of the annotations.
         image_sizes: As of garment_sizes; None: without the sizes of garments.
     """
     by_name = {
@@ -160,7 +159,6 @@ def bins(distances: np.ndarray, values: np.ndarray, subset: Subset) -> list[Bin]
     Args:
         distances: [N, K], normalised; NaN where a point is not scored.
         values: [N], the property; NaN where unknown.
-        subset: The bins.
 
     Returns:
         Those with a scored point, in order; they hold each scored picture once.

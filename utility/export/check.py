@@ -82,7 +82,6 @@ def check(
 
     Args:
         folder: That was exported.
-        split_dir: A labelled split of the records.
         run_dir: The run that it was made of; None: it is looked for beside the folder.
         most: Images to take, spread over the split; None: all.
 

@@ -83,10 +83,8 @@ def export(
     """Write a network as a folder, complete and compared with TensorFlow, or not at all.
 
     Args:
-        graph: Of the network.
         name: Of FORMATS.
         output: The folder; an earlier export there is replaced.
-        settings: Of the format.
         images: To compare on, uint8 [H, W, 3] each; without any, images of noise.
         more: What else model.json tells.
 

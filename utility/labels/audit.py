@@ -38,7 +38,6 @@ def audit(
     Args:
         table: Annotations of N pictures.
         image_sizes: [N, 2], (height, width), px.
-        schema: Of the table.
         predictions: [N, K, 2], px, by networks that were not trained on these pictures; NaN where
             there is none.
         min_evidence: Only what has at least this evidence against it is told; see Suspicion.

@@ -100,7 +100,6 @@ class ExchangeEvidence:
 
         Args:
             exchange: Which.
-            model: Of the shapes.
             points: [N, n, 2] px.
             present: bool [N, n].
             surprise: [N], model.surprise of them.

@@ -160,11 +160,9 @@ def _write(
     """Write the records; split -> category -> what was written, in order.
 
     Args:
-        old: The older records.
         new: The newer ones.
         target: Name of each newer picture -> its split.
         schema: Of both.
-        output_dir: Gets them.
     """
     written: dict[str, dict[str, list[Entry]]] = {}
     for split in dict.fromkeys([*old.shards, *target.values()]):

@@ -53,7 +53,6 @@ def write_page(path: str | os.PathLike, audit: Audit, files: Sequence[str]) -> N
 
     Args:
         path: Local, or anything tf.io.gfile opens.
-        audit: What to show.
         files: The records that hold the pictures.
     """
     with tempfile.TemporaryDirectory() as directory:

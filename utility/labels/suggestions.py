@@ -25,7 +25,6 @@ def ranked(
         candidates: Pictures without labels.
         known: Pictures with labels; None: none.
         schema: Of the network's data set.
-        count: How many.
     """
     none = np.zeros(0, int)
     known = candidates.rows(none) if known is None else known

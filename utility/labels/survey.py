@@ -94,7 +94,6 @@ def survey(run_dirs: Sequence[str], pictures: Iterable[Picture], options: Predic
     """Look at pictures with the networks of a run.
 
     Args:
-        run_dirs: One run.
         pictures: In any order; few are held at a time.
         options: Of the prediction; the flip test is always made.
 

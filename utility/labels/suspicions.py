@@ -84,7 +84,6 @@ class Search:
     so that the points beside a wrong one are not blamed for it.
 
     Args:
-        shapes: The annotations.
         evidence: What was learned of them.
         min_evidence: Only what has at least this evidence against it is told, in (0, 1).
     """

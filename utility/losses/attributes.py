@@ -55,11 +55,9 @@ def attribute_losses(
     there, as one is that the picture itself cuts off.
 
     Args:
-        logits: Of the network.
         category: string [B], of the annotations.
         visibility: int32 [B, K]: 1 visible, 0 occluded, -1 absent.
         loss_config: Has the weights.
-        schema: Of the network.
     """
     losses = {}
     if logits.category is not None:

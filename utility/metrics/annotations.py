@@ -18,7 +18,6 @@ def read_annotations(path: str, schema: KeypointSchema) -> KeypointTable:
 
     Args:
         path: A CSV, or the directory of a labelled split, RECORDS/val.
-        schema: Of the data set.
 
     Raises:
         UserError: It is neither, or of another data set.

@@ -115,7 +115,6 @@ def scored_presence(
         presence: [N, K, 3], probabilities of absent, occluded and visible.
         visibility: int [N, K], annotated.
         categories: str [N], annotated.
-        schema: Of all.
     """
     own = np.zeros(visibility.shape, bool)
     for category in schema.categories:

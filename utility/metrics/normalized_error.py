@@ -228,8 +228,6 @@ def distances_to(
     """Compare predictions with annotations of the same pictures, in whatever order.
 
     Args:
-        annotations: Annotations.
-        predicted: Points to score.
         schema: Of both.
         missing: What to do with a scored point that is predicted as absent: 'error' raises,
             'count' scores it as predicted at pixel (-1, -1), 'skip' leaves it out.

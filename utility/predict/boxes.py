@@ -141,7 +141,6 @@ def of_records(
     """Return the boxes of records: those given for their image_id, or else their own.
 
     Args:
-        files: Of the records.
         schema: Of the whole data set.
         given: image_id -> boxes.
 

@@ -170,7 +170,6 @@ def together(
             'keypoints' and 'scores', or 'heatmaps' and 'to_crop' where heat maps are averaged; of
             TOLD what the network tells.
         networks: The same number.
-        options: Of the prediction.
 
     Yields:
         'image_id', 'category', 'image_size', 'keypoints' [K, 2] original px and 'scores' [K], K of

@@ -30,7 +30,6 @@ def of_maps(
         fused: float32 [B, h, w, K], their mean in the frame of the first one.
         to_view: float32 [B, V, 3, 3], original px -> px of the view; M is V, or 2 V where each
             view has a mirrored one.
-        codec: Of the network.
 
     Returns:
         float32 [B, K, 3]. 'spread', px: the root of the second moment about the peak of what rises

@@ -75,7 +75,6 @@ def predicted(
     """Predict a batch of views.
 
     Args:
-        task: Of the network.
         network: A nets.Network.
         images: [B, V, H, W, 3].
         to_view: float32 [B, V, 3, 3], original px -> px of the view.

@@ -47,7 +47,6 @@ def check(values, output_dir: str | None) -> None:
     """Refuse flags that do not go together, and a directory that cannot be written.
 
     Args:
-        values: The flags.
         output_dir: Where the files of another format than CSV will go; None: not known.
 
     Raises:
@@ -90,7 +89,6 @@ def write_predictions(
     """Write predictions in --output_format, which is not CSV.
 
     Args:
-        values: The flags.
         output_dir: A new or empty directory; one file alone may replace an earlier one.
         predictions: At least one.
         schema: Of the whole data set.

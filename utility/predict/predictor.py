@@ -158,7 +158,6 @@ def predict_passes(
     Args:
         run_dirs: The runs, at least one.
         split_dir: RECORDS/<split>.
-        options: How to predict.
         on_row: Called whenever a picture is done, with its number in its pass and network.
         given_boxes: image_id -> boxes, to which it is cropped in place of the record's own: one
             prediction for each. Of other records the own box is read. None: no box is read.
@@ -264,7 +263,6 @@ def predict_images(
         image_ids: Their names, N of them.
         pictures: As preprocessing.conversion.images gives them.
         categories: What each shows.
-        options: How to predict.
         boxes: Of each picture one, zeros where it has none; networks crop to them that were trained
             on boxes, and all networks if they are given. None: of none.
 
@@ -461,11 +459,7 @@ def _near_the_others(points: np.ndarray) -> np.ndarray:
 
 
 class _SameNetwork(tf.compat.v1.train.SessionRunHook):
-    """Refuses, before a session restores it, a checkpoint of another network than the graph's.
-
-    Args:
-        checkpoint: Its prefix.
-    """
+    """Refuses, before a session restores it, a checkpoint of another network than the graph's."""
 
     def __init__(self, checkpoint: str):
         self._checkpoint = checkpoint

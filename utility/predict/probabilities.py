@@ -62,7 +62,6 @@ def scaled(
     Args:
         told: 'category_probabilities' [B, C] and 'presence' [B, K, 3], as far as it tells them.
         scalings: Of a network, see `read`.
-        schema: Of the network.
         category: int32 [B], what the pictures show, places in schema.categories. None, or -1: the
             likeliest category, if it is told.
     """
@@ -132,7 +131,6 @@ def fit_run(
     """Fit the scalings of a run's networks on pictures that they were not trained on; write them.
 
     Args:
-        run_dirs: The run.
         predictions: What it gives for the pictures, with the scalings that it has by now.
         answers: The annotations, in the same order.
         schema: Of both.
@@ -184,7 +182,6 @@ def table(predictions: Any, schema: KeypointSchema) -> bytes:
 
     Args:
         predictions: A predictor.Predictions that has any of the two.
-        schema: Of them.
     """
     header, shares, presence = ['image_id', 'image_category'], [], []
     if predictions.category_probabilities is not None:

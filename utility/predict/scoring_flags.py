@@ -33,7 +33,6 @@ def are_csvs_given(values, with_data_dir: bool = False) -> bool:
     """Return whether a submission is to be scored, and not runs.
 
     Args:
-        values: The flags.
         with_data_dir: Whether records may come with a submission.
 
     Raises:

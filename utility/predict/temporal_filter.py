@@ -34,7 +34,6 @@ class OneEuroFilter:
     Args:
         rate: Frames per second.
         side: Longer side of a frame, px.
-        options: How much.
     """
 
     def __init__(self, rate: float, side: float, options: FilterOptions = FilterOptions()):  # noqa: B008  frozen

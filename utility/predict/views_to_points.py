@@ -76,7 +76,6 @@ def network_heatmaps(
 
     Args:
         outputs: Of a network, coarse to final.
-        loss_config: Of its training.
         weights: Of its outputs; see PredictOptions.outputs.
 
     Returns:
@@ -108,8 +107,6 @@ def look(
         outputs_of: Network.outputs.
         images: [B, V, H, W, 3].
         flip_permutation: Of the network's schema; not read without the flip test.
-        loss_config: Of its training.
-        options: Of the prediction.
 
     Returns:
         Heat maps float32 [B, V or 2 V, h, w, K]: of the views, then of the mirrored ones, mirrored
@@ -145,7 +142,6 @@ def fused_heatmaps(maps: tf.Tensor, to_view: tf.Tensor, codec: HeatmapCodec) -> 
     Args:
         maps: float32 [B, V or 2 V, h, w, K].
         to_view: float32 [B, V, 3, 3].
-        codec: Of the network.
     """
     num_views = to_view.shape[1]
     if maps.shape[1] > num_views:  # a mirrored view has the cells of the view itself

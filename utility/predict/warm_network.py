@@ -42,7 +42,6 @@ class WarmNetwork:
 
     Args:
         network: With its checkpoint.
-        options: Of the prediction.
         heatmap_size: As of PredictTask.
         answer: What is asked of a batch of views and its categories; as model_fn.predicted.
 

@@ -44,7 +44,6 @@ def _members(group: h5py.Group, visited: set[int]) -> dict[str, object]:
     """Return what is directly in a group; links and second ways to a group are refused.
 
     Args:
-        group: Of the file.
         visited: Addresses in the file of the groups that were seen; this one is added.
     """
     address = h5py.h5o.get_info(group.id).addr

@@ -102,8 +102,6 @@ def check_frozen(network: NetworkConfig, variables: Sequence, restored: Collecti
     """Refuse statistics that are to be kept but come from nowhere: nothing would be normalised.
 
     Args:
-        network: The network.
-        variables: Its variables.
         restored: Names of those that start from weights.
 
     Raises:

@@ -136,7 +136,6 @@ def collect(run_dir: str, values) -> Findings:
     """Predict a split and return all that there is to tell.
 
     Args:
-        run_dir: The run.
         values: The flags of utility.report.
 
     Raises:

@@ -81,7 +81,6 @@ def ne_interval(
         distances: [N, K], normalised distances; NaN where a point is not scored.
         level: Share of the intervals that hold the true NE.
         num_samples: Sets of pictures that are drawn.
-        seed: Of the draws.
 
     Raises:
         UserError: Fewer than two pictures are scored, or an argument is out of range.
@@ -184,7 +183,6 @@ def compare(
         distances: [N, K], normalised distances of A; NaN where a point is not scored.
         others: [N, K], of B, in the same pictures; points scored for only one of them are left out.
         num_flips: Random choices of signs.
-        seed: Of signs and draws.
 
     Raises:
         UserError: The shapes differ, or fewer than two pictures are scored.
@@ -203,7 +201,6 @@ def compare_sums(
         sums: [N], of each picture the distances of A minus those of B.
         counts: [N], its scored points.
         num_flips: Random choices of signs.
-        seed: Of signs and draws.
 
     Raises:
         UserError: Fewer than two pictures are scored.
@@ -259,7 +256,6 @@ def grouped_folds(
     Args:
         groups: [N], what equal pictures have in common, such as a hash of their content.
         categories: [N].
-        num_folds: How many.
         seed: Another one gives other folds.
 
     Returns:

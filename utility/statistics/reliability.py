@@ -222,8 +222,6 @@ def cross_scaled(
         outcomes: int [P].
         pictures: int [P]: what is of one picture is in one fold.
         groups: str [P], as of fit_group_scalings; None: one scaling for all.
-        num_folds: How many.
-        seed: Of the folds.
     """
     names, places = np.unique(pictures, return_inverse=True)
     folds = np.random.default_rng(seed).permutation(len(names)) % num_folds

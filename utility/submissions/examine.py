@@ -56,7 +56,6 @@ def examine(path: str | os.PathLike, schema: KeypointSchema, split: Split | None
 
     Args:
         path: A CSV, local or remote, gzipped or not.
-        schema: Names its columns and categories.
         split: The pictures it must predict; None: these are not known, nor are their sizes.
 
     Raises:

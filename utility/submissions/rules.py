@@ -172,7 +172,6 @@ def check_cells(
 
     Args:
         raw: Pictures of known categories.
-        schema: Names the points.
         cells: Of read_cells.
         sizes: float64 [N, 2], (height, width), px; NaN where unknown.
     """

@@ -61,7 +61,6 @@ def _resized(
         high: [N, 2], px, the largest x and y of them.
         width_height: [N, 2] or [1, 2], px.
         assumption: How the sizes are known.
-        schema: Tells what is usual.
     """
     scale = np.median(doubled / width_height)
     reach = np.quantile((high / width_height).max(-1), 0.99)

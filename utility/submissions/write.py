@@ -23,8 +23,6 @@ def check(
 
     Args:
         table: The submission, in any order.
-        expected_ids: The pictures of the test split.
-        schema: Of the table.
         image_sizes: [N, 2], (height, width), px, of the table's pictures; None: the points are
             only checked not to lie left of or above the picture.
 
@@ -67,7 +65,6 @@ def write_submission(
         keypoints: [N, K, 2], continuous px of the original pictures; points outside are moved to
             the nearest pixel of the picture.
         image_sizes: [N, 2], (height, width), px.
-        schema: Names the points.
         expected_ids: The pictures of the test split, each of which must be predicted once.
 
     Raises:

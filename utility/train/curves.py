@@ -61,7 +61,6 @@ def charts_of(folder: str, step: int, prefix: str = '') -> dict[str, charts.Char
     """Return title -> the curves of a network up to a step, of which there are numbers.
 
     Args:
-        folder: Of the network.
         step: The last that is shown.
         prefix: Of what is said of each, which makes those of one page different.
 

@@ -23,8 +23,6 @@ def check(folder: str, experiment: Experiment, plan: Plan, data_dir: str) -> Non
         folder: Of the network; nothing is wrong where no checkpoint is.
         experiment: What is to be trained, that of the folder but for its `epochs` and
             `schedule.stop_patience`.
-        plan: Its plan.
-        data_dir: The records.
 
     Raises:
         UserError: A step would have been another; tells which.

@@ -87,9 +87,7 @@ class TrainingLog(v1.train.SessionRunHook):
         watched: 'loss', 'normalized_error' (a fraction), 'learning_rate', 'loss/output_<i>' and
             whatever else is to be a column of metrics.csv; scalars.
         waited: Of `waiting_time`.
-        length: Of the training.
         batch_size: Pictures of one step, over all replicas.
-        watch: What is watched.
     """
 
     def __init__(

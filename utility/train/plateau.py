@@ -52,7 +52,6 @@ def why_stop(
 
     Args:
         optimizer: Has the base rate.
-        schedule: The schedule.
         errors: Step -> NE of all evaluations so far, at least one.
     """
     best = min(sorted(errors), key=lambda step: (math.isnan(errors[step]), errors[step]))

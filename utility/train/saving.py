@@ -30,7 +30,6 @@ class Saver(v1.train.CheckpointSaverHook):
     are initialised with.
 
     Args:
-        folder: Of the network.
         every: Steps between two checkpoints.
         scaffold: Of the session, of starting_at_once; None: the saver is in the graph's collection,
             and the start is saved before the first step.

@@ -50,7 +50,6 @@ def trainings(
     Args:
         experiment: With what all have in common.
         categories: Those of the networks, from training_data.categories.
-        options: Of the command.
 
     Raises:
         UserError: The weights to start from need other settings.

@@ -103,7 +103,6 @@ def draw(title: str, lines: Sequence[Line], last_step: float, scale: Scale = STE
 
     Args:
         title: What is shown, for those who hear the page.
-        lines: The lines.
         last_step: Where the axis of steps ends; not where it begins.
         scale: The axis of steps, or of what stands in their place.
     """

@@ -309,7 +309,6 @@ def draw_error(
         predicted: [K, 2], px; NaN where nothing is predicted.
         annotations: Keypoints [K, 2], px, and visibility [K], of which one is 0 or 1.
         chosen: bool [K], the predictions to draw.
-        schema: Names the points.
 
     Returns:
         uint8 [h, w, 3] RGB, of at most SIDE px, and at least a hundredth of that.

@@ -79,7 +79,6 @@ def template(module_file: str, name: str) -> jinja2.Template:
 
     Args:
         module_file: The module's __file__.
-        name: Of the template.
     """
     import jinja2  # here, because a training writes its first page late
 

@@ -39,7 +39,6 @@ def radii_of(radii, category, points):
 
     Args:
         radii: The entry of model.json.
-        category: That the image shows.
         points: Name -> (x, y, score) of each point of it.
     """
     low, high, weights = (np.array(radii[name], np.float64) for name in ('low', 'high', 'weights'))

@@ -125,11 +125,7 @@ class Calibration:
         """Return by how much a length between points may be wrong, with probability `level`: px.
 
         Args:
-            category: Of the garment.
-            name: Of the measurement.
-            ends: The measurement.
             sizes: float [K], what `sizes` gives of the picture.
-            level: Of the interval.
         """
         scores = self._pooled_lengths.of(f'{name}/{category}', level)
         return conformal.quantile(scores, level) * size_of_error(ends, sizes, self.keypoints)
@@ -168,7 +164,6 @@ class Calibration:
         by which utility.predict.exported.radii gives the radii of the level.
 
         Args:
-            schema: Of the export.
             level: Share of the points that a radius is to hold.
 
         Raises:

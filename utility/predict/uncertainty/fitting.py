@@ -102,7 +102,6 @@ def cross_fitted_sizes(
         errors: float64 [N, K], px; NaN where nothing is annotated.
         keypoints: K names.
         features: Names in FEATURES.
-        seed: Of the folds.
 
     Returns:
         float64 [N, K], px; NaN in a fold without annotated points.

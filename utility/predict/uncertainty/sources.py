@@ -31,7 +31,6 @@ def load(source: str, run_dirs: Sequence[str], options: PredictOptions) -> Calib
         source: A file that eval_metrics.py --save_uncertainty wrote, a folder with such a file of
             the name uncertainty.json, or a labelled split of the records, which is predicted now.
         run_dirs: The runs that are one predictor.
-        options: How is predicted.
 
     Raises:
         UserError: It is none of these, or is of another predictor.
@@ -91,7 +90,6 @@ def predicted_one_by_one(
     """Predict a labelled split by a function, picture by picture, beside its annotations.
 
     Args:
-        split_dir: The split.
         schema: Of what is predicted, a whole one or that of a category.
         predict: From uint8 [H, W, 3] and a category to points [K, 2] px and scores [K].
 

@@ -50,8 +50,6 @@ def describe(task: Task, plan: Plan, data_dir: str, folder: str = '') -> Iterato
 
     Args:
         task: As it would be trained.
-        plan: Its length on the records.
-        data_dir: The records.
         folder: Of the network, which is looked at, and not written.
 
     Raises:

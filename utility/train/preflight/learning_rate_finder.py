@@ -87,12 +87,8 @@ def run(
     """Find a rate and write TABLE and PAGE into the folder of the network.
 
     Args:
-        experiment: What is to be trained.
-        plan: Of its training.
-        data_dir: The records.
         folder: Where a training would keep the network.
         weights: That a training would start from, in a checkpoint, or None.
-        compute: How the network is computed.
     """
     ramp = make_ramp(experiment, plan, data_dir, weights, compute)
     finding = read_ramp(ramp)

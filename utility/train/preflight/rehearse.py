@@ -23,7 +23,6 @@ def rehearse(
     """Run the dry run of the networks, the profile of their input, or the search for their rates.
 
     Args:
-        networks: Of the command.
         options_of_each: Of their trainings; they differ in the precision alone.
         replicas: That a training would have.
 
