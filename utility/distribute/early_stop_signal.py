@@ -52,7 +52,7 @@ class EarlyStopSignal:
         """Take back the word of a later step: the training goes on from an earlier checkpoint."""
         import tensorflow as tf
 
-        if self.cluster and self.is_chief and self._message()[0] > step:
+        if self.cluster and self.is_chief and self._decision()[0] > step:
             tf.io.gfile.remove(os.path.join(self.folder, FILE))
 
     def settle(self, step: int, judge: Callable[[], list[str]]) -> list[str]:
