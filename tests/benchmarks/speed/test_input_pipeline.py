@@ -18,13 +18,15 @@ def test_ratios_are_medians_over_rounds_in_which_all_took_turns():
     rates = {
         DECODING: [1000.0, 500.0, 800.0],
         SEED: [100.0, 100.0, 100.0],
+        HOST: [400.0, 210.0, 320.0],
         HEATMAPS: [500.0, 200.0, 640.0],
         DEVICE: [790.0, 400.0, 630.0],
     }
-    first = {DECODING: 1.0, SEED: 2.0, HEATMAPS: 3.04, DEVICE: 4.0}
+    first = {DECODING: 1.0, SEED: 2.0, HOST: 3.0, HEATMAPS: 3.04, DEVICE: 4.0}
     assert list(input_pipeline.rows(rates, first)) == [
         (DECODING, '800 ± 125', '1.00', '8.0', '1.0', '', ''),
         (SEED, '100 ± 0', '0.12', '1.0', '2.0', '', ''),
+        (HOST, '320 ± 48', '0.40', '3.2', '3.0', 'at least 0.4 of decoding', 'yes'),
         (HEATMAPS, '500 ± 110', '0.50', '5.0', '3.0', 'at least 400 pictures/s', 'yes'),
         (DEVICE, '630 ± 98', '0.79', '6.3', '4.0', 'at least 0.8 of decoding', '**no**'),
     ]
