@@ -23,6 +23,7 @@ to OUT/labelme. With --boxes=CSV each box gives a prediction, of its category if
 """
 
 import dataclasses
+import itertools
 import os
 import pathlib
 import sys
@@ -47,7 +48,6 @@ from utility.visualization import video
 
 _COLUMNS = 8
 _CELL_SIZE = 256  # px
-_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp')  # of the pictures of a folder
 STDIN, STDIN_NAME = '-', 'stdin'
 TABLE_FILE, SCORES_FILE, PROBABILITIES_FILE = 'keypoints.csv', 'scores.csv', 'probabilities.csv'
 UNCERTAINTY_FILE = 'uncertainty.csv'
@@ -87,15 +87,16 @@ def read_images(paths: list) -> dict:
         if not os.path.isdir(path):
             found[path] = _checked_image(path)
             continue
-        names = [n for n in sorted(os.listdir(path)) if n.lower().endswith(_SUFFIXES)]
         before = len(found)
-        for inside in (os.path.join(path, name) for name in names):
+        for inside in decoding.named_pictures(os.path.join(path, n) for n in os.listdir(path)):
             try:
                 found[inside] = _checked_image(inside)
             except UserError as error:
                 logging.warning('left out: %s', error)
         if len(found) == before:
-            raise UserError(f'{path}: no picture in it ({", ".join(_SUFFIXES)}) can be used')
+            raise UserError(
+                f'{path}: no picture in it ({", ".join(decoding.SUFFIXES)}) can be used'
+            )
     return found
 
 
@@ -228,8 +229,11 @@ def write_files(predictions, paths, values, schema, calibration) -> list:
 
 def outputs_of(paths: list, output_dir: str) -> list:
     """Return OUT/NAME_keypoints of each file, without a suffix; numbered where names are shared."""
-    stems = [pathlib.PurePath(path).stem for path in paths]
-    names = [s if stems.count(s) == 1 else f'{s}_{row}' for row, s in enumerate(stems)]
+    stems, names = [pathlib.PurePath(path).stem for path in paths], []
+    for row, stem in enumerate(stems):
+        numbered = (f'{stem}_{number}' for number in itertools.count(row))
+        is_alone = stems.count(stem) == 1
+        names.append(stem if is_alone else next(n for n in numbered if n not in stems + names))
     return [os.path.join(output_dir, f'{name}_keypoints') for name in names]
 
 

@@ -55,6 +55,8 @@ class Node:
             if type(value) not in (int, float) or not abs(value) < 1e300:
                 raise self._wrong('a finite number')
             return float(value)
+        if kind is int and type(value) is float and value.is_integer():
+            return int(value)  # to JSON 1.0 is 1
         if type(value) is not kind:
             raise self._wrong(_KINDS[kind])
         return value

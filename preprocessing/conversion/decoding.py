@@ -21,6 +21,8 @@ MIN_SIDE = 8  # px; nothing can be recognised on less
 MAX_PIXELS = 50_000_000  # a larger one needs more than 0.5 GB as float32 while it is warped
 
 FORMATS = ('JPEG', 'PNG', 'BMP', 'GIF', 'TIFF', 'WEBP')
+# Of the files in a folder that are taken for pictures.
+SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.gif', '.tif', '.tiff', '.webp')
 # A progressive JPEG of a camera or an editor has some ten scans; decoding takes as long for each.
 MAX_SCANS = 100
 MAX_SCANNED_PIXELS = 1_000_000_000  # scans times pixels: some ten seconds
@@ -53,6 +55,19 @@ def read_file(path) -> bytes:
         raise BadImageError(f'{status.st_size} bytes; at most {MAX_FILE_SIZE} are read')
     with open(path, 'rb') as file:  # noqa: PTH123
         return file.read()
+
+
+def named_pictures(paths) -> list[str]:
+    """Return those paths that name a picture, sorted: not of directories and hidden files, as which
+    systems keep notes on pictures.
+    """
+    return sorted(
+        path
+        for path in paths
+        if path.lower().endswith(SUFFIXES)
+        and os.path.basename(path)[:1] != '.'
+        and not os.path.isdir(path)
+    )
 
 
 def check_size(width: int, height: int) -> None:

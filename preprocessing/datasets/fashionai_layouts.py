@@ -185,6 +185,8 @@ def _has_points(table: str) -> bool:
     with open_table(table) as file:
         head = file.read(_HEAD_SIZE)
     columns = [len(line.split(b',')) for line in head.splitlines()[:2]]
+    if columns and max(columns) < 2:
+        raise UserError(f'{table}, line 1: no comma, which is what separates the columns')
     return max(columns, default=0) > _MAX_COLUMNS_WITHOUT_POINTS
 
 

@@ -32,8 +32,6 @@ DEFAULT_NORMALIZER = BOX_AREA_ROOT
 NO_POINTS = 'no keypoint is annotated'
 # Of garments that nothing tells the category of.
 DEFAULT_CATEGORY = 'garment'
-# Of the pictures beside text files and JSON.
-IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff')
 HIDDEN_WORDS = ('occluded', 'hidden', 'invisible')
 _CONTROL_CHARACTER = re.compile('[\x00-\x1f]')
 _HIDDEN_SUFFIX = re.compile(rf'[ _:.-]*[([]?({"|".join(HIDDEN_WORDS)})[)\]]?$', re.IGNORECASE)
@@ -377,7 +375,7 @@ def listed(directory: str, suffix: str) -> list[str]:
     return [posixpath.join(directory, name) for name in names if name.lower().endswith(suffix)]
 
 
-def walked(data_dir: str, suffix: str, without: Sequence[str] = ()) -> list[str]:
+def walked(data_dir: str, suffix: str | tuple[str, ...], without: Sequence[str] = ()) -> list[str]:
     """Return sorted paths below a directory that end so; not in hidden or excluded ones."""
     import tensorflow as tf
 

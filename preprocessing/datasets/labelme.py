@@ -20,6 +20,7 @@ from collections.abc import Iterable, Sequence
 from absl import logging
 
 from config import DEFAULT_RECORDS_SUBDIR, UserError
+from preprocessing.conversion import decoding
 from preprocessing.datasets import items
 from preprocessing.datasets.items import Garment, Item
 from preprocessing.datasets.registry import DATASETS, FormatSpec, Source, Split
@@ -82,7 +83,7 @@ def _picture(node: Node, path: str, source: Source) -> tuple[str, str]:
     text = node.field('imagePath')
     stem = posixpath.basename(path).rsplit('.', 1)[0]
     last = text.of(str).replace('\\', '/').rsplit('/', 1)[-1]
-    beside = [last, *(stem + suffix for suffix in items.IMAGE_SUFFIXES)]
+    beside = [last, *(stem + suffix for suffix in decoding.SUFFIXES)]
     names = [posixpath.normpath(posixpath.join(directory, name)) for name in beside if name]
     try:
         names.insert(0, items.safe_name(text, directory))

@@ -23,7 +23,7 @@ import numpy as np
 from PIL import Image
 
 from config import UserError
-from preprocessing.conversion.decoding import FORMATS, orientation
+from preprocessing.conversion.decoding import FORMATS, SUFFIXES, orientation
 from preprocessing.conversion.decoding import MAX_FILE_SIZE as MAX_IMAGE_SIZE
 from preprocessing.datasets import items
 from preprocessing.datasets.items import Item
@@ -72,6 +72,10 @@ def read(source: Source) -> tuple[KeypointSchema, list[Split]]:
         if node.has(split):
             paths = _pictures(node.field(split), node, source.data_dir)
             found = [item for path in paths for item in _read_items(path, source, layout)]
+            if not found and split == 'test' and len(layout.points) == 1:
+                found = [_to_predict(path, source, layout) for path in paths]
+            if not found:
+                raise node.field(split).error('none of its pictures has labels')
             splits.append(items.split_of_items(split, [node.place], found, schema, 0.0))
     if not splits:
         raise node.error(f'has none of {", ".join(_SPLITS)}')
@@ -182,16 +186,14 @@ def _pictures(node: Node, root: Node, data_dir: str) -> list[str]:
             names += _listed_pictures(place, data_dir)
             continue
         # `path` is often that of another machine; then the directories are below the data.
-        directory = '' if posixpath.isabs(base) or '..' in base.split('/') else base
-        name = items.safe_name(place, directory)
-        below = posixpath.join(data_dir, name)
-        if not items.is_directory(below) and items.is_directory(posixpath.join(data_dir, text)):
-            name = items.safe_name(place)
-            below = posixpath.join(data_dir, name)
+        directory = items.safe_name(Node(base, '')) if items.is_safe_name(base) else ''
+        below = posixpath.join(data_dir, items.safe_name(place, directory))
+        if not items.is_directory(below):
+            below = posixpath.join(data_dir, items.safe_name(place))
         if not items.is_directory(below):
             raise place.error(f'{below} is no directory of pictures')
-        found = [path for suffix in items.IMAGE_SUFFIXES for path in items.walked(below, suffix)]
-        names += [posixpath.relpath(path, data_dir) for path in sorted(found)]
+        found = items.walked(below, SUFFIXES)
+        names += [posixpath.relpath(path, data_dir) for path in found]
     if not names:
         raise node.error('holds no picture')
     return names
@@ -233,6 +235,13 @@ def _read_items(name: str, source: Source, layout: _Layout) -> Iterator[Item]:
     for number, fields in lines:
         place = f'{path}, line {number}'
         yield _item(place, str(number), fields, (name, image_path), size, layout)
+
+
+def _to_predict(name: str, source: Source, layout: _Layout) -> Item:
+    """Return the garment of the only class in a picture that has no labels."""
+    ((number, names),) = layout.points.items()
+    path = items.find_picture(Node(name, name), name, [source.data_dir], source)
+    return Item(name, path, '0', layout.classes[number], names, np.full([len(names), 3], -1.0))
 
 
 def _size(path: str) -> tuple[int, int] | None:

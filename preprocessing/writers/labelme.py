@@ -11,6 +11,7 @@ import posixpath
 from collections import Counter
 from typing import Any
 
+from config import UserError
 from preprocessing.writers.registry import WRITERS, box_of, by_picture, points_of
 
 _VERSION = '5.5.0'
@@ -38,6 +39,8 @@ def _write(garments, schema, options) -> dict[str, str]:
         }
         # a.jpg and a.png cannot both have a.json.
         path = f'{stem if stems[stem] == 1 else name}.json'
+        if path in texts:
+            raise UserError(f'{name}: another picture has its points in {path}, too; rename one')
         texts[path] = json.dumps(content, indent=1) + '\n'
     return texts
 

@@ -65,13 +65,15 @@ def test_scores_are_written_beside_the_points(predictions):
 
 
 def test_a_folder_stands_for_its_pictures(tmp_path, caplog):
-    for name in ('b.jpg', 'a.PNG'):
+    for name in ('b.jpg', 'a.PNG', 'c.tif'):
         cv2.imwrite(str(tmp_path / name), np.zeros((40, 60, 3), np.uint8))
+    (tmp_path / '._b.jpg').write_text('a note of the system')
     (tmp_path / 'notes.txt').write_text('no picture')
     shutil.copy(tmp_path / 'b.jpg', os.fsdecode(os.fsencode(tmp_path) + b'/\xff.jpg'))
     (tmp_path / 'broken.jpg').write_text('no picture')
     found = draw_keypoints.read_images([str(tmp_path), str(tmp_path / 'b.jpg')])
-    assert list(found) == [f'{tmp_path}/{name}' for name in ('a.PNG', 'b.jpg')]
+    assert list(found) == [f'{tmp_path}/{name}' for name in ('a.PNG', 'b.jpg', 'c.tif')]
+    assert '._b.jpg' not in caplog.text
     assert f'left out: {tmp_path}/broken.jpg' in caplog.text
     assert f"left out: '{tmp_path}/\\udcff.jpg': is no UTF-8" in caplog.text
     with pytest.raises(ValueError, match='broken.jpg'):
@@ -79,6 +81,16 @@ def test_a_folder_stands_for_its_pictures(tmp_path, caplog):
     (tmp_path / 'empty').mkdir()
     with pytest.raises(ValueError, match='empty: no picture in it'):
         draw_keypoints.read_images([str(tmp_path / 'empty')])
+
+
+def test_each_file_has_an_output_of_its_own():
+    def names(*paths):
+        return [os.path.basename(path) for path in draw_keypoints.outputs_of(paths, 'out')]
+
+    stems = ['1_2', '1_3', '1_1', '1_0', 'x']
+    found = names('a/1.jpg', 'b/1.jpg', 'c/1_1.jpg', 'd/1_0.png', 'e/x.jpg')
+    assert found == [f'{stem}_keypoints' for stem in stems]
+    assert names('a/1.jpg', 'b/1.png') == ['1_0_keypoints', '1_1_keypoints']
 
 
 def test_a_picture_that_is_read_is_not_drawn_over(predictions, tmp_path, monkeypatch):

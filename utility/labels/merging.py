@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import collections
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -67,7 +67,7 @@ def merge(old_dir: str, new_dir: str, output_dir: str) -> Report:
 
     Raises:
         UserError: A directory does not hold records, their keypoints differ, the newer ones have
-            none with labels, or something is in the output.
+            none with labels, a name stands for several pictures, or something is in the output.
     """
     old, new = _source(old_dir), _source(new_dir)
     schema = records.schema_of(old.info)
@@ -84,11 +84,12 @@ def merge(old_dir: str, new_dir: str, output_dir: str) -> Report:
     newer = _pictures(new, schema)
     if not newer:
         raise UserError(f'{new_dir} holds no labelled records')
+    _check_names(old_dir, older, newer)
+    _check_names(new_dir, newer, newer)
     # Where each newer picture goes.
-    target = {name: older[name].split if name in older else found.split
-              for name, found in newer.items()}  # fmt: skip
+    target = {name: older.get(name, found)[0].split for name, found in newer.items()}
     rows = [row for name in newer if name in older
-            for row in _conflicts(older[name], newer[name], schema)]  # fmt: skip
+            for row in _conflicts(older[name][0], newer[name][0], schema)]  # fmt: skip
     report = _report(older, newer, len(rows))
     with files.folder_written_whole(output_dir) as folder:
         written = _write(old, new, target, schema, folder)
@@ -114,23 +115,35 @@ def _source(records_dir: str) -> _Source:
 
 
 class _Found(NamedTuple):
-    """A picture of labelled records: its split, and its garments by key."""
+    """A picture of a labelled split, and its garments by key."""
 
     split: str
     garments: dict[str, Annotation]
 
 
-def _pictures(source: _Source, schema: KeypointSchema) -> dict[str, _Found]:
-    """Return the name of each picture of the labelled splits -> what is known of it."""
-    found: dict[str, _Found] = {}
+def _check_names(records_dir: str, found: Mapping[str, list[_Found]], names: Iterable[str]) -> None:
+    """Refuse records in which a name stands for pictures of several splits."""
+    for name in names:
+        splits = [own.split for own in found.get(name, ())]
+        if len(splits) > 1:
+            raise UserError(
+                f'{records_dir} has pictures called {name!r} in {" and ".join(splits)}: which of '
+                'them is meant cannot be told; give them different names and convert again'
+            )
+
+
+def _pictures(source: _Source, schema: KeypointSchema) -> dict[str, list[_Found]]:
+    """Return the name of each picture of the labelled splits -> what each split knows of it."""
+    found: dict[str, dict[str, _Found]] = {}
     for split, by_category in source.shards.items():
         if not source.info['splits'][split].get('labelled', False):
             continue
         for paths in by_category.values():
             for _, entry in _entries(paths, split, schema):
                 name, key = picture_of(entry.annotation.image_id)
-                found.setdefault(name, _Found(split, {})).garments[key] = entry.annotation
-    return found
+                own = found.setdefault(name, {}).setdefault(split, _Found(split, {}))
+                own.garments[key] = entry.annotation
+    return {name: list(of_name.values()) for name, of_name in found.items()}
 
 
 def _entries(paths: list[str], split: str, schema: KeypointSchema) -> Iterator[tuple[bytes, Entry]]:
@@ -227,12 +240,16 @@ def _cell(annotation: Annotation, k: int) -> str:
     return f'{x:.2f}_{y:.2f}_{annotation.visibility[k]}'
 
 
-def _report(older: Mapping[str, _Found], newer: Mapping[str, _Found], conflicts: int) -> Report:
+def _report(
+    older: Mapping[str, list[_Found]], newer: Mapping[str, list[_Found]], conflicts: int
+) -> Report:
     count: collections.Counter = collections.Counter()
     for name, found in older.items():
-        count['replaced' if name in newer else 'kept'] += len(found.garments)
+        of_name = sum(len(own.garments) for own in found)
+        count['replaced' if name in newer else 'kept'] += of_name
     for name, found in newer.items():
-        count['updated' if name in older else 'added'] += len(found.garments)
+        of_name = sum(len(own.garments) for own in found)
+        count['updated' if name in older else 'added'] += of_name
     return Report(*(count[field] for field in Report._fields[:-1]), conflicts)
 
 
@@ -251,7 +268,8 @@ def _info(
             **dataset_info.describe_part(part, is_labelled, schema),
             'shards': {category: int(bool(entries)) for category, entries in part.items()},
         }
-    kept = {name: old.info[name] for name in ('dataset', 'settings', 'sources') if name in old.info}
+    names = ('dataset', 'settings', 'sources', 'point_offset')
+    kept = {name: old.info[name] for name in names if name in old.info}
     return {
         **kept,
         'schema': schema_files.describe(schema),

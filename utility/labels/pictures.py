@@ -14,7 +14,6 @@ from preprocessing.conversion import decoding, images
 from preprocessing.files import check_name
 from preprocessing.schema import KeypointSchema
 from utility.labels.survey import Picture
-from utility.predict.api import SUFFIXES
 
 _NO_BOX = np.zeros(4, np.float32)
 
@@ -76,14 +75,11 @@ def of_folder(
     Raises:
         UserError: There is none, one is no picture, or nothing tells its category.
     """
-    names = sorted(
-        os.path.relpath(os.path.join(parent, name), folder).replace(os.sep, '/')
-        for parent, _, files in os.walk(folder)
-        for name in files
-        if name.lower().endswith(SUFFIXES)
-    )
+    every = (os.path.join(parent, name) for parent, _, files in os.walk(folder) for name in files)
+    paths = decoding.named_pictures(every)
+    names = [os.path.relpath(path, folder).replace(os.sep, '/') for path in paths]
     if not names:
-        raise UserError(f'{folder!r} holds no images ({", ".join(SUFFIXES)})')
+        raise UserError(f'{folder!r} holds no images ({", ".join(decoding.SUFFIXES)})')
     # What nothing tells is an error before the network has looked at thousands.
     categories = {name: _category_of(name, folder, schema, category) for name in names}
     for name in names:

@@ -39,7 +39,7 @@ from utility.statistics import conformal
 # A path, the content of a file, or pixels: uint8 [H, W, 3] RGB, [H, W] grey or [H, W, 4] RGBA.
 Image = Union[str, os.PathLike, bytes, np.ndarray]
 
-SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.gif', '.tif', '.tiff', '.webp')
+_END = object()
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -312,15 +312,12 @@ class Model:
         boxes: Iterable[Sequence[float] | None] | None = None,
     ) -> Iterator[Keypoints]:
         """Predict one result after the other; of any number of images it holds a batch."""
-        many = category is not None and not isinstance(category, str)
-        if many and isinstance(images, Sequence) and len(category) != len(images):
-            raise UserError(f'{len(images)} images, but {len(category)} categories')
-        names = iter(category) if many else itertools.repeat(category)
-        counted = hasattr(images, '__len__') and hasattr(boxes, '__len__')
-        if counted and len(boxes) != len(images):
-            raise UserError(f'{len(images)} images, but {len(boxes)} boxes')
-        corners = itertools.repeat(None) if boxes is None else map(_checked_box, boxes)
-        rows = zip(images, map(self._known, names), corners)
+        is_one = category is None or isinstance(category, str)
+        given = _rows(images, categories=None if is_one else category, boxes=boxes)
+        rows = (
+            (image, self._known(category if is_one else name), _checked_box(box))
+            for image, name, box in given
+        )
         while batch := list(itertools.islice(rows, self._predictor.batch_size)):
             yield from self._batch(*zip(*batch))
 
@@ -402,10 +399,32 @@ class Model:
 
 
 def _images_in(folder: str) -> list[str]:
-    names = sorted(name for name in os.listdir(folder) if name.lower().endswith(SUFFIXES))
-    if not names:
-        raise UserError(f'{folder!r} holds no images ({", ".join(SUFFIXES)})')
-    return [os.path.join(folder, name) for name in names]
+    paths = decoding.named_pictures(os.path.join(folder, name) for name in os.listdir(folder))
+    if not paths:
+        raise UserError(f'{folder!r} holds no images ({", ".join(decoding.SUFFIXES)})')
+    return paths
+
+
+def _rows(images: Iterable[Image], **others: Iterable | None) -> Iterator[tuple]:
+    """Yield each image with its own of each of the others; None of those that are None.
+
+    Raises:
+        UserError: There are more or fewer of one than images.
+    """
+    for what, values in others.items():
+        sized = hasattr(images, '__len__') and hasattr(values, '__len__')
+        if sized and len(values) != len(images):
+            raise UserError(f'{len(images)} images, but {len(values)} {what}')
+    columns = {what: iter(values) for what, values in others.items() if values is not None}
+    for image in images:
+        row = {what: next(column, _END) for what, column in columns.items()}
+        for what, value in row.items():
+            if value is _END:
+                raise UserError(f'fewer {what} than images')
+        yield image, *(row.get(what) for what in others)
+    for what, column in columns.items():
+        if next(column, _END) is not _END:
+            raise UserError(f'more {what} than images')
 
 
 def _checked_box(box) -> np.ndarray | None:

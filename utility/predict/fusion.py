@@ -116,8 +116,8 @@ def trained_networks(
     """Return what networks_of_runs finds, ready to predict; `scratch` is as of choice.choose.
 
     Raises:
-        UserError: One has no such checkpoint, a path would stand for those of several, or this
-            machine cannot compute as options.compute asks.
+        UserError: One has no such checkpoint, a path would stand for those of several, two are of
+            other keypoints or categories, or this machine cannot compute as options.compute asks.
     """
     precision.check(options.compute)
     found = networks_of_runs(run_dirs, categories)
@@ -128,7 +128,20 @@ def trained_networks(
             f'{", ".join(folders)}; give a name that each of these folders holds'
         )
     loaded = {folder: load_network(folder, options, scratch) for folder in folders}
+    _check_one_schema(list(loaded.values()))
     return [([loaded[folder] for folder in together], own) for together, own in found.items()]
+
+
+def _check_one_schema(networks: Sequence[TrainedNetwork]) -> None:
+    """Refuse networks whose points, or probabilities of categories, are not in the same order."""
+    first = networks[0]
+    for network in networks[1:]:
+        own, other = first.full_schema, network.full_schema
+        if own.keypoints != other.keypoints or [*own.categories] != [*other.categories]:
+            raise UserError(
+                f'{network.folder} is for other keypoints or categories ({other.name!r}) than '
+                f'{first.folder} ({own.name!r}): they cannot predict together'
+            )
 
 
 def common_heatmap_size(networks: Sequence[TrainedNetwork]) -> tuple[int, int]:

@@ -189,6 +189,30 @@ def test_pictures_of_yolo_without_a_text_file_show_nothing(tmp_path):
     assert [split.part for split in splits] == ['pooled', 'val']
 
 
+@pytest.mark.parametrize(
+    ('path', 'directory'),
+    [('C:\\data', 'images\\train'), ('..\\hats', 'images/train'), ('', './images/train/')],
+)
+def test_directories_of_yolo_as_another_machine_writes_them(tmp_path, path, directory):
+    text = YOLO.replace('/somewhere/else', f"'{path}'").replace(': images/train', f': {directory}')
+    make(tmp_path, 'yolo', {'data.yaml': text})
+    _, (train, _) = read(tmp_path, 'yolo')
+    assert {one.image_id.split('#')[0] for one in train.annotations()} == {'images/train/a.png'}
+
+
+def test_pictures_of_yolo_without_labels_are_a_split_to_predict(tmp_path):
+    tiny_pictures.write(tmp_path, ['images/test/t.png'])
+    make(tmp_path, 'yolo', {'data.yaml': f'{YOLO}test: images/test\n'})
+    _, (*_, test) = read(tmp_path, 'yolo')
+    assert (test.name, test.labelled, test.is_apart) == ('test', False, True)
+    (one,) = test.annotations()
+    assert (one.image_id, one.category, one.fault) == ('images/test/t.png', 'hat', None)
+    assert one.visibility.tolist() == [-1] * 3
+    (tmp_path / 'labels/val/v.txt').unlink()
+    with pytest.raises(ValueError, match='data.yaml: val: none of its pictures has labels'):
+        read(tmp_path, 'yolo')
+
+
 def test_two_individuals_of_deeplabcut_are_two_garments(tmp_path):
     rows = [line.split(',') for line in DEEPLABCUT.splitlines()]
     twice = [[row[0], *row[1:], *row[1:]] for row in rows]

@@ -212,6 +212,21 @@ def test_a_fault_is_told_with_file_item_and_field(tmp_path, change, message):
     assert 'person_keypoints_train2017.json' in str(error.value)
 
 
+def test_whole_numbers_may_have_a_decimal_point(tmp_path):
+    """To JSON 7.0 is 7, and tables of numbers are written so."""
+    text = re.sub(
+        r'"(id|image_id|category_id|width|height)": (\d+)', r'"\1": \2.0', json.dumps(DATA)
+    )
+    assert text.count('.0') > 20
+    make(tmp_path, json.loads(text))
+    _, (split,) = read(tmp_path)
+    ids = [one.image_id for one in split.annotations()]
+    assert ids == ['a.png#1', 'a.png#2', 'sub/b.png']
+    make(tmp_path, changed('images', 0, 'id', value=7.5), pictures=False)
+    with pytest.raises(ValueError, match=r'images\[0\].id: 7.5 must be a whole number'):
+        read(tmp_path)
+
+
 def test_lines_may_be_counted_from_zero(tmp_path):
     make(tmp_path, changed('categories', 0, 'skeleton', value=[[0, 2]]))
     assert read(tmp_path)[0].skeleton == (('brim_left', 'top'),)

@@ -65,3 +65,10 @@ def test_a_data_set_of_a_fixed_schema_takes_no_other(tmp_path):
     schema = schema_files.parse(HATS, 'hats')
     with pytest.raises(ValueError, match="--schema: data set 'fashionai' has a schema of its own"):
         DATASETS.get('fashionai').open(Source(str(tmp_path), schema))
+
+
+def test_columns_between_semicolons_are_told(tmp_path):
+    make(tmp_path)
+    (tmp_path / 'train.csv').write_text(TRAIN.replace(',', ';'))
+    with pytest.raises(ValueError, match=r'train\.csv, line 1: no comma'):
+        DATASETS.get('csv').open(Source(str(tmp_path)))

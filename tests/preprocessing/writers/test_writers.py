@@ -217,7 +217,13 @@ def test_no_name_leaves_the_output(tmp_path, name, image_id):
 
 
 @pytest.mark.parametrize(
-    'names', [('a.jpg', 'a.json/b.jpg'), ('a.txt/c.jpg', 'a.jpg'), ('a.jpg', 'a.png')]
+    'names',
+    [
+        ('a.jpg', 'a.json/b.jpg'),
+        ('a.txt/c.jpg', 'a.jpg'),
+        ('a.jpg', 'a.png'),
+        ('a.jpg', 'a.png', 'a.jpg.png'),
+    ],
 )
 @pytest.mark.parametrize('name', ['labelme', 'yolo'])
 def test_names_that_meet_are_told_apart_or_refused(tmp_path, name, names):
@@ -228,7 +234,7 @@ def test_names_that_meet_are_told_apart_or_refused(tmp_path, name, names):
     except UserError:
         assert list(tmp_path.iterdir()) == []
     else:
-        assert len(set(paths)) == len(paths)
+        assert len(set(paths)) == len(paths) >= len(names)
         assert all(pathlib.Path(path).stat().st_size for path in paths)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+import io
 import json
 import os
 import pathlib
@@ -447,6 +448,19 @@ def test_the_command_of_a_folder_reads_any_name_and_its_reader_may_leave(whole, 
     )
     os.close(writer)
     assert (done.returncode, done.stderr) == (1, b'')
+
+
+def test_the_command_of_a_folder_knows_the_category_of_what_it_is_sent(
+    script, monkeypatch, capsys, tmp_path
+):
+    path = tmp_path / 'a.jpg'
+    path.write_bytes(tf.io.encode_jpeg(IMAGE).numpy())
+    lines = io.TextIOWrapper(io.BytesIO(f'{path}\nblouse\t{path}\n'.encode()))
+    monkeypatch.setattr(sys, 'stdin', lines)
+    monkeypatch.setattr(sys, 'argv', ['predict.py', '--category=skirt', '-'])
+    script.main()
+    answers = map(json.loads, capsys.readouterr().out.splitlines())
+    assert [answer['category'] for answer in answers] == ['skirt', 'blouse']
 
 
 def test_the_command_of_a_folder_ends_with_one_line(script, monkeypatch, capsys):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
 
 import numpy as np
 import pytest
@@ -117,6 +118,30 @@ def test_the_records_are_whole(merged):
     assert not info['splits']['test_0']['labelled']
     assert info['settings'] == {'val_fraction': 0.2}
     assert info['merged']['replaced'] == 5
+
+
+def test_what_was_added_to_coordinates_is_still_known(tmp_path):
+    """Results in COCO's format are half a pixel off without it."""
+    old, new = _write(tmp_path / 'old', OLD), _write(tmp_path / 'new', NEW)
+    path = tmp_path / 'old' / records.DATASET_FILE
+    path.write_text(json.dumps({**json.loads(path.read_text()), 'point_offset': 0.25}))
+    merging.merge(old, new, str(tmp_path / 'out'))
+    assert records.point_offset(str(tmp_path / 'out' / 'val')) == 0.25
+
+
+def test_a_name_for_two_pictures_is_refused_where_it_matters(tmp_path):
+    """As COCO has it with train/1.jpg and val/1.jpg: the one would have replaced both."""
+    twice = [('train', '1.jpg', 'skirt', 1.5), ('val', '1.jpg', 'skirt', 2.5)]
+    old = _write(tmp_path / 'old', [*OLD, *twice])
+    new = _write(tmp_path / 'new', NEW)
+    report = merging.merge(old, new, str(tmp_path / 'out'))
+    assert report.kept == 3 and ('1.jpg', 'skirt') in _read(tmp_path / 'out', 'val')
+    for before, after in ((twice, twice[:1]), (OLD, twice)):
+        (tmp_path / 'a').mkdir()
+        old, new = _write(tmp_path / 'a/old', before), _write(tmp_path / 'a/new', after)
+        with pytest.raises(ValueError, match="called '1.jpg' in train and val"):
+            merging.merge(old, new, str(tmp_path / 'a/out'))
+        shutil.rmtree(tmp_path / 'a')
 
 
 def test_differences_are_listed(merged):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import dataclasses
 import json
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from preprocessing import schema_files
 from preprocessing.conversion.images import DecodedImage
 from preprocessing.datasets.fashionai import SCHEMA
 from tests.commands import ROOT
@@ -77,6 +79,8 @@ def model(runs):
 def test_an_image_may_be_a_path_bytes_pixels_or_in_a_folder(model, jpegs, tmp_path):
     (tmp_path / 'a.JPG').write_bytes(jpegs[0])
     (tmp_path / 'notes.txt').write_text('no image')
+    (tmp_path / '._a.JPG').write_text('a note of the system')
+    (tmp_path / 'more.jpg').mkdir()
     expected = model.predict(jpegs[0], 'blouse').points
     for image in (str(tmp_path / 'a.JPG'), tmp_path / 'a.JPG', _pixels(jpegs[0])):
         np.testing.assert_array_equal(model.predict(image, 'blouse').points, expected)
@@ -142,6 +146,35 @@ def test_the_category_must_be_one_that_the_network_knows(model, jpegs):
         model.predict(jpegs[0], 'hat')
     with pytest.raises(ValueError, match='3 images, but 1 categories'):
         model.predict(jpegs, ['skirt'])
+
+
+@pytest.mark.parametrize(
+    ('categories', 'boxes', 'message'),
+    [
+        (['skirt', 'skirt'], None, 'fewer categories than images'),
+        (['skirt'] * 4, None, 'more categories than images'),
+        ('skirt', iter([None]), 'fewer boxes than images'),
+        ('skirt', [None] * 4, 'more boxes than images'),
+    ],
+)
+def test_of_images_one_by_one_none_is_silently_left_out(model, jpegs, categories, boxes, message):
+    with pytest.raises(ValueError, match=message):
+        list(model.predict_each(iter(jpegs), categories, boxes))
+    every = model.predict_each(iter(jpegs), iter(['skirt'] * 3), [None] * 3)
+    assert [result.image for result in every] == jpegs
+
+
+def test_runs_for_other_keypoints_are_not_averaged(runs, tmp_path):
+    fields = schema_files.describe(SCHEMA)
+    fields |= {'name': 'other', 'keypoints': [*SCHEMA.keypoints[1:], SCHEMA.keypoints[0]]}
+    other = write_run(tmp_path / 'other')
+    experiment = load_experiment(other)
+    data = dataclasses.replace(experiment.data, schema=fields)
+    text = dataclasses.replace(experiment, data=data).to_json()
+    (tmp_path / 'other' / 'experiment.json').write_text(text)
+    with pytest.raises(ValueError, match=r"other is for other keypoints .*\('other'\) than"):
+        load([runs[0], other])
+    load(other).close()
 
 
 @pytest.mark.parametrize(

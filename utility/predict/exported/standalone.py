@@ -3,7 +3,8 @@
     python predict.py --category=CATEGORY IMAGE...
 
 prints one line of JSON for each image. `python predict.py -` reads lines CATEGORY<tab>IMAGE from
-standard input. Of a network that tells the category, by model.json's "tells", it may be left out.
+standard input, or IMAGE with --category. Of a network that tells the category, by model.json's
+"tells", it may be left out.
 With the entry "radii" of model.json the lines say how far off each point may be, in px.
 In a program of your own:
 
@@ -227,7 +228,7 @@ def main():
             # As the names of files are encoded, whatever the terminal shows.
             lines = map(os.fsdecode, sys.stdin.buffer)
             fields = (line.rstrip('\n').split('\t', 1) for line in lines)
-            listed = ((parts[0] if parts[1:] else None, parts[-1]) for parts in fields)
+            listed = ((parts[0] if parts[1:] else values.category, parts[-1]) for parts in fields)
         for category, path in listed:
             begin = time.perf_counter()
             answer = {'image': path, **model.describe(path, category)}
