@@ -22,6 +22,7 @@ import utility  # noqa: F401, before all that may not be installed
 from absl import flags
 
 from config import UserError
+from preprocessing.datasets import named_schema
 from preprocessing.files import json_bytes, read_bytes, write_bytes
 from preprocessing.tables import write_table
 from utility.command_line import scripts
@@ -121,8 +122,6 @@ def _check_paths(values, positional: list[str]) -> None:
 
 def check(path: str, data_dir: str | None, dataset: str, output_json: str | None) -> bool:
     """Print, and write, what is wrong with a submission; return whether it would be rejected."""
-    from preprocessing.datasets import named_schema
-
     schema = examine.schema_of_split(data_dir) if data_dir else named_schema(dataset)
     split = examine.read_split(data_dir, schema) if data_dir else None
     report = examine.examine(path, schema, split)
@@ -214,8 +213,6 @@ def main(positional: list[str]) -> None:
         return
     _check_flags(values, positional)
     weights = _parse_weights(values.weights)
-
-    from preprocessing.datasets import named_schema
 
     schema = named_schema(values.dataset)
     if values.fit:

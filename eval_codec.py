@@ -23,6 +23,7 @@ from absl import flags
 
 import config
 from config import UserError
+from preprocessing.datasets import named_schema
 from preprocessing.files import json_bytes, write_bytes
 from utility.command_line import scripts
 from utility.command_line.text_table import text_table
@@ -201,8 +202,6 @@ def main(positional: list[str]) -> None:
     if not values.answers:
         raise UserError('--answers is missing: the annotations, a CSV or a split of the records')
     sizes = [size_from_text(values[f].value, f) for f in ('image_size', 'heatmap_size')]
-
-    from preprocessing.datasets import named_schema
 
     schema = named_schema(values.dataset)
     table = read_annotations(values.answers, schema)

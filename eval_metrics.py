@@ -30,6 +30,7 @@ from config import UserError
 from preprocessing.datasets import named_schema
 from preprocessing.files import check_output, json_bytes, write_bytes
 from preprocessing.tables import read_table
+from utility.checkpoints import runs
 from utility.command_line import scripts
 from utility.command_line.text_table import text_table
 from utility.metrics import attributes, baseline, measures, normalized_error
@@ -110,7 +111,6 @@ def predict_runs(data_dir: str, run_dirs, options):
         preprocessing.tables.KeypointTable in the same order, and their
         preprocessing.schema.KeypointSchema.
     """
-    from utility.checkpoints import runs
     from utility.predict import predictor
 
     schema = runs.schema_of(run_dirs[0])
@@ -125,8 +125,6 @@ def predict_runs(data_dir: str, run_dirs, options):
 
 def score_baseline(data_dir: str, run_dir: str):
     """Score what a network must beat: the mean positions in RECORDS/train of each category."""
-    from utility.checkpoints import runs
-
     schema = runs.schema_of(run_dir)
     train_dir = os.path.join(os.path.dirname(data_dir.rstrip('/')), 'train')
     known, answers = annotations_of(train_dir, schema), annotations_of(data_dir, schema)
@@ -260,7 +258,6 @@ def _of_runs(values):
     """Return what assess says of --model_dir and --against, what is measured of the former, and
     what utility.metrics.attributes says of it.
     """
-    from utility.checkpoints import runs
     from utility.predict import predictor, probabilities, uncertainty
 
     options = prediction_flags.options(values)

@@ -23,6 +23,7 @@ from absl import flags
 import config
 from config import UserError
 from preprocessing import files
+from utility.checkpoints import runs
 from utility.command_line import scripts
 from utility.predict import flags as prediction_flags
 from utility.predict import output_flags
@@ -115,7 +116,6 @@ def main(positional: list[str]) -> None:
         files.check_output(output)
 
     from preprocessing import records
-    from utility.checkpoints import runs
     from utility.predict import predictor
 
     options = prediction_flags.options(values)

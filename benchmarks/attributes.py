@@ -22,6 +22,7 @@ from absl import flags
 from benchmarks import few_pictures
 from benchmarks.common import category_evidence, ledger, real_pictures
 from benchmarks.common.isolated import describe_machine
+from utility.checkpoints import runs
 from utility.command_line import scripts
 from utility.metrics import attributes, normalized_error
 from utility.metrics.annotations import annotations_of
@@ -145,7 +146,6 @@ def scores(run_dir: str, split_dir: str) -> dict[str, Any]:
     """Return the distances of a run with the given category, with the predicted one and with all
     points of a wrong one missing, and what utility.metrics.attributes reports, as plain values.
     """
-    from utility.checkpoints import runs
     from utility.predict import predictor
     from utility.predict.views_to_points import PredictOptions
 

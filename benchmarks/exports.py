@@ -25,6 +25,7 @@ from absl import flags, logging
 
 from benchmarks.common import isolated, ledger, recipes, synthetic_runs
 from config import UserError
+from utility.checkpoints import runs as runs_of
 from utility.command_line import scripts
 from utility.predict import load
 
@@ -120,8 +121,6 @@ def _measure_recipe(
     book: ledger.Ledger, recipe: str, case: _Case, files: Sequence[tuple[str, str]]
 ) -> None:
     """Add the rows of a recipe that are missing."""
-    from utility.checkpoints import runs as runs_of
-
     experiment = runs_of.load_experiment(_network(case.run)) if case.run else recipes.load(recipe)
     missing = [file for file in files if book.is_missing(' '.join((recipe, *file)), experiment)]
     with tempfile.TemporaryDirectory() as folder:
@@ -139,8 +138,6 @@ def _measure_recipe(
 
 def _network(run: str) -> str:
     """Return the folder of the only network of a run."""
-    from utility.checkpoints import runs as runs_of
-
     (folder,) = runs_of.networks(run).values()
     return folder
 

@@ -24,6 +24,7 @@ from absl import flags
 
 from benchmarks import few_pictures
 from benchmarks.common import ledger, real_pictures
+from utility.checkpoints import runs
 from utility.command_line import scripts
 
 RANDOM, SUGGESTED = 'random', 'suggested'
@@ -83,7 +84,6 @@ def suggested(run_dir: str, records_dir: str, known_dir: str, count: int) -> lis
         records_dir: Of all pictures.
         known_dir: Records of the pictures that it was trained on.
     """
-    from utility.checkpoints import runs
     from utility.labels import pictures, suggestions, survey
     from utility.predict.views_to_points import PredictOptions
 

@@ -27,6 +27,7 @@ from benchmarks.common import ledger
 from benchmarks.common.isolated import describe_machine
 from benchmarks.labelling import RANDOM, SUGGESTED, share_of
 from preprocessing import files
+from utility.checkpoints import runs
 from utility.command_line import scripts
 from utility.metrics import normalized_error
 from utility.metrics.annotations import annotations_of
@@ -71,7 +72,6 @@ class Known(NamedTuple):
 
 def known_of(run_dir: str, split_dir: str, path: str) -> Known:
     """Return what a run says of a labelled split of the records; kept in a file."""
-    from utility.checkpoints import runs
     from utility.labels import pictures, survey
     from utility.predict.views_to_points import PredictOptions
 
@@ -172,8 +172,6 @@ def table(found, numbers: Sequence[int]) -> str:
 def main(positional: list[str]) -> None:
     values = ledger.given(positional, 'records_dir', 'run', 'work_dir')
     numbers = ledger.numbers_of('pictures', 2)
-    from utility.checkpoints import runs
-
     schema = runs.schema_of(values.run)
     os.makedirs(values.work_dir, exist_ok=True)
     train, val = (

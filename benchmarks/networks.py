@@ -23,6 +23,8 @@ from benchmarks.common import interleaved, isolated, ledger, recipes
 from benchmarks.common.interleaved import Run
 from config import Experiment
 from nets.precision import FLOAT32, Compute
+from preprocessing.datasets import schema_of
+from preprocessing.datasets.fashionai import SCHEMA
 from utility.command_line import scripts
 from utility.statistics.medians import Summary, summarise
 
@@ -209,7 +211,6 @@ def step(
     import tensorflow as tf
 
     from benchmarks.common.multiplications import count_flops
-    from preprocessing.datasets import schema_of
     from utility.predict.model_fn import PredictTask, make_predict_fn
     from utility.predict.views_to_points import PredictOptions
     from utility.train.model_fn import Task, make_model_fn
@@ -271,8 +272,6 @@ def as_placeholder(value):
 
 def page(rows: dict[str, dict[str, Any]], options: Options) -> str:
     """Return the table and what it says of itself, Markdown."""
-    from preprocessing.datasets.fashionai import SCHEMA
-
     counts = [row[_TRAIN]['seconds']['count'] for row in rows.values() if _TRAIN in row]
     about = _ABOUT.format(
         keypoints=SCHEMA.num_keypoints,

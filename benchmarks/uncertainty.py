@@ -21,6 +21,7 @@ from absl import flags
 
 from benchmarks.common import ledger
 from benchmarks.common.isolated import describe_machine
+from utility.checkpoints import runs
 from utility.command_line import scripts
 from utility.metrics.annotations import annotations_of
 from utility.predict import flags as prediction_flags
@@ -202,7 +203,6 @@ class Pictures:
 
 def predict(data_dir: str, run_dirs: Sequence[str], options) -> Pictures:
     """Predict a labelled split, with what the heat maps tell."""
-    from utility.checkpoints import runs
     from utility.predict import predictor
 
     schema = runs.schema_of(run_dirs[0])

@@ -40,6 +40,7 @@ from config import UserError
 from preprocessing import files, tables
 from preprocessing.conversion import decoding
 from preprocessing.files import check_name, check_output
+from utility.checkpoints import runs
 from utility.command_line import scripts
 from utility.predict import flags as prediction_flags
 from utility.predict import output_flags, uncertainty
@@ -241,7 +242,6 @@ def draw_files(paths: list, values, options) -> None:
     """Draw picture files one by one and write their points and scores."""
     import tensorflow as tf
 
-    from utility.checkpoints import runs
     from utility.predict import fusion
     from utility.visualization import draw
 
@@ -321,7 +321,6 @@ def draw_split(values, options) -> None:
     """Draw pictures of a split on one sheet, as many of each category."""
     from preprocessing import records
     from preprocessing.conversion import images, integrity
-    from utility.checkpoints import runs
     from utility.predict import predictor
     from utility.predict.boxes import RecordBoxes
     from utility.visualization import draw

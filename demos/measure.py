@@ -37,6 +37,7 @@ from absl import flags
 
 from config import UserError
 from preprocessing.files import check_output, csv_bytes, json_bytes, write_bytes
+from utility.checkpoints import runs
 from utility.command_line import scripts
 from utility.command_line.text_table import text_table
 from utility.predict import flags as prediction_flags
@@ -173,7 +174,6 @@ def measure(paths: Sequence[str], values) -> list[Row]:
         UserError: A file cannot be used, or the schema names no measurements.
     """
     from demos import draw_keypoints
-    from utility.checkpoints import runs
     from utility.predict import predictor
 
     scale, category = reference_scale(values), values.category

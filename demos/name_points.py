@@ -14,6 +14,7 @@ import utility  # noqa: F401, before all that may not be installed
 from absl import flags
 
 from config import UserError
+from preprocessing.datasets.fashionai import SCHEMA
 from preprocessing.files import write_bytes
 from utility.command_line import scripts
 
@@ -77,7 +78,6 @@ def garments() -> dict[str, tuple[float, dict[str, tuple[float, float]], list[st
 
 def figure() -> str:
     """Return the SVG."""
-    from preprocessing.datasets.fashionai import SCHEMA
     from utility.visualization.draw import keypoint_colors
 
     colors = dict(zip(SCHEMA.keypoints, keypoint_colors(SCHEMA)))

@@ -85,6 +85,31 @@ def read_bytes(path: str | os.PathLike) -> bytes:
         return file.read()
 
 
+def _gfile() -> Any:
+    import tensorflow as tf  # here, because it takes seconds
+
+    return tf.io.gfile
+
+
+def exists(path: str | os.PathLike) -> bool:
+    """Return whether there is a file or a directory, local or remote."""
+    local = local_path(path)
+    return os.path.exists(local) if local is not None else _gfile().exists(os.fspath(path))
+
+
+def is_folder(path: str | os.PathLike) -> bool:
+    """Return whether there is a directory, local or remote."""
+    local = local_path(path)
+    return os.path.isdir(local) if local is not None else _gfile().isdir(os.fspath(path))
+
+
+def names_in(folder: str) -> list[str]:
+    """Return the names of what is in a directory, local or remote, sorted."""
+    local = local_path(folder)
+    names = os.listdir(local or '.') if local is not None else _gfile().listdir(folder)
+    return sorted(name.rstrip('/') for name in names)
+
+
 @contextlib.contextmanager
 def _remote(path: str | os.PathLike) -> Iterator[Any]:
     """Give tf.io.gfile; what fails with it in the body is an OSError that names the path."""
@@ -328,15 +353,13 @@ def _is_alive(process: int) -> bool:
 
 @contextlib.contextmanager
 def _written_remotely(path: str) -> Iterator[str]:
-    import tensorflow as tf  # here, because it takes seconds
-
-    partial = f'{path}.{os.getpid()}{PARTIAL_SUFFIX}'
+    gfile, partial = _gfile(), f'{path}.{os.getpid()}{PARTIAL_SUFFIX}'
     try:
         yield partial
-        tf.io.gfile.rename(partial, path, overwrite=True)
+        gfile.rename(partial, path, overwrite=True)
     except BaseException:
-        if tf.io.gfile.exists(partial):
-            tf.io.gfile.remove(partial)
+        if gfile.exists(partial):
+            gfile.remove(partial)
         raise
 
 
@@ -427,37 +450,24 @@ def open_to_add(path: str):
     Raises:
         UserError: It is a symbolic link.
     """
-    import tensorflow as tf  # here, because it takes seconds
-
     local = local_path(path)
     if local is not None:
         _check_output(local, rewrites=True)
     make_folder(os.path.dirname(path))
-    return tf.io.gfile.GFile(path, 'a')
+    return _gfile().GFile(path, 'a')
 
 
 def folders_in(path: str) -> list[str]:
     """Return the paths of the directories in a directory, sorted; none where it is not there."""
-    local = local_path(path)
-    if local is not None:
-        if not os.path.isdir(local):
-            return []
-        names = [entry.name for entry in os.scandir(local) if entry.is_dir()]
-        return [os.path.join(path, name) for name in sorted(names)]
-    import tensorflow as tf  # here, because it takes seconds
-
-    names = tf.io.gfile.listdir(path) if tf.io.gfile.isdir(path) else ()
-    paths = [os.path.join(path, name.rstrip('/')) for name in sorted(names)]
-    return [one for one in paths if tf.io.gfile.isdir(one)]
+    paths = [os.path.join(path, name) for name in (names_in(path) if is_folder(path) else ())]
+    return [one for one in paths if is_folder(one)]
 
 
 def remove_tree(path: str) -> None:
     """Remove a directory and all that is in it; of a symbolic link the link alone."""
     local = local_path(path)
     if local is None:
-        import tensorflow as tf  # here, because it takes seconds
-
-        tf.io.gfile.rmtree(path)
+        _gfile().rmtree(path)
         return
     local = local.rstrip('/')
     if os.path.islink(local) or not os.path.isdir(local):

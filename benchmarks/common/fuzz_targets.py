@@ -1,7 +1,7 @@
 """The readers that benchmarks.fuzz tries, each with sound contents of the files it reads.
 
-What a reader needs is imported when its target is made, in a process of its own: most of them work
-without TensorFlow, and the memory of each is counted.
+TensorFlow is imported when a target that needs it is made, in a process of its own: most of them
+work without, and the memory of each is counted.
 """
 
 from __future__ import annotations
@@ -19,10 +19,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from benchmarks.common import tiny_formats
 from config import Experiment
+from preprocessing.datasets import DATASETS, Annotation, Source
+from preprocessing.datasets.fashionai import SCHEMA
 from preprocessing.tables import read_table
-from utility.checkpoints import bundles, evaluations, files, step_tables, variables
+from preprocessing.writers import coco
+from utility.checkpoints import bundles, evaluations, files, runs, step_tables, variables
 from utility.predict import uncertainty
+from utility.predict.exported import radii, standalone
 from utility.pretrained.files import open_weights
 from utility.submissions import examine
 from utility.train import starts
@@ -47,8 +52,6 @@ class Target(NamedTuple):
 
 
 def _tables() -> Target:
-    from preprocessing.datasets.fashionai import SCHEMA
-
     plain = _table_text(SCHEMA).encode()
 
     def read(path):
@@ -71,8 +74,6 @@ def _table_text(schema) -> str:
 
 
 def _submissions() -> Target:
-    from preprocessing.datasets.fashionai import SCHEMA
-
     def read(path):
         examine.examine(path, SCHEMA).to_json()
 
@@ -110,8 +111,6 @@ def _records() -> Target:
     import tensorflow as tf
 
     from preprocessing import faults, records
-    from preprocessing.datasets import Annotation
-    from preprocessing.datasets.fashionai import SCHEMA
 
     count = SCHEMA.num_keypoints
     points = np.ones([count, 2], np.float32)
@@ -138,7 +137,6 @@ def _shards() -> Target:
     import tensorflow as tf
 
     from preprocessing import faults
-    from preprocessing.datasets.fashionai import SCHEMA
 
     sound = _records().sound[0]
     with tempfile.TemporaryDirectory() as folder:
@@ -213,8 +211,6 @@ def _settings() -> Target:
 
 
 def _experiments() -> Target:
-    from utility.checkpoints import runs
-
     def read(path):
         folder = Path(f'{path}_run')
         folder.mkdir(exist_ok=True)
@@ -226,7 +222,6 @@ def _experiments() -> Target:
 
 def _descriptions() -> Target:
     from preprocessing import records
-    from preprocessing.datasets.fashionai import SCHEMA
 
     counts = {'labelled': True, 'records': dict.fromkeys(SCHEMA.categories, 3)}
     info = {'dataset': 'fashionai', 'schema': {'keypoints': SCHEMA.keypoints}}
@@ -298,8 +293,6 @@ def _starts() -> Target:
 
 
 def _provenances() -> Target:
-    from utility.checkpoints import runs
-
     def read(folder):
         start, precision = runs.init_checkpoint(folder), runs.precision_of(folder)
         if not all(isinstance(value, (str, type(None))) for value in (start, precision)):
@@ -319,9 +312,7 @@ def _pointers() -> Target:
 
 
 def _exported() -> Target:
-    from preprocessing.datasets.fashionai import SCHEMA
     from utility.predict import api
-    from utility.predict.exported import radii, standalone
 
     sound = {
         'version': standalone.FORMAT_VERSION, 'format': 'onnx', 'files': ['model.json'],
@@ -347,7 +338,6 @@ def _exported() -> Target:
 
 
 def _uncertainties() -> Target:
-    from preprocessing.datasets.fashionai import SCHEMA
     from utility.predict.predictor import Predictions
 
     present = list(SCHEMA.indices('skirt'))
@@ -387,7 +377,6 @@ def _uncertainties() -> Target:
 
 
 def _boxes() -> Target:
-    from preprocessing.datasets.fashionai import SCHEMA
     from utility.predict import boxes
 
     def read(path):
@@ -402,9 +391,6 @@ def _boxes() -> Target:
 
 
 def _coco_ids() -> Target:
-    from preprocessing.datasets.fashionai import SCHEMA
-    from preprocessing.writers import coco
-
     names = SCHEMA.subset('skirt').keypoints
     sound = {
         'images': [{'id': 7, 'file_name': 'a.jpg'}, {'id': 8, 'file_name': 'b/c.jpg'}],
@@ -423,9 +409,6 @@ def _coco_ids() -> Target:
 def _data_set(data_format: str, file: str) -> Target:
     """Return the reader of a format of data sets; `file` of a sound one is what is changed."""
     import tensorflow  # noqa: F401  now, and not while the first input is read
-
-    from benchmarks.common import tiny_formats
-    from preprocessing.datasets import DATASETS, Source
 
     spec, content = DATASETS.get(data_format), tiny_formats.files(data_format)
 

@@ -19,6 +19,7 @@ from absl import flags, logging
 
 from benchmarks.common.isolated import describe_machine
 from preprocessing import files
+from utility.checkpoints import runs
 from utility.command_line import scripts
 from utility.metrics import normalized_error
 from utility.metrics.annotations import annotations_of
@@ -148,7 +149,6 @@ def distances(run_dirs: Sequence[str], split_dir: str, options=None, watch=None)
         options: A utility.predict.views_to_points.PredictOptions; None: the defaults.
         watch: The on_row of utility.predict.predictor.predict_split.
     """
-    from utility.checkpoints import runs
     from utility.predict import predictor
     from utility.predict.views_to_points import PredictOptions
 

@@ -12,6 +12,7 @@ from config import Experiment
 from preprocessing.datasets import Annotation, schema_of
 from preprocessing.datasets.fashionai import SCHEMA
 from preprocessing.files import write_bytes
+from utility.checkpoints import runs, snapshots
 from utility.checkpoints.variables import variable_name
 
 SPLIT = 'val'
@@ -58,7 +59,6 @@ def write_run(folder: str, experiment: Experiment) -> str:
     import tensorflow as tf
 
     from nets import build_network
-    from utility.checkpoints import runs, snapshots
 
     v1 = tf.compat.v1
     num_keypoints = schema_of(experiment.data).num_keypoints

@@ -16,6 +16,7 @@ import numpy as np
 import config
 from benchmarks.common import interleaved, isolated
 from benchmarks.common.report import MET, NO_TARGET, TARGET, Table, Target
+from preprocessing.datasets import DATASETS, Annotation, schema_of
 from utility.statistics.medians import summarise
 
 NAME = 'Training input'
@@ -68,7 +69,6 @@ def write_records(root: pathlib.Path) -> None:
     import cv2
 
     from preprocessing import records
-    from preprocessing.datasets import DATASETS, Annotation
 
     rng = np.random.default_rng(0)
     keypoints = DATASETS.get('fashionai').schema.keypoints
@@ -90,7 +90,6 @@ class _Input:
 
     def __init__(self, data_dir: str):
         from preprocessing import records
-        from preprocessing.datasets import schema_of
 
         self.experiment = config.Experiment()
         self.schema = schema_of(self.experiment.data)

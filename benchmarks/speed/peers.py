@@ -29,6 +29,8 @@ from benchmarks.common.recipes import ROOT
 from benchmarks.common.report import MET, NO_TARGET, TARGET, Table, Target
 from config import Experiment, OptimizerConfig
 from nets.precision import Compute
+from preprocessing.datasets import schema_of
+from utility.checkpoints import snapshots
 from utility.pretrained import warm_start
 from utility.statistics.medians import Summary, summarise
 
@@ -200,8 +202,6 @@ def ours(folder: str, name: str, precision: str) -> Iterator[Any]:
 
 def made_by(peer: Peer, name: str, folder: str) -> dict[str, Any]:
     """Make the network in PyTorch: its weights, pictures and points go to the folder."""
-    from preprocessing.datasets import schema_of
-
     experiment = experiment_of(name)
     network, loss, optimizer = experiment.network, experiment.loss, experiment.optimizer
     count = schema_of(experiment.data).num_keypoints
@@ -436,7 +436,6 @@ def saved_model_calls(folder: str) -> Iterator[float | None]:
 def _write_run(folder: str, weights_folder: str) -> None:
     """Write a run of the exported network, with PyTorch's weights."""
     from benchmarks.common import synthetic_runs
-    from utility.checkpoints import snapshots
 
     experiment = experiment_of(_EXPORTED)
     synthetic_runs.write_run(folder, experiment)

@@ -18,6 +18,7 @@ from benchmarks.common.report import MET, NO_TARGET, TARGET, Table, Target
 from benchmarks.speed import step_trace
 from config import OptimizerConfig
 from nets.precision import Compute
+from preprocessing.datasets.fashionai import SCHEMA
 from utility.statistics.medians import Summary, summarise
 
 NAME = 'The training step'
@@ -156,7 +157,6 @@ def seed_step(recipe: str, channels_first: bool) -> tuple[Callable[[], Any], int
 
     from benchmarks.common.multiplications import count_flops
     from benchmarks.speed import seed_networks
-    from preprocessing.datasets.fashionai import SCHEMA
 
     v1 = tf.compat.v1
     rng = np.random.default_rng(0)

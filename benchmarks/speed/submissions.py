@@ -11,8 +11,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks.common import commands, interleaved, isolated
+from benchmarks.common import commands, interleaved, isolated, simulated_models
 from benchmarks.common.report import MET, NO_TARGET, TARGET, Table, Target
+from preprocessing.datasets.fashionai import SCHEMA
 from utility.statistics.bootstrap import NUM_SAMPLES
 
 NAME = 'Submissions: combining and scoring'
@@ -31,9 +32,6 @@ _TARGETS = {
 
 def write_csvs(folder: str, num_images: int, num_models: int, side: int = SIDE) -> None:
     """Write answers.csv of pictures of some side, px, and what models say: 0.csv and so on."""
-    from benchmarks.common import simulated_models
-    from preprocessing.datasets.fashionai import SCHEMA
-
     table = simulated_models.annotations(0, num_images, list(SCHEMA.categories))
     tables = {ANSWERS: table}
     for number in range(num_models):

@@ -13,7 +13,7 @@ import posixpath
 
 from config import UserError
 from preprocessing import schema_files
-from preprocessing.datasets import items
+from preprocessing.datasets import fashionai_layouts, items
 from preprocessing.datasets.registry import DATASETS, FormatSpec, Source, Split
 from preprocessing.schema import KeypointSchema
 
@@ -34,9 +34,6 @@ def read(source: Source) -> tuple[KeypointSchema, list[Split]]:
     """
     if source.point_offset is not None:
         raise UserError('--point_offset: a CSV holds whole numbers, of pixels; it is 0.5')
-    # Looking at files needs TensorFlow, the registry does not.
-    from preprocessing.datasets import fashionai_layouts
-
     data_dir = source.data_dir
     schema = source.schema or schema_beside(data_dir)
     if schema is None:

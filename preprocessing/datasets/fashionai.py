@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from preprocessing.datasets import fashionai_layouts
 from preprocessing.datasets.registry import DATASETS, DatasetSpec, Split
 from preprocessing.schema import KeypointSchema, named_pairs
 
@@ -122,8 +123,6 @@ SCHEMA = KeypointSchema(
 def find_splits(data_dir: str, allow_links: Sequence[str] = ()) -> list[Split]:
     """Return the splits below `data_dir`, in either layout; see fashionai_layouts.find_splits."""
     # Looking at files needs TensorFlow, the schema does not.
-    from preprocessing.datasets import fashionai_layouts
-
     return fashionai_layouts.find_splits(data_dir, SCHEMA, allow_links)
 
 

@@ -17,12 +17,11 @@ import posixpath
 import re
 from collections.abc import Iterable, Iterator, Sequence
 
-import tensorflow as tf
 from absl import logging
 
 from config import UserError
 from preprocessing.datasets.registry import Annotation, Split
-from preprocessing.files import check_regular, local_path
+from preprocessing.files import check_regular, exists, is_folder, local_path, names_in
 from preprocessing.schema import KeypointSchema
 from preprocessing.tables import open_table, read_table
 
@@ -47,7 +46,7 @@ def find_splits(
     Raises:
         UserError: There is no split, or it is not clear which CSV is the one of a directory.
     """
-    if not tf.io.gfile.isdir(data_dir):
+    if not is_folder(data_dir):
         raise UserError(f'no directory {data_dir!r}')
     directories = [d for d in _directories(data_dir) if _holds_pictures(d, schema)]
     tables: dict[str, list[str]] = {}
@@ -73,7 +72,7 @@ def flat_splits(data_dir: str, schema: KeypointSchema, allow_links: Sequence[str
     The pictures are below `data_dir`, or below Images/ in it. None where there is no CSV, or a
     directory of a split.
     """
-    if not tf.io.gfile.isdir(data_dir):
+    if not is_folder(data_dir):
         raise UserError(f'no directory {data_dir!r}')
     if any(_holds_pictures(directory, schema) for directory in _directories(data_dir)):
         return []
@@ -96,24 +95,19 @@ def _nothing_found(data_dir: str, directories: Sequence[str], schema: KeypointSc
     return (
         f'{data_dir} holds no split: looked for directories like train_0/{_PICTURES}/{first} or'
         f' train1/{first} with a CSV in {_ANNOTATIONS}/, beside the pictures or in {data_dir};'
-        f' it holds {", ".join(_names(data_dir)[:8]) or "nothing"}. Data of another kind need'
+        f' it holds {", ".join(names_in(data_dir)[:8]) or "nothing"}. Data of another kind need'
         ' --dataset=coco, labelme, ...: docs/data.md'
     )
 
 
-def _names(directory: str) -> list[str]:
-    return sorted(name.rstrip('/') for name in tf.io.gfile.listdir(directory))
-
-
 def _directories(data_dir: str) -> list[str]:
-    paths = (posixpath.join(data_dir, name) for name in _names(data_dir) if name[:1] != '.')
-    return [p for p in paths if posixpath.basename(p) != _PICTURES and tf.io.gfile.isdir(p)]
+    paths = (posixpath.join(data_dir, name) for name in names_in(data_dir) if name[:1] != '.')
+    return [p for p in paths if posixpath.basename(p) != _PICTURES and is_folder(p)]
 
 
 def _holds_pictures(directory: str, schema: KeypointSchema) -> bool:
     return any(
-        tf.io.gfile.isdir(posixpath.join(directory, name))
-        for name in (_PICTURES, *schema.categories)
+        is_folder(posixpath.join(directory, name)) for name in (_PICTURES, *schema.categories)
     )
 
 
@@ -121,8 +115,8 @@ def _tables_in(directory: str) -> list[str]:
     """Return the CSVs of a directory and of its Annotations/."""
     paths = []
     for place in (posixpath.join(directory, _ANNOTATIONS), directory):
-        if tf.io.gfile.isdir(place):
-            paths += [posixpath.join(place, name) for name in _names(place) if name[:1] != '.']
+        if is_folder(place):
+            paths += [posixpath.join(place, name) for name in names_in(place) if name[:1] != '.']
     return [path for path in paths if path.lower().endswith(_CSV_ENDINGS)]
 
 
@@ -236,7 +230,7 @@ def picture_path(
     first = None
     for base, path in _candidates(image_id, roots, data_dir):
         first = first or path
-        if tf.io.gfile.exists(path):
+        if exists(path):
             allowed = roots if base in roots else (*roots, data_dir)
             if not _stays_within(path, (*allowed, *allow_links)):
                 raise UserError(

@@ -22,7 +22,7 @@ from config import UserError
 from preprocessing.datasets import items
 from preprocessing.datasets.items import Item
 from preprocessing.datasets.registry import DATASETS, DatasetSpec, Source, Split
-from preprocessing.files import read_regular
+from preprocessing.files import exists, read_regular
 from preprocessing.json_input import MAX_FILE_SIZE, Node
 from preprocessing.schema import PICTURE_SIZE, KeypointSchema, named_pairs
 
@@ -84,10 +84,8 @@ def find_splits(data_dir: str, allow_links: Sequence[str] = ()) -> list[Split]:
 
 
 def _first(directory: str, names: list[str]) -> str | None:
-    import tensorflow as tf
-
     paths = (posixpath.join(directory, name) for name in names)
-    return next((path for path in paths if tf.io.gfile.exists(path)), None)
+    return next(filter(exists, paths), None)
 
 
 def _rows(path: str) -> Iterator[tuple[str, list[str]]]:

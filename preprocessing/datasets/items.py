@@ -20,8 +20,9 @@ import numpy as np
 from absl import logging
 
 from config import UserError
+from preprocessing.datasets import fashionai_layouts
 from preprocessing.datasets.registry import APART, POOLED, VAL, Annotation, Source, Split
-from preprocessing.files import local_path
+from preprocessing.files import exists, is_folder, local_path, names_in
 from preprocessing.json_input import Node
 from preprocessing.schema import BOX_AREA_ROOT, KeypointSchema, named_pairs
 from preprocessing.schema_files import checked_category
@@ -354,9 +355,6 @@ def find_picture(node: Node, name: str, directories: Sequence[str], source: Sour
     Raises:
         UserError: A symbolic link leads out of the data; tells the node.
     """
-    # Looking at files needs TensorFlow, the registry does not.
-    from preprocessing.datasets import fashionai_layouts
-
     try:
         return fashionai_layouts.picture_path(
             name, directories, source.data_dir, source.allow_links
@@ -367,19 +365,14 @@ def find_picture(node: Node, name: str, directories: Sequence[str], source: Sour
 
 def listed(directory: str, suffix: str) -> list[str]:
     """Return paths of the files in a directory whose names end so; none without it."""
-    import tensorflow as tf
-
-    if not tf.io.gfile.isdir(directory):
-        return []
-    names = sorted(name for name in tf.io.gfile.listdir(directory) if name[:1] != '.')
-    return [posixpath.join(directory, name) for name in names if name.lower().endswith(suffix)]
+    names = names_in(directory) if is_folder(directory) else ()
+    chosen = (name for name in names if name[:1] != '.' and name.lower().endswith(suffix))
+    return [posixpath.join(directory, name) for name in chosen]
 
 
 def walked(data_dir: str, suffix: str | tuple[str, ...], without: Sequence[str] = ()) -> list[str]:
     """Return sorted paths below a directory that end so; not in hidden or excluded ones."""
-    import tensorflow as tf
-
-    if not tf.io.gfile.isdir(data_dir):
+    if not is_folder(data_dir):
         raise UserError(f'no directory {data_dir!r}')
     found = []
     for directory, _, names in _walk(data_dir):
@@ -410,12 +403,6 @@ def _walk(data_dir: str) -> Iterator[tuple[str, list[str], list[str]]]:
         yield directory, names, files
 
 
-def is_directory(path: str) -> bool:
-    import tensorflow as tf
-
-    return tf.io.gfile.isdir(path)
-
-
 def with_swaps(
     schema: KeypointSchema, swaps: Sequence[tuple[str, str]], node: Node
 ) -> KeypointSchema:
@@ -427,6 +414,4 @@ def with_swaps(
 
 
 def is_file(path: str) -> bool:
-    import tensorflow as tf
-
-    return tf.io.gfile.exists(path) and not tf.io.gfile.isdir(path)
+    return exists(path) and not is_folder(path)

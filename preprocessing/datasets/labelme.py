@@ -24,6 +24,7 @@ from preprocessing.conversion import decoding
 from preprocessing.datasets import items
 from preprocessing.datasets.items import Garment, Item
 from preprocessing.datasets.registry import DATASETS, FormatSpec, Source, Split
+from preprocessing.files import exists
 from preprocessing.json_input import Node, read_json
 from preprocessing.schema import KeypointSchema
 
@@ -76,8 +77,6 @@ def _picture(node: Node, path: str, source: Source) -> tuple[str, str]:
     It is where imagePath says, relative to the file; or beside the file, by the same name, or with
     the name of the file.
     """
-    import tensorflow as tf
-
     data_dir = source.data_dir
     directory = posixpath.dirname(posixpath.relpath(path, data_dir))
     text = node.field('imagePath')
@@ -89,9 +88,9 @@ def _picture(node: Node, path: str, source: Source) -> tuple[str, str]:
         names.insert(0, items.safe_name(text, directory))
     except UserError:
         # Of another machine: the picture may be beside the file all the same.
-        if not any(tf.io.gfile.exists(posixpath.join(data_dir, name)) for name in names):
+        if not any(exists(posixpath.join(data_dir, name)) for name in names):
             raise
-    there = (name for name in names if tf.io.gfile.exists(posixpath.join(data_dir, name)))
+    there = (name for name in names if exists(posixpath.join(data_dir, name)))
     name = next(there, names[0])
     return name, items.find_picture(text, name, [data_dir], source)
 

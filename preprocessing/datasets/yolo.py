@@ -28,7 +28,7 @@ from preprocessing.conversion.decoding import MAX_FILE_SIZE as MAX_IMAGE_SIZE
 from preprocessing.datasets import items
 from preprocessing.datasets.items import Item
 from preprocessing.datasets.registry import DATASETS, FormatSpec, Source, Split
-from preprocessing.files import read_regular
+from preprocessing.files import is_folder, read_regular
 from preprocessing.json_input import MAX_FILE_SIZE, Node, read_json_or_yaml
 from preprocessing.schema import KeypointSchema
 from preprocessing.schema_files import checked_category
@@ -188,9 +188,9 @@ def _pictures(node: Node, root: Node, data_dir: str) -> list[str]:
         # `path` is often that of another machine; then the directories are below the data.
         directory = items.safe_name(Node(base, '')) if items.is_safe_name(base) else ''
         below = posixpath.join(data_dir, items.safe_name(place, directory))
-        if not items.is_directory(below):
+        if not is_folder(below):
             below = posixpath.join(data_dir, items.safe_name(place))
-        if not items.is_directory(below):
+        if not is_folder(below):
             raise place.error(f'{below} is no directory of pictures')
         found = items.walked(below, SUFFIXES)
         names += [posixpath.relpath(path, data_dir) for path in found]

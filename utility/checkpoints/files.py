@@ -12,7 +12,7 @@ import re
 from absl import logging
 
 from config import UserError
-from preprocessing.files import remove_tree
+from preprocessing.files import exists, is_folder, names_in, remove_tree
 from utility.checkpoints import bundles
 
 
@@ -22,12 +22,10 @@ def candidates(folder: str) -> list[str]:
     Those that the folder's `checkpoint` file lists come in its order, before all others. Of what it
     lists the names count and not the folders: a run may have been moved, or the file forged.
     """
-    import tensorflow as tf
-
-    if not tf.io.gfile.isdir(folder):
+    if not is_folder(folder):
         return []
     steps = {}
-    for name in tf.io.gfile.listdir(folder):
+    for name in names_in(folder):
         match = re.fullmatch(r'(.*ckpt-(\d+))\.index', name)
         if match:
             steps[os.path.join(folder, match.group(1))] = int(match.group(2))
@@ -59,10 +57,8 @@ def newest(folder: str) -> str | None:
     As tf.train.latest_checkpoint, which takes the path of the folder for a pattern, and follows
     the `checkpoint` file out of it.
     """
-    import tensorflow as tf
-
     listed = _listed(folder)[:1]
-    return listed[0] if listed and tf.io.gfile.exists(f'{listed[0]}.index') else None
+    return listed[0] if listed and exists(f'{listed[0]}.index') else None
 
 
 def problem(prefix: str) -> str | None:
@@ -140,10 +136,10 @@ def _leads_to(folder: str, prefix: str) -> bool:
 def _remove_leftovers(folder: str) -> None:
     import tensorflow as tf
 
-    if tf.io.gfile.isdir(folder):
-        for name in tf.io.gfile.listdir(folder):
+    if is_folder(folder):
+        for name in names_in(folder):
             path = os.path.join(folder, name)
-            if re.fullmatch(r'.*ckpt-\d+_temp/?', name):
+            if re.fullmatch(r'.*ckpt-\d+_temp', name):
                 remove_tree(path)
             elif re.fullmatch(r'.*\.tmp[0-9a-f]{32}', name):
                 tf.io.gfile.remove(path)

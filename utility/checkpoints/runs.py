@@ -11,12 +11,11 @@ import json
 import os
 from collections.abc import Iterable
 
-import tensorflow as tf
 from absl import logging
 
 from config import EXPERIMENT_FILE, Experiment, UserError
 from preprocessing import datasets
-from preprocessing.files import folders_in, json_bytes, read_bytes, write_bytes
+from preprocessing.files import exists, folders_in, json_bytes, read_bytes, write_bytes
 from preprocessing.schema import KeypointSchema
 from utility.checkpoints import snapshots, variables
 
@@ -32,7 +31,7 @@ def load_experiment(folder: str) -> Experiment:
         UserError: There is none, or it is broken.
     """
     path = os.path.join(folder, EXPERIMENT_FILE)
-    if not tf.io.gfile.exists(path):
+    if not exists(path):
         raise UserError(f'{folder!r} is not a run: no {EXPERIMENT_FILE} in it')
     try:
         return Experiment.from_json(read_bytes(path).decode())
@@ -67,7 +66,7 @@ def _provenance(folder: str) -> dict | None:
         UserError: The file that tells is broken.
     """
     path = os.path.join(folder, PROVENANCE_FILE)
-    if not tf.io.gfile.exists(path):
+    if not exists(path):
         return None
     try:
         provenance = dict(json.loads(read_bytes(path)))
@@ -152,11 +151,11 @@ def networks(run_dir: str) -> dict[str, str]:
     Raises:
         UserError: There are none, or two for one category.
     """
-    if tf.io.gfile.exists(os.path.join(run_dir, EXPERIMENT_FILE)):
+    if exists(os.path.join(run_dir, EXPERIMENT_FILE)):
         return {load_experiment(run_dir).data.category: run_dir}
     folders: dict[str, str] = {}
     for folder in folders_in(run_dir):
-        if not tf.io.gfile.exists(os.path.join(folder, EXPERIMENT_FILE)):
+        if not exists(os.path.join(folder, EXPERIMENT_FILE)):
             continue
         category = load_experiment(folder).data.category
         if category in folders:

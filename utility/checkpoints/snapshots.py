@@ -12,7 +12,6 @@ import re
 from collections.abc import Mapping
 
 import numpy as np
-import tensorflow as tf
 
 from config import UserError
 from preprocessing.files import check_no_link, make_folder, write_bytes
@@ -65,6 +64,8 @@ def replace(folder: str, step: int, weights: Mapping[str, np.ndarray]) -> str:
     Raises:
         UserError: The folder is a symbolic link; what it leads to stays as it is.
     """
+    import tensorflow as tf  # here, because it takes seconds
+
     check_no_link(folder)
     make_folder(folder)
     current = files.newest(folder) or ''

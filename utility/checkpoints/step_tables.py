@@ -30,9 +30,7 @@ def read(path: str, up_to: int | None = None, skips: bool = False) -> dict[int, 
     Raises:
         UserError: The file is no such table.
     """
-    import tensorflow as tf
-
-    if not tf.io.gfile.exists(path):
+    if not files.exists(path):
         return {}
     # What a killed process left of its last line has no end.
     first, *lines = files.read_bytes(path).split(b'\n')[:-1] or [b'']

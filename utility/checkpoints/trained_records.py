@@ -17,7 +17,7 @@ from absl import logging
 
 from config import UserError
 from preprocessing import records
-from preprocessing.files import json_bytes, read_bytes, write_bytes
+from preprocessing.files import exists, json_bytes, read_bytes, write_bytes
 from preprocessing.training_data import SPLITS
 from utility.checkpoints import evaluations, variables
 
@@ -124,7 +124,7 @@ def keep(folder: str, now: Mapping[str, Any], step: int) -> None:
 def _put_aside(folder: str, step: int) -> None:
     path = os.path.join(folder, evaluations.FILE)
     aside = os.path.join(folder, f'evaluations_up_to_{step}.csv')
-    if tf.io.gfile.exists(path):
+    if exists(path):
         tf.io.gfile.rename(path, aside, overwrite=True)
         logging.warning('%s has the evaluations on the records before; the best is chosen anew',
                         aside)  # fmt: skip
@@ -154,7 +154,7 @@ def _kept(folder: str) -> dict[str, Any]:
         UserError: The file is not what `keep` writes.
     """
     path = os.path.join(folder, FILE)
-    if not tf.io.gfile.exists(path):
+    if not exists(path):
         return {}
     try:
         values = json.loads(read_bytes(path))

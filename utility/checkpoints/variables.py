@@ -14,7 +14,7 @@ import numpy as np
 
 from config import EXPERIMENT_FILE, UserError
 from nets.names import is_of_backbone, is_of_heatmaps, of_network, owner_of
-from preprocessing.files import folders_in
+from preprocessing.files import exists, folders_in, is_folder
 from utility.checkpoints import bundles, files
 
 
@@ -98,18 +98,16 @@ def resolve(path: str) -> str:
     Raises:
         UserError: There is none.
     """
-    import tensorflow as tf
-
-    if tf.io.gfile.isdir(path):
+    if is_folder(path):
         newest = files.usable(path)
         if newest is None:
             # A run keeps its networks in folders of their own.
             folders = folders_in(path)
-            inner = [p for p in folders if tf.io.gfile.exists(os.path.join(p, 'checkpoint'))]
+            inner = [p for p in folders if exists(os.path.join(p, 'checkpoint'))]
             hint = f'; there is {", ".join(inner)}' if inner else ''
             raise UserError(f'{path!r} holds no checkpoint{hint}')
         return newest
-    if not tf.io.gfile.exists(path + '.index'):
+    if not exists(path + '.index'):
         raise UserError(f'no checkpoint at {path!r}')
     return path
 

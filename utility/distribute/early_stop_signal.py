@@ -76,19 +76,17 @@ class EarlyStopSignal:
 
     def remove_copies(self) -> None:
         """Remove what the Estimator makes a process write that is not the chief."""
-        import tensorflow as tf
 
         if not self.is_chief:
             copies = os.path.join(self.folder, f'tmp_{self.cluster.job}_{self.cluster.index}')
-            if tf.io.gfile.exists(copies):
+            if files.exists(copies):
                 files.remove_tree(copies)
 
     def _decision(self) -> tuple[int, list[str]]:
         """Return the last step that the chief has decided at, -1 if none, and its reasons."""
-        import tensorflow as tf
 
         path = os.path.join(self.folder, FILE)
-        if not tf.io.gfile.exists(path):
+        if not files.exists(path):
             return -1, []
         try:
             values = json.loads(files.read_bytes(path))

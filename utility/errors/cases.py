@@ -15,6 +15,7 @@ from config import UserError
 from preprocessing.datasets import named_schema
 from preprocessing.schema import KeypointSchema
 from preprocessing.tables import KeypointTable, read_table
+from utility.checkpoints import runs
 from utility.command_line.progress import track
 from utility.errors import budget as error_budget
 from utility.errors import oracles, subsets
@@ -78,7 +79,6 @@ def case_of_runs(data_dir: str, run_dirs: Sequence[str], options: PredictOptions
     Raises:
         UserError: As predictor.predict_split and annotations_of.
     """
-    from utility.checkpoints import runs
     from utility.errors import codec_floor
     from utility.predict import predictor
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 from absl import flags
 
 from config import UserError
+from utility.checkpoints import runs
 from utility.command_line import scripts
 from utility.export import PRECISIONS
 from utility.predict import flags as prediction_flags
@@ -104,8 +105,6 @@ def _network_of(run_dir: str, category: str | None) -> str:
     Raises:
         UserError: There are several, or none of the category.
     """
-    from utility.checkpoints import runs
-
     found = runs.networks(run_dir)
     if category is None:
         if len(found) > 1:

@@ -20,6 +20,7 @@ from config import UserError
 from preprocessing import writers
 from preprocessing.files import check_output, csv_bytes, write_bytes
 from preprocessing.writers import ANNOTATION_FORMATS
+from utility.checkpoints import runs
 from utility.command_line import scripts
 
 RANKING_FILE, ANNOTATIONS_DIR = 'ranking.csv', 'annotations'
@@ -43,7 +44,6 @@ def _define_flags() -> None:
 
 def suggest(run_dir: str, values) -> str:
     """Write a ranking of pictures, and pre-annotations of them; returns what to tell."""
-    from utility.checkpoints import runs
     from utility.checkpoints.choice import CheckpointChoice
     from utility.labels import pictures, suggestions, survey
     from utility.predict.views_to_points import PredictOptions

@@ -21,7 +21,7 @@ from config import EXPERIMENT_FILE, UserError, unknown
 from nets.heads.attributes import PRESENCES
 from preprocessing import schema_files
 from preprocessing.conversion import decoding
-from preprocessing.files import read_bytes
+from preprocessing.files import exists, read_bytes
 from preprocessing.json_input import Node
 from preprocessing.schema import KeypointSchema
 from preprocessing.tables import category_points
@@ -209,11 +209,9 @@ def of_runs(run_dirs: Sequence[str], options: PredictOptions) -> Model:
 
 
 def _is_export(folder: str) -> bool:
-    import tensorflow as tf
-
     path = os.path.join(folder, standalone.DESCRIPTION_FILE)
-    has_experiment = tf.io.gfile.exists(os.path.join(folder, EXPERIMENT_FILE))
-    return tf.io.gfile.exists(path) and not has_experiment
+    has_experiment = exists(os.path.join(folder, EXPERIMENT_FILE))
+    return exists(path) and not has_experiment
 
 
 def _options(given: Mapping[str, Any]) -> PredictOptions:

@@ -9,6 +9,7 @@ from absl import flags
 
 from config import FUSIONS, MAX_BATCH, UserError
 from nets.precision import PRECISION_HELP, PRECISIONS, XLA_HELP, Compute
+from preprocessing.files import is_folder
 from utility.predict import uncertainty as uncertain
 
 
@@ -159,11 +160,9 @@ def _records_of(values) -> str | None:
     split_dir = values['data_dir'].value if 'data_dir' in values else None
     if not split_dir:
         return None
-    import tensorflow as tf
-
     split_dir = split_dir if isinstance(split_dir, str) else split_dir[0]
     root = os.path.dirname(os.path.abspath(split_dir) if '://' not in split_dir else split_dir)
-    return root if tf.io.gfile.isdir(os.path.join(root, 'train')) else None
+    return root if is_folder(os.path.join(root, 'train')) else None
 
 
 def options(values):

@@ -9,7 +9,8 @@ import tempfile
 from collections.abc import Iterator
 
 from config import EXPERIMENT_FILE, NetworkConfig, UserError
-from utility.checkpoints import variables
+from preprocessing.files import exists
+from utility.checkpoints import runs, variables
 from utility.checkpoints.variables import Weights
 from utility.pretrained.files import WeightFile, open_weights
 from utility.pretrained.origins import Origin, Source, identify
@@ -34,13 +35,9 @@ def saved_network(path: str) -> NetworkConfig | None:
 
     It stands beside the checkpoints of a training, and above the folders of its best ones.
     """
-    import tensorflow as tf
-
-    from utility.checkpoints import runs
-
     folder = os.path.dirname(variables.resolve(path))
     for place in (folder, os.path.dirname(folder)):
-        if tf.io.gfile.exists(os.path.join(place, EXPERIMENT_FILE)):
+        if exists(os.path.join(place, EXPERIMENT_FILE)):
             return runs.load_experiment(place).network
     return None
 

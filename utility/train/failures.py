@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from config import EXPERIMENT_FILE, UserError
 from preprocessing import graph_messages
+from preprocessing.files import exists
 from utility.checkpoints import files
 from utility.command_line.scripts import RunError
 from utility.train import guards
@@ -65,7 +66,7 @@ def _removed_told(folder: str) -> Iterator[None]:
         ValueError,
     ) as error:  # by what meets it first
         # Some of it makes the directory again, but not what lay in it.
-        if tf.io.gfile.exists(os.path.join(folder, EXPERIMENT_FILE)):
+        if exists(os.path.join(folder, EXPERIMENT_FILE)):
             raise
         raise RunError(
             f'{folder} was removed or renamed while it was trained; nothing more can be saved there'

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 
 from absl import logging as absl_logging
 
-from preprocessing.files import open_to_add
+from preprocessing.files import exists, open_to_add
 from utility.command_line.scripts import LineFormatter
 
 FILE = 'train.log'
@@ -83,7 +83,7 @@ def _opened(path: str):
     import tensorflow as tf
 
     is_torn = False
-    if tf.io.gfile.exists(path):
+    if exists(path):
         with tf.io.gfile.GFile(path, 'rb') as file:
             size = file.size()
             file.seek(max(0, size - 1))

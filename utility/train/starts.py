@@ -36,9 +36,7 @@ def read(path: str) -> list[dict[str, Any]]:
     Raises:
         UserError: The file is not a list of starts.
     """
-    import tensorflow as tf
-
-    if not tf.io.gfile.exists(path):
+    if not files.exists(path):
         return []
     try:
         starts = json.loads(files.read_bytes(path))

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from config import UserError
+from preprocessing.files import exists, is_folder
 from preprocessing.schema import KeypointSchema
 from preprocessing.tables import KeypointTable
+from utility.checkpoints import runs
 from utility.metrics.annotations import annotations_of
 from utility.predict.uncertainty.calibration import Calibration, read
 from utility.predict.uncertainty.features import FEATURES, POINT_FEATURES
@@ -36,7 +38,6 @@ def load(source: str, run_dirs: Sequence[str], options: PredictOptions) -> Calib
         UserError: It is none of these, or is of another predictor.
     """
     from preprocessing import records
-    from utility.checkpoints import runs
 
     schema = runs.schema_of(run_dirs[0])
     path = file_of(source)
@@ -57,12 +58,10 @@ def load(source: str, run_dirs: Sequence[str], options: PredictOptions) -> Calib
 
 def file_of(source: str) -> str | None:
     """Return the path of the file that a source is or has; None where it has none."""
-    import tensorflow as tf
-
     inside = os.path.join(source, FILE)
-    if tf.io.gfile.exists(inside):
+    if exists(inside):
         return inside
-    return source if tf.io.gfile.exists(source) and not tf.io.gfile.isdir(source) else None
+    return source if exists(source) and not is_folder(source) else None
 
 
 def of_split(
@@ -72,7 +71,6 @@ def of_split(
     features: Sequence[str] = FEATURES,
 ) -> Calibration:
     """Predict a labelled split of the records and calibrate on it; arguments as of `load`."""
-    from utility.checkpoints import runs
     from utility.predict import predictor
 
     schema = runs.schema_of(run_dirs[0])
