@@ -24,7 +24,7 @@ import math
 import os
 import pathlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
@@ -33,7 +33,7 @@ import utility  # noqa: F401, before all that may not be installed
 
 # isort: split
 import numpy as np
-from absl import flags
+from absl import flags, logging
 
 from config import UserError
 from preprocessing.files import check_output, csv_bytes, json_bytes, write_bytes
@@ -167,22 +167,45 @@ def in_units(lengths: Sequence[Length], unit: str | None, scale: float | None) -
     return rows
 
 
+def rows_of(
+    pictures: Mapping[str, list[Length]], category: str, unit: str | None, scale: float | None
+) -> list[Row]:
+    """Return the lines of all pictures. One without any length, or without that of the unit, is
+    left out with a warning.
+
+    Args:
+        pictures: Their paths -> their lengths.
+        category: Of all.
+        unit, scale: As of in_units.
+    """
+    rows = []
+    for path, lengths in pictures.items():
+        if not lengths or unit not in (None, *(length.name for length in lengths)):
+            logging.warning('%s is left out: no %s in it', path, unit or 'length')
+            continue
+        rows += [Row(path, category, *own) for own in in_units(lengths, unit, scale)]
+    return rows
+
+
 def measure(paths: Sequence[str], values) -> list[Row]:
     """Predict picture files and measure what is in them.
 
     Raises:
-        UserError: A file cannot be used, or the schema names no measurements.
+        UserError: A file cannot be used, or the schema does not name the measurements.
     """
     from demos import draw_keypoints
     from utility.predict import predictor
 
     scale, category = reference_scale(values), values.category
     schema = runs.schema_of(values.model_dir[0])
-    if not schema.measurements_of(category):
+    known = schema.measurements_of(category)
+    if not known:
         raise UserError(
             f"the schema of {schema.name} names no measurements of {category}: add 'measurements' "
             'to its file'
         )
+    if values.unit is not None and values.unit not in known:
+        raise UserError(f'--unit={values.unit}: not measured; there are: {", ".join(known)}')
     options = prediction_flags.options(values)
     calibration, options = prediction_flags.uncertainty(values, values.model_dir, options)
     checked = draw_keypoints.read_images(list(paths))
@@ -191,7 +214,7 @@ def measure(paths: Sequence[str], values) -> list[Row]:
     )
     visibility, radii = draw_keypoints.circles(calibration, predictions, values)
     sizes = calibration.sizes(predictions) if calibration else radii
-    rows = []
+    pictures = {}
     for row, path in enumerate(checked):
 
         def half_of(name, ends, own=sizes[row]):
@@ -199,15 +222,14 @@ def measure(paths: Sequence[str], values) -> list[Row]:
             half = calibration.length_interval(category, name, ends, own, level)
             return half if np.isfinite(half) else None
 
-        lengths = lengths_of(
+        pictures[path] = lengths_of(
             predictions.keypoints[row].astype(float),
             visibility[row],
             category,
             schema,
             half_of if calibration else None,
         )
-        rows += [Row(path, category, *own) for own in in_units(lengths, values.unit, scale)]
-    return rows
+    return rows_of(pictures, category, values.unit, scale)
 
 
 def _text(rows: Sequence[Row], level: float) -> str:

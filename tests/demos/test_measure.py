@@ -90,6 +90,23 @@ def test_a_reference_gives_cm_per_px():
     assert measure.reference_scale(values) == 2.0
 
 
+def test_a_picture_without_the_unit_costs_no_other_its_lengths(caplog):
+    pictures = {
+        'a.jpg': [Length('chest_width', 40.0, None), Length('sleeve_left', 60.0, None)],
+        'b.jpg': [Length('sleeve_left', 50.0, None)],
+        'c.jpg': [],
+    }
+    rows = measure.rows_of(pictures, 'blouse', 'chest_width', None)
+    assert [(row.image, row.measurement, row.length) for row in rows] == [
+        ('a.jpg', 'chest_width', 1.0),
+        ('a.jpg', 'sleeve_left', 1.5),
+    ]
+    assert 'b.jpg is left out: no chest_width in it' in caplog.text
+    rows = measure.rows_of(pictures, 'blouse', None, None)
+    assert [row.image for row in rows] == ['a.jpg', 'a.jpg', 'b.jpg']
+    assert 'c.jpg is left out: no length in it' in caplog.text
+
+
 def test_mistakes_are_told_in_one_line():
     check_mistake(run('demos/measure.py', '--model_dir=x'), 'picture files are needed')
     words = ('demos/measure.py', '--model_dir=x', '--category=skirt', 'a.jpg')
@@ -102,6 +119,9 @@ def test_a_picture_is_measured_and_written(tmp_path):
     run_dir = write_run(tmp_path / 'run')
     write_image(tmp_path / 'a.png', smooth_image(120, 90))
     words = ('demos/measure.py', f'--model_dir={run_dir}', '--category=skirt', tmp_path / 'a.png')
+    check_mistake(
+        run(*words, '--unit=sleeve'), 'not measured; there are: waistband_width, hem_width'
+    )
     for suffix in ('csv', 'json'):
         done = run(*words, f'--output={tmp_path}/a.{suffix}')
         assert done.returncode == 0, done.stderr

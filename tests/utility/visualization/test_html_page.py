@@ -51,6 +51,13 @@ def test_what_is_shown_is_escaped_and_nothing_can_be_loaded(tmp_path, write_page
     assert [path.name for path in (tmp_path / 'new').iterdir()] == ['a.html']
 
 
+def test_a_page_is_printed_with_its_pictures(tmp_path, write_page):
+    """Browsers print before they have loaded what is loaded when it comes into sight."""
+    pixels = np.zeros([8, 8, 3], np.uint8)
+    text = write_page(tmp_path / 'a.html', pictures=[html_page.picture(pixels, 'a')])
+    assert 'src="data:' in text and 'lazy' not in text
+
+
 def test_tables_are_read_out_and_bars_are_not(tmp_path, write_page):
     text = write_page(tmp_path / 'a.html')
     assert '<caption>Errors</caption>' in text
