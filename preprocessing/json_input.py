@@ -71,7 +71,7 @@ class Node:
         return Node(values[name], self._place_of(name))
 
     def _place_of(self, name: str) -> str:
-        """Return the first field follows the name of the file."""
+        """Return the place of a field; ': ' stands between the name of the file and the first."""
         return f'{self.place}.{name}' if ': ' in self.place else f'{self.place}: {name}'
 
     def has(self, name: str) -> bool:

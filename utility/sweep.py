@@ -342,7 +342,7 @@ def run_all(sweep: Sweep, sweep_dir: str, retry: bool = False) -> list[Row]:
 
 
 def _do(sweep: Sweep, experiment: Experiment, trial, folder: pathlib.Path, lock: int) -> None:
-    """Train, or goes on with, the run of a trial, and tell the study what came out."""
+    """Train, or go on with, the run of a trial, and tell the study what came out."""
     from optuna.trial import TrialState
 
     network, study = folder / sweep.category, trial.study

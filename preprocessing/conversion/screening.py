@@ -70,7 +70,7 @@ def screen(
     max_side: int | None = None,
     keeps_damaged: bool = False,
 ) -> tuple[list[Entry], list[Rejected]]:
-    """Check every picture, and parts those that can be used from the rest.
+    """Check every picture, and part those that can be used from the rest.
 
     Args:
         annotations: Pairs of a split's name and an annotation of it.
@@ -107,7 +107,7 @@ def screen(
 
 
 def _fault_of_size(annotation: Annotation, size: tuple[int, int]) -> str | None:
-    """Return points of a picture of another size would be at the wrong places."""
+    """Return why points would lie at wrong places: their picture has another size; else None."""
     if annotation.image_size in (None, size):
         return None
     (height, width), (there_height, there_width) = annotation.image_size, size
