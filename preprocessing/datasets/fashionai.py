@@ -122,7 +122,6 @@ SCHEMA = KeypointSchema(
 
 def find_splits(data_dir: str, allow_links: Sequence[str] = ()) -> list[Split]:
     """Return the splits below `data_dir`, in either layout; see fashionai_layouts.find_splits."""
-    # Looking at files needs TensorFlow, the schema does not.
     return fashionai_layouts.find_splits(data_dir, SCHEMA, allow_links)
 
 
