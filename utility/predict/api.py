@@ -246,6 +246,7 @@ class Model:
 
     def calibrate(self, records: str | os.PathLike, level: float = uncertainty.LEVEL) -> None:
         """Learn from pictures with known points how far off points are: results then have radii.
+        Not to be called while another thread predicts.
 
         Args:
             records: A labelled split of the records that the networks were not trained on; or what
