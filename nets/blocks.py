@@ -9,7 +9,16 @@ from collections.abc import Sequence
 import tensorflow as tf
 
 from config import UserError
-from nets.layers import KERNEL_3X3, POINTWISE, Conv, ConvNorm, ConvSpec, Layer, global_average_pool
+from nets.layers import (
+    KERNEL_3X3,
+    POINTWISE,
+    Conv,
+    ConvNorm,
+    ConvSpec,
+    Layer,
+    global_average_pool,
+    relu,
+)
 from nets.norms import Norm
 
 SHALLOW = 8  # blocks; those of ResNet-18
@@ -35,7 +44,7 @@ class SqueezeExcite(Layer):
         self.excite = Conv(f'{self.path}/excite', channels, use_bias=True)
 
     def call(self, inputs, training):
-        squeezed = tf.nn.relu(self.squeeze(global_average_pool(inputs)))
+        squeezed = relu(self.squeeze(global_average_pool(inputs)))
         return inputs * tf.sigmoid(self.excite(squeezed))
 
 
@@ -68,7 +77,7 @@ class Residual(Layer):
             outputs = layer(outputs, training)
         if self.shortcut is not None:
             inputs = self.shortcut(inputs, training)
-        return tf.nn.relu(outputs + inputs)
+        return relu(outputs + inputs)
 
 
 def gamma_of_depth(num_blocks: int) -> float:
@@ -155,7 +164,7 @@ class NormConv(Layer):
         self.conv = Conv(path, filters, window)
 
     def call(self, inputs, training):
-        return self.conv(tf.nn.relu(self.norm(inputs, training)))
+        return self.conv(relu(self.norm(inputs, training)))
 
 
 class PreactivationBottleneck(Layer):

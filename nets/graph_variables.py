@@ -14,6 +14,8 @@ from collections.abc import Callable, Sequence
 import tensorflow as tf
 from tensorflow.python.ops import resource_variable_ops
 
+from nets import operations
+
 v1 = tf.compat.v1
 
 # Graph -> (value, shape, dtype) -> the tensor, which all variables of that value at first share.
@@ -40,28 +42,32 @@ def make(
         value = initial if callable(initial) else lambda: tf.constant(initial, dtype, shape)
         # Not tf.Variable, which leaves replicas in the checkpoint under MirroredStrategy.
         return v1.Variable(value, name=name, use_resource=True, **options)
-    with tf.init_scope():
+    # As tf.init_scope, which takes longer: outside of what is being built.
+    with v1.get_default_graph().control_dependencies(None):
         return _GraphVariable(name, tf.TensorShape(shape), initial, dtype, **options)
 
 
-def constant(value: float, shape: Sequence[int] = (), dtype: tf.DType = tf.float32) -> tf.Tensor:
-    """Return a tensor of a value, of a graph of sessions always the same."""
+def constant(
+    value: float | tuple[float, ...], shape: Sequence[int] = (), dtype: tf.DType = tf.float32
+) -> tf.Tensor:
+    """Return a tensor of a number for all elements of a shape, or of some numbers; in a graph of
+    sessions always the same.
+    """
     if not _is_lean():
-        return tf.constant(value, dtype, shape)
-    with tf.init_scope():
-        constants = _CONSTANTS.setdefault(v1.get_default_graph(), {})
-        key = value, tuple(shape), dtype
-        if key not in constants:
-            with tf.device(None), tf.name_scope('constants/'):
-                number = tf.constant(value, dtype)
-                # Not a constant of the shape, which the graph would hold as long as it is there.
-                constants[key] = tf.fill(shape, number) if len(shape) else number
-        return constants[key]
+        return tf.constant(value, dtype, shape if len(shape) else None)
+    constants = _CONSTANTS.setdefault(v1.get_default_graph(), {})
+    key = value, tuple(shape), dtype
+    if key not in constants:
+        with tf.init_scope(), tf.device(None), tf.name_scope('constants/'):
+            number = tf.constant(value, dtype)
+            # Not a constant of the shape, which the graph would hold as long as it is there.
+            constants[key] = tf.fill(shape, number) if len(shape) else number
+    return constants[key]
 
 
 def _is_lean() -> bool:
     """Return whether this is a graph of sessions, on one device."""
-    return not (v1.executing_eagerly_outside_functions() or tf.distribute.has_strategy())
+    return operations.has_sessions() and not tf.distribute.has_strategy()
 
 
 class _GraphVariable(resource_variable_ops.BaseResourceVariable):
@@ -72,8 +78,8 @@ class _GraphVariable(resource_variable_ops.BaseResourceVariable):
     def __init__(self, name, shape, initial, dtype, *, trainable: bool, **options):
         graph = v1.get_default_graph()
         full_name = graph.unique_name(name)
-        handle = tf.raw_ops.VarHandleOp(
-            dtype=dtype, shape=shape, shared_name=full_name, name=full_name + '/'
+        handle = operations.make(
+            'VarHandleOp', dtype=dtype, shape=shape, shared_name=full_name, name=full_name + '/'
         )
         handle._parent_trackable = weakref.ref(self)
         handle._name, handle._unique_id = full_name + ':0', full_name
@@ -97,17 +103,25 @@ class _GraphVariable(resource_variable_ops.BaseResourceVariable):
     def to_proto(self, export_scope: str | None = None) -> None:
         """Return nothing: no variable is made from a graph that was written."""
 
+    def value(self) -> tf.Tensor:
+        return self._read() if operations.has_sessions() else super().value()
+
+    def assign(self, value, use_locking=None, name=None, read_value=True):
+        if read_value or not operations.has_sessions():
+            return super().assign(value, use_locking, name, read_value)
+        value = tf.convert_to_tensor(value, self.dtype)
+        return operations.make('AssignVariableOp', resource=self.handle, value=value)
+
     def _part(self, name: str, make_part: Callable):
         """Return an operation of the variable, which is made the first time."""
         if name not in self._parts:
             graph, scope = self.graph, f'{self._unique_id}/{name}/'
-            # As tf.init_scope, which takes longer: outside of what is being built.
             with graph.as_default(), graph.control_dependencies(None), graph.name_scope(scope):
                 self._parts[name] = make_part()
         return self._parts[name]
 
     def _read(self) -> tf.Tensor:
-        return tf.raw_ops.ReadVariableOp(resource=self.handle, dtype=self.dtype)
+        return operations.make('ReadVariableOp', resource=self.handle, dtype=self.dtype)
 
     def _make_initial(self) -> tf.Tensor:
         if callable(self._initial):
@@ -115,7 +129,8 @@ class _GraphVariable(resource_variable_ops.BaseResourceVariable):
         return constant(self._initial, self.shape, self.dtype)
 
     def _assign_initial(self) -> tf.Operation:
-        return tf.raw_ops.AssignVariableOp(resource=self.handle, value=self._initial_value)
+        value = self._initial_value
+        return operations.make('AssignVariableOp', resource=self.handle, value=value)
 
     # What the base class sets to None, and a start from a checkpoint to what it restores.
 

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-from nets import graph_variables
+from nets import graph_variables, operations
 
 v1 = tf.compat.v1
 
@@ -104,13 +104,15 @@ def _normal(shape: Sequence[int], seed, mean: float, stddev: float) -> tf.Tensor
 
     They are given tensors: to make these of lists and numbers themselves takes as long again.
     """
-    key, counter = tf.raw_ops.StatelessRandomGetKeyCounter(seed=tf.constant(seed, tf.int64))
-    normal = tf.raw_ops.StatelessRandomNormalV2(
-        shape=tf.constant(shape, tf.int32),
+    constant = functools.partial(graph_variables.constant, dtype=tf.int32)
+    key, counter = operations.make('StatelessRandomGetKeyCounter', seed=tf.constant(seed, tf.int64))
+    normal = operations.make(
+        'StatelessRandomNormalV2',
+        shape=constant(tuple(shape)),
         key=key,
         counter=counter,
-        alg=tf.constant(_ANY_ALGORITHM),
+        alg=constant(_ANY_ALGORITHM),
         dtype=tf.float32,
     )
-    normal = tf.raw_ops.Mul(x=normal, y=tf.constant(stddev))
+    normal = operations.make('Mul', x=normal, y=graph_variables.constant(stddev))
     return normal + mean if mean else normal

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from config import UserError
+from nets import operations
 from nets.convolution import conv2d
 from nets.layer import Layer
 from nets.norms import Norm
@@ -47,6 +48,17 @@ def _pad(inputs: tf.Tensor, window: ConvSpec, value: float) -> tf.Tensor:
     margin = window.dilation * (window.size - 1) // 2
     sides = [[0, 0], [margin, margin], [margin, margin], [0, 0]]
     return tf.pad(inputs, sides, constant_values=value) if margin else inputs
+
+
+def relu(inputs: tf.Tensor) -> tf.Tensor:
+    """Return tf.nn.relu(inputs)."""
+    return operations.make('Relu', features=inputs)
+
+
+def cast(tensor: tf.Tensor | tf.Variable, dtype: tf.DType) -> tf.Tensor:
+    """Return tf.cast(tensor, dtype)."""
+    tensor = tf.convert_to_tensor(tensor)
+    return tensor if tensor.dtype == dtype else operations.make('Cast', x=tensor, DstT=dtype)
 
 
 def max_pool(inputs: tf.Tensor, size: int = 3, stride: int = 2, ceil_mode=False) -> tf.Tensor:
@@ -136,7 +148,7 @@ class Conv(Layer):
         return [size, size, channels, self.filters], size**2 * channels
 
     def call(self, inputs):
-        outputs = self.convolve(inputs, tf.cast(self.kernel, inputs.dtype))
+        outputs = self.convolve(inputs, cast(self.kernel, inputs.dtype))
         if self.use_bias:
             outputs = tf.nn.bias_add(outputs, tf.cast(self.bias, inputs.dtype))
         return outputs
@@ -211,7 +223,7 @@ class ConvNorm(Layer):
         path: str,
         filters: int,
         window=POINTWISE,
-        activation=tf.nn.relu,
+        activation=relu,
         first_gamma=1.0,
         **norm_options: float,
     ):

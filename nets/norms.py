@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from nets import graph_variables
+from nets import operations
 from nets.layer import Layer
 
 v1 = tf.compat.v1
@@ -134,16 +134,23 @@ class BatchNorm(_ScaleShift):
 
     def call(self, inputs, training):
         moving = (self.moving_mean, self.moving_variance)
-        mean, variance = (None, None) if training else moving
+        is_training, remembers = bool(training), Mode.of(training).remembers
         gamma = self.gamma if self.has_gamma else tf.ones_like(self.beta)
-        outputs, *batch = v1.nn.fused_batch_norm(
-            inputs, gamma, self.beta, mean, variance, self.epsilon, is_training=bool(training)
-        )
-        if training:
-            momentum = self.momentum if Mode.of(training).remembers else 0.0
-            share = graph_variables.constant(1 - momentum)
-            for variable, value in zip(moving, batch):
-                update = variable.assign_sub((variable - value) * share, read_value=False)
+        scale, offset, mean, variance = map(tf.convert_to_tensor, (gamma, self.beta, *moving))
+        outputs, *moved = operations.make(
+            'FusedBatchNormV3',
+            x=inputs,
+            scale=scale,
+            offset=offset,
+            mean=mean,
+            variance=variance,
+            epsilon=self.epsilon,
+            exponential_avg_factor=1 - self.momentum if remembers else 1.0,
+            is_training=is_training,
+        )[:3]
+        if is_training:
+            for variable, value in zip(moving, moved):
+                update = variable.assign(value, read_value=False)
                 if not v1.executing_eagerly_outside_functions():
                     v1.add_to_collection(v1.GraphKeys.UPDATE_OPS, update)
         return outputs

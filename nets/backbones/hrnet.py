@@ -97,7 +97,7 @@ class HighResolutionModule(layers.Layer):
                 outputs = block(outputs, training)
             refined.append(outputs)
         return [
-            tf.nn.relu(tf.add_n([fuse(r, training) for fuse, r in zip(fusions, refined)]))
+            layers.relu(tf.add_n([fuse(r, training) for fuse, r in zip(fusions, refined)]))
             for fusions in self.fusions
         ]
 

@@ -52,7 +52,7 @@ class ConvReluNorm(layers.Layer):
         self.norm = Norm(f'{path}/norm')
 
     def call(self, inputs, training):
-        return self.norm(tf.nn.relu(self.conv(inputs)), training)
+        return self.norm(layers.relu(self.conv(inputs)), training)
 
 
 class GlobalLevel(layers.Layer):
@@ -79,7 +79,7 @@ class GlobalLevel(layers.Layer):
 
     def call(self, above, feature, training):
         for deconvolution in self.deconvolutions:
-            above = tf.nn.relu(deconvolution(above))
+            above = layers.relu(deconvolution(above))
         joined = [part for part in (above, feature) if part is not None]
         return self.conv(tf.concat(joined, axis=-1), training)
 

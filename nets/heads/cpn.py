@@ -137,7 +137,7 @@ class ResizedConv(layers.Conv):
 class ResizedConvNorm(layers.ConvNorm):
     """ResizedConv, batch norm of its result at full size, activation or None."""
 
-    def __init__(self, path: str, filters: int, size: Sequence[int], activation=tf.nn.relu):
+    def __init__(self, path: str, filters: int, size: Sequence[int], activation=layers.relu):
         super().__init__(path, filters, activation=activation)
         self.conv = ResizedConv(path, filters, size)
 

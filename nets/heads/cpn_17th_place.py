@@ -103,7 +103,7 @@ class Design:
 
     def activate(self, inputs: tf.Tensor) -> tf.Tensor:
         """Return [B, h, w, C] -> the same shape."""
-        return tf.nn.relu(inputs) if self.has_relu else inputs
+        return layers.relu(inputs) if self.has_relu else inputs
 
 
 VARIANTS = {

@@ -59,6 +59,27 @@ def test_group_norm_keeps_its_precision_in_bfloat16():
     np.testing.assert_allclose(tf.cast(outputs, tf.float32), exact, rtol=0.01, atol=1e-3)
 
 
+@pytest.mark.parametrize('remembers', [True, False])
+def test_statistics_of_batch_norm_move_to_those_of_a_batch_or_are_them(remembers):
+    images = 3 + 2 * _random(4, 5, 5, 6)
+    mean, variance = images.mean((0, 1, 2)), images.var((0, 1, 2), ddof=1)
+    share = 0.1 if remembers else 1.0
+    wanted = share * mean, 1 - share + share * variance
+    eager = norms.BatchNorm('norm')
+    eager(tf.constant(images), Mode(True, remembers=remembers))
+    with tf.Graph().as_default(), v1.Session() as session:
+        norm = norms.BatchNorm('norm')
+        norm(tf.constant(images), Mode(True, remembers=remembers))
+        session.run(v1.global_variables_initializer())
+        session.run(v1.get_collection(v1.GraphKeys.UPDATE_OPS))
+        moved = session.run([norm.moving_mean, norm.moving_variance])
+    for value, layer_value, expected in zip(
+        moved, (eager.moving_mean, eager.moving_variance), wanted
+    ):
+        np.testing.assert_allclose(value, expected, rtol=1e-5)
+        np.testing.assert_allclose(layer_value, expected, rtol=1e-5)
+
+
 def test_frozen_batch_norm_keeps_its_statistics_and_learns_scale_and_shift():
     images = 3 + 2 * _random(4, 5, 5, 6)
     with tf.Graph().as_default(), v1.Session() as session:
@@ -142,9 +163,9 @@ def test_every_network_goes_through_the_one_norm(backbone, head):
 
 @pytest.mark.parametrize('file', sorted(pathlib.Path(nets.__file__).parent.glob('**/*.py')))
 def test_no_network_has_a_batch_norm_of_its_own(file):
-    called = set(re.findall(r'\w*(?:batch_norm|BatchNorm)\w*(?=\()', file.read_text()))
+    called = set(re.findall(r'\w*(?:batch_norm|BatchNorm)\w*(?=\()|Fused\w*', file.read_text()))
     allowed = {
-        'norms.py': {'BatchNorm', 'FrozenBatchNorm', 'fused_batch_norm'},
+        'norms.py': {'BatchNorm', 'FrozenBatchNorm', 'FusedBatchNormV3'},
         'keras_layers.py': {'batch_norm', 'batch_normalization'},  # of layer norm
     }
     assert called <= allowed.get(file.name, set())

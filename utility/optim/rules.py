@@ -10,6 +10,7 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from config import OptimizerConfig, Registry, UserError
+from nets import operations
 from utility.optim import addons
 
 OPTIMIZERS = Registry(
@@ -60,7 +61,8 @@ class Rule(NamedTuple):
 
 def _momentum(weight, gradient, slots, update: Update) -> tf.Operation:
     """Return m <- momentum m + g; w <- w - rate m, or with Nesterov w - rate (g + momentum m)."""
-    return tf.raw_ops.ResourceApplyMomentum(
+    return operations.make(
+        'ResourceApplyMomentum',
         var=weight.handle,
         accum=slots[0].handle,
         lr=update.rate,
@@ -79,7 +81,8 @@ def _adam(weight, gradient, slots, update: Update) -> tf.Operation:
 
     The powers that correct for the start follow from the count, and need no variables.
     """
-    return tf.raw_ops.ResourceApplyAdam(
+    return operations.make(
+        'ResourceApplyAdam',
         var=weight.handle,
         m=slots[0].handle,
         v=slots[1].handle,

@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
+from nets import operations
 from preprocessing import graph_messages
 
 v1 = tf.compat.v1
@@ -69,7 +70,7 @@ def _finite(tensors: Sequence) -> tf.Tensor:
         rank = tensor.shape.rank
         if rank not in axes:
             axes[rank] = tf.constant(list(range(rank)), tf.int32, [rank])
-        total = tf.raw_ops.Sum(input=tensor, axis=axes[rank])
+        total = operations.make('Sum', input=tensor, axis=axes[rank])
         sums.append(total if total.dtype == tf.float32 else tf.cast(total, tf.float32))
     return tf.math.is_finite(tf.stack(sums))
 
