@@ -47,6 +47,14 @@ def make(
         return _GraphVariable(name, tf.TensorShape(shape), initial, dtype, **options)
 
 
+def read(variables: Sequence[tf.Variable]) -> list[tf.Tensor]:
+    """Return the values of variables, read by one operation where all are of this module."""
+    if not all(isinstance(variable, _GraphVariable) for variable in variables):
+        return [tf.convert_to_tensor(variable) for variable in variables]
+    handles, dtypes = zip(*((variable.handle, variable.dtype) for variable in variables))
+    return operations.make('_ReadVariablesOp', resources=list(handles), dtypes=list(dtypes))
+
+
 def constant(
     value: float | tuple[float, ...], shape: Sequence[int] = (), dtype: tf.DType = tf.float32
 ) -> tf.Tensor:

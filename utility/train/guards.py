@@ -7,13 +7,15 @@ network are not restored.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
 from absl import logging
+from tensorflow.python.training import training_util
 
-from nets import operations
+from nets import graph_variables, operations
 from preprocessing import graph_messages
 
 v1 = tf.compat.v1
@@ -43,21 +45,39 @@ def stop_unless_finite(
     are_finite = _finite(gradients)
     is_right = tf.math.is_finite(loss) & (tf.reduce_all(are_finite) | forgives)
     # What tf.cond makes, but for an input of both branches for each weight: of hundreds of weights
-    # these delay the first step. What waits for `is_wrong` is computed where that is given.
+    # these delay the first step. What waits for `is_wrong` is computed where that is given; so a
+    # GPU hands out no weight before.
     is_wrong, goes_on = tf.raw_ops.Switch(data=is_right, pred=is_right)
     with tf.control_dependencies([tf.identity(is_wrong)]):
-        words = [
-            'step ', tf.as_string(v1.train.get_global_step() + 1),
-            ': the loss is ', tf.as_string(loss, scientific=True, precision=3),
-            '; weights that are not finite: ', _not_finite(_finite(weights), names),
-            '; gradients that are not finite: ', _not_finite(are_finite, names),
-            '; pictures of the batch: ', tf.strings.reduce_join(image_ids, separator=', '),
-        ]  # fmt: skip
-        message = tf.strings.join(graph_messages.marked(graph_messages.NOT_FINITE, words))
+        values = [v1.train.get_global_step(), loss, image_ids, are_finite]
+        message = tf.numpy_function(
+            functools.partial(_message, names), values + graph_variables.read(weights), tf.string
+        )
         stop = tf.raw_ops.Assert(condition=is_wrong, data=[message], summarize=1)
     with tf.control_dependencies([stop]):
         stopped = tf.identity(is_wrong)
     return tf.raw_ops.Merge(inputs=[stopped, goes_on]).output.op
+
+
+def _message(names: Sequence[str], step, loss, image_ids, are_finite, *weights) -> str:
+    """Return why a step is stopped.
+
+    Args:
+        names: Of the weights.
+        step: Before it.
+        loss: Of the batch.
+        image_ids: Of the batch, bytes.
+        are_finite: Which gradients are.
+        weights: Before the step.
+    """
+    gradients = _listed([name for name, is_right in zip(names, are_finite) if not is_right], names)
+    words = [
+        f'step {step + 1}: the loss is {loss:.3e}; weights that are not finite: ',
+        not_finite_values(dict(zip(names, weights))) or 'none',
+        f'; gradients that are not finite: {gradients or "none"}; pictures of the batch: ',
+        ', '.join(name.decode() for name in image_ids),
+    ]
+    return ''.join(graph_messages.marked(graph_messages.NOT_FINITE, words))
 
 
 def _finite(tensors: Sequence) -> tf.Tensor:
@@ -73,16 +93,6 @@ def _finite(tensors: Sequence) -> tf.Tensor:
         total = operations.make('Sum', input=tensor, axis=axes[rank])
         sums.append(total if total.dtype == tf.float32 else tf.cast(total, tf.float32))
     return tf.math.is_finite(tf.stack(sums))
-
-
-def _not_finite(are_finite: tf.Tensor, names: Sequence[str]) -> tf.Tensor:
-    """Return how many are not finite, and the names of the first few: bool [N] -> string []."""
-    is_wrong = tf.logical_not(are_finite)
-    number = tf.reduce_sum(tf.cast(is_wrong, tf.int32))
-    first = tf.strings.reduce_join(tf.boolean_mask(names, is_wrong)[:_SHOWN], separator=', ')
-    counted = tf.strings.join([tf.as_string(number), f' of {len(names)} (', first])
-    more = tf.where(number > _SHOWN, ', ...)', ')')
-    return tf.where(number > 0, tf.strings.join([counted, more]), 'none')
 
 
 class NotFiniteError(ArithmeticError):
@@ -109,11 +119,13 @@ class SaveOnlyFinite(v1.train.CheckpointSaverListener):
 
 def not_finite_values(values: Mapping[str, np.ndarray]) -> str:
     """Return how many variables are not finite, and the names of the first few; '' if all are."""
-    wrong = [name for name, value in values.items() if not _is_finite(value)]
-    if not wrong:
-        return ''
+    return _listed([name for name, value in values.items() if not _is_finite(value)], values)
+
+
+def _listed(wrong: Sequence[str], names: Collection[str]) -> str:
+    """Return how many of the names are wrong, and the first few; '' if none is."""
     more = ', ...' if len(wrong) > _SHOWN else ''
-    return f'{len(wrong)} of {len(values)} ({", ".join(wrong[:_SHOWN])}{more})'
+    return f'{len(wrong)} of {len(names)} ({", ".join(wrong[:_SHOWN])}{more})' if wrong else ''
 
 
 def _is_finite(value: np.ndarray) -> bool:
@@ -139,7 +151,7 @@ class FlatMaps(v1.train.SessionRunHook):
         self._has_warned = False
 
     def begin(self):
-        self._step_tensor = v1.train.get_global_step()
+        self._step_tensor = training_util._get_or_create_global_step_read()  # as in log.py
 
     def after_create_session(self, session, coord):
         self._step = int(session.run(self._step_tensor))

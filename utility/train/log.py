@@ -17,6 +17,7 @@ from collections.abc import Mapping
 
 import tensorflow as tf
 from absl import logging
+from tensorflow.python.training import training_util
 from tqdm import tqdm
 
 from utility.checkpoints import step_tables
@@ -107,7 +108,8 @@ class TrainingLog(v1.train.SessionRunHook):
         self._bar = self._table = None
 
     def begin(self):
-        self._step_tensor = v1.train.get_global_step()
+        # What hooks of TensorFlow's ask for: a session plans for one question less.
+        self._step_tensor = training_util._get_or_create_global_step_read()
         folder = self._watch.folder
         self._writer = folder and v1.summary.FileWriterCache.get(folder)
 

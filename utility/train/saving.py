@@ -96,8 +96,8 @@ def starting_at_once(restores: bool, keep: int = 5) -> v1.train.Scaffold:
     """Return the Scaffold of a training that no other process waits for.
 
     By default a session asks twice whether all variables have values. Here they are all restored or
-    all initialised, in this process, and only what does the one or the other is built: of a large
-    graph each operation and each question delays the first step.
+    all initialised, in this process, and only what does the one or the other is built and run: of a
+    large graph each operation and each question delays the first step.
 
     Args:
         restores: Whether there is a checkpoint to go on from.
@@ -111,17 +111,23 @@ def starting_at_once(restores: bool, keep: int = 5) -> v1.train.Scaffold:
         defer_build=True,
         save_relative_paths=True,
     )
-    start_input = tf.group(*v1.get_collection(_INPUT))
-    local = v1.train.Scaffold.default_local_init_op()
-    return v1.train.Scaffold(
-        init_op=tf.no_op()
-        if restores
-        else tf.group(v1.global_variables_initializer(), start_input),
-        local_init_op=tf.group(local, start_input) if restores else local,
+    rest = tf.group(v1.train.Scaffold.default_local_init_op(), *v1.get_collection(_INPUT))
+    scaffold = _AtOnce(
+        init_op=tf.no_op() if restores else tf.group(v1.global_variables_initializer(), rest),
+        local_init_op=rest,
         ready_op=nothing,
         ready_for_local_init_op=nothing,
         saver=saver,
     )
+    if restores:
+        scaffold.local_init_op = rest
+    return scaffold
+
+
+class _AtOnce(v1.train.Scaffold):
+    """A Scaffold that tells a session of no question, and of one operation to run."""
+
+    ready_op = ready_for_local_init_op = local_init_op = None
 
 
 def beside_the_variables(input_fn: Callable[[], tf.data.Dataset]) -> Callable:

@@ -7,6 +7,7 @@ import pytest
 import tensorflow as tf
 
 from config import OptimizerConfig
+from nets import graph_variables
 from preprocessing.graph_messages import NOT_FINITE, find
 from utility.command_line.scripts import RunError
 from utility.optim import training_step
@@ -23,7 +24,7 @@ class _Training:
     def __init__(self):
         self.loss, self.first, self.second = (v1.placeholder(tf.float32, []) for _ in range(3))
         self.weights = [
-            v1.Variable(1.0, name=name, use_resource=True) for name in ('first', 'second')
+            graph_variables.make(name, [], 1.0, trainable=True) for name in ('first', 'second')
         ]
         loss = self.loss + self.first * self.weights[0] + self.second * self.weights[1]
         v1.train.get_or_create_global_step()
@@ -100,11 +101,24 @@ def test_weights_that_are_not_finite_are_named(training):
 
 
 def test_of_many_names_the_first_few_are_told():
-    with tf.Graph().as_default(), v1.Session() as session:
-        tensors = [tf.constant([1.0, np.nan])] * 7 + [tf.constant([1.0, 2.0])]
-        are_finite, names = guards._finite(tensors), [f'w{i}' for i in range(8)]
-        text = session.run(guards._not_finite(are_finite, names)).decode()
-    assert text == '7 of 8 (w0, w1, w2, w3, w4, ...)'
+    values = {f'w{i}': np.array([1.0, np.nan if i < 7 else 2.0]) for i in range(8)}
+    assert guards.not_finite_values(values) == '7 of 8 (w0, w1, w2, w3, w4, ...)'
+    assert not guards.not_finite_values({'w7': values['w7']})
+
+
+def test_a_check_has_few_operations_for_each_weight():
+    def count(num_weights):
+        with tf.Graph().as_default() as graph:
+            v1.train.get_or_create_global_step()
+            weights = [
+                graph_variables.make(f'w{i}', [3], 1.0, trainable=True) for i in range(num_weights)
+            ]
+            pairs = [(tf.ones([3]), weight) for weight in weights]
+            before = len(graph.get_operations())
+            guards.stop_unless_finite(tf.constant(1.0), tf.constant(IDS), pairs)
+            return len(graph.get_operations()) - before
+
+    assert count(9) - count(5) == 4
 
 
 def test_other_errors_are_not_taken_for_a_stop():
