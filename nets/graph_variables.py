@@ -48,11 +48,25 @@ def make(
 
 
 def read(variables: Sequence[tf.Variable]) -> list[tf.Tensor]:
-    """Return the values of variables, read by one operation where all are of this module."""
-    if not all(isinstance(variable, _GraphVariable) for variable in variables):
-        return [tf.convert_to_tensor(variable) for variable in variables]
-    handles, dtypes = zip(*((variable.handle, variable.dtype) for variable in variables))
-    return operations.make('_ReadVariablesOp', resources=list(handles), dtypes=list(dtypes))
+    """Return the values of variables; those of this module are read by one operation."""
+    lean = [variable for variable in variables if isinstance(variable, _GraphVariable)]
+    values = iter(())
+    if lean:
+        handles, dtypes = zip(*((variable.handle, variable.dtype) for variable in lean))
+        outputs = operations.make('_ReadVariablesOp', resources=[*handles], dtypes=[*dtypes])
+        values = iter([outputs] if len(lean) == 1 else outputs)
+    return [
+        next(values) if isinstance(variable, _GraphVariable) else tf.convert_to_tensor(variable)
+        for variable in variables
+    ]
+
+
+def read_together(variables: Sequence[tf.Variable]) -> None:
+    """Have whoever fetches any of the variables, as those do who save them, read all at once."""
+    lean = [variable for variable in variables if isinstance(variable, _GraphVariable)]
+    with v1.get_default_graph().control_dependencies(None):
+        for variable, value in zip(lean, read(lean)):
+            variable._parts.setdefault('Read', value)
 
 
 def constant(

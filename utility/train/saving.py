@@ -9,7 +9,9 @@ from collections.abc import Callable
 import tensorflow as tf
 from tensorflow.python.checkpoint import checkpoint_management
 from tensorflow.python.training import saver as tensorflow_saver
+from tensorflow.python.training.saving import saveable_object
 
+from nets import graph_variables
 from utility.checkpoints import files
 from utility.checkpoints.variables import save, variable_name
 from utility.train.guards import NotFiniteError, SaveOnlyFinite, not_finite_values
@@ -104,11 +106,13 @@ def starting_at_once(restores: bool, keep: int = 5) -> v1.train.Scaffold:
         keep: How many of the last checkpoints are kept.
     """
     nothing = tf.constant([], tf.string)
+    variables = v1.global_variables()
+    graph_variables.read_together(variables)
     saver = v1.train.Saver(
+        [_Saved(variable) for variable in variables],
         builder=None if restores else _OnlySaves(),
         sharded=True,
         max_to_keep=keep,
-        defer_build=True,
         save_relative_paths=True,
     )
     rest = tf.group(v1.train.Scaffold.default_local_init_op(), *v1.get_collection(_INPUT))
@@ -141,6 +145,19 @@ def beside_the_variables(input_fn: Callable[[], tf.data.Dataset]) -> Callable:
         return iterator.get_next()
 
     return batch
+
+
+class _Saved(saveable_object.SaveableObject):
+    """A variable of a Saver, whose own way to it has an operation that reads this one alone."""
+
+    def __init__(self, variable: tf.Variable):
+        name, value = variable_name(variable), variable.graph.as_graph_element(variable)
+        spec = saveable_object.SaveSpec(value, '', name, variable.dtype, variable.device)
+        super().__init__(variable.handle, [spec], name)
+        self._variable = variable
+
+    def restore(self, restored_tensors, restored_shapes):
+        return self._variable.assign(restored_tensors[0], read_value=False)
 
 
 class _OnlySaves(tensorflow_saver.BulkSaverBuilder):
