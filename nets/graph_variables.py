@@ -38,13 +38,42 @@ def make(
         dtype: Of it.
         options: trainable, synchronization and aggregation, as of tf.Variable.
     """
-    if not _is_lean():
+    if not is_lean():
         value = initial if callable(initial) else lambda: tf.constant(initial, dtype, shape)
         # Not tf.Variable, which leaves replicas in the checkpoint under MirroredStrategy.
         return v1.Variable(value, name=name, use_resource=True, **options)
+    graph = v1.get_default_graph()
     # As tf.init_scope, which takes longer: outside of what is being built.
-    with v1.get_default_graph().control_dependencies(None):
-        return _GraphVariable(name, tf.TensorShape(shape), initial, dtype, **options)
+    with graph.control_dependencies(None):
+        name, shape = graph.unique_name(name), tf.TensorShape(shape)
+        handle = operations.make(
+            'VarHandleOp', dtype=dtype, shape=shape, shared_name=name, name=name + '/'
+        )
+    return _GraphVariable(name, handle, shape, initial, dtype, **options)
+
+
+def zeros_beside(name: str, variables: Sequence[tf.Variable]) -> list[tf.Variable]:
+    """Return variables 'variable/name' of the same shapes, 0 at first and not trained; of a graph
+    of sessions on one device, where they have one operation together.
+    """
+    graph = v1.get_default_graph()
+    shapes, dtypes = [v.shape for v in variables], [v.dtype for v in variables]
+    with graph.control_dependencies(None), graph.name_scope(None):
+        names = [graph.unique_name(f'{v.name.split(":")[0]}/{name}') for v in variables]
+        handles = operations.make(
+            '_VarHandlesOp',
+            containers=[''] * len(names),
+            shared_names=names,
+            N=len(names),
+            dtypes=dtypes,
+            shapes=shapes,
+            name=name,
+        )
+    handles = handles if len(names) > 1 else [handles]
+    return [
+        _GraphVariable(*its_name_and_handle, shape, 0.0, dtype, trainable=False)
+        for *its_name_and_handle, shape, dtype in zip(names, handles, shapes, dtypes)
+    ]
 
 
 def read(variables: Sequence[tf.Variable]) -> list[tf.Tensor]:
@@ -75,7 +104,7 @@ def constant(
     """Return a tensor of a number for all elements of a shape, or of some numbers; in a graph of
     sessions always the same.
     """
-    if not _is_lean():
+    if not is_lean():
         return tf.constant(value, dtype, shape if len(shape) else None)
     constants = _CONSTANTS.setdefault(v1.get_default_graph(), {})
     key = value, tuple(shape), dtype
@@ -87,22 +116,23 @@ def constant(
     return constants[key]
 
 
-def _is_lean() -> bool:
+def is_lean() -> bool:
     """Return whether this is a graph of sessions, on one device."""
     return operations.has_sessions() and not tf.distribute.has_strategy()
 
 
 class _GraphVariable(resource_variable_ops.BaseResourceVariable):
-    """A variable whose operations are made when they are asked for. Arguments as of `make`."""
+    """A variable whose operations are made when they are asked for.
+
+    Args:
+        full_name: With its scope.
+        handle: By which it can be accessed; of no other variable.
+        shape, initial, dtype, trainable, options: As of `make`.
+    """
 
     _variable_call = None  # there is no other class to choose
 
-    def __init__(self, name, shape, initial, dtype, *, trainable: bool, **options):
-        graph = v1.get_default_graph()
-        full_name = graph.unique_name(name)
-        handle = operations.make(
-            'VarHandleOp', dtype=dtype, shape=shape, shared_name=full_name, name=full_name + '/'
-        )
+    def __init__(self, full_name, handle, shape, initial, dtype, *, trainable: bool, **options):
         handle._parent_trackable = weakref.ref(self)
         handle._name, handle._unique_id = full_name + ':0', full_name
         self._initial = initial
@@ -120,7 +150,7 @@ class _GraphVariable(resource_variable_ops.BaseResourceVariable):
         )
         kept_in = [v1.GraphKeys.GLOBAL_VARIABLES]
         kept_in += [v1.GraphKeys.TRAINABLE_VARIABLES] if trainable else []
-        graph.add_to_collections(kept_in, self)
+        self.graph.add_to_collections(kept_in, self)
 
     def to_proto(self, export_scope: str | None = None) -> None:
         """Return nothing: no variable is made from a graph that was written."""

@@ -229,15 +229,16 @@ class _Updater:
 
     def _make(self, name: str, initial: Callable = tf.zeros) -> list:
         """Return a variable 'weight/name' for each weight, initial(shape, dtype) of it at first."""
+        if initial is tf.zeros and graph_variables.is_lean():
+            return graph_variables.zeros_beside(name, self._weights)
 
         def make(weight):
-            shape, dtype, first = weight.shape, weight.dtype, 0.0
-            if initial is not tf.zeros:
-                with tf.init_scope():
-                    value = initial(shape, dtype)  # which may be of another shape
-                shape, first = value.shape, lambda: value
+            with tf.init_scope():
+                value = initial(weight.shape, weight.dtype)  # which may be of another shape
             with tf.name_scope(weight.name.split(':')[0] + '/'):
-                return graph_variables.make(name, shape, first, dtype, trainable=False)
+                return graph_variables.make(
+                    name, value.shape, lambda: value, value.dtype, trainable=False
+                )
 
         colocated = self._strategy.extended.colocate_vars_with
         made = []

@@ -113,8 +113,9 @@ def _spec(task: Task, features, labels, mode: str, model_dir: str):
             spec = spec._replace(scaffold=saving.starting_at_once(restores=True))
         return spec._replace(eval_metric_ops={**spec.eval_metric_ops, **chosen_by})
     # A run that has a checkpoint of its own goes on from there.
+    variables = network.variables
     if task.has_start and not files.newest(model_dir):
-        _start(task, network)
+        _start(task, variables)
     # By the evaluations so far; this graph is made anew after each.
     drops = plateau.drops_so_far(task.experiment.schedule, model_dir)
     task = dataclasses.replace(task, length=dataclasses.replace(task.length, drops=drops))
@@ -125,7 +126,9 @@ def _spec(task: Task, features, labels, mode: str, model_dir: str):
     loss_scale = loss_scale_of(task.compute.precision, model_dir)
     if loss_scale:
         watched['loss_scale'] = loss_scale.value
-    spec = _train_spec(task, network, watched, features, outputs[-1], loss_scale)
+    spec = _train_spec(
+        task, [v for v in variables if v.trainable], watched, features, outputs[-1], loss_scale
+    )
     if task.save_every is None:
         return spec
     scaffold = None
@@ -280,8 +283,8 @@ def _eval_spec(task: Task, features, loss, error, shown, logits):
     )
 
 
-def _start(task: Task, network) -> None:
-    config, variables, restored = task.experiment.network, network.variables, ()
+def _start(task: Task, variables) -> None:
+    config, restored = task.experiment.network, ()
     if task.weights:
         report = warm_start.plan(task.weights, variables, task.allow_partial_init, config.backbone)
         checkpoints.apply_warm_start(report, variables)
@@ -302,8 +305,10 @@ def _show(pictures) -> tf.Tensor:
     return v1.summary.merge([v1.summary.image(t, p, max_outputs=most) for t, p in pictures.items()])
 
 
-def _train_spec(task: Task, network, watched, features, heatmaps, loss_scale):
-    """Return `watched` has the loss, which is minimised, and what else is reported of a step."""
+def _train_spec(task: Task, weights, watched, features, heatmaps, loss_scale):
+    """Return the step of the weights; `watched` has the loss, which is minimised, and what else is
+    reported of it.
+    """
     experiment = task.experiment
     step = v1.train.get_or_create_global_step()
     rate = schedules.learning_rate(experiment.optimizer, experiment.schedule, step, task.length)
@@ -316,18 +321,16 @@ def _train_spec(task: Task, network, watched, features, heatmaps, loss_scale):
     train_op = training_step.training_step(
         watched['loss'],
         rate,
-        network.trainable_variables,
+        weights,
         experiment.optimizer,
         training_step.StepOptions(check, loss_scale, task.compute.recompute),
     )
-    train_op = weight_averaging.averaging_step(
-        train_op, network.trainable_variables, experiment, task.length
-    )
+    train_op = weight_averaging.averaging_step(train_op, weights, experiment, task.length)
     watched = {**watched, 'learning_rate': rate}
     for name, value in watched.items():
         v1.summary.scalar(name, value)
     if task.watch.histograms:
-        for variable in network.trainable_variables:
+        for variable in weights:
             v1.summary.histogram(f'weights/{variable.name.split(":")[0]}', variable)
     replicas = tf.distribute.get_strategy().num_replicas_in_sync
     log = TrainingLog(
