@@ -8,6 +8,7 @@ variable is made when it is asked for.
 
 from __future__ import annotations
 
+import types
 import weakref
 from collections.abc import Callable, Sequence
 
@@ -69,11 +70,14 @@ def zeros_beside(name: str, variables: Sequence[tf.Variable]) -> list[tf.Variabl
             shapes=shapes,
             name=name,
         )
-    handles = handles if len(names) > 1 else [handles]
-    return [
-        _GraphVariable(*its_name_and_handle, shape, 0.0, dtype, trainable=False)
-        for *its_name_and_handle, shape, dtype in zip(names, handles, shapes, dtypes)
-    ]
+    made = []
+    for row in zip(names, handles if len(names) > 1 else [handles], shapes, dtypes):
+        full_name, handle, shape, dtype = row
+        variable = _GraphVariable(full_name, handle, shape, 0.0, dtype, trainable=False)
+        # TensorFlow's Saver names a variable after the operation of its handle, or as told here.
+        variable._set_save_slice_info(types.SimpleNamespace(full_name=full_name, spec=''))
+        made.append(variable)
+    return made
 
 
 def read(variables: Sequence[tf.Variable]) -> list[tf.Tensor]:
@@ -106,13 +110,17 @@ def constant(
     """
     if not is_lean():
         return tf.constant(value, dtype, shape if len(shape) else None)
-    constants = _CONSTANTS.setdefault(v1.get_default_graph(), {})
-    key = value, tuple(shape), dtype
+    return _constant_of(v1.get_default_graph(), value, tuple(shape), dtype)
+
+
+def _constant_of(graph: tf.Graph, value, shape: tuple[int, ...], dtype: tf.DType) -> tf.Tensor:
+    constants = _CONSTANTS.setdefault(graph, {})
+    key = value, shape, dtype
     if key not in constants:
-        with tf.init_scope(), tf.device(None), tf.name_scope('constants/'):
+        with graph.as_default(), tf.init_scope(), tf.device(None), tf.name_scope('constants/'):
             number = tf.constant(value, dtype)
             # Not a constant of the shape, which the graph would hold as long as it is there.
-            constants[key] = tf.fill(shape, number) if len(shape) else number
+            constants[key] = tf.fill(shape, number) if shape else number
     return constants[key]
 
 
@@ -175,11 +183,6 @@ class _GraphVariable(resource_variable_ops.BaseResourceVariable):
     def _read(self) -> tf.Tensor:
         return operations.make('ReadVariableOp', resource=self.handle, dtype=self.dtype)
 
-    def _make_initial(self) -> tf.Tensor:
-        if callable(self._initial):
-            return self._initial()
-        return constant(self._initial, self.shape, self.dtype)
-
     def _assign_initial(self) -> tf.Operation:
         value = self._initial_value
         return operations.make('AssignVariableOp', resource=self.handle, value=value)
@@ -196,7 +199,12 @@ class _GraphVariable(resource_variable_ops.BaseResourceVariable):
 
     @property
     def _initial_value(self):
-        return self._part('Initializer', self._make_initial)
+        if callable(self._initial):
+            return self._part('Initializer', self._initial)
+        if 'Initializer' not in self._parts:
+            value = _constant_of(self.graph, self._initial, tuple(self.shape), self.dtype)
+            self._parts['Initializer'] = value
+        return self._parts['Initializer']
 
     @_initial_value.setter
     def _initial_value(self, value):
