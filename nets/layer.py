@@ -43,6 +43,13 @@ class Layer(tf.Module):
         self.path = path
         self._is_built = False
 
+    def __setattr__(self, name: str, value) -> None:
+        # TensorFlow remembers what it is, for SavedModels, which no graph of sessions becomes.
+        if operations.has_sessions():
+            object.__setattr__(self, name, value)
+        else:
+            super().__setattr__(name, value)
+
     @tf.autograph.experimental.do_not_convert  # all control flow is Python's
     def __call__(self, inputs, *arguments):
         # The slash makes the scope absolute: neither prefixed nor made unique.
