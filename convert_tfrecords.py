@@ -14,7 +14,7 @@ With --folds a fifth, here, of the pictures is for validation, another one for e
 pictures are in one fold. With --corrections points are other than the annotations say, which stay
 as they are (see eval_labels.py).
 
-The last reads what the others have written: it counts records, points, sizes and colours, and draws
+The last reads what the others have written: it counts records, points, sizes and colors, and draws
 plain.jpg and augmented.jpg, pictures with their points as they are and as they are trained. It
 exits with 1 if the records are not as many as dataset.json says.
 """
@@ -96,7 +96,7 @@ def _define_flags() -> None:
         'ops', config.DataConfig().train_ops, 'Of --inspect: how augmented.jpg is augmented.'
     )
     flags.DEFINE_integer(
-        'inspect_pictures', 2000, 'Of --inspect: at most so many are decoded for the colours.', 1
+        'inspect_pictures', 2000, 'Of --inspect: at most so many are decoded for the colors.', 1
     )
 
 

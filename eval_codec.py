@@ -108,7 +108,7 @@ def codec_floor(
         UserError: No point is left to score.
     """
     visible = table.visibility == 1
-    # Annotators have clicked on pixel 512 of pictures of 512 px, the centre of the one beyond.
+    # Annotators have clicked on pixel 512 of pictures of 512 px, the center of the one beyond.
     inside = ((table.keypoints >= 0) & (table.keypoints <= source_size + 0.5)).all(-1)
     points_outside = int(np.count_nonzero(visible & ~inside))
     predicted = table.keypoints.copy()

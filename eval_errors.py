@@ -4,7 +4,7 @@ python eval_errors.py --data_dir=RECORDS/val --model_dir=RUN[,RUN2] [--flip_test
 python eval_errors.py --prediction=SUBMISSION.csv --answers=ANNOTATIONS.csv [--missing=count]
 
 Prints tables, and writes OUTPUT_DIR/errors.json and a page to look at, OUTPUT_DIR/errors.html. The
-pictures of a submission are drawn if --data_dir has them; else its points are, on grey.
+pictures of a submission are drawn if --data_dir has them; else its points are, on gray.
 """
 
 from __future__ import annotations

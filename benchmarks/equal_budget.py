@@ -42,7 +42,7 @@ WAYS: dict[str, tuple[str, ...]] = {
         'loss.kind=mse',
         'loss.points=visible',
         'loss.target_scale=255',
-        # Targets of one cell, blurred by kernels that are not normalised, for each output.
+        # Targets of one cell, blurred by kernels that are not normalized, for each output.
         'loss.sigmas=1.41,1.69,1.98,2.58,1',
         'loss.peaks=2.772,3.758,4.424,5.159,1',
         'loss.weights=0.5,0.5,0.5,0.5,1',

@@ -23,7 +23,7 @@ RATE = 25.0  # frames per second
 _SIZE = 256  # px, the longer side
 _REST, _MOTION = 25, 50  # frames
 _REACH = 0.15  # of the side, to either side
-_NOISE = 6.0  # grey levels
+_NOISE = 6.0  # gray levels
 _WARM_UP = 5  # frames that are not measured
 OPTIONS = {
     'none': None,

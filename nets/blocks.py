@@ -168,7 +168,7 @@ class NormConv(Layer):
 
 
 class PreactivationBottleneck(Layer):
-    """branch(x) + x, where the branch normalises and activates first and nothing follows the sum
+    """branch(x) + x, where the branch normalizes and activates first and nothing follows the sum
     (He et al., Identity Mappings in Deep Residual Networks, ECCV 2016): 1x1 to half of `filters`,
     3x3, and 1x1 to `filters` channels; x is projected by a 1x1 where its channels differ:
     [B, H, W, C] -> [B, H, W, filters].

@@ -161,7 +161,7 @@ class _GraphVariable(resource_variable_ops.BaseResourceVariable):
         self.graph.add_to_collections(kept_in, self)
 
     def to_proto(self, export_scope: str | None = None) -> None:
-        """Return nothing: no variable is made from a graph that was written."""
+        """Return None: no variable is made from a graph that was written."""
 
     def value(self) -> tf.Tensor:
         return self._read() if operations.has_sessions() else super().value()

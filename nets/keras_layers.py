@@ -23,7 +23,7 @@ _ACTIVATIONS = {
     'sigmoid': tf.sigmoid,
     'gelu': tf.nn.gelu,
 }
-# Initialisers that are Keras's VarianceScaling with these settings.
+# Initializers that are Keras's VarianceScaling with these settings.
 _INITIALIZERS = {
     'GlorotUniform': {'scale': 1.0, 'mode': 'fan_avg'},
     'HeNormal': {'scale': 2.0, 'mode': 'fan_in'},

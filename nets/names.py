@@ -29,7 +29,7 @@ _BLOCKS = re.compile(r'(backbone/stage\d+/(?:.*/)?block)\d+/')
 def of_network(names: Collection[str]) -> set[str]:
     """Return those of the variables of a training, or of a checkpoint, that are the network's.
 
-    What an optimiser keeps for a weight hangs below it: 'backbone/conv1/kernel/Momentum'.
+    What an optimizer keeps for a weight hangs below it: 'backbone/conv1/kernel/Momentum'.
     """
     known = set(names)
     in_parts = {name for name in known if name.startswith((BACKBONE, HEAD))}
@@ -37,7 +37,7 @@ def of_network(names: Collection[str]) -> set[str]:
 
 
 def _scopes(name: str) -> Iterator[str]:
-    """Yield 'a/b/c' -> 'a/b', 'a'."""
+    """Yield what a name is below: 'a/b' and 'a' of 'a/b/c'."""
     while name := name.rpartition('/')[0]:
         yield name
 

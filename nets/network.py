@@ -1,4 +1,4 @@
-"""Networks: a backbone, a head, and the standardisation that belongs to their weights."""
+"""Networks: a backbone, a head, and the standardization that belongs to their weights."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def build_network(
     """Put the backbone and head that `config` names together.
 
     Args:
-        config: Names, sizes, options and standardisation.
+        config: Names, sizes, options and standardization.
         num_keypoints: K; of a loss that needs several maps a point, that many times as many.
         dtype: What the network computes in, one of PRECISIONS; weights and heat maps are
             float32 in any case.

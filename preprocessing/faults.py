@@ -1,4 +1,4 @@
-"""Records that can be parsed but that no conversion has written: they are named."""
+"""Finds records that can be parsed but that no conversion has written, and names them."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Affine maps between picture frames, and the one place where pixels are resampled.
 
 Coordinates are continuous (x, y) with the origin at the outer corner of the top-left pixel: the
-centre of pixel [r, c] is (c + 0.5, r + 0.5). Sizes are (height, width). A map is a float32 [3, 3]
+center of pixel [r, c] is (c + 0.5, r + 0.5). Sizes are (height, width). A map is a float32 [3, 3]
 matrix that takes a homogeneous column (x, y, 1) of one frame to another; its last row is (0, 0, 1).
 """
 
@@ -52,7 +52,7 @@ def crop(box: tf.Tensor) -> tf.Tensor:
 
 
 def letterbox(from_size: tf.Tensor, to_size: tf.Tensor) -> tf.Tensor:
-    """Fit a frame into another, centred, by one scale for both axes; sizes (height, width) px."""
+    """Fit a frame into another, centered, by one scale for both axes; sizes (height, width) px."""
     from_size, to_size = tf.cast(from_size, tf.float32), tf.cast(to_size, tf.float32)
     scale = tf.reduce_min(to_size / from_size)
     margin = (to_size - scale * from_size) / 2
@@ -60,7 +60,7 @@ def letterbox(from_size: tf.Tensor, to_size: tf.Tensor) -> tf.Tensor:
 
 
 def transform_points(points: tf.Tensor, matrix: tf.Tensor) -> tf.Tensor:
-    """Return maps points from the first frame of a matrix to its second.
+    """Map points from the first frame of a matrix to its second.
 
     Written as products and sums because `tf.matmul` on a GPU may round its inputs to TF32, which
     is half a pixel at x = 512.
@@ -107,7 +107,7 @@ def warp_image(
     reduced = tf.cond(
         factor > 1, lambda: average(images, factor), lambda: tf.cast(images, tf.float32)
     )
-    # Its fill is one number: a colour needs zeros around the difference to that colour.
+    # Its fill is one number: a color needs zeros around the difference to that color.
     warped = tf.raw_ops.ImageProjectiveTransformV3(
         images=reduced - fill,
         transforms=_index_transforms(to_from[:, :2] / tf.cast(factor, tf.float32)),

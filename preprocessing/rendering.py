@@ -7,7 +7,7 @@ canvases.
 
 Sampling is bilinear. The three channels of a pixel are summed as one integer of 64 bits, of which
 each has 21: eight for the value and 13 for the weight, so that a weight is rounded by 1 / 16384 and
-a channel errs by 0.06 grey levels at most. A pixel is then gathered once and not three times.
+a channel errs by 0.06 gray levels at most. A pixel is then gathered once and not three times.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def decode_to_canvas(
         corner, size = tf.concat([window[:2], [0]], axis=0), tf.concat([window[2:], [3]], axis=0)
         image = tf.slice(encoded, corner, size)
     else:
-        # The default method is off by a grey level or two on the average, and no faster.
+        # The default method is off by a gray level or two on the average, and no faster.
         image = tf.io.decode_and_crop_jpeg(
             encoded, window, channels=3, dct_method='INTEGER_ACCURATE', fancy_upscaling=True
         )
@@ -110,14 +110,14 @@ def lengthened(canvas: tf.Tensor) -> tf.Tensor:
 def sample(
     canvas: tf.Tensor, size: tf.Tensor, crop_to_canvas: tf.Tensor, out_size: Sequence[int]
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Return samples a canvas at the centres of a view's pixels.
+    """Sample a canvas at the centers of a view's pixels.
 
     Args:
         canvas, size, crop_to_canvas: From decode_to_canvas; the canvas may be longer.
         out_size: (h, w) of the view, px.
 
     Returns:
-        sums: int64 [h, w], for `colours`.
+        sums: int64 [h, w], for `colors`.
         covered: float32 [h, w], how much of the pixel is picture, in [0, 1].
     """
     x, y = _sample_places(crop_to_canvas, out_size)
@@ -148,7 +148,7 @@ def sample(
 def _sample_places(
     crop_to_canvas: tf.Tensor, out_size: Sequence[int]
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Return x and y of the pixel centres of a view, float32 [h, w], in canvas indices.
+    """Return x and y of the pixel centers of a view, float32 [h, w], in canvas indices.
 
     Index i is coordinate i + 0.5.
     """

@@ -76,7 +76,7 @@ def shuffled(
 
     The stream is epoch after epoch, each of which holds every record once, in an order of its own.
     Each part of an epoch holds its share of every file, and each record is as likely to come early
-    as late, whatever the buffer: that only parts records which are neighbours in their file.
+    as late, whatever the buffer: that only parts records which are neighbors in their file.
     With R replicas step s consumes the records s * R * batch_size and following, whatever the
     number of pipelines: of n pipelines the i-th takes each n-th of them, from i on. Every pipeline
     reads all records, which is cheap beside decoding them, and keeps those of its share.

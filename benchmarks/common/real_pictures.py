@@ -142,7 +142,7 @@ def number_of(records_dir: str, split: str) -> int:
 
 
 def distances(run_dirs: Sequence[str], split_dir: str, options=None, watch=None):
-    """Return normalised distances [N, K] of runs on a labelled split, NaN where not scored.
+    """Return normalized distances [N, K] of runs on a labelled split, NaN where not scored.
 
     Args:
         run_dirs: Predict as one.

@@ -19,7 +19,7 @@ SPLIT = 'train_0'
 ANNOTATIONS = f'{SPLIT}/Annotations/train.csv'
 _NUM_DIFFERENT = 16
 # At 512 px this makes files of about 74 kB, as those of the challenge.
-_GRAIN = 9.0  # standard deviation of a pixel, grey levels
+_GRAIN = 9.0  # standard deviation of a pixel, gray levels
 _QUALITY = 88
 _START, _COMMENT = b'\xff\xd8', b'\xff\xfe'  # markers of JPEG
 
@@ -41,7 +41,7 @@ def write(folder: str, num_images: int, side: int) -> None:
 
 
 def draw_jpeg(seed: int, side: int) -> bytes:
-    """Return a JPEG of coloured clouds with grain."""
+    """Return a JPEG of colored clouds with grain."""
     generator = np.random.default_rng(seed)
     clouds = generator.uniform(0, 255, [8, 8, 3])
     image = cv2.resize(clouds, (side, side), interpolation=cv2.INTER_CUBIC)

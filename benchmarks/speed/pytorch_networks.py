@@ -278,7 +278,7 @@ def heatmap_loss(outputs, keypoints, visibility, loss: Mapping[str, float]):
 
     Args:
         outputs: [B, K, h, w] each.
-        keypoints: [B, K, 2], cells, the centre of cell i at i.
+        keypoints: [B, K, 2], cells, the center of cell i at i.
         visibility: bool [B, K].
         loss: 'sigma', cells, and 'ohkm', the share of hard points.
     """

@@ -1,6 +1,6 @@
 """The input of the public TensorFlow system for this competition (2018), as a reference.
 
-Its steps, in TensorFlow 2: four colour changes in one of four orders, hue and saturation by way of
+Its steps, in TensorFlow 2: four color changes in one of four orders, hue and saturation by way of
 HSV; a rotation on the same canvas, by the nearest pixel; a random crop that holds all points, from
 `sample_distorted_bounding_box`; a resize by one of four methods; a flip; and one heat map at a time
 from NumPy, by `py_function`. Pictures leave the host as float32, heat maps beside them.
@@ -20,7 +20,7 @@ _SIGMA = 1.0  # cells
 
 
 def _distorted(image: tf.Tensor) -> tf.Tensor:
-    """Return colours of a picture in [0, 1], changed in one of four orders."""
+    """Return colors of a picture in [0, 1], changed in one of four orders."""
     brightness = lambda image: tf.image.random_brightness(image, 32 / 255)  # noqa: E731
     saturation = lambda image: tf.image.random_saturation(image, 0.5, 1.5)  # noqa: E731
     contrast = lambda image: tf.image.random_contrast(image, 0.5, 1.5)  # noqa: E731
@@ -44,7 +44,7 @@ def _distorted(image: tf.Tensor) -> tf.Tensor:
 
 
 def _rotated(image: tf.Tensor, points: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Return turned about the middle of the points, which comes to the middle of the picture."""
+    """Turn about the middle of the points, and bring it to the middle of the picture."""
     angle = tf.random.uniform([], -math.pi / 6, math.pi / 6)
     cos, sin = tf.cos(angle), tf.sin(angle)
     linear = tf.stack([tf.stack([cos, -sin]), tf.stack([sin, cos])])

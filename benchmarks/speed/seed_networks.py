@@ -96,7 +96,7 @@ class Layers:
             return activation(outputs)
 
     def resize(self, inputs, size: Sequence[int]):
-        """Return legacy bilinear: a cell's corner, not its centre, is where it is."""
+        """Resize bilinearly in the legacy way: a cell is where its corner is, not its center."""
         if self.format == 'NHWC':
             return tf.raw_ops.ResizeBilinear(images=inputs, size=list(size))
         outputs = tf.raw_ops.ResizeBilinear(images=tf.transpose(inputs, _TO_LAST), size=list(size))
@@ -214,7 +214,7 @@ def training_step(images, drawn, visibility, groups: int = 1, channels_first: bo
     """Return what one step fetches: the operation of the update and the loss, float32 [].
 
     Args:
-        images: float32 [B, H, W, 3], standardised.
+        images: float32 [B, H, W, 3], standardized.
         drawn: Targets, float32 [B, K, h, w].
         visibility: int [B, K].
         groups: 1: ResNet-50, 32: SE-ResNeXt-50.

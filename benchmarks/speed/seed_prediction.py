@@ -2,7 +2,7 @@
 
 One picture at a time, warped with a plain resize; all maps decoded one by one; for the second pass
 the network is in the graph a second time. With any network and weights of this project. What it
-does to its answers does not matter here, only what it costs; so its margins are not explained.
+makes of its points does not matter here, only what it costs; so its margins are not explained.
 """
 
 from __future__ import annotations

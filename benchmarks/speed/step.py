@@ -54,7 +54,7 @@ def compare(recipe: str, repeats: int) -> dict[str, Any]:
         name: functools.partial(_timed, action, reference) for name, (action, _) in steps.items()
     }
     for name in actions:
-        actions[name]()  # the first step also optimises its graph
+        actions[name]()  # the first step also optimizes its graph
     costs_by_name = interleaved.rounds(actions, repeats, _MAX_SECONDS)
     result: dict[str, Any] = {}
     for name, (_, flops) in steps.items():
@@ -139,7 +139,7 @@ def _summary(values) -> dict[str, float]:
 
 
 def our_step(recipe: str, settings=None) -> tuple[Callable[..., Any], int]:
-    """Return a step of the recipe with the optimiser of tf.fashionAI, and its FLOPs.
+    """Return a step of the recipe with the optimizer of tf.fashionAI, and its FLOPs.
 
     Args:
         recipe: Of the root.

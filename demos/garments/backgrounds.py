@@ -34,7 +34,7 @@ _ACCENTS = (
 
 
 def draw_wall(rng: np.random.Generator) -> np.ndarray:
-    """Return the main colour of a background, float [3] RGB."""
+    """Return the main color of a background, float [3] RGB."""
     return jittered(pick(rng, _WALLS), rng, 12)
 
 
@@ -43,7 +43,7 @@ def draw_background(rng: np.random.Generator, shape, wall: np.ndarray, flat: boo
 
     Args:
         shape: (height, width), px.
-        wall: [3] its main colour.
+        wall: [3] its main color.
         flat: Whether it is seen from above, as below clothes laid out.
 
     Returns:

@@ -188,7 +188,7 @@ class Canvas:
 
 def _fixed(points: np.ndarray, window) -> np.ndarray:
     """Return continuous px -> OpenCV's fixed-point indices, whose whole numbers are
-    pixel centres.
+    pixel centers.
     """
     return np.round((points * SUPERSAMPLE - 0.5 - window[:2]) * (1 << _SHIFT)).astype(np.int32)
 

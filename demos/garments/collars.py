@@ -157,7 +157,7 @@ def _collar_band(neck: Neck) -> Part:
 
 
 def _collar_leaves(neck: Neck, reach: float) -> list[Part]:
-    """Return the two leaves of a turned-down collar, from neckline point to centre front."""
+    """Return the two leaves of a turned-down collar, from neckline point to center front."""
     edge = front_edge(neck)[:13]
     tip = neck.center + (-reach * 0.62, reach * 0.28)
     outer = np.vstack([arc(neck.side, tip, 0.02, 6), neck.center[None]])

@@ -81,17 +81,17 @@ class Material:
 
 
 def plain(color: Sequence[float], rng: np.random.Generator, grain: float = 3.0) -> Material:
-    """Return one colour with a little grain."""
+    """Return one color with a little grain."""
     return Material(_grained(_filled(color), rng, grain), 0.8)
 
 
 def jittered(color: Sequence[float], rng: np.random.Generator, amount: float = 14) -> np.ndarray:
-    """Return a colour near the given one, float [3] in 0..255."""
+    """Return a color near the given one, float [3] in 0..255."""
     return np.clip(np.asarray(color, np.float64) + rng.uniform(-amount, amount, 3), 8, 250)
 
 
 def contrasting(rng: np.random.Generator, color: np.ndarray, distance: float = 90) -> np.ndarray:
-    """Return a cloth colour that differs from the given one by at least about `distance`."""
+    """Return a cloth color that differs from the given one by at least about `distance`."""
     for _ in range(12):
         other = jittered(pick(rng, CLOTH_COLORS), rng)
         if np.abs(other - color).max() >= distance:
@@ -115,7 +115,7 @@ def _grained(tile: np.ndarray, rng: np.random.Generator, amount: float) -> np.nd
 
 
 def _second(rng: np.random.Generator, color: np.ndarray) -> np.ndarray:
-    """Return the colour of a print: mostly bold, at times tone in tone."""
+    """Return the color of a print: mostly bold, at times tone in tone."""
     if rng.random() < 0.3:
         return np.clip(color * (1.25 if color.mean() < 110 else 0.75), 10, 245)
     return contrasting(rng, color)

@@ -50,7 +50,7 @@ def _card(rng: np.random.Generator, target: np.ndarray) -> list[Part]:
 
 
 def _arm(rng: np.random.Generator, target: np.ndarray) -> list[Part]:
-    """Return Somebody's arm that reaches in from the side, or the wearer's across the garment."""
+    """Return somebody's arm that reaches in from the side, or the wearer's across the garment."""
     sign = 1.0 if target[0] >= 0 else -1.0
     start = target + (sign * rng.uniform(1.6, 2.2), rng.uniform(-0.3, 0.9))
     bend = (start + target) / 2 + (0, rng.uniform(-0.05, 0.25))

@@ -42,7 +42,7 @@ def render(
 
     Returns:
         image: uint8 [H, W, 3] RGB.
-        keypoints: float32 [24, 2], continuous px (pixel centres at +0.5); where absent
+        keypoints: float32 [24, 2], continuous px (pixel centers at +0.5); where absent
             (-0.5, -0.5), as a reader of the CSV file would give.
         visibility: int32 [24]: 1 visible, 0 occluded, -1 absent, outside or of other categories.
 

@@ -4,7 +4,7 @@ Wang, CVPR 2019.
 A stem of stride 4 and four bottlenecks; then branches of stride 4, 8, 16 and 32 side by side, one
 more at each of three stages. A stage repeats modules: four basic blocks a branch, after which every
 branch is the sum of all of them, brought to its size: coarser ones by a 1x1 convolution and nearest
-neighbours, finer ones by 3x3 convolutions of stride 2.
+neighbors, finer ones by 3x3 convolutions of stride 2.
 
 As the authors and timm publish it, so that their weights fit, without what only classifies (timm's
 incre_modules, downsamp_modules, final_layer and classifier). hrnet_w32 with the levels (2,) and

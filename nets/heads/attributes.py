@@ -8,7 +8,7 @@ classifier, whose logits are added: the same mean of the deepest features; what 
 attends to, by a softmax over the cells of the last feature map of at least _LOCAL_CELLS cells; and
 the peaks of the heat maps. The heat maps learn nothing from it.
 
-There is no normalisation in these layers, so that frozen statistics and those of averaged weights
+There is no normalization in these layers, so that frozen statistics and those of averaged weights
 are not asked for here. The weights of the classifiers start at 0: every answer is equally likely.
 """
 

@@ -17,7 +17,7 @@ Departures from the authors' code (chenyilun95/tf-cpn):
     A bias instead of batch norm after the convolutions that give heat maps, so that the scale of
     the output is not that of a batch.
     Levels of equal size (backbones that hold their stride) are added without a convolution.
-    Bilinear with pixel centres at +0.5, as everywhere in this project.
+    Bilinear with pixel centers at +0.5, as everywhere in this project.
     1x1 convolutions of what was resized are computed before the resize, which gives the same
     function and is faster; see ResizedConv.
 

@@ -27,7 +27,7 @@ gives heat maps), v11 (a backbone of its own) and v13 (cpn but for its widths an
 Departures:
     Heat maps finer than the finest level: GlobalNet's are resized bilinearly, and RefineNet
     enlarges this level as well. Levels of the right size are nowhere enlarged.
-    Bilinear with pixel centres at +0.5, as everywhere in this project.
+    Bilinear with pixel centers at +0.5, as everywhere in this project.
     Deconvolutions start from He et al.'s variance and heat maps near zero; PyTorch's default, which
     they used, gives these 1 / (3 * 256 * size**2), so that coarse levels are next to nothing.
 

@@ -24,7 +24,7 @@ Departures from the authors' code (princeton-vl/pose-hg-train), the first as in 
     Kernels and the layers that give heat maps start as everywhere in this project.
 
 Not followed are two departures of HiKapok's tf.fashionAI: it enlarges bilinearly where the paper
-has nearest neighbours (its bilinear, without half-pixel centres, moves the features as well), and
+has nearest neighbors (its bilinear, without half-pixel centers, moves the features as well), and
 projects the input of a residual block after instead of before its first batch norm and ReLU.
 Neither has parameters: with the stem and 4 stacks there are 12,821,748 of them for 13 keypoints and
 12,841,504 for 24, with 8 stacks 25,361,704 and 25,404,032, which equals tf.fashionAI.

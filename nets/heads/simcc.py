@@ -20,7 +20,7 @@ Departures:
     He et al.'s variance, so that both learn from the first step; mmpose starts from standard
     deviations of 0.01 and 0.001, the authors' code from PyTorch's default and 0.001.
     Logits are computed in float32: in bfloat16 their steps would be larger than the differences
-    between neighbouring bins.
+    between neighboring bins.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from PIL import Image, ImageOps
 from config import UserError
 
 MAX_FILE_SIZE = 64 << 20  # bytes
-MIN_SIDE = 8  # px; nothing can be recognised on less
+MIN_SIDE = 8  # px; nothing can be recognized on less
 MAX_PIXELS = 50_000_000  # a larger one needs more than 0.5 GB as float32 while it is warped
 
 FORMATS = ('JPEG', 'PNG', 'BMP', 'GIF', 'TIFF', 'WEBP')
@@ -173,7 +173,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
     if image.mode in SIXTEEN_BIT_MODES:
         image = image.convert('I').point(lambda value: value * (1 / 256)).convert('L')
     elif image.mode not in _USABLE_MODES:
-        raise BadImageError(f'unusable colour mode {image.mode}')
+        raise BadImageError(f'unusable color mode {image.mode}')
     if image.has_transparency_data:
         rgba = image.convert('RGBA')
         white = Image.new('RGBA', rgba.size, 'white')

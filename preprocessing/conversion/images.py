@@ -1,6 +1,6 @@
 """Checks encoded pictures, and turns those that can be used into RGB JPEGs.
 
-A fine JPEG (three channels, upright) keeps its bytes. Grey, CMYK or rotated JPEGs and pictures of
+A fine JPEG (three channels, upright) keeps its bytes. Gray, CMYK or rotated JPEGs and pictures of
 another format are encoded anew. Everything else is refused with a reason.
 
 Orientation: a camera may store a picture lying and note in EXIF how to turn it. Browsers, viewers
@@ -148,7 +148,7 @@ def _check(data: bytes, max_side: int | None, keeps_damaged: bool) -> DecodedIma
 def _damage(jpeg: bytes, num_pixels: int) -> str:
     """Return what a decoder says of a JPEG of which it guessed a part; '' if it is whole.
 
-    Other decoders paint what is lost grey, or noise, and go on.
+    Other decoders paint what is lost gray, or noise, and go on.
 
     Raises:
         BadImageError: It has more scans than can be decoded in a reasonable time.

@@ -30,7 +30,7 @@ class Annotation(NamedTuple):
         image_path: Where the picture is.
         image_id: Its key in submissions.
         category: One of the schema's.
-        keypoints: float32 [K, 2], continuous px of the original picture (pixel centres at +0.5).
+        keypoints: float32 [K, 2], continuous px of the original picture (pixel centers at +0.5).
         visibility: int32 [K]: 1 visible, 0 occluded, -1 not annotated.
         box: float32 [4] (x_min, y_min, x_max, y_max) of the garment, or None.
         image_size: (height, width) that the picture must have, px; None: any.

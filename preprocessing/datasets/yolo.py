@@ -2,7 +2,7 @@
 
     DATA/data.yaml    DATA/images/train/1.jpg    DATA/labels/train/1.txt
 
-A line of a text file is a garment: its class, the box as centre and size, then x, y and, if
+A line of a text file is a garment: its class, the box as center and size, then x, y and, if
 kpt_shape is [K, 3], the visibility of each point; all as shares of the picture's width and height.
 All classes have the same K points in data.yaml, named by kpt_names, or node_names as SLEAP writes
 it, paired by flip_idx. With a schema file the points of a class are those of its category there: by

@@ -1,4 +1,4 @@
-"""Ops on the colours of a picture: affine maps of its (R, G, B) columns in 0..255."""
+"""Ops on the colors of a picture: affine maps of its (R, G, B) columns in 0..255."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _QUARTER_TURN = np.linalg.inv(_YIQ) @ [[0, 0, 0], [0, 0, -1], [0, 1, 0]] @ _YIQ
 
 
 def _color_matrix(saturation: tf.Tensor, turns: tf.Tensor) -> tf.Tensor:
-    """Return [3, 3] that scales the chroma and turns it in the I-Q plane; grey and luma stay."""
+    """Return [3, 3] that scales the chroma and turns it in the I-Q plane; gray and luma stay."""
     along = saturation * tf.cos(2 * math.pi * turns)
     across = saturation * tf.sin(2 * math.pi * turns)
     return tf.eye(3) + (along - 1) * _RGB_TO_CHROMA + across * _QUARTER_TURN
 
 
 def _recolored(example: Example, matrix: tf.Tensor, offset: Any = 0.0) -> Example:
-    """Return `matrix` [3, 3] on each colour, and `offset`, [3] or one number, added."""
+    """Return `matrix` [3, 3] on each color, and `offset`, [3] or one number, added."""
     # The factor is there because XLA does not look through a matrix product: else it would work out
     # the numbers of the matrix, sines and all, for each pixel anew.
     matrix = matrix @ tf.eye(3)
@@ -43,15 +43,15 @@ def color(
     hue: float = 0.2,
     probability: float = 1.0,
 ) -> Op:
-    """Return changes the colours by one affine map for the whole picture.
+    """Change the colors by one affine map for the whole picture.
 
     Without clipping in between, the four steps commute, so that their order is no parameter.
 
     Args:
         brightness: Adds up to +-brightness of the full range.
-        contrast: Distances from the picture's mean colour times 1 - contrast to 1 + contrast.
-        saturation: Distances from grey of the same luma times 1 - saturation to 1 + saturation.
-        hue: Turns the colour circle by up to +-hue of a full turn.
+        contrast: Distances from the picture's mean color times 1 - contrast to 1 + contrast.
+        saturation: Distances from gray of the same luma times 1 - saturation to 1 + saturation.
+        hue: Turns the color circle by up to +-hue of a full turn.
         probability: Share of the pictures that are changed at all.
     """
     arguments = {'brightness': brightness, 'contrast': contrast, 'saturation': saturation}
@@ -74,7 +74,7 @@ def color(
 
 @register(Stage.PIXELS)
 def grayscale(probability: float = 0.1) -> Op:
-    """Replace the colours by their luma."""
+    """Replace the colors by their luma."""
     check_number('probability', probability, 0, 1)
 
     def op(example, seed):

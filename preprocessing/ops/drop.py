@@ -26,8 +26,8 @@ def drop(
     Args:
         probability: Share of the pictures in which something is hidden, if they have a point.
         low, high: The square's side, uniform between these shares of the shorter side.
-        jitter: Its centre is off the point by up to this share of its side, in x and in y.
-        fill: What hides: grey in 0..255, or (red, green, blue).
+        jitter: Its center is off the point by up to this share of its side, in x and in y.
+        fill: What hides: gray in 0..255, or (red, green, blue).
     """
     check_number('probability', probability, 0, 1)
     check_number('low', low, 0, 1)

@@ -45,7 +45,7 @@ def flip(probability: float = 0.5) -> Op:
 
 @register(Stage.GEOMETRY)
 def rotate(degrees: float, probability: float = 1.0) -> Op:
-    """Turn about the frame's centre by an angle uniform in +-degrees; positive is clockwise."""
+    """Turn about the frame's center by an angle uniform in +-degrees; positive is clockwise."""
     check_number('degrees', degrees, 0, 180)
     check_number('probability', probability, 0, 1)
 
@@ -59,7 +59,7 @@ def rotate(degrees: float, probability: float = 1.0) -> Op:
 
 @register(Stage.GEOMETRY)
 def turn(degrees: float) -> Op:
-    """Turn about the frame's centre by just this angle; positive is clockwise."""
+    """Turn about the frame's center by just this angle; positive is clockwise."""
     check_number('degrees', degrees, -180, 180)
 
     def op(example, seed):
@@ -71,7 +71,7 @@ def turn(degrees: float) -> Op:
 
 @register(Stage.GEOMETRY)
 def scale(low: float, high: float) -> Op:
-    """Enlarge about the frame's centre by a factor uniform in [low, high]; below 1 is smaller."""
+    """Enlarge about the frame's center by a factor uniform in [low, high]; below 1 is smaller."""
     check_number('low', low, 0.01)
     check_number('high', high, low)
 
@@ -98,7 +98,7 @@ def shift(fraction: float) -> Op:
 
 @register(Stage.SIZE)
 def letterbox(height: int, width: int) -> Op:
-    """Fit the frame into height x width px: one scale for both axes, centred."""
+    """Fit the frame into height x width px: one scale for both axes, centered."""
     for argument, value in (('height', height), ('width', width)):
         if type(value) is not int or value < 1:
             raise UserError(f'{argument}={value!r}: must be a positive whole number')
@@ -122,8 +122,8 @@ def warp(fill: float | Sequence[float] = IMAGENET_MEAN) -> Op:
     Points outside the crop by more than EDGE_TOLERANCE become absent.
 
     Args:
-        fill: Where there is no picture: grey in 0..255, or (red, green, blue). The default is what
-            the network's standardisation takes to zero.
+        fill: Where there is no picture: gray in 0..255, or (red, green, blue). The default is what
+            the network's standardization takes to zero.
     """
     color = check_color('fill', fill)
 

@@ -137,7 +137,7 @@ def framed(ops: str, schema: KeypointSchema, example: Example, seed: Any) -> Exa
 
 class Sampler(NamedTuple):
     """What makes the picture of an op string: two functions, of which the second takes what the
-    first gives. One would sample anew for each channel, and once more for each mean colour."""
+    first gives. One would sample anew for each channel, and once more for each mean color."""
 
     sample: Callable[..., tuple[tf.Tensor, tf.Tensor]]
     paint: Callable[..., tf.Tensor]

@@ -86,7 +86,7 @@ def check_number(argument: str, value: Any, low: float, high: float = math.inf) 
 
 
 def check_color(argument: str, value: float | Sequence[float]) -> list[float]:
-    """Return [red, green, blue] of a grey or of three numbers, in 0..255."""
+    """Return [red, green, blue] of a gray or of three numbers, in 0..255."""
     color = value if isinstance(value, (tuple, list)) else (value,) * 3
     if len(color) != 3:
         raise UserError(f'{argument}={value!r}: must be one number or three')
@@ -133,10 +133,10 @@ def moved(example: Example, matrix: tf.Tensor, **changes: tf.Tensor) -> Example:
 
 
 def width_height(example: Example) -> tf.Tensor:
-    """Return the frame's size as (x, y). (A stride of -1 upsets TensorFlow's optimiser.)"""
+    """Return the frame's size as (x, y). (A stride of -1 upsets TensorFlow's optimizer.)"""
     return tf.reverse(example['frame_size'], [0])
 
 
 def frame_center(example: Example) -> tf.Tensor:
-    """Return (x, y) of the frame's centre, float32 [2], px."""
+    """Return (x, y) of the frame's center, float32 [2], px."""
     return width_height(example) / 2

@@ -35,7 +35,7 @@ class Garment(NamedTuple):
         image_name: The picture, as a path below the data with '/'.
         key: Of the garment in its picture, as its image_id has it; ''.
         category: Of the schema.
-        keypoints: float [K, 2], continuous px of the picture (pixel centres at +0.5).
+        keypoints: float [K, 2], continuous px of the picture (pixel centers at +0.5).
         visibility: int [K]: 1 visible, 0 occluded, -1 absent.
         image_size: (height, width), px.
         scores: float [K], how sure a network is of each point; None where none has looked.

@@ -48,7 +48,7 @@ def _list(path: str) -> None:
         (name, dtype, 'x'.join(map(str, shape)) or 'scalar') for name, shape, dtype in variables
     )
     print(text_table(rows, left=3))
-    print(f'{len(variables)} tensors; {total:,} numbers of the network, without optimiser state')
+    print(f'{len(variables)} tensors; {total:,} numbers of the network, without optimizer state')
 
 
 def _average(run_dir: str, kind: str, count: int, data_dir: str | None) -> None:

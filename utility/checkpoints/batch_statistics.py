@@ -53,7 +53,7 @@ def reestimated(
         with v1.Session() as session:
             session.run(batches.initializer)
             for variable, assign in zip(network.variables, assigns):
-                # To feed what it is initialised with adds nothing to the graph.
+                # To feed what it is initialized with adds nothing to the graph.
                 session.run(assign, {assign.inputs[1]: weights[variable_name(variable)]})
             totals = {name: np.zeros(v.shape, np.float64) for name, v in moving.items()}
             for _ in range(num_batches):

@@ -1,7 +1,7 @@
 """Folders that hold one checkpoint of the network's weights, replaced as a whole.
 
 Beside the checkpoints of a training, with all its state, stand FOLDER/best and FOLDER/averaged.
-What they hold is a checkpoint like any other, without the state of an optimiser: to predict with
+What they hold is a checkpoint like any other, without the state of an optimizer: to predict with
 and to start from, not to resume. Killed at any moment, a folder holds the old one or the new one.
 """
 

@@ -144,7 +144,7 @@ def check_finite(path: str) -> None:
 
 
 def network_tensors(path: str) -> Iterator[tuple[str, np.ndarray]]:
-    """Yield the tensors of the network, without optimiser state and counters, sorted by name.
+    """Yield the tensors of the network, without optimizer state and counters, sorted by name.
 
     Raises:
         UserError: There is no checkpoint, or it is damaged.
@@ -225,7 +225,7 @@ def check_fit(path: str, variables: Sequence) -> None:
     TensorFlow's Saver would not: it gives a variable the shape of what it restores.
 
     Args:
-        variables: The network's; those of an optimiser and counters may be among them.
+        variables: The network's; those of an optimizer and counters may be among them.
 
     Raises:
         UserError: The checkpoint lacks a variable or has it in another shape, or is not readable.
@@ -253,7 +253,7 @@ def _share(chosen: Collection[str], shapes: Mapping[str, tuple[int, ...]]) -> fl
 
 
 def apply_warm_start(report: WarmStart, variables: Sequence) -> None:
-    """Make the weights the initial values. In a graph, before initialisation."""
+    """Make the weights the initial values. In a graph, before initialization."""
     import tensorflow as tf
 
     names = {variable_name(v): v for v in variables}

@@ -1,6 +1,6 @@
 """Keypoints as heat maps and back: Gaussian targets, sub-cell decoding, mirroring.
 
-Coordinates are continuous: the centre of heat-map cell i is at (i + 0.5) * stride crop px.
+Coordinates are continuous: the center of heat-map cell i is at (i + 0.5) * stride crop px.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class HeatmapCodec:
         return tuple(image / cells for image, cells in zip(self.image_size, self.heatmap_size))
 
     def encode(self, keypoints: tf.Tensor, sigma: float | None = None) -> tf.Tensor:
-        """Return Gaussians over the whole plane, with their centres where the points are.
+        """Return Gaussians over the whole plane, with their centers where the points are.
 
         Nothing depends on visibility: the loss leaves out points that do not count. A point outside
         the crop leaves its tail inside; a NaN coordinate gives a map of zeros.
@@ -60,7 +60,7 @@ class HeatmapCodec:
             sigma: Standard deviation in cells; None: the codec's.
 
         Returns:
-            float32 [B, h, w, K], each map the density of its point at the cell centres over the
+            float32 [B, h, w, K], each map the density of its point at the cell centers over the
             density at the point itself, in [0, 1].
         """
         sigma = self.sigma if sigma is None else sigma
@@ -168,7 +168,7 @@ def _profile(coordinates: tf.Tensor, num_cells: int, stride: float, sigma: float
 def flip_heatmaps(heatmaps: tf.Tensor, flip_permutation: Sequence[int]) -> tf.Tensor:
     """Return heat maps of the mirrored picture: columns reversed, left and right points exchanged.
 
-    No shift: with cell centres at +0.5 the mirror of a cell is a cell.
+    No shift: with cell centers at +0.5 the mirror of a cell is a cell.
 
     Args:
         heatmaps: [B, h, w, K].

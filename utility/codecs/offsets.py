@@ -32,7 +32,7 @@ def offset_target(codec: HeatmapCodec, keypoints: tf.Tensor, config: LossConfig)
 
     Returns:
         float32 [B, h, w, 3 K]: the K disks, 1 inside and 0 outside; the K offsets in x from the
-        cell's centre to the point, in radii, and those in y, both 0 outside.
+        cell's center to the point, in radii, and those in y, both 0 outside.
     """
     keypoints = tf.cast(keypoints, tf.float32)
     (height, width), (stride_y, stride_x) = codec.heatmap_size, codec.stride

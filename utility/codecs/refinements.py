@@ -45,7 +45,7 @@ _MAX_STEP = 1
 # 2.5 standard deviations of the usual 2 cells.
 _CENTROID_RADIUS = 5
 # Cells below this share of the peak are noise to the centroid. A Gaussian less a constant, cut off
-# at zero, keeps its centre.
+# at zero, keeps its center.
 _CENTROID_FLOOR = 0.1
 _FIT_RADIUS = 2
 _FIT_RIDGE = 1e-6
@@ -53,16 +53,16 @@ _FIT_RIDGE = 1e-6
 
 @register('argmax')
 def _argmax(window: tf.Tensor, peak: tf.Tensor) -> tf.Tensor:
-    """Return the centre of the largest cell."""
+    """Return the center of the largest cell."""
     del window
     return tf.cast(peak, tf.float32)
 
 
 @register('quarter')
 def _quarter(window: tf.Tensor, peak: tf.Tensor) -> tf.Tensor:
-    """Return a quarter cell towards the larger neighbour (Newell et al. 2016, section 3.4).
+    """Return a quarter cell towards the larger neighbor (Newell et al. 2016, section 3.4).
 
-    No step where the largest cell has one neighbour only, or equal ones.
+    No step where the largest cell has one neighbor only, or equal ones.
     """
     row = tf.gather(window, peak[:, 1] + 1, axis=1, batch_dims=1)
     column = tf.gather(window, peak[:, 0] + 1, axis=2, batch_dims=1)
@@ -75,7 +75,7 @@ def _dark(window: tf.Tensor, peak: tf.Tensor) -> tf.Tensor:
     """Return one Newton step on the log of the map (DARK: Zhang et al. 2020, section 3.1).
 
     The log of a Gaussian is a quadratic, so the step finds its maximum exactly, from any cell; that
-    is why the border cells may borrow the window of their neighbour. Departures from the paper: the
+    is why the border cells may borrow the window of their neighbor. Departures from the paper: the
     step is bounded, and where the log is not strictly concave the quarter step stands in.
     """
     log = _log_share(window)
@@ -104,7 +104,7 @@ def _log_share(window: tf.Tensor) -> tf.Tensor:
 
 @register('centroid', radius=_CENTROID_RADIUS)
 def _centroid(window: tf.Tensor, peak: tf.Tensor) -> tf.Tensor:
-    """Return the centre of mass of what rises above a share of the peak around the largest cell."""
+    """Return the center of mass of what rises above a share of the peak around the largest cell."""
     top = tf.reduce_max(window, axis=[1, 2], keepdims=True)
     mass = tf.where(top > _SMALLEST_PEAK, tf.maximum(window - _CENTROID_FLOOR * top, 0.0), 0.0)
     x, y, _ = _grid(_CENTROID_RADIUS)
@@ -120,7 +120,7 @@ def _gaussian(window: tf.Tensor, peak: tf.Tensor) -> tf.Tensor:
 
     The squared values weigh the cells, which undoes what the logarithm does to noise (Guo 2011, 'A
     Simple Algorithm for Fitting a Gaussian Function'). Exact on a Gaussian, like DARK, and with 25
-    cells instead of 9 less moved by noise. The largest cell's centre where no Gaussian fits.
+    cells instead of 9 less moved by noise. The largest cell's center where no Gaussian fits.
     """
     log = tf.reshape(_log_share(window), [-1, (2 * _FIT_RADIUS + 1) ** 2])
     axes = [tf.reshape(axis, [1, -1]) for axis in _grid(_FIT_RADIUS)]
@@ -196,7 +196,7 @@ def windows(
         radius: Of the window.
 
     Returns:
-        centres int32 [B, K, 2], (row, column) of the windows' centres, and the windows, float32
+        centers int32 [B, K, 2], (row, column) of the windows' centers, and the windows, float32
         [B * K, 2 * radius + 1, 2 * radius + 1].
     """
     height, width = size

@@ -1,4 +1,4 @@
-"""What makes many objects at once, such as the import of TensorFlow, in less time."""
+"""Imports of TensorFlow, and other work that makes many objects at once, in less time."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 
 def text_table(rows: Iterable[Sequence[object]], left: int = 1) -> str:
-    """Return aligns the cells of rows; rows may lack cells at their end.
+    """Align the cells of rows, which may lack cells at their end.
 
     Args:
         rows: The cells, the titles among them.

@@ -59,7 +59,7 @@ class Candidate(NamedTuple):
     Attributes:
         label: For people.
         method: Of Ensemble.
-        distances: float64 [N, K], normalised, of pictures that the fit had not seen; NaN where not
+        distances: float64 [N, K], normalized, of pictures that the fit had not seen; NaN where not
             scored.
         model: Of Ensemble.
         strength: Of the shrinkage; None where nothing is learned.
@@ -94,7 +94,7 @@ class Choice(NamedTuple):
 
 
 def distances_of(points: np.ndarray, annotated: AnnotatedPoints) -> np.ndarray:
-    """Return float64 [N, K]: normalised distances of points [N, K, 2], NaN where not scored."""
+    """Return float64 [N, K]: normalized distances of points [N, K, 2], NaN where not scored."""
     distances = np.linalg.norm(points - annotated.keypoints, axis=-1) * annotated.weights
     return np.where(annotated.weights > 0, distances, np.nan)
 

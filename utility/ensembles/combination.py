@@ -182,7 +182,7 @@ def checked_weights(weights: Sequence[float] | None, count: int) -> np.ndarray:
 
 
 def round_to_pixels(table: KeypointTable) -> KeypointTable:
-    """Move points to the centre of the nearest pixel; of two as near, to the even one.
+    """Move points to the center of the nearest pixel; of two as near, to the even one.
 
     Means and medians of whole pixels lie just between two pixels very often. To take the floor of
     continuous px, as the writers do, would move all of those the same way.

@@ -1,4 +1,4 @@
-"""An ensemble that is fitted to answers: what is wrong in each model, and whom to believe where.
+"""An ensemble that is fitted to annotations: what each model does wrong, and which to trust where.
 
 The steps, each fitted on what the one before gives:
 1. corrections: columns that are mirrored, points that are off by the same everywhere;

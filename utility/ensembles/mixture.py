@@ -117,7 +117,7 @@ def fit_mixture(
 ) -> tuple[MixtureWeights, np.ndarray]:
     """Fit a MixtureWeights to annotations.
 
-    What is minimised is NE and a penalty of `strength` points' mean error on the square of each
+    What is minimized is NE and a penalty of `strength` points' mean error on the square of each
     parameter but the first: an expert's bias is the sum of one for all points, one for the category
     and one for the keypoint of the category, so that what few pictures say little about is drawn to
     what holds in general (a hierarchical prior).

@@ -33,7 +33,7 @@ class AnnotatedPoints(NamedTuple):
         keypoints: float64 [N, K, 2], px.
         present: bool [N, K]: the point is annotated.
         weights: float64 [N, K]: what a pixel of error adds to the sum of NE, 1 over the
-            normaliser; 0 where a point is not scored.
+            normalizer; 0 where a point is not scored.
     """
 
     keypoints: np.ndarray
@@ -93,7 +93,7 @@ def garment_frames(
         in_category: bool [N, K].
 
     Returns:
-        Centres [N, 2] and sizes [N], px; half of a garment's points are nearer to its centre.
+        Centers [N, 2] and sizes [N], px; half of a garment's points are nearer to its center.
     """
     centers, sizes = np.zeros([len(points), 2]), np.zeros(len(points))
     for code in np.unique(codes):

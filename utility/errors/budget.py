@@ -25,7 +25,7 @@ from utility.metrics import normalized_error
 
 # The paper's limits of similarity: what is good, and what has still found its point.
 GOOD_SIMILARITY, JITTER_SIMILARITY = 0.85, 0.5
-# k, in normalisers. The limits are then 0.057 and 0.118: of 95 % of 82,275 annotated points of
+# k, in normalizers. The limits are then 0.057 and 0.118: of 95 % of 82,275 annotated points of
 # FashionAI no other point of the garment is as near as that.
 SCALE = 0.1
 # What an inverted garment is: of its points with a partner so many lie nearer to the partner's
@@ -74,7 +74,7 @@ _LOCALIZED = ('good', 'jitter')
 
 
 def radius(similarity: float, scale: float = SCALE) -> float:
-    """Return how far off, in normalisers, a point of this similarity is."""
+    """Return how far off, in normalizers, a point of this similarity is."""
     return scale * math.sqrt(2 * math.log(1 / similarity))
 
 
@@ -96,11 +96,11 @@ class Errors:
     """The scored points of N pictures and what kind each error is of.
 
     Attributes:
-        distances: float64 [N, K], normalised; NaN where a point is not scored.
+        distances: float64 [N, K], normalized; NaN where a point is not scored.
         floors: float64 [N, K], the part of the distance that is the codec's; 0 without one.
         codes: int8 [N, K], position in KINDS, never that of the floor; -1 where not scored.
         kinds: The names of the kinds that could be told, in the order of KINDS.
-        skipped_images: How many pictures have no normaliser.
+        skipped_images: How many pictures have no normalizer.
         missing_predictions: How many points to score were predicted as absent.
     """
 
@@ -112,7 +112,7 @@ class Errors:
     missing_predictions: int
 
     def costs(self, kind: str) -> np.ndarray:
-        """Return what each point loses to a kind, normalised: float64 [N, K]; 0 for all others."""
+        """Return what each point loses to a kind, normalized: float64 [N, K]; 0 for all others."""
         if kind == FLOOR:
             return self.floors
         return np.where(self.codes == _CODES[kind], self.distances - self.floors, 0.0)
@@ -142,7 +142,7 @@ def find_errors(
         schema: Of both.
         missing: As of metrics.distances_to.
         evidence: What more is known.
-        scale: k of the similarity, in normalisers.
+        scale: k of the similarity, in normalizers.
 
     Raises:
         UserError: As metrics.distances_to, nothing can be scored, or the scale is not positive.
@@ -200,7 +200,7 @@ def _floors(distances, codes, annotations, normalizer, evidence: Evidence) -> np
 def _rival_distances(predicted, annotations, schema, normalizer) -> list[np.ndarray]:
     """Return distances to the partner's true place, the in-out one's, and the nearest.
 
-    Of annotated points other than its own; float64 [N, K] each, normalised, infinite without one.
+    Of annotated points other than its own; float64 [N, K] each, normalized, infinite without one.
     """
     num_keypoints = schema.num_keypoints
     partner, in_out, nearest = (np.full([len(normalizer), num_keypoints], np.inf) for _ in range(3))

@@ -200,7 +200,7 @@ def sections(
     worst: Mapping[str, Sequence[tuple[int, float]]],
     images: Mapping[int, DecodedImage],
 ) -> list[error_page.Section]:
-    """Return the worst pictures of each kind, drawn; on grey where there is no JPEG of the row."""
+    """Return the worst pictures of each kind, drawn; on gray where there is no JPEG of the row."""
     return [
         error_page.section(
             kind, [_figure(case, errors, kind, row, cost, images.get(row)) for row, cost in rows]

@@ -1,4 +1,4 @@
-"""What networks can make of true points: what they see of them, and what their codec leaves."""
+"""The error that no network can avoid: of points outside its view, and of its codec."""
 
 from __future__ import annotations
 

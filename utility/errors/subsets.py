@@ -157,7 +157,7 @@ def bins(distances: np.ndarray, values: np.ndarray, subset: Subset) -> list[Bin]
     """Return NE by bins of a property.
 
     Args:
-        distances: [N, K], normalised; NaN where a point is not scored.
+        distances: [N, K], normalized; NaN where a point is not scored.
         values: [N], the property; NaN where unknown.
 
     Returns:

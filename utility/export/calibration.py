@@ -1,4 +1,4 @@
-"""Images of the records that a quantisation takes the ranges of its numbers from."""
+"""Images of the records that a quantization takes the ranges of its numbers from."""
 
 from __future__ import annotations
 

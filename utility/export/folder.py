@@ -61,7 +61,7 @@ class Comparison(NamedTuple):
 
     @classmethod
     def of(cls, num_images: int, distances: np.ndarray) -> Comparison:
-        """Summarise distances, float [N] px."""
+        """Summarize distances, float [N] px."""
         median, p90, largest = np.percentile(distances, [50, 90, 100])
         return cls(num_images, len(distances), float(median), float(p90), float(largest))
 

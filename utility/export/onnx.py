@@ -115,7 +115,7 @@ def _quantise(path: str, settings: Settings) -> None:
 
 
 def _leave_out_known(path: str) -> None:
-    """Leave out of a quantised file what runtimes find by themselves: zero points that are 0, the
+    """Leave out of a quantized file what runtimes find by themselves: zero points that are 0, the
     scales of biases, which are products of those of inputs and weights, and the names of tensors.
     With narrow layers they are up to a tenth of it.
     """

@@ -25,7 +25,7 @@ def _write(graph: ExportGraph, settings: Settings, folder: str) -> Sequence[str]
         functions = {'image': (graph.of_image, (IMAGE, CATEGORY))}
         _convert(graph, functions, os.path.join(folder, _FILE), _stored_as(settings.precision))
         return [_FILE]
-    # Decoded in integers, points would lie 1 to 3 px off: the network alone is quantised.
+    # Decoded in integers, points would lie 1 to 3 px off: the network alone is quantized.
     crops = tf.TensorSpec([1, *graph.size, 3], tf.float32, name='crops')
     network = {'heatmaps': (lambda crops: {'heatmaps': graph.heatmaps(crops)}, (crops,))}
     _convert(graph, network, os.path.join(folder, _NETWORK), _quantised(settings))

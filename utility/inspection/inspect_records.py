@@ -1,6 +1,6 @@
 """What converted records hold: their numbers, and sheets of pictures to look at.
 
-The records are read once. Kept are counts, two numbers a record (its length and its normaliser, for
+The records are read once. Kept are counts, two numbers a record (its length and its normalizer, for
 the percentiles) and the pictures of the sheets.
 """
 

@@ -72,7 +72,7 @@ class Evidence:
     same_place: np.ndarray
 
     def lengths(self, shapes: Shapes, garments: np.ndarray) -> np.ndarray:
-        """Return float64 [N], px, what errors are divided by: the normaliser, or the one to be
+        """Return float64 [N], px, what errors are divided by: the normalizer, or the one to be
         expected of garments [N] of these sizes where it is absent or far too small.
         """
         if self.normalizer is None:

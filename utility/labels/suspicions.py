@@ -47,7 +47,7 @@ class Suspicion:
         moved_to: float64 [m, 2], px, where they should be; NaN where that is not known.
         visibility: int [m], what it should be; -1: absent.
         log_odds: That the annotation is wrong, by the model of the shapes.
-        cost: By how much, in normalisers, the sum over the points.
+        cost: By how much, in normalizers, the sum over the points.
     """
 
     row: int

@@ -26,7 +26,7 @@ def mean_positions(
         categories: [N].
 
     Returns:
-        Category -> float64 [K, 2], (x / width, y / height); the centre of the picture for points
+        Category -> float64 [K, 2], (x / width, y / height); the center of the picture for points
         that are annotated in none.
     """
     relative = np.asarray(keypoints, np.float64) / np.asarray(image_sizes)[:, np.newaxis, ::-1]

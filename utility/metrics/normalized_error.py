@@ -1,7 +1,7 @@
-"""NE, the normalised error that everything is compared by; PCK beside it.
+"""NE, the normalized error that everything is compared by; PCK beside it.
 
 NE is the rule of the FashionAI challenge: the sum over visible points of the distance between
-prediction and answer divided by the picture's normaliser, over the number of those points.
+prediction and annotation divided by the picture's normalizer, over the number of those points.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from preprocessing.schema import BOX_DIAGONAL, PICTURE_SIZE, KeypointSchema
 from preprocessing.tables import ABSENT_INDEX, KeypointTable
 from utility.statistics.bootstrap import confidence_of
 
-PCK_THRESHOLDS = (0.02, 0.05, 0.1, 0.2)  # of the normaliser
+PCK_THRESHOLDS = (0.02, 0.05, 0.1, 0.2)  # of the normalizer
 MISSING_POLICIES = ('error', 'count', 'skip')
 NUM_EXAMPLES = 3  # in an error message about many pictures
 
@@ -88,7 +88,7 @@ def boxes_of(table: KeypointTable) -> np.ndarray:
 def normalized_distances(
     predicted: np.ndarray, target: np.ndarray, visibility: np.ndarray, normalizer: np.ndarray
 ) -> np.ndarray:
-    """Return distances between prediction and answer as fractions of the normaliser.
+    """Return distances between prediction and annotation as fractions of the normalizer.
 
     Args:
         predicted: [N, K, 2], px.
@@ -118,10 +118,10 @@ def normalized_error(
 
 
 def pck(scored: np.ndarray) -> dict[str, float]:
-    """Return threshold, a fraction of the normaliser -> share of points within it.
+    """Return threshold, a fraction of the normalizer -> share of points within it.
 
     Args:
-        scored: [P], the normalised distances of scored points, at least one.
+        scored: [P], the normalized distances of scored points, at least one.
     """
     return {str(t): float((scored <= t).mean()) for t in PCK_THRESHOLDS}
 
@@ -134,7 +134,7 @@ class Score:
         normalized_error: NE of all points, a fraction.
         points: How many points were scored.
         images: How many pictures there are.
-        skipped_images: How many of them were not scored for lack of a normaliser.
+        skipped_images: How many of them were not scored for lack of a normalizer.
         missing_predictions: How many points to score were predicted as absent.
         per_category: Category -> NE of its points.
         per_keypoint: Keypoint -> NE of its points.
@@ -169,7 +169,7 @@ def summarize(
     missing_predictions: int = 0,
     confidence: bool = False,
 ) -> Score:
-    """Make a Score of the normalised distances [N, K] of pictures, NaN where not scored.
+    """Make a Score of the normalized distances [N, K] of pictures, NaN where not scored.
 
     Raises:
         UserError: No point is scored.
@@ -233,8 +233,8 @@ def distances_to(
             'count' scores it as predicted at pixel (-1, -1), 'skip' leaves it out.
 
     Returns:
-        float64 [N, K], normalised distances in the annotations' order, NaN where not scored; the
-        number of pictures without a normaliser, and that of points predicted as absent.
+        float64 [N, K], normalized distances in the annotations' order, NaN where not scored; the
+        number of pictures without a normalizer, and that of points predicted as absent.
 
     Raises:
         UserError: The pictures or their categories differ, or a prediction is missing.

@@ -36,7 +36,7 @@ from utility.predict.views_to_points import PredictOptions
 from utility.predict.warm_network import WarmNetwork
 from utility.statistics import conformal
 
-# A path, the content of a file, or pixels: uint8 [H, W, 3] RGB, [H, W] grey or [H, W, 4] RGBA.
+# A path, the content of a file, or pixels: uint8 [H, W, 3] RGB, [H, W] gray or [H, W, 4] RGBA.
 Image = Union[str, os.PathLike, bytes, np.ndarray]
 
 _END = object()
@@ -281,7 +281,7 @@ class Model:
         """Find the points of an image, or of several.
 
         Args:
-            image: A path, the content of a file, a NumPy array, uint8 [H, W, 3] RGB, [H, W] grey or
+            image: A path, the content of a file, a NumPy array, uint8 [H, W, 3] RGB, [H, W] gray or
                 [H, W, 4] with alpha; a list of those; or a folder, of which each image is taken.
             category: What the images show, or what each of a list shows. Not needed where the
                 network knows one category only, or tells the category: then it is the likeliest.

@@ -25,7 +25,7 @@ class ViewOptions:
     """Which views are taken; the plain one always is, and is the first.
 
     Attributes:
-        scales: Factors of enlargement about the centre.
+        scales: Factors of enlargement about the center.
         rotations: Degrees, clockwise; each with each scale.
         num_crops: Further views, slightly moved and scaled at random, the same at every run.
     """

@@ -22,12 +22,12 @@ _CONVOLUTION = re.compile(r'conv(\d)_block(\d+)_(\d)_conv/kernel')
 
 
 def _adjust_epsilon(moving_variance: np.ndarray) -> np.ndarray:
-    """Return Keras's larger epsilon, put into the variance."""
+    """Return the variance with what Keras's epsilon is larger than ours added to it."""
     return moving_variance + np.float32(EPSILON - OWN_EPSILON)
 
 
 def _layer(name: str) -> str | None:
-    """Return 'conv2_block1_0_conv/kernel' -> 'backbone/stage1/block1/shortcut'."""
+    """Return our layer: 'backbone/stage1/block1/shortcut' of 'conv2_block1_0_conv/kernel'."""
     if name == 'conv1_conv/kernel':
         return 'backbone/conv1'
     match = _CONVOLUTION.fullmatch(name)
@@ -41,7 +41,7 @@ def _layer(name: str) -> str | None:
 def _resnet(shapes: Shapes) -> dict[str, Source]:
     if any('_preact_bn/' in name for name in shapes):
         raise UserError(
-            'ResNet V2 of Keras normalises before its convolutions; it fits keras/ResNet50V2 and '
+            'ResNet V2 of Keras normalizes before its convolutions; it fits keras/ResNet50V2 and '
             'the like only'
         )
     sources = {}

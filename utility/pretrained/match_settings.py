@@ -125,7 +125,7 @@ def _demands(path: str, backbone: str) -> _Demands | None:
         name = str(described.get('architecture', origin.timm_prefix))
         if not name.startswith(origin.timm_prefix):
             raise UserError(
-                f"{path!r}: timm's {name!r}, as {_HUB_CONFIG} beside it says, pads and normalises "
+                f"{path!r}: timm's {name!r}, as {_HUB_CONFIG} beside it says, pads and normalizes "
                 f'otherwise than the backbones here; take {origin.timm_prefix + name!r}'
             )
         return dataclasses.replace(demands, **_hub_statistics(described))

@@ -70,7 +70,7 @@ def _official_resnet(shapes: Shapes) -> dict[str, Source]:
     if len(norms) != len(with_norm):
         raise UserError(
             f'{len(norms)} batch norms for {len(layers)} convolutions: version 2 of the ResNet, '
-            'which normalises before its convolutions instead of after them, and fits no network '
+            'which normalizes before its convolutions instead of after them, and fits no network '
             'here. Take version 1'
         )
     for layer, name in zip(with_norm, norms):
@@ -105,7 +105,7 @@ _SE_TENSOR = re.compile(
 
 
 def _se_variable_name(name: str) -> str | None:
-    """Return 'conv2_1_1x1_reduce/bn/beta' -> 'backbone/stage1/block1/conv1/norm/beta'."""
+    """Return our name: 'backbone/stage1/block1/conv1/norm/beta' of 'conv2_1_1x1_reduce/bn/beta'."""
     if name.startswith(_STEM + '/'):
         return 'backbone/conv1' + name[len(_STEM) :].replace('/bn/', '/norm/')
     match = _SE_TENSOR.fullmatch(name)
@@ -128,7 +128,7 @@ def _se_resnet(shapes: Shapes) -> dict[str, Source]:
 
 
 def _se_options(shapes: Shapes) -> dict[str, bool]:
-    """Return SE-ResNet strides in the first 1x1, SE-ResNeXt, which has groups, in the 3x3."""
+    """Return options: SE-ResNet strides in the first 1x1; SE-ResNeXt, of groups, in the 3x3."""
     scope = _scope(shapes, f'{_STEM}/kernel')
     *_, in_channels, out_channels = shapes.get(f'{scope}conv2_1_3x3/kernel', (1, 1))
     return {'stride_1x1': in_channels == out_channels, 'ceil_pool': True}

@@ -99,7 +99,7 @@ def _other_norm(report: WarmStart) -> str:
 
 
 def check_frozen(network: NetworkConfig, variables: Sequence, restored: Collection[str]) -> None:
-    """Refuse statistics that are to be kept but come from nowhere: nothing would be normalised.
+    """Refuse statistics that are to be kept but come from nowhere: nothing would be normalized.
 
     Args:
         restored: Names of those that start from weights.

@@ -1,7 +1,7 @@
 """How far a score can be trusted: intervals, paired tests, and splits that share no picture.
 
 The unit is the picture: its points succeed and fail together, so that pictures are resampled, not
-points. NE is then a ratio of two sums over pictures, of normalised distances and of scored points.
+points. NE is then a ratio of two sums over pictures, of normalized distances and of scored points.
 Two predictions of the same pictures are compared picture by picture: how hard a picture is drops
 out, and far smaller differences can be seen than the intervals of the two would let one think.
 """
@@ -78,7 +78,7 @@ def ne_interval(
     94 % and in 87 to 92 %.
 
     Args:
-        distances: [N, K], normalised distances; NaN where a point is not scored.
+        distances: [N, K], normalized distances; NaN where a point is not scored.
         level: Share of the intervals that hold the true NE.
         num_samples: Sets of pictures that are drawn.
 
@@ -180,7 +180,7 @@ def compare(
     distributed.
 
     Args:
-        distances: [N, K], normalised distances of A; NaN where a point is not scored.
+        distances: [N, K], normalized distances of A; NaN where a point is not scored.
         others: [N, K], of B, in the same pictures; points scored for only one of them are left out.
         num_flips: Random choices of signs.
 

@@ -1,4 +1,4 @@
-"""Radii that hold an error as often as is said: conformal prediction, and what goes with it.
+"""Radii that hold an error as often as they promise: conformal prediction of scaled errors.
 
 The score of a point is its error over the error that was expected of it. Of scores that neither
 helped to learn what is expected nor belong to the points asked about, the quantile of rank

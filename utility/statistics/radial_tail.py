@@ -1,4 +1,4 @@
-"""How far points usually are from where they are expected, with the tail that really is there."""
+"""How far points are from where they are expected: a distribution whose tail is fitted too."""
 
 from __future__ import annotations
 

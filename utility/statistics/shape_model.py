@@ -37,7 +37,7 @@ class Conditional(NamedTuple):
         predicted: float64 [N, n, 2], px; NaN where the others are too few.
         covariance: float64 [N, n, 2, 2], px^2, of the deviations that are usual; NaN likewise.
         size: float64 [N], px, of the garment: about the mean distance of its points, all of them,
-            from their centre.
+            from their center.
     """
 
     predicted: np.ndarray
@@ -67,7 +67,7 @@ class ShapeModel:
     """A t distribution of shapes of n points.
 
     Attributes:
-        mean: float64 [n, 2], the mean shape: its centre is 0, its size 1.
+        mean: float64 [n, 2], the mean shape: its center is 0, its size 1.
         scatter: float64 [2 n, 2 n], covariance of (x_0, y_0, x_1, ...) but for a factor.
     """
 
@@ -170,8 +170,8 @@ def align(
     A wrong point hardly moves a median, and points that change places do not move it at all.
 
     Returns:
-        The shapes [N, n, 2] in units of the mean shape, NaN where absent; their centres [N, 2] and
-        their sizes [N], px: aligned * size + centre are the points.
+        The shapes [N, n, 2] in units of the mean shape, NaN where absent; their centers [N, 2] and
+        their sizes [N], px: aligned * size + center are the points.
     """
     points = np.where(present[..., None], np.asarray(points, np.float64), np.nan)
     centers, sizes = np.zeros((len(points), 2)), np.ones(len(points))
@@ -245,7 +245,7 @@ def _initial_mean(points: np.ndarray, present: np.ndarray) -> np.ndarray:
 
 
 def _standardised(mean: np.ndarray, scatter: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the same with the mean's centre at 0 and its mean distance from there 1."""
+    """Return the same with the mean's center at 0 and its mean distance from there 1."""
     mean = mean - mean.mean(0)
     size = max(np.linalg.norm(mean, axis=-1).mean(), _MIN_LENGTH)
     return mean / size, scatter / size**2

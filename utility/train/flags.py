@@ -113,7 +113,7 @@ def define(default_model_dir: str) -> None:
         'TF_CONFIG names (docs/cloud.md).'
     )
     flags.DEFINE_enum('strategy', RunOptions.strategy, STRATEGIES, strategy)
-    where = 'device: the host only decodes; the step warps and colours (docs/speed.md).'
+    where = 'device: the host only decodes; the step warps and colors (docs/speed.md).'
     flags.DEFINE_enum('augment_on', RunOptions.augment_on, ['host', 'device'], where)
     cpus = 'Devices to make of the CPU, to try --strategy=mirrored without GPUs.'
     flags.DEFINE_integer('logical_cpus', RunOptions.logical_cpus, cpus, 0, MAX_PROCESSES)

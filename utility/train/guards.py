@@ -22,7 +22,7 @@ v1 = tf.compat.v1
 
 _SHOWN = 5  # names in a message
 # A map whose values differ by less than this share of the targets' peak is flat. Networks that are
-# just initialised stand far above it: at 0.04 and more.
+# just initialized stand far above it: at 0.04 and more.
 _FLAT = 1e-3
 
 

@@ -55,7 +55,7 @@ def make_plan(experiment: Experiment, data_dir: str, replicas: int) -> Plan:
     stop is a multiple of it.
 
     Raises:
-        UserError: The optimiser, the schedule or the records are not fit for it.
+        UserError: The optimizer, the schedule or the records are not fit for it.
     """
     data, optimizer, schedule = experiment.data, experiment.optimizer, experiment.schedule
     rules.check_optimizer(optimizer)

@@ -1,5 +1,5 @@
-"""How a training begins and saves: with few operations, after the log has the step, without its
-graph.
+"""How a training begins and saves: with few operations in its graph, and after the log has the
+step.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Saver(v1.train.CheckpointSaverHook):
     also saves again what a training goes on from; and it writes the graph, twice to the events, for
     each stretch of a training. Here the first stretch writes it once. Before it is done with its
     first step nothing is written: the start is saved then, which follows from what the variables
-    are initialised with.
+    are initialized with.
 
     Args:
         every: Steps between two checkpoints.
@@ -98,7 +98,7 @@ def starting_at_once(restores: bool, keep: int = 5) -> v1.train.Scaffold:
     """Return the Scaffold of a training that no other process waits for.
 
     By default a session asks twice whether all variables have values. Here they are all restored or
-    all initialised, in this process, and only what does the one or the other is built and run: of a
+    all initialized, in this process, and only what does the one or the other is built and run: of a
     large graph each operation and each question delays the first step.
 
     Args:

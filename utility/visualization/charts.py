@@ -14,7 +14,7 @@ MOST_POINTS = 240  # of a line; what has more is averaged
 _FEW_POINTS = 60  # that are marked one by one
 _LOG_RATIO = 10.0  # of the largest number to the smallest, from which on the axis is logarithmic
 _FEW_DECADES = 3  # of a logarithmic axis with ticks at 2 and 5 times the powers of ten too
-# At least 3 : 1 against the ground of a page, light or dark, and told apart by the colour-blind.
+# At least 3 : 1 against the ground of a page, light or dark, and told apart by the color-blind.
 _COLORS = ('#2f7fd6', '#d55e00', '#1a936f', '#b65fa9', '#a67c00', '#808080')
 # What follows the page, which is light or dark; matplotlib knows no variables of CSS.
 _MUTED, _GRID = '#010203', '#040506'
@@ -83,7 +83,7 @@ class Chart(NamedTuple):
 
 
 def thin(steps, values, most: int = MOST_POINTS) -> tuple[np.ndarray, ...]:
-    """Average numbers in at most `most` groups of neighbours.
+    """Average numbers in at most `most` groups of neighbors.
 
     Returns:
         Steps and values, and the smallest and largest value of each group; numbers that are not

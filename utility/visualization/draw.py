@@ -25,9 +25,9 @@ JPEG_QUALITY = 92
 SIDE = 480  # px, the longest of a picture on the page
 _ROOM = 0.15  # around the points, as a share of their box
 _LEAST_ROOM = 12.0  # px
-_PAPER = 235  # grey, where there is no picture
+_PAPER = 235  # gray, where there is no picture
 _RADIUS = 4  # px, of points
-_LINE = 3  # of the outline on grey: three times the width of its lines, px
+_LINE = 3  # of the outline on gray: three times the width of its lines, px
 _LABEL_SCALE = 0.7  # so that names can be read where a page shows the picture at half its size
 _MOST_LABELS = 6  # more would cover each other
 
@@ -41,7 +41,7 @@ class DrawStyle:
 
     Attributes:
         radius: Of a point, px; None goes by the size of the picture.
-        limbs: Whether neighbouring points are joined by thin lines.
+        limbs: Whether neighboring points are joined by thin lines.
         labels: Whether points bear their names.
         label_scale: Size of the names, 1 being letters of some 20 px; None goes by the radius.
     """
@@ -205,7 +205,7 @@ def _checked(values: np.ndarray, shape: tuple[int, ...], name: str) -> np.ndarra
 
 
 def _fixed(point: Sequence[float]) -> tuple[int, int]:
-    """Return continuous px -> OpenCV's fixed-point index, whose whole numbers are pixel centres."""
+    """Return continuous px -> OpenCV's fixed-point index, whose whole numbers are pixel centers."""
     x, y = np.clip(np.asarray(point, np.float64), -_FAR, _FAR)
     return round((x - 0.5) * (1 << _SHIFT)), round((y - 0.5) * (1 << _SHIFT))
 
@@ -305,7 +305,7 @@ def draw_error(
     """Return the part of a picture around its points, with all annotations and some predictions.
 
     Args:
-        image: uint8 [H, W, 3] RGB; None draws on grey.
+        image: uint8 [H, W, 3] RGB; None draws on gray.
         predicted: [K, 2], px; NaN where nothing is predicted.
         annotations: Keypoints [K, 2], px, and visibility [K], of which one is 0 or 1.
         chosen: bool [K], the predictions to draw.

@@ -387,7 +387,7 @@ def test_biases_and_epsilon_of_keras_are_folded_into_the_statistics():
 
 def test_resnet_v2_of_keras_is_refused_with_the_reason():
     shapes = dict.fromkeys(['conv2_block1_1_conv/kernel', 'conv2_block1_preact_bn/gamma'], (1,))
-    with pytest.raises(ValueError, match='V2 of Keras normalises before its convolutions'):
+    with pytest.raises(ValueError, match='V2 of Keras normalizes before its convolutions'):
         translated(shapes, 'keras')
 
 

@@ -116,13 +116,13 @@ def pixels_of(image) -> np.ndarray:
 
 
 def _rgb_of(pixels: np.ndarray) -> np.ndarray:
-    """Return grey, RGB or RGB with alpha as RGB; white is behind what is transparent."""
+    """Return gray, RGB or RGB with alpha as RGB; white is behind what is transparent."""
     if pixels.dtype != np.uint8:
         raise UserError(f'an image of dtype {pixels.dtype}: must be uint8, RGB in 0..255')
     if pixels.ndim == 2:
         pixels = pixels[:, :, np.newaxis]
     if pixels.ndim != 3 or pixels.shape[2] not in (1, 3, 4):
-        allowed = '[H, W, 3] RGB, [H, W] grey or [H, W, 4] with alpha'
+        allowed = '[H, W, 3] RGB, [H, W] gray or [H, W, 4] with alpha'
         raise UserError(f'an image of shape {list(pixels.shape)}: must be {allowed}')
     check_size(pixels.shape[1], pixels.shape[0])
     if pixels.shape[2] == 4:

@@ -35,7 +35,7 @@ class Memory(NamedTuple):
     Attributes:
         weights: The network's variables.
         gradients: Of the trainable ones.
-        state: What the optimiser and averages keep for them.
+        state: What the optimizer and averages keep for them.
         activations: What the backward pass reads of the forward pass.
     """
 

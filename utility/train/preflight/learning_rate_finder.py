@@ -44,7 +44,7 @@ class Ramp(NamedTuple):
 
     Attributes:
         rates: [N], of its updates, increasing.
-        losses: [N], what is minimised, the mean over the batches of an update; not finite in the
+        losses: [N], what is minimized, the mean over the batches of an update; not finite in the
             last place if the training broke down there.
     """
 
@@ -56,7 +56,7 @@ class Finding(NamedTuple):
     """What a ramp says.
 
     Attributes:
-        smoothed: [M], losses averaged over neighbours, up to where they shoot up; M <= N.
+        smoothed: [M], losses averaged over neighbors, up to where they shoot up; M <= N.
         lowest: The rate of the lowest of these.
         steepest: The rate before it where they fall most steeply over the logarithm of the rate.
         falls: Whether the losses fall at all.
@@ -172,7 +172,7 @@ def read_ramp(ramp: Ramp) -> Finding:
 
 
 def _smooth(losses: np.ndarray) -> np.ndarray:
-    """Return means over neighbours, as far as losses are finite and not many times the lowest
+    """Return means over neighbors, as far as losses are finite and not many times the lowest
     before.
 
     A mean to both sides does not lag behind the rate, as one over the past would.
@@ -191,7 +191,7 @@ def _write_page(path: str, ramp: Ramp, finding: Finding) -> None:
     shown = len(finding.smoothed)
     lines = [
         charts.Line('loss of an update', ramp.rates[:shown], ramp.losses[:shown]),
-        charts.Line('mean of neighbours', ramp.rates[:shown], finding.smoothed),
+        charts.Line('mean of neighbors', ramp.rates[:shown], finding.smoothed),
     ]
     scale = charts.Scale('learning rate', float(ramp.rates[0]), is_log=True)
     values = {
