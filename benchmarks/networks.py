@@ -26,7 +26,7 @@ from nets.precision import FLOAT32, Compute
 from preprocessing.datasets import schema_of
 from preprocessing.datasets.fashionai import SCHEMA
 from utility.command_line import scripts
-from utility.statistics.medians import Summary, summarise
+from utility.statistics.medians import Summary, summarize
 
 _TRAIN, _INFER = 'train', 'infer'  # the modes of a model function
 # It has no products that would be counted with those of the network.
@@ -158,10 +158,10 @@ def _timings(facts: dict[str, Any], rounds: Sequence[tuple[dict[str, Run], float
     for mode in (_TRAIN, _INFER):
         runs = [runs[mode] for runs, _ in rounds]
         shares = [facts['flops'][mode] / run.seconds / run.reference for run in runs]
-        row[mode] = {'seconds': summarise([run.seconds for run in runs])._asdict()}
-        row[mode]['share'] = summarise(shares)._asdict()
+        row[mode] = {'seconds': summarize([run.seconds for run in runs])._asdict()}
+        row[mode]['share'] = summarize(shares)._asdict()
     references = [run.reference for runs, _ in rounds for run in runs.values()]
-    return {**row, 'reference': summarise(references).median}
+    return {**row, 'reference': summarize(references).median}
 
 
 def measurements(name: str, options: Options) -> Iterator[Any]:

@@ -107,7 +107,7 @@ def train(name: str, options: Options) -> dict[str, Any]:
 
     v1 = tf.compat.v1
     graph, size, fetched = _smallest(options.changed(recipes.load(name)), options)
-    with v1.Session(graph=graph, config=_unoptimised()) as session:
+    with v1.Session(graph=graph, config=_unoptimized()) as session:
         with graph.as_default():
             session.run(v1.global_variables_initializer())
         step = session.make_callable(fetched)
@@ -127,7 +127,7 @@ def train(name: str, options: Options) -> dict[str, Any]:
     }
 
 
-def _unoptimised():
+def _unoptimized():
     """Return a session's settings without graph rewriting, which costs more than it saves."""
     import tensorflow as tf
 

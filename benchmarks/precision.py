@@ -18,7 +18,7 @@ from benchmarks.common import interleaved, isolated, ledger, recipes
 from config import UserError
 from nets.precision import Compute
 from utility.command_line import environment, scripts
-from utility.statistics.medians import summarise
+from utility.statistics.medians import summarize
 
 _HEADER = ('network', 'way', 'training step, s', 'ratio', 'inference, ms/picture', 'ratio')
 _FLOAT32 = 'float32'
@@ -98,7 +98,7 @@ def measure(name: str, values) -> tuple[dict[str, dict[str, Any]], str]:
     rows.update({title: {ledger.FAILURE: words} for title, words in failures.items()})
     for title, rounds in rows_by_name.items():
         rows[title] = {
-            mode: summarise([runs[mode].seconds for runs in rounds]) for mode in ('train', 'infer')
+            mode: summarize([runs[mode].seconds for runs in rounds]) for mode in ('train', 'infer')
         }
     return {title: rows[title] for title in WAYS if title in rows}, machine
 

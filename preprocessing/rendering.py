@@ -175,7 +175,7 @@ def _spread(pixel: tf.Tensor) -> tf.Tensor:
     return (pixel & 0xFF) + (green + (pixel & 0xFF0000) * (1 << 2 * (_LANE - 8)))
 
 
-def colours(sums: tf.Tensor, covered: tf.Tensor, fill: tf.Tensor) -> tf.Tensor:
+def colors(sums: tf.Tensor, covered: tf.Tensor, fill: tf.Tensor) -> tf.Tensor:
     """Return the sampled picture, with `fill`, float32 [3], where it does not cover the view.
 
     float32 [h, w, 3], in 0..255, not rounded.

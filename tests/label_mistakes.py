@@ -14,8 +14,8 @@ from utility.labels.exchanges import exchanges_of
 from utility.metrics.normalized_error import normalizers_of
 
 SHARES = {'sides': 0.03, 'in_out': 0.03, 'place': 0.03, 'same_place': 0.03}
-_MOVED = 0.5  # normalisers
-# Of the simulated network: its error on the median in normalisers, about that of NE 5 %, its heavy
+_MOVED = 0.5  # normalizers
+# Of the simulated network: its error on the median in normalizers, about that of NE 5 %, its heavy
 # tail, and the share of pictures where it takes left for right.
 _ERROR, _DOF, _CONFUSED = 0.03, 2.5, 0.02
 

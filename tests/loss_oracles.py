@@ -9,7 +9,7 @@ import numpy as np
 
 def gaussian(point, size, stride, sigma):
     """Return [h, w]: a Gaussian with a peak of 1 at (x, y) crop px, seen from the
-    centres of cells.
+    centers of cells.
     """
     y, x = ((np.arange(cells) + 0.5) * step for cells, step in zip(size, stride))
     dx, dy = (x - point[0]) / stride[1], (y - point[1]) / stride[0]
@@ -21,7 +21,7 @@ def squared_error(output, target):
 
 
 def divergence(output, target):
-    """Return Kullback-Leibler, in nats, from the normalised target to the softmax of the output."""
+    """Return Kullback-Leibler, in nats, from the normalized target to the softmax of the output."""
     output, target = output.astype(np.float64), target.astype(np.float64)
     share = target / target.sum()
     log_output = output - np.log(np.exp(output).sum())

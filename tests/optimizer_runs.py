@@ -1,7 +1,7 @@
-"""A regression trained in a graph, over the devices that there are, with any optimiser.
+"""A regression trained in a graph, over the devices that there are, with any optimizer.
 
 As a program it trains with two devices: `python -m tests.optimizer_runs CASES`, where CASES is a
-JSON list of pairs: the settings of the optimiser and the other arguments of `train`.
+JSON list of pairs: the settings of the optimizer and the other arguments of `train`.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def train(
     for so many steps.
 
     Args:
-        config: The optimiser.
+        config: The optimizer.
         path: Of the checkpoint to write.
         steps: To take.
         strategy: Replicas get consecutive batches; None: a single device.

@@ -133,7 +133,7 @@ def test_pictures_that_are_stored_smaller_are_seen_and_scored_in_original_pixels
             np.testing.assert_array_equal(features[name], others[name])
         tf.nest.map_structure(np.testing.assert_array_equal, labels, other_labels)
     assert len(pictures[0][0]) > 10
-    # Fields of 4 x 4 px in one colour are fields of 2 x 2 px then, and as bright.
+    # Fields of 4 x 4 px in one color are fields of 2 x 2 px then, and as bright.
     errors = [(own - other)[:, 10:-10, 10:-10] for own, other in pictures]
     assert np.abs(errors[0].mean(axis=(1, 2))).max() < 6 < np.abs(errors[0]).mean() < 25
     assert not errors[1].any()
@@ -368,7 +368,7 @@ def test_corrections_reach_the_records_and_dataset_json_and_no_other_file(data, 
         convert(data.write_tables(), tmp_path / 'other', corrections=str(path))
 
 
-def test_bad_pictures_are_normalised_or_rejected(data, tmp_path):
+def test_bad_pictures_are_normalized_or_rejected(data, tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6
     fine = make_jpeg(1)

@@ -18,7 +18,7 @@ NUM_IMAGES = 12
 
 
 def _table():
-    """Return pictures of 512 px, of every category, all points visible, on pixel centres."""
+    """Return pictures of 512 px, of every category, all points visible, on pixel centers."""
     random = np.random.default_rng(0)
     categories = np.array([list(SCHEMA.categories)[i % 5] for i in range(NUM_IMAGES)])
     keypoints = random.integers(0, 512, (NUM_IMAGES, SCHEMA.num_keypoints, 2)) + 0.5
@@ -37,7 +37,7 @@ def _floor(table, refine, image_size=(384, 384), heatmap_size=(96, 96), source_s
     return eval_codec.codec_floor(table, SCHEMA, codec, source_size)
 
 
-def test_argmax_floor_is_the_distance_to_the_cell_centres():
+def test_argmax_floor_is_the_distance_to_the_cell_centers():
     table = _table()
     cell = 512 / 96
     nearest = (np.floor(table.keypoints / cell) + 0.5) * cell

@@ -35,7 +35,7 @@ ANSWERS = [
 PREDICTION = [
     '2.jpg,skirt,0_0_1,0_0_1,-1_-1_-1,91_300_1',  # missing; at its partner's place, 119 of 50 px
     'a<b>.jpg,skirt,100_53_1,210_50_1,490_300_1,0_0_1',  # 3, 10 and 400 of 100 px
-    '3.jpg,skirt,0_0_1,0_0_1,0_0_1,0_0_1',  # has no normaliser
+    '3.jpg,skirt,0_0_1,0_0_1,0_0_1,0_0_1',  # has no normalizer
 ]
 MISSING = (91**2 + 301**2) ** 0.5 / 50
 PARTS = {'good': 0.03, 'jitter': 0.1, 'miss': 4.0, 'inversion': 119 / 50, 'missing': MISSING}

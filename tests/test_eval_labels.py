@@ -49,7 +49,7 @@ class Made:
         )
 
     def write(self, table):
-        """Write the pictures, each of another grey, and the annotations."""
+        """Write the pictures, each of another gray, and the annotations."""
         root = self.directory / 'data' / 'train_0'
         for number, image_id in enumerate(table.image_ids):
             image = np.full((SIZE, SIZE, 3), 100 + number, np.uint8)

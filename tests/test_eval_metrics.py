@@ -17,7 +17,7 @@ ANSWERS = [
 PREDICTION = [
     '2.jpg,skirt,0_0_1,0_0_1,-1_-1_-1,210_305_1',  # 5 of 50 px
     '1.jpg,skirt,100_53_1,204_50_1,90_300_1,0_0_1',  # 3, 4 and 0 of 100 px
-    '3.jpg,skirt,0_0_1,0_0_1,0_0_1,0_0_1',  # has no normaliser
+    '3.jpg,skirt,0_0_1,0_0_1,0_0_1,0_0_1',  # has no normalizer
 ]
 SKIPPED = (0.03 + 0.04 + 0.0 + 0.1) / 4
 OUTSIDE = (91**2 + 301**2) ** 0.5 / 50

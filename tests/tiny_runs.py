@@ -40,7 +40,7 @@ def write_run(
 
 
 def random_weights(experiment: Experiment, seed: int = 0) -> dict[str, np.ndarray]:
-    """Return name -> tensor of a network as it is initialised."""
+    """Return name -> tensor of a network as it is initialized."""
     return dict(_random_weights(experiment.to_json(), seed))
 
 

@@ -52,7 +52,7 @@ def make_table(counts: Mapping[str, int], seed: int = 0) -> KeypointTable:
 
 
 def _garment(rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """Return name -> (x, y), px on pixel centres."""
+    """Return name -> (x, y), px on pixel centers."""
     left = {name: np.array(place) for name, place in _LEFT.items()}
     points = {name: np.array(place) for name, place in _MIDDLE.items()} | left
     points |= {_mirrored(name): place * (-1, 1) for name, place in left.items()}

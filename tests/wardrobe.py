@@ -1,4 +1,4 @@
-"""A schema of no real data set: two categories that share points, with two kinds of normaliser."""
+"""A schema of no real data set: two categories that share points, with two kinds of normalizer."""
 
 from __future__ import annotations
 

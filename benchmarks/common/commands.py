@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from benchmarks.common.isolated import FailedError
 from benchmarks.common.recipes import ROOT
-from utility.statistics.medians import Summary, summarise
+from utility.statistics.medians import Summary, summarize
 
 
 class Cost(NamedTuple):
@@ -89,7 +89,7 @@ def seconds_until(text: str, *words: str) -> float:
 
 
 def seconds_of(costs: Sequence[Cost]) -> Summary:
-    return summarise([cost.seconds for cost in costs])
+    return summarize([cost.seconds for cost in costs])
 
 
 def memory_of(costs: Sequence[Cost]) -> float:

@@ -17,7 +17,7 @@ import config
 from benchmarks.common import interleaved, isolated
 from benchmarks.common.report import MET, NO_TARGET, TARGET, Table, Target
 from preprocessing.datasets import DATASETS, Annotation, schema_of
-from utility.statistics.medians import summarise
+from utility.statistics.medians import summarize
 
 NAME = 'Training input'
 BATCH_SIZE = 16
@@ -208,9 +208,9 @@ def rows(
     for name, values in rates.items():
         if name in (READING, MATRICES):
             continue
-        rate = summarise(list(values))
+        rate = summarize(list(values))
         of_decoding, of_seed = (
-            summarise([value / base for value, base in zip(values, rates[reference])]).median
+            summarize([value / base for value, base in zip(values, rates[reference])]).median
             for reference in (DECODING, SEED)
         )
         judged = {way: share.cells(of_decoding) for way, share in _SHARES.items()}
@@ -222,7 +222,7 @@ def rows(
 
 def stages_table(rates: Mapping[str, Sequence[float]]) -> Table:
     """Return where the time of a picture goes: differences of ways that contain each other."""
-    columns = {name: summarise([1000 / rate for rate in values]) for name, values in rates.items()}
+    columns = {name: summarize([1000 / rate for rate in values]) for name, values in rates.items()}
     reading, matrices, decoding, device, host = (
         columns[name].median for name in (READING, MATRICES, DECODING, DEVICE, HOST)
     )

@@ -32,7 +32,7 @@ from nets.precision import Compute
 from preprocessing.datasets import schema_of
 from utility.checkpoints import snapshots
 from utility.pretrained import warm_start
-from utility.statistics.medians import Summary, summarise
+from utility.statistics.medians import Summary, summarize
 
 NAME = 'Beside PyTorch'
 IMAGE_SIZE, STEP_BATCH = 256, 4
@@ -302,13 +302,13 @@ def measure(repeats: int) -> list[Table]:
 
 def _ratios(slower: Sequence[Mapping], faster: Sequence[Mapping], case: tuple) -> Summary:
     """Return how many times as much the second does in the same time, round by round."""
-    return summarise([a[case] / b[case] for a, b in zip(slower, faster)])
+    return summarize([a[case] / b[case] for a, b in zip(slower, faster)])
 
 
 def best_peer(seconds: Mapping[Way, Sequence], precision: str, case: tuple) -> Way | None:
     """Return the fastest of PyTorch's ways in a precision."""
     ways = [way for way in seconds if way.by != OURS and way.precision == precision]
-    medians = {way: summarise([costs[case] for costs in seconds[way]]).median for way in ways}
+    medians = {way: summarize([costs[case] for costs in seconds[way]]).median for way in ways}
     return min(medians, key=medians.get, default=None)
 
 
@@ -333,8 +333,8 @@ def steps_table(compared: Mapping[str, dict]) -> Table:
         seconds = of['seconds']
         for way, costs in seconds.items():
             flops = of['our_flops' if way.by == OURS else 'peer_flops'][STEP]
-            rate = summarise([STEP_BATCH / cost[STEP] for cost in costs])
-            speed = flops / summarise([cost[STEP] for cost in costs]).median
+            rate = summarize([STEP_BATCH / cost[STEP] for cost in costs])
+            speed = flops / summarize([cost[STEP] for cost in costs]).median
             peer = best_peer(seconds, way.precision, STEP)
             to_peer, to_float32, judged = '', '', NO_TARGET
             if way.by == OURS:
@@ -390,7 +390,7 @@ def inference_table(compared: Mapping[str, dict]) -> Table:
         for way, costs in of['seconds'].items():
             cells = []
             for case in (ONE, FOUR):
-                times = summarise([cost[case] / case[1] for cost in costs])
+                times = summarize([cost[case] / case[1] for cost in costs])
                 peer = best_peer(of['seconds'], way.precision, case)
                 ratio = ''
                 if way.by == OURS and peer:
@@ -504,16 +504,16 @@ def _calls(peer: Peer, file: _File, reason: str) -> Iterator[float]:
 def files_table(seconds: Mapping, failures: Mapping, saved_model: Any) -> Table:
     """Return the table; each of the peers is a target for our exported files."""
     base, rows = seconds[saved_model], []
-    medians = {file: summarise(list(costs)).median for file, costs in seconds.items()}
+    medians = {file: summarize(list(costs)).median for file, costs in seconds.items()}
     files = [f for f in medians if f.precision == FLOAT32 and (f is saved_model or f.path)]
     best = min(files, key=medians.get)
     for file, costs in seconds.items():
-        ratio = summarise([a / b for a, b in zip(base, costs)])
+        ratio = summarize([a / b for a, b in zip(base, costs)])
         judged = NO_TARGET
         if file is not saved_model and file.precision == FLOAT32:
-            ours_to_it = summarise([a / b for a, b in zip(costs, seconds[best])])
+            ours_to_it = summarize([a / b for a, b in zip(costs, seconds[best])])
             judged = _AT_LEAST_PEER.cells(ours_to_it.median)
-        rows.append((file.title, file.precision, interleaved.text(summarise(list(costs)), 1000),
+        rows.append((file.title, file.precision, interleaved.text(summarize(list(costs)), 1000),
                      interleaved.text(ratio), *judged))  # fmt: skip
     rows += [(f.title, f.precision, why[:100], *[''] * 3) for f, why in failures.items()]
     header = ('file and runtime', 'precision', 'ms', 'times the SavedModel', TARGET, MET)

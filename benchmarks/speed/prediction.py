@@ -27,7 +27,7 @@ from utility.command_line import scripts
 from utility.command_line.progress import Stopwatch
 from utility.metrics import normalized_error
 from utility.metrics.annotations import annotations_of
-from utility.statistics.medians import summarise
+from utility.statistics.medians import summarize
 from utility.train import memory
 
 NAME = 'Prediction'
@@ -152,14 +152,14 @@ def compare(repeats: int) -> Table:
 
 def speed_table(pairs: dict[str, tuple[list, list]], limit: list[dict[str, float]]) -> Table:
     """Return the table of what `compare` measured, round by round."""
-    bound = summarise([1 / row['picture'] for row in limit])
+    bound = summarize([1 / row['picture'] for row in limit])
     rows, numbers = [], {_ALONE: bound}
     for name, (project_rows, seed_rows) in pairs.items():
         rates = [
-            summarise([1 / row['picture'] for row in measured])
+            summarize([1 / row['picture'] for row in measured])
             for measured in (project_rows, seed_rows)
         ]
-        ratio = summarise([s['picture'] / o['picture'] for o, s in zip(project_rows, seed_rows)])
+        ratio = summarize([s['picture'] / o['picture'] for o, s in zip(project_rows, seed_rows)])
         start = statistics.median(row['start'] for row in project_rows)
         share = rates[0].median * WAYS[name].looks / bound.median
         texts = [interleaved.text(value) for value in (*rates, ratio)]

@@ -20,7 +20,7 @@ from benchmarks.common import (
 )
 from benchmarks.common.report import MET, TARGET, Table, Target
 from utility.command_line import imports
-from utility.statistics.medians import Summary, summarise
+from utility.statistics.medians import Summary, summarize
 
 NAME = 'Start-up'
 _NETWORKS = ('resnet18_dhn', 'resnet50_cpn')
@@ -183,10 +183,10 @@ def _first_results(data_dir: str, repeats: int) -> Table:
         ('first prediction', predicted, _FIRST_PREDICTION_TARGET),
     ):
         for name, seconds in by_name.items():
-            summary = summarise(seconds)
+            summary = summarize(seconds)
             numbers[f'{label}, {name}'] = summary._asdict()
             rows.append((label, name, interleaved.text(summary), *target.cells(summary.median)))
-    slowest = max(summarise(seconds).median for seconds in costs.values())
+    slowest = max(summarize(seconds).median for seconds in costs.values())
     notes = (
         f'Seconds from the command to the end of the first step, `--set {_BATCH}`; and from the '
         'start of Python to the first prediction of a program, '
@@ -203,9 +203,9 @@ def _write_run(folder: str, name: str) -> str:
 
 def _column(wholes: list[float], rounds: list[dict[str, float]]) -> dict[str, Summary]:
     column = {
-        phase: summarise([seconds[phase] for seconds in rounds]) for phase in (*_BEFORE, *_LATER)
+        phase: summarize([seconds[phase] for seconds in rounds]) for phase in (*_BEFORE, *_LATER)
     }
-    column[_WHOLE] = summarise(wholes)
+    column[_WHOLE] = summarize(wholes)
     timed = sum(column[phase].median for phase in _BEFORE)
     column[_REMAINDER] = Summary(column[_WHOLE].median - timed, 0.0, 1)
     return column

@@ -19,7 +19,7 @@ from benchmarks.speed import step_trace
 from config import OptimizerConfig
 from nets.precision import Compute
 from preprocessing.datasets.fashionai import SCHEMA
-from utility.statistics.medians import Summary, summarise
+from utility.statistics.medians import Summary, summarize
 
 NAME = 'The training step'
 IMAGE_SIZE, BATCH_SIZE = 256, 4
@@ -108,9 +108,9 @@ def memory_against_time(repeats: int) -> Table:
             for recomputed, plain in zip(costs_by_name[_RECOMPUTE], costs_by_name[_PLAIN])
         ]
         for way, costs in costs_by_name.items():
-            seconds = summarise([cost[0] for cost in costs])
+            seconds = summarize([cost[0] for cost in costs])
             memory = max(cost[1] for cost in costs)
-            ratio = '' if way == _PLAIN else interleaved.text(summarise(ratios))
+            ratio = '' if way == _PLAIN else interleaved.text(summarize(ratios))
             rows.append((recipe, way, interleaved.text(seconds), ratio, f'{memory:.2f}'))
             numbers[f'{recipe} {way}'] = {'seconds': seconds._asdict(), 'memory': memory}
     header = ('network', 'flags', 's', 'ratio', 'memory, GiB')
@@ -135,7 +135,7 @@ def _timed(action: Callable[[], Any], reference) -> interleaved.Run:
 
 
 def _summary(values) -> dict[str, float]:
-    return summarise(values)._asdict()
+    return summarize(values)._asdict()
 
 
 def our_step(recipe: str, settings=None) -> tuple[Callable[..., Any], int]:

@@ -158,7 +158,7 @@ def make_painter(
         return rendering.sample(canvas, canvas_size, crop_to_canvas, out_size)
 
     def paint(sums, covered, fill, seen, seed):
-        image = rendering.colours(sums, covered, fill)
+        image = rendering.colors(sums, covered, fill)
         return finish(_apply(ops, (Stage.PIXELS,), {**seen, 'image': image}, seed)['image'])
 
     return Sampler(sample, paint)

@@ -17,7 +17,7 @@ from benchmarks.common import interleaved, isolated, ledger, recipes
 from benchmarks.common.interleaved import Run
 from benchmarks.common.multiplications import count_flops
 from config import Experiment, NetworkConfig
-from utility.statistics.medians import summarise
+from utility.statistics.medians import summarize
 
 v1 = tf.compat.v1
 
@@ -134,8 +134,8 @@ def test_members_that_fail_or_have_no_time_left_drop_out():
 
 
 def test_summary_is_median_and_half_the_distance_of_the_quartiles():
-    assert summarise([5.0, 1.0, 2.0, 100.0, 3.0]) == (3.0, 1.5, 5)
-    assert summarise([4.0]) == (4.0, 0.0, 1)
+    assert summarize([5.0, 1.0, 2.0, 100.0, 3.0]) == (3.0, 1.5, 5)
+    assert summarize([4.0]) == (4.0, 0.0, 1)
 
 
 def test_the_reference_is_measured_before_and_after_each_action():

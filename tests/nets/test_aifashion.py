@@ -100,7 +100,7 @@ def test_heat_maps_of_all_levels_add_up():
     )
 
 
-def test_coarse_heat_maps_are_enlarged_by_nearest_neighbours():
+def test_coarse_heat_maps_are_enlarged_by_nearest_neighbors():
     features = _features(16, 8, 4, 2)
     head, _ = _head(features)
     for level in (3, 4):

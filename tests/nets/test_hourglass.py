@@ -142,7 +142,7 @@ def _pool(images):
     return images.reshape(batch, height // 2, 2, width // 2, 2, channels).max((2, 4))
 
 
-def test_an_hourglass_of_identities_adds_what_it_pools_by_nearest_neighbours():
+def test_an_hourglass_of_identities_adds_what_it_pools_by_nearest_neighbors():
     options = hourglass.HourglassOptions(1, 4, residuals=1, depth=2, multi_scale=False)
     module, inputs = hourglass.Hourglass('hourglass', options), _random(1, 8, 4, 4)
     module(tf.constant(inputs), False)

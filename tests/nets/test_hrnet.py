@@ -188,7 +188,7 @@ def test_every_level_hears_from_a_single_pixel_through_the_stages():
         assert np.all(np.any(feature != changed[key], axis=-1)), key
 
 
-def test_nearest_neighbours_in_both_dtypes():
+def test_nearest_neighbors_in_both_dtypes():
     values = np.random.default_rng(0).normal(size=(2, 3, 4, 5)).astype(np.float32)
     expected = values.repeat(4, axis=1).repeat(4, axis=2)
     np.testing.assert_array_equal(

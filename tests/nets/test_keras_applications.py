@@ -491,7 +491,7 @@ def test_an_estimator_trains_and_evaluates_with_moving_statistics(tmp_path):
     means = _statistics(estimator)
     assert len(means) == 10
     assert all(np.any(value) for value in means.values())
-    # In evaluation the moved statistics normalise.
+    # In evaluation the moved statistics normalize.
     assert estimator.evaluate(batches, steps=1)['loss'] < first / 5
 
 

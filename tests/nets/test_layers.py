@@ -93,10 +93,10 @@ def test_deconv_spreads_each_cell_symmetrically(stride):
     np.testing.assert_allclose(outputs, expected, atol=1e-4)
 
 
-def test_resize_agrees_with_pixel_centres_at_one_half():
+def test_resize_agrees_with_pixel_centers_at_one_half():
     ramp = tf.constant(np.arange(4, dtype=np.float32) + 0.5)[None, None, :, None]
     doubled = layers.resize(ramp, (1, 8))[0, 0, :, 0]
-    # The value is the position; beyond the outer centres there is nothing to interpolate with.
+    # The value is the position; beyond the outer centers there is nothing to interpolate with.
     expected = np.clip((np.arange(8) + 0.5) / 2, 0.5, 3.5)
     np.testing.assert_allclose(doubled, expected, atol=1e-6)
     assert layers.resize(tf.cast(ramp, tf.bfloat16), (1, 8)).dtype == tf.bfloat16
@@ -117,7 +117,7 @@ def test_batch_norm_equals_numpy_and_moves_its_statistics():
     np.testing.assert_allclose(norm.moving_variance, 0.9 + 0.1 * variance * 100 / 99, rtol=1e-4)
 
 
-def test_batch_norm_normalises_with_moving_statistics_outside_training():
+def test_batch_norm_normalizes_with_moving_statistics_outside_training():
     norm = norms.BatchNorm('norm')
     images = _random(2, 3, 3, 4)
     norm(images, False)

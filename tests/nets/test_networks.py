@@ -270,7 +270,7 @@ def test_every_trainable_variable_has_a_gradient(changed):
 
 
 def test_bfloat16_is_near_float32_and_makes_float32_variables(built, monkeypatch):
-    # Faint pictures: without statistics of its own an untrained network normalises nothing,
+    # Faint pictures: without statistics of its own an untrained network normalizes nothing,
     # features grow from block to block, and gates of squeeze-and-excitation would jump between 0
     # and 1.
     mean = np.float32(built.config.mean)
@@ -333,7 +333,7 @@ def test_update_ops_of_a_graph_move_all_statistics(head):
         np.testing.assert_allclose(moved[name], value, rtol=1e-3, atol=1e-4, err_msg=name)
 
 
-def test_training_normalises_by_the_batch_and_otherwise_not():
+def test_training_normalizes_by_the_batch_and_otherwise_not():
     network = _built()
     two, one = _images(2), _images(2)[:1]
     alone, together = network(one, False)[-1], network(two, False)[-1][:1]

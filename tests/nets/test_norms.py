@@ -106,7 +106,7 @@ def test_frozen_statistics_stay_in_eager_mode_too():
 
 
 @pytest.mark.parametrize('training', [False, True])
-def test_the_mode_of_the_first_call_says_what_normalises(training):
+def test_the_mode_of_the_first_call_says_what_normalizes(training):
     images = _random(2, 3, 3, 8)
     grouped = norms.Norm('b', first_gamma=0.5, has_gamma=False)
     grouped(images, Mode(training, Normalization('group', 4)))

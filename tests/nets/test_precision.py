@@ -129,7 +129,7 @@ def test_only_what_is_between_picture_and_heat_maps_is_in_low_precision(mode, pr
 
 
 def _gradients(precision: str, scale: float = 1.0) -> tuple[float, np.ndarray]:
-    """Return the loss of a batch, and its gradients, of a freshly initialised network."""
+    """Return the loss of a batch, and its gradients, of a freshly initialized network."""
     tf.random.set_seed(5)
     features, labels = skirts(8, (SIZE, SIZE))
     network = build_network(EXPERIMENT.network, SKIRT.num_keypoints, precision)

@@ -174,7 +174,7 @@ def _run(task, mode, **outputs):
             v for v in v1.trainable_variables() if v.name.startswith(('head/rows', 'head/col'))
         ]
         assert len(dense) == 4
-        # Untrained statistics normalise nothing: features are large, and so would logits be.
+        # Untrained statistics normalize nothing: features are large, and so would logits be.
         session.run([variable.assign(tf.zeros_like(variable)) for variable in dense])
         return session.run({name: get(spec) for name, get in outputs.items()})
 

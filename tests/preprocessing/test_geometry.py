@@ -70,7 +70,7 @@ def test_positive_rotation_is_clockwise_on_screen():
 @pytest.mark.parametrize(
     ('from_size', 'to_size'), [((60, 80), (96, 96)), ((500, 300), (64, 128)), ((7, 7), (7, 7))]
 )
-def test_letterbox_keeps_aspect_and_centre_and_touches_the_frame(from_size, to_size):
+def test_letterbox_keeps_aspect_and_center_and_touches_the_frame(from_size, to_size):
     matrix = geometry.letterbox(from_size, to_size).numpy()
     assert matrix[0, 0] == matrix[1, 1] and matrix[0, 1] == matrix[1, 0] == 0
     low, high = apply(matrix, (0, 0)), apply(matrix, from_size[::-1])
@@ -178,7 +178,7 @@ def test_picture_of_one_pixel_in_a_frame_of_one_pixel():
     assert np.isfinite(warped.numpy()).all()
 
 
-def test_fill_is_a_colour():
+def test_fill_is_a_color():
     image = tf.constant(random_picture(4, 4))
     warped = geometry.warp_image(image, geometry.translation(6, 0), (4, 12), fill=[1.0, 2.0, 3.0])
     np.testing.assert_allclose(warped[:, :5], np.broadcast_to([1, 2, 3], (4, 5, 3)), atol=1e-4)

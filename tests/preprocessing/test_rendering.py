@@ -29,16 +29,16 @@ def make_picture(height, width, seed=0):
 
 @functools.cache
 def _functions(compiled):
-    functions = (functools.partial(rendering.sample, out_size=OUT), rendering.colours)
+    functions = (functools.partial(rendering.sample, out_size=OUT), rendering.colors)
     return tuple(map(rendering.compiled, functions)) if compiled else functions
 
 
 def render(jpeg, size, to_crop, compiled=False):
     """Return the view, and what was decoded for it."""
-    sample, colours = _functions(compiled)
+    sample, colors = _functions(compiled)
     decoded = rendering.decode_to_canvas(jpeg, tf.constant(size), to_crop, OUT)
     sums, covered = sample(*(decoded[n] for n in ('canvas', 'canvas_size', 'crop_to_canvas')))
-    return colours(sums, covered, FILL).numpy(), decoded
+    return colors(sums, covered, FILL).numpy(), decoded
 
 
 def view(size, scale=1.0, degrees=0.0, shift=(0.0, 0.0), mirrored=False):

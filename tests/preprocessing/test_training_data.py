@@ -18,7 +18,7 @@ from preprocessing.ops import op_string
 from tests.tiny_records import write_records
 
 SIZE, BATCH = 32, 2
-# A grey frame tells which ops a picture has seen.
+# A gray frame tells which ops a picture has seen.
 EARLY = 'flip|scale(0.5,0.5)|letterbox({height},{width})|warp(10)'
 LATE = 'flip|scale(0.5,0.5)|letterbox({height},{width})|warp(200)'
 EXPERIMENT = Experiment(
@@ -46,7 +46,7 @@ def whole(data_dir):
 
 
 def _frames(batches):
-    """Return the grey of the corner of each picture, batch by batch."""
+    """Return the gray of the corner of each picture, batch by batch."""
     return [features['image'][:, 0, 0, 0].tolist() for features, _ in batches]
 
 

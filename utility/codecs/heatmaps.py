@@ -102,11 +102,11 @@ class HeatmapCodec:
         largest = tf.argmax(maps, axis=2, output_type=tf.int32)
         cells = tf.stack([largest // width, largest % width], axis=-1)
         refine = REFINEMENTS.get(self.refine)
-        centres, window = windows(maps, cells, self.heatmap_size, refine.radius)
-        peak = tf.reshape(tf.reverse(cells - centres, axis=[-1]), [-1, 2])
+        centers, window = windows(maps, cells, self.heatmap_size, refine.radius)
+        peak = tf.reshape(tf.reverse(cells - centers, axis=[-1]), [-1, 2])
         position = tf.reshape(refine(window, peak), [*batch_keypoints, 2])
-        centres = tf.cast(tf.reverse(centres, axis=[-1]), tf.float32)
-        points = (centres + position + 0.5) * tf.constant(self.stride[::-1], tf.float32)
+        centers = tf.cast(tf.reverse(centers, axis=[-1]), tf.float32)
+        points = (centers + position + 0.5) * tf.constant(self.stride[::-1], tf.float32)
         return points, tf.reduce_max(maps, axis=2)
 
 
@@ -158,9 +158,9 @@ def _profile(coordinates: tf.Tensor, num_cells: int, stride: float, sigma: float
     differently in the last elements of a tensor: a mirrored point would not give exactly the
     mirrored map.
     """
-    centres = coordinates[:, tf.newaxis, :] / stride - 0.5
+    centers = coordinates[:, tf.newaxis, :] / stride - 0.5
     cells = tf.range(num_cells, dtype=tf.float64)[:, tf.newaxis]
-    profile = tf.exp(-0.5 * tf.square((cells - centres) / sigma))
+    profile = tf.exp(-0.5 * tf.square((cells - centers) / sigma))
     profile = tf.where(tf.math.is_nan(profile), tf.zeros_like(profile), profile)
     return tf.cast(profile, tf.float32)
 

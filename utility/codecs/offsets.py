@@ -36,11 +36,11 @@ def offset_target(codec: HeatmapCodec, keypoints: tf.Tensor, config: LossConfig)
     """
     keypoints = tf.cast(keypoints, tf.float32)
     (height, width), (stride_y, stride_x) = codec.heatmap_size, codec.stride
-    centre_y, centre_x = (
+    center_y, center_x = (
         tf.range(side, dtype=tf.float32)[:, tf.newaxis] + 0.5 for side in (height, width)
     )
-    x = (keypoints[:, tf.newaxis, :, 0] / stride_x - centre_x) / config.offset_radius
-    y = (keypoints[:, tf.newaxis, :, 1] / stride_y - centre_y) / config.offset_radius
+    x = (keypoints[:, tf.newaxis, :, 0] / stride_x - center_x) / config.offset_radius
+    y = (keypoints[:, tf.newaxis, :, 1] / stride_y - center_y) / config.offset_radius
     x, y = x[:, tf.newaxis], y[:, :, tf.newaxis]
     inside = tf.square(x) + tf.square(y) <= 1.0  # false for NaN
     ones = tf.ones_like(inside, tf.float32)

@@ -18,9 +18,9 @@ REFINEMENTS = Registry(
     window: 1: float32 [N, 3, 3], the map around the interior cell nearest to its largest cell.
         More: float32 [N, 2 * radius + 1, 2 * radius + 1], around the largest cell itself; cells
         outside the map are 0.
-    peak: int32 [N, 2], (x, y) of the largest cell relative to the window's centre, in cells;
+    peak: int32 [N, 2], (x, y) of the largest cell relative to the window's center, in cells;
         0 except where the radius is 1 and the largest cell is at the border of the map.
-    position: float32 [N, 2], (x, y) of the refined maximum relative to the window's centre, in
+    position: float32 [N, 2], (x, y) of the refined maximum relative to the window's center, in
         cells; finite for every finite window and at most one cell from `peak` in x and in y.""",
 )
 
@@ -127,10 +127,10 @@ def _gaussian(window: tf.Tensor, peak: tf.Tensor) -> tf.Tensor:
     slope_x, slope_y, curve = _weighted_fit(tf.exp(log), log, axes)
     is_peak = curve < 0
     slopes = tf.stack([slope_x, slope_y], axis=-1)
-    centre = -slopes / (2 * tf.where(is_peak, curve, 1.0))[:, tf.newaxis]
-    centre = tf.where(tf.math.is_finite(centre), centre, 0.0)
-    centre = tf.clip_by_value(centre, -_MAX_STEP, _MAX_STEP)
-    return tf.where(is_peak[:, tf.newaxis], centre, 0.0)
+    center = -slopes / (2 * tf.where(is_peak, curve, 1.0))[:, tf.newaxis]
+    center = tf.where(tf.math.is_finite(center), center, 0.0)
+    center = tf.clip_by_value(center, -_MAX_STEP, _MAX_STEP)
+    return tf.where(is_peak[:, tf.newaxis], center, 0.0)
 
 
 def _weighted_fit(roots: tf.Tensor, values: tf.Tensor, axes: list[tf.Tensor]) -> list[tf.Tensor]:
@@ -149,14 +149,14 @@ def _weighted_fit(roots: tf.Tensor, values: tf.Tensor, axes: list[tf.Tensor]) ->
     """
     weights = tf.square(roots)
 
-    def centred(row):
+    def centered(row):
         mean = tf.reduce_sum(weights * row, axis=1, keepdims=True)
         return roots * (row - mean / tf.reduce_sum(weights, axis=1, keepdims=True))
 
     # The ridge is one more cell for each axis, where it is small, all else and the value are 0.
     ridges = math.sqrt(_FIT_RIDGE) * tf.eye(len(axes))
-    rows = [_beside(centred(axis), ridge) for axis, ridge in zip(axes, tf.unstack(ridges))]
-    residual = _beside(centred(values), tf.zeros(len(axes)))
+    rows = [_beside(centered(axis), ridge) for axis, ridge in zip(axes, tf.unstack(ridges))]
+    residual = _beside(centered(values), tf.zeros(len(axes)))
     shares, slopes = {}, []
     for pivot, row in enumerate(rows):
         square = tf.reduce_sum(row * row, axis=1, keepdims=True)
@@ -204,14 +204,14 @@ def windows(
     steps = np.stack(np.meshgrid(*[np.arange(side, dtype=np.int32)] * 2, indexing='ij'), axis=-1)
     steps = steps.reshape(-1, 2)
     if radius == 1:
-        centres = tf.clip_by_value(cells, 1, [height - 2, width - 2])
-        corners = centres - radius
+        centers = tf.clip_by_value(cells, 1, [height - 2, width - 2])
+        corners = centers - radius
     else:
-        centres, corners = cells, cells  # of the padded map
+        centers, corners = cells, cells  # of the padded map
         maps = tf.reshape(maps, [*tf.unstack(tf.shape(maps)[:2]), height, width])
         maps = tf.pad(maps, [[0, 0], [0, 0], [radius, radius], [radius, radius]])
         width += 2 * radius
         maps = tf.reshape(maps, [*tf.unstack(tf.shape(maps)[:2]), (height + 2 * radius) * width])
     around = corners[..., tf.newaxis, :] + steps
     window = tf.gather(maps, around[..., 0] * width + around[..., 1], batch_dims=2)
-    return centres, tf.reshape(window, [-1, side, side])
+    return centers, tf.reshape(window, [-1, side, side])

@@ -29,7 +29,7 @@ def write(graph: ExportGraph, settings: Settings, folder: str) -> Sequence[str]:
     if settings.precision == 'float16':
         _store_halves(path)
     if settings.precision == 'int8':
-        _quantise(path, settings)
+        _quantize(path, settings)
     return [_FILE]
 
 
@@ -88,7 +88,7 @@ class _Crops:
         return {'image': crop.astype(np.uint8), 'category': np.array(0, np.int32)}
 
 
-def _quantise(path: str, settings: Settings) -> None:
+def _quantize(path: str, settings: Settings) -> None:
     """Quantize the convolutions of a file: computed in integers, with a scale for each channel."""
     require_package('onnxruntime')
     from onnxruntime import quantization

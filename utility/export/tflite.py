@@ -28,7 +28,7 @@ def _write(graph: ExportGraph, settings: Settings, folder: str) -> Sequence[str]
     # Decoded in integers, points would lie 1 to 3 px off: the network alone is quantized.
     crops = tf.TensorSpec([1, *graph.size, 3], tf.float32, name='crops')
     network = {'heatmaps': (lambda crops: {'heatmaps': graph.heatmaps(crops)}, (crops,))}
-    _convert(graph, network, os.path.join(folder, _NETWORK), _quantised(settings))
+    _convert(graph, network, os.path.join(folder, _NETWORK), _quantized(settings))
     _convert(graph, _around(graph), os.path.join(folder, _AROUND), lambda converter: None)
     return [_NETWORK, _AROUND]
 
@@ -59,7 +59,7 @@ def _stored_as(precision: str) -> Callable:
     return settle
 
 
-def _quantised(settings: Settings) -> Callable:
+def _quantized(settings: Settings) -> Callable:
     def settle(converter):
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
         converter.representative_dataset = lambda: (

@@ -15,7 +15,7 @@ class Summary(NamedTuple):
     count: int
 
 
-def summarise(values: Sequence[float]) -> Summary:
+def summarize(values: Sequence[float]) -> Summary:
     """Return the median and the spread of at least one number."""
     if len(values) < 2:
         return Summary(values[0], 0.0, 1)

@@ -10,7 +10,7 @@ from config import NetworkConfig
 
 # Head -> paths of the batch norms that are left. All others follow a convolution at once.
 LEFT = {
-    # Levels are convolved at their own sizes, enlarged and added, and only then normalised.
+    # Levels are convolved at their own sizes, enlarged and added, and only then normalized.
     'cpn': [
         *(f'head/global/C{level}/merge/norm' for level in (2, 3, 4)),
         *(f'head/refine/join/{part}/norm' for part in ('conv1', 'shortcut')),

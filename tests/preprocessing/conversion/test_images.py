@@ -46,7 +46,7 @@ def test_a_fine_jpeg_keeps_its_bytes(pixels, options):
     assert images.check_image(data) == (data, (HEIGHT, WIDTH), (), '')
 
 
-def test_other_colours_become_rgb(pixels):
+def test_other_colors_become_rgb(pixels):
     image = Image.fromarray(pixels)
     for mode, change in [('L', 'grayscale'), ('CMYK', 'cmyk')]:
         picture = images.check_image(encode(image.convert(mode), quality=95))

@@ -67,7 +67,7 @@ def test_every_garment_is_a_record_with_its_box(tmp_path):
     info, found = tiny_pictures.converted(tmp_path, 'coco')
     assert set(found['train']) == {'a.png#1', 'a.png#2', 'sub/b.png'}
     first = found['train']['a.png#1']
-    # Whole numbers are indices of pixels: their centres are half a pixel further.
+    # Whole numbers are indices of pixels: their centers are half a pixel further.
     np.testing.assert_array_equal(first['keypoints'], [[12.5, 40.5], [38.5, 41.5], *[[-1, -1]] * 2])
     assert first['visibility'].tolist() == [1, 0, -1, -1]
     assert first['box'].tolist() == [10, 5, 40, 45]

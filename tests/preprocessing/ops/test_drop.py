@@ -54,7 +54,7 @@ def test_a_square_near_an_annotated_point_is_hidden_and_points_stay(seed, low, m
     if not len(rows):  # smaller than a pixel, or beside the picture
         return
     assert hidden[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].all()
-    # The centre of the nearest hidden pixel is within jitter and half a side of a point.
+    # The center of the nearest hidden pixel is within jitter and half a side of a point.
     distance = [
         max(abs(columns + 0.5 - x).min(), abs(rows + 0.5 - y).min())
         for (x, y), visible in zip(POINTS, v)

@@ -1,4 +1,4 @@
-"""Every op: where points go there goes the picture; seeds, ranges, colours, and errors."""
+"""Every op: where points go there goes the picture; seeds, ranges, colors, and errors."""
 
 import cv2
 import numpy as np
@@ -46,11 +46,11 @@ def encode(image):
 
 
 def draw_blobs(points=POINTS, sigma=3):
-    """Return uint8 [H, W, 3]: a grey Gaussian at each point."""
+    """Return uint8 [H, W, 3]: a gray Gaussian at each point."""
     y, x = np.mgrid[:HEIGHT, :WIDTH] + 0.5
     squares = np.array([(x - px) ** 2 + (y - py) ** 2 for px, py in points])
-    grey = 200 * np.exp(-squares / (2 * sigma**2)).sum(0)
-    return np.repeat(np.rint(grey).astype(np.uint8)[..., None], 3, axis=2)
+    gray = 200 * np.exp(-squares / (2 * sigma**2)).sum(0)
+    return np.repeat(np.rint(gray).astype(np.uint8)[..., None], 3, axis=2)
 
 
 def random_picture():
@@ -244,7 +244,7 @@ def test_crop_keep_without_points_keeps_the_whole_frame():
     [
         ((30, 30, 70, 50), (26, 28, 74, 52)),  # a tenth of its size on each side
         ((100, 80, 119, 95), (96, 72, 120, 96)),  # at least 24 px, moved into the picture
-        ((50, 40, 52, 41), (39, 28.5, 63, 52.5)),  # at least 24 px about its centre
+        ((50, 40, 52, 41), (39, 28.5, 63, 52.5)),  # at least 24 px about its center
         ((-50, -40, 500, 400), (0, 0, WIDTH, HEIGHT)),
         ((0, 0, 0, 0), (0, 0, WIDTH, HEIGHT)),
         ((60, 10, 50, 90), (0, 0, WIDTH, HEIGHT)),
@@ -336,7 +336,7 @@ NOTHING = {'brightness': 0, 'contrast': 0, 'saturation': 0, 'hue': 0}
 LUMA = np.array([0.299, 0.587, 0.114])
 
 
-def test_colours_without_strength_or_chance_are_unchanged():
+def test_colors_without_strength_or_chance_are_unchanged():
     image = random_picture()
     np.testing.assert_array_equal(recolor(('color', NOTHING), image), image)
     np.testing.assert_array_equal(recolor(('color', {'probability': 0}), image), image)
@@ -344,10 +344,10 @@ def test_colours_without_strength_or_chance_are_unchanged():
 
 
 @pytest.mark.parametrize('seed', range(4))
-def test_grey_stays_grey_and_luma_stays_under_saturation_and_hue(seed):
+def test_gray_stays_gray_and_luma_stays_under_saturation_and_hue(seed):
     call = ('color', {**NOTHING, 'saturation': 0.5, 'hue': 0.5})
-    grey = np.repeat(random_picture()[..., :1], 3, axis=2)
-    np.testing.assert_allclose(recolor(call, grey, seed), grey, atol=1e-3)
+    gray = np.repeat(random_picture()[..., :1], 3, axis=2)
+    np.testing.assert_allclose(recolor(call, gray, seed), gray, atol=1e-3)
     image = random_picture()
     changed = recolor(call, image, seed)
     np.testing.assert_allclose(changed @ LUMA, image @ LUMA, atol=1e-3)
@@ -364,7 +364,7 @@ def test_brightness_adds_one_number_within_its_range():
     assert np.abs(means).max() <= 51 and means.min() < -40 and means.max() > 40
 
 
-def test_contrast_scales_about_the_mean_colour():
+def test_contrast_scales_about_the_mean_color():
     image = random_picture().astype(np.float32)
     mean = image.mean((0, 1))
     factors = []
@@ -378,11 +378,11 @@ def test_contrast_scales_about_the_mean_colour():
 
 def test_saturation_matches_tensorflow_about_luma_and_hue_turns_the_chroma():
     image = random_picture().astype(np.float32)
-    grey = (image @ LUMA)[..., None]
+    gray = (image @ LUMA)[..., None]
     changed = recolor(('color', {**NOTHING, 'saturation': 0.5}), image, 3)
-    factor = ((changed - grey) * (image - grey)).sum() / ((image - grey) ** 2).sum()
+    factor = ((changed - gray) * (image - gray)).sum() / ((image - gray) ** 2).sum()
     assert 0.5 <= factor <= 1.5 and abs(factor - 1) > 0.01
-    np.testing.assert_allclose(changed, grey + factor * (image - grey), atol=1e-2)
+    np.testing.assert_allclose(changed, gray + factor * (image - gray), atol=1e-2)
     to_yiq = tf.image.rgb_to_yiq
     before = to_yiq(image).numpy()[..., 1:]
     after = to_yiq(recolor(('color', {**NOTHING, 'hue': 0.1}), image, 3)).numpy()[..., 1:]
@@ -392,7 +392,7 @@ def test_saturation_matches_tensorflow_about_luma_and_hue_turns_the_chroma():
     assert np.ptp(turned) < 2e-3 and 1e-3 < abs(turned.mean()) <= 0.1
 
 
-def test_four_colour_steps_equal_the_same_steps_one_by_one():
+def test_four_color_steps_equal_the_same_steps_one_by_one():
     image = random_picture().astype(np.float32)
     strengths = {'brightness': 0.1, 'contrast': 0.4, 'saturation': 0.5, 'hue': 0.2}
     together = recolor(('color', strengths), image, 1)

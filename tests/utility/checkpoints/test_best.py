@@ -17,7 +17,7 @@ from utility.checkpoints.choice import CheckpointChoice, choose
 
 
 def _save(folder, step, value):
-    """A checkpoint of a training, with the state of an optimiser and an average."""
+    """A checkpoint of a training, with the state of an optimizer and an average."""
     values = {
         'backbone/kernel': np.full([2], value, np.float32),
         'backbone/kernel/Momentum': np.zeros([2], np.float32),

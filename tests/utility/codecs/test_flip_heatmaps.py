@@ -51,7 +51,7 @@ def test_both_looks_at_a_symmetric_picture_find_the_same_points(size):
     canvas = _symmetric_picture(*size).reshape(-1, 3)
     to_crop = geometry.letterbox(size, (96, 128))
     sampled = rendering.sample(canvas, tf.constant(size), tf.linalg.inv(to_crop), (96, 128))
-    image = rendering.colours(*sampled, tf.zeros([3]))
+    image = rendering.colors(*sampled, tf.zeros([3]))
     # Weights are rounded, either way where the last bit decides.
     np.testing.assert_allclose(image, image[:, ::-1], atol=0.06)
     maps, _ = views_to_points.look(

@@ -46,7 +46,7 @@ def _round_trip(points, codec, sigma=None):
 
 
 @pytest.mark.parametrize('codec', [SQUARE, OBLONG])
-def test_encode_is_the_gaussian_at_the_cell_centres(codec):
+def test_encode_is_the_gaussian_at_the_cell_centers(codec):
     points = [[0.0, 0.0], [30.3, 17.9], [63.9, 49.9], [-5.0, 20.0], [70.0, 55.0]]
     heatmaps = codec.encode(tf.constant([points])).numpy()
     assert heatmaps.dtype == np.float32
@@ -76,7 +76,7 @@ def test_encode_of_absent_coordinates_is_finite():
     assert not heatmaps[..., [0, 1, 2, 4]].any()
 
 
-def test_argmax_is_the_centre_of_the_largest_cell():
+def test_argmax_is_the_center_of_the_largest_cell():
     heatmap = np.zeros((5, 6))
     heatmap[1, 4] = 7.0
     point, score = _decode_one(heatmap, 'argmax', image_size=(10, 18))
@@ -95,11 +95,11 @@ def test_argmax_is_the_centre_of_the_largest_cell():
         ((4, 0), {(4, 1): 0.5, (3, 0): 0.5}, (0.5, 4.5)),
     ],
 )
-def test_quarter_steps_to_the_larger_neighbour_where_there_are_two(cell, neighbours, cells):
+def test_quarter_steps_to_the_larger_neighbor_where_there_are_two(cell, neighbors, cells):
     heatmap = np.zeros((5, 6))
     heatmap[cell] = 1.0
-    for neighbour, value in neighbours.items():
-        heatmap[neighbour] = value
+    for neighbor, value in neighbors.items():
+        heatmap[neighbor] = value
     point, _ = _decode_one(heatmap, 'quarter')
     np.testing.assert_allclose(point, 4 * np.array(cells))
 

@@ -47,9 +47,9 @@ def test_a_perfect_output_is_the_gaussian_target_inside_of_the_disk():
     assert float(total) == 0.0
 
 
-def test_offsets_lead_from_the_centre_of_a_cell_to_the_point():
+def test_offsets_lead_from_the_center_of_a_cell_to_the_point():
     output = offset_target(CODEC, np.array([[[50.0, 30.0]]], np.float32), CONFIG)
-    # The cell of row 7 and column 12 has its centre at (50, 30); the next ones are 4 px away.
+    # The cell of row 7 and column 12 has its center at (50, 30); the next ones are 4 px away.
     np.testing.assert_allclose(output[0, 7, 12], [2, 0, 0], atol=1e-6)
     np.testing.assert_allclose(output[0, 7, 11], [2, 2 / 3.5, 0], rtol=1e-6)
     np.testing.assert_allclose(output[0, 9, 12], [2, 0, -4 / 3.5], rtol=1e-6)

@@ -33,9 +33,9 @@ BEHAVIOUR
 FOREVER = 'time.sleep(90)'  # longer than any test waits
 
 
-def _script(tmp_path, behaviour: str, size: int) -> list[str]:
+def _script(tmp_path, behavior: str, size: int) -> list[str]:
     path = tmp_path / 'train_nothing.py'
-    path.write_text(SCRIPT.replace('BEHAVIOUR', behaviour).replace('SIZE', str(size)))
+    path.write_text(SCRIPT.replace('BEHAVIOUR', behavior).replace('SIZE', str(size)))
     folder = tmp_path / 'lives'
     folder.mkdir()
     return [str(path), '--epochs=3', str(folder)]

@@ -322,7 +322,7 @@ class TestChoice:
         with pytest.raises(ValueError, match='4 different pictures with answers: to learn takes 5'):
             choose(stacked, ANNOTATED.of_images(np.arange(4)), SCHEMA)
 
-    def test_answers_without_a_normaliser(self):
+    def test_answers_without_a_normalizer(self):
         hidden = TABLE._replace(visibility=np.minimum(TABLE.visibility, 0))
         with pytest.raises(ValueError, match='no point of 240 images can be scored'):
             annotated_points(hidden, SCHEMA)

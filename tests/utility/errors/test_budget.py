@@ -261,7 +261,7 @@ def test_missing_predictions_are_a_kind_or_left_out_or_an_error():
         error_budget.find_errors(predicted, annotations, SCHEMA)
 
 
-def test_pictures_without_a_normaliser_are_skipped():
+def test_pictures_without_a_normalizer_are_skipped():
     annotations = _table(['blouse', 'blouse'])
     visibility = annotations.visibility.copy()
     visibility[1, _index('armpit_left')] = -1

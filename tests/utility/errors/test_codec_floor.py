@@ -34,16 +34,16 @@ def _run(folder, side=32, cells=8, refine='argmax', category='all', sigma=1.5):
     return str(folder)
 
 
-def _centres(points, cell, origin=0.0):
+def _centers(points, cell, origin=0.0):
     return (np.floor((points - origin) / cell) + 0.5) * cell + origin
 
 
-def test_argmax_takes_points_to_the_centres_of_cells(split, tmp_path):
+def test_argmax_takes_points_to_the_centers_of_cells(split, tmp_path):
     annotations = annotations_of(split, SCHEMA)
     run = _run(tmp_path / 'run')
     evidence = codec_floor.evidence_of([run], split, annotations, PredictOptions())
     annotated = annotations.visibility == 1
-    expected = _centres(annotations.keypoints, SIZE / 8)
+    expected = _centers(annotations.keypoints, SIZE / 8)
     np.testing.assert_allclose(evidence.decoded[annotated], expected[annotated], atol=1e-3)
     assert evidence.in_view is None
 
@@ -57,7 +57,7 @@ def test_a_refinement_and_the_networks_of_categories_are_followed(split, tmp_pat
         :, np.newaxis
     ]
     evidence = codec_floor.evidence_of([run], split, annotations, PredictOptions())
-    expected = _centres(annotations.keypoints, SIZE / 16)
+    expected = _centers(annotations.keypoints, SIZE / 16)
     np.testing.assert_allclose(evidence.decoded[annotated], expected[annotated], atol=1e-3)
     dark = codec_floor.evidence_of([run], split, annotations, PredictOptions(refine='dark'))
     errors = np.abs(dark.decoded - annotations.keypoints)[annotated]
@@ -79,7 +79,7 @@ def test_second_passes_have_the_cells_of_their_boxes(split, tmp_path):
     np.testing.assert_array_equal(evidence.in_view[annotated], in_view[annotated])
     assert in_view[annotated].any() and not in_view[annotated].all()
     inside = ((annotations.keypoints > low) & (annotations.keypoints < high)).all(-1) & annotated
-    expected = _centres(annotations.keypoints, (high - low) / 8, low)
+    expected = _centers(annotations.keypoints, (high - low) / 8, low)
     np.testing.assert_allclose(evidence.decoded[inside], expected[inside], atol=1e-3)
 
 
@@ -88,7 +88,7 @@ def test_several_networks_average_maps_of_the_finest_size_or_points(split, tmp_p
     annotations = annotations_of(split, SCHEMA)
     runs = [_run(tmp_path / 'a'), _run(tmp_path / 'b', side=64, cells=16)]
     evidence = codec_floor.evidence_of(runs, split, annotations, PredictOptions(fuse=fuse))
-    coarse, fine = (_centres(annotations.keypoints, SIZE / cells) for cells in (8, 16))
+    coarse, fine = (_centers(annotations.keypoints, SIZE / cells) for cells in (8, 16))
     expected = fine if fuse == 'heatmaps' else (coarse + fine) / 2
     annotated = annotations.visibility == 1
     np.testing.assert_allclose(evidence.decoded[annotated], expected[annotated], atol=1e-3)

@@ -37,7 +37,7 @@ def _thin(factory, **sizes):
 def _halve_scales(run_dir: str) -> None:
     """Halve the scales of all norms of a run.
 
-    A deep network is chaotic as it is initialised: it makes another map of a change by 1e-6, and
+    A deep network is chaotic as it is initialized: it makes another map of a change by 1e-6, and
     the roundings of two runtimes are such changes. With weaker branches it is not.
     """
     experiment = runs.load_experiment(run_dir)

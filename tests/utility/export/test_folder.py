@@ -226,7 +226,7 @@ def test_other_precisions_are_smaller_and_almost_the_same(
 
 
 def _rectified_too_late(path):
-    """Return the rectifiers of quantised inputs, which have steps for what is taken away."""
+    """Return the rectifiers of quantized inputs, which have steps for what is taken away."""
     import onnx
 
     nodes = onnx.load(path).graph.node
@@ -412,7 +412,7 @@ def test_mistakes_are_told_alike(both, image, category, message):
     assert said[0] == said[1]
 
 
-def test_grey_and_alpha_are_seen_alike(both):
+def test_gray_and_alpha_are_seen_alike(both):
     ours, theirs = both
     alpha = smooth_image(*IMAGE.shape[:2], seed=1)[:, :, :1]
     for image in (IMAGE[:, :, 0], np.concatenate([IMAGE, alpha], axis=-1)):

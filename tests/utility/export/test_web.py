@@ -137,7 +137,7 @@ def test_other_kinds_of_pictures(page, page_folder, tmp_path, kind):
     expected = ExportedModel(str(page_folder), FORMATS.get('web').start).predict(str(path), 'skirt')
     shown = _points(page, path, 'skirt')
     keypoints = [np.array(list(found.values()))[:, :2] for found in (shown['points'], expected)]
-    np.testing.assert_allclose(*keypoints, atol=0.5)  # px: decoders differ by a grey level
+    np.testing.assert_allclose(*keypoints, atol=0.5)  # px: decoders differ by a gray level
 
 
 @pytest.mark.parametrize(

@@ -325,7 +325,7 @@ def dot_example(visibility, point=(20.5, 12.5)):
     return {name: value.numpy() for name, value in decoded.items()}
 
 
-def centre(weights):
+def center(weights):
     rows, columns = np.indices(weights.shape) + 0.5
     return np.array([(axis * weights).sum() for axis in (columns, rows)]) / weights.sum()
 
@@ -334,17 +334,17 @@ def test_points_are_drawn_where_the_augmentation_puts_them():
     ops = ['flip|rotate(40)|scale(0.8,1.2)|shift(0.1)|letterbox(96,96)|warp(0)'] * 6
     bare = list(inspect_records.views([dot_example(visibility=-1)], ops, SCHEMA))
     drawn = list(inspect_records.views([dot_example(visibility=1)], ops, SCHEMA))
-    spots = [centre(image.mean(axis=2) * (image.mean(axis=2) > 60)) for image in bare]
+    spots = [center(image.mean(axis=2) * (image.mean(axis=2) > 60)) for image in bare]
     for image, spot in zip(drawn, spots):
         green = (image == draw.CENTER_COLOR).all(axis=2)
-        np.testing.assert_allclose(centre(green), spot, atol=1)
+        np.testing.assert_allclose(center(green), spot, atol=1)
     assert np.ptp(spots, axis=0).min() > 5  # each augmentation is another one
 
 
 def test_absent_points_are_not_drawn():
     (view,) = inspect_records.views([dot_example(visibility=-1)], [EVAL_OPS], SCHEMA)
     rows, columns, _ = np.nonzero(np.abs(view.astype(int) - view.mean(axis=2, keepdims=True)) > 12)
-    # All colour there is, is the fill above and below the picture.
+    # All color there is, is the fill above and below the picture.
     assert ((rows < 9) | (rows >= 39)).all()
 
 

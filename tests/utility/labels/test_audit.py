@@ -136,7 +136,7 @@ def test_two_points_at_one_place_are_found_unless_they_often_are(table):
     assert SAME_PLACE not in {one.kind for one in audit(table._replace(keypoints=keypoints))}
 
 
-def test_a_normaliser_of_zero_is_always_wrong(table):
+def test_a_normalizer_of_zero_is_always_wrong(table):
     waist = place_of(table, SKIRT, 'waistband_left')
     found = audit(moved(table, SKIRT, 'waistband_right', waist))
     assert [(one.row, one.kind) for one in found] == [(SKIRT, SAME_PLACE)]

@@ -22,7 +22,7 @@ SKIRT = list(SCHEMA.indices('skirt'))
 
 
 def _write(root, garments):
-    """Records of garments (split, image_id, category, x of all points), of grey pictures."""
+    """Records of garments (split, image_id, category, x of all points), of gray pictures."""
     splits = {}
     for split, image_id, category, x in garments:
         splits.setdefault(split, {}).setdefault(category, []).append((image_id, x))

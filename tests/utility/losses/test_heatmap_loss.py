@@ -83,7 +83,7 @@ def test_mining_with_share_one_is_the_plain_mean():
 
 
 def test_the_ladder_of_sigmas_neither_moves_nor_enlarges_the_targets():
-    point, sigmas = np.array([74.0, 58.0], np.float32), (3.0, 2.0, 1.25)  # the centre of a cell
+    point, sigmas = np.array([74.0, 58.0], np.float32), (3.0, 2.0, 1.25)  # the center of a cell
     outputs = [tf.Variable(tf.zeros([1, 32, 32, 1])) for _ in sigmas]
     labels = {'keypoints': point[None, None], 'visibility': np.array([[1]], np.int32)}
     config = LossConfig(sigmas=sigmas, target_scale=255.0)

@@ -33,7 +33,7 @@ def random_tables(count=30, seed=0):
 
 
 def reference_errors(predicted, annotations):
-    """Return (category, keypoint, distance / normaliser) of every scored point, and skipped
+    """Return (category, keypoint, distance / normalizer) of every scored point, and skipped
     pictures.
     """
     errors, skipped = [], 0
@@ -173,7 +173,7 @@ def test_missing_predictions():
         normalized_error.score(lacking, annotations, SCHEMA)
 
     outside = predicted.keypoints.copy()
-    outside[row, k] = -0.5  # the centre of pixel (-1, -1)
+    outside[row, k] = -0.5  # the center of pixel (-1, -1)
     counted = normalized_error.score(lacking, annotations, SCHEMA, 'count')
     expected = normalized_error.score(predicted._replace(keypoints=outside), annotations, SCHEMA)
     assert counted.normalized_error == expected.normalized_error

@@ -89,12 +89,12 @@ def test_an_image_may_be_a_path_bytes_pixels_or_in_a_folder(model, jpegs, tmp_pa
     assert str(result.image).endswith('a.JPG')
 
 
-def test_grey_is_rgb_and_behind_alpha_is_white(model):
-    grey = smooth_image(80, 70)[:, :, 0]
-    as_rgb = np.repeat(grey[:, :, None], 3, axis=2)
+def test_gray_is_rgb_and_behind_alpha_is_white(model):
+    gray = smooth_image(80, 70)[:, :, 0]
+    as_rgb = np.repeat(gray[:, :, None], 3, axis=2)
     expected = model.predict(as_rgb, 'skirt').points
-    np.testing.assert_array_equal(model.predict(grey, 'skirt').points, expected)
-    opaque = np.dstack([as_rgb, np.full_like(grey, 255)])
+    np.testing.assert_array_equal(model.predict(gray, 'skirt').points, expected)
+    opaque = np.dstack([as_rgb, np.full_like(gray, 255)])
     np.testing.assert_array_equal(model.predict(opaque, 'skirt').points, expected)
     white = model.predict(np.full_like(as_rgb, 255), 'skirt').points
     clear = opaque.copy()

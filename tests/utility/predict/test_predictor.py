@@ -180,7 +180,7 @@ def test_another_number_of_records_than_expected_is_told(
 
 
 def _initial_weights(config):
-    """Return name -> tensor of a network as it is initialised."""
+    """Return name -> tensor of a network as it is initialized."""
     with tf.Graph().as_default(), tf.compat.v1.Session() as session:
         network = build_network(config, SCHEMA.num_keypoints)
         network(tf.zeros([1, *config.image_size, 3]), False)

@@ -102,18 +102,18 @@ class _Perfect:
 @pytest.mark.parametrize('fuse', FUSIONS)
 def test_every_fusion_brings_the_points_of_all_views_to_one_frame(fuse):
     """Of views alone and mirrored; a picture that is turned gives the points turned with it."""
-    centre = tf.constant([64.0, 48.0])
+    center = tf.constant([64.0, 48.0])
     to_views = [
         tf.eye(3),
-        geometry.rotation(12, centre),
-        geometry.about(geometry.scaling(1.15, 1.15), centre),
+        geometry.rotation(12, center),
+        geometry.about(geometry.scaling(1.15, 1.15), center),
         geometry.translation(5.3, -3.1),
     ]
     options = PredictOptions(flip_test=True, fuse=fuse)
     images = tf.zeros([1, len(to_views), *CODEC.image_size, 3])
     maps, _ = views_to_points.look(_Perfect(to_views), images, PERMUTATION, LOSS, options)
     # The original is the first view, turned: what is found is in its px.
-    to_first = geometry.rotation(30, centre) @ geometry.scaling(0.5, 0.5)
+    to_first = geometry.rotation(30, center) @ geometry.scaling(0.5, 0.5)
     to_view = tf.stack([matrix @ to_first for matrix in to_views])[tf.newaxis]
     found, _ = views_to_points.points_of_views(maps, to_view, CODEC, fuse)
     expected = geometry.transform_points(tf.constant(POINTS), tf.linalg.inv(to_first))

@@ -65,7 +65,7 @@ def test_all_types_are_read_and_floats_become_float32(tmp_path, write):
 
 
 @both_formats
-def test_views_are_materialised(tmp_path, write):
+def test_views_are_materialized(tmp_path, write):
     array = _floats(6, 8)
     storage = Storage(array.ravel())
     saved = {

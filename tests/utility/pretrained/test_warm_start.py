@@ -260,7 +260,7 @@ def test_what_timm_calls_by_the_same_names_but_pads_otherwise_is_refused(tmp_pat
 
 @pytest.fixture
 def own_run(tmp_path):
-    """The folder of a network of this project, with another standardisation and padding."""
+    """The folder of a network of this project, with another standardization and padding."""
     folder = tmp_path / 'run'
     folder.mkdir()
     network = dataclasses.replace(

@@ -6,7 +6,7 @@ import pytest
 
 from config import DataConfig, Experiment, NetworkConfig
 from tests.tiny_records import write_records
-from utility.statistics.medians import summarise
+from utility.statistics.medians import summarize
 from utility.train import runner
 from utility.train.flags import RunOptions
 from utility.train.plan import make_plan
@@ -45,8 +45,8 @@ def short(monkeypatch):
     ],
 )
 def test_the_slower_of_input_and_step_limits_and_the_stage_that_costs_most_is_named(step, limits):
-    rates = {n: summarise([r]) for n, r in (('read', 200.0), ('decode', 40.0), ('augment', 25.0))}
-    message = verdict(rates, summarise([step]))
+    rates = {n: summarize([r]) for n, r in (('read', 200.0), ('decode', 40.0), ('augment', 25.0))}
+    message = verdict(rates, summarize([step]))
     assert message == f'the input gives 25 pictures/s, the step takes {step:.0f}: {limits}'
 
 

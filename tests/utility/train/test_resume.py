@@ -181,7 +181,7 @@ def test_of_two_trainings_at_once_one_is_told_and_the_other_is_undisturbed(folde
     _assert_equal(_results(folder, 'two'), undisturbed)
 
 
-def test_killed_with_an_optimiser_of_tensorflow_addons_a_training_goes_on(folder):
+def test_killed_with_an_optimizer_of_tensorflow_addons_a_training_goes_on(folder):
     options = [f'--set=optimizer.{o}' for o in ('name=tfa/NovoGrad', 'options.grad_averaging=true')]
     _succeed(folder, 'addon', *options)
     place = 'utility.train.log.TrainingLog.after_run'

@@ -187,7 +187,7 @@ def test_a_later_stretch_of_a_training_goes_on_where_the_earlier_ended(data_dir)
 
 
 def _first_losses(data_dir, augment_on):
-    """Of the step 0 of a training with colours, and of the evaluation."""
+    """Of the step 0 of a training with colors, and of the evaluation."""
     data = dataclasses.replace(
         EXPERIMENT.data, train_ops=f'flip|rotate(30)|{EXPERIMENT.data.eval_ops}|color'
     )

@@ -15,7 +15,7 @@ from utility.visualization import charts
 from utility.visualization.charts import Line
 
 
-def test_neighbours_are_averaged_and_what_is_not_finite_is_left_out():
+def test_neighbors_are_averaged_and_what_is_not_finite_is_left_out():
     steps = np.arange(10) * 10
     values = [1.0, 3.0, np.nan, 5.0, 7.0, np.inf, 2.0, 4.0, 0.0, -6.0]
     thin = charts.thin(steps, values, most=4)
@@ -89,7 +89,7 @@ def test_a_single_number_and_a_single_step_have_a_chart():
     assert len(_dots(charts.draw('t', [Line('a', [0], [3.0])], 1))) == 1
 
 
-def test_more_lines_than_colours_differ_by_their_dashes():
+def test_more_lines_than_colors_differ_by_their_dashes():
     lines = [Line(f'{i}', np.arange(99), [i] * 99) for i in range(18)]
     styles = [
         path.attrib['style']

@@ -22,7 +22,7 @@ POINTS = np.array([[20.5, 30.5], [50.5, 30.5], [75.5, 15.5]], np.float32)
 LEFT_ONLY = np.array([1, -1, -1])
 
 
-def test_points_are_drawn_where_they_are_and_in_the_colour_of_their_side():
+def test_points_are_drawn_where_they_are_and_in_the_color_of_their_side():
     drawn = draw_keypoints(GROUND, POINTS, np.ones(3), SCHEMA)
     assert tuple(drawn[30, 20]) == draw.LEFT_COLOR
     assert tuple(drawn[30, 50]) == draw.RIGHT_COLOR

@@ -1,4 +1,4 @@
-"""Points and heat maps in the pictures for TensorBoard: which pixels are coloured."""
+"""Points and heat maps in the pictures for TensorBoard: which pixels are colored."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ COLOR = (200.0, 100.0, 50.0)
 
 
 def _marked(points, shown, height=8, width=8):
-    """Return bool [B, H, W]: the pixels of black pictures that are coloured."""
+    """Return bool [B, H, W]: the pixels of black pictures that are colored."""
     images = tf.zeros([len(points), height, width, 3])
     pictures = summaries.mark_points(images, tf.constant(points), tf.constant(shown), COLOR)
     colored = (pictures.numpy() == COLOR).all(-1)
@@ -20,13 +20,13 @@ def _marked(points, shown, height=8, width=8):
     return colored
 
 
-def test_a_point_at_a_pixel_centre_colours_it_and_its_neighbours():
+def test_a_point_at_a_pixel_center_colors_it_and_its_neighbors():
     expected = np.zeros([1, 8, 8], bool)
     expected[0, 3:6, 1:4] = True
     np.testing.assert_array_equal(_marked([[[2.5, 4.5]]], [[True]]), expected)
 
 
-def test_points_that_are_not_shown_or_outside_colour_nothing():
+def test_points_that_are_not_shown_or_outside_color_nothing():
     assert not _marked([[[2.5, 4.5], [-5.0, 4.0]]], [[False, True]]).any()
 
 

@@ -20,7 +20,7 @@ from config import Experiment
 from nets.precision import FLOAT32, Compute, session_config
 from preprocessing import records, training_data
 from preprocessing.stream import Order, shuffled
-from utility.statistics.medians import Summary, summarise
+from utility.statistics.medians import Summary, summarize
 from utility.train.model_fn import Task, make_model_fn
 from utility.train.plan import Plan
 from utility.visualization.html_page import Table
@@ -143,7 +143,7 @@ def measure_step(
         seconds: list[float] = []
         while not seconds or (len(seconds) < STEPS and sum(seconds) < STEP_SECONDS):
             seconds.append(step())
-    return summarise([experiment.data.batch_size / value for value in seconds])
+    return summarize([experiment.data.batch_size / value for value in seconds])
 
 
 def describe(
@@ -162,7 +162,7 @@ def describe(
     parts = stages(experiment, plan, data_dir, augment_on)
     whole = list(parts.values())[-1]
     measured = measure({**parts, _BATCH: batching(whole, batch_size)}, batch_size)
-    rates = {name: summarise(values) for name, values in measured.items()}
+    rates = {name: summarize(values) for name, values in measured.items()}
     network_rates = {_BATCH: rates.pop(_BATCH)}
     network_rates[_STEP] = measure_step(experiment, plan, data_dir, compute, augment_on)
     prefixes = ['', *['+ '] * (len(rates) - 1)]
