@@ -85,7 +85,7 @@ def test_argmax_is_the_center_of_the_largest_cell():
 
 
 @pytest.mark.parametrize(
-    ('cell', 'neighbours', 'cells'),
+    ('cell', 'neighbors', 'cells'),
     [
         ((2, 3), {(2, 4): 0.5, (1, 3): 0.2}, (3.75, 2.25)),
         ((2, 3), {(2, 2): 0.5, (3, 3): 0.2}, (3.25, 2.75)),
