@@ -152,12 +152,15 @@ def garments_in(paths: list, category: str | None, boxes: dict | None) -> list:
             Pictures without any are looked at as they are.
 
     Raises:
-        UserError: A category is missing, or no picture has a box.
+        UserError: A category is missing, no picture has a box, or a name is that of several.
     """
-    found = []
+    found, given = [], boxes or {}
+    names = [os.path.basename(path) for path in paths if path not in given]
     for path in paths:
-        given = boxes or {}
-        own = given.get(path) or given.get(os.path.basename(path)) or [None]
+        name = os.path.basename(path)
+        if path not in given and name in given and names.count(name) > 1:
+            raise UserError(f'--boxes: {names.count(name)} pictures are called {name}; name paths')
+        own = given.get(path) or given.get(name) or [None]
         found += [(path, box and box.category or category, box and box.corners) for box in own]
     if boxes is not None and all(box is None for *_, box in found):
         raise UserError('--boxes: none of the pictures is in it')

@@ -209,6 +209,11 @@ def test_each_box_of_a_picture_is_looked_at():
         draw_keypoints.garments_in(['c.jpg'], 'dress', given)
     with pytest.raises(UserError, match='--category is missing: .* such as /p/a.jpg'):
         draw_keypoints.garments_in(['/p/a.jpg'], None, given)
+    with pytest.raises(UserError, match=r'2 pictures are called b\.jpg; name paths'):
+        draw_keypoints.garments_in(['/p/b.jpg', '/q/b.jpg'], 'dress', given)
+    paths = {'/p/b.jpg': [box], '/q/b.jpg': [other]}
+    found = draw_keypoints.garments_in([*paths], 'dress', paths)
+    assert [category for _, category, _ in found] == ['skirt', 'dress']
 
 
 def test_points_of_files_are_written_in_a_format_by_names_below_their_directory(
