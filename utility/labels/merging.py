@@ -214,8 +214,7 @@ def _merged(
 
 def _conflicts(old: _Found, new: _Found, schema: KeypointSchema) -> Iterator[tuple]:
     """Yield a row of the list for everything that the newer annotations have otherwise."""
-    for key in dict.fromkeys([*old.garments, *new.garments]):
-        pair = old.garments.get(key), new.garments.get(key)
+    for pair in _pairs(old.garments, new.garments):
         image_id = next(garment.image_id for garment in pair if garment)
         categories = [garment.category if garment else 'absent' for garment in pair]
         if 'absent' in categories:
@@ -230,6 +229,31 @@ def _conflicts(old: _Found, new: _Found, schema: KeypointSchema) -> Iterator[tup
             there = before.visibility[k] >= 0 and after.visibility[k] >= 0
             if before.visibility[k] != after.visibility[k] or (there and away > _SAME):
                 yield image_id, old.split, name, *cells, f'{away:.2f}' if there else ''
+
+
+def _pairs(
+    old: Mapping[str, Annotation], new: Mapping[str, Annotation]
+) -> list[tuple[Annotation | None, Annotation | None]]:
+    """Return the garments of a picture before and after, None where there was or is none.
+
+    Each tool numbers them in its own way: where the keys are not the same, those of a category are
+    one that are nearest to each other.
+    """
+    before, after, pairs = dict(old), dict(new), []
+    if old.keys() != new.keys():
+        both = ((i, j) for i in old for j in new if old[i].category == new[j].category)
+        for i, j in sorted(both, key=lambda keys: _distance(old[keys[0]], new[keys[1]])):
+            if i in before and j in after:
+                pairs.append((before.pop(i), after.pop(j)))
+    rest = dict.fromkeys([*before, *after])
+    return pairs + [(before.get(key), after.get(key)) for key in rest]
+
+
+def _distance(one: Annotation, other: Annotation) -> float:
+    """Return the mean distance of the points that both have, px."""
+    both = (one.visibility >= 0) & (other.visibility >= 0)
+    distances = np.linalg.norm(one.keypoints[both] - other.keypoints[both], axis=-1)
+    return float(distances.mean()) if both.any() else np.inf
 
 
 def _cell(annotation: Annotation, k: int) -> str:

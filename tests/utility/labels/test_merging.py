@@ -160,6 +160,20 @@ def test_differences_are_listed(merged):
     assert two['two.jpg#1', 'armpit_left'] == ('-1_-1_-1', '21.50_21.50_1')
 
 
+def test_garments_are_known_again_whatever_a_tool_numbers_them_by(tmp_path):
+    old = [('train', 'a.jpg#17', 'skirt', 1.5), ('train', 'a.jpg#1', 'skirt', 9.5)]
+    new = [('train', 'a.jpg#0', 'skirt', 2.5), ('train', 'a.jpg#1', 'dress', 8.5)]
+    new += [('train', 'a.jpg#2', 'skirt', 9.5)]
+    old, new = _write(tmp_path / 'old', old), _write(tmp_path / 'new', new)
+    merging.merge(old, new, str(tmp_path / 'out'))
+    with (tmp_path / 'out' / merging.CONFLICTS_FILE).open() as file:
+        rows = list(csv.DictReader(file))
+    assert [(row['image_id'], row['what'], row['old'], row['new']) for row in rows] == [
+        *(('a.jpg#17', SCHEMA.keypoints[k], '1.50_1.50_1', '2.50_2.50_1') for k in SKIRT),
+        ('a.jpg#1', 'garment', 'absent', 'dress'),
+    ]
+
+
 def test_mistakes_are_told(tmp_path):
     old = _write(tmp_path / 'old', OLD)
     with pytest.raises(ValueError, match='not a directory written by convert_tfrecords'):
