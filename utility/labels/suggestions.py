@@ -46,5 +46,6 @@ def table(
 def _of_survey(survey: Survey, schema: KeypointSchema) -> ranking.Pictures:
     visible = survey.visibility(schema) > 0
     places = survey.keypoints / survey.image_sizes[:, np.newaxis, ::-1]
-    places = np.where(visible[..., np.newaxis], places, 0).reshape(len(visible), -1)
+    places = np.where(visible[..., np.newaxis], places, 0)
+    places = places.reshape(len(visible), 2 * schema.num_keypoints)  # also of no picture
     return ranking.Pictures(survey.categories, survey.features, places, visible.sum(axis=1))

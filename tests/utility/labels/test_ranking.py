@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from utility.labels import ranking
+from preprocessing.datasets.fashionai import SCHEMA
+from utility.labels import ranking, suggestions
 from utility.labels.ranking import Pictures, choose
+from utility.labels.survey import Survey
 
 NOTHING = Pictures(np.zeros(0, str), np.zeros([0, 8]), np.zeros([0, 0]), np.zeros(0))
 
@@ -113,3 +115,16 @@ def test_a_category_of_very_many_is_a_part_of_itself(monkeypatch):
     first = _rows(choose(pictures, NOTHING, 5))
     assert len(set(first)) == 5
     assert _rows(choose(pictures, NOTHING, 5)) == first
+
+
+def test_pictures_are_suggested_where_none_is_labelled():
+    rng, count = np.random.default_rng(0), 4
+    per_point = rng.uniform(0, 1, (2, count, SCHEMA.num_keypoints))
+    points = rng.uniform(0, 60, (count, SCHEMA.num_keypoints, 2))
+    ids, categories = np.arange(count).astype(str), np.array(['skirt'] * 3 + ['dress'])
+    sizes, features = np.full([count, 2], 64), rng.normal(0, 1, (count, 8))
+    candidates = Survey(ids, categories, sizes, points, *per_point, features)
+    choices = suggestions.ranked(candidates, None, SCHEMA, 3)
+    assert len({choice.row for choice in choices}) == 3
+    known = candidates.rows(np.array([0]))
+    assert suggestions.ranked(candidates, known, SCHEMA, 4)[-1].row == 0
