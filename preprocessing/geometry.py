@@ -14,8 +14,11 @@ import tensorflow as tf
 
 
 def _affine(x_row: Sequence[Any], y_row: Sequence[Any]) -> tf.Tensor:
-    values = [tf.cast(value, tf.float32) for value in (*x_row, *y_row, 0, 0, 1)]
-    return tf.reshape(tf.stack(values), [3, 3])
+    values = (*x_row, *y_row, 0, 0, 1)
+    # One constant a number: an input has dozens of maps, and each operation delays its first batch.
+    numbers = {v: tf.constant(float(v)) for v in values if isinstance(v, (int, float))}
+    parts = [numbers[v] if isinstance(v, (int, float)) else tf.cast(v, tf.float32) for v in values]
+    return tf.reshape(tf.stack(parts), [3, 3])
 
 
 def translation(dx: Any, dy: Any) -> tf.Tensor:

@@ -206,7 +206,7 @@ def _can_compile() -> bool:
         number = tf.compat.v1.placeholder(tf.int32, [])  # what is constant is not compiled
         try:
             with _mute():
-                twice = tf.function(lambda x: x + x, jit_compile=True)(number)
+                twice = tf.function(lambda x: x + x, autograph=False, jit_compile=True)(number)
                 return session.run(twice, {number: 1}) == 2
         except tf.errors.OpError as error:
             logging.warning('pictures are augmented without XLA, slower: %s', error.message)

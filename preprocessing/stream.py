@@ -7,6 +7,7 @@ run, on one device or many, whether the run began at step 0 or goes on from a ch
 from __future__ import annotations
 
 import dataclasses
+import functools
 from typing import Any, NamedTuple
 
 import tensorflow as tf
@@ -86,7 +87,7 @@ def shuffled(
     first = order.start_step * pictures_per_step(batch_size, input_context)
     epoch, position = divmod(first, order.num_records) if first else (0, 0)
     epochs, counted = tf.data.Dataset.counter(epoch), _Files(files, records.count_in_files(files))
-    stream = epochs.flat_map(lambda number: _epoch(counted, seed, order, number)).skip(position)
+    stream = epochs.flat_map(functools.partial(_epoch, counted, seed, order)).skip(position)
     return stream.enumerate(first).shard(*share_of(input_context))
 
 

@@ -18,7 +18,7 @@ import tensorflow as tf
 
 from config import UserError, parsed_literal
 from preprocessing import rendering
-from preprocessing.ops.registry import OPS, Example, Op, Stage, own_seed
+from preprocessing.ops.registry import OPS, Example, Op, Stage, own_seeds
 from preprocessing.schema import KeypointSchema
 
 _MAX_LENGTH = 2000  # characters; Python's parser is made for programs
@@ -108,9 +108,10 @@ def fill_color(ops: str) -> tuple[float, float, float]:
 
 def _apply(ops: str, stages: Container[Stage], example: Example, seed: Any) -> Example:
     """Apply the ops of an op string that are of these stages."""
-    for position, (stage, op) in enumerate(parse_ops(ops)):
-        if stage in stages:
-            example = op(example, own_seed(seed, position))
+    parsed = enumerate(parse_ops(ops))
+    chosen = {position: op for position, (stage, op) in parsed if stage in stages}
+    for op, own in zip(chosen.values(), own_seeds(seed, [*chosen])):
+        example = op(example, own)
     return example
 
 

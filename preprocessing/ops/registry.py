@@ -107,9 +107,10 @@ def random_bits(seed: Any, count: int) -> tf.Tensor:
     return generate(shape=[count], key=mixed[:1], counter=counter, dtype=tf.int32)
 
 
-def own_seed(seed: Any, position: int) -> tf.Tensor:
-    """Return the seed, int32 [2], of the op at `position` of an op string with this seed."""
-    return tf.stack([random_bits(seed, 1)[0], position])
+def own_seeds(seed: Any, positions: Sequence[int]) -> list[tf.Tensor]:
+    """Return the seeds, int32 [2], of the ops at some positions of an op string with this seed."""
+    drawn = random_bits(seed, 1)[0]
+    return [tf.stack([drawn, position]) for position in positions]
 
 
 def draw(seed: tf.Tensor, count: int) -> list[tf.Tensor]:
