@@ -103,7 +103,7 @@ def _network_of(run_dir: str, category: str | None) -> str:
     """Return the folder of the network of a run that is meant.
 
     Raises:
-        UserError: There are several, or none of the category.
+        UserError: There are several, none of the category, or no such category.
     """
     found = runs.networks(run_dir)
     if category is None:
@@ -112,6 +112,7 @@ def _network_of(run_dir: str, category: str | None) -> str:
         return next(iter(found.values()))
     if category == 'all' and 'all' in found:
         return found['all']
+    runs.schema_of(run_dir).indices(category)  # an unknown one is not that of the network for all
     (folder,) = runs.networks_for(run_dir, [category])
     return folder
 

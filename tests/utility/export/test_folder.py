@@ -19,7 +19,7 @@ import tensorflow as tf
 
 from config import UserError
 from preprocessing.datasets.fashionai import SCHEMA
-from tests.commands import ROOT
+from tests.commands import ROOT, call, check_mistake
 from tests.tiny_runs import smooth_image, write_run
 from utility.command_line.scripts import RunError
 from utility.export import folder
@@ -166,6 +166,11 @@ def test_a_network_of_one_category_has_its_points_only(tmp_path):
     assert set(model.predict(IMAGE)) == set(SCHEMA.categories['skirt'])  # no category needed
     with pytest.raises(ValueError, match="unknown category 'dress'; there are: skirt"):
         model.predict(IMAGE, 'dress')
+
+
+def test_an_unknown_category_is_not_that_of_the_network_for_all(run_dir, tmp_path):
+    words = ('-m', 'utility.export', run_dir, '--format=tflite', f'--output={tmp_path}/out')
+    check_mistake(call(*words, '--category=hat'), "unknown category 'hat'; fashionai has: blouse")
 
 
 def _write_nothing_true(graph, settings, path):
