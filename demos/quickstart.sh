@@ -34,7 +34,7 @@ common=(
   --log_every=100
 )
 settings_of_resnet18_dhn=(
-  --set network.image_size=192,192 --set loss.sigmas=1.25 --set epochs=12
+  --set network.image_size=192,192 --set loss.sigmas=1.25 --set epochs=14
 )
 settings_of_resnet18_cpn=(
   --set network.image_size=128,128 --set loss.sigmas=2,1.5,1.25,1.25,1.25

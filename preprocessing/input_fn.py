@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import os
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
@@ -16,11 +15,15 @@ from preprocessing.ops.op_string import parse_ops
 from preprocessing.ops.registry import Example
 from preprocessing.records import decode_example, record_files
 from preprocessing.schema import KeypointSchema
-from preprocessing.stream import Order, in_order, pictures_per_step, shuffled
+from preprocessing.stream import (
+    PARALLEL_CALLS,
+    Order,
+    in_order,
+    pictures_per_step,
+    shuffled,
+    untuned,
+)
 
-PARALLEL_CALLS = tf.data.AUTOTUNE
-# What is compiled runs in a thread of XLA, for which that of tf.data waits: others take its core.
-THREADS_PER_CORE = 2
 PREFETCHED_BATCHES = 2
 
 
@@ -237,11 +240,11 @@ def _seen(
 
 
 def _options(augment_on: str) -> tf.data.Options:
-    options = tf.data.Options()
+    options = untuned()
     options.deterministic = True
     options.experimental_warm_start = True  # the first batch is made while a session begins
     if augment_on == 'host':
-        options.threading.private_threadpool_size = THREADS_PER_CORE * (os.cpu_count() or 1)
+        options.threading.private_threadpool_size = PARALLEL_CALLS
     # input_fn shards by itself; sharded again, records would be lost.
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
     return options

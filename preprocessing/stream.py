@@ -8,12 +8,17 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import os
 from typing import Any, NamedTuple
 
 import tensorflow as tf
 
 from preprocessing import records
 
+# What is compiled runs in a thread of XLA, for which that of tf.data waits: others take its core.
+THREADS_PER_CORE = 2
+# Not tf.data.AUTOTUNE: its thread sleeps for up to a minute, and an iterator ends when it wakes up.
+PARALLEL_CALLS = THREADS_PER_CORE * (os.cpu_count() or 1)
 # Files that are open at a time; of a larger training set each is one of several, in random order.
 MAX_OPEN_FILES = 64
 READ_BYTES = 2**20  # at a time, of each open file: what a request to remote storage is worth
@@ -50,6 +55,13 @@ class _Files(NamedTuple):
 
     paths: list[str]
     counts: list[int]
+
+
+def untuned() -> tf.data.Options:
+    """Return the options of a dataset whose numbers of parallel calls are given."""
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return options
 
 
 def share_of(input_context: Any) -> tuple[int, int]:

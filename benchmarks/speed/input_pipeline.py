@@ -104,8 +104,8 @@ class _Input:
         )()
 
     def with_heatmaps(self):
-        import tensorflow as tf
 
+        from preprocessing.stream import PARALLEL_CALLS
         from utility.codecs.heatmaps import HeatmapCodec
 
         network = self.experiment.network
@@ -114,7 +114,7 @@ class _Input:
         )
         return self.trained('host').map(
             lambda features, labels: (features['image'], codec.encode(labels['keypoints'])),
-            tf.data.AUTOTUNE,
+            PARALLEL_CALLS,
         )
 
     def mapped(self, function: Callable):
@@ -122,14 +122,15 @@ class _Input:
         import tensorflow as tf
 
         from preprocessing import records
-        from preprocessing.stream import Order, shuffled
+        from preprocessing.stream import PARALLEL_CALLS, Order, shuffled, untuned
 
         def prepare(index, record):
             return function(index, records.decode_example(record, self.schema))
 
         prepare = tf.autograph.experimental.do_not_convert(prepare)
         stream = shuffled(self.files, self.experiment.seed, Order(), BATCH_SIZE)
-        return stream.map(prepare, tf.data.AUTOTUNE).batch(BATCH_SIZE).prefetch(2)
+        batches = stream.map(prepare, PARALLEL_CALLS).batch(BATCH_SIZE).prefetch(2)
+        return batches.with_options(untuned())
 
     def warped_whole(self, index, example):
         import tensorflow as tf

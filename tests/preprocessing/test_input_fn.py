@@ -161,6 +161,13 @@ def test_same_seed_same_batches_with_any_number_of_threads(pattern, monkeypatch)
     assert ids_of(other) != ids_of(runs[0])
 
 
+@pytest.mark.parametrize('training', [True, False])
+def test_nothing_of_it_sleeps_when_it_should_end(pattern, training):
+    # The thread of TensorFlow's that tunes a pipeline does, for up to a minute.
+    data = make_input_fn(pattern, SCHEMA, EVAL_OPS, 3, training=training)()
+    assert data.options().autotune.enabled is False
+
+
 def test_a_step_has_its_batch_wherever_a_training_begins(pattern):
     """Ids, pictures as they are augmented, points: over the borders of epochs of 12 records."""
     uninterrupted = read(pattern, 9, seed=3, batch_size=5, order=Order(6))

@@ -9,9 +9,9 @@ import numpy as np
 import tensorflow as tf
 
 from preprocessing import faults, geometry, records
-from preprocessing.input_fn import PARALLEL_CALLS
 from preprocessing.ops.op_string import apply_ops
 from preprocessing.ops.registry import EDGE_TOLERANCE
+from preprocessing.stream import PARALLEL_CALLS
 from preprocessing.tables import KeypointTable
 from utility.checkpoints.choice import CheckpointChoice
 from utility.codecs.heatmaps import HeatmapCodec

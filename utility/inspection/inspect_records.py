@@ -27,6 +27,7 @@ from preprocessing.conversion.screening import Track
 from preprocessing.files import check_output, folders_in, json_bytes, write_bytes
 from preprocessing.ops import op_string
 from preprocessing.schema import KeypointSchema
+from preprocessing.stream import PARALLEL_CALLS, untuned
 from utility.visualization.draw import DrawStyle, contact_sheet, draw_keypoints, write_image
 
 REPORT_FILE, PLAIN_FILE, AUGMENTED_FILE = 'inspection.json', 'plain.jpg', 'augmented.jpg'
@@ -152,8 +153,8 @@ def _measured(
         dataset = tf.data.TFRecordDataset(path).enumerate(num_before)
         dataset = dataset.map(
             lambda index, record: _measure(record, schema, is_sampled(index, num_images, total)),
-            tf.data.AUTOTUNE,
-        )
+            PARALLEL_CALLS,
+        ).with_options(untuned())
         try:
             for row in dataset.as_numpy_iterator():
                 num_read += 1

@@ -106,6 +106,7 @@ def read_split(split_dir: str, schema: KeypointSchema) -> Split:
     from preprocessing import faults, records
     from preprocessing.conversion import integrity
     from preprocessing.conversion.convert import REJECTED_FILE
+    from preprocessing.stream import PARALLEL_CALLS, untuned
 
     if not records.count_records(split_dir):
         raise UserError(f'{split_dir!r} holds no records')
@@ -117,7 +118,10 @@ def read_split(split_dir: str, schema: KeypointSchema) -> Split:
 
     paths = records.record_files(records.split_patterns(split_dir, 'all'))
     files = tf.data.Dataset.from_tensor_slices(paths)
-    batches = files.interleave(read_file, num_parallel_calls=tf.data.AUTOTUNE).as_numpy_iterator()
+    read = files.interleave(
+        read_file, PARALLEL_CALLS, num_parallel_calls=PARALLEL_CALLS
+    ).with_options(untuned())
+    batches = read.as_numpy_iterator()
     integrity.check_split(split_dir, 'all')
     with faults.explained(paths, schema):
         ids, categories, sizes = map(np.concatenate, zip(*batches))

@@ -19,7 +19,7 @@ import tensorflow as tf
 from config import Experiment
 from nets.precision import FLOAT32, Compute, session_config
 from preprocessing import records, training_data
-from preprocessing.stream import Order, shuffled
+from preprocessing.stream import PARALLEL_CALLS, Order, shuffled, untuned
 from utility.statistics.medians import Summary, summarize
 from utility.train.model_fn import Task, make_model_fn
 from utility.train.plan import Plan
@@ -51,9 +51,9 @@ def stages(
     read = shuffled(records.record_files(pattern), experiment.seed, order, data.batch_size)
 
     def batched(function: Callable) -> tf.data.Dataset:
-        calls = tf.data.AUTOTUNE
         function = tf.autograph.experimental.do_not_convert(function)
-        return read.map(function, calls).batch(data.batch_size).prefetch(2)
+        batches = read.map(function, PARALLEL_CALLS).batch(data.batch_size).prefetch(2)
+        return batches.with_options(untuned())
 
     def parse(_, record):
         return records.decode_example(record, schema)
