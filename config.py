@@ -666,7 +666,9 @@ class Experiment:
                 if not isinstance(node.get(section), dict):
                     raise unknown('setting', key, section, node)
                 node = node[section]
-            node[name] = literal(text)
+            value = literal(text)
+            # 'none' is a name where a name stands: averaging.kind.
+            node[name] = text if value is None and isinstance(node.get(name), str) else value
         return from_values(Experiment, values, '')
 
     def to_json(self) -> str:

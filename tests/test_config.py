@@ -87,6 +87,7 @@ def test_json_round_trip(several):
         ('network.image_size=256,192', 'network.image_size', (256, 192)),
         ('network.image_size=[256, 192]', 'network.image_size', (256, 192)),
         ('network.heatmap_size=none', 'network.heatmap_size', None),
+        ('averaging.kind=none', 'averaging.kind', 'none'),
         ('loss.sigmas=None', 'loss.sigmas', None),
         ('loss.sigmas=2', 'loss.sigmas', (2.0,)),
         ('loss.sigmas=3,2.5,2', 'loss.sigmas', (3.0, 2.5, 2.0)),
