@@ -19,8 +19,9 @@ from nets import operations
 
 v1 = tf.compat.v1
 
-# Graph -> (value, shape, dtype) -> the tensor, which all variables of that value at first share.
-_CONSTANTS: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
+# Attribute of a graph: (value, shape, dtype) -> the tensor of that value, which all share. A mapping
+# from graphs would keep them: a tensor refers to its graph, so that even a weak key never dies.
+_CONSTANTS = '_constants_of_nets'
 
 
 def make(
@@ -114,7 +115,9 @@ def constant(
 
 
 def _constant_of(graph: tf.Graph, value, shape: tuple[int, ...], dtype: tf.DType) -> tf.Tensor:
-    constants = _CONSTANTS.setdefault(graph, {})
+    if not hasattr(graph, _CONSTANTS):
+        setattr(graph, _CONSTANTS, {})
+    constants = getattr(graph, _CONSTANTS)
     key = value, shape, dtype
     if key not in constants:
         with graph.as_default(), tf.init_scope(), tf.device(None), tf.name_scope('constants/'):

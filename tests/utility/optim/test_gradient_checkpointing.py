@@ -66,8 +66,9 @@ def test_updates_and_statistics_are_the_same(network):
     assert len(convolutions) > 12  # TensorFlow has not merged them with the first ones
     assert plain.keys() == again.keys()
     for name, value in plain.items():
-        scale = np.abs(value).max()
-        np.testing.assert_allclose(again[name], value, rtol=1e-6, atol=1e-6 * scale, err_msg=name)
+        # What is left of a gradient whose terms cancel is rounding: two plain runs differ as much.
+        atol = 4e-6 * max(np.abs(value).max(), 1e-5)
+        np.testing.assert_allclose(again[name], value, rtol=1e-6, atol=atol, err_msg=name)
 
 
 def _two_blocks():
