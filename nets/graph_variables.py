@@ -19,8 +19,8 @@ from nets import operations
 
 v1 = tf.compat.v1
 
-# Attribute of a graph: (value, shape, dtype) -> the tensor of that value, which all share. A mapping
-# from graphs would keep them: a tensor refers to its graph, so that even a weak key never dies.
+# Attribute of a graph: (value, shape, dtype) -> the tensor of that value, which all share. A
+# mapping of graphs would keep them: a tensor refers to its graph, so even a weak key never dies.
 _CONSTANTS = '_constants_of_nets'
 
 
