@@ -1,4 +1,4 @@
-"""tf.nn.conv2d, with another gradient on a CPU, and made in a third of the time.
+"""tf.nn.conv2d, made directly, with another gradient on a CPU.
 
 Over all cells of a batch the gradient of a 1x1 kernel is one product of two matrices. TensorFlow
 computes it as it does for kernels of any size, for which oneDNN, its library for CPUs, takes

@@ -1,7 +1,7 @@
-"""Operations of TensorFlow's, made in a third of the time where sessions run the graph.
+"""Operations of TensorFlow's, made directly where sessions run the graph.
 
-TensorFlow's functions look at all that they are given, which takes 0.1 ms and more. A network has
-thousands of operations, and its first step or prediction waits for each of them.
+TensorFlow's functions first look at all that they are given, which takes longer than to make the
+operation. A network has thousands, and its first step or prediction waits for each of them.
 """
 
 from __future__ import annotations
