@@ -1,5 +1,5 @@
-"""Start-up: of `--help`, of a training until its first step, and where the time goes, and of a
-program until its first prediction.
+"""Start-up: of `--help`, of a training until its first step, and where the time goes, of all
+recipes above the target too, and of a program until its first prediction.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ import functools
 import pathlib
 import tempfile
 import time
+from collections.abc import Mapping
 from types import SimpleNamespace
 
 from benchmarks.common import (
@@ -106,7 +107,10 @@ def measure(repeats: int) -> list[Table]:
         records = f'{folder}/tfrecords'
         flags = (f'--data_dir={folder}', f'--records_dir={records}', '--val_fraction=0.2')
         commands.run('convert_tfrecords.py', *flags)
-        return [_help(repeats), _first_steps(records, repeats), _first_results(records, repeats)]
+        help_table = _help(repeats)
+        steps = {name: functools.partial(first_step, name, records) for name in recipes.scripts()}
+        seconds = interleaved.rounds(steps, repeats, _MAX_SECONDS)
+        return [help_table, _phases(records, seconds, repeats), _first_results(seconds, repeats)]
 
 
 def _help(repeats: int) -> Table:
@@ -132,17 +136,20 @@ def _help(repeats: int) -> Table:
     return Table('`--help`', ('command', 's', TARGET, MET), rows, (), numbers, in_short)
 
 
-def _first_steps(data_dir: str, repeats: int) -> Table:
-    actions = {}
-    for name in _NETWORKS:
-        actions[name, _WHOLE] = functools.partial(first_step, name, data_dir)
-        actions[name, ''] = functools.partial(isolated.call, phases, name, data_dir)
-    costs_by_name = interleaved.rounds(actions, repeats, _MAX_SECONDS)
-    columns = {
-        name: _column(costs_by_name[name, _WHOLE], costs_by_name[name, '']) for name in _NETWORKS
-    }
+def _phases(data_dir: str, seconds: Mapping[str, list[float]], repeats: int) -> Table:
+    """Return where the time to the first step goes: of _NETWORKS, and of all above the target.
+
+    Args:
+        seconds: Recipe -> of its first steps, from the command on.
+    """
+    medians = {name: summarize(wholes).median for name, wholes in seconds.items()}
+    slow = [name for name in medians if medians[name] > _FIRST_STEP_TARGET.at_most]
+    names = sorted({*_NETWORKS, *slow}, key=medians.get)
+    actions = {name: functools.partial(isolated.call, phases, name, data_dir) for name in names}
+    rounds = interleaved.rounds(actions, repeats, _MAX_SECONDS)
+    columns = {name: _column(seconds[name], rounds[name]) for name in names}
     rows = [
-        (phase, *(interleaved.text(columns[name][phase]) for name in _NETWORKS))
+        (phase, *(interleaved.text(columns[name][phase]) for name in names))
         for phase in (*_BEFORE, _REMAINDER, _WHOLE, *_LATER)
     ]
     numbers = {
@@ -153,21 +160,20 @@ def _first_steps(data_dir: str, repeats: int) -> Table:
         f'Seconds; the recipes with `--set {_BATCH}`, on {_NUM_IMAGES} pictures of {_SIDE} px. '
         'Phases are timed in a process of their own, one after the other; in a '
         'training the first batch is made beside the graph.',
+        f'Further recipes are those that need more than {_FIRST_STEP_TARGET.at_most:g} s.',
         'The Estimator makes graph and session anew for each evaluation and for the training after '
         'it; `epochs_per_eval` says how often. The process, with all that is imported, stays.',
     )
-    first, second = (columns[name][_WHOLE].median for name in _NETWORKS)
+    first, second = (medians[name] for name in _NETWORKS)
     in_short = (
         f'The first step of a training is done {first:.0f} ({_NETWORKS[0]}) to {second:.0f} s '
         f'({_NETWORKS[1]}) after the command.'
     )
-    return Table('Until the first step', ('what', *_NETWORKS), rows, notes, numbers, in_short)
+    return Table('Until the first step', ('what', *names), rows, notes, numbers, in_short)
 
 
-def _first_results(data_dir: str, repeats: int) -> Table:
+def _first_results(first_steps: Mapping[str, list[float]], repeats: int) -> Table:
     """Return the times to the first step of every recipe, and to the first prediction of two."""
-    steps = {name: functools.partial(first_step, name, data_dir) for name in recipes.scripts()}
-    costs = interleaved.rounds(steps, repeats, _MAX_SECONDS)
     rows, numbers = [], {}
     with tempfile.TemporaryDirectory() as folder:
         image = pathlib.Path(folder) / 'image.jpg'
@@ -179,14 +185,14 @@ def _first_results(data_dir: str, repeats: int) -> Table:
             predictions[name] = functools.partial(commands.seconds_until, 'predicted', *words)
         predicted = interleaved.rounds(predictions, repeats, _MAX_SECONDS)
     for label, by_name, target in (
-        ('first step', costs, _FIRST_STEP_TARGET),
+        ('first step', first_steps, _FIRST_STEP_TARGET),
         ('first prediction', predicted, _FIRST_PREDICTION_TARGET),
     ):
         for name, seconds in by_name.items():
             summary = summarize(seconds)
             numbers[f'{label}, {name}'] = summary._asdict()
             rows.append((label, name, interleaved.text(summary), *target.cells(summary.median)))
-    slowest = max(summarize(seconds).median for seconds in costs.values())
+    slowest = max(summarize(seconds).median for seconds in first_steps.values())
     notes = (
         f'Seconds from the command to the end of the first step, `--set {_BATCH}`; and from the '
         'start of Python to the first prediction of a program, '
