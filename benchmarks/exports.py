@@ -163,7 +163,7 @@ def measure(run: str, name: str, precision: str, case: _Case) -> dict[str, Any]:
     train = os.path.join(os.path.dirname(case.split.rstrip('/')), 'train')
     calibrate = train if os.path.isdir(train) else case.split
     images = calibration.images_of(calibrate, graph.schema, _CALIBRATION_IMAGES)
-    crops = [graph.crop(image)[0].numpy() for image in images]
+    crops = calibration.crops_of(images, graph)
     with tempfile.TemporaryDirectory() as directory:
         output = os.path.join(directory, 'out')
         folder.export(graph, name, output, Settings(precision, crops), images)

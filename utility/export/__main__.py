@@ -88,7 +88,7 @@ def _export(run_dir: str, values) -> None:
     images = []
     if values.calibrate:
         images = calibration.images_of(values.calibrate, graph.schema, values.calibration_images)
-    settings = Settings(values.precision, [graph.crop(image)[0].numpy() for image in images])
+    settings = Settings(values.precision, calibration.crops_of(images, graph))
     more = {}
     if values.uncertainty:
         errors = uncertainty.of_split(

@@ -132,6 +132,13 @@ class ExportGraph:
         """Return float32 [B, h, w, 3] -> [B, rows, columns, K]."""
         return self.look(crops)[0]
 
+    def largest_activations(self, crops: tf.Tensor) -> tf.Tensor:
+        """Return float32 [B, h, w, 3] -> [B, L], the largest magnitude in each of the backbone's
+        maps.
+        """
+        maps = self._network.features(self._standardised(crops), False).values()
+        return tf.stack([tf.reduce_max(tf.abs(values), axis=[1, 2, 3]) for values in maps], axis=1)
+
     def _standardised(self, crops: tf.Tensor) -> tf.Tensor:
         """Return what the network does to its images, over columns and channels as one axis: see
         letterbox.
