@@ -28,7 +28,7 @@ MAX_SCANS = 100
 MAX_SCANNED_PIXELS = 1_000_000_000  # scans times pixels: some ten seconds
 _SCAN, _END = 0xDA, 0xD9  # markers
 # A marker between the data of a scan; what is stuffed, filled or starts anew is none.
-_NEXT_MARKER = re.compile(rb'\xff+([^\x00\xd0-\xd7\xff])', re.DOTALL)
+_NEXT_MARKER = re.compile(rb'\xff([^\x00\xd0-\xd7\xff])', re.DOTALL)
 JPEG_FORMATS = ('JPEG', 'MPO')  # MPO: a JPEG followed by further ones; decoders read the first
 _ORIENTATION_TAG = 0x0112
 _TWELVE_BITS = 4095

