@@ -259,6 +259,9 @@ class NetworkConfig:
         head_norm: The same of the head; '': as norm.
         norm_groups: Groups of channels of group norm.
         heatmap_stride: px a cell, of a heatmap_size that is not set.
+        freeze_norm_from: Share of the training after which batch norm keeps its statistics, as
+            with norm='frozen'; 1: never. Averaged weights have statistics of their own: with
+            averaging.kind it is never, too.
     """
 
     backbone: str = 'resnet50'
@@ -273,9 +276,11 @@ class NetworkConfig:
     head_norm: str = ''
     norm_groups: int = 32
     heatmap_stride: int = 4
+    freeze_norm_from: float = 1.0
 
     def __post_init__(self):
         require(self, 'network.', *POSITIVE, 'std')
+        require(self, 'network.', *_SHARE, 'freeze_norm_from')
         sizes = ('image_size', 'heatmap_size', 'norm_groups', 'heatmap_stride')
         require(self, 'network.', *within(1, MAX_SIDE), *sizes)
         for name in ('backbone_options', 'head_options'):
@@ -296,6 +301,11 @@ class NetworkConfig:
     @property
     def norm_of_head(self) -> str:
         return self.head_norm or self.norm
+
+    def frozen(self) -> NetworkConfig:
+        """Return the same network, whose batch norm keeps its statistics in training too."""
+        norms = ('frozen' if n == 'batch' else n for n in (self.norm, self.norm_of_head))
+        return dataclasses.replace(self, **dict(zip(('norm', 'head_norm'), norms)))
 
 
 @dataclasses.dataclass(frozen=True)

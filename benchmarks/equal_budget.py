@@ -26,12 +26,13 @@ from benchmarks.common import ledger, real_pictures
 from utility.command_line import scripts
 from utility.statistics import bootstrap
 
-OURS = 'ours'
+OURS, OURS_FROZEN = 'ours', 'ours_frozen_norm'
 # What differs between the ways; the network is that of the script. Facts of tf.fashionAI
 # (github.com/HiKapok/tf.fashionAI) and of the 17th place (github.com/gathierry/FashionAI-KeyPoints
 # DetectionOfApparel); their schedules are stretched to the length.
 WAYS: dict[str, tuple[str, ...]] = {
     OURS: (),
+    OURS_FROZEN: ('network.freeze_norm_from=0.8',),
     'tf.fashionAI': (
         'data.train_ops=flip|rotate(30, 0.4)|crop_keep(min_area=0.45)|letterbox({height},{width})'
         '|warp|color(brightness=0.125,contrast=0.5,saturation=0.5,hue=0.2)',
@@ -39,6 +40,7 @@ WAYS: dict[str, tuple[str, ...]] = {
         'network.mean=171.04,162.98,159.89',
         'network.std=255,255,255',
         'network.backbone_options.residual_gamma=1.0',
+        'network.freeze_norm_from=1.0',
         'loss.kind=mse',
         'loss.points=visible',
         'loss.target_scale=255',
@@ -62,6 +64,7 @@ WAYS: dict[str, tuple[str, ...]] = {
         'network.mean=165.75,165.75,165.75',
         'network.std=63.75,63.75,63.75',
         'network.backbone_options.residual_gamma=1.0',
+        'network.freeze_norm_from=1.0',
         'loss.kind=balanced_l1',
         'loss.points=annotated',
         'loss.target_scale=100',
@@ -92,6 +95,8 @@ Made by `python -m benchmarks.equal_budget` (its docstring has the flags). Train
 real pictures of FashionAI's challenge; {split}. {machine}.
 
 - **Ours** is the recipe with two settings, `epochs` and `network.image_size`.
+- **ours_frozen_norm** is the recipe with `network.freeze_norm_from=0.8`: batch norm keeps its
+  statistics in the later part of the training (docs/training.md).
 - **tf.fashionAI** and **17th_place** are the ways of the two published systems on the same network:
   targets, loss, mining of hard points, optimiser, rates, augmentation, standardisation and decoding
   are theirs, as the settings in `benchmarks/equal_budget.py` say; with **_head256** the width of

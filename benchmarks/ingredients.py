@@ -85,6 +85,7 @@ ARMS = (
     # One of the next two is what the base has itself, by the depth of its backbone.
     Arm('last scales of blocks from 0.25', ('network.backbone_options.residual_gamma=0.25',)),
     Arm('last scales of blocks from 1', ('network.backbone_options.residual_gamma=1.0',)),
+    Arm('batch norm frozen in the last fifth', ('network.freeze_norm_from=0.8',)),
     Arm('twice the batch', ('data.batch_size={double_batch}',)),
     Arm('a third of the rate', ('optimizer.learning_rate={third_of_rate}',)),
     Arm('three times the rate', ('optimizer.learning_rate={triple_rate}',)),

@@ -31,10 +31,10 @@ def test_a_way_sees_as_many_pictures_with_the_same_network(way, num_train):
     assert own.seed == 3 and own.evaluations == 1
 
 
-def test_the_ways_differ_in_loss_optimizer_or_width_of_the_head():
+def test_the_ways_differ_in_loss_optimizer_or_network():
     experiments = [_experiment(way) for way in equal_budget.WAYS]
     distinct = {
-        repr((experiment.loss, experiment.optimizer, experiment.network.head_options))
+        repr((experiment.loss, experiment.optimizer, experiment.network))
         for experiment in experiments
     }
     assert len(distinct) == len(equal_budget.WAYS)

@@ -83,6 +83,9 @@ def _difference(experiment: Experiment, planned: Plan, plan: Plan, taken: int) -
     ]
     if experiment.data.late_ops and min(late) < taken and late[0] != late[1]:
         return f'data.late_ops would have come after step {late[1]}, not {late[0]}'
+    frozen = planned.freeze_at, plan.freeze_at
+    if frozen[0] != frozen[1] and any(step is not None and step < taken for step in frozen):
+        return f'batch norm would have kept its statistics from step {frozen[1]}, not {frozen[0]}'
     stops = [{stop for stop in training.stops if stop <= taken} for training in (planned, plan)]
     goes_by_evaluations = experiment.schedule.name == 'plateau' or experiment.schedule.stop_patience
     if goes_by_evaluations and stops[0] != stops[1]:

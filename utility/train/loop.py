@@ -19,6 +19,7 @@ def alternate(
     stops: Sequence[int],
     callbacks: Sequence[evaluations.EvaluationCallback],
     stop_signal: EarlyStopSignal | None = None,
+    pause: int | None = None,
 ) -> None:
     """Train to each stop that is ahead, evaluate there and run the callbacks.
 
@@ -34,6 +35,7 @@ def alternate(
         stops: Global steps, those of a Plan.
         callbacks: Of the results; see utility/checkpoints/evaluations.py.
         stop_signal: Of all processes that train the network; None: there is one process.
+        pause: Step after which another graph trains, without an evaluation; None: there is none.
     """
     stop_signal = stop_signal or EarlyStopSignal(trainer.model_dir)
     done = _trained_steps(trainer)
@@ -45,11 +47,12 @@ def alternate(
     for stop in stops:
         if stop < done:
             continue
-        if stop > done:
-            trainer.train(train_input(done), max_steps=stop)
-            gc.collect()
-            # Workers at their own pace go a few steps beyond.
-            done = max(stop, _trained_steps(trainer))
+        for end in (pause or 0, stop):
+            if done < end <= stop:
+                trainer.train(train_input(done), max_steps=end)
+                gc.collect()
+                # Workers at their own pace go a few steps beyond.
+                done = max(end, _trained_steps(trainer))
         judge = functools.partial(_judge, trainer.model_dir, evaluate, callbacks, done)
         reasons = stop_signal.settle(done, judge)
         if reasons:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
+from absl import logging
 
 from config import Experiment, UserError
 from nets import HEADS
@@ -15,7 +16,7 @@ from nets.precision import Compute
 from preprocessing.ops import op_string
 from preprocessing.schema import KeypointSchema
 from preprocessing.tables import category_points
-from utility.checkpoints import evaluations, files
+from utility.checkpoints import evaluations, files, snapshots
 from utility.checkpoints import variables as checkpoints
 from utility.codecs.heatmaps import codec_of
 from utility.command_line.imports import uncollected
@@ -42,6 +43,7 @@ class Task:
         experiment: What is trained.
         schema: Its keypoints, of one category or of all.
         length: Of the training.
+        freeze_at: Step from which on batch norm keeps its statistics; None: it never does.
         eval_dir: Where pictures of the evaluation are written for TensorBoard, or None.
         eval_categories: Categories that the validation split holds.
         weights: That a training starts from, in a checkpoint, or None.
@@ -57,6 +59,7 @@ class Task:
     experiment: Experiment
     schema: KeypointSchema
     length: Length = Length(total_steps=1, steps_per_epoch=1.0)
+    freeze_at: int | None = None
     eval_dir: str | None = None
     eval_categories: tuple[str, ...] = ()
     weights: checkpoints.Weights | None = None
@@ -87,7 +90,10 @@ def make_model_fn(task: Task) -> Callable:
 
 
 def _spec(task: Task, features, labels, mode: str, model_dir: str):
-    network = attributes.network_of(task.experiment, task.schema, task.compute.precision)
+    experiment = task.experiment
+    if mode == tf.estimator.ModeKeys.TRAIN and _is_frozen(task, model_dir):
+        experiment = dataclasses.replace(experiment, network=experiment.network.frozen())
+    network = attributes.network_of(experiment, task.schema, task.compute.precision)
     features = _with_pictures(task, features, labels)
     outputs, logits = network.outputs(features['image'], mode == tf.estimator.ModeKeys.TRAIN)
     loss, output_losses = heatmap_loss.heatmap_loss(
@@ -138,6 +144,19 @@ def _spec(task: Task, features, labels, mode: str, model_dir: str):
     return spec._replace(
         training_hooks=[*spec.training_hooks, saver], scaffold=scaffold or spec.scaffold
     )
+
+
+def _is_frozen(task: Task, model_dir: str) -> bool:
+    """Return whether batch norm keeps its statistics in the steps after the newest checkpoint.
+
+    By a batch's own statistics no picture stands out as far as it may by the moving ones, which
+    predict. A network that is trained by these in the end learns to bear it (Wu and Johnson 2021,
+    Rethinking "Batch" in BatchNorm, section 3).
+    """
+    if task.freeze_at is None or snapshots.newest_step(model_dir) < task.freeze_at:
+        return False
+    logging.info('from step %d on batch norm keeps its statistics', task.freeze_at)
+    return True
 
 
 def _with_pictures(task: Task, features, labels):

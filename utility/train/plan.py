@@ -23,6 +23,7 @@ class Plan:
         replicas: That each read a batch in every step.
         length: Of the training, in steps.
         stops: Steps at which it is evaluated; the last one ends it.
+        freeze_at: Step from which on batch norm keeps its statistics; None: it never does.
         batch_size: Pictures that a replica reads in a step.
         accumulate: Steps that make one update.
     """
@@ -34,6 +35,7 @@ class Plan:
     replicas: int
     length: Length
     stops: tuple[int, ...]
+    freeze_at: int | None
     batch_size: int
     accumulate: int
 
@@ -87,9 +89,21 @@ def make_plan(experiment: Experiment, data_dir: str, replicas: int) -> Plan:
         replicas=replicas,
         length=length,
         stops=tuple(number * stop for stop in stops),
+        freeze_at=freeze_step(experiment, length.total_steps),
         batch_size=data.batch_size,
         accumulate=number,
     )
+
+
+def freeze_step(experiment: Experiment, total_steps: int) -> int | None:
+    """Return the step from which on batch norm keeps its statistics, at the end of an update; None
+    if there is no such step.
+    """
+    network, number = experiment.network, experiment.optimizer.accumulate
+    step = number * round(network.freeze_norm_from * total_steps / number)
+    has_batch_norm = 'batch' in (network.norm, network.norm_of_head)
+    is_on = has_batch_norm and experiment.averaging.kind == 'none' and step < total_steps
+    return max(number, step) if is_on else None
 
 
 def _check_length(epochs: float, epochs_per_eval: float, steps_per_epoch: float) -> None:

@@ -205,6 +205,7 @@ def _train_one(
         experiment=experiment,
         schema=plan.schema,
         length=plan.length,
+        freeze_at=plan.freeze_at,
         eval_dir=os.path.join(model_dir, 'eval'),
         eval_categories=plan.eval_categories,
         weights=weights,
@@ -236,7 +237,10 @@ def _train_one(
         evaluate = functools.partial(_evaluate, estimator, eval_input, average)
         callbacks = _evaluation_callbacks(experiment, plan.schema.metric, model_dir)
         train_input = functools.partial(input_of, augment_on=options.augment_on)
-        alternate(estimator, train_input, evaluate, plan.stops, callbacks, stop_signal)
+        stops = plan.stops
+        alternate(
+            estimator, train_input, evaluate, stops, callbacks, stop_signal, pause=plan.freeze_at
+        )
 
 
 @contextlib.contextmanager

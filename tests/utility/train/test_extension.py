@@ -57,6 +57,14 @@ def test_what_does_not_depend_on_the_length_goes_on(tmp_path, records, settings,
     _extend(tmp_path, records, epochs, *settings)
 
 
+def test_batch_norm_keeps_its_statistics_from_the_same_step_on(tmp_path, records):
+    settings = ('schedule.name=constant', 'network.freeze_norm_from=0.5')
+    _extend(tmp_path, records, 4, *settings, taken=10)
+    message = 'batch norm would have kept its statistics from step 20, not 10'
+    with pytest.raises(ValueError, match=message):
+        _extend(tmp_path, records, 4, *settings, taken=11)
+
+
 def test_it_may_become_shorter_down_to_where_it_stands(tmp_path, records):
     _extend(tmp_path, records, 1, taken=10)
     with pytest.raises(ValueError, match='stands at step 11; .* ended at step 10'):

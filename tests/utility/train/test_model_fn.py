@@ -103,6 +103,22 @@ def test_batch_norm_statistics_move(trained):
         assert np.abs(estimator.get_variable_value(name)).max() > 0, name
 
 
+def test_from_a_step_on_batch_norm_keeps_its_statistics_and_learns_its_scales(tmp_path):
+    estimator, values = _estimator(tmp_path, freeze_at=2), []
+    for stop in (1, 2, 4):
+        estimator.train(_input_fn(_data(4), 4, repeat=None), max_steps=stop)
+        names = estimator.get_variable_names()
+        values.append({name: estimator.get_variable_value(name) for name in names})
+    statistics = [name for name in values[0] if '/moving_' in name]
+    scales = [name for name in values[0] if name.endswith('/gamma')]
+    assert len(statistics) > 40 and len(scales) > 20
+    first, second, last = values
+    assert any((first[name] != second[name]).any() for name in statistics)
+    for name in statistics:
+        np.testing.assert_array_equal(second[name], last[name], name)
+    assert all((second[name] != last[name]).any() for name in scales)
+
+
 def test_the_metric_over_unequal_batches_is_the_numpy_one(trained):
     data = _data(5, seed=1)
     estimator = _estimator(trained[0])

@@ -33,6 +33,29 @@ def test_evaluation_steps_end_at_the_planned_length():
         assert stops == sorted(set(stops)) and stops[-1] == max(1, round(epochs * steps))
 
 
+@pytest.mark.parametrize(
+    ('settings', 'step'),
+    [
+        ((), None),
+        (('network.freeze_norm_from=0.75',), 15),
+        (('network.freeze_norm_from=0.75', 'optimizer.accumulate=4'), 16),
+        (('network.freeze_norm_from=0.001', 'optimizer.accumulate=4'), 4),
+        (('network.freeze_norm_from=0.99',), None),
+        (('network.freeze_norm_from=0.75', 'network.norm=group'), None),
+        (('network.freeze_norm_from=0.75', 'network.norm=group', 'network.head_norm=batch'), 15),
+        (('network.freeze_norm_from=0.75', 'averaging.kind=ema'), None),
+    ],
+)
+def test_the_step_from_which_batch_norm_keeps_its_statistics(settings, step):
+    assert plan.freeze_step(Experiment().override(*settings), 20) == step
+
+
+@pytest.mark.parametrize('share', ['0', '-0.5', '1.1', 'nan'])
+def test_a_share_is_above_nothing_and_no_more_than_all(share):
+    with pytest.raises(ValueError, match='network.freeze_norm_from='):
+        Experiment().override(f'network.freeze_norm_from={share}')
+
+
 @pytest.fixture(scope='module')
 def data_dir(tmp_path_factory):
     """Records of seven skirts to train with and of one to validate with, and of a dress."""

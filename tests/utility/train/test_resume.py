@@ -181,6 +181,19 @@ def test_of_two_trainings_at_once_one_is_told_and_the_other_is_undisturbed(folde
     _assert_equal(_results(folder, 'two'), undisturbed)
 
 
+def test_killed_before_and_after_batch_norm_keeps_its_statistics_a_training_goes_on(folder):
+    settings = ('--set=averaging.kind=none', '--set=network.freeze_norm_from=0.7')
+    _succeed(folder, 'frozen', *settings)
+    expected = _results(folder, 'frozen')
+    place = 'utility.train.log.TrainingLog.after_run'
+    for number, step in ((4, 3), (5, 7), (2, 7)):  # during the steps 4, 8 and 9
+        done = _run(_command(folder, 'frozen_killed', *settings), *signalled(place, number))
+        assert done.returncode == -signal.SIGKILL, done.stderr
+        assert _step(folder, 'frozen_killed') == step
+    _succeed(folder, 'frozen_killed', *settings)
+    _assert_equal(_results(folder, 'frozen_killed'), expected)
+
+
 def test_killed_with_an_optimizer_of_tensorflow_addons_a_training_goes_on(folder):
     options = [f'--set=optimizer.{o}' for o in ('name=tfa/NovoGrad', 'options.grad_averaging=true')]
     _succeed(folder, 'addon', *options)

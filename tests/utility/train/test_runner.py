@@ -73,6 +73,26 @@ def test_training_resumes_at_any_step_and_misses_no_evaluation(tmp_path, step, c
     assert _alternate(_Estimator(step, tmp_path)) == calls
 
 
+@pytest.mark.parametrize(
+    ('pause', 'step', 'calls'),
+    [
+        (4, 0, [('train', 0, 4), ('train', 4, 10), ('evaluate', 'val', 10), *END]),
+        (12, 0, [('train', 0, 10), ('evaluate', 'val', 10), ('train', 10, 12), ('train', 12, 15),
+                 END[1]]),
+        (12, 11, [('train', 11, 12), ('train', 12, 15), END[1]]),
+        (12, 12, [('train', 12, 15), END[1]]),
+        (10, 0, [('train', 0, 10), ('evaluate', 'val', 10), *END]),
+    ],
+)  # fmt: skip
+def test_where_the_graph_changes_training_pauses_and_nothing_is_evaluated(
+    tmp_path, pause, step, calls
+):
+    estimator = _Estimator(step, tmp_path)
+    evaluate = functools.partial(runner._evaluate, estimator, 'val', lambda step: None)
+    loop.alternate(estimator, lambda step: step, evaluate, [10, 15], [], pause=pause)
+    assert estimator.calls == calls
+
+
 def test_without_validation_there_is_training_only(tmp_path):
     calls = _alternate(_Estimator(0, tmp_path), val=None)
     assert calls == [('train', 0, 10), ('train', 10, 15)]
