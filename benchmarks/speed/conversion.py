@@ -88,8 +88,8 @@ def table(costs_by_name: Mapping[str, Sequence[Cost]], size: float) -> Table:
         f'{NUM_IMAGES:,} JPEGs of {SIDE} x {SIDE} px, {size / 1e3:.0f} kB each, '
         'which the system holds in memory. Conversions are whole commands; each process imports '
         'TensorFlow first.',
-        'The check decodes every picture twice, to an eighth of its side, and hashes its bytes; then the file is '
-        'read again to be written. Memory is that of the largest process.',
+        'The check decodes every picture twice, to an eighth of its side, and hashes its bytes; '
+        'then the file is read again to be written. Memory is that of the largest process.',
     )
     rate_1, rate_2 = (NUM_IMAGES / summaries[name].median for name in _WAYS)
     in_short = (
