@@ -53,6 +53,8 @@ def alternate(
                 gc.collect()
                 # Workers at their own pace go a few steps beyond.
                 done = max(end, _trained_steps(trainer))
+                if end < stop:  # nobody goes on before the chief has saved
+                    stop_signal.settle(done, list)
         judge = functools.partial(_judge, trainer.model_dir, evaluate, callbacks, done)
         reasons = stop_signal.settle(done, judge)
         if reasons:

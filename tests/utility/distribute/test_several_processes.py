@@ -140,6 +140,21 @@ def _check_equal(results, expected) -> None:
         assert np.linalg.norm(moved - expected_move) < 1e-3 * np.linalg.norm(expected_move), name
 
 
+def test_two_processes_freeze_batch_norm_after_the_same_step(folder):
+    settings = {
+        'network.norm': 'batch', 'averaging.kind': 'none', 'network.freeze_norm_from': 0.7,
+    }  # fmt: skip
+    _run(_command(['--workers=2'], _arguments(folder, 'frozen', GLOBAL_BATCH // 2, **settings)))
+    readers = [
+        tf.train.load_checkpoint(f'{folder}/frozen/skirt/model.ckpt-{step}') for step in (4, 5, 7)
+    ]
+    names = readers[0].get_variable_to_shape_map()
+    statistics = [name for name in names if '/moving_' in name]
+    before, frozen, last = ([r.get_tensor(name) for name in statistics] for r in readers)
+    assert any((a != b).any() for a, b in zip(before, frozen))
+    assert statistics and all((a == b).all() for a, b in zip(frozen, last))
+
+
 @pytest.mark.parametrize('name', SPREADS)
 def test_weights_and_losses_are_those_of_one_device_with_the_global_batch(
     folder, single, message, name

@@ -17,6 +17,7 @@ from preprocessing.datasets.fashionai import SCHEMA
 from tests.tiny_checkpoints import write_checkpoint
 from tests.tiny_records import write_records
 from utility.checkpoints import evaluations
+from utility.distribute.early_stop_signal import EarlyStopSignal
 from utility.train import loop, model_fn, runner
 from utility.train.flags import RunOptions
 
@@ -89,8 +90,17 @@ def test_where_the_graph_changes_training_pauses_and_nothing_is_evaluated(
 ):
     estimator = _Estimator(step, tmp_path)
     evaluate = functools.partial(runner._evaluate, estimator, 'val', lambda step: None)
-    loop.alternate(estimator, lambda step: step, evaluate, [10, 15], [], pause=pause)
+    signal, settled = EarlyStopSignal(str(tmp_path)), []
+
+    def settle(step, judge):
+        settled.append(step)
+        return signal.settle(step, judge)
+
+    settling = types.SimpleNamespace(is_chief=True, forget_after=signal.forget_after, settle=settle)
+    loop.alternate(estimator, lambda step: step, evaluate, [10, 15], [], settling, pause)
     assert estimator.calls == calls
+    trained = [stop for what, _, stop in calls if what == 'train']
+    assert sorted(set(settled)) == sorted({*trained, 15})  # as all processes of a cluster do
 
 
 def test_without_validation_there_is_training_only(tmp_path):
