@@ -260,8 +260,7 @@ class NetworkConfig:
         norm_groups: Groups of channels of group norm.
         heatmap_stride: px a cell, of a heatmap_size that is not set.
         freeze_norm_from: Share of the training after which batch norm keeps its statistics, as
-            with norm='frozen'; 1: never. Averaged weights have statistics of their own: with
-            averaging.kind it is never, too.
+            with norm='frozen'; 1: never.
     """
 
     backbone: str = 'resnet50'

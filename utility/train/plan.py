@@ -98,12 +98,22 @@ def make_plan(experiment: Experiment, data_dir: str, replicas: int) -> Plan:
 def freeze_step(experiment: Experiment, total_steps: int) -> int | None:
     """Return the step from which on batch norm keeps its statistics, at the end of an update; None
     if there is no such step.
+
+    Raises:
+        UserError: There is no batch norm, or the weights are averaged, which then get statistics of
+            their own.
     """
     network, number = experiment.network, experiment.optimizer.accumulate
-    step = number * round(network.freeze_norm_from * total_steps / number)
-    has_batch_norm = 'batch' in (network.norm, network.norm_of_head)
-    is_on = has_batch_norm and experiment.averaging.kind == 'none' and step < total_steps
-    return max(number, step) if is_on else None
+    share, kind = network.freeze_norm_from, experiment.averaging.kind
+    if share == 1:
+        return None
+    if 'batch' not in (network.norm, network.norm_of_head) or kind != 'none':
+        raise UserError(
+            f'network.freeze_norm_from={share:g}: must be 1 with network.norm={network.norm!r} and '
+            f'averaging.kind={kind!r}; it is for batch norm, of weights that are not averaged'
+        )
+    step = max(number, number * round(share * total_steps / number))
+    return step if step < total_steps else None
 
 
 def _check_length(epochs: float, epochs_per_eval: float, steps_per_epoch: float) -> None:

@@ -41,13 +41,18 @@ def test_evaluation_steps_end_at_the_planned_length():
         (('network.freeze_norm_from=0.75', 'optimizer.accumulate=4'), 16),
         (('network.freeze_norm_from=0.001', 'optimizer.accumulate=4'), 4),
         (('network.freeze_norm_from=0.99',), None),
-        (('network.freeze_norm_from=0.75', 'network.norm=group'), None),
         (('network.freeze_norm_from=0.75', 'network.norm=group', 'network.head_norm=batch'), 15),
-        (('network.freeze_norm_from=0.75', 'averaging.kind=ema'), None),
     ],
 )
 def test_the_step_from_which_batch_norm_keeps_its_statistics(settings, step):
     assert plan.freeze_step(Experiment().override(*settings), 20) == step
+
+
+@pytest.mark.parametrize('setting', ['network.norm=group', 'averaging.kind=ema'])
+def test_what_has_no_statistics_to_keep_is_refused(setting):
+    experiment = Experiment().override('network.freeze_norm_from=0.75', setting)
+    with pytest.raises(ValueError, match='network.freeze_norm_from=0.75: must be 1 with '):
+        plan.freeze_step(experiment, 20)
 
 
 @pytest.mark.parametrize('share', ['0', '-0.5', '1.1', 'nan'])
