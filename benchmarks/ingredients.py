@@ -34,7 +34,7 @@ points, no test-time augmentation. {machine}.
 
 - The **interval** is that of a bootstrap over pictures; **difference** and **p** compare with the
   base on the same pictures (sign flips): negative is better. None of it knows how much another
-  seed would change: that is what the lines *base, seed ...* are for.
+  seed would change: that is what the lines *base of seed ...* are for.
 
 """
 
@@ -70,17 +70,17 @@ _STRONG = f'{_GEOMETRY}|color(brightness=0.125,contrast=0.5,saturation=0.5,hue=0
 _HALF_AND_HALF = ('epochs={half}', 'finetune.epochs={half}')
 ARMS = (
     BASE,
-    Arm('base, seed 1', ('seed=1',)),
-    Arm('base, seed 2', ('seed=2',)),
+    Arm('base of seed 1', ('seed=1',)),
+    Arm('base of seed 2', ('seed=2',)),
     Arm('targets of 1 cell', ('loss.sigmas=1',)),
     Arm('targets of 2.5 cells', ('loss.sigmas=2.5',)),
-    Arm('annotated points, hidden ones too', ('loss.points=annotated',)),
+    Arm('annotated points with hidden ones', ('loss.points=annotated',)),
     Arm('OHKM', ('loss.ohkm=0.5',)),
     Arm('balanced L1', ('loss.kind=balanced_l1',)),
     Arm('AdaptiveWing', ('loss.kind=adaptive_wing',)),
     Arm('the flip alone', ('data.train_ops=flip|letterbox({{height}},{{width}})|warp',)),
     Arm('strong augmentation', (f'data.train_ops={_STRONG}',)),
-    Arm('strong augmentation, later', (f'data.late_ops={_STRONG}',)),
+    Arm('strong augmentation later', (f'data.late_ops={_STRONG}',)),
     Arm('last scales of blocks from 0', ('network.backbone_options.residual_gamma=0.0',)),
     # One of the next two is what the base has itself, by the depth of its backbone.
     Arm('last scales of blocks from 0.25', ('network.backbone_options.residual_gamma=0.25',)),
@@ -98,7 +98,7 @@ ARMS = (
     Arm('SWA without the batch-norm pass', (*_LATE_SWA, 'averaging.statistics_batches=0')),
     Arm('SWA of the last third', _SWA_OF_STEPS),
     Arm('each category', (), 'each'),
-    Arm('all, then each', _HALF_AND_HALF, 'all_then_each'),
+    Arm('all then each', _HALF_AND_HALF, 'all_then_each'),
 )
 
 
