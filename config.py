@@ -303,8 +303,10 @@ class NetworkConfig:
 
     def frozen(self) -> NetworkConfig:
         """Return the same network, whose batch norm keeps its statistics in training too."""
-        norms = ('frozen' if n == 'batch' else n for n in (self.norm, self.norm_of_head))
-        return dataclasses.replace(self, **dict(zip(('norm', 'head_norm'), norms)))
+        norm, head_norm = (
+            'frozen' if kind == 'batch' else kind for kind in (self.norm, self.norm_of_head)
+        )
+        return dataclasses.replace(self, norm=norm, head_norm=head_norm)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,49 +5,51 @@ from __future__ import annotations
 import functools
 import gc
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from absl import logging
 
 from utility.checkpoints import evaluations
 from utility.distribute.early_stop_signal import EarlyStopSignal
 
+if TYPE_CHECKING:  # it imports TensorFlow
+    from utility.train.plan import Plan
+
 
 def alternate(
     trainer,
     train_input,
     evaluate,
-    stops: Sequence[int],
+    plan: Plan,
     callbacks: Sequence[evaluations.EvaluationCallback],
     stop_signal: EarlyStopSignal | None = None,
-    pause: int | None = None,
 ) -> None:
     """Train to each stop that is ahead, evaluate there and run the callbacks.
 
     At a stop that was reached in an earlier run, as the last thing it did, the result is taken from
     that run if it had the time to keep it; the callbacks are run again, and a training that one of
-    them had ended has ended.
+    them had ended has ended. Where batch norm freezes another graph goes on, without an evaluation.
 
     Args:
         trainer: The network's: an Estimator, or what is used as one.
         train_input: Global step -> input_fn of the training from there on.
         evaluate: Step of the newest checkpoint -> results; none where there is nothing to evaluate
             on.
-        stops: Global steps, those of a Plan.
+        plan: Has the stops, and the step after which batch norm freezes.
         callbacks: Of the results; see utility/checkpoints/evaluations.py.
         stop_signal: Of all processes that train the network; None: there is one process.
-        pause: Step after which another graph trains, without an evaluation; None: there is none.
     """
     stop_signal = stop_signal or EarlyStopSignal(trainer.model_dir)
     done = _trained_steps(trainer)
     if stop_signal.is_chief:
         evaluations.forget_after(trainer.model_dir, done)
         stop_signal.forget_after(done)
-    if done >= stops[-1]:
+    if done >= plan.stops[-1]:
         logging.info('%s is trained already: %d steps', trainer.model_dir, done)
-    for stop in stops:
+    for stop in plan.stops:
         if stop < done:
             continue
-        for end in (pause or 0, stop):
+        for end in (plan.freeze_at or 0, stop):
             if done < end <= stop:
                 trainer.train(train_input(done), max_steps=end)
                 gc.collect()

@@ -237,10 +237,7 @@ def _train_one(
         evaluate = functools.partial(_evaluate, estimator, eval_input, average)
         callbacks = _evaluation_callbacks(experiment, plan.schema.metric, model_dir)
         train_input = functools.partial(input_of, augment_on=options.augment_on)
-        stops = plan.stops
-        alternate(
-            estimator, train_input, evaluate, stops, callbacks, stop_signal, pause=plan.freeze_at
-        )
+        alternate(estimator, train_input, evaluate, plan, callbacks, stop_signal)
 
 
 @contextlib.contextmanager

@@ -53,9 +53,13 @@ class _Estimator:
 END = [('train', 10, 15), ('evaluate', 'val', 15)]
 
 
+def _plan(freeze_at=None):
+    return types.SimpleNamespace(stops=[10, 15], freeze_at=freeze_at)
+
+
 def _alternate(estimator, callbacks=(), val='val', average=lambda step: None):
     evaluate = functools.partial(runner._evaluate, estimator, val, average)
-    loop.alternate(estimator, lambda step: step, evaluate, [10, 15], callbacks)
+    loop.alternate(estimator, lambda step: step, evaluate, _plan(), callbacks)
     return estimator.calls
 
 
@@ -75,7 +79,7 @@ def test_training_resumes_at_any_step_and_misses_no_evaluation(tmp_path, step, c
 
 
 @pytest.mark.parametrize(
-    ('pause', 'step', 'calls'),
+    ('freeze_at', 'step', 'calls'),
     [
         (4, 0, [('train', 0, 4), ('train', 4, 10), ('evaluate', 'val', 10), *END]),
         (12, 0, [('train', 0, 10), ('evaluate', 'val', 10), ('train', 10, 12), ('train', 12, 15),
@@ -86,7 +90,7 @@ def test_training_resumes_at_any_step_and_misses_no_evaluation(tmp_path, step, c
     ],
 )  # fmt: skip
 def test_where_the_graph_changes_training_pauses_and_nothing_is_evaluated(
-    tmp_path, pause, step, calls
+    tmp_path, freeze_at, step, calls
 ):
     estimator = _Estimator(step, tmp_path)
     evaluate = functools.partial(runner._evaluate, estimator, 'val', lambda step: None)
@@ -97,7 +101,7 @@ def test_where_the_graph_changes_training_pauses_and_nothing_is_evaluated(
         return signal.settle(step, judge)
 
     settling = types.SimpleNamespace(is_chief=True, forget_after=signal.forget_after, settle=settle)
-    loop.alternate(estimator, lambda step: step, evaluate, [10, 15], [], settling, pause)
+    loop.alternate(estimator, lambda step: step, evaluate, _plan(freeze_at), [], settling)
     assert estimator.calls == calls
     trained = [stop for what, _, stop in calls if what == 'train']
     assert sorted(set(settled)) == sorted({*trained, 15})  # as all processes of a cluster do
